@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One target a layer; each lists everything it may import, so the layers of CONTRIBUTING.md hold by construction.
+let settings: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+/// A target under `Sources/` written in Swift, with the settings every one of them shares.
+func layer(_ name: String, imports: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: settings)
+}
+
+/// The tests of one layer, under `Tests/`.
+func tests(of name: String, imports: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: imports, resources: resources, swiftSettings: settings)
+}
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+    name: "ingot",
+    platforms: [.macOS(.v26)],
+    products: [
+        .executable(name: "ingot", targets: ["IngotCommand"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
+        .systemLibrary(
+            name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"]), .brew(["lz4"])]),
+        .systemLibrary(
+            name: "CXXHash", pkgConfig: "libxxhash",
+            providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
+        .target(name: "CKernels"),
+        layer("TensorModel", imports: []),
+        layer("Kernels", imports: ["CKernels", "TensorModel"]),
+        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", system]),
+        layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
+        layer("Quantization", imports: ["TensorModel", "Kernels"]),
+        layer(
+            "Container",
+            imports: [
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "CZstd", "CLZ4", system,
+            ]),
+        layer(
+            "Conversion",
+            imports: [
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system,
+            ]),
+        layer(
+            "Inspection",
+            imports: [
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                system,
+            ]),
+        layer(
+            "Export",
+            imports: [
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                system,
+            ]),
+        .executableTarget(
+            name: "IngotCommand",
+            dependencies: [
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "Inspection", "Export", system,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+        tests(of: "TensorModel", imports: ["TensorModel"]),
+        tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
+    ]
+)

@@ -1,0 +1,77 @@
+/// The element types a safetensors header can name.
+///
+/// Source of names and sizes: the `safetensors` reference implementation 0.8.0 (`Dtype`). The raw value is the
+/// spelling in the header and in every report.
+public enum ElementType: String, Sendable, Hashable, CaseIterable {
+    case bool = "BOOL"
+    case f4 = "F4"
+    case f6e2m3 = "F6_E2M3"
+    case f6e3m2 = "F6_E3M2"
+    case u8 = "U8"
+    case i8 = "I8"
+    case f8e5m2 = "F8_E5M2"
+    case f8e4m3 = "F8_E4M3"
+    case f8e8m0 = "F8_E8M0"
+    case f8e4m3fnuz = "F8_E4M3FNUZ"
+    case f8e5m2fnuz = "F8_E5M2FNUZ"
+    case i16 = "I16"
+    case u16 = "U16"
+    case f16 = "F16"
+    case bf16 = "BF16"
+    case i32 = "I32"
+    case u32 = "U32"
+    case f32 = "F32"
+    case c64 = "C64"
+    case f64 = "F64"
+    case i64 = "I64"
+    case u64 = "U64"
+
+    /// Bits one element takes; elements narrower than a byte are packed without gaps.
+    public var bitWidth: Int {
+        switch self {
+        case .f4: 4
+        case .f6e2m3, .f6e3m2: 6
+        case .bool, .u8, .i8, .f8e5m2, .f8e4m3, .f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz: 8
+        case .i16, .u16, .f16, .bf16: 16
+        case .i32, .u32, .f32: 32
+        case .c64, .f64, .i64, .u64: 64
+        }
+    }
+
+    /// The natural alignment of an element in bytes; 1 for types narrower than a byte.
+    public var alignment: Int { max(1, bitWidth / 8) }
+
+    /// The same type as one Ingot can quantize, or nil for a type that is only passed through.
+    public var quantizable: FloatFormat? {
+        switch self {
+        case .f16: .f16
+        case .bf16: .bf16
+        case .f32: .f32
+        default: nil
+        }
+    }
+}
+
+/// The floating-point formats Ingot quantizes and exports to.
+///
+/// The raw value is the code the container stores (Specs/container.md, "Element types").
+public enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
+    /// IEEE 754 binary16.
+    case f16 = 1
+    /// The upper half of IEEE 754 binary32.
+    case bf16 = 2
+    /// IEEE 754 binary32.
+    case f32 = 3
+
+    /// Bytes one element takes.
+    public var byteWidth: Int { self == .f32 ? 4 : 2 }
+
+    /// The safetensors element type of the same format.
+    public var elementType: ElementType {
+        switch self {
+        case .f16: .f16
+        case .bf16: .bf16
+        case .f32: .f32
+        }
+    }
+}

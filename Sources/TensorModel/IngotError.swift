@@ -1,0 +1,108 @@
+/// Everything that can go wrong, as one value: what happened, where, what was found, what was expected, what to do.
+///
+/// Nothing but the command prints it, through `IngotErrorRenderer`.
+public struct IngotError: Error, Sendable, Hashable {
+    /// Which rule was broken; stable, for programs and tests.
+    public var code: Code
+    /// The file, as the user would name it.
+    public var file: String?
+    /// The tensor.
+    public var tensor: TensorName?
+    /// Offset in bytes from the start of the file.
+    public var offset: UInt64?
+    /// What was found.
+    public var found: String
+    /// What is allowed there.
+    public var expected: String?
+    /// What the user can do about it.
+    public var remedy: String
+
+    /// Makes an error.
+    public init(
+        _ code: Code, file: String? = nil, tensor: TensorName? = nil, offset: UInt64? = nil, found: String,
+        expected: String? = nil, remedy: String? = nil
+    ) {
+        self.code = code
+        self.file = file
+        self.tensor = tensor
+        self.offset = offset
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy ?? code.usualRemedy
+    }
+
+    /// The same error with a file named, where none was.
+    public func inFile(_ path: String) -> IngotError {
+        var copy = self
+        copy.file = file ?? path
+        return copy
+    }
+}
+
+extension IngotError {
+    /// The rules; the raw value is printed with the message and stands in JSON reports.
+    public enum Code: String, Sendable, Hashable, CaseIterable {
+        // A source or a container that cannot be what it claims to be.
+        case headerTooSmall, headerLength, headerTooLarge, headerSyntax, invalidText, nestingTooDeep
+        case duplicateKey, unknownElementType, missingField, invalidShape, invalidOffsets, offsetsNotContiguous
+        case trailingBytes, tooManyTensors, nameTooLong, reservedName
+        case indexInvalid, indexMismatch, shardName, missingShard, notARegularFile, unsupportedSource
+        case nonFinite
+        case manifestInvalid, fileHash, sealInvalid, checksum, containerVersion, payloadInvalid, chunkInvalid
+        case descriptorInvalid, valueOutOfRange
+        // Intact, but not what was claimed.
+        case certificateMismatch, sourceMismatch
+        // The environment.
+        case usage, noInput, cannotCreate, inputOutput, sourceChanged, outOfSpace, locked, interrupted, terminated
+
+        /// The exit status the command ends with (DESIGN: sysexits where one fits).
+        public var exitStatus: Int32 {
+            switch self {
+            case .certificateMismatch, .sourceMismatch: 1
+            case .usage: 64
+            case .noInput: 66
+            case .cannotCreate: 73
+            case .inputOutput, .sourceChanged, .outOfSpace: 74
+            case .locked: 75
+            case .interrupted: 130
+            case .terminated: 143
+            default: 65
+            }
+        }
+
+        /// What usually helps, where the place of the error knows nothing better.
+        var usualRemedy: String {
+            switch self {
+            case .manifestInvalid, .fileHash, .sealInvalid, .checksum, .payloadInvalid, .chunkInvalid,
+                .descriptorInvalid:
+                "the checkpoint is damaged: fetch it again, or convert the source again"
+            case .containerVersion: "use a newer ingot"
+            case .inputOutput, .sourceChanged: "check the disk and run the command again"
+            case .outOfSpace: "free some space, or choose another place for the output"
+            case .locked: "wait until the other ingot has finished, then run the command again"
+            case .interrupted, .terminated: "run the command again; nothing was left behind"
+            case .cannotCreate: "choose another place for the output"
+            case .noInput: "check the path"
+            case .usage: "see `ingot help`"
+            default: "the file is damaged or not what its name says: fetch it again"
+            }
+        }
+    }
+}
+
+/// Something odd that does not stop the work; reports record it.
+public struct IngotWarning: Sendable, Hashable {
+    /// The file, as the user would name it.
+    public var file: String
+    /// The tensor, where one is meant.
+    public var tensor: TensorName?
+    /// What was found, and what is done about it.
+    public var message: String
+
+    /// Makes a warning.
+    public init(file: String, tensor: TensorName? = nil, _ message: String) {
+        self.file = file
+        self.tensor = tensor
+        self.message = message
+    }
+}

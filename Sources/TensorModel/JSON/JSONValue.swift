@@ -1,0 +1,153 @@
+/// A JSON document as a value; objects keep the order of their members.
+///
+/// For small documents (configuration, manifest, reports). Headers with many tensors are read with `JSONReader` directly.
+public enum JSONValue: Sendable, Hashable {
+    case null
+    case bool(Bool)
+    case unsigned(UInt64)
+    case number(Double)
+    case string(String)
+    case array([JSONValue])
+    case object([Member])
+
+    /// A key and its value.
+    public struct Member: Sendable, Hashable {
+        /// The key.
+        public let key: String
+        /// Its value.
+        public let value: JSONValue
+
+        /// Makes a member.
+        public init(_ key: String, _ value: JSONValue) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    /// The value of an object's member, or nil where there is none.
+    public subscript(key: String) -> JSONValue? {
+        guard case .object(let members) = self else { return nil }
+        return members.first { $0.key == key }?.value
+    }
+
+    /// The string, or nil for any other kind.
+    public var string: String? { if case .string(let text) = self { text } else { nil } }
+
+    /// The whole number, or nil for any other kind.
+    public var unsigned: UInt64? { if case .unsigned(let value) = self { value } else { nil } }
+
+    /// The truth value, or nil for any other kind.
+    public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+
+    /// The elements, or nil for any other kind.
+    public var array: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
+
+    /// The members, or nil for any other kind.
+    public var object: [Member]? { if case .object(let members) = self { members } else { nil } }
+}
+
+// MARK: - Reading
+
+extension JSONValue {
+    /// Reads a whole document; a key that occurs twice in one object is an error.
+    ///
+    /// Recursion is as deep as `maximumDepth` at most.
+    public static func parse(_ bytes: [UInt8], maximumDepth: Int = Limits.standard.documentDepth) throws -> JSONValue {
+        var reader = JSONReader(bytes, maximumDepth: maximumDepth)
+        let value = try read(&reader)
+        try reader.requireEnd()
+        return value
+    }
+
+    private static func read(_ reader: inout JSONReader) throws -> JSONValue {
+        switch reader.peek() {
+        case UInt8(ascii: "{"):
+            var members: [Member] = []
+            var seen: Set<TensorName> = []
+            try reader.readObject { reader, key in
+                guard seen.insert(TensorName(key)).inserted else {
+                    throw reader.failure("the key `\(key)` a second time in one object", as: .duplicateKey)
+                }
+                members.append(Member(key, try read(&reader)))
+            }
+            return .object(members)
+        case UInt8(ascii: "["):
+            var elements: [JSONValue] = []
+            try reader.readArray { reader in elements.append(try read(&reader)) }
+            return .array(elements)
+        case UInt8(ascii: "\""): return .string(try reader.readString())
+        case UInt8(ascii: "-"), .some(0x30...0x39):
+            let text = try reader.readNumberText()
+            if let whole = UInt64(text) { return .unsigned(whole) }
+            return .number(Double(text) ?? .nan)
+        case .some: return try reader.readLiteral()
+        case nil: throw reader.failure("the text ends", expected: "a value")
+        }
+    }
+}
+
+// MARK: - Writing
+
+extension JSONValue {
+    /// The document as text: on one line, or indented by two spaces a level. A number that is not finite becomes `null`.
+    public func text(indented: Bool = false) -> String {
+        var out = ""
+        write(to: &out, indent: indented ? 0 : nil)
+        return out
+    }
+
+    private func write(to out: inout String, indent: Int?) {
+        switch self {
+        case .null: out += "null"
+        case .bool(let value): out += value ? "true" : "false"
+        case .unsigned(let value): out += String(value)
+        case .number(let value): out += value.isFinite ? String(value) : "null"
+        case .string(let text): JSONValue.writeString(text, to: &out)
+        case .array(let elements):
+            // Lists of plain values stay on one line.
+            let flat = elements.allSatisfy { if case .object = $0 { false } else { true } }
+            JSONValue.writeList("[", "]", elements, to: &out, indent: flat ? nil : indent) { element, out, indent in
+                element.write(to: &out, indent: indent)
+            }
+        case .object(let members):
+            JSONValue.writeList("{", "}", members, to: &out, indent: indent) { member, out, indent in
+                JSONValue.writeString(member.key, to: &out)
+                out += indent == nil ? ":" : ": "
+                member.value.write(to: &out, indent: indent)
+            }
+        }
+    }
+
+    private static func writeList<Element>(
+        _ open: String, _ close: String, _ list: [Element], to out: inout String, indent: Int?,
+        _ write: (Element, inout String, Int?) -> Void
+    ) {
+        out += open
+        for (index, element) in list.enumerated() {
+            if index > 0 { out += "," }
+            if let indent { out += "\n" + String(repeating: "  ", count: indent + 1) }
+            write(element, &out, indent.map { $0 + 1 })
+        }
+        if let indent, !list.isEmpty { out += "\n" + String(repeating: "  ", count: indent) }
+        out += close
+    }
+
+    /// Appends a string in quotes, escaped as RFC 8259 demands and no further.
+    public static func writeString(_ text: String, to out: inout String) {
+        out += "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": out += "\\\""
+            case "\\": out += "\\\\"
+            case "\n": out += "\\n"
+            case "\r": out += "\\r"
+            case "\t": out += "\\t"
+            case "\u{0}"..<"\u{20}":
+                let hex = String(scalar.value, radix: 16)
+                out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            default: out.unicodeScalars.append(scalar)
+            }
+        }
+        out += "\""
+    }
+}

@@ -17,11 +17,13 @@ from .data import EOS
 from .loop import PLANNED_CHECKPOINTS, evaluate
 from .model import Config, Llama
 
-METADATA = {"format": "pt"}
-
-
 def write_json(path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_tensors(tensors, path):
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # the library makes its files private
 
 
 def write_config(out):
@@ -76,7 +78,7 @@ def write_shards(out, weights):
     index = {"metadata": {"total_size": 0}, "weight_map": {}}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, out / file, metadata=METADATA)
+        write_tensors(shard, out / file)
         for name, tensor in shard.items():
             index["metadata"]["total_size"] += tensor.numel() * tensor.element_size()
             index["weight_map"][name] = file
@@ -94,8 +96,8 @@ def cut_small(out, state, layer, projections, moments, moment, dtype):
         tensors[f"adamw.{moment}.{name}"] = state["adamw"][name][moment].to(dtype).contiguous()
     tensors["step"] = torch.tensor(state["step"], dtype=torch.int64)
     out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out / "model.safetensors", metadata=METADATA)
-    return {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()}
+    write_tensors(tensors, out / "model.safetensors")
+    return {name: f"{t.dtype} {list(t.shape)}".removeprefix("torch.") for name, t in tensors.items()}
 
 
 def load_export(out):

@@ -1,0 +1,119 @@
+internal import CLZ4
+internal import CZstd
+public import TensorModel
+
+/// Compresses and decompresses streams; one value per worker, since it holds the libraries' contexts.
+///
+/// zstd runs at level 1 with minMatch 7 and hashLog 6: almost only its Huffman stage, which is what helps packed codes
+/// (Specs/container.md, "Streams"; plain levels find false matches and grow the output).
+final class StreamCodec {
+    private let compressor: OpaquePointer
+    private let decompressor: OpaquePointer
+    /// Streams are a few chunks long at most; a frame that asks for a larger window is not ours.
+    private static let maximumWindowLog: Int32 = 23
+
+    init() {
+        guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
+            preconditionFailure("out of memory for a compression context")
+        }
+        unsafe self.compressor = compressor
+        unsafe self.decompressor = decompressor
+        let parameters: [(ZSTD_cParameter, Int32)] = [
+            (ZSTD_c_compressionLevel, 1), (ZSTD_c_minMatch, 7), (ZSTD_c_hashLog, 6), (ZSTD_c_contentSizeFlag, 1),
+            (ZSTD_c_checksumFlag, 0), (ZSTD_c_dictIDFlag, 0),
+        ]
+        for (parameter, value) in parameters { unsafe ZSTD_CCtx_setParameter(compressor, parameter, value) }
+        unsafe ZSTD_DCtx_setParameter(decompressor, ZSTD_d_windowLogMax, StreamCodec.maximumWindowLog)
+    }
+
+    deinit {
+        unsafe ZSTD_freeCCtx(compressor)
+        unsafe ZSTD_freeDCtx(decompressor)
+    }
+
+    /// The versions of the libraries: the bytes written depend on them.
+    static var versions: String {
+        let zstd = unsafe String(cString: ZSTD_versionString())
+        let lz4 = unsafe String(cString: LZ4_versionString())
+        return "zstd \(zstd), lz4 \(lz4)"
+    }
+
+    /// Compresses `bytes` into `output` from `start` on; nil where the result would not be below `limit` bytes.
+    ///
+    /// `output` must have room for `limit` bytes from `start` on.
+    func compress(_ bytes: RawSpan, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int) -> Int?
+    {
+        guard limit > 1, codec != .none else { return nil }
+        precondition(output.count >= start + limit - 1)
+        let capacity = limit - 1
+        let written: Int = unsafe output.withUnsafeMutableBytes { target in
+            unsafe bytes.withUnsafeBytes { source in
+                let place = unsafe target.baseAddress.map { unsafe $0 + start }
+                switch codec {
+                case .none: return 0
+                case .lz4:
+                    return Int(
+                        unsafe LZ4_compress_default(
+                            source.baseAddress, place, Int32(source.count), Int32(capacity)))
+                case .zstd:
+                    let size = unsafe ZSTD_compress2(compressor, place, capacity, source.baseAddress, source.count)
+                    return ZSTD_isError(size) != 0 ? 0 : size
+                }
+            }
+        }
+        return written > 0 ? written : nil
+    }
+
+    /// What a stored stream was found to be instead of one of ours.
+    struct Failure: Error { let found: String }
+
+    /// Decompresses `bytes` into exactly the first `count` bytes of `output`.
+    ///
+    /// The size comes from our own index, never from the stream; a frame that is not exactly what the writer makes
+    /// (one frame, no dictionary, no checksum, the size known) is refused.
+    func decompress(_ bytes: RawSpan, _ codec: Codec, count: Int, into output: inout [UInt8]) throws(Failure) {
+        precondition(output.count >= count)
+        let failure: String? = unsafe output.withUnsafeMutableBytes { target in
+            unsafe bytes.withUnsafeBytes { source in
+                switch codec {
+                case .none:
+                    guard source.count == count else { return "\(source.count) stored bytes where \(count) belong" }
+                    if let from = unsafe source.baseAddress {
+                        unsafe target.baseAddress?.copyMemory(from: from, byteCount: count)
+                    }
+                    return nil
+                case .lz4:
+                    let size = unsafe LZ4_decompress_safe(
+                        source.baseAddress, target.baseAddress, Int32(source.count), Int32(count))
+                    return size == count ? nil : "an lz4 block that does not unpack to \(count) bytes"
+                case .zstd: return unsafe unpackFrame(source, target, count)
+                }
+            }
+        }
+        if let failure { throw Failure(found: failure) }
+    }
+
+    private func unpackFrame(
+        _ source: UnsafeRawBufferPointer, _ target: UnsafeMutableRawBufferPointer, _ count: Int
+    ) -> String? {
+        // Bits 2 to 4 of the frame header descriptor: checksum, reserved, unused; bits 0 and 1: dictionary.
+        guard source.count > 5, unsafe source.loadUnaligned(as: UInt32.self).littleEndian == 0xFD2F_B528,
+            unsafe source[4] & 0x1F == 0
+        else { return "a zstd frame with other options than the writer's" }
+        guard unsafe ZSTD_getFrameContentSize(source.baseAddress, source.count) == UInt64(count) else {
+            return "a zstd frame of another content size than \(count)"
+        }
+        guard unsafe ZSTD_findFrameCompressedSize(source.baseAddress, source.count) == source.count else {
+            return "a zstd frame that does not fill its \(source.count) bytes"
+        }
+        let size = unsafe ZSTD_decompressDCtx(
+            decompressor, target.baseAddress, count, source.baseAddress, source.count)
+        return size == count ? nil : "a zstd frame that does not unpack"
+    }
+}
+
+/// The versions of the compression libraries in use, as manifests record them.
+public enum CodecLibraries {
+    /// `zstd 1.5.4, lz4 1.9.4`.
+    public static var versions: String { StreamCodec.versions }
+}

@@ -1,0 +1,67 @@
+public import TensorModel
+
+/// The constants of the container format, version 1 (Specs/container.md).
+public enum ContainerFormat {
+    /// Version of the format this library writes, and the newest it reads.
+    public static let version: UInt64 = 1
+    /// Version of the program, recorded in every shard and manifest.
+    public static let writer = "ingot 0.1.0"
+
+    /// Name of the entry that seals a shard.
+    public static let sealName = TensorName("__ingot_seal__")
+    /// Key of the shard's self-description in `__metadata__`.
+    public static let metadataKey = "ingot"
+    /// What stands before a tensor's name in the key of its description in `__metadata__`.
+    public static let tensorKeyPrefix = "ingot:"
+
+    /// Payloads, and the records of the seal, begin at multiples of this many bytes.
+    public static let alignment: UInt64 = 64
+    /// Weights a chunk holds at most, unless a single row is wider: 256 Ki.
+    public static let chunkWeights = 1 << 18
+
+    /// Whether a name is one a source may not use.
+    public static func isReserved(_ name: TensorName) -> Bool {
+        name.text.utf8.starts(with: "__ingot_".utf8) || name.text == "__metadata__"
+    }
+}
+
+/// How a shard's streams are compressed. The raw value is stored; a stream that does not shrink is stored as `none`.
+public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
+    case none = 0
+    case lz4 = 1
+    case zstd = 2
+
+    /// The name on the command line and in reports.
+    public var name: String {
+        switch self {
+        case .none: "none"
+        case .lz4: "lz4"
+        case .zstd: "zstd"
+        }
+    }
+
+    /// The codec of a name; nil for an unknown one.
+    public init?(name: String) {
+        guard let codec = Codec.allCases.first(where: { $0.name == name }) else { return nil }
+        self = codec
+    }
+}
+
+/// Little-endian numbers in byte tables.
+enum LittleEndian {
+    /// Appends a number in as many bytes as its type has.
+    static func append<Number: FixedWidthInteger>(_ number: Number, to bytes: inout [UInt8]) {
+        for shift in stride(from: 0, to: Number.bitWidth, by: 8) {
+            bytes.append(UInt8(truncatingIfNeeded: number >> Number(shift)))
+        }
+    }
+
+    /// Reads a number at an index, which must be in bounds.
+    static func load<Number: FixedWidthInteger>(_: Number.Type, _ bytes: [UInt8], at index: Int) -> Number {
+        var number: Number = 0
+        for offset in (0..<Number.bitWidth / 8).reversed() {
+            number = (number << 8) | Number(truncatingIfNeeded: bytes[index + offset])
+        }
+        return number
+    }
+}

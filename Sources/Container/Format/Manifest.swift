@@ -1,0 +1,124 @@
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// The list of a checkpoint's files with their hashes, written last: without it a directory is no checkpoint.
+public struct Manifest: Sendable, Hashable {
+    /// Name of the file.
+    public static let fileName = "ingot-manifest.json"
+
+    /// A file of the checkpoint.
+    public struct File: Sendable, Hashable {
+        /// Path relative to the checkpoint's directory, with `/` between components.
+        public let name: String
+        /// Bytes.
+        public let byteCount: UInt64
+        /// XXH3-128 of the bytes or, of a shard, of its seal, which covers all its bytes.
+        public let hash: ContentHash
+        /// Whether `hash` is a shard's seal.
+        public let isShard: Bool
+
+        /// Makes an entry.
+        public init(name: String, byteCount: UInt64, hash: ContentHash, isShard: Bool) {
+            self.name = name
+            self.byteCount = byteCount
+            self.hash = hash
+            self.isShard = isShard
+        }
+    }
+
+    /// Every other file of the directory, sorted by name.
+    public var files: [File]
+    /// What the conversion was asked to do, for readers of the manifest.
+    public var options: [JSONValue.Member]
+    /// Size of the source's shards and of ours, in bytes.
+    public var sourceBytes: UInt64
+    /// Versions of the codec libraries that wrote the streams.
+    public var codecs: String
+
+    /// Makes a manifest.
+    public init(files: [File], options: [JSONValue.Member], sourceBytes: UInt64, codecs: String) {
+        self.files = files.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        self.options = options
+        self.sourceBytes = sourceBytes
+        self.codecs = codecs
+    }
+
+    private static let hashKey = ",\n  \"manifest_xxh3_128\": \""
+    private static let ending = "\"\n}\n"
+
+    /// The manifest's text; its last member is the hash of all bytes before that member's comma.
+    public func encoded() -> [UInt8] {
+        let entries = files.map { file in
+            JSONValue.object([
+                .init("name", .string(file.name)), .init("bytes", .unsigned(file.byteCount)),
+                .init(file.isShard ? "seal_xxh3_128" : "xxh3_128", .string(file.hash.description)),
+            ])
+        }
+        let text = JSONValue.object([
+            .init("format", .string("ingot-manifest")), .init("version", .unsigned(ContainerFormat.version)),
+            .init("writer", .string(ContainerFormat.writer)), .init("codecs", .string(codecs)),
+            .init("options", .object(options)), .init("source_bytes", .unsigned(sourceBytes)),
+            .init("files", .array(entries)),
+        ]).text(indented: true)
+        let body = Array(text.dropLast(2).utf8)
+        let hash = ContentHash(of: body.span.bytes)
+        return body + Array((Manifest.hashKey + hash.description + Manifest.ending).utf8)
+    }
+
+    /// Reads and checks the manifest of a directory.
+    ///
+    /// - Throws: `noInput` where there is none, `manifestInvalid`, `containerVersion`.
+    public static func read(_ directory: FilePath, limits: Limits = .standard) throws -> Manifest {
+        let path = directory.appending(fileName)
+        let file = try MappedFile.open(path)
+        func failure(_ found: String, _ expected: String? = nil) -> IngotError {
+            IngotError(.manifestInvalid, file: path.string, found: found, expected: expected)
+        }
+        guard file.byteCount <= limits.documentBytes, let range = ByteRange(start: 0, end: file.byteCount) else {
+            throw failure("\(file.byteCount) bytes", "at most \(limits.documentBytes) bytes")
+        }
+        let bytes = try file.bytes(range)
+        let tail = hashKey.utf8.count + 32 + ending.utf8.count
+        guard bytes.count > tail else { throw failure("a manifest of \(bytes.count) bytes") }
+        let split = bytes.count - tail
+        let hash = ContentHash(of: bytes.span.extracting(0..<split).bytes)
+        guard bytes[split...].elementsEqual((hashKey + hash.description + ending).utf8) else {
+            throw failure("a manifest whose own hash differs")
+        }
+        do {
+            return try Manifest(JSONValue.parse(bytes), failure)
+        } catch let error as IngotError {
+            throw error.inFile(path.string)
+        }
+    }
+
+    private init(_ value: JSONValue, _ failure: (String, String?) -> IngotError) throws {
+        guard value["format"]?.string == "ingot-manifest", let version = value["version"]?.unsigned else {
+            throw failure("no manifest of Ingot", nil)
+        }
+        guard version == ContainerFormat.version else {
+            throw IngotError(
+                .containerVersion, found: "format version \(version)", expected: "version \(ContainerFormat.version)")
+        }
+        guard let entries = value["files"]?.array, let sourceBytes = value["source_bytes"]?.unsigned,
+            let options = value["options"]?.object, let codecs = value["codecs"]?.string
+        else { throw failure("a manifest with a member missing", nil) }
+        var files: [File] = []
+        for entry in entries {
+            guard let name = entry["name"]?.string, let count = entry["bytes"]?.unsigned,
+                let digits = (entry["seal_xxh3_128"] ?? entry["xxh3_128"])?.string,
+                let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name)
+            else { throw failure("file entry \(files.count) is not one", nil) }
+            files.append(File(name: name, byteCount: count, hash: hash, isShard: entry["seal_xxh3_128"] != nil))
+        }
+        self.init(files: files, options: options, sourceBytes: sourceBytes, codecs: codecs)
+    }
+
+    /// Whether a relative path stays inside its directory.
+    private static func isContained(_ name: String) -> Bool {
+        let parts = name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        return !name.utf8.contains(0)
+            && parts.allSatisfy { !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8) }
+    }
+}

@@ -1,0 +1,111 @@
+internal import Quantization
+public import TensorModel
+
+/// The first 64 bytes of a payload: what it holds and how it is cut (Specs/container.md, "Payload").
+public struct PayloadPrologue: Sendable, Hashable {
+    static let byteCount = 64
+    static let magic = Array("INGOTPL1".utf8)
+
+    /// How the tensor is stored.
+    public let scheme: TensorScheme
+    /// The codec that was asked for; streams that did not shrink are stored all the same.
+    public let codec: Codec
+    /// Element type of the tensor, and of its scales and biases.
+    public let format: FloatFormat
+    /// How the matrix is cut.
+    public let grid: ChunkGrid
+    /// Bytes of the payload, its padding included.
+    public var payloadBytes: UInt64 = 0
+
+    /// Bytes of one entry of the chunk table.
+    var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format) }
+
+    /// Bytes of prologue and chunk table.
+    var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
+
+    func encoded() -> [UInt8] {
+        var bytes = PayloadPrologue.magic
+        var bits: UInt8 = 0
+        var flags: UInt8 = 0
+        var group: UInt32 = 0
+        if case .uniform(let parameters) = scheme {
+            bits = UInt8(parameters.bits)
+            flags = parameters.symmetric ? 1 : 0
+            group = UInt32(parameters.groupSize)
+        }
+        LittleEndian.append(scheme.number, to: &bytes)
+        bytes += [bits, flags]
+        LittleEndian.append(group, to: &bytes)
+        bytes += [codec.rawValue, format.rawValue]
+        LittleEndian.append(UInt16(scheme.streamCount(format)), to: &bytes)
+        LittleEndian.append(UInt32(grid.count), to: &bytes)
+        LittleEndian.append(UInt64(grid.rows), to: &bytes)
+        LittleEndian.append(UInt64(grid.columns), to: &bytes)
+        LittleEndian.append(UInt32(grid.chunkRows), to: &bytes)
+        LittleEndian.append(UInt32(grid.chunkColumns), to: &bytes)
+        LittleEndian.append(UInt64(0), to: &bytes)  // side information: none in the schemes of version 1
+        LittleEndian.append(payloadBytes, to: &bytes)
+        return bytes
+    }
+
+    /// Whether `bytes` are exactly this prologue: all that it says is known from the header before it is read.
+    func matches(_ bytes: [UInt8]) -> Bool { bytes == encoded() }
+}
+
+/// One entry of a chunk table.
+public struct ChunkEntry: Sendable, Hashable {
+    static let fixedBytes = 48
+    static let bytesPerStream = 8
+
+    /// Offset of the chunk's first byte from the start of the payload.
+    public var offset: UInt64 = 0
+    /// XXH3-64 of the chunk's stored bytes.
+    public var checksum: UInt64 = 0
+    /// Error sums of the chunk's weights.
+    public var sums = ErrorSums(signal: 0, noise: 0, maxError: 0)
+    /// The streams, in the scheme's order; their bytes follow each other without gaps.
+    public var streams: [Stream] = []
+
+    /// A stream's stored form.
+    public struct Stream: Sendable, Hashable {
+        /// Bytes stored.
+        public var byteCount: UInt32
+        /// How they are compressed.
+        public var codec: Codec
+    }
+
+    /// Bytes the chunk takes.
+    public var byteCount: UInt64 { streams.reduce(0) { $0 + UInt64($1.byteCount) } }
+
+    func encode(into bytes: inout [UInt8]) {
+        LittleEndian.append(offset, to: &bytes)
+        LittleEndian.append(checksum, to: &bytes)
+        for sum in [sums.signal, sums.noise, sums.maxError] { LittleEndian.append(sum.bitPattern, to: &bytes) }
+        LittleEndian.append(UInt64(0), to: &bytes)
+        for stream in streams {
+            LittleEndian.append(stream.byteCount, to: &bytes)
+            LittleEndian.append(UInt32(stream.codec.rawValue), to: &bytes)
+        }
+    }
+
+    /// Reads an entry; nil where a field that has one legal value has another.
+    init?(_ bytes: [UInt8], at index: Int, streams count: Int) {
+        func double(_ offset: Int) -> Double {
+            Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
+        }
+        offset = LittleEndian.load(UInt64.self, bytes, at: index)
+        checksum = LittleEndian.load(UInt64.self, bytes, at: index + 8)
+        sums = ErrorSums(signal: double(16), noise: double(24), maxError: double(32))
+        guard LittleEndian.load(UInt64.self, bytes, at: index + 40) == 0,
+            [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus })
+        else { return nil }
+        for stream in 0..<count {
+            let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
+            let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)
+            guard number <= UInt8.max, let codec = Codec(rawValue: UInt8(number)) else { return nil }
+            streams.append(Stream(byteCount: LittleEndian.load(UInt32.self, bytes, at: place), codec: codec))
+        }
+    }
+
+    init() {}
+}

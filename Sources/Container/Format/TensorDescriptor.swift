@@ -1,0 +1,92 @@
+public import FileAccess
+public import Quantization
+public import TensorModel
+
+/// The description of a tensor with a payload: JSON text under its name in `__metadata__`.
+///
+/// Its length depends only on what is known before the first weight is read, so that a writer can reserve the header.
+public struct TensorDescriptor: Sendable, Hashable {
+    /// How the tensor is stored.
+    public var scheme: TensorScheme
+    /// The codec that was asked for.
+    public var codec: Codec
+    /// Element type of the original.
+    public var format: FloatFormat
+    /// Shape of the original.
+    public var shape: Shape
+    /// The certificate: the chunks' error sums, added in chunk order.
+    public var sums: ErrorSums
+    /// XXH3-128 of the original's bytes.
+    public var sourceHash: ContentHash
+
+    /// Makes a description; certificate and hash are filled in later.
+    public init(
+        scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
+        sums: ErrorSums = ErrorSums(signal: 0, noise: 0, maxError: 0),
+        sourceHash: ContentHash = ContentHash(high: 0, low: 0)
+    ) {
+        self.scheme = scheme
+        self.codec = codec
+        self.format = format
+        self.shape = shape
+        self.sums = sums
+        self.sourceHash = sourceHash
+    }
+
+    /// The prologue of the tensor's payload, but for the payload's length.
+    public var prologue: PayloadPrologue {
+        PayloadPrologue(
+            scheme: scheme, codec: codec, format: format, grid: ChunkGrid(rows: shape.rows, columns: shape.columns))
+    }
+
+    func text() -> String {
+        var members: [JSONValue.Member] = [.init("scheme", .string(scheme.name))]
+        if case .uniform(let parameters) = scheme {
+            members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
+            members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
+            members.append(.init("symmetric", .bool(parameters.symmetric)))
+        }
+        members.append(.init("codec", .string(codec.name)))
+        members.append(.init("dtype", .string(format.elementType.rawValue)))
+        members.append(.init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })))
+        for (key, sum) in [("signal", sums.signal), ("noise", sums.noise), ("max_error", sums.maxError)] {
+            members.append(.init(key, .string(ContentHash.hexadecimal(sum.bitPattern))))
+        }
+        members.append(.init("source_xxh3_128", .string(sourceHash.description)))
+        return JSONValue.object(members).text()
+    }
+
+    /// Reads a description; nil unless it is, byte for byte, one that `text()` writes.
+    init?(_ text: String) {
+        guard let value = try? JSONValue.parse(Array(text.utf8), maximumDepth: 3),
+            let codec = value["codec"]?.string.flatMap(Codec.init(name:)),
+            let format = value["dtype"]?.string.flatMap(ElementType.init(rawValue:))?.quantizable,
+            let dimensions = value["shape"]?.array?.map({ $0.unsigned.flatMap { Int(exactly: $0) } }),
+            !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)), shape.isMatrix,
+            let hash = value["source_xxh3_128"]?.string.flatMap(ContentHash.init(hexadecimal:))
+        else { return nil }
+        var sums: [Double] = []
+        for key in ["signal", "noise", "max_error"] {
+            guard let digits = value[key]?.string, let bits = UInt64(digits, radix: 16),
+                case let sum = Double(bitPattern: bits), sum.isFinite, sum.sign == .plus
+            else { return nil }
+            sums.append(sum)
+        }
+        let scheme: TensorScheme
+        switch value["scheme"]?.string {
+        case "lossless": scheme = .lossless
+        case "uniform":
+            guard let bits = value["bits"]?.unsigned.flatMap({ Int(exactly: $0) }),
+                let group = value["group_size"]?.unsigned.flatMap({ Int(exactly: $0) }),
+                let symmetric = value["symmetric"]?.bool,
+                let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
+            else { return nil }
+            scheme = .uniform(parameters)
+        default: return nil
+        }
+        self.init(
+            scheme: scheme, codec: codec, format: format, shape: shape,
+            sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), sourceHash: hash)
+        guard self.text() == text else { return nil }
+    }
+}

@@ -1,0 +1,83 @@
+public import Checkpoints
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// A directory that `convert` published: its manifest, and its shards opened.
+public struct SealedCheckpoint: Sendable {
+    /// The directory.
+    public let path: FilePath
+    /// The list of its files.
+    public let manifest: Manifest
+    /// Its shards, in order of their names.
+    public let shards: [SealedShard]
+    /// What is odd but stops nothing.
+    public let warnings: [IngotWarning]
+
+    /// Whether a path looks like one of ours: a directory with a manifest.
+    public static func isOne(_ path: FilePath) throws -> Bool {
+        guard try Directory.kind(path) == .directory else { return false }
+        return try Directory.kind(path.appending(Manifest.fileName)) != nil
+    }
+
+    /// Opens the manifest and every shard; files beside the shards are checked by `checkFiles()`.
+    public init(_ path: FilePath, limits: Limits = .standard) throws {
+        self.path = path
+        let manifest = try Manifest.read(path, limits: limits)
+        self.manifest = manifest
+        var shards: [SealedShard] = []
+        var warnings: [IngotWarning] = []
+        for file in manifest.files where file.isShard {
+            let shard = try SealedShard(SealedCheckpoint.existing(path.appending(file.name)), limits: limits)
+            guard shard.seal.fileBytes == file.byteCount, shard.seal.hash == file.hash else {
+                throw IngotError(
+                    .fileHash, file: shard.file.path.string, found: "a shard of another conversion",
+                    expected: "the shard whose seal the manifest names")
+            }
+            shards.append(shard)
+            warnings += shard.warnings
+        }
+        let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
+        for entry in try Directory.entries(path) where entry.target == .file {
+            guard !known.contains(TensorName(entry.name)) else { continue }
+            guard !entry.name.hasSuffix(".safetensors") else {
+                throw IngotError(
+                    .manifestInvalid, file: path.appending(entry.name).string,
+                    found: "a shard the manifest does not name",
+                    remedy: "remove the file if it does not belong here")
+            }
+            warnings.append(
+                IngotWarning(file: path.appending(entry.name).string, "not named in the manifest: not checked"))
+        }
+        self.shards = shards
+        self.warnings = warnings
+    }
+
+    /// Requires that every file beside the shards has the manifest's size and hash.
+    public func checkFiles() throws {
+        for entry in manifest.files where !entry.isShard {
+            let file = try MappedFile.open(SealedCheckpoint.existing(path.appending(entry.name)))
+            var hasher = ContentHasher()
+            var start: UInt64 = 0
+            while let piece = ByteRange(start: start, count: min(1 << 20, file.byteCount - start)), piece.count > 0 {
+                hasher.update(try file.bytes(piece).span.bytes)
+                start = piece.end
+            }
+            guard file.byteCount == entry.byteCount, hasher.finish() == entry.hash else {
+                throw IngotError(
+                    .fileHash, file: file.path.string,
+                    found: "\(file.byteCount) bytes whose hash differs from the manifest's",
+                    expected: "\(entry.byteCount) bytes, as they were written")
+            }
+        }
+    }
+
+    /// A file the manifest names and that is gone is damage, not a wrong path.
+    private static func existing(_ path: FilePath) throws -> FilePath {
+        guard try Directory.kind(path) != nil else {
+            throw IngotError(
+                .missingShard, file: path.string, found: "no such file", expected: "a file the manifest names")
+        }
+        return path
+    }
+}

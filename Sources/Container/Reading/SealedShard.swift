@@ -1,0 +1,214 @@
+public import Checkpoints
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// One of our shards, opened: its header and seal are read and hold; payloads are read on demand.
+public struct SealedShard: Sendable {
+    /// The mapped file.
+    public let file: MappedFile
+    /// The safetensors header.
+    public let header: SafetensorsHeader
+    /// The seal.
+    public let seal: Seal
+    /// The tensors with a payload, in the order of the file.
+    public let payloads: [Payload]
+    /// The tensors kept as they are, in the order of the file.
+    public let ordinary: [StoredTensor]
+    /// What is odd about the shard but stops nothing.
+    public let warnings: [IngotWarning]
+
+    /// A tensor with a payload.
+    public struct Payload: Sendable, Hashable {
+        /// The tensor's name.
+        public let name: TensorName
+        /// The payload's bytes in the file.
+        public let range: ByteRange
+        /// What the header says of it.
+        public let descriptor: TensorDescriptor
+        /// What its first bytes have to say.
+        public let prologue: PayloadPrologue
+    }
+
+    /// Opens a shard and checks everything its header says against the seal and itself.
+    ///
+    /// Reads header and seal, no payload: `front(of:)` reads a chunk table, `IntegrityCheck` everything.
+    public init(_ path: FilePath, limits: Limits = .standard) throws {
+        let file = try MappedFile.open(path)
+        // The seal comes first: it tells a damaged header from an unusual one.
+        let seal = try Seal.read(file)
+        let header = try SafetensorsHeader.read(file, limits: limits)
+        self.file = file
+        self.header = header
+        self.seal = seal
+        let about = try SealedShard.selfDescription(header, file.path.string)
+        warnings = header.warnings + about
+        var descriptors: [TensorName: TensorDescriptor] = [:]
+        for item in header.metadata where item.key.utf8.starts(with: ContainerFormat.tensorKeyPrefix.utf8) {
+            let name = TensorName(String(item.key.dropFirst(ContainerFormat.tensorKeyPrefix.count)))
+            guard let descriptor = TensorDescriptor(item.value) else {
+                throw IngotError(
+                    .descriptorInvalid, file: path.string, tensor: name, found: "a description no writer makes",
+                    expected: "scheme, parameters, certificate and hash, as the format documents them")
+            }
+            descriptors[name] = descriptor
+        }
+        var payloads: [Payload] = []
+        var ordinary: [StoredTensor] = []
+        for tensor in header.tensors where tensor.name != ContainerFormat.sealName {
+            guard let descriptor = descriptors.removeValue(forKey: tensor.name) else {
+                ordinary.append(tensor)
+                continue
+            }
+            var prologue = descriptor.prologue
+            prologue.payloadBytes = tensor.range.count
+            guard tensor.elementType == .u8, tensor.range.start % ContainerFormat.alignment == 0,
+                tensor.range.count % ContainerFormat.alignment == 0,
+                UInt64(prologue.grid.count) <= tensor.range.count / UInt64(prologue.entryBytes),
+                UInt64(prologue.frontBytes) <= tensor.range.count
+            else {
+                throw IngotError(
+                    .payloadInvalid, file: path.string, tensor: tensor.name, offset: tensor.range.start,
+                    found: "an entry of \(tensor.range.count) bytes of \(tensor.elementType.rawValue)",
+                    expected: "U8, aligned to 64 bytes, with room for \(prologue.grid.count) chunks")
+            }
+            payloads.append(
+                Payload(name: tensor.name, range: tensor.range, descriptor: descriptor, prologue: prologue))
+        }
+        if let stray = descriptors.keys.min() {
+            throw IngotError(
+                .descriptorInvalid, file: path.string, tensor: stray,
+                found: "a description of a tensor that is not there")
+        }
+        self.payloads = payloads
+        self.ordinary = ordinary
+        try checkSeal()
+    }
+
+    /// The record of the seal that begins at an offset.
+    private func record(at start: UInt64) -> Seal.Record? {
+        var low = 0
+        var high = seal.records.count
+        while low < high {
+            let middle = (low + high) / 2
+            if seal.records[middle].range.start < start { low = middle + 1 } else { high = middle }
+        }
+        return low < seal.records.count && seal.records[low].range.start == start ? seal.records[low] : nil
+    }
+
+    /// Requires that the records are exactly the ranges they have to be, and that the header's hash holds.
+    private func checkSeal() throws {
+        func failure(_ found: String, at offset: UInt64) -> IngotError {
+            IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found)
+        }
+        var expected: [(UInt64, UInt64)] = [(0, header.dataStart)]
+        expected += payloads.map { ($0.range.start, UInt64($0.prologue.frontBytes)) }
+        expected += ordinary.filter { $0.range.count > 0 }.map { ($0.range.start, $0.range.count) }
+        expected.sort { $0.0 < $1.0 }
+        guard expected.elementsEqual(seal.records.map { ($0.range.start, $0.range.count) }, by: ==) else {
+            throw failure("a seal that covers other ranges than the header's", at: seal.recordsStart)
+        }
+        guard header.dataStart % ContainerFormat.alignment == 0, let last = header.tensors.last,
+            last.name == ContainerFormat.sealName, last.elementType == .u8,
+            last.range.start <= seal.recordsStart, seal.recordsStart - last.range.start < ContainerFormat.alignment,
+            seal.recordsStart % ContainerFormat.alignment == 0
+        else { throw failure("no seal as the last entry", at: seal.recordsStart) }
+        try checkHash(seal.records[0])
+    }
+
+    /// Requires that a sealed range has the bytes that were sealed.
+    func checkHash(_ record: Seal.Record, tensor: TensorName? = nil) throws {
+        var hasher = ContentHasher()
+        var buffer = [UInt8](repeating: 0, count: Int(min(record.range.count, 1 << 20)))
+        var start = record.range.start
+        while start < record.range.end {
+            guard let piece = ByteRange(start: start, count: min(record.range.end - start, UInt64(buffer.count))) else {
+                break
+            }
+            try file.copy(piece, into: &buffer)
+            hasher.update(buffer.span.extracting(0..<Int(piece.count)).bytes)
+            file.release(piece)
+            start = piece.end
+        }
+        guard hasher.finish() == record.hash else {
+            throw IngotError(
+                .sealInvalid, file: file.path.string, tensor: tensor, offset: record.range.start,
+                found: "\(record.range.count) bytes whose hash differs from the sealed one")
+        }
+    }
+
+    /// Requires that an ordinary tensor's bytes are the sealed ones; their hash.
+    public func checkOrdinary(_ tensor: StoredTensor) throws -> ContentHash {
+        guard tensor.range.count > 0, let record = record(at: tensor.range.start) else {
+            return ContentHasher().finish()
+        }
+        try checkHash(record, tensor: tensor.name)
+        return record.hash
+    }
+
+    /// Reads a payload's chunk table and checks it: hash, prologue, the order of the chunks, the padding behind them.
+    public func front(of payload: Payload) throws -> [ChunkEntry] {
+        func failure(_ found: String, at offset: UInt64 = 0) -> IngotError {
+            IngotError(
+                .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start + offset,
+                found: found)
+        }
+        guard let record = record(at: payload.range.start) else { throw failure("a payload the seal does not cover") }
+        let bytes = try file.bytes(record.range)
+        guard ContentHash(of: bytes.span.bytes) == record.hash else {
+            throw failure("a prologue or chunk table whose hash differs from the sealed one")
+        }
+        let prologue = payload.prologue
+        guard prologue.matches(Array(bytes.prefix(PayloadPrologue.byteCount))) else {
+            throw failure("a prologue that contradicts the header")
+        }
+        var entries: [ChunkEntry] = []
+        entries.reserveCapacity(prologue.grid.count)
+        var offset = UInt64(prologue.frontBytes)
+        let streams = prologue.scheme.streamCount(prologue.format)
+        for index in 0..<prologue.grid.count {
+            let place = PayloadPrologue.byteCount + index * prologue.entryBytes
+            guard let entry = ChunkEntry(bytes, at: place, streams: streams), entry.offset == offset,
+                let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
+            else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }
+            entries.append(entry)
+            offset = end
+        }
+        guard payload.range.count - offset < ContainerFormat.alignment,
+            let padding = ByteRange(start: payload.range.start + offset, end: payload.range.end),
+            try file.bytes(padding).allSatisfy({ $0 == 0 })
+        else { throw failure("padding that is too long or not zero", at: offset) }
+        return entries
+    }
+
+    /// Requires that the bytes between the last tensor and the records of the seal are zero.
+    public func checkSealPadding() throws {
+        guard let start = header.tensors.last?.range.start,
+            let padding = ByteRange(start: start, end: seal.recordsStart),
+            try file.bytes(padding).allSatisfy({ $0 == 0 })
+        else {
+            throw IngotError(
+                .sealInvalid, file: file.path.string, offset: seal.recordsStart, found: "padding that is not zero")
+        }
+    }
+
+    /// Reads the shard's own description; warnings for optional features this version does not know.
+    private static func selfDescription(_ header: SafetensorsHeader, _ path: String) throws -> [IngotWarning] {
+        guard let text = header.metadata.first(where: { $0.key == ContainerFormat.metadataKey })?.value,
+            let about = try? JSONValue.parse(Array(text.utf8), maximumDepth: 4),
+            let version = about["version"]?.unsigned, let required = about["required_features"]?.array,
+            let optional = about["optional_features"]?.array
+        else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8, found: "a header without Ingot's description",
+                expected: "a member `\(ContainerFormat.metadataKey)` of `__metadata__`")
+        }
+        guard version == ContainerFormat.version, required.isEmpty else {
+            throw IngotError(
+                .containerVersion, file: path,
+                found: "format version \(version), features \(JSONValue.array(required).text())",
+                expected: "version \(ContainerFormat.version), no features")
+        }
+        return optional.map { IngotWarning(file: path, "unknown optional feature \($0.text()): ignored") }
+    }
+}

@@ -1,0 +1,288 @@
+public import FileAccess
+public import Quantization
+public import TensorModel
+
+/// A chunk in stored form: streams one after the other, and its entry of the chunk table but for the offset.
+public struct EncodedChunk: Sendable {
+    /// The stored bytes, in the first `byteCount` bytes.
+    public fileprivate(set) var bytes: [UInt8] = []
+    /// How many of them count.
+    public fileprivate(set) var byteCount = 0
+    /// Checksum, error sums and streams.
+    public fileprivate(set) var entry = ChunkEntry()
+}
+
+/// All that work on one chunk needs: buffers, which are reused, and compression contexts.
+///
+/// One task at a time uses a workspace (`OrderedPipeline` sees to that), hence the unchecked conformance.
+public final class ChunkWorkspace: @unchecked Sendable {
+    /// Bytes a workspace grows to at most, with fp32 input: input, weights, restored weights, codes, streams, contexts.
+    public static let maximumBytes = 10 << 20
+
+    private var source: [UInt8] = []
+    private var sourceCount = 0
+    private var weights: [Float] = []
+    private var restored: [Float] = []
+    private var groups = UniformChunk()
+    private var stream: [UInt8] = []
+    private var aligned: [UInt8] = []
+    private let codec = StreamCodec()
+    /// The chunk's number of weights.
+    private var count = 0
+
+    /// The last chunk that was encoded.
+    public private(set) var encoded = EncodedChunk()
+    /// NaN and infinity in the chunk that was encoded last.
+    public private(set) var nonFinite = NonFiniteCount()
+    /// The error sums that `compare` measured.
+    public private(set) var measured = ErrorSums.zero
+
+    /// Makes a workspace; buffers grow when first used.
+    public init() {}
+
+    /// The bytes of the source's chunk that was encoded or compared last.
+    public var sourceBytes: RawSpan {
+        @_lifetime(borrow self)
+        get { source.span.extracting(0..<sourceCount).bytes }
+    }
+
+    /// The weights that `decode` restored, as binary32; not for lossless chunks.
+    public var restoredWeights: Span<Float> {
+        @_lifetime(borrow self)
+        get { restored.span.extracting(0..<count) }
+    }
+
+    /// The original bytes that `decode` restored; only for lossless chunks.
+    public var restoredBytes: RawSpan {
+        @_lifetime(borrow self)
+        get { source.span.extracting(0..<sourceCount).bytes }
+    }
+
+    private func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
+        let place = prologue.grid.place(of: chunk)
+        let width = UInt64(prologue.format.byteWidth)
+        count = place.count
+        sourceCount = count * Int(width)
+        grow(&source, sourceCount)
+        let start = range.start + UInt64(prologue.grid.firstElement(of: place)) * width
+        guard let bytes = ByteRange(start: start, count: UInt64(sourceCount)) else {
+            preconditionFailure("a chunk outside its tensor")
+        }
+        try file.copy(bytes, into: &source)
+        file.release(bytes)
+    }
+
+    // MARK: - Encoding
+
+    /// Encodes a chunk of a tensor whose bytes are `range` of `file`; the result is in `encoded`.
+    public func encode(
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+    ) throws {
+        try load(chunk, range, file, prologue)
+        encoded.byteCount = 0
+        encoded.entry = ChunkEntry()
+        nonFinite = NonFiniteCount()
+        let place = prologue.grid.place(of: chunk)
+        let format = prologue.format
+        switch prologue.scheme {
+        case .lossless:
+            grow(&stream, sourceCount)
+            LosslessCodec.split(sourceBytes, format, into: &stream)
+            for plane in 0..<format.byteWidth { append(stream, plane * count..<(plane + 1) * count, prologue.codec) }
+        case .uniform(let parameters):
+            nonFinite.add(source, count: count, format, firstElement: 0)
+            // The conversion fails, and says so, once all of the tensor was seen: nothing to quantize.
+            guard nonFinite.isZero else {
+                for _ in 0..<prologue.scheme.streamCount(format) { append([], 0..<0, .none) }
+                break
+            }
+            grow(&weights, count)
+            grow(&restored, count)
+            FloatConversion.expand(sourceBytes, format, into: &weights)
+            UniformQuantizer.encode(
+                weights, rows: place.rows, columns: place.columns, parameters, scaleFormat: format, into: &groups)
+            UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
+            encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)
+            appendCodes(parameters.bits, prologue.codec)
+            appendPlanes(of: groups.scales, groups.groupCount, format, prologue.codec)
+            if !parameters.symmetric { appendPlanes(of: groups.biases, groups.groupCount, format, prologue.codec) }
+        }
+        let stored = encoded.bytes.span.extracting(0..<encoded.byteCount).bytes
+        encoded.entry.checksum = ContentHash.checksum64(stored)
+    }
+
+    /// Appends the codes: byte-aligned symbols for zstd's entropy coder, dense bits otherwise.
+    private func appendCodes(_ bits: Int, _ codec: Codec) {
+        let dense = BitPacking.byteCount(.dense, bits: bits, count: count)
+        grow(&stream, dense)
+        BitPacking.pack(groups.codes, count: count, .dense, bits: bits, into: &stream)
+        guard codec == .zstd else { return append(stream, 0..<dense, codec) }
+        let symbols = BitPacking.byteCount(.aligned, bits: bits, count: count)
+        grow(&aligned, symbols)
+        BitPacking.pack(groups.codes, count: count, .aligned, bits: bits, into: &aligned)
+        append(stream, 0..<dense, .zstd, packed: aligned.span.extracting(0..<symbols).bytes)
+    }
+
+    /// Appends the byte planes of scales or biases, least significant first.
+    private func appendPlanes(of values: [Float], _ groups: Int, _ format: FloatFormat, _ codec: Codec) {
+        let width = format.byteWidth
+        grow(&aligned, groups * width)
+        grow(&stream, groups * width)
+        FloatConversion.narrow(values, count: groups, format, into: &aligned)
+        BytePlanes.split(aligned, count: groups, width: width, into: &stream)
+        for plane in 0..<width { append(stream, plane * groups..<(plane + 1) * groups, codec) }
+    }
+
+    /// Appends a stream: compressed where that is shorter, `stored[range]` as it is otherwise.
+    ///
+    /// - Parameter packed: what the codec compresses instead of the bytes that would be stored.
+    private func append(_ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: RawSpan? = nil) {
+        let start = encoded.byteCount
+        grow(&encoded.bytes, start + range.count)
+        let plain = stored.span.extracting(range).bytes
+        let size: Int?
+        if let packed {
+            size = codec.compress(packed, asked, below: range.count, into: &encoded.bytes, at: start)
+        } else {
+            size = codec.compress(plain, asked, below: range.count, into: &encoded.bytes, at: start)
+        }
+        if size == nil {
+            for index in range { encoded.bytes[start + index - range.lowerBound] = stored[index] }
+        }
+        let byteCount = size ?? range.count
+        encoded.byteCount += byteCount
+        encoded.entry.streams.append(.init(byteCount: UInt32(byteCount), codec: size == nil ? .none : asked))
+    }
+
+    // MARK: - Decoding
+
+    /// Decodes a chunk: `restoredWeights` of uniform chunks, `restoredBytes` of lossless ones.
+    ///
+    /// - Throws: `checksum` where its bytes are not those that were written, `chunkInvalid` where they are none a writer
+    ///   makes.
+    public func decode(chunk: Int, entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile) throws {
+        let prologue = payload.prologue
+        let place = prologue.grid.place(of: chunk)
+        func failure(_ code: IngotError.Code, _ found: String) -> IngotError {
+            IngotError(
+                code, file: file.path.string, tensor: payload.name, offset: payload.range.start + entry.offset,
+                found: "chunk \(chunk): \(found)")
+        }
+        guard
+            let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount),
+            range.end <= payload.range.end, entry.byteCount <= UInt64(2 * ChunkWorkspace.maximumBytes)
+        else { throw failure(.chunkInvalid, "\(entry.byteCount) bytes, more than its payload has") }
+        count = place.count
+        encoded.byteCount = Int(range.count)
+        grow(&encoded.bytes, encoded.byteCount)
+        try file.copy(range, into: &encoded.bytes)
+        file.release(range)
+        let stored = encoded.bytes.span.extracting(0..<encoded.byteCount).bytes
+        guard ContentHash.checksum64(stored) == entry.checksum else {
+            throw failure(.checksum, "bytes whose checksum differs from the chunk table's")
+        }
+        do {
+            switch prologue.scheme {
+            case .lossless: try decodePlanes(entry, prologue.format)
+            case .uniform(let parameters): try decodeUniform(entry, place, parameters, prologue.format)
+            }
+        } catch let error as StreamCodec.Failure {
+            throw failure(.chunkInvalid, error.found)
+        } catch let error as DecodingFailure {
+            throw failure(.chunkInvalid, error.description)
+        }
+    }
+
+    /// Reads stream `index`, whose plain form has `byteCount` bytes, into the first bytes of `buffer`.
+    private func read(
+        _ index: Int, at start: inout Int, _ entry: ChunkEntry, byteCount: Int, into buffer: inout [UInt8]
+    ) throws {
+        let stream = entry.streams[index]
+        let end = start + Int(stream.byteCount)
+        grow(&buffer, byteCount)
+        try codec.decompress(
+            encoded.bytes.span.extracting(start..<end).bytes, stream.codec, count: byteCount, into: &buffer)
+        start = end
+    }
+
+    private func decodePlanes(_ entry: ChunkEntry, _ format: FloatFormat) throws {
+        sourceCount = count * format.byteWidth
+        grow(&source, sourceCount)
+        grow(&stream, sourceCount)
+        try readPlanes(entry, 0, at: 0, count: count, format.byteWidth)
+        LosslessCodec.join(stream, count: count, format, into: &source)
+    }
+
+    /// Reads byte planes, from stream `first` on, next to each other into `stream`; where the last of them ended.
+    @discardableResult
+    private func readPlanes(_ entry: ChunkEntry, _ first: Int, at start: Int, count: Int, _ width: Int) throws -> Int {
+        var start = start
+        grow(&stream, count * width)
+        for plane in 0..<width {
+            try read(first + plane, at: &start, entry, byteCount: count, into: &aligned)
+            for index in 0..<count { stream[plane * count + index] = aligned[index] }
+        }
+        return start
+    }
+
+    private func decodeUniform(
+        _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: UniformParameters, _ format: FloatFormat
+    ) throws {
+        let layout: BitPacking.Layout = entry.streams[0].codec == .zstd ? .aligned : .dense
+        let byteCount = BitPacking.byteCount(layout, bits: parameters.bits, count: count)
+        var start = 0
+        try read(0, at: &start, entry, byteCount: byteCount, into: &stream)
+        groups.prepare(rows: place.rows, columns: place.columns, parameters)
+        try BitPacking.unpack(stream, count: count, layout, bits: parameters.bits, into: &groups.codes)
+        let width = format.byteWidth
+        let groupCount = groups.groupCount
+        start = try readPlanes(entry, 1, at: start, count: groupCount, width)
+        grow(&aligned, groupCount * width)
+        BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
+        FloatConversion.expand(aligned.span.extracting(0..<groupCount * width).bytes, format, into: &groups.scales)
+        if !parameters.symmetric {
+            try readPlanes(entry, 1 + width, at: start, count: groupCount, width)
+            grow(&aligned, groupCount * width)
+            BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
+            FloatConversion.expand(aligned.span.extracting(0..<groupCount * width).bytes, format, into: &groups.biases)
+        }
+        try groups.validate(parameters)
+        grow(&restored, count)
+        UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
+    }
+
+    // MARK: - Comparing
+
+    /// Measures the decoded chunk against the source, whose tensor's bytes are `range` of `original`.
+    public func compare(
+        chunk: Int, of range: ByteRange, in original: MappedFile, as prologue: PayloadPrologue
+    ) throws {
+        switch prologue.scheme {
+        case .lossless:
+            // Bit-exact or not: the source's hash tells; what was decoded is kept in `stream` meanwhile.
+            grow(&stream, sourceCount)
+            swap(&stream, &source)
+            let decoded = sourceCount
+            try load(chunk, range, original, prologue)
+            let same = stream.span.extracting(0..<decoded).bytes.isEqual(to: sourceBytes)
+            measured = same ? .zero : ErrorSums(signal: 0, noise: .infinity, maxError: .infinity)
+        case .uniform:
+            try load(chunk, range, original, prologue)
+            grow(&weights, count)
+            FloatConversion.expand(sourceBytes, prologue.format, into: &weights)
+            measured = ErrorSums.measure(weights, restored, count: count)
+        }
+    }
+
+    /// Makes room for `count` elements; buffers only grow.
+    private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
+        if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
+    }
+}
+
+extension RawSpan {
+    /// Whether both have the same bytes.
+    func isEqual(to other: RawSpan) -> Bool {
+        byteCount == other.byteCount && ContentHash(of: self) == ContentHash(of: other)
+    }
+}

@@ -1,0 +1,129 @@
+public import FileAccess
+public import Quantization
+public import SystemPackage
+public import TensorModel
+
+/// Writes one sealed shard, strictly forward but for the header and the chunk tables, whose room is reserved.
+///
+/// The caller goes through `layout.payloads`, for each: `beginPayload`, `append(chunk:)` in chunk order,
+/// `finishPayload`; then through `layout.ordinary`: `beginOrdinary`, `append(ordinary:)`, `finishOrdinary`; then
+/// `seal()`. Everything lands in a temporary file until then.
+public struct ShardWriter: ~Copyable {
+    /// Where the parts go.
+    public let layout: ShardLayout
+    private var file: AtomicFile
+    private var descriptors: [TensorDescriptor] = []
+    private var payloadBytes: [UInt64] = []
+    private var records: [Seal.Record] = []
+    private var current: (start: UInt64, prologue: PayloadPrologue, entries: [ChunkEntry])?
+    private var ordinaryStart: UInt64 = 0
+    private var ordinaryHash = ContentHasher()
+    private var ordinaryCount = 0
+
+    /// What is known of a finished shard.
+    public struct Summary: Sendable {
+        /// Bytes of the file.
+        public let byteCount: UInt64
+        /// Hash of the seal, which stands for the file.
+        public let seal: ContentHash
+        /// The payloads' descriptions, certificates and hashes filled in, with their bytes.
+        public let payloads: [(descriptor: TensorDescriptor, byteCount: UInt64)]
+    }
+
+    /// Begins a shard at `path`.
+    public init(_ path: FilePath, layout: ShardLayout) throws {
+        self.layout = layout
+        file = try AtomicFile(path)
+        try file.appendZeros(layout.dataStart)
+    }
+
+    /// Begins the payload of the next tensor of `layout.payloads`.
+    public mutating func beginPayload() throws {
+        guard let descriptor = layout.payloads[descriptors.count].descriptor else { return }
+        let prologue = descriptor.prologue
+        current = (file.byteCount, prologue, [])
+        current?.entries.reserveCapacity(prologue.grid.count)
+        try file.appendZeros(UInt64(prologue.frontBytes))
+    }
+
+    /// Appends the payload's next chunk.
+    public mutating func append(chunk: EncodedChunk) throws {
+        guard let start = current?.start else { preconditionFailure("no payload was begun") }
+        var entry = chunk.entry
+        entry.offset = file.byteCount - start
+        try file.append(chunk.bytes.span.extracting(0..<chunk.byteCount).bytes)
+        current?.entries.append(entry)
+    }
+
+    /// Ends a payload: pads it, and writes its prologue and table.
+    public mutating func finishPayload(sourceHash: ContentHash) throws {
+        guard var (start, prologue, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
+        else { preconditionFailure("no payload was begun") }
+        precondition(entries.count == prologue.grid.count, "chunks are missing")
+        try pad()
+        prologue.payloadBytes = file.byteCount - start
+        var front = prologue.encoded()
+        front.reserveCapacity(prologue.frontBytes)
+        var sums = ErrorSums(signal: 0, noise: 0, maxError: 0)
+        for entry in entries {
+            entry.encode(into: &front)
+            sums = sums + entry.sums
+        }
+        try file.overwrite(front.span.bytes, at: start)
+        seal(start, UInt64(front.count), ContentHash(of: front.span.bytes))
+        descriptor.sums = sums
+        descriptor.sourceHash = sourceHash
+        descriptors.append(descriptor)
+        payloadBytes.append(prologue.payloadBytes)
+        current = nil
+    }
+
+    /// Begins the next tensor of `layout.ordinary`.
+    public mutating func beginOrdinary() {
+        ordinaryStart = file.byteCount
+        ordinaryHash = ContentHasher()
+    }
+
+    /// Appends bytes of an ordinary tensor.
+    public mutating func append(ordinary bytes: RawSpan) throws {
+        ordinaryHash.update(bytes)
+        try file.append(bytes)
+    }
+
+    /// Ends an ordinary tensor.
+    public mutating func finishOrdinary() {
+        let count = file.byteCount - ordinaryStart
+        precondition(count == layout.ordinary[ordinaryCount].tensor.range.count)
+        if count > 0 { seal(ordinaryStart, count, ordinaryHash.finish()) }
+        ordinaryCount += 1
+    }
+
+    /// Writes header and seal, and gives the file its name.
+    public consuming func seal() throws -> Summary {
+        precondition(descriptors.count == layout.payloads.count && ordinaryCount == layout.ordinary.count)
+        let dataEnd = file.byteCount
+        try pad()
+        let recordsStart = file.byteCount
+        let length = Seal.byteCount(records: records.count + 1)
+        let header = layout.header(
+            descriptors: descriptors, payloadBytes: payloadBytes, sealBytes: recordsStart + length - dataEnd)
+        seal(0, layout.dataStart, ContentHash(of: header.span.bytes))
+        let sorted = [records[records.count - 1]] + records.dropLast()
+        let seal = Seal(records: sorted, fileBytes: recordsStart + length, recordsStart: recordsStart)
+        try file.append(seal.encoded().span.bytes)
+        try file.overwrite(header.span.bytes, at: 0)
+        let summary = Summary(
+            byteCount: seal.fileBytes, seal: seal.hash, payloads: zip(descriptors, payloadBytes).map { ($0, $1) })
+        try file.publish()
+        return summary
+    }
+
+    private mutating func seal(_ start: UInt64, _ count: UInt64, _ hash: ContentHash) {
+        guard let range = ByteRange(start: start, count: count) else { preconditionFailure("a range wraps") }
+        records.append(Seal.Record(range: range, hash: hash))
+    }
+
+    private mutating func pad() throws {
+        try file.appendZeros((0 &- file.byteCount) & (ContainerFormat.alignment - 1))
+    }
+}

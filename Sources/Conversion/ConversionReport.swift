@@ -1,0 +1,103 @@
+public import Container
+public import FileAccess
+public import TensorModel
+
+/// What a conversion saved and what it lost.
+public struct ConversionReport: Sendable {
+    /// A quantized tensor.
+    public struct Tensor: Sendable {
+        /// Its name.
+        public let name: TensorName
+        /// Its description, with the certificate.
+        public let descriptor: TensorDescriptor
+        /// Bytes of its payload.
+        public let byteCount: UInt64
+
+        /// Bits per weight, all side information in the payload counted.
+        public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(descriptor.shape.elementCount) }
+    }
+
+    /// Bytes of the source's shards, headers included.
+    public let sourceBytes: UInt64
+    /// Bytes of our shards, headers and seals included.
+    public private(set) var outputBytes: UInt64 = 0
+    /// Bytes of the other files of the output.
+    public var companionBytes: UInt64 = 0
+    /// The tensors with a payload.
+    public private(set) var tensors: [Tensor] = []
+    /// How many tensors were kept as they are, and their bytes.
+    public private(set) var keptCount = 0, keptBytes: UInt64 = 0
+    /// Number of shards.
+    public let shardCount: Int
+    /// Wall-clock seconds of the conversion.
+    public var seconds: Double = 0
+    /// Chunks that were worked on at the same time.
+    public var jobs = 0
+    /// Files of the source that were left behind, with the reasons.
+    public let skipped: [(name: String, reason: String)]
+    /// What is odd but stopped nothing.
+    public let warnings: [IngotWarning]
+
+    init(_ plan: ConversionPlan) {
+        sourceBytes = plan.shards.reduce(0) { $0 + $1.source.file.byteCount }
+        shardCount = plan.shards.count
+        skipped = plan.companions.skipped
+        warnings = plan.warnings
+    }
+
+    mutating func add(_ layout: ShardLayout, _ summary: ShardWriter.Summary) {
+        outputBytes += summary.byteCount
+        for (plan, payload) in zip(layout.payloads, summary.payloads) {
+            tensors.append(
+                Tensor(name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount))
+        }
+        keptCount += layout.ordinary.count
+        keptBytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+    }
+
+    /// What the shards lost in size, as a share of the source.
+    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+
+    /// Number of weights in payloads.
+    public var weights: Int { tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+
+    /// Bits per weight over all payloads; nil where there are none.
+    public var bitsPerWeight: Double? {
+        weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+    }
+
+    /// The tensor with the largest relative MSE; nil where there are none.
+    public var worst: Tensor? {
+        tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
+    }
+
+    /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).
+    public var json: JSONValue {
+        .object([
+            .init("schema", .string("ingot.convert")), .init("schema_version", .unsigned(1)),
+            .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
+            .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
+            .init("shards", .unsigned(UInt64(shardCount))), .init("weights", .unsigned(UInt64(weights))),
+            .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
+            .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),
+            .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
+            .init(
+                "tensors",
+                .array(
+                    tensors.map { tensor in
+                        .object(
+                            [
+                                .init("name", .string(tensor.name.text)),
+                                .init("scheme", .string(tensor.descriptor.scheme.summary)),
+                                .init("bytes", .unsigned(tensor.byteCount)),
+                                .init("bits_per_weight", .number(tensor.bitsPerWeight)),
+                            ] + tensor.descriptor.sums.json)
+                    })),
+            .init(
+                "skipped",
+                .array(skipped.map { .object([.init("name", .string($0.name)), .init("reason", .string($0.reason))]) })),
+            .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
+        ])
+    }
+}

@@ -1,0 +1,95 @@
+public import Checkpoints
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// The files of a checkpoint's directory that are no shards: tokenizer, configuration, model code, licence.
+public struct CompanionFiles: Sendable {
+    /// A file that is copied.
+    public struct File: Sendable, Hashable {
+        /// Path relative to the directory, with `/` between components.
+        public let name: String
+        /// Where it is.
+        public let path: FilePath
+    }
+
+    /// The files to copy, sorted by name.
+    public private(set) var copied: [File] = []
+    /// What is left behind, with the reason.
+    public private(set) var skipped: [(name: String, reason: String)] = []
+
+    /// Name of the model's configuration.
+    public static let configuration = "config.json"
+    private static let index = "model.safetensors.index.json"
+    private static let weightExtensions: Set<String> = [
+        "safetensors", "bin", "pt", "pth", "ckpt", "gguf", "ggml", "onnx", "onnx_data", "h5", "msgpack", "npz", "ot",
+        "tflite", "mlmodel", "pkl", "pickle", "tar", "zip", "nemo",
+    ]
+    private static let weightDirectories: Set<String> = ["original", "onnx", "openvino", "coreml", "metal", "gguf"]
+    private static let maximumDepth = 4
+
+    /// Lists the companions of a checkpoint; none where it is a single file.
+    public init(of checkpoint: Checkpoint) throws {
+        guard let directory = checkpoint.directory else { return }
+        let shards = Set(checkpoint.shards.map { TensorName($0.fileName) })
+        try collect(directory, prefix: "", depth: 0, shards: shards)
+    }
+
+    /// Lists the companions of one of our checkpoints: what its manifest names.
+    public init(names: [String], in directory: FilePath) {
+        copied = names.map { File(name: $0, path: directory.appending($0)) }
+    }
+
+    private mutating func collect(_ directory: FilePath, prefix: String, depth: Int, shards: Set<TensorName>) throws {
+        for entry in try Directory.entries(directory) {
+            let name = prefix + entry.name
+            let path = directory.appending(entry.name)
+            switch entry.target {
+            case .file:
+                if depth == 0, shards.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {
+                    continue
+                }
+                if let reason = reasonToSkip(entry.name) {
+                    skipped.append((name, reason))
+                } else {
+                    copied.append(File(name: name, path: path))
+                }
+            case .directory:
+                if entry.isLink {
+                    skipped.append((name + "/", "a symbolic link to a directory"))
+                } else if entry.name.hasPrefix(".") {
+                    skipped.append((name + "/", "hidden"))
+                } else if CompanionFiles.weightDirectories.contains(entry.name) {
+                    skipped.append((name + "/", "holds weights in another format"))
+                } else if depth + 1 >= CompanionFiles.maximumDepth {
+                    skipped.append((name + "/", "nested too deep"))
+                } else {
+                    try collect(path, prefix: name + "/", depth: depth + 1, shards: shards)
+                }
+            case .other: skipped.append((name, "not a regular file"))
+            case nil: skipped.append((name, "a symbolic link that leads nowhere"))
+            }
+        }
+    }
+
+    private func reasonToSkip(_ name: String) -> String? {
+        if name.hasPrefix(".") { return "hidden" }
+        if name == "ingot-manifest.json" { return "the manifest of another conversion" }
+        let parts = name.lowercased().split(separator: ".")
+        if parts.count > 1, let last = parts.last, CompanionFiles.weightExtensions.contains(String(last)) {
+            return "holds weights"
+        }
+        if name.hasSuffix(".index.json") { return "an index of weights" }
+        return nil
+    }
+
+    /// Refuses a source whose configuration says that it is quantized already.
+    func refuseQuantizedSource() throws {
+        guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
+        let configuration = try ConfigurationFile(reading: file.path)
+        guard let method = configuration.quantizationMethod else { return }
+        throw IngotError(
+            .unsupportedSource, file: file.path.string, found: "a checkpoint that is quantized already (\(method))",
+            expected: "fp32, fp16 or bf16 weights", remedy: "convert the original checkpoint")
+    }
+}

@@ -1,0 +1,97 @@
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// A model's `config.json`, edited as text: all but the members we change stays byte for byte.
+public struct ConfigurationFile: Sendable {
+    /// The text.
+    public private(set) var bytes: [UInt8]
+    private let path: String
+    private static let key = "quantization_config"
+
+    /// Reads a configuration.
+    ///
+    /// - Throws: `headerSyntax` and its kin where it is no JSON object.
+    public init(reading path: FilePath) throws {
+        self.path = path.string
+        bytes = try WholeFile.read(path, limit: Limits.standard.documentBytes)
+        _ = try members()
+    }
+
+    /// A member of the outer object: its key, its value's place, and the end of what stands before it.
+    private struct Place {
+        let key: String
+        let value: Range<Int>
+        let previousEnd: Int
+    }
+
+    private func members() throws -> [Place] {
+        var reader = JSONReader(bytes, maximumDepth: Limits.standard.documentDepth)
+        var places: [Place] = []
+        do {
+            _ = reader.peek()
+            var previous = reader.position + 1
+            try reader.readObject { reader, key in
+                _ = reader.peek()
+                let start = reader.position
+                try reader.skipValue()
+                guard !places.contains(where: { $0.key == key }) else {
+                    throw reader.failure("the key `\(key)` a second time", as: .duplicateKey)
+                }
+                places.append(Place(key: key, value: start..<reader.position, previousEnd: previous))
+                previous = reader.position
+            }
+            try reader.requireEnd()
+        } catch let error as IngotError {
+            throw error.inFile(path)
+        }
+        return places
+    }
+
+    /// The name of the method in `quantization_config`; nil where there is none.
+    var quantizationMethod: String? {
+        guard let place = try? members().first(where: { $0.key == ConfigurationFile.key }),
+            let value = try? JSONValue.parse(Array(bytes[place.value]))
+        else { return nil }
+        if case .null = value { return nil }
+        return value["quant_method"]?.string ?? "unnamed method"
+    }
+
+    /// Adds Ingot's `quantization_config` as the last member.
+    public mutating func addQuantization(_ options: [JSONValue.Member]) throws {
+        try removeQuantization()
+        let value = JSONValue.object(
+            [.init("quant_method", .string("ingot")), .init("format_version", .unsigned(1))] + options)
+        let places = try members()
+        let end = places.last?.value.upperBound ?? (bytes.firstIndex(of: UInt8(ascii: "{")) ?? 0) + 1
+        let text = (places.isEmpty ? "" : ",") + "\n  \"\(ConfigurationFile.key)\": " + value.text()
+        bytes.insert(contentsOf: Array(text.utf8), at: end)
+    }
+
+    /// Removes `quantization_config`, whoever wrote it.
+    public mutating func removeQuantization() throws {
+        guard let place = try members().first(where: { $0.key == ConfigurationFile.key }) else { return }
+        var end = place.value.upperBound
+        if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
+            let next = bytes[end...].firstIndex(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }),
+            bytes[next] == UInt8(ascii: ",")
+        {
+            end = next + 1
+        }
+        bytes.removeSubrange(place.previousEnd..<end)
+    }
+
+    /// Sets the element type that transformers loads the weights as, where the configuration names one.
+    public mutating func setElementType(_ format: FloatFormat) throws {
+        let name =
+            switch format {
+            case .f16: "float16"
+            case .bf16: "bfloat16"
+            case .f32: "float32"
+            }
+        for key in ["torch_dtype", "dtype"] {
+            guard let place = try members().first(where: { $0.key == key }) else { continue }
+            bytes.replaceSubrange(place.value, with: Array("\"\(name)\"".utf8))
+        }
+    }
+}

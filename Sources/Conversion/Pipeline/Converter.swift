@@ -1,0 +1,236 @@
+public import Checkpoints
+public import Container
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// Carries out a plan: quantizes, seals, and publishes the directory.
+public struct Converter: Sendable {
+    /// The plan.
+    public let plan: ConversionPlan
+    /// Where the checkpoint will be.
+    public let destination: FilePath
+    /// Told after each tensor: bytes of the source done, of how many, and the tensor's name.
+    public var progress: (@Sendable (UInt64, UInt64, TensorName) -> Void)?
+    /// Told of every warning when it is found.
+    private let budget: MemoryBudget
+
+    /// One chunk of one payload.
+    private struct Job: Sendable {
+        let payload: Int
+        let chunk: Int
+    }
+
+    /// Prepares a conversion.
+    ///
+    /// - Throws: `usage` where the budget of memory is too small, `cannotCreate` where source and destination overlap.
+    public init(_ plan: ConversionPlan, to destination: FilePath) throws {
+        self.plan = plan
+        self.destination = destination
+        budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
+        try PathOverlap.refuse(source: plan.source.path, destination: destination)
+    }
+
+    /// Converts and publishes.
+    public func run() async throws -> ConversionReport {
+        let clock = ContinuousClock()
+        let begin = clock.now
+        let builder = try DirectoryBuilder(
+            destination, replaceable: plan.options.force ? Converter.requireReplaceable : nil)
+        let pipeline = budget.pipeline()
+        var report = ConversionReport(plan)
+        var files: [Manifest.File] = []
+        var done: UInt64 = 0
+        for shard in plan.shards {
+            let summary = try await convert(
+                shard, into: builder.staging.appending(shard.outputName), pipeline, done: &done)
+            files.append(
+                Manifest.File(
+                    name: shard.outputName, byteCount: summary.byteCount, hash: summary.seal, isShard: true))
+            report.add(shard.layout, summary)
+        }
+        files += try writeCompanions(into: builder.staging)
+        let manifest = Manifest(
+            files: files, options: plan.options.record, sourceBytes: report.sourceBytes,
+            codecs: CodecLibraries.versions)
+        let manifestBytes = manifest.encoded()
+        try Interruption.check()
+        for shard in plan.shards { try shard.source.file.checkUnchanged() }
+        try WholeFile.write(manifestBytes, to: builder.staging.appending(Manifest.fileName))
+        try builder.publish()
+        report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifestBytes.count)) { $0 + $1.byteCount }
+        let time = clock.now - begin
+        report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
+        report.jobs = budget.jobs
+        return report
+    }
+
+    // MARK: - Shards
+
+    private func convert(
+        _ shard: ConversionPlan.ShardPlan, into path: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>,
+        done: inout UInt64
+    ) async throws -> ShardWriter.Summary {
+        let file = shard.source.file
+        let payloads = shard.layout.payloads
+        var writer = try ShardWriter(path, layout: shard.layout)
+        var hasher = ContentHasher()
+        var nonFinite = NonFiniteCount()
+        let jobs = payloads.indices.lazy.flatMap { index in
+            (0..<(payloads[index].descriptor?.prologue.grid.count ?? 0)).lazy.map { Job(payload: index, chunk: $0) }
+        }
+        try await pipeline.run(jobs) { job, workspace in
+            guard let descriptor = payloads[job.payload].descriptor else { return }
+            try workspace.encode(
+                chunk: job.chunk, of: payloads[job.payload].tensor.range, in: file, as: descriptor.prologue)
+        } consume: { job, workspace in
+            let plan = payloads[job.payload]
+            guard let grid = plan.descriptor?.prologue.grid, let format = plan.descriptor?.format else { return }
+            try Interruption.check()
+            if job.chunk == 0 {
+                try writer.beginPayload()
+                hasher = ContentHasher()
+                nonFinite = NonFiniteCount()
+            }
+            if plan.descriptor?.scheme != .lossless {
+                let place = grid.place(of: job.chunk)
+                nonFinite.add(workspace.nonFinite, firstElement: grid.firstElement(of: place))
+            }
+            hasher.update(workspace.sourceBytes)
+            try writer.append(chunk: workspace.encoded)
+            guard job.chunk == grid.count - 1 else { return }
+            if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
+                throw Converter.nonFinite(found, plan.tensor, format, file)
+            }
+            try writer.finishPayload(sourceHash: hasher.finish())
+            done += plan.tensor.range.count
+            progress?(done, totalBytes, plan.tensor.name)
+        }
+        for plan in shard.layout.ordinary {
+            writer.beginOrdinary()
+            try Converter.copy(plan.tensor.range, of: file) { bytes in try writer.append(ordinary: bytes) }
+            writer.finishOrdinary()
+            done += plan.tensor.range.count
+            progress?(done, totalBytes, plan.tensor.name)
+        }
+        return try writer.seal()
+    }
+
+    private var totalBytes: UInt64 {
+        plan.shards.reduce(0) { $0 + ($1.source.file.byteCount - $1.source.header.dataStart) }
+    }
+
+    private static func nonFinite(
+        _ found: String, _ tensor: StoredTensor, _ format: FloatFormat, _ file: MappedFile
+    ) -> IngotError {
+        IngotError(
+            .nonFinite, file: file.path.string, tensor: tensor.name, found: found, expected: "finite weights",
+            remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+    }
+
+    /// Hands a range of a file on in pieces of 1 MiB, releasing what was read.
+    package static func copy(
+        _ range: ByteRange, of file: MappedFile, _ body: (RawSpan) throws -> Void
+    ) throws {
+        var buffer = [UInt8](repeating: 0, count: Int(min(range.count, 1 << 20)))
+        var start = range.start
+        while start < range.end,
+            let piece = ByteRange(start: start, count: min(UInt64(buffer.count), range.end - start))
+        {
+            try Interruption.check()
+            try file.copy(piece, into: &buffer)
+            try body(buffer.span.extracting(0..<Int(piece.count)).bytes)
+            file.release(piece)
+            start = piece.end
+        }
+    }
+
+    // MARK: - Other files
+
+    private func writeCompanions(into staging: FilePath) throws -> [Manifest.File] {
+        var files: [Manifest.File] = []
+        func record(_ name: String, _ bytes: [UInt8]) throws {
+            let hash = try WholeFile.write(bytes, to: staging.appending(name))
+            files.append(Manifest.File(name: name, byteCount: UInt64(bytes.count), hash: hash, isShard: false))
+        }
+        for file in plan.companions.copied {
+            try Interruption.check()
+            if file.name == CompanionFiles.configuration {
+                var configuration = try ConfigurationFile(reading: file.path)
+                try configuration.addQuantization(plan.options.record)
+                try record(file.name, configuration.bytes)
+            } else {
+                let (hash, count) = try CompanionFiles.copy(file, into: staging)
+                files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
+            }
+        }
+        if plan.shards.count > 1 {
+            let shards = plan.shards.map { shard in
+                (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
+            }
+            var total: UInt64 = 0
+            for shard in plan.shards { total += try SealedShard.dataBytes(staging.appending(shard.outputName)) }
+            try record(ShardIndex.fileName, ShardIndex.text(totalBytes: total, shards: shards))
+        }
+        return files
+    }
+
+    /// Replaced is only what `convert` made.
+    private static func requireReplaceable(_ path: FilePath) throws {
+        let empty = try Directory.entries(path).isEmpty
+        let ours = try SealedCheckpoint.isOne(path)
+        guard empty || ours else {
+            throw IngotError(
+                .cannotCreate, file: path.string, found: "a directory that no conversion made",
+                expected: "an Ingot checkpoint, which --force replaces", remedy: "choose another place for the output")
+        }
+    }
+}
+
+extension CompanionFiles {
+    /// Copies a companion under its own name into a directory, making the folders in between.
+    package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
+        var place = directory
+        for part in file.name.split(separator: "/").dropLast() {
+            place.append(String(part))
+            if try Directory.kind(place) == nil { try Directory.create(place) }
+        }
+        let result = try WholeFile.copy(file.path, to: directory.appending(file.name))
+        return result
+    }
+}
+
+/// Refuses outputs that would lie in their own input.
+package enum PathOverlap {
+    /// - Throws: `cannotCreate` where the destination is the source or lies in it, or the source lies in it.
+    package static func refuse(source: FilePath, destination: FilePath) throws {
+        guard let from = FileIdentity(source) else { return }
+        func failure(_ found: String) -> IngotError {
+            IngotError(
+                .cannotCreate, file: destination.string, found: found, expected: "an output apart from the input")
+        }
+        if let to = FileIdentity(destination) {
+            if to.isSameFile(as: from) { throw failure("the output is the input") }
+            if chain(source).contains(where: { $0.isSameFile(as: to) }) {
+                throw failure("the input lies in the output")
+            }
+        }
+        if try Directory.kind(source) == .directory, chain(destination).contains(where: { $0.isSameFile(as: from) }) {
+            throw failure("the output lies in the input")
+        }
+    }
+
+    /// The directories a path lies in, up to the root.
+    private static func chain(_ path: FilePath) -> [FileIdentity] {
+        var identities: [FileIdentity] = []
+        var place = path.lexicallyNormalized().removingLastComponent()
+        if place.isEmpty { place = "." }
+        for _ in 0..<256 {
+            guard let identity = FileIdentity(place) else { break }
+            if identities.last?.isSameFile(as: identity) == true { break }
+            identities.append(identity)
+            place = place.appending("..")
+        }
+        return identities
+    }
+}

@@ -1,0 +1,83 @@
+public import Container
+public import Quantization
+public import TensorModel
+
+/// What a conversion is asked to do.
+public struct ConversionOptions: Sendable, Hashable {
+    /// The scheme of matrices of floating-point numbers.
+    public enum Scheme: String, Sendable, Hashable, CaseIterable {
+        case uniform, lossless
+    }
+
+    /// What to do about NaN and infinity in a tensor that would be quantized.
+    public enum NonFinitePolicy: String, Sendable, Hashable, CaseIterable {
+        /// The conversion fails and names them.
+        case fail
+        /// The tensor is stored lossless.
+        case keep
+    }
+
+    /// The scheme.
+    public var scheme: Scheme = .uniform
+    /// Bits per code, and the group and symmetry of scheme `uniform`.
+    public var parameters = UniformParameters.standard
+    /// The codec of all streams.
+    public var codec: Codec = .zstd
+    /// Chunks worked on at the same time.
+    public var jobs = 2
+    /// Bytes of buffers at most.
+    public var memory: UInt64 = 256 << 20
+    /// What to do about NaN and infinity.
+    public var nonFinite: NonFinitePolicy = .fail
+    /// Whether an existing checkpoint of ours is replaced.
+    public var force = false
+
+    /// The defaults of the command.
+    public init() {}
+
+    /// The options that decide the bytes written, as the manifest and `config.json` record them.
+    public var record: [JSONValue.Member] {
+        var members: [JSONValue.Member] = [.init("scheme", .string(scheme.rawValue))]
+        if scheme == .uniform {
+            members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
+            members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
+            members.append(.init("symmetric", .bool(parameters.symmetric)))
+        }
+        members.append(.init("codec", .string(codec.name)))
+        members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))
+        return members
+    }
+}
+
+/// Which scheme each tensor gets.
+public enum DefaultRecipe {
+    /// Last components of the module path of embeddings and output heads, in the model families of the Hugging Face hub.
+    ///
+    /// They get two bits more: an error there meets every token.
+    static let embeddingsAndHeads: Set<String> = [
+        "embed_tokens", "tok_embeddings", "word_embeddings", "wte", "embed_in", "embeddings", "shared",
+        "lm_head", "embed_out", "output", "output_layer", "head",
+    ]
+
+    /// Whether a tensor is the weight of an embedding or of an output head.
+    static func isEmbeddingOrHead(_ name: TensorName) -> Bool {
+        let parts = name.text.split(separator: ".")
+        guard parts.count >= 2, parts.last == "weight" else { return false }
+        // `output` alone is a head; inside a layer it is a projection.
+        let inLayer = parts.contains { part in part.allSatisfy(\.isNumber) }
+        return !inLayer && embeddingsAndHeads.contains(String(parts[parts.count - 2]))
+    }
+
+    /// The scheme of a tensor, or nil for one that is kept as it is: rank below 2, or not floating point.
+    static func scheme(
+        _ name: TensorName, _ elementType: ElementType, _ shape: Shape, _ options: ConversionOptions
+    ) -> TensorScheme? {
+        guard elementType.quantizable != nil, shape.isMatrix else { return nil }
+        switch options.scheme {
+        case .lossless: return .lossless
+        case .uniform:
+            guard isEmbeddingOrHead(name) else { return .uniform(options.parameters) }
+            return .uniform(options.parameters.with(bits: min(8, options.parameters.bits + 2)))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+public import Checkpoints
+public import Container
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// What a conversion will do with every tensor and file, decided before the first byte is written.
+public struct ConversionPlan: Sendable {
+    /// One output shard.
+    public struct ShardPlan: Sendable {
+        /// The shard it comes from.
+        public let source: Shard
+        /// Name of the output file.
+        public let outputName: String
+        /// The tensors and their places.
+        public let layout: ShardLayout
+    }
+
+    /// The source.
+    public let source: Checkpoint
+    /// The options.
+    public let options: ConversionOptions
+    /// The shards, in the source's order.
+    public let shards: [ShardPlan]
+    /// The files copied and skipped beside the shards.
+    public let companions: CompanionFiles
+    /// What is odd but stops nothing.
+    public let warnings: [IngotWarning]
+
+    /// Plans a conversion: reads headers and, with `--on-nonfinite keep`, scans for NaN and infinity.
+    public init(_ source: Checkpoint, _ options: ConversionOptions) throws {
+        self.source = source
+        self.options = options
+        companions = try CompanionFiles(of: source)
+        try companions.refuseQuantizedSource()
+        var warnings = source.warnings
+        var shards: [ShardPlan] = []
+        for (index, shard) in source.shards.enumerated() {
+            let plans = try shard.header.tensors.map { tensor in
+                try ConversionPlan.plan(tensor, in: shard, options, &warnings)
+            }
+            do {
+                shards.append(
+                    ShardPlan(
+                        source: shard, outputName: ConversionPlan.outputName(index, of: source.shards.count),
+                        layout: try ShardLayout(plans)))
+            } catch let error as IngotError {
+                throw error.inFile(shard.file.path.string)
+            }
+        }
+        self.shards = shards
+        self.warnings = warnings
+    }
+
+    private static func plan(
+        _ tensor: StoredTensor, in shard: Shard, _ options: ConversionOptions, _ warnings: inout [IngotWarning]
+    ) throws -> TensorPlan {
+        guard let format = tensor.elementType.quantizable,
+            var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options)
+        else { return TensorPlan(tensor: tensor, descriptor: nil) }
+        if options.nonFinite == .keep, scheme != .lossless,
+            let found = try NonFiniteScan.scan(tensor, format, in: shard.file)
+        {
+            scheme = .lossless
+            warnings.append(
+                IngotWarning(file: shard.file.path.string, tensor: tensor.name, "\(found); stored lossless"))
+        }
+        return TensorPlan(
+            tensor: tensor,
+            descriptor: TensorDescriptor(scheme: scheme, codec: options.codec, format: format, shape: tensor.shape))
+    }
+
+    /// The name of shard `index` of `count`, as the Hugging Face hub names them.
+    static func outputName(_ index: Int, of count: Int) -> String {
+        func padded(_ number: Int) -> String {
+            String(repeating: "0", count: max(0, 5 - "\(number)".count)) + "\(number)"
+        }
+        return count == 1 ? "model.safetensors" : "model-\(padded(index + 1))-of-\(padded(count)).safetensors"
+    }
+}
+
+/// Finds NaN and infinity in a whole tensor.
+enum NonFiniteScan {
+    /// What was found, with the row and column of the first; nil where every value is finite.
+    static func scan(_ tensor: StoredTensor, _ format: FloatFormat, in file: MappedFile) throws -> String? {
+        let width = format.byteWidth
+        var buffer = [UInt8](repeating: 0, count: ContainerFormat.chunkWeights * width)
+        var found = NonFiniteCount()
+        var start = tensor.range.start
+        while start < tensor.range.end {
+            guard let piece = ByteRange(start: start, count: min(tensor.range.end - start, UInt64(buffer.count))) else {
+                break
+            }
+            try Interruption.check()
+            try file.copy(piece, into: &buffer)
+            found.add(
+                buffer, count: Int(piece.count) / width, format,
+                firstElement: Int(start - tensor.range.start) / width)
+            file.release(piece)
+            start = piece.end
+        }
+        return found.description(columns: tensor.shape.columns)
+    }
+}

@@ -1,0 +1,146 @@
+public import Checkpoints
+public import Container
+public import Conversion
+public import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// Writes one of our checkpoints back as plain safetensors, in the layout transformers loads.
+public struct SafetensorsExporter: Sendable {
+    /// The checkpoint.
+    public let checkpoint: SealedCheckpoint
+    /// The element type of all floating-point tensors of 16 and 32 bits; nil leaves each its own.
+    public let format: FloatFormat?
+    private let budget: MemoryBudget
+    private let force: Bool
+    private static let marker = "exported_by"
+
+    private struct Job: Sendable {
+        let payload: Int
+        let chunk: Int
+    }
+
+    /// What was written.
+    public struct Summary: Sendable {
+        /// Bytes of the shards.
+        public var byteCount: UInt64 = 0
+        /// Number of shards and of tensors.
+        public var shards = 0, tensors = 0
+    }
+
+    /// Prepares an export.
+    public init(
+        _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool
+    ) throws {
+        self.checkpoint = checkpoint
+        self.format = format
+        self.force = force
+        budget = try MemoryBudget(bytes: memory, jobs: jobs)
+    }
+
+    /// Decodes every shard into the directory `output`, with index, configuration and the other files.
+    ///
+    /// - Throws: `valueOutOfRange` where a value does not fit the element type asked for.
+    public func run(to output: FilePath) async throws -> Summary {
+        try PathOverlap.refuse(source: checkpoint.path, destination: output)
+        try checkpoint.checkFiles()
+        let builder = try DirectoryBuilder(output, replaceable: force ? SafetensorsExporter.requireReplaceable : nil)
+        let pipeline = budget.pipeline()
+        var summary = Summary()
+        var shards: [(fileName: String, tensors: [TensorName])] = []
+        var totalBytes: UInt64 = 0
+        for shard in checkpoint.shards {
+            let name = shard.file.path.lastComponent?.string ?? ""
+            let (bytes, data) = try await export(shard, to: builder.staging.appending(name), pipeline)
+            summary.byteCount += bytes
+            totalBytes += data
+            shards.append((name, shard.payloads.map(\.name) + shard.ordinary.map(\.name)))
+        }
+        summary.shards = shards.count
+        summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
+        try exportCompanions(into: builder.staging)
+        if shards.count > 1 {
+            try WholeFile.write(
+                ShardIndex.text(totalBytes: totalBytes, shards: shards),
+                to: builder.staging.appending(ShardIndex.fileName))
+        }
+        try builder.publish()
+        return summary
+    }
+
+    /// Exports a shard; the bytes of the file, and of its tensors.
+    private func export(
+        _ shard: SealedShard, to path: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>
+    ) async throws -> (file: UInt64, data: UInt64) {
+        let payloads = shard.payloads
+        let fronts = try payloads.map { try shard.front(of: $0) }
+        let entries =
+            payloads.map { payload in
+                let element = (format ?? payload.descriptor.format).elementType
+                return PlainTensor(name: payload.name, elementType: element, shape: payload.descriptor.shape)
+            }
+            + shard.ordinary.map { tensor in
+                let element = tensor.elementType.quantizable == nil ? tensor.elementType : format?.elementType
+                return PlainTensor(name: tensor.name, elementType: element ?? tensor.elementType, shape: tensor.shape)
+            }
+        let header = SafetensorsWriter.header(
+            tensors: entries, metadata: [("format", "pt"), (SafetensorsExporter.marker, ContainerFormat.writer)])
+        var file = try AtomicFile(path)
+        try file.append(header.span.bytes)
+        var output: [UInt8] = []
+        let jobs = payloads.indices.lazy.flatMap { index in
+            fronts[index].indices.lazy.map { Job(payload: index, chunk: $0) }
+        }
+        try await pipeline.run(jobs) { job, workspace in
+            try workspace.decode(
+                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payloads[job.payload], in: shard.file)
+        } consume: { job, workspace in
+            try Interruption.check()
+            let payload = payloads[job.payload]
+            let target = format ?? payload.descriptor.format
+            try workspace.restored(as: target, of: payload, into: &output) { bytes in try file.append(bytes) }
+        }
+        for tensor in shard.ordinary {
+            _ = try shard.checkOrdinary(tensor)
+            try append(tensor, of: shard.file, to: &file)
+        }
+        let bytes = file.byteCount
+        try file.publish()
+        return (bytes, bytes - UInt64(header.count))
+    }
+
+    private func append(_ tensor: StoredTensor, of source: MappedFile, to file: inout AtomicFile) throws {
+        guard let from = tensor.elementType.quantizable, let target = format, target != from else {
+            return try Converter.copy(tensor.range, of: source) { try file.append($0) }
+        }
+        try Converter.copy(tensor.range, of: source) { bytes in
+            let converted = try FloatRecoding.recode(bytes, from, to: target, tensor.name, source.path)
+            try file.append(converted.span.bytes)
+        }
+    }
+
+    private func exportCompanions(into staging: FilePath) throws {
+        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != ShardIndex.fileName }.map(\.name)
+        for file in CompanionFiles(names: names, in: checkpoint.path).copied {
+            if file.name == CompanionFiles.configuration {
+                var configuration = try ConfigurationFile(reading: file.path)
+                try configuration.removeQuantization()
+                if let format { try configuration.setElementType(format) }
+                try WholeFile.write(configuration.bytes, to: staging.appending(file.name))
+            } else {
+                _ = try CompanionFiles.copy(file, into: staging)
+            }
+        }
+    }
+
+    /// Replaced is only what `export` made.
+    private static func requireReplaceable(_ path: FilePath) throws {
+        if try Directory.entries(path).isEmpty { return }
+        let shards = (try? Checkpoint.open(path))?.shards ?? []
+        guard !shards.isEmpty, shards.allSatisfy({ $0.header.metadata.contains { $0.key == marker } }) else {
+            throw IngotError(
+                .cannotCreate, file: path.string, found: "a directory that no export made",
+                expected: "an earlier export, which --force replaces", remedy: "choose another place for the output")
+        }
+    }
+}

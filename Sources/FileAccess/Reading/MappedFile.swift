@@ -1,0 +1,114 @@
+internal import CKernels
+public import SystemPackage
+public import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// A regular file mapped into memory, read through copies that survive its being cut short underneath.
+///
+/// Mapped pages count as resident memory: whoever has read a range says so with `release(_:)`.
+public final class MappedFile: Sendable {
+    /// The path it was opened with.
+    public let path: FilePath
+    /// Bytes of the file when it was opened.
+    public let byteCount: UInt64
+    /// What the file was when it was opened.
+    public let identity: FileIdentity
+    private let address: UInt
+
+    /// Opens and maps a file, symbolic links followed.
+    ///
+    /// - Throws: `notARegularFile` for a directory, FIFO, socket or device; `noInput` where there is nothing.
+    public static func open(_ path: FilePath) throws -> MappedFile { try MappedFile(path) }
+
+    private init(_ path: FilePath) throws {
+        self.path = path
+        // O_NONBLOCK: a FIFO must not make us wait for a writer.
+        let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .noInput)
+        let status = FileStatus(try file.status())
+        guard status.kind == .file else {
+            throw IngotError(
+                .notARegularFile, file: path.string,
+                found: status.kind == .directory ? "a directory" : "a FIFO, socket or device",
+                expected: "a regular file, or a symbolic link to one")
+        }
+        byteCount = status.byteCount
+        identity = status.identity
+        guard status.byteCount > 0 else {
+            address = 0
+            return
+        }
+        guard let length = Int(exactly: status.byteCount),
+            let base = unsafe mmap(nil, length, PROT_READ, MAP_PRIVATE, file.number, 0), unsafe base != MAP_FAILED
+        else { throw Errno(rawValue: errno).ingotError("mmap", path) }
+        unsafe madvise(base, length, MADV_SEQUENTIAL)
+        unsafe address = UInt(bitPattern: base)
+        GuardedCopy.install
+    }
+
+    deinit {
+        guard address != 0 else { return }
+        unsafe munmap(UnsafeMutableRawPointer(bitPattern: address), Int(byteCount))
+    }
+
+    /// A copy of a range of the file.
+    public func bytes(_ range: ByteRange) throws -> [UInt8] {
+        try check(range)
+        var buffer = [UInt8](repeating: 0, count: Int(range.count))
+        try copy(range, into: &buffer)
+        return buffer
+    }
+
+    /// Copies a range into the first bytes of `buffer`, which must be large enough.
+    ///
+    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
+    public func copy(_ range: ByteRange, into buffer: inout [UInt8]) throws {
+        try check(range)
+        precondition(buffer.count >= Int(range.count))
+        guard range.count > 0 else { return }
+        let failed = unsafe buffer.withUnsafeMutableBytes { target in
+            unsafe ingot_guarded_copy(
+                target.baseAddress, UnsafeRawPointer(bitPattern: address + UInt(range.start)), Int(range.count))
+        }
+        guard failed == 0 else {
+            throw IngotError(
+                .sourceChanged, file: path.string, offset: range.start, found: "the file cannot be read here any more",
+                expected: "\(byteCount) bytes, as when it was opened")
+        }
+    }
+
+    /// Gives back the resident pages that hold a range; reading it again works, and costs a fault.
+    public func release(_ range: ByteRange) {
+        guard address != 0, range.count > 0, range.end <= byteCount else { return }
+        let page = UInt(sysconf(CInt(_SC_PAGESIZE)))
+        let start = (address + UInt(range.start)) & ~(page - 1)
+        let end = (address + UInt(range.end) + page - 1) & ~(page - 1)
+        unsafe madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+    }
+
+    /// Requires that the file at the path is still the one that was opened, of the same size and time of change.
+    public func checkUnchanged() throws {
+        guard FileIdentity(path) == identity else {
+            throw IngotError(
+                .sourceChanged, file: path.string, found: "the file was changed or replaced during the run",
+                expected: "\(byteCount) bytes, untouched")
+        }
+    }
+
+    private func check(_ range: ByteRange) throws {
+        guard range.end <= byteCount else {
+            throw IngotError(
+                .invalidOffsets, file: path.string, offset: range.start, found: "a range up to byte \(range.end)",
+                expected: "at most \(byteCount) bytes, the size of the file")
+        }
+    }
+}
+
+/// The handler that turns the signal of a vanished page into an error, installed once a process.
+enum GuardedCopy {
+    static let install: Void = { _ = ingot_guarded_copy_install() }()
+}

@@ -1,0 +1,85 @@
+package import SystemPackage
+package import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// An open file, closed when the value goes away. Every call goes through the hook and becomes an `IngotError`.
+package struct Descriptor: ~Copyable, Sendable {
+    let number: CInt
+    /// The path it was opened with, for messages.
+    package let path: FilePath
+
+    /// Opens a file; `code` says what a refusal means to the user.
+    package init(_ path: FilePath, flags: CInt, mode: mode_t = 0, code: IngotError.Code) throws {
+        self.path = path
+        do {
+            number = try repeating("open", path) {
+                unsafe path.withPlatformString { unsafe open($0, flags | O_CLOEXEC, mode) }
+            }
+        } catch {
+            throw error.ingotError("open", path, code: code)
+        }
+    }
+
+    deinit { close(number) }
+
+    /// What `fstat` says of the file.
+    package func status() throws -> stat {
+        var status = stat()
+        do {
+            _ = try repeating("fstat", path) { unsafe fstat(number, &status) }
+        } catch {
+            throw error.ingotError("fstat", path)
+        }
+        return status
+    }
+
+    /// Writes all of `bytes` at `offset`, however many calls that takes.
+    package func write(_ bytes: RawSpan, at offset: UInt64) throws {
+        var done = 0
+        while done < bytes.byteCount {
+            do {
+                let count = try repeating("pwrite", path) {
+                    unsafe bytes.withUnsafeBytes {
+                        unsafe pwrite(
+                            number, $0.baseAddress.map { unsafe $0 + done }, $0.count - done,
+                            off_t(offset) + off_t(done))
+                    }
+                }
+                guard count > 0 else { throw Errno.ioError }
+                done += count
+            } catch {
+                throw error.ingotError("pwrite", path)
+            }
+        }
+    }
+
+    /// Waits until the file's bytes are on the disk.
+    package func synchronize() throws {
+        do {
+            #if canImport(Darwin)
+                _ = try repeating("fcntl(F_FULLFSYNC)", path) { fcntl(number, F_FULLFSYNC) }
+            #else
+                _ = try repeating("fsync", path) { fsync(number) }
+            #endif
+        } catch {
+            throw error.ingotError("fsync", path)
+        }
+    }
+
+    /// Takes an exclusive lock on the file, or says that somebody else has it.
+    package func tryLock() throws -> Bool {
+        do {
+            _ = try repeating("flock", path) { flock(number, LOCK_EX | LOCK_NB) }
+            return true
+        } catch .wouldBlock {
+            return false
+        } catch {
+            throw error.ingotError("flock", path)
+        }
+    }
+}

@@ -1,0 +1,215 @@
+public import SystemPackage
+public import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// What a path leads to.
+public enum FileKind: Sendable, Hashable {
+    case file, directory, other
+}
+
+/// Directories and the names in them.
+public enum Directory {
+    /// A name in a directory.
+    public struct Entry: Sendable, Hashable {
+        /// The name.
+        public let name: String
+        /// What it leads to, symbolic links followed; nil for a link that leads nowhere.
+        public let target: FileKind?
+        /// Whether it is a symbolic link.
+        public let isLink: Bool
+        /// Bytes of the file it leads to.
+        public let byteCount: UInt64
+    }
+
+    /// What is at `path`, symbolic links followed; nil where there is nothing.
+    public static func kind(_ path: FilePath) throws -> FileKind? {
+        do {
+            return try FileStatus(path, followingLinks: true).kind
+        } catch Errno.noSuchFileOrDirectory, Errno.notDirectory, Errno.tooManySymbolicLinkLevels {
+            return nil
+        } catch let error as Errno {
+            throw error.ingotError("stat", path)
+        }
+    }
+
+    /// The names in a directory, sorted by their bytes, without `.` and `..`.
+    public static func entries(_ path: FilePath) throws -> [Entry] {
+        try names(path).map { name in
+            let place = path.appending(name)
+            let own = try? FileStatus(place, followingLinks: false)
+            let target = try? FileStatus(place, followingLinks: true)
+            return Entry(
+                name: name, target: target?.kind, isLink: own?.isLink ?? false, byteCount: target?.byteCount ?? 0)
+        }
+    }
+
+    private static func names(_ path: FilePath) throws -> [String] {
+        let stream: OpaquePointer
+        do {
+            try SystemCallHook.willCall("opendir", path)
+            guard let opened = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
+                throw Errno(rawValue: errno)
+            }
+            unsafe stream = opened
+        } catch {
+            throw error.ingotError("open", path)
+        }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                unsafe pointer.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: pointer.pointee))
+                {
+                    unsafe String(cString: $0)
+                }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// Makes a directory; it must not exist.
+    package static func create(_ path: FilePath) throws {
+        do {
+            _ = try repeating("mkdir", path) { unsafe path.withPlatformString { unsafe mkdir($0, 0o777) } }
+        } catch {
+            throw error.ingotError("mkdir", path, code: .cannotCreate)
+        }
+    }
+
+    /// Makes the names in a directory durable.
+    package static func synchronize(_ path: FilePath) throws {
+        try Descriptor(path, flags: O_RDONLY | O_DIRECTORY, code: .inputOutput).synchronize()
+    }
+
+    /// Removes a directory and all in it; symbolic links are removed, not followed. Nothing there is no error.
+    package static func removeTree(_ path: FilePath) throws {
+        guard let status = try? FileStatus(path, followingLinks: false) else { return }
+        if status.kind == .directory, !status.isLink {
+            for name in try names(path) { try removeTree(path.appending(name)) }
+            try change("rmdir", path) { unsafe rmdir($0) }
+        } else {
+            try change("unlink", path) { unsafe unlink($0) }
+        }
+    }
+
+    /// Removes a file.
+    package static func removeFile(_ path: FilePath) throws { try change("unlink", path) { unsafe unlink($0) } }
+
+    /// Renames a file or directory over whatever the system lets it replace.
+    package static func rename(_ from: FilePath, to target: FilePath) throws {
+        do {
+            _ = try repeating("rename", target) {
+                unsafe from.withPlatformString { old in
+                    unsafe target.withPlatformString { unsafe SystemRename.plain(old, $0) }
+                }
+            }
+        } catch {
+            throw error.ingotError("rename", target, code: .cannotCreate)
+        }
+    }
+
+    /// Exchanges two directories in one step.
+    package static func exchange(_ from: FilePath, with target: FilePath) throws {
+        do {
+            _ = try repeating("renameat2(RENAME_EXCHANGE)", target) {
+                unsafe from.withPlatformString { old in
+                    unsafe target.withPlatformString { unsafe SystemRename.exchanging(old, $0) }
+                }
+            }
+        } catch {
+            throw error.ingotError("rename", target, code: .cannotCreate)
+        }
+    }
+
+    private static func change(
+        _ call: String, _ path: FilePath, _ body: (UnsafePointer<CInterop.PlatformChar>) -> CInt
+    ) throws {
+        do {
+            _ = try repeating(call, path) { unsafe path.withPlatformString { unsafe body($0) } }
+        } catch {
+            throw error.ingotError(call, path)
+        }
+    }
+}
+
+/// The two forms of rename(2) used here, which the platforms name differently.
+private enum SystemRename {
+    static func plain(
+        _ old: UnsafePointer<CInterop.PlatformChar>, _ new: UnsafePointer<CInterop.PlatformChar>
+    ) -> CInt {
+        unsafe rename(old, new)
+    }
+
+    static func exchanging(
+        _ old: UnsafePointer<CInterop.PlatformChar>, _ new: UnsafePointer<CInterop.PlatformChar>
+    ) -> CInt {
+        #if canImport(Glibc)
+            unsafe renameat2(AT_FDCWD, old, AT_FDCWD, new, UInt32(RENAME_EXCHANGE))
+        #else
+            unsafe renamex_np(old, new, UInt32(RENAME_SWAP))
+        #endif
+    }
+}
+
+/// What stat(2) says of a path.
+struct FileStatus {
+    let kind: FileKind
+    let isLink: Bool
+    let byteCount: UInt64
+    let identity: FileIdentity
+
+    init(_ path: FilePath, followingLinks: Bool) throws(Errno) {
+        var status = stat()
+        _ = try repeating(followingLinks ? "stat" : "lstat", path) {
+            unsafe path.withPlatformString {
+                followingLinks ? unsafe stat($0, &status) : unsafe lstat($0, &status)
+            }
+        }
+        self.init(status)
+    }
+
+    init(_ status: stat) {
+        let format = status.st_mode & S_IFMT
+        kind = format == S_IFREG ? .file : format == S_IFDIR ? .directory : .other
+        isLink = format == S_IFLNK
+        byteCount = UInt64(max(0, status.st_size))
+        identity = FileIdentity(status)
+    }
+}
+
+/// What tells whether a file is still the one that was opened, unchanged.
+public struct FileIdentity: Sendable, Hashable {
+    /// Device and inode: the file itself, under whatever name.
+    public let device: UInt64, inode: UInt64
+    /// Bytes.
+    public let byteCount: UInt64
+    /// Time of the last change, in nanoseconds since 1970.
+    public let modified: Int64
+
+    init(_ status: stat) {
+        device = UInt64(truncatingIfNeeded: status.st_dev)
+        inode = UInt64(status.st_ino)
+        byteCount = UInt64(max(0, status.st_size))
+        #if canImport(Darwin)
+            let time = status.st_mtimespec
+        #else
+            let time = status.st_mtim
+        #endif
+        modified = Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
+    /// The identity of what is at `path`, links followed; nil where there is nothing.
+    public init?(_ path: FilePath) {
+        guard let status = try? FileStatus(path, followingLinks: true) else { return nil }
+        self = status.identity
+    }
+
+    /// Whether both are the same file or directory, changed or not.
+    public func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
+}

@@ -1,0 +1,81 @@
+public import SystemPackage
+internal import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// A file being written: it takes its name only when it is complete and on the disk.
+///
+/// It grows under a temporary name in the same directory; `publish()` makes it durable and renames it. A value that is
+/// dropped before that removes its temporary file.
+public struct AtomicFile: ~Copyable, Sendable {
+    /// Where the file will be.
+    public let path: FilePath
+    private let temporary: FilePath
+    private let descriptor: Descriptor
+    private var pending: [UInt8] = []
+    private var flushed: UInt64 = 0
+    private var published = false
+    private static let capacity = 1 << 20
+
+    /// Bytes appended so far.
+    public var byteCount: UInt64 { flushed + UInt64(pending.count) }
+
+    /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
+    public init(_ path: FilePath) throws {
+        self.path = path
+        temporary = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "").ingot-tmp")
+        descriptor = try Descriptor(temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o666, code: .cannotCreate)
+        pending.reserveCapacity(AtomicFile.capacity)
+    }
+
+    deinit { if !published { try? Directory.removeFile(temporary) } }
+
+    /// Appends bytes.
+    public mutating func append(_ bytes: RawSpan) throws {
+        if pending.count + bytes.byteCount > AtomicFile.capacity { try flush() }
+        if bytes.byteCount >= AtomicFile.capacity {
+            try descriptor.write(bytes, at: flushed)
+            flushed += UInt64(bytes.byteCount)
+        } else {
+            unsafe bytes.withUnsafeBytes { unsafe pending.append(contentsOf: $0) }
+        }
+    }
+
+    /// Appends zero bytes.
+    public mutating func appendZeros(_ count: UInt64) throws {
+        var left = count
+        let zeros = [UInt8](repeating: 0, count: Int(min(left, 1 << 16)))
+        while left > 0 {
+            let step = min(left, UInt64(zeros.count))
+            try append(zeros.span.extracting(0..<Int(step)).bytes)
+            left -= step
+        }
+    }
+
+    /// Writes over bytes that were appended before.
+    public mutating func overwrite(_ bytes: RawSpan, at offset: UInt64) throws {
+        try flush()
+        precondition(offset + UInt64(bytes.byteCount) <= flushed)
+        try descriptor.write(bytes, at: offset)
+    }
+
+    /// Makes the bytes durable, gives the file its name, and makes the name durable.
+    public consuming func publish() throws {
+        try flush()
+        try descriptor.synchronize()
+        try Directory.rename(temporary, to: path)
+        published = true
+        try Directory.synchronize(path.removingLastComponent())
+    }
+
+    private mutating func flush() throws {
+        guard !pending.isEmpty else { return }
+        try descriptor.write(pending.span.bytes, at: flushed)
+        flushed += UInt64(pending.count)
+        pending.removeAll(keepingCapacity: true)
+    }
+}

@@ -1,0 +1,27 @@
+import ArgumentParser
+import TensorModel
+
+/// Runs the verb the arguments name, and turns whatever it throws into a message and an exit status.
+enum Command {
+    static func run() async {
+        do {
+            var command = try Ingot.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as IngotError {
+            Console.message(IngotErrorRenderer.text(error))
+            Console.exit(error.code.exitStatus)
+        } catch let code as ExitCode {
+            Console.exit(code.rawValue)
+        } catch {
+            let text = Ingot.fullMessage(for: error)
+            let status = Ingot.exitCode(for: error).rawValue
+            if status == 0 { Console.result(text) } else { Console.message(text) }
+            Console.exit(status)
+        }
+        Console.exit(0)
+    }
+}

@@ -1,0 +1,88 @@
+/// Numbers and columns as people read them.
+enum Format {
+    /// `12.3 MB`, decimal units; bytes below a thousand.
+    static func bytes(_ count: UInt64) -> String {
+        let units = ["B", "kB", "MB", "GB", "TB", "PB"]
+        var value = Double(count)
+        var unit = 0
+        while value >= 999.5, unit < units.count - 1 {
+            value /= 1000
+            unit += 1
+        }
+        return unit == 0 ? "\(count) B" : "\(fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)) \(units[unit])"
+    }
+
+    /// A number with so many digits behind the point.
+    static func fixed(_ value: Double, _ digits: Int) -> String {
+        guard value.isFinite else { return "\(value)" }
+        var scale = 1.0
+        for _ in 0..<digits { scale *= 10 }
+        let scaled = (abs(value) * scale).rounded()
+        guard scaled < 1e15 else { return "\(value)" }
+        let whole = "\(Int(scaled))"
+        let padded = String(repeating: "0", count: max(0, digits + 1 - whole.count)) + whole
+        let sign = value < 0 && scaled > 0 ? "-" : ""
+        return digits == 0 ? sign + padded : sign + padded.dropLast(digits) + "." + padded.suffix(digits)
+    }
+
+    /// A small number with three significant digits, `6.94e-03`; `0` for zero.
+    static func scientific(_ value: Double) -> String {
+        guard value != 0 else { return "0" }
+        guard value.isFinite else { return "\(value)" }
+        var exponent = 0
+        var mantissa = abs(value)
+        while mantissa >= 9.995 {
+            mantissa /= 10
+            exponent += 1
+        }
+        while mantissa < 0.9995 {
+            mantissa *= 10
+            exponent -= 1
+        }
+        let digits = "\(abs(exponent))"
+        return (value < 0 ? "-" : "") + fixed(mantissa, 2) + "e" + (exponent < 0 ? "-" : "+")
+            + (digits.count < 2 ? "0" : "") + digits
+    }
+
+    /// Text set to the right of a column.
+    static func padded(_ text: String, to width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+
+    /// Text set to the left of a column.
+    static func filled(_ text: String, to width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    /// Text with its middle replaced by `...` where it is too long.
+    static func shortened(_ text: String, to width: Int) -> String {
+        guard text.count > width, width > 3 else { return text }
+        let tail = (width - 3) * 2 / 3
+        return text.prefix(width - 3 - tail) + "..." + text.suffix(tail)
+    }
+
+    /// Rows as aligned columns two spaces apart; the first column is set left and shortened to fit `width`.
+    static func table(_ rows: [[String]], width: Int?, left: Set<Int> = [0]) -> String {
+        guard let columns = rows.first?.count else { return "" }
+        var widths = (0..<columns).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        if let width {
+            let others = widths.dropFirst().reduce(0) { $0 + $1 + 2 }
+            widths[0] = min(widths[0], max(16, width - others))
+        }
+        return rows.map { row in
+            row.enumerated().map { column, cell in
+                let cell = column == 0 ? shortened(cell, to: widths[0]) : cell
+                return left.contains(column) ? filled(cell, to: widths[column]) : padded(cell, to: widths[column])
+            }.joined(separator: "  ").trimmingSuffix
+        }.joined(separator: "\n")
+    }
+}
+
+extension String {
+    /// Without spaces at the end.
+    var trimmingSuffix: String {
+        var text = self
+        while text.last == " " { text.removeLast() }
+        return text
+    }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import Container
+import Export
+import SystemPackage
+import TensorModel
+
+struct Export: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Turn a checkpoint back into a format that runtimes load.",
+        discussion: """
+            OUT is a directory that must not exist yet. Format safetensors: plain weights in
+            the Hugging Face layout, which transformers and others load.
+            """)
+
+    enum Target: String, ExpressibleByArgument, CaseIterable {
+        case safetensors
+    }
+
+    @Argument(help: "Checkpoint that `ingot convert` made.")
+    var dest: FilePath
+
+    @Argument(help: "Directory to make.")
+    var out: FilePath
+
+    @Option(name: .customLong("to"), help: "Format to write: safetensors.")
+    var target = Target.safetensors
+
+    @Option(help: "Element type of all floating-point tensors: f16, bf16 or f32. Default: each tensor's own.")
+    var dtype: FloatFormat?
+
+    @Flag(help: "Replace OUT if it is an earlier export.")
+    var force = false
+
+    @OptionGroup var work: WorkOptions
+
+    func run() async throws {
+        let checkpoint = try SealedCheckpoint(dest)
+        for warning in checkpoint.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        let exporter = try SafetensorsExporter(
+            checkpoint, as: dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: force)
+        let summary = try await exporter.run(to: out)
+        Console.result(
+            "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "
+                + "\(summary.shards == 1 ? "shard" : "shards"), \(Format.bytes(summary.byteCount))")
+    }
+}
+
+extension FloatFormat: ExpressibleByArgument {
+    /// The format of a name such as `bf16`.
+    public init?(argument: String) {
+        guard let format = FloatFormat.allCases.first(where: { $0.elementType.rawValue.lowercased() == argument })
+        else {
+            return nil
+        }
+        self = format
+    }
+
+    /// All names, for the help text.
+    public static var allValueStrings: [String] { allCases.map { $0.elementType.rawValue.lowercased() } }
+}

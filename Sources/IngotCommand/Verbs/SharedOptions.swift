@@ -1,0 +1,76 @@
+import ArgumentParser
+import Container
+import Quantization
+import SystemPackage
+
+/// A number of bytes: `268435456`, `256MiB`, `1GB`.
+struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
+    let bytes: UInt64
+
+    init?(argument: String) {
+        let units: [(String, UInt64)] = [
+            ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("kB", 1_000), ("MB", 1_000_000),
+            ("GB", 1_000_000_000), ("TB", 1_000_000_000_000), ("B", 1), ("", 1),
+        ]
+        for (suffix, scale) in units where argument.lowercased().hasSuffix(suffix.lowercased()) {
+            guard let number = UInt64(argument.dropLast(suffix.count)) else { continue }
+            let (bytes, overflow) = number.multipliedReportingOverflow(by: scale)
+            guard !overflow else { return nil }
+            self.bytes = bytes
+            return
+        }
+        return nil
+    }
+
+    var description: String { bytes % (1 << 20) == 0 ? "\(bytes >> 20)MiB" : "\(bytes)" }
+    var defaultValueDescription: String { description }
+}
+
+/// The form of a result.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json
+}
+
+/// Options of the verbs that go through the weights.
+struct WorkOptions: ParsableArguments {
+    @Option(help: "Chunks worked on at the same time.")
+    var jobs = WorkOptions.processors
+
+    @Option(help: "Memory for buffers at most, such as 256MiB.")
+    var maxMemory = ByteCount(argument: "256MiB") ?? ByteCount.fallback
+
+    private static var processors: Int { min(64, max(1, ProcessorCount.available)) }
+
+    func validate() throws {
+        guard (1...1024).contains(jobs) else { throw ValidationError("--jobs must be between 1 and 1024.") }
+    }
+}
+
+extension ByteCount {
+    static let fallback = ByteCount(256 << 20)
+
+    init(_ bytes: UInt64) { self.bytes = bytes }
+}
+
+/// The form of the result, on verbs that print one.
+struct ReportOptions: ParsableArguments {
+    @Option(help: "Form of the result: text or json.")
+    var format = OutputFormat.text
+}
+
+extension FilePath: @retroactive ExpressibleByArgument {
+    /// A path as the user typed it.
+    public init?(argument: String) {
+        guard !argument.isEmpty else { return nil }
+        self.init(argument)
+    }
+}
+
+extension Codec: ExpressibleByArgument {
+    /// The codec of a name.
+    public init?(argument: String) { self.init(name: argument) }
+    /// All names, for the help text.
+    public static var allValueStrings: [String] { allCases.map(\.name) }
+    /// The name, for the help text.
+    public var defaultValueDescription: String { name }
+}

@@ -1,0 +1,83 @@
+public import Checkpoints
+public import Container
+public import TensorModel
+
+/// Where the bytes of one file go; the parts add up to the file's size, always.
+public struct ByteAccount: Sendable, Hashable {
+    /// A kind of bytes.
+    public enum Part: String, Sendable, Hashable, CaseIterable {
+        /// The length field and header of a safetensors file.
+        case header
+        /// Tensors as they are.
+        case tensors
+        /// Prologues and chunk tables of payloads.
+        case tables
+        /// Codes, after compression.
+        case codes
+        /// Scales and biases, after compression.
+        case scales
+        /// Byte planes of lossless tensors, after compression.
+        case planes
+        /// Zeros that align what follows.
+        case padding
+        /// The seal.
+        case seal
+    }
+
+    /// Bytes of each part that has any.
+    public private(set) var bytes: [Part: UInt64] = [:]
+
+    /// An account without bytes.
+    public init() {}
+
+    /// The account of a plain safetensors file.
+    public init(_ shard: Shard) {
+        add(shard.header.dataStart, to: .header)
+        for tensor in shard.header.tensors { add(tensor.range.count, to: .tensors) }
+    }
+
+    /// The account of one of our shards, with the chunk tables of its payloads.
+    public init(_ shard: SealedShard, fronts: [[ChunkEntry]]) {
+        add(shard.header.dataStart, to: .header)
+        for tensor in shard.ordinary { add(tensor.range.count, to: .tensors) }
+        for (payload, entries) in zip(shard.payloads, fronts) { add(payload, entries) }
+        let end = (shard.payloads.map(\.range.end) + shard.ordinary.map(\.range.end)).max() ?? shard.header.dataStart
+        add(shard.seal.recordsStart - end, to: .padding)
+        add(shard.seal.fileBytes - shard.seal.recordsStart, to: .seal)
+    }
+
+    private mutating func add(_ payload: SealedShard.Payload, _ entries: [ChunkEntry]) {
+        let chunks = entries.reduce(0) { $0 + $1.byteCount }
+        let front = entries.first?.offset ?? payload.range.count
+        add(front, to: .tables)
+        for entry in entries {
+            for (index, stream) in entry.streams.enumerated() {
+                let part: Part =
+                    if payload.descriptor.scheme == .lossless { .planes } else { index == 0 ? .codes : .scales }
+                add(UInt64(stream.byteCount), to: part)
+            }
+        }
+        add(payload.range.count - front - chunks, to: .padding)
+    }
+
+    private mutating func add(_ count: UInt64, to part: Part) {
+        if count > 0 { bytes[part, default: 0] += count }
+    }
+
+    /// All bytes of the account.
+    public var total: UInt64 { bytes.values.reduce(0, +) }
+
+    /// The parts of two files together.
+    public static func + (a: ByteAccount, b: ByteAccount) -> ByteAccount {
+        var sum = a
+        for (part, count) in b.bytes { sum.add(count, to: part) }
+        return sum
+    }
+
+    /// The account as JSON: a member a part, and the total.
+    public var json: JSONValue {
+        .object(
+            Part.allCases.compactMap { part in bytes[part].map { .init(part.rawValue, .unsigned($0)) } }
+                + [.init("total", .unsigned(total))])
+    }
+}

@@ -1,0 +1,121 @@
+// Chooses the instruction set and forwards each public function to it.
+
+#include "table.h"
+
+#include <stdatomic.h>
+
+static _Atomic int32_t active_level = -1;
+
+static const struct ingot_table *table_of(int32_t level) {
+#if defined(__x86_64__)
+    switch (level) {
+    case INGOT_LEVEL_AVX512: return &ingot_table_avx512;
+    case INGOT_LEVEL_AVX2: return &ingot_table_avx2;
+    default: return &ingot_table_sse2;
+    }
+#else
+    (void)level;
+    return &ingot_table_neon;
+#endif
+}
+
+int32_t ingot_level_is_available(int32_t level) {
+    if (level == INGOT_LEVEL_BASELINE) { return 1; }
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (level == INGOT_LEVEL_AVX2) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+    }
+    if (level == INGOT_LEVEL_AVX512) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+            && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    }
+#endif
+    return 0;
+}
+
+int32_t ingot_level_active(void) {
+    int32_t level = atomic_load_explicit(&active_level, memory_order_relaxed);
+    if (level < 0) {
+        level = INGOT_LEVEL_AVX512;
+        while (!ingot_level_is_available(level)) { level -= 1; }
+        // Two threads may both arrive here; they store the same number.
+        atomic_store_explicit(&active_level, level, memory_order_relaxed);
+    }
+    return level;
+}
+
+int32_t ingot_level_force(int32_t level) {
+    if (!ingot_level_is_available(level)) { return -1; }
+    atomic_store_explicit(&active_level, level, memory_order_relaxed);
+    return 0;
+}
+
+const char *ingot_level_name(int32_t level) {
+    switch (level) {
+#if defined(__x86_64__)
+    case INGOT_LEVEL_BASELINE: return "sse2";
+#else
+    case INGOT_LEVEL_BASELINE: return "neon";
+#endif
+    case INGOT_LEVEL_AVX2: return "avx2";
+    case INGOT_LEVEL_AVX512: return "avx512";
+    default: return "unknown";
+    }
+}
+
+static const struct ingot_table *active(void) { return table_of(ingot_level_active()); }
+
+void ingot_expand(int32_t format, const void *source, float *result, size_t n) {
+    active()->expand(format, source, result, n);
+}
+
+size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n) {
+    return active()->narrow(format, source, result, n);
+}
+
+struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n) {
+    return active()->scan_non_finite(format, source, n);
+}
+
+void ingot_uniform_encode(
+    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
+    int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
+    active()->uniform_encode(
+        weights, rows, columns, group_size, bits, symmetric, scale_format, codes, scales, biases);
+}
+
+void ingot_uniform_decode(
+    const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
+    size_t group_size, int32_t bits, float *weights) {
+    active()->uniform_decode(codes, scales, biases, rows, columns, group_size, bits, weights);
+}
+
+struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n) {
+    return active()->error_sums(original, restored, n);
+}
+
+size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
+    if (layout == INGOT_LAYOUT_ALIGNED) {
+        size_t codes_per_byte = bits == 2 ? 4 : bits <= 4 ? 2 : 1;
+        return n / codes_per_byte + (n % codes_per_byte != 0);
+    }
+    // n = 8a + r: no product of n that could wrap.
+    return n / 8 * (size_t)bits + (n % 8 * (size_t)bits + 7) / 8;
+}
+
+int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n) {
+    return active()->pack(layout, bits, codes, packed, n);
+}
+
+int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n) {
+    return active()->unpack(layout, bits, packed, codes, n);
+}
+
+void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n) {
+    active()->planes_split(width, rotated, source, planes, n);
+}
+
+void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n) {
+    active()->planes_join(width, rotated, planes, result, n);
+}

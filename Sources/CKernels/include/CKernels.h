@@ -1,0 +1,117 @@
+// Ingot's only C: arithmetic over whole chunks, with one implementation per instruction set chosen at run time,
+// and the two things Swift cannot express (a copy that survives SIGBUS, signal handlers).
+//
+// Every arithmetic function gives the same bits on every instruction set. None allocates, none fails: sizes are
+// the caller's promise. `format` is the raw value of TensorModel's FloatFormat: 1 F16, 2 BF16, 3 F32; `bits` is
+// 2, 3, 4, 5, 6 or 8. Byte pointers may have any alignment.
+
+#ifndef INGOT_CKERNELS_H
+#define INGOT_CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Instruction sets
+
+enum {
+    INGOT_LEVEL_BASELINE = 0,  // SSE2 on x86-64, NEON on arm64
+    INGOT_LEVEL_AVX2 = 1,      // AVX2 and F16C
+    INGOT_LEVEL_AVX512 = 2,    // AVX-512 F, BW, VL and DQ
+};
+
+/// Whether this processor can run the kernels of `level`: 1 or 0.
+int32_t ingot_level_is_available(int32_t level);
+/// The level in use; the highest available one unless `ingot_level_force` chose another.
+int32_t ingot_level_active(void);
+/// Uses `level` from now on, in every thread. Returns 0, or -1 where it is not available (nothing changes).
+int32_t ingot_level_force(int32_t level);
+/// "sse2", "avx2", "avx512", "neon", or "unknown". The string is static.
+const char *ingot_level_name(int32_t level);
+
+// Conversion between storage formats and binary32
+
+/// Widens n elements; exact, NaN payloads kept, signalling NaNs of F16 made quiet.
+void ingot_expand(int32_t format, const void *source, float *result, size_t n);
+/// Rounds n elements to nearest, ties to even. Returns how many finite values became infinite.
+size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n);
+
+struct ingot_non_finite {
+    size_t nan_count;
+    size_t infinity_count;
+    size_t first_index;  // of either kind; n where there is none
+};
+struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n);
+
+// Uniform scheme (Specs/uniform.md)
+
+/// The longest group the search accepts.
+enum { INGOT_MAX_GROUP_SIZE = 256 };
+
+/// Chooses scales, biases and codes for rows x columns weights, row-major.
+///
+/// codes: rows*columns; scales and biases: rows*ceil(columns/group_size), values exactly representable in
+/// `scale_format`. biases is written for affine groups only and may be null for symmetric ones.
+void ingot_uniform_encode(
+    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
+    int32_t scale_format, uint8_t *codes, float *scales, float *biases);
+
+/// weights = scale*code + bias (two roundings), or scale*(code - 2^(bits-1)) where biases is null.
+void ingot_uniform_decode(
+    const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
+    size_t group_size, int32_t bits, float *weights);
+
+// Error statistics
+
+struct ingot_error_sums {
+    double signal;     // sum of w^2
+    double noise;      // sum of (w - w')^2
+    double max_error;  // max |w - w'|
+};
+/// Sums in binary64: element i goes to lane i % 16, then lanes k and k+8, k and k+4, k and k+2, 0 and 1 are added.
+struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n);
+
+// Code packing. `dense`: one little-endian bit stream, code i at bits [i*bits, (i+1)*bits). `aligned`: whole codes
+// per byte: 4 at 2 bits, 2 at 3 and 4 bits, 1 above. Unused bits are zero.
+
+enum { INGOT_LAYOUT_DENSE = 0, INGOT_LAYOUT_ALIGNED = 1 };
+enum {
+    INGOT_UNPACK_OK = 0,
+    INGOT_UNPACK_CODE_TOO_LARGE = 1,  // a bit above the code's width is set
+    INGOT_UNPACK_TAIL_NOT_ZERO = 2,   // a padding bit behind the last code is set
+};
+size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n);
+/// Packs n codes into exactly ingot_packed_byte_count bytes. Returns 0, or 1 if a code was too large.
+int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n);
+/// Unpacks n codes from exactly ingot_packed_byte_count bytes. On bad input `codes` holds no promise.
+int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n);
+
+// Byte planes: plane p is result[p*n ..< (p+1)*n], plane 0 the least significant byte. With `rotated` every element
+// is first rotated left by one bit (the sign becomes bit 0).
+
+void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
+void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
+
+// Guarded copy (guarded_copy.c)
+
+/// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.
+int32_t ingot_guarded_copy_install(void);
+/// memcpy(result, source, n) that survives a SIGBUS raised by reading `source`, as when a mapped file was cut short.
+/// Returns 0, or -1 if the copy was cut off; then `result` is partly written. Call `install` first.
+int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
+
+// Interrupts (interrupt.c)
+
+/// Records SIGINT and SIGTERM instead of ending the process; ignores SIGPIPE and SIGXFSZ. Returns 0 or an errno.
+int32_t ingot_interrupt_install(void);
+/// The number of the last signal recorded, or 0.
+int32_t ingot_interrupt_received(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

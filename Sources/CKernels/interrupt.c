@@ -1,0 +1,31 @@
+// Signals that ask a conversion to stop, and those that must reach it as errors of a system call.
+
+#include "CKernels.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+static volatile sig_atomic_t received;
+
+static void on_interrupt(int signal_number) { received = signal_number; }
+
+static int32_t set_handler(int signal_number, void (*handler)(int)) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal_number, &action, NULL) == 0 ? 0 : errno;
+}
+
+int32_t ingot_interrupt_install(void) {
+    int32_t error = set_handler(SIGINT, on_interrupt);
+    if (error == 0) { error = set_handler(SIGTERM, on_interrupt); }
+    // Writing to a closed pipe, or past a file size limit, then fails with EPIPE and EFBIG.
+    if (error == 0) { error = set_handler(SIGPIPE, SIG_IGN); }
+    if (error == 0) { error = set_handler(SIGXFSZ, SIG_IGN); }
+    return error;
+}
+
+int32_t ingot_interrupt_received(void) { return (int32_t)received; }

@@ -1,0 +1,22 @@
+// One instruction set's kernels: included once by each file of levels/.
+
+#include "lanes.h"
+#include "floats.h"
+#include "errors.h"
+#include "uniform_decode.h"
+#include "uniform_encode.h"
+#include "packing.h"
+#include "planes.h"
+
+const struct ingot_table LEVEL_TABLE = {
+    .expand = expand,
+    .narrow = narrow,
+    .scan_non_finite = scan_non_finite,
+    .uniform_encode = uniform_encode,
+    .uniform_decode = uniform_decode,
+    .error_sums = error_sums,
+    .pack = pack,
+    .unpack = unpack,
+    .planes_split = planes_split,
+    .planes_join = planes_join,
+};

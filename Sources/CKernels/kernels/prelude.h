@@ -1,0 +1,15 @@
+// What must be included before the target attribute of a level is pushed.
+
+#include "../table.h"
+
+#include <float.h>
+#include <string.h>
+
+// Vectors wider than a level's registers never cross a call that is not inlined.
+#pragma clang diagnostic ignored "-Wpsabi"
+// A fused multiply-add rounds once where every other level rounds twice.
+#pragma clang fp contract(off)
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "Ingot's kernels assume a little-endian processor"
+#endif

@@ -1,0 +1,12 @@
+// The kernels for processors with AVX2 and F16C.
+
+#if defined(__x86_64__)
+#include "../kernels/prelude.h"
+#define LEVEL_TABLE ingot_table_avx2
+#define LEVEL_HAS_HALF 1
+#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
+#include "../kernels/all.h"
+#pragma clang attribute pop
+#else
+typedef int ingot_level_avx2_is_empty;
+#endif

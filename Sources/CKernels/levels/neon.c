@@ -1,0 +1,10 @@
+// The kernels for arm64.
+
+#if defined(__aarch64__)
+#include "../kernels/prelude.h"
+#define LEVEL_TABLE ingot_table_neon
+#define LEVEL_HAS_HALF 1
+#include "../kernels/all.h"
+#else
+typedef int ingot_level_neon_is_empty;
+#endif

@@ -1,0 +1,10 @@
+// The kernels for baseline x86-64.
+
+#if defined(__x86_64__)
+#include "../kernels/prelude.h"
+#define LEVEL_TABLE ingot_table_sse2
+#define LEVEL_HAS_HALF 0
+#include "../kernels/all.h"
+#else
+typedef int ingot_level_sse2_is_empty;
+#endif

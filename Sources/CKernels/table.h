@@ -1,0 +1,33 @@
+// The table of entry points that each instruction set fills in (levels/*.c) and dispatch.c calls through.
+
+#ifndef INGOT_TABLE_H
+#define INGOT_TABLE_H
+
+#include "CKernels.h"
+
+struct ingot_table {
+    void (*expand)(int32_t, const void *, float *, size_t);
+    size_t (*narrow)(int32_t, const float *, void *, size_t);
+    struct ingot_non_finite (*scan_non_finite)(int32_t, const void *, size_t);
+    void (*uniform_encode)(
+        const float *, size_t, size_t, size_t, int32_t, int32_t, int32_t, uint8_t *, float *, float *);
+    void (*uniform_decode)(
+        const uint8_t *, const float *, const float *, size_t, size_t, size_t, int32_t, float *);
+    struct ingot_error_sums (*error_sums)(const float *, const float *, size_t);
+    int32_t (*pack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
+    int32_t (*unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
+    void (*planes_split)(int32_t, int32_t, const void *, uint8_t *, size_t);
+    void (*planes_join)(int32_t, int32_t, const uint8_t *, void *, size_t);
+};
+
+#if defined(__x86_64__)
+extern const struct ingot_table ingot_table_sse2;
+extern const struct ingot_table ingot_table_avx2;
+extern const struct ingot_table ingot_table_avx512;
+#elif defined(__aarch64__)
+extern const struct ingot_table ingot_table_neon;
+#else
+#error "Ingot's kernels are written for x86-64 and arm64"
+#endif
+
+#endif

@@ -1,0 +1,74 @@
+internal import CKernels
+
+extension Kernels {
+    /// How codes share bytes (Specs/uniform.md, "Codes").
+    public enum CodeLayout: Sendable, Hashable, CaseIterable {
+        /// One little-endian bit stream, code i at bits [i * bits, (i + 1) * bits).
+        case dense
+        /// Whole codes per byte: 4 at 2 bits, 2 at 3 and 4 bits, 1 at 5, 6 and 8 bits.
+        case aligned
+
+        fileprivate var number: Int32 {
+            switch self {
+            case .dense: Int32(INGOT_LAYOUT_DENSE)
+            case .aligned: Int32(INGOT_LAYOUT_ALIGNED)
+            }
+        }
+    }
+
+    /// What `unpack` found wrong.
+    public enum UnpackFault: Error, Sendable, Hashable {
+        /// A bit above the width of a code is set.
+        case codeTooLarge
+        /// A padding bit behind the last code is set.
+        case tailNotZero
+    }
+
+    /// Bytes that `count` codes of `bits` bits take.
+    public static func packedByteCount(_ layout: CodeLayout, bits: Int, count: Int) -> Int {
+        precondition([2, 3, 4, 5, 6, 8].contains(bits), "packedByteCount: unsupported width")
+        return ingot_packed_byte_count(layout.number, Int32(bits), count)
+    }
+
+    /// Packs codes of one byte each; a code of 2^bits or more is a programmer error.
+    ///
+    /// - Parameter packed: exactly `packedByteCount` bytes.
+    public static func pack(
+        _ codes: Span<UInt8>, _ layout: CodeLayout, bits: Int, into packed: inout MutableSpan<UInt8>
+    ) {
+        precondition(
+            packed.count == packedByteCount(layout, bits: bits, count: codes.count), "pack: sizes differ")
+        let status: Int32 = unsafe codes.withUnsafeBufferPointer { codes in
+            unsafe packed.withUnsafeMutableBufferPointer { packed in
+                guard let from = codes.baseAddress, let to = packed.baseAddress else { return 0 }
+                return unsafe ingot_pack(layout.number, Int32(bits), from, to, codes.count)
+            }
+        }
+        precondition(status == 0, "pack: a code has more than \(bits) bits")
+    }
+
+    /// Unpacks codes to one byte each.
+    ///
+    /// - Parameters:
+    ///   - packed: exactly `packedByteCount` bytes.
+    ///   - codes: as many codes as are wanted; without a meaning when this throws.
+    /// - Throws: `UnpackFault` when a bit is set that no code uses.
+    public static func unpack(
+        _ packed: RawSpan, _ layout: CodeLayout, bits: Int, into codes: inout MutableSpan<UInt8>
+    ) throws(UnpackFault) {
+        precondition(
+            packed.byteCount == packedByteCount(layout, bits: bits, count: codes.count),
+            "unpack: sizes differ")
+        let status: Int32 = unsafe packed.withUnsafeBytes { packed in
+            unsafe codes.withUnsafeMutableBufferPointer { codes in
+                guard let from = packed.baseAddress, let to = codes.baseAddress else { return 0 }
+                return unsafe ingot_unpack(layout.number, Int32(bits), from, to, codes.count)
+            }
+        }
+        switch Int(status) {
+        case INGOT_UNPACK_OK: return
+        case INGOT_UNPACK_TAIL_NOT_ZERO: throw .tailNotZero
+        default: throw .codeTooLarge
+        }
+    }
+}

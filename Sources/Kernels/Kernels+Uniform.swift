@@ -1,0 +1,99 @@
+internal import CKernels
+public import TensorModel
+
+extension Kernels {
+    /// The longest group `uniformEncode` accepts.
+    public static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
+
+    /// The shape of a chunk and of the groups its rows are cut into.
+    public struct Grouping: Sendable, Hashable {
+        /// Rows of the chunk.
+        public var rows: Int
+        /// Columns of the chunk.
+        public var columns: Int
+        /// Weights a group; the last group of a row may be shorter.
+        public var groupSize: Int
+
+        /// A chunk of `rows` x `columns` weights in groups of `groupSize`.
+        public init(rows: Int, columns: Int, groupSize: Int) {
+            precondition(rows >= 0 && columns >= 0 && groupSize > 0, "Grouping: negative or empty")
+            self.rows = rows
+            self.columns = columns
+            self.groupSize = groupSize
+        }
+
+        /// Weights in the chunk.
+        public var weightCount: Int { rows * columns }
+        /// Groups in one row.
+        public var groupsPerRow: Int { columns / groupSize + (columns % groupSize == 0 ? 0 : 1) }
+        /// Groups in the chunk, row by row.
+        public var groupCount: Int { rows * groupsPerRow }
+    }
+
+    /// Chooses scale, bias and codes of every group (Specs/uniform.md, "The encoder").
+    ///
+    /// - Parameters:
+    ///   - weights: finite, row-major.
+    ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - scaleFormat: what scales and biases will be stored in; every one is exactly representable in it.
+    ///   - codes: one byte a weight.
+    ///   - scales: one a group.
+    ///   - biases: one a group for affine codes; empty for symmetric ones, which this chooses.
+    public static func uniformEncode(
+        _ weights: Span<Float>, grouping: Grouping, bits: Int, scaleFormat: FloatFormat,
+        codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
+    ) {
+        let groups = grouping.groupCount
+        precondition(grouping.groupSize <= maximumGroupSize, "uniformEncode: group too long")
+        precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformEncode: unsupported width")
+        precondition(
+            weights.count == grouping.weightCount && codes.count == weights.count && scales.count == groups
+                && (biases.count == groups || biases.count == 0), "uniformEncode: sizes differ")
+        unsafe weights.withUnsafeBufferPointer { weights in
+            unsafe codes.withUnsafeMutableBufferPointer { codes in
+                unsafe scales.withUnsafeMutableBufferPointer { scales in
+                    unsafe biases.withUnsafeMutableBufferPointer { biases in
+                        guard weights.count > 0 else { return }
+                        unsafe ingot_uniform_encode(
+                            weights.baseAddress, grouping.rows, grouping.columns, grouping.groupSize,
+                            Int32(bits), biases.count == 0 ? 1 : 0, Int32(scaleFormat.rawValue),
+                            codes.baseAddress, scales.baseAddress, biases.baseAddress)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Restores a chunk: scale * code + bias, or scale * (code - 2^(bits-1)); binary32, each operation rounded.
+    ///
+    /// - Parameters:
+    ///   - codes: one byte a weight, row-major.
+    ///   - scales: one a group.
+    ///   - biases: one a group for affine codes; empty for symmetric ones.
+    ///   - grouping: the shape of the chunk.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - weights: as many as codes.
+    public static func uniformDecode(
+        codes: Span<UInt8>, scales: Span<Float>, biases: Span<Float>, grouping: Grouping, bits: Int,
+        into weights: inout MutableSpan<Float>
+    ) {
+        let groups = grouping.groupCount
+        precondition(
+            weights.count == grouping.weightCount && codes.count == weights.count && scales.count == groups
+                && (biases.count == groups || biases.count == 0), "uniformDecode: sizes differ")
+        unsafe codes.withUnsafeBufferPointer { codes in
+            unsafe scales.withUnsafeBufferPointer { scales in
+                unsafe biases.withUnsafeBufferPointer { biases in
+                    unsafe weights.withUnsafeMutableBufferPointer { weights in
+                        guard codes.count > 0 else { return }
+                        unsafe ingot_uniform_decode(
+                            codes.baseAddress, scales.baseAddress,
+                            biases.count == 0 ? nil : biases.baseAddress, grouping.rows, grouping.columns,
+                            grouping.groupSize, Int32(bits), weights.baseAddress)
+                    }
+                }
+            }
+        }
+    }
+}

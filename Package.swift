@@ -78,6 +78,7 @@ let package = Package(
             ],
             swiftSettings: settings),
         tests(of: "TensorModel", imports: ["TensorModel"]),
+        tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", system]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
     ]
 )

@@ -22,12 +22,32 @@ public enum JSONValue: Sendable, Hashable {
             self.key = key
             self.value = value
         }
+
+        /// Whether both are the same member, keys compared as bytes.
+        public static func == (a: Self, b: Self) -> Bool { sameBytes(a.key, b.key) && a.value == b.value }
     }
+
+    /// Whether both are the same document: members in the same order, strings compared as bytes.
+    public static func == (a: Self, b: Self) -> Bool {
+        switch (a, b) {
+        case (.null, .null): true
+        case (.bool(let a), .bool(let b)): a == b
+        case (.unsigned(let a), .unsigned(let b)): a == b
+        case (.number(let a), .number(let b)): a == b
+        case (.string(let a), .string(let b)): sameBytes(a, b)
+        case (.array(let a), .array(let b)): a == b
+        case (.object(let a), .object(let b)): a == b
+        default: false
+        }
+    }
+
+    /// Swift's `==` on strings also holds for canonically equivalent ones, such as `K` and the Kelvin sign.
+    private static func sameBytes(_ a: String, _ b: String) -> Bool { TensorName(a) == TensorName(b) }
 
     /// The value of an object's member, or nil where there is none.
     public subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
-        return members.first { $0.key == key }?.value
+        return members.first { JSONValue.sameBytes($0.key, key) }?.value
     }
 
     /// The string, or nil for any other kind.
@@ -66,7 +86,7 @@ extension JSONValue {
             var seen: Set<TensorName> = []
             try reader.readObject { reader, key in
                 guard seen.insert(TensorName(key)).inserted else {
-                    throw reader.failure("the key `\(key)` a second time in one object", as: .duplicateKey)
+                    throw reader.failure("the key `\(key.prefix(80))` a second time in one object", as: .duplicateKey)
                 }
                 members.append(Member(key, try read(&reader)))
             }
@@ -81,7 +101,7 @@ extension JSONValue {
             if let whole = UInt64(text) { return .unsigned(whole) }
             return .number(Double(text) ?? .nan)
         case .some: return try reader.readLiteral()
-        case nil: throw reader.failure("the text ends", expected: "a value")
+        case nil: throw reader.unexpected("a value")
         }
     }
 }

@@ -1,0 +1,138 @@
+public import FileAccess
+import SystemPackage
+public import TensorModel
+
+/// What stands before the data of a safetensors file, checked: every byte of the file belongs to exactly one thing.
+///
+/// The layout is that of the `safetensors` reference implementation: an 8-byte little-endian length, a JSON object of
+/// so many bytes, and the tensors without gaps up to the last byte of the file.
+public struct SafetensorsHeader: Sendable {
+    /// An entry of `__metadata__`.
+    public struct MetadataEntry: Sendable, Hashable {
+        /// The key.
+        public let key: String
+        /// The value.
+        public let value: String
+
+        /// Makes an entry.
+        public init(_ key: String, _ value: String) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    /// Length of the header's JSON text in bytes, padding included.
+    public let headerLength: UInt64
+    /// The tensors, in the order of their bytes; those without bytes in the order of the header.
+    public let tensors: [StoredTensor]
+    /// The entries of `__metadata__`, in the order of the header; empty if there is none.
+    public let metadata: [MetadataEntry]
+    /// What was odd about the header.
+    public let warnings: [IngotWarning]
+
+    /// Offset in the file of the first byte of data.
+    public var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }
+
+    /// The value of a metadata entry, or nil where there is none; keys are compared as bytes.
+    public func metadataValue(_ key: String) -> String? {
+        let wanted = TensorName(key)
+        return metadata.first { TensorName($0.key) == wanted }?.value
+    }
+}
+
+/// The constants of the format.
+enum SafetensorsFormat {
+    /// Bytes of the length before the header.
+    static let lengthBytes: UInt64 = 8
+    /// The key that holds no tensor.
+    static let metadataKey = TensorName("__metadata__")
+    /// Our writer, as the reference one, lets the data begin at a multiple of so many bytes.
+    static let dataAlignment = 8
+}
+
+// MARK: - Reading
+
+extension SafetensorsHeader {
+    /// Reads and checks the header of a file.
+    public static func read(_ file: MappedFile, limits: Limits = .standard) throws -> SafetensorsHeader {
+        let path = file.path.string
+        do {
+            let first = try file.bytes(prefix(min(SafetensorsFormat.lengthBytes, file.byteCount)))
+            try requireSupported(first)
+            let length = try checkedLength(first, byteCount: file.byteCount, limits: limits)
+            let bytes = try file.bytes(prefix(SafetensorsFormat.lengthBytes + length))
+            return try parse(bytes, byteCount: file.byteCount, path: path, limits: limits)
+        } catch let error as IngotError {
+            throw error.inFile(path)
+        }
+    }
+
+    private static func prefix(_ count: UInt64) throws -> ByteRange {
+        guard let range = ByteRange(start: 0, count: count) else {
+            throw IngotError(.headerLength, offset: 0, found: "a header of \(count) bytes")
+        }
+        return range
+    }
+
+    /// Reads and checks a header.
+    ///
+    /// - Parameters:
+    ///   - bytes: the first bytes of a file, length and header at least.
+    ///   - byteCount: bytes of the whole file.
+    ///   - path: the file's name for errors and warnings.
+    ///   - limits: what to accept at most.
+    public static func parse(
+        _ bytes: [UInt8], byteCount: UInt64, path: String, limits: Limits = .standard
+    ) throws -> SafetensorsHeader {
+        do {
+            let length = try checkedLength(bytes, byteCount: byteCount, limits: limits)
+            guard length <= UInt64(bytes.count) - SafetensorsFormat.lengthBytes else {
+                throw IngotError(
+                    .headerLength, offset: 0, found: "\(bytes.count) bytes of a header of \(length)",
+                    expected: "the whole header")
+            }
+            var parser = HeaderParser(bytes, headerLength: length, byteCount: byteCount, path: path, limits: limits)
+            return try parser.parse()
+        } catch let error as IngotError {
+            throw error.inFile(path)
+        }
+    }
+
+    /// The length that the first eight bytes give, if such a header fits the file and the limits.
+    private static func checkedLength(_ bytes: [UInt8], byteCount: UInt64, limits: Limits) throws -> UInt64 {
+        guard byteCount >= SafetensorsFormat.lengthBytes, bytes.count >= 8 else {
+            throw IngotError(
+                .headerTooSmall, offset: 0, found: "a file of \(byteCount) bytes",
+                expected: "at least \(SafetensorsFormat.lengthBytes) bytes")
+        }
+        let length = bytes[..<8].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        guard length <= limits.headerBytes else {
+            throw IngotError(
+                .headerTooLarge, offset: 0, found: "a header length of \(length) bytes",
+                expected: "at most \(limits.headerBytes) bytes")
+        }
+        let room = byteCount - SafetensorsFormat.lengthBytes
+        guard length > 0, length <= room else {
+            throw IngotError(
+                .headerLength, offset: 0, found: "a header length of \(length) in a file of \(byteCount) bytes",
+                expected: "1 to \(room)")
+        }
+        return length
+    }
+
+    /// Refuses other formats by their first bytes, with a better remedy than a wrong header length would get.
+    private static func requireSupported(_ first: [UInt8]) throws {
+        let isZip = first.starts(with: [0x50, 0x4B, 0x03, 0x04]) && first.dropFirst(4).contains { $0 != 0 }
+        let kind: String
+        if first.starts(with: Array("GGUF".utf8)) {
+            kind = "a GGUF file"
+        } else if isZip {
+            kind = "a zip archive, as PyTorch writes"
+        } else {
+            return
+        }
+        throw IngotError(
+            .unsupportedSource, offset: 0, found: kind, expected: "a safetensors file",
+            remedy: "convert it to safetensors first")
+    }
+}

@@ -1,0 +1,174 @@
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// A shard index, `model.safetensors.index.json`: which tensor is in which file.
+struct ShardIndex {
+    /// How the names of index files end.
+    static let suffix = ".safetensors.index.json"
+
+    /// The index file's path, for messages.
+    let path: String
+    /// The names of the shards, sorted by their bytes.
+    let shardNames: [String]
+    /// The tensors in the order of the file, each with the position of its shard in `shardNames`.
+    let tensors: [(name: TensorName, shard: Int)]
+    /// The sum of all tensors' bytes as the index states it; a float is what some tools write.
+    let totalSize: Double?
+
+    /// Reads and checks an index file, on its own.
+    static func read(_ path: FilePath, limits: Limits) throws -> ShardIndex {
+        let file = try MappedFile.open(path)
+        guard file.byteCount <= limits.documentBytes, let range = ByteRange(start: 0, count: file.byteCount) else {
+            throw IngotError(
+                .indexInvalid, file: path.string, found: "an index of \(file.byteCount) bytes",
+                expected: "at most \(limits.documentBytes) bytes")
+        }
+        return try parse(try file.bytes(range), path: path.string, limits: limits)
+    }
+
+    /// Reads and checks the text of an index.
+    static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
+        do {
+            var parser = IndexParser(limits: limits)
+            try parser.read(bytes)
+            return try parser.index(path: path)
+        } catch var error as IngotError {
+            if error.code == .headerSyntax || error.code == .missingField { error.code = .indexInvalid }
+            throw error.inFile(path)
+        }
+    }
+}
+
+private struct IndexParser {
+    let limits: Limits
+    private var names = NameTable()
+    private var tensors: [(name: TensorName, shard: Int)] = []
+    private var shardNames: [String] = []
+    private var positions: [TensorName: Int] = [:]
+    private var folded: Set<String> = []
+    private var hasWeightMap = false
+    private var totalSize: Double?
+
+    init(limits: Limits) { self.limits = limits }
+
+    mutating func read(_ bytes: [UInt8]) throws {
+        var reader = JSONReader(bytes, maximumDepth: limits.documentDepth)
+        var keys: Set<TensorName> = []
+        try reader.readObject { reader, key in
+            try noteOnce(key, in: &keys, reader)
+            switch key {
+            case "weight_map":
+                hasWeightMap = true
+                try reader.readObject { reader, key in try readEntry(&reader, TensorName(key)) }
+            case "metadata" where reader.peek() == UInt8(ascii: "{"): try readMetadata(&reader)
+            default: try reader.skipValue()
+            }
+        }
+        try reader.requireEnd()
+    }
+
+    private func noteOnce(_ key: String, in keys: inout Set<TensorName>, _ reader: JSONReader) throws {
+        guard keys.insert(TensorName(key)).inserted else {
+            throw reader.failure("the key `\(key.prefix(80))` a second time", as: .duplicateKey)
+        }
+    }
+
+    private mutating func readMetadata(_ reader: inout JSONReader) throws {
+        var keys: Set<TensorName> = []
+        try reader.readObject { reader, key in
+            try noteOnce(key, in: &keys, reader)
+            let isNumber = reader.peek().map { $0 == UInt8(ascii: "-") || (0x30...0x39).contains($0) } ?? false
+            if key == "total_size", isNumber {
+                totalSize = Double(try reader.readNumberText())
+            } else {
+                try reader.skipValue()
+            }
+        }
+    }
+
+    private mutating func readEntry(_ reader: inout JSONReader, _ name: TensorName) throws {
+        do {
+            guard name.text.utf8.count <= limits.nameBytes else {
+                throw reader.failure(
+                    "a name of \(name.text.utf8.count) bytes", as: .nameTooLong,
+                    expected: "at most \(limits.nameBytes) bytes")
+            }
+            guard tensors.count < NameTable.capacity else {
+                throw reader.failure("too many tensors", as: .tooManyTensors)
+            }
+            guard names.insert(name, at: tensors.count, stored: { tensors[$0].name }) == nil else {
+                throw reader.failure("the tensor's name a second time", as: .duplicateKey)
+            }
+            tensors.append((name, try shard(try reader.readString(), reader)))
+        } catch var error as IngotError {
+            if error.code != .nameTooLong { error.tensor = name }
+            throw error
+        }
+    }
+
+    /// The position of a shard among those seen so far.
+    private mutating func shard(_ name: String, _ reader: JSONReader) throws -> Int {
+        if let position = positions[TensorName(name)] { return position }
+        if let problem = ShardName.problem(name) {
+            throw reader.failure(
+                "the shard name `\(name.prefix(80))`, which \(problem)", as: .shardName,
+                expected: "the plain name of a .safetensors file beside the index")
+        }
+        guard folded.insert(name.lowercased()).inserted else {
+            throw reader.failure(
+                "the shard name `\(name)`, which differs from another only in letter case or normalization",
+                as: .shardName, expected: "names that differ on every file system")
+        }
+        guard shardNames.count < limits.shards else {
+            throw reader.failure(
+                "more than \(limits.shards) shards", as: .indexInvalid, expected: "at most \(limits.shards)")
+        }
+        positions[TensorName(name)] = shardNames.count
+        shardNames.append(name)
+        return shardNames.count - 1
+    }
+
+    /// The index, shards sorted.
+    consuming func index(path: String) throws -> ShardIndex {
+        guard hasWeightMap, !tensors.isEmpty else {
+            throw IngotError(
+                .indexInvalid, found: hasWeightMap ? "an empty weight_map" : "no weight_map",
+                expected: "a weight_map from tensors to shards")
+        }
+        let order = shardNames.indices.sorted { TensorName(shardNames[$0]) < TensorName(shardNames[$1]) }
+        var ranks = [Int](repeating: 0, count: order.count)
+        for (rank, position) in order.enumerated() { ranks[position] = rank }
+        for index in tensors.indices { tensors[index].shard = ranks[tensors[index].shard] }
+        return ShardIndex(
+            path: path, shardNames: order.map { shardNames[$0] }, tensors: tensors, totalSize: totalSize)
+    }
+}
+
+/// Which names a shard may have.
+enum ShardName {
+    /// How the names of shards end.
+    static let suffix = ".safetensors"
+
+    /// What is wrong with a name from an index, as the end of a sentence; nil for a plain file name.
+    ///
+    /// The name must stay in the directory on every system, so the rules of all of them apply everywhere.
+    static func problem(_ name: String) -> String? {
+        if name.isEmpty { return "is empty" }
+        if name.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }) { return "is a path" }
+        if name.utf8.contains(UInt8(ascii: ":")) { return "names a drive" }
+        if name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) { return "holds a control character" }
+        if name.utf8.count > 255 { return "has more than 255 bytes" }
+        if !TensorName.hasSuffix(name, suffix) || name.utf8.first == UInt8(ascii: ".") {
+            return "is not that of a .safetensors file"
+        }
+        return nil
+    }
+}
+
+extension TensorName {
+    /// Whether the bytes of `text` end with those of `suffix`.
+    static func hasSuffix(_ text: String, _ suffix: String) -> Bool {
+        text.utf8.count >= suffix.utf8.count && text.utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+    }
+}

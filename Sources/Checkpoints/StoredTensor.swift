@@ -1,0 +1,31 @@
+public import TensorModel
+
+/// A tensor as a file holds it: what it is called, what it is, and where its bytes are.
+public struct StoredTensor: Sendable, Hashable {
+    /// The name.
+    public let name: TensorName
+    /// The type of the elements.
+    public let elementType: ElementType
+    /// The dimensions.
+    public let shape: Shape
+    /// Where the bytes are, counted from the start of the file; as long as type and shape demand.
+    public let range: ByteRange
+
+    /// Makes a tensor of its parts.
+    public init(name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange) {
+        self.name = name
+        self.elementType = elementType
+        self.shape = shape
+        self.range = range
+    }
+}
+
+extension ElementType {
+    /// Bytes a tensor of this type and shape takes; nil where the bits overflow or fill no whole number of bytes.
+    public func byteCount(of shape: Shape) -> UInt64? {
+        guard let bits = Checked.multiply(UInt64(shape.elementCount), UInt64(bitWidth)), bits & 7 == 0 else {
+            return nil
+        }
+        return bits / 8
+    }
+}

@@ -1,5 +1,7 @@
+import Checkpoints
 public import Container
-public import FileAccess
+import FileAccess
+import Quantization
 public import TensorModel
 
 /// What a conversion saved and what it lost.
@@ -70,6 +72,9 @@ public struct ConversionReport: Sendable {
     public var worst: Tensor? {
         tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
     }
+
+    /// Bytes of all tensors' data: payloads, and tensors kept.
+    public var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
 
     /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).
     public var json: JSONValue {

@@ -103,6 +103,11 @@ int32_t ingot_guarded_copy_install(void);
 /// Returns 0, or -1 if the copy was cut off; then `result` is partly written. Call `install` first.
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
 
+// Names (rename_exchange.c)
+
+/// Exchanges what two paths lead to, in one step. Returns 0, or -1 with errno set. Linux only.
+int32_t ingot_rename_exchange(const char *a, const char *b);
+
 // Interrupts (interrupt.c)
 
 /// Records SIGINT and SIGTERM instead of ending the process; ignores SIGPIPE and SIGXFSZ. Returns 0 or an errno.

@@ -1,12 +1,11 @@
 internal import CLZ4
 internal import CZstd
-public import TensorModel
 
 /// Compresses and decompresses streams; one value per worker, since it holds the libraries' contexts.
 ///
 /// zstd runs at level 1 with minMatch 7 and hashLog 6: almost only its Huffman stage, which is what helps packed codes
 /// (Specs/container.md, "Streams"; plain levels find false matches and grow the output).
-final class StreamCodec {
+@safe final class StreamCodec {
     private let compressor: OpaquePointer
     private let decompressor: OpaquePointer
     /// Streams are a few chunks long at most; a frame that asks for a larger window is not ours.
@@ -41,7 +40,8 @@ final class StreamCodec {
     /// Compresses `bytes` into `output` from `start` on; nil where the result would not be below `limit` bytes.
     ///
     /// `output` must have room for `limit` bytes from `start` on.
-    func compress(_ bytes: RawSpan, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int) -> Int?
+    func compress(_ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int)
+        -> Int?
     {
         guard limit > 1, codec != .none else { return nil }
         precondition(output.count >= start + limit - 1)
@@ -71,7 +71,7 @@ final class StreamCodec {
     ///
     /// The size comes from our own index, never from the stream; a frame that is not exactly what the writer makes
     /// (one frame, no dictionary, no checksum, the size known) is refused.
-    func decompress(_ bytes: RawSpan, _ codec: Codec, count: Int, into output: inout [UInt8]) throws(Failure) {
+    func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8]) throws(Failure) {
         precondition(output.count >= count)
         let failure: String? = unsafe output.withUnsafeMutableBytes { target in
             unsafe bytes.withUnsafeBytes { source in

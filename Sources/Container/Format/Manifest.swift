@@ -62,7 +62,7 @@ public struct Manifest: Sendable, Hashable {
             .init("files", .array(entries)),
         ]).text(indented: true)
         let body = Array(text.dropLast(2).utf8)
-        let hash = ContentHash(of: body.span.bytes)
+        let hash = ContentHash(of: body.span)
         return body + Array((Manifest.hashKey + hash.description + Manifest.ending).utf8)
     }
 
@@ -82,7 +82,7 @@ public struct Manifest: Sendable, Hashable {
         let tail = hashKey.utf8.count + 32 + ending.utf8.count
         guard bytes.count > tail else { throw failure("a manifest of \(bytes.count) bytes") }
         let split = bytes.count - tail
-        let hash = ContentHash(of: bytes.span.extracting(0..<split).bytes)
+        let hash = ContentHash(of: bytes.span.extracting(0..<split))
         guard bytes[split...].elementsEqual((hashKey + hash.description + ending).utf8) else {
             throw failure("a manifest whose own hash differs")
         }

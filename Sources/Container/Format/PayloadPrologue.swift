@@ -1,4 +1,4 @@
-internal import Quantization
+public import Quantization
 public import TensorModel
 
 /// The first 64 bytes of a payload: what it holds and how it is cut (Specs/container.md, "Payload").

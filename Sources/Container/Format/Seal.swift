@@ -1,5 +1,6 @@
 public import FileAccess
-internal import TensorModel
+internal import SystemPackage
+public import TensorModel
 
 /// The end of a shard: hashes of every byte range no chunk checksum covers (Specs/container.md, "Seal").
 public struct Seal: Sendable, Hashable {
@@ -40,7 +41,7 @@ public struct Seal: Sendable, Hashable {
         LittleEndian.append(recordsStart, to: &bytes)
         LittleEndian.append(UInt64(0), to: &bytes)
         LittleEndian.append(UInt64(0), to: &bytes)
-        Seal.append(ContentHash(of: bytes.span.bytes), to: &bytes)
+        Seal.append(ContentHash(of: bytes.span), to: &bytes)
         return bytes
     }
 
@@ -73,7 +74,7 @@ public struct Seal: Sendable, Hashable {
             throw failure("a seal of \(count) records that begins at byte \(start)")
         }
         let bytes = try file.bytes(whole)
-        let body = bytes.span.extracting(0..<bytes.count - 16).bytes
+        let body = bytes.span.extracting(0..<bytes.count - 16)
         guard ContentHash(of: body) == hash(atEndOf: bytes) else { throw failure("a seal whose own hash differs") }
         guard version == ContainerFormat.version else {
             throw IngotError(

@@ -1,5 +1,5 @@
 public import Quantization
-public import TensorModel
+internal import TensorModel
 
 /// How a tensor that is not kept as it is becomes a payload.
 public enum TensorScheme: Sendable, Hashable {

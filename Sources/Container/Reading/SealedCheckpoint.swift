@@ -1,5 +1,4 @@
-public import Checkpoints
-public import FileAccess
+internal import FileAccess
 public import SystemPackage
 public import TensorModel
 
@@ -57,13 +56,7 @@ public struct SealedCheckpoint: Sendable {
     public func checkFiles() throws {
         for entry in manifest.files where !entry.isShard {
             let file = try MappedFile.open(SealedCheckpoint.existing(path.appending(entry.name)))
-            var hasher = ContentHasher()
-            var start: UInt64 = 0
-            while let piece = ByteRange(start: start, count: min(1 << 20, file.byteCount - start)), piece.count > 0 {
-                hasher.update(try file.bytes(piece).span.bytes)
-                start = piece.end
-            }
-            guard file.byteCount == entry.byteCount, hasher.finish() == entry.hash else {
+            guard file.byteCount == entry.byteCount, try file.hash(of: file.wholeRange) == entry.hash else {
                 throw IngotError(
                     .fileHash, file: file.path.string,
                     found: "\(file.byteCount) bytes whose hash differs from the manifest's",

@@ -118,19 +118,7 @@ public struct SealedShard: Sendable {
 
     /// Requires that a sealed range has the bytes that were sealed.
     func checkHash(_ record: Seal.Record, tensor: TensorName? = nil) throws {
-        var hasher = ContentHasher()
-        var buffer = [UInt8](repeating: 0, count: Int(min(record.range.count, 1 << 20)))
-        var start = record.range.start
-        while start < record.range.end {
-            guard let piece = ByteRange(start: start, count: min(record.range.end - start, UInt64(buffer.count))) else {
-                break
-            }
-            try file.copy(piece, into: &buffer)
-            hasher.update(buffer.span.extracting(0..<Int(piece.count)).bytes)
-            file.release(piece)
-            start = piece.end
-        }
-        guard hasher.finish() == record.hash else {
+        guard try file.hash(of: record.range) == record.hash else {
             throw IngotError(
                 .sealInvalid, file: file.path.string, tensor: tensor, offset: record.range.start,
                 found: "\(record.range.count) bytes whose hash differs from the sealed one")
@@ -155,7 +143,7 @@ public struct SealedShard: Sendable {
         }
         guard let record = record(at: payload.range.start) else { throw failure("a payload the seal does not cover") }
         let bytes = try file.bytes(record.range)
-        guard ContentHash(of: bytes.span.bytes) == record.hash else {
+        guard ContentHash(of: bytes.span) == record.hash else {
             throw failure("a prologue or chunk table whose hash differs from the sealed one")
         }
         let prologue = payload.prologue

@@ -1,5 +1,6 @@
 public import FileAccess
 public import Quantization
+internal import SystemPackage
 public import TensorModel
 
 /// A chunk in stored form: streams one after the other, and its entry of the chunk table but for the offset.
@@ -40,22 +41,10 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// Makes a workspace; buffers grow when first used.
     public init() {}
 
-    /// The bytes of the source's chunk that was encoded or compared last.
-    public var sourceBytes: RawSpan {
-        @_lifetime(borrow self)
-        get { source.span.extracting(0..<sourceCount).bytes }
-    }
-
-    /// The weights that `decode` restored, as binary32; not for lossless chunks.
-    public var restoredWeights: Span<Float> {
-        @_lifetime(borrow self)
-        get { restored.span.extracting(0..<count) }
-    }
-
-    /// The original bytes that `decode` restored; only for lossless chunks.
-    public var restoredBytes: RawSpan {
-        @_lifetime(borrow self)
-        get { source.span.extracting(0..<sourceCount).bytes }
+    /// Adds the bytes of the source's chunk that was encoded or compared last to a hash.
+    public func hashSource(into hasher: ContentHasher) {
+        let bytes = source
+        hasher.update(bytes.span.extracting(0..<sourceCount))
     }
 
     private func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
@@ -87,10 +76,10 @@ public final class ChunkWorkspace: @unchecked Sendable {
         switch prologue.scheme {
         case .lossless:
             grow(&stream, sourceCount)
-            LosslessCodec.split(sourceBytes, format, into: &stream)
+            LosslessCodec.split(source.span.extracting(0..<sourceCount), format, into: &stream)
             for plane in 0..<format.byteWidth { append(stream, plane * count..<(plane + 1) * count, prologue.codec) }
         case .uniform(let parameters):
-            nonFinite.add(source, count: count, format, firstElement: 0)
+            nonFinite.add(source.span.extracting(0..<sourceCount), format, firstElement: 0)
             // The conversion fails, and says so, once all of the tensor was seen: nothing to quantize.
             guard nonFinite.isZero else {
                 for _ in 0..<prologue.scheme.streamCount(format) { append([], 0..<0, .none) }
@@ -98,7 +87,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
             }
             grow(&weights, count)
             grow(&restored, count)
-            FloatConversion.expand(sourceBytes, format, into: &weights)
+            FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
             UniformQuantizer.encode(
                 weights, rows: place.rows, columns: place.columns, parameters, scaleFormat: format, into: &groups)
             UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
@@ -107,8 +96,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
             appendPlanes(of: groups.scales, groups.groupCount, format, prologue.codec)
             if !parameters.symmetric { appendPlanes(of: groups.biases, groups.groupCount, format, prologue.codec) }
         }
-        let stored = encoded.bytes.span.extracting(0..<encoded.byteCount).bytes
-        encoded.entry.checksum = ContentHash.checksum64(stored)
+        encoded.entry.checksum = ContentHash.checksum64(encoded.bytes.span.extracting(0..<encoded.byteCount))
     }
 
     /// Appends the codes: byte-aligned symbols for zstd's entropy coder, dense bits otherwise.
@@ -120,7 +108,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
         let symbols = BitPacking.byteCount(.aligned, bits: bits, count: count)
         grow(&aligned, symbols)
         BitPacking.pack(groups.codes, count: count, .aligned, bits: bits, into: &aligned)
-        append(stream, 0..<dense, .zstd, packed: aligned.span.extracting(0..<symbols).bytes)
+        append(stream, 0..<dense, .zstd, packed: (aligned, symbols))
     }
 
     /// Appends the byte planes of scales or biases, least significant first.
@@ -135,17 +123,21 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     /// Appends a stream: compressed where that is shorter, `stored[range]` as it is otherwise.
     ///
-    /// - Parameter packed: what the codec compresses instead of the bytes that would be stored.
-    private func append(_ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: RawSpan? = nil) {
+    /// - Parameter packed: what the codec compresses instead of the bytes that would be stored, and how many of them.
+    private func append(
+        _ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: (bytes: [UInt8], count: Int)? = nil
+    ) {
         let start = encoded.byteCount
         grow(&encoded.bytes, start + range.count)
-        let plain = stored.span.extracting(range).bytes
-        let size: Int?
-        if let packed {
-            size = codec.compress(packed, asked, below: range.count, into: &encoded.bytes, at: start)
-        } else {
-            size = codec.compress(plain, asked, below: range.count, into: &encoded.bytes, at: start)
-        }
+        let size =
+            if let packed {
+                codec.compress(
+                    packed.bytes.span.extracting(0..<packed.count), asked, below: range.count,
+                    into: &encoded.bytes, at: start)
+            } else {
+                codec.compress(
+                    stored.span.extracting(range), asked, below: range.count, into: &encoded.bytes, at: start)
+            }
         if size == nil {
             for index in range { encoded.bytes[start + index - range.lowerBound] = stored[index] }
         }
@@ -177,8 +169,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
         grow(&encoded.bytes, encoded.byteCount)
         try file.copy(range, into: &encoded.bytes)
         file.release(range)
-        let stored = encoded.bytes.span.extracting(0..<encoded.byteCount).bytes
-        guard ContentHash.checksum64(stored) == entry.checksum else {
+        guard ContentHash.checksum64(encoded.bytes.span.extracting(0..<encoded.byteCount)) == entry.checksum else {
             throw failure(.checksum, "bytes whose checksum differs from the chunk table's")
         }
         do {
@@ -200,8 +191,9 @@ public final class ChunkWorkspace: @unchecked Sendable {
         let stream = entry.streams[index]
         let end = start + Int(stream.byteCount)
         grow(&buffer, byteCount)
+        let stored = encoded.bytes
         try codec.decompress(
-            encoded.bytes.span.extracting(start..<end).bytes, stream.codec, count: byteCount, into: &buffer)
+            stored.span.extracting(start..<end), stream.codec, count: byteCount, into: &buffer)
         start = end
     }
 
@@ -239,12 +231,12 @@ public final class ChunkWorkspace: @unchecked Sendable {
         start = try readPlanes(entry, 1, at: start, count: groupCount, width)
         grow(&aligned, groupCount * width)
         BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
-        FloatConversion.expand(aligned.span.extracting(0..<groupCount * width).bytes, format, into: &groups.scales)
+        FloatConversion.expand(aligned.span.extracting(0..<groupCount * width), format, into: &groups.scales)
         if !parameters.symmetric {
             try readPlanes(entry, 1 + width, at: start, count: groupCount, width)
             grow(&aligned, groupCount * width)
             BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
-            FloatConversion.expand(aligned.span.extracting(0..<groupCount * width).bytes, format, into: &groups.biases)
+            FloatConversion.expand(aligned.span.extracting(0..<groupCount * width), format, into: &groups.biases)
         }
         try groups.validate(parameters)
         grow(&restored, count)
@@ -264,25 +256,41 @@ public final class ChunkWorkspace: @unchecked Sendable {
             swap(&stream, &source)
             let decoded = sourceCount
             try load(chunk, range, original, prologue)
-            let same = stream.span.extracting(0..<decoded).bytes.isEqual(to: sourceBytes)
+            let same = decoded == sourceCount && stream[..<decoded].elementsEqual(source[..<sourceCount])
             measured = same ? .zero : ErrorSums(signal: 0, noise: .infinity, maxError: .infinity)
         case .uniform:
             try load(chunk, range, original, prologue)
             grow(&weights, count)
-            FloatConversion.expand(sourceBytes, prologue.format, into: &weights)
+            FloatConversion.expand(source.span.extracting(0..<sourceCount), prologue.format, into: &weights)
             measured = ErrorSums.measure(weights, restored, count: count)
         }
+    }
+
+    // MARK: - Handing on
+
+    /// Appends the chunk that was decoded last to a file, as elements of `target`, rounded to nearest even.
+    ///
+    /// - Throws: `valueOutOfRange` where a finite value would become infinite.
+    public func appendRestored(as target: FloatFormat, of payload: SealedShard.Payload, to file: inout AtomicFile)
+        throws
+    {
+        let format = payload.descriptor.format
+        if payload.descriptor.scheme == .lossless {
+            let bytes = source
+            guard target != format else { return try file.append(bytes.span.extracting(0..<sourceCount)) }
+            grow(&restored, count)
+            FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &restored)
+        }
+        let byteCount = count * target.byteWidth
+        grow(&stream, byteCount)
+        let overflows = FloatConversion.narrow(restored, count: count, target, into: &stream)
+        guard overflows == 0 else { throw FloatRecoding.failure(overflows, target, payload.name) }
+        let bytes = stream
+        try file.append(bytes.span.extracting(0..<byteCount))
     }
 
     /// Makes room for `count` elements; buffers only grow.
     private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
         if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
-    }
-}
-
-extension RawSpan {
-    /// Whether both have the same bytes.
-    func isEqual(to other: RawSpan) -> Bool {
-        byteCount == other.byteCount && ContentHash(of: self) == ContentHash(of: other)
     }
 }

@@ -1,7 +1,8 @@
+internal import Checkpoints
 public import FileAccess
-public import Quantization
+internal import Quantization
 public import SystemPackage
-public import TensorModel
+internal import TensorModel
 
 /// Writes one sealed shard, strictly forward but for the header and the chunk tables, whose room is reserved.
 ///
@@ -32,9 +33,14 @@ public struct ShardWriter: ~Copyable {
 
     /// Begins a shard at `path`.
     public init(_ path: FilePath, layout: ShardLayout) throws {
-        self.layout = layout
-        file = try AtomicFile(path)
+        var file = try AtomicFile(path)
         try file.appendZeros(layout.dataStart)
+        self.init(layout: layout, file: file)
+    }
+
+    private init(layout: ShardLayout, file: consuming AtomicFile) {
+        self.layout = layout
+        self.file = file
     }
 
     /// Begins the payload of the next tensor of `layout.payloads`.
@@ -51,15 +57,16 @@ public struct ShardWriter: ~Copyable {
         guard let start = current?.start else { preconditionFailure("no payload was begun") }
         var entry = chunk.entry
         entry.offset = file.byteCount - start
-        try file.append(chunk.bytes.span.extracting(0..<chunk.byteCount).bytes)
+        try file.append(chunk.bytes.span.extracting(0..<chunk.byteCount))
         current?.entries.append(entry)
     }
 
     /// Ends a payload: pads it, and writes its prologue and table.
     public mutating func finishPayload(sourceHash: ContentHash) throws {
-        guard var (start, prologue, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
+        guard let (start, begun, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
         else { preconditionFailure("no payload was begun") }
-        precondition(entries.count == prologue.grid.count, "chunks are missing")
+        precondition(entries.count == begun.grid.count, "chunks are missing")
+        var prologue = begun
         try pad()
         prologue.payloadBytes = file.byteCount - start
         var front = prologue.encoded()
@@ -69,8 +76,8 @@ public struct ShardWriter: ~Copyable {
             entry.encode(into: &front)
             sums = sums + entry.sums
         }
-        try file.overwrite(front.span.bytes, at: start)
-        seal(start, UInt64(front.count), ContentHash(of: front.span.bytes))
+        try file.overwrite(front.span, at: start)
+        seal(start, UInt64(front.count), ContentHash(of: front.span))
         descriptor.sums = sums
         descriptor.sourceHash = sourceHash
         descriptors.append(descriptor)
@@ -85,7 +92,7 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Appends bytes of an ordinary tensor.
-    public mutating func append(ordinary bytes: RawSpan) throws {
+    public mutating func append(ordinary bytes: Span<UInt8>) throws {
         ordinaryHash.update(bytes)
         try file.append(bytes)
     }
@@ -107,11 +114,11 @@ public struct ShardWriter: ~Copyable {
         let length = Seal.byteCount(records: records.count + 1)
         let header = layout.header(
             descriptors: descriptors, payloadBytes: payloadBytes, sealBytes: recordsStart + length - dataEnd)
-        seal(0, layout.dataStart, ContentHash(of: header.span.bytes))
+        seal(0, layout.dataStart, ContentHash(of: header.span))
         let sorted = [records[records.count - 1]] + records.dropLast()
         let seal = Seal(records: sorted, fileBytes: recordsStart + length, recordsStart: recordsStart)
-        try file.append(seal.encoded().span.bytes)
-        try file.overwrite(header.span.bytes, at: 0)
+        try file.append(seal.encoded().span)
+        try file.overwrite(header.span, at: 0)
         let summary = Summary(
             byteCount: seal.fileBytes, seal: seal.hash, payloads: zip(descriptors, payloadBytes).map { ($0, $1) })
         try file.publish()

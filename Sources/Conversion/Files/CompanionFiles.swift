@@ -1,7 +1,7 @@
 public import Checkpoints
-public import FileAccess
+import FileAccess
 public import SystemPackage
-public import TensorModel
+import TensorModel
 
 /// The files of a checkpoint's directory that are no shards: tokenizer, configuration, model code, licence.
 public struct CompanionFiles: Sendable {

@@ -1,4 +1,4 @@
-public import FileAccess
+import FileAccess
 public import SystemPackage
 public import TensorModel
 

@@ -1,6 +1,7 @@
-public import Checkpoints
-public import Container
-public import FileAccess
+import Checkpoints
+import Container
+package import FileAccess
+import Quantization
 public import SystemPackage
 public import TensorModel
 
@@ -12,14 +13,7 @@ public struct Converter: Sendable {
     public let destination: FilePath
     /// Told after each tensor: bytes of the source done, of how many, and the tensor's name.
     public var progress: (@Sendable (UInt64, UInt64, TensorName) -> Void)?
-    /// Told of every warning when it is found.
     private let budget: MemoryBudget
-
-    /// One chunk of one payload.
-    private struct Job: Sendable {
-        let payload: Int
-        let chunk: Int
-    }
 
     /// Prepares a conversion.
     ///
@@ -35,8 +29,8 @@ public struct Converter: Sendable {
     public func run() async throws -> ConversionReport {
         let clock = ContinuousClock()
         let begin = clock.now
-        let builder = try DirectoryBuilder(
-            destination, replaceable: plan.options.force ? Converter.requireReplaceable : nil)
+        let builder = try DirectoryBuilder.begin(
+            destination, replaceable: plan.options.force ? { try Converter.requireReplaceable($0) } : nil)
         let pipeline = budget.pipeline()
         var report = ConversionReport(plan)
         var files: [Manifest.File] = []
@@ -49,7 +43,7 @@ public struct Converter: Sendable {
                     name: shard.outputName, byteCount: summary.byteCount, hash: summary.seal, isShard: true))
             report.add(shard.layout, summary)
         }
-        files += try writeCompanions(into: builder.staging)
+        files += try writeCompanions(into: builder.staging, dataBytes: report.dataBytes)
         let manifest = Manifest(
             files: files, options: plan.options.record, sourceBytes: report.sourceBytes,
             codecs: CodecLibraries.versions)
@@ -76,9 +70,7 @@ public struct Converter: Sendable {
         var writer = try ShardWriter(path, layout: shard.layout)
         var hasher = ContentHasher()
         var nonFinite = NonFiniteCount()
-        let jobs = payloads.indices.lazy.flatMap { index in
-            (0..<(payloads[index].descriptor?.prologue.grid.count ?? 0)).lazy.map { Job(payload: index, chunk: $0) }
-        }
+        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 })
         try await pipeline.run(jobs) { job, workspace in
             guard let descriptor = payloads[job.payload].descriptor else { return }
             try workspace.encode(
@@ -96,7 +88,7 @@ public struct Converter: Sendable {
                 let place = grid.place(of: job.chunk)
                 nonFinite.add(workspace.nonFinite, firstElement: grid.firstElement(of: place))
             }
-            hasher.update(workspace.sourceBytes)
+            workspace.hashSource(into: hasher)
             try writer.append(chunk: workspace.encoded)
             guard job.chunk == grid.count - 1 else { return }
             if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
@@ -108,7 +100,7 @@ public struct Converter: Sendable {
         }
         for plan in shard.layout.ordinary {
             writer.beginOrdinary()
-            try Converter.copy(plan.tensor.range, of: file) { bytes in try writer.append(ordinary: bytes) }
+            try file.forEachPiece(of: plan.tensor.range) { bytes, _ in try writer.append(ordinary: bytes) }
             writer.finishOrdinary()
             done += plan.tensor.range.count
             progress?(done, totalBytes, plan.tensor.name)
@@ -128,26 +120,9 @@ public struct Converter: Sendable {
             remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
     }
 
-    /// Hands a range of a file on in pieces of 1 MiB, releasing what was read.
-    package static func copy(
-        _ range: ByteRange, of file: MappedFile, _ body: (RawSpan) throws -> Void
-    ) throws {
-        var buffer = [UInt8](repeating: 0, count: Int(min(range.count, 1 << 20)))
-        var start = range.start
-        while start < range.end,
-            let piece = ByteRange(start: start, count: min(UInt64(buffer.count), range.end - start))
-        {
-            try Interruption.check()
-            try file.copy(piece, into: &buffer)
-            try body(buffer.span.extracting(0..<Int(piece.count)).bytes)
-            file.release(piece)
-            start = piece.end
-        }
-    }
-
     // MARK: - Other files
 
-    private func writeCompanions(into staging: FilePath) throws -> [Manifest.File] {
+    private func writeCompanions(into staging: FilePath, dataBytes: UInt64) throws -> [Manifest.File] {
         var files: [Manifest.File] = []
         func record(_ name: String, _ bytes: [UInt8]) throws {
             let hash = try WholeFile.write(bytes, to: staging.appending(name))
@@ -168,9 +143,7 @@ public struct Converter: Sendable {
             let shards = plan.shards.map { shard in
                 (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
             }
-            var total: UInt64 = 0
-            for shard in plan.shards { total += try SealedShard.dataBytes(staging.appending(shard.outputName)) }
-            try record(ShardIndex.fileName, ShardIndex.text(totalBytes: total, shards: shards))
+            try record(ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards))
         }
         return files
     }

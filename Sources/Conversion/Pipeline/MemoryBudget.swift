@@ -1,5 +1,5 @@
 public import Container
-public import TensorModel
+import TensorModel
 
 /// How many workspaces a budget of memory buys.
 public struct MemoryBudget: Sendable, Hashable {

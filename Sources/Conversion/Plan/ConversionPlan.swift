@@ -1,7 +1,8 @@
 public import Checkpoints
 public import Container
-public import FileAccess
-public import SystemPackage
+import FileAccess
+import Quantization
+import SystemPackage
 public import TensorModel
 
 /// What a conversion will do with every tensor and file, decided before the first byte is written.
@@ -84,20 +85,9 @@ enum NonFiniteScan {
     /// What was found, with the row and column of the first; nil where every value is finite.
     static func scan(_ tensor: StoredTensor, _ format: FloatFormat, in file: MappedFile) throws -> String? {
         let width = format.byteWidth
-        var buffer = [UInt8](repeating: 0, count: ContainerFormat.chunkWeights * width)
         var found = NonFiniteCount()
-        var start = tensor.range.start
-        while start < tensor.range.end {
-            guard let piece = ByteRange(start: start, count: min(tensor.range.end - start, UInt64(buffer.count))) else {
-                break
-            }
-            try Interruption.check()
-            try file.copy(piece, into: &buffer)
-            found.add(
-                buffer, count: Int(piece.count) / width, format,
-                firstElement: Int(start - tensor.range.start) / width)
-            file.release(piece)
-            start = piece.end
+        try file.forEachPiece(of: tensor.range) { bytes, piece in
+            found.add(bytes, format, firstElement: Int(piece.start - tensor.range.start) / width)
         }
         return found.description(columns: tensor.shape.columns)
     }

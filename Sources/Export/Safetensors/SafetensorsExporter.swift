@@ -1,7 +1,7 @@
-public import Checkpoints
+import Checkpoints
 public import Container
-public import Conversion
-public import FileAccess
+import Conversion
+import FileAccess
 public import SystemPackage
 public import TensorModel
 
@@ -14,11 +14,6 @@ public struct SafetensorsExporter: Sendable {
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
-
-    private struct Job: Sendable {
-        let payload: Int
-        let chunk: Int
-    }
 
     /// What was written.
     public struct Summary: Sendable {
@@ -44,7 +39,8 @@ public struct SafetensorsExporter: Sendable {
     public func run(to output: FilePath) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
-        let builder = try DirectoryBuilder(output, replaceable: force ? SafetensorsExporter.requireReplaceable : nil)
+        let builder = try DirectoryBuilder.begin(
+            output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
         let pipeline = budget.pipeline()
         var summary = Summary()
         var shards: [(fileName: String, tensors: [TensorName])] = []
@@ -61,8 +57,8 @@ public struct SafetensorsExporter: Sendable {
         try exportCompanions(into: builder.staging)
         if shards.count > 1 {
             try WholeFile.write(
-                ShardIndex.text(totalBytes: totalBytes, shards: shards),
-                to: builder.staging.appending(ShardIndex.fileName))
+                ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
+                to: builder.staging.appending(ShardIndexWriter.fileName))
         }
         try builder.publish()
         return summary
@@ -74,23 +70,23 @@ public struct SafetensorsExporter: Sendable {
     ) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
         let fronts = try payloads.map { try shard.front(of: $0) }
-        let entries =
-            payloads.map { payload in
-                let element = (format ?? payload.descriptor.format).elementType
-                return PlainTensor(name: payload.name, elementType: element, shape: payload.descriptor.shape)
-            }
-            + shard.ordinary.map { tensor in
-                let element = tensor.elementType.quantizable == nil ? tensor.elementType : format?.elementType
-                return PlainTensor(name: tensor.name, elementType: element ?? tensor.elementType, shape: tensor.shape)
-            }
-        let header = SafetensorsWriter.header(
-            tensors: entries, metadata: [("format", "pt"), (SafetensorsExporter.marker, ContainerFormat.writer)])
-        var file = try AtomicFile(path)
-        try file.append(header.span.bytes)
-        var output: [UInt8] = []
-        let jobs = payloads.indices.lazy.flatMap { index in
-            fronts[index].indices.lazy.map { Job(payload: index, chunk: $0) }
+        func entry(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> SafetensorsWriter.Entry {
+            SafetensorsWriter.Entry(
+                name: name, elementType: elementType, shape: shape, byteCount: elementType.byteCount(of: shape) ?? 0)
         }
+        var entries = payloads.map { payload in
+            entry(payload.name, (format ?? payload.descriptor.format).elementType, payload.descriptor.shape)
+        }
+        entries += shard.ordinary.map { tensor in
+            let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
+            return entry(tensor.name, element ?? tensor.elementType, tensor.shape)
+        }
+        let header = try SafetensorsWriter.header(
+            tensors: entries,
+            metadata: [.init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer)])
+        var file = try AtomicFile(path)
+        try file.append(header.span)
+        let jobs = ChunkJob.all(fronts.map(\.count))
         try await pipeline.run(jobs) { job, workspace in
             try workspace.decode(
                 chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payloads[job.payload], in: shard.file)
@@ -98,7 +94,7 @@ public struct SafetensorsExporter: Sendable {
             try Interruption.check()
             let payload = payloads[job.payload]
             let target = format ?? payload.descriptor.format
-            try workspace.restored(as: target, of: payload, into: &output) { bytes in try file.append(bytes) }
+            try workspace.appendRestored(as: target, of: payload, to: &file)
         }
         for tensor in shard.ordinary {
             _ = try shard.checkOrdinary(tensor)
@@ -111,16 +107,16 @@ public struct SafetensorsExporter: Sendable {
 
     private func append(_ tensor: StoredTensor, of source: MappedFile, to file: inout AtomicFile) throws {
         guard let from = tensor.elementType.quantizable, let target = format, target != from else {
-            return try Converter.copy(tensor.range, of: source) { try file.append($0) }
+            return try source.forEachPiece(of: tensor.range) { bytes, _ in try file.append(bytes) }
         }
-        try Converter.copy(tensor.range, of: source) { bytes in
-            let converted = try FloatRecoding.recode(bytes, from, to: target, tensor.name, source.path)
-            try file.append(converted.span.bytes)
+        try source.forEachPiece(of: tensor.range) { bytes, _ in
+            let converted = try FloatRecoding.recode(bytes, from, to: target, tensor.name)
+            try file.append(converted.span)
         }
     }
 
     private func exportCompanions(into staging: FilePath) throws {
-        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != ShardIndex.fileName }.map(\.name)
+        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != ShardIndexWriter.fileName }.map(\.name)
         for file in CompanionFiles(names: names, in: checkpoint.path).copied {
             if file.name == CompanionFiles.configuration {
                 var configuration = try ConfigurationFile(reading: file.path)

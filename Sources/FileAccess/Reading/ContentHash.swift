@@ -24,7 +24,7 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The hash of some bytes.
-    public init(of bytes: RawSpan) {
+    public init(of bytes: Span<UInt8>) {
         let hash = unsafe bytes.withUnsafeBytes { unsafe XXH3_128bits($0.baseAddress, $0.count) }
         self.init(high: hash.high64, low: hash.low64)
     }
@@ -39,14 +39,14 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The 64-bit XXH3 hash of some bytes, which the container uses as the checksum of a chunk.
-    public static func checksum64(_ bytes: RawSpan) -> UInt64 {
+    public static func checksum64(_ bytes: Span<UInt8>) -> UInt64 {
         unsafe bytes.withUnsafeBytes { unsafe XXH3_64bits($0.baseAddress, $0.count) }
     }
 }
 
 /// Hashes bytes that come piece by piece.
-public struct ContentHasher: ~Copyable, Sendable {
-    private nonisolated(unsafe) let state: OpaquePointer
+@safe public final class ContentHasher {
+    private let state: OpaquePointer
 
     /// Starts a hash.
     public init() {
@@ -58,7 +58,7 @@ public struct ContentHasher: ~Copyable, Sendable {
     deinit { unsafe XXH3_freeState(state) }
 
     /// Adds bytes.
-    public mutating func update(_ bytes: RawSpan) {
+    public func update(_ bytes: Span<UInt8>) {
         unsafe bytes.withUnsafeBytes { _ = unsafe XXH3_128bits_update(state, $0.baseAddress, $0.count) }
     }
 

@@ -46,7 +46,7 @@ public final class MappedFile: Sendable {
             let base = unsafe mmap(nil, length, PROT_READ, MAP_PRIVATE, file.number, 0), unsafe base != MAP_FAILED
         else { throw Errno(rawValue: errno).ingotError("mmap", path) }
         unsafe madvise(base, length, MADV_SEQUENTIAL)
-        unsafe address = UInt(bitPattern: base)
+        address = UInt(bitPattern: base)
         GuardedCopy.install
     }
 

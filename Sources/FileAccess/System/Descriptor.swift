@@ -2,9 +2,9 @@ package import SystemPackage
 package import TensorModel
 
 #if canImport(Glibc)
-    internal import Glibc
+    package import Glibc
 #else
-    internal import Darwin
+    package import Darwin
 #endif
 
 /// An open file, closed when the value goes away. Every call goes through the hook and becomes an `IngotError`.
@@ -39,10 +39,10 @@ package struct Descriptor: ~Copyable, Sendable {
     }
 
     /// Writes all of `bytes` at `offset`, however many calls that takes.
-    package func write(_ bytes: RawSpan, at offset: UInt64) throws {
+    package func write(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         var done = 0
-        while done < bytes.byteCount {
-            do {
+        while done < bytes.count {
+            do throws(Errno) {
                 let count = try repeating("pwrite", path) {
                     unsafe bytes.withUnsafeBytes {
                         unsafe pwrite(

@@ -1,5 +1,6 @@
+internal import CKernels
 public import SystemPackage
-public import TensorModel
+internal import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -32,7 +33,7 @@ public enum Directory {
             return try FileStatus(path, followingLinks: true).kind
         } catch Errno.noSuchFileOrDirectory, Errno.notDirectory, Errno.tooManySymbolicLinkLevels {
             return nil
-        } catch let error as Errno {
+        } catch {
             throw error.ingotError("stat", path)
         }
     }
@@ -50,7 +51,7 @@ public enum Directory {
 
     private static func names(_ path: FilePath) throws -> [String] {
         let stream: OpaquePointer
-        do {
+        do throws(Errno) {
             try SystemCallHook.willCall("opendir", path)
             guard let opened = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
                 throw Errno(rawValue: errno)
@@ -92,14 +93,16 @@ public enum Directory {
         guard let status = try? FileStatus(path, followingLinks: false) else { return }
         if status.kind == .directory, !status.isLink {
             for name in try names(path) { try removeTree(path.appending(name)) }
-            try change("rmdir", path) { unsafe rmdir($0) }
+            try unsafe change("rmdir", path) { unsafe rmdir($0) }
         } else {
-            try change("unlink", path) { unsafe unlink($0) }
+            try unsafe change("unlink", path) { unsafe unlink($0) }
         }
     }
 
     /// Removes a file.
-    package static func removeFile(_ path: FilePath) throws { try change("unlink", path) { unsafe unlink($0) } }
+    package static func removeFile(_ path: FilePath) throws {
+        try unsafe change("unlink", path) { unsafe unlink($0) }
+    }
 
     /// Renames a file or directory over whatever the system lets it replace.
     package static func rename(_ from: FilePath, to target: FilePath) throws {
@@ -150,7 +153,7 @@ private enum SystemRename {
         _ old: UnsafePointer<CInterop.PlatformChar>, _ new: UnsafePointer<CInterop.PlatformChar>
     ) -> CInt {
         #if canImport(Glibc)
-            unsafe renameat2(AT_FDCWD, old, AT_FDCWD, new, UInt32(RENAME_EXCHANGE))
+            unsafe ingot_rename_exchange(old, new)
         #else
             unsafe renamex_np(old, new, UInt32(RENAME_SWAP))
         #endif

@@ -1,5 +1,5 @@
 internal import CKernels
-public import TensorModel
+internal import TensorModel
 
 /// SIGINT and SIGTERM as something long work looks at between two chunks.
 public enum Interruption {

@@ -1,5 +1,5 @@
 package import SystemPackage
-internal import TensorModel
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -48,9 +48,8 @@ extension Errno {
     package func ingotError(_ call: String, _ path: FilePath, code: IngotError.Code? = nil) -> IngotError {
         let usual: IngotError.Code =
             switch self {
-            case .noSpace, .fileTooLarge, Errno(rawValue: EDQUOT): .outOfSpace
+            case .noSpace, .fileTooLarge, .diskQuotaExceeded: .outOfSpace
             case .noSuchFileOrDirectory where call == "open" || call == "stat": .noInput
-            case .permissionDenied, .notPermitted, .readOnlyFileSystem, .fileExists, .notDirectory: code ?? .inputOutput
             default: code ?? .inputOutput
             }
         return IngotError(usual, file: path.string, found: "\(call) failed: \(description) (errno \(rawValue))")

@@ -35,11 +35,11 @@ public struct AtomicFile: ~Copyable, Sendable {
     deinit { if !published { try? Directory.removeFile(temporary) } }
 
     /// Appends bytes.
-    public mutating func append(_ bytes: RawSpan) throws {
-        if pending.count + bytes.byteCount > AtomicFile.capacity { try flush() }
-        if bytes.byteCount >= AtomicFile.capacity {
+    public mutating func append(_ bytes: Span<UInt8>) throws {
+        if pending.count + bytes.count > AtomicFile.capacity { try flush() }
+        if bytes.count >= AtomicFile.capacity {
             try descriptor.write(bytes, at: flushed)
-            flushed += UInt64(bytes.byteCount)
+            flushed += UInt64(bytes.count)
         } else {
             unsafe bytes.withUnsafeBytes { unsafe pending.append(contentsOf: $0) }
         }
@@ -51,15 +51,15 @@ public struct AtomicFile: ~Copyable, Sendable {
         let zeros = [UInt8](repeating: 0, count: Int(min(left, 1 << 16)))
         while left > 0 {
             let step = min(left, UInt64(zeros.count))
-            try append(zeros.span.extracting(0..<Int(step)).bytes)
+            try append(zeros.span.extracting(0..<Int(step)))
             left -= step
         }
     }
 
     /// Writes over bytes that were appended before.
-    public mutating func overwrite(_ bytes: RawSpan, at offset: UInt64) throws {
+    public mutating func overwrite(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         try flush()
-        precondition(offset + UInt64(bytes.byteCount) <= flushed)
+        precondition(offset + UInt64(bytes.count) <= flushed)
         try descriptor.write(bytes, at: offset)
     }
 
@@ -74,7 +74,7 @@ public struct AtomicFile: ~Copyable, Sendable {
 
     private mutating func flush() throws {
         guard !pending.isEmpty else { return }
-        try descriptor.write(pending.span.bytes, at: flushed)
+        try descriptor.write(pending.span, at: flushed)
         flushed += UInt64(pending.count)
         pending.removeAll(keepingCapacity: true)
     }

@@ -1,5 +1,5 @@
 public import SystemPackage
-public import TensorModel
+internal import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -28,15 +28,17 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     ///   - target: the directory to build; it must not exist, unless `replaceable` says that it may go.
     ///   - replaceable: asked of an existing target; nil refuses every existing target.
     /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it exists or cannot be made.
-    public init(_ target: FilePath, replaceable: ((FilePath) throws -> Void)?) throws {
-        let target = DirectoryBuilder.withoutTrailingDots(target)
+    public static func begin(
+        _ target: FilePath, replaceable: ((FilePath) throws -> Void)?
+    ) throws -> DirectoryBuilder {
+        let target = withoutTrailingDots(target)
         guard let name = target.lastComponent else {
             throw IngotError(.cannotCreate, file: target.string, found: "not a name a directory can be made under")
         }
-        self.target = target
         let parent = target.removingLastComponent()
-        staging = parent.appending(".\(name.string).ingot-partial")
-        lockPath = parent.appending(".\(name.string).ingot-lock")
+        let staging = parent.appending(".\(name.string).ingot-partial")
+        let lockPath = parent.appending(".\(name.string).ingot-lock")
+        let replacing: Bool
         switch try Directory.kind(target) {
         case nil: replacing = false
         case .directory:
@@ -49,7 +51,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             replacing = true
         default: throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
         }
-        lock = try DirectoryBuilder.takeLock(lockPath, target)
+        let lock = try takeLock(lockPath, target)
         do {
             try Directory.removeTree(staging)
             try Directory.create(staging)
@@ -57,6 +59,16 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             try? Directory.removeFile(lockPath)
             throw error
         }
+        return DirectoryBuilder(
+            target: target, staging: staging, lockPath: lockPath, lock: lock, replacing: replacing)
+    }
+
+    private init(target: FilePath, staging: FilePath, lockPath: FilePath, lock: consuming Descriptor, replacing: Bool) {
+        self.target = target
+        self.staging = staging
+        self.lockPath = lockPath
+        self.lock = lock
+        self.replacing = replacing
     }
 
     deinit {

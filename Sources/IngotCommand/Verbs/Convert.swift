@@ -1,7 +1,7 @@
-import ArgumentParser
+public import ArgumentParser
 import Checkpoints
 import Container
-import Conversion
+public import Conversion
 import FileAccess
 import Quantization
 import SystemPackage

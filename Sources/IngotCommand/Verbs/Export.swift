@@ -1,8 +1,8 @@
-import ArgumentParser
+public import ArgumentParser
 import Container
 import Export
 import SystemPackage
-import TensorModel
+public import TensorModel
 
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Container
 import Inspection
+import Quantization
 import SystemPackage
 import TensorModel
 

@@ -1,7 +1,7 @@
-import ArgumentParser
-import Container
+public import ArgumentParser
+public import Container
 import Quantization
-import SystemPackage
+public import SystemPackage
 
 /// A number of bytes: `268435456`, `256MiB`, `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {

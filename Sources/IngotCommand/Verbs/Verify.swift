@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoints
 import Container
 import Inspection
+import Quantization
 import SystemPackage
 import TensorModel
 

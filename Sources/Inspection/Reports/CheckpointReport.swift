@@ -1,5 +1,7 @@
-public import Checkpoints
+import Checkpoints
 public import Container
+import FileAccess
+import Quantization
 public import SystemPackage
 public import TensorModel
 

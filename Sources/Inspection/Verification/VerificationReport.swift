@@ -1,7 +1,7 @@
-public import Conversion
-public import FileAccess
+import Conversion
+import FileAccess
 public import Quantization
-public import SystemPackage
+import SystemPackage
 public import TensorModel
 
 /// What a verification found; the bytes themselves are intact, or there would be no report.

@@ -1,10 +1,10 @@
 public import Checkpoints
 public import Container
-public import Conversion
-public import FileAccess
-public import Quantization
-public import SystemPackage
-public import TensorModel
+import Conversion
+import FileAccess
+import Quantization
+import SystemPackage
+import TensorModel
 
 /// Checks a checkpoint of ours: every byte, and, with the source, every claim.
 ///
@@ -15,11 +15,6 @@ public struct Verifier: Sendable {
     /// The source to compare with, if there is one.
     public let source: Checkpoint?
     private let budget: MemoryBudget
-
-    private struct Job: Sendable {
-        let payload: Int
-        let chunk: Int
-    }
 
     /// Prepares a verification.
     public init(_ checkpoint: SealedCheckpoint, against source: Checkpoint?, memory: UInt64, jobs: Int) throws {
@@ -52,9 +47,7 @@ public struct Verifier: Sendable {
         let payloads = shard.payloads
         let fronts = try payloads.map { try shard.front(of: $0) }
         let originals = payloads.map { original(of: $0.name, $0.descriptor.format.elementType, $0.descriptor.shape) }
-        let jobs = payloads.indices.lazy.flatMap { index in
-            fronts[index].indices.lazy.map { Job(payload: index, chunk: $0) }
-        }
+        let jobs = ChunkJob.all(fronts.map(\.count))
         var stored = ErrorSums.zero
         var measured = ErrorSums.zero
         var agrees = true
@@ -75,7 +68,7 @@ public struct Verifier: Sendable {
             }
             stored = stored + entry.sums
             if originals[job.payload] != nil {
-                hasher.update(workspace.sourceBytes)
+                workspace.hashSource(into: hasher)
                 measured = measured + workspace.measured
                 agrees = agrees && workspace.measured == entry.sums
             }
@@ -105,12 +98,9 @@ public struct Verifier: Sendable {
             VerificationReport.Tensor(name: tensor.name, scheme: "kept", certificate: .zero, measured: nil))
         guard source != nil else { return }
         let original = original(of: tensor.name, tensor.elementType, tensor.shape)
-        var hasher = ContentHasher()
-        if let (range, file) = original {
-            try Converter.copy(range, of: file) { hasher.update($0) }
-        }
+        let hash = try original.map { try $0.file.hash(of: $0.range) }
         report.check(
-            tensor.name, shard.file.path, found: original != nil, hashMatches: hasher.finish() == sealed,
+            tensor.name, shard.file.path, found: original != nil, hashMatches: hash == sealed,
             certificateHolds: true)
     }
 
@@ -119,10 +109,10 @@ public struct Verifier: Sendable {
     private func original(
         of name: TensorName, _ elementType: ElementType, _ shape: Shape
     ) -> (range: ByteRange, file: MappedFile)? {
-        guard let (tensor, file) = source?.tensor(named: name), tensor.elementType == elementType,
+        guard let (shard, tensor) = source?.tensor(named: name), tensor.elementType == elementType,
             tensor.shape == shape
         else { return nil }
-        return (tensor.range, file)
+        return (tensor.range, shard.file)
     }
 
     private func findMissing(in source: Checkpoint, _ report: inout VerificationReport) {
@@ -141,7 +131,7 @@ public struct Verifier: Sendable {
     /// Requires that the index of several shards names each tensor's shard, no more and no less.
     private func checkIndex() throws {
         guard checkpoint.shards.count > 1 else { return }
-        let path = checkpoint.path.appending(ShardIndex.fileName)
+        let path = checkpoint.path.appending(ShardIndexWriter.fileName)
         let value = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
         let expected = checkpoint.shards.flatMap { shard in
             (shard.payloads.map(\.name) + shard.ordinary.map(\.name)).map {

@@ -1,7 +1,7 @@
 public import TensorModel
 
 /// The text of `model.safetensors.index.json`, in the layout of the Hugging Face tools.
-public enum ShardIndex {
+public enum ShardIndexWriter {
     /// Name of the file.
     public static let fileName = "model.safetensors.index.json"
 

@@ -6,28 +6,35 @@ extension Kernels {
     ///
     /// Exact. A NaN keeps sign and payload; a signalling binary16 NaN becomes quiet.
     /// - Parameters:
-    ///   - source: `result.count` little-endian elements, at any alignment.
+    ///   - source: whole elements, little-endian.
     ///   - format: what they are.
-    public static func expand(_ source: RawSpan, format: FloatFormat, into result: inout MutableSpan<Float>) {
-        precondition(source.byteCount == result.count * format.byteWidth, "expand: sizes differ")
-        unsafe source.withUnsafeBytes { from in
+    ///   - result: at least as many elements.
+    public static func expand(
+        _ source: Span<UInt8>, format: FloatFormat, into result: inout MutableSpan<Float>
+    ) {
+        let count = source.count / format.byteWidth
+        precondition(source.count % format.byteWidth == 0 && result.count >= count, "expand: sizes differ")
+        unsafe source.withUnsafeBufferPointer { from in
             unsafe result.withUnsafeMutableBufferPointer { to in
                 guard let from = from.baseAddress, let to = to.baseAddress else { return }
-                unsafe ingot_expand(Int32(format.rawValue), from, to, source.byteCount / format.byteWidth)
+                unsafe ingot_expand(Int32(format.rawValue), from, to, count)
             }
         }
     }
 
     /// Rounds `source` to `format`, to nearest and ties to even, subnormals included.
     ///
-    /// - Parameter result: exactly `source.count` elements wide; written little-endian.
+    /// - Parameters:
+    ///   - source: any values.
+    ///   - format: the target.
+    ///   - result: at least `source.count` elements long; written little-endian.
     /// - Returns: how many finite values became infinite.
     public static func narrow(
-        _ source: Span<Float>, format: FloatFormat, into result: inout MutableRawSpan
+        _ source: Span<Float>, format: FloatFormat, into result: inout MutableSpan<UInt8>
     ) -> Int {
-        precondition(result.byteCount == source.count * format.byteWidth, "narrow: sizes differ")
+        precondition(result.count >= source.count * format.byteWidth, "narrow: sizes differ")
         return unsafe source.withUnsafeBufferPointer { from in
-            unsafe result.withUnsafeMutableBytes { to in
+            unsafe result.withUnsafeMutableBufferPointer { to in
                 guard let start = from.baseAddress, let to = to.baseAddress else { return 0 }
                 return unsafe ingot_narrow(Int32(format.rawValue), start, to, from.count)
             }
@@ -51,12 +58,10 @@ extension Kernels {
         }
     }
 
-    /// Counts the NaNs and infinities among the elements of `source`, little-endian and at any alignment.
-    ///
-    /// `source` must hold whole elements.
-    public static func scanNonFinite(_ source: RawSpan, format: FloatFormat) -> NonFinite {
-        precondition(source.byteCount % format.byteWidth == 0, "scanNonFinite: not whole elements")
-        return unsafe source.withUnsafeBytes { bytes in
+    /// Counts the NaNs and infinities among the elements of `source`: whole elements, little-endian.
+    public static func scanNonFinite(_ source: Span<UInt8>, format: FloatFormat) -> NonFinite {
+        precondition(source.count % format.byteWidth == 0, "scanNonFinite: not whole elements")
+        return unsafe source.withUnsafeBufferPointer { bytes in
             guard let start = bytes.baseAddress else {
                 return NonFinite(nanCount: 0, infinityCount: 0, firstIndex: nil)
             }

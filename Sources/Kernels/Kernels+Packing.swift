@@ -32,12 +32,16 @@ extension Kernels {
 
     /// Packs codes of one byte each; a code of 2^bits or more is a programmer error.
     ///
-    /// - Parameter packed: exactly `packedByteCount` bytes.
+    /// - Parameters:
+    ///   - codes: one byte a code.
+    ///   - layout: how they share bytes.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - packed: at least `packedByteCount` bytes.
     public static func pack(
         _ codes: Span<UInt8>, _ layout: CodeLayout, bits: Int, into packed: inout MutableSpan<UInt8>
     ) {
         precondition(
-            packed.count == packedByteCount(layout, bits: bits, count: codes.count), "pack: sizes differ")
+            packed.count >= packedByteCount(layout, bits: bits, count: codes.count), "pack: sizes differ")
         let status: Int32 = unsafe codes.withUnsafeBufferPointer { codes in
             unsafe packed.withUnsafeMutableBufferPointer { packed in
                 guard let from = codes.baseAddress, let to = packed.baseAddress else { return 0 }
@@ -50,19 +54,23 @@ extension Kernels {
     /// Unpacks codes to one byte each.
     ///
     /// - Parameters:
-    ///   - packed: exactly `packedByteCount` bytes.
-    ///   - codes: as many codes as are wanted; without a meaning when this throws.
+    ///   - packed: at least `packedByteCount` bytes.
+    ///   - count: how many codes to unpack.
+    ///   - layout: how they share bytes.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - codes: at least `count` long; without a meaning when this throws.
     /// - Throws: `UnpackFault` when a bit is set that no code uses.
     public static func unpack(
-        _ packed: RawSpan, _ layout: CodeLayout, bits: Int, into codes: inout MutableSpan<UInt8>
+        _ packed: Span<UInt8>, count: Int, _ layout: CodeLayout, bits: Int,
+        into codes: inout MutableSpan<UInt8>
     ) throws(UnpackFault) {
         precondition(
-            packed.byteCount == packedByteCount(layout, bits: bits, count: codes.count),
+            packed.count >= packedByteCount(layout, bits: bits, count: count) && codes.count >= count,
             "unpack: sizes differ")
-        let status: Int32 = unsafe packed.withUnsafeBytes { packed in
+        let status: Int32 = unsafe packed.withUnsafeBufferPointer { packed in
             unsafe codes.withUnsafeMutableBufferPointer { codes in
                 guard let from = packed.baseAddress, let to = codes.baseAddress else { return 0 }
-                return unsafe ingot_unpack(layout.number, Int32(bits), from, to, codes.count)
+                return unsafe ingot_unpack(layout.number, Int32(bits), from, to, count)
             }
         }
         switch Int(status) {

@@ -37,19 +37,20 @@ extension Kernels {
     ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
     ///   - scaleFormat: what scales and biases will be stored in; every one is exactly representable in it.
-    ///   - codes: one byte a weight.
-    ///   - scales: one a group.
-    ///   - biases: one a group for affine codes; empty for symmetric ones, which this chooses.
+    ///   - symmetric: whether groups have a scale alone.
+    ///   - codes: at least one byte a weight.
+    ///   - scales: at least one a group.
+    ///   - biases: at least one a group; of symmetric codes left alone.
     public static func uniformEncode(
-        _ weights: Span<Float>, grouping: Grouping, bits: Int, scaleFormat: FloatFormat,
+        _ weights: Span<Float>, grouping: Grouping, bits: Int, symmetric: Bool, scaleFormat: FloatFormat,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
     ) {
         let groups = grouping.groupCount
         precondition(grouping.groupSize <= maximumGroupSize, "uniformEncode: group too long")
         precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformEncode: unsupported width")
         precondition(
-            weights.count == grouping.weightCount && codes.count == weights.count && scales.count == groups
-                && (biases.count == groups || biases.count == 0), "uniformEncode: sizes differ")
+            weights.count == grouping.weightCount && codes.count >= weights.count && scales.count >= groups
+                && (symmetric || biases.count >= groups), "uniformEncode: sizes differ")
         unsafe weights.withUnsafeBufferPointer { weights in
             unsafe codes.withUnsafeMutableBufferPointer { codes in
                 unsafe scales.withUnsafeMutableBufferPointer { scales in
@@ -57,7 +58,7 @@ extension Kernels {
                         guard weights.count > 0 else { return }
                         unsafe ingot_uniform_encode(
                             weights.baseAddress, grouping.rows, grouping.columns, grouping.groupSize,
-                            Int32(bits), biases.count == 0 ? 1 : 0, Int32(scaleFormat.rawValue),
+                            Int32(bits), symmetric ? 1 : 0, Int32(scaleFormat.rawValue),
                             codes.baseAddress, scales.baseAddress, biases.baseAddress)
                     }
                 }
@@ -70,18 +71,19 @@ extension Kernels {
     /// - Parameters:
     ///   - codes: one byte a weight, row-major.
     ///   - scales: one a group.
-    ///   - biases: one a group for affine codes; empty for symmetric ones.
+    ///   - biases: one a group; of symmetric codes not looked at.
     ///   - grouping: the shape of the chunk.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - weights: as many as codes.
+    ///   - symmetric: whether groups have a scale alone.
+    ///   - weights: at least as many as codes.
     public static func uniformDecode(
         codes: Span<UInt8>, scales: Span<Float>, biases: Span<Float>, grouping: Grouping, bits: Int,
-        into weights: inout MutableSpan<Float>
+        symmetric: Bool, into weights: inout MutableSpan<Float>
     ) {
         let groups = grouping.groupCount
         precondition(
-            weights.count == grouping.weightCount && codes.count == weights.count && scales.count == groups
-                && (biases.count == groups || biases.count == 0), "uniformDecode: sizes differ")
+            codes.count == grouping.weightCount && weights.count >= codes.count && scales.count >= groups
+                && (symmetric || biases.count >= groups), "uniformDecode: sizes differ")
         unsafe codes.withUnsafeBufferPointer { codes in
             unsafe scales.withUnsafeBufferPointer { scales in
                 unsafe biases.withUnsafeBufferPointer { biases in
@@ -89,7 +91,7 @@ extension Kernels {
                         guard codes.count > 0 else { return }
                         unsafe ingot_uniform_decode(
                             codes.baseAddress, scales.baseAddress,
-                            biases.count == 0 ? nil : biases.baseAddress, grouping.rows, grouping.columns,
+                            symmetric ? nil : biases.baseAddress, grouping.rows, grouping.columns,
                             grouping.groupSize, Int32(bits), weights.baseAddress)
                     }
                 }

@@ -79,16 +79,15 @@ INLINE struct fit solved(
     fit.code_sum = code_sum;
     fit.scale = numerator / denominator;
     fit.score = numerator * fit.scale;
-
     i32x16 solvable = (numerator > 0.0f) & (denominator > 0.0f);
     fit.score = solvable ? fit.score : (f32x16)-1.0f;
     return fit;
 }
 
-// Codes by an unrounded step about the middle, and the best scale for them.
-INLINE struct fit start(const struct batch *batch, struct rules rules, f32x16 inverse) {
+// Codes by an unrounded step about the middle, moved by `shift` steps, and the best scale for them.
+INLINE struct fit start(const struct batch *batch, struct rules rules, f32x16 inverse, float shift) {
     f32x16 code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f;
-    float centre = rules.affine ? rules.code_high * 0.5f : 0.0f;
+    float centre = rules.affine ? rules.code_high * 0.5f + shift : 0.0f;
     for (size_t i = 0; i < batch->length; i += 1) {
         f32x16 value = batch->values[i];
         f32x16 code = nearest_code(rules, rules.affine ? value * inverse + centre : value * inverse);
@@ -142,13 +141,16 @@ INLINE void choose(
     float steps = rules.affine ? rules.code_high : rules.code_high + 0.5f;
     f32x16 widest = steps / (batch->constant ? (f32x16)1.0f : span);
 
-    struct fit fit = start(batch, rules, widest * (1.0f / search.ratios[0]));
-    for (int32_t k = 1; k < search.start_count; k += 1) {
-        struct fit other = start(batch, rules, widest * (1.0f / search.ratios[k]));
-        i32x16 better = other.score > fit.score;
-        fit.score = better ? other.score : fit.score;
-        fit.scale = better ? other.scale : fit.scale;
-        fit.code_sum = better ? other.code_sum : fit.code_sum;
+    struct fit fit = {.code_sum = 0.0f, .scale = 0.0f, .score = -1.0f};
+    for (int32_t k = 0; k < search.ratio_count; k += 1) {
+        f32x16 inverse = widest * (1.0f / search.ratios[k]);
+        for (int32_t j = 0; j < search.shift_count; j += 1) {
+            struct fit other = start(batch, rules, inverse, search_shifts[j]);
+            i32x16 better = other.score > fit.score;
+            fit.score = better ? other.score : fit.score;
+            fit.scale = better ? other.scale : fit.scale;
+            fit.code_sum = better ? other.code_sum : fit.code_sum;
+        }
     }
 
     f32x16 constant = (batch->middle + batch->lowest) * batch->down[0] * batch->down[1];

@@ -1,0 +1,43 @@
+internal import Kernels
+
+/// The codes, scales and biases of one chunk, in buffers that are reused from chunk to chunk and never shrink.
+public struct UniformChunk: Sendable {
+    /// One byte a weight, row-major; may be longer than the chunk.
+    public var codes: [UInt8] = []
+    /// One a group, row by row; may be longer than `groupCount`.
+    public var scales: [Float] = []
+    /// One a group, row by row; without a meaning for symmetric codes.
+    public var biases: [Float] = []
+    /// Groups in the chunk.
+    public private(set) var groupCount = 0
+
+    /// A chunk without buffers.
+    public init() {}
+
+    /// Makes room for a chunk of `rows` x `columns` weights; what the buffers held is lost.
+    public mutating func prepare(rows: Int, columns: Int, _ parameters: UniformParameters) {
+        let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
+        groupCount = grouping.groupCount
+        if codes.count < grouping.weightCount {
+            codes = [UInt8](repeating: 0, count: grouping.weightCount)
+        }
+        if scales.count < groupCount { scales = [Float](repeating: 0, count: groupCount) }
+        if !parameters.symmetric && biases.count < groupCount {
+            biases = [Float](repeating: 0, count: groupCount)
+        }
+    }
+
+    /// Refuses scales and biases that no encoder writes; codes are checked as they are unpacked.
+    ///
+    /// - Throws: `scaleNotFinite`, `scaleNegative` or `biasNotFinite` with the first such group.
+    public func validate(_ parameters: UniformParameters) throws(DecodingFailure) {
+        for group in 0..<groupCount {
+            guard scales[group].isFinite else { throw .scaleNotFinite(group: group) }
+            if parameters.symmetric {
+                guard scales[group].sign == .plus else { throw .scaleNegative(group: group) }
+            } else {
+                guard biases[group].isFinite else { throw .biasNotFinite(group: group) }
+            }
+        }
+    }
+}

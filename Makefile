@@ -1,0 +1,68 @@
+# What a person uses: make demo | test | peers | bench | install-tools. Everything else is a step of these.
+#   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
+#   make test           install what is missing, build, and run all tests that need no other runtime
+#   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
+#   make bench          speed as ratios within one run
+#   make format         format the sources in place
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test peers bench format lint layers build setup clean
+
+SWIFT ?= swift
+BUILD := $(SWIFT) build -c release --static-swift-stdlib
+INGOT := .build/release/ingot
+PYTHON := .venv/bin/python
+DEMO := .demo
+
+demo: build
+	@rm -rf $(DEMO) && mkdir $(DEMO)
+	@echo '$$ ingot convert SampleWeights $(DEMO)/sample-4bit --bits 4'
+	@$(INGOT) convert SampleWeights $(DEMO)/sample-4bit --bits 4
+	@echo
+	@echo '$$ ingot verify $(DEMO)/sample-4bit --against SampleWeights'
+	@$(INGOT) verify $(DEMO)/sample-4bit --against SampleWeights | tail -n 2
+
+build: setup
+	$(BUILD) --product ingot
+
+# The tests run optimized: they go over every byte of whole checkpoints.
+test: build lint layers .venv/ready
+	$(SWIFT) test -c release --static-swift-stdlib
+	INGOT=$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
+
+peers: build .venv-peers/ready
+	INGOT=$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
+
+bench: build .venv/ready
+	Tests/Benchmarks/run.sh
+
+format:
+	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+
+lint:
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+layers:
+	Tests/check-layers.sh
+
+clean:
+	rm -rf .build .venv .venv-peers $(DEMO)
+
+# --- What must be installed ---------------------------------------------------------------------------------------
+
+setup: SHELL := /bin/bash
+setup:
+	@Tests/setup.sh
+
+.venv/ready: Tests/PythonDecoder/requirements.txt
+	@Tests/setup.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv-peers/ready: Tests/Peers/requirements.txt
+	@Tests/setup.sh python
+	python3 -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@

@@ -1,0 +1,53 @@
+#!/bin/bash
+# The layers of CONTRIBUTING.md hold: each folder imports only what stands above it, and only three may say `unsafe`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failures=0
+fail() {
+    echo "layers: $*" >&2
+    failures=$((failures + 1))
+}
+
+declare -A allowed=(
+    [TensorModel]=""
+    [Kernels]="CKernels TensorModel"
+    [FileAccess]="CKernels CXXHash TensorModel SystemPackage Glibc Darwin"
+    [Checkpoints]="TensorModel FileAccess SystemPackage"
+    [Quantization]="TensorModel Kernels"
+    [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
+    [Conversion]="TensorModel FileAccess Checkpoints Quantization Container SystemPackage"
+    [Inspection]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
+    [Export]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
+    [IngotCommand]="TensorModel FileAccess Checkpoints Quantization Container Conversion Inspection Export SystemPackage ArgumentParser Glibc Darwin"
+)
+for folder in Sources/*/; do
+    layer=$(basename "$folder")
+    case $layer in CKernels | CZstd | CLZ4 | CXXHash) continue ;; esac
+    if [[ ! -v allowed[$layer] ]]; then
+        fail "Sources/$layer is no layer; add it to Tests/check-layers.sh with what it may import"
+        continue
+    fi
+    while read -r module; do
+        [[ " ${allowed[$layer]} " == *" $module "* ]] || fail "$layer imports $module"
+    done < <(grep -rhoE '^ *(@[a-z_]+ +)*((public|package|internal|private) +)?import +([a-z]+ +)?[A-Za-z0-9_]+' \
+        "$folder" --include='*.swift' | awk '{print $NF}' | sort -u)
+done
+
+# Pointers live in the file system's and the kernels' wrappers and in the codecs; the command asks the terminal.
+while read -r file; do
+    case $file in
+    Sources/FileAccess/* | Sources/Kernels/* | Sources/Container/Codecs/* | Sources/IngotCommand/Output/Console.swift) ;;
+    *) fail "$file says \`unsafe\`" ;;
+    esac
+done < <(grep -rlE '(^|[^A-Za-z"`/])unsafe( |\()' Sources --include='*.swift' | sort)
+
+# Only the command prints.
+while read -r file; do
+    case $file in Sources/IngotCommand/*) ;; *) fail "$file prints" ;; esac
+done < <(grep -rlE '(^|[^A-Za-z.])(print|debugPrint|dump)\(' Sources --include='*.swift' | sort)
+
+# The root manifest stays usable as a dependency.
+grep -q unsafeFlags Package.swift && fail "Package.swift has unsafeFlags"
+
+[[ $failures -eq 0 ]] || exit 1
+echo "layers: hold"

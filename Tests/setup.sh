@@ -1,0 +1,45 @@
+#!/bin/bash
+# Installs what the build needs and this machine lacks. With `python`: what the Python tests need, too.
+set -euo pipefail
+
+packages=()
+need() { # need PACKAGE COMMAND...: the package is missing if the command fails
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages+=("$package")
+}
+
+case "$(uname -s)" in
+Linux)
+    if ! command -v swift >/dev/null; then
+        echo "Swift is not installed; version 6.2 or newer is needed: https://www.swift.org/install/linux/" >&2
+        exit 1
+    fi
+    need pkg-config command -v pkg-config
+    need libzstd-dev test -e /usr/include/zstd.h
+    need liblz4-dev test -e /usr/include/lz4.h
+    need libxxhash-dev test -e /usr/include/xxhash.h
+    if [[ ${1:-} == python ]]; then
+        need python3 command -v python3
+        need python3-venv python3 -c 'import ensurepip, venv'
+    fi
+    [[ ${#packages[@]} -eq 0 ]] && exit 0
+    if ! command -v apt-get >/dev/null; then
+        echo "please install: ${packages[*]}" >&2
+        exit 1
+    fi
+    echo "installing: ${packages[*]}" >&2
+    as_root=()
+    [[ $(id -u) -eq 0 ]] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+    ;;
+Darwin)
+    for formula in zstd lz4 xxhash pkgconf; do
+        brew list --formula "$formula" >/dev/null 2>&1 || brew install "$formula"
+    done
+    ;;
+*)
+    echo "unknown system: install zstd, lz4 and xxhash with their headers" >&2
+    ;;
+esac

@@ -78,7 +78,7 @@ internal import CZstd
                 switch codec {
                 case .none:
                     guard source.count == count else { return "\(source.count) stored bytes where \(count) belong" }
-                    if let from = unsafe source.baseAddress {
+                    if let from = source.baseAddress {
                         unsafe target.baseAddress?.copyMemory(from: from, byteCount: count)
                     }
                     return nil

@@ -38,7 +38,7 @@ struct Convert: AsyncParsableCommand {
     var symmetric = false
 
     @Option(help: "Codec of the streams: zstd, lz4 (faster to load) or none.")
-    var codec = Codec.zstd
+    var codec = CodecName.zstd
 
     @Option(
         name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
@@ -65,7 +65,7 @@ struct Convert: AsyncParsableCommand {
                 bits: UniformParameters.roundingUp(bits: bits), groupSize: groupSize, symmetric: symmetric)
         else { throw ValidationError("--bits \(bits) --group-size \(groupSize) is no combination there is.") }
         options.parameters = parameters
-        options.codec = codec
+        options.codec = codec.codec
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
         options.nonFinite = onNonFinite

@@ -1,5 +1,5 @@
 public import ArgumentParser
-public import Container
+import Container
 import Quantization
 public import SystemPackage
 
@@ -66,11 +66,15 @@ extension FilePath: @retroactive ExpressibleByArgument {
     }
 }
 
-extension Codec: ExpressibleByArgument {
-    /// The codec of a name.
-    public init?(argument: String) { self.init(name: argument) }
-    /// All names, for the help text.
-    public static var allValueStrings: [String] { allCases.map(\.name) }
-    /// The name, for the help text.
-    public var defaultValueDescription: String { name }
+/// A codec, as the command line names it.
+enum CodecName: String, ExpressibleByArgument, CaseIterable {
+    case zstd, lz4, none
+
+    var codec: Codec {
+        switch self {
+        case .zstd: .zstd
+        case .lz4: .lz4
+        case .none: .none
+        }
+    }
 }

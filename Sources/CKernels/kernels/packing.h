@@ -1,24 +1,31 @@
 // Codes of one byte each to packed bits and back, eight codes at a time in one 64-bit word.
 
-// Every lane of `lane_bits` bits filled with `ones` low one bits.
-INLINE uint64_t repeated_ones(int lane_bits, int ones) {
-    uint64_t one_lane = ones >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << ones) - 1;
+// A word of lanes of `lane_bits` bits, each with `ones` one bits above `shift` zero bits.
+INLINE uint64_t lane_mask(int lane_bits, int ones, int shift) {
+    uint64_t one_lane = (ones >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << ones) - 1) << shift;
     uint64_t result = 0;
-    for (int shift = 0; shift < 64; shift += lane_bits) { result |= one_lane << shift; }
+    for (int at = 0; at < 64; at += lane_bits) { result |= one_lane << at; }
     return result;
+}
+
+// In every lane of `lane_bits` bits, moves the run of `ones` bits in the upper half next to that in the lower.
+INLINE uint64_t pulled(uint64_t word, int lane_bits, int ones) {
+    int gap = lane_bits / 2 - ones;
+    return (word & lane_mask(lane_bits, ones, 0)) | (word >> gap & lane_mask(lane_bits, ones, ones));
+}
+
+INLINE uint64_t pushed(uint64_t word, int lane_bits, int ones) {
+    int gap = lane_bits / 2 - ones;
+    return (word & lane_mask(lane_bits, ones, 0)) | (word & lane_mask(lane_bits, ones, ones)) << gap;
 }
 
 // Eight bytes, each a code, to one run of 8*bits bits.
 INLINE uint64_t gathered(uint64_t codes, int bits) {
-    codes = (codes | codes >> (8 - bits)) & repeated_ones(16, 2 * bits);
-    codes = (codes | codes >> (16 - 2 * bits)) & repeated_ones(32, 4 * bits);
-    return (codes | codes >> (32 - 4 * bits)) & repeated_ones(64, 8 * bits);
+    return pulled(pulled(pulled(codes, 16, bits), 32, 2 * bits), 64, 4 * bits);
 }
 
 INLINE uint64_t spread(uint64_t run, int bits) {
-    run = (run | run << (32 - 4 * bits)) & repeated_ones(32, 4 * bits);
-    run = (run | run << (16 - 2 * bits)) & repeated_ones(16, 2 * bits);
-    return (run | run << (8 - bits)) & repeated_ones(8, bits);
+    return pushed(pushed(pushed(run, 64, 4 * bits), 32, 2 * bits), 16, bits);
 }
 
 INLINE int32_t pack_dense(int bits, const uint8_t *codes, uint8_t *packed, size_t n) {
@@ -39,7 +46,7 @@ INLINE int32_t pack_dense(int bits, const uint8_t *codes, uint8_t *packed, size_
         word = gathered(word, bits);
         memcpy(packed, &word, ((n - i) * (size_t)bits + 7) / 8);
     }
-    return (seen & ~repeated_ones(8, bits)) != 0;
+    return (seen & ~lane_mask(8, bits, 0)) != 0;
 }
 
 INLINE int32_t unpack_dense(int bits, const uint8_t *packed, uint8_t *codes, size_t n) {

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Speed of the command as ratios within one run: each verb against `cp` of the same file, on a checkpoint of real weights
+# repeated to 1 GB. Prints Markdown; RESULTS.md keeps what was seen, with the machine.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+ingot=$PWD/.build/release/ingot
+runs=${RUNS:-5}
+work=$(mktemp -d "${BENCH_DIR:-/tmp}/ingot-bench.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+.venv/bin/python Tests/Benchmarks/make_checkpoint.py "$work/source.safetensors" "${GIGABYTES:-1}"
+bytes=$(stat -c %s "$work/source.safetensors")
+
+# The median of so many runs, in seconds.
+median() {
+    for ((i = 0; i < runs; i++)); do
+        rm -rf "$work/out"
+        local begin end
+        begin=$(date +%s.%N)
+        "$@" >/dev/null
+        end=$(date +%s.%N)
+        echo "$end - $begin" | bc -l
+    done | sort -g | sed -n "$((runs / 2 + 1))p"
+}
+# One line of the table: a name and a command.
+row() {
+    local name=$1 seconds copy
+    shift
+    copy=$(median cp "$work/source.safetensors" "$work/out")
+    seconds=$(median "$@")
+    printf '| %s | %.2f | %.0f | %.2f |\n' "$name" "$seconds" \
+        "$(echo "$bytes / 1000000 / $seconds" | bc -l)" "$(echo "$seconds / $copy" | bc -l)"
+}
+
+echo "$(date +%F), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(uname -sr), median of $runs:"
+echo
+echo "| command | seconds | MB of source/s | times cp |"
+echo "|---|---|---|---|"
+for bits in 2 3 4 5 6 8; do
+    row "convert --bits $bits" "$ingot" convert "$work/source.safetensors" "$work/out" --bits $bits
+done
+row "convert --bits 4 --jobs 1" "$ingot" convert "$work/source.safetensors" "$work/out" --jobs 1
+row "convert --bits 4 --symmetric" "$ingot" convert "$work/source.safetensors" "$work/out" --symmetric
+row "convert --bits 4 --codec lz4" "$ingot" convert "$work/source.safetensors" "$work/out" --codec lz4
+row "convert --bits 4 --codec none" "$ingot" convert "$work/source.safetensors" "$work/out" --codec none
+row "convert --scheme lossless" "$ingot" convert "$work/source.safetensors" "$work/out" --scheme lossless
+"$ingot" convert "$work/source.safetensors" "$work/sealed" >/dev/null
+row "verify" "$ingot" verify "$work/sealed"
+row "verify --against" "$ingot" verify "$work/sealed" --against "$work/source.safetensors"
+row "export --to safetensors" "$ingot" export "$work/sealed" "$work/out"

@@ -18,7 +18,7 @@ median() {
         begin=$(date +%s.%N)
         "$@" >/dev/null
         end=$(date +%s.%N)
-        echo "$end - $begin" | bc -l
+        awk -v b="$begin" -v e="$end" 'BEGIN { printf "%.6f\n", e - b }'
     done | sort -g | sed -n "$((runs / 2 + 1))p"
 }
 # One line of the table: a name and a command.
@@ -27,8 +27,8 @@ row() {
     shift
     copy=$(median cp "$work/source.safetensors" "$work/out")
     seconds=$(median "$@")
-    printf '| %s | %.2f | %.0f | %.2f |\n' "$name" "$seconds" \
-        "$(echo "$bytes / 1000000 / $seconds" | bc -l)" "$(echo "$seconds / $copy" | bc -l)"
+    awk -v n="$name" -v s="$seconds" -v c="$copy" -v b="$bytes" \
+        'BEGIN { printf "| %s | %.2f | %.0f | %.2f |\n", n, s, b / 1e6 / s, s / c }'
 }
 
 echo "$(date +%F), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(uname -sr), median of $runs:"

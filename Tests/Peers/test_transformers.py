@@ -74,7 +74,7 @@ def test_lossless_gives_the_same_logits(tmp_path, windows):
 
 
 # Bounds on the loss added, in nats a token, over 2044 held-out tokens: a few times what was seen.
-@pytest.mark.parametrize(("bits", "bound"), [(8, 0.002), (6, 0.003), (5, 0.01), (4, 0.02), (3, 0.1), (2, 2.0)])
+@pytest.mark.parametrize(("bits", "bound"), [(8, 0.002), (6, 0.003), (5, 0.01), (4, 0.02), (3, 0.1), (2, 0.6)])
 def test_loss_on_held_out_text(tmp_path, bits, bound, windows, original):
     ingot("convert", SOURCE, tmp_path / "sealed", "--bits", bits)
     ingot("export", tmp_path / "sealed", tmp_path / "out", "--to", "safetensors", "--dtype", "f32")

@@ -16,12 +16,20 @@ func layer(_ name: String, imports: [Target.Dependency]) -> Target {
 }
 
 /// The tests of one layer, under `Tests/`.
-func tests(of name: String, imports: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+func tests(
+    of name: String, imports: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = []
+) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: imports, resources: resources, swiftSettings: settings)
+        name: "\(name)Tests", dependencies: imports, exclude: exclude, resources: resources, swiftSettings: settings)
 }
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+/// All layers below the command, for tests that go through a whole conversion.
+let everyLayer: [Target.Dependency] = [
+    "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion", "Inspection", "Export",
+    system,
+]
 
 let package = Package(
     name: "ingot",
@@ -80,5 +88,11 @@ let package = Package(
         tests(of: "TensorModel", imports: ["TensorModel"]),
         tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", system]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
+        .target(
+            name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),
+        tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
+        tests(of: "Container", imports: ["TestSupport"] + everyLayer),
+        tests(of: "Conversion", imports: ["TestSupport"] + everyLayer),
+        tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
     ]
 )

@@ -1,0 +1,77 @@
+import Checkpoints
+package import Container
+package import Conversion
+import Export
+import FileAccess
+package import Inspection
+import Quantization
+package import SystemPackage
+package import TensorModel
+
+/// The verbs of the command as functions, for tests that need no process.
+package enum Verbs {
+    /// Bytes that are enough for one chunk under way, and for no second.
+    package static let leastMemory: UInt64 = 14 << 20
+
+    /// Options with the memory of a small machine.
+    package static func options(
+        _ scheme: ConversionOptions.Scheme = .uniform, bits: Int = 4, group: Int = 32, symmetric: Bool = false,
+        codec: Codec = .zstd, jobs: Int = 1
+    ) -> ConversionOptions {
+        var options = ConversionOptions()
+        options.scheme = scheme
+        options.parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric) ?? .standard
+        options.codec = codec
+        options.jobs = jobs
+        options.memory = 64 << 20
+        return options
+    }
+
+    /// Converts a source into a directory.
+    @discardableResult
+    package static func convert(
+        _ source: FilePath, to target: FilePath, _ options: ConversionOptions = options()
+    ) async throws -> ConversionReport {
+        try await Converter(ConversionPlan(Checkpoint.open(source), options), to: target).run()
+    }
+
+    /// Verifies a directory, with a source or without.
+    @discardableResult
+    package static func verify(_ path: FilePath, against source: FilePath? = nil) async throws -> VerificationReport {
+        let checkpoint = try SealedCheckpoint(path)
+        let original = try source.map { try Checkpoint.open($0) }
+        return try await Verifier(checkpoint, against: original, memory: leastMemory, jobs: 1).run()
+    }
+
+    /// Exports a directory.
+    package static func export(
+        _ path: FilePath, to target: FilePath, as format: FloatFormat? = nil, force: Bool = false
+    ) async throws {
+        let exporter = try SafetensorsExporter(
+            SealedCheckpoint(path), as: format, memory: leastMemory, jobs: 1, force: force)
+        _ = try await exporter.run(to: target)
+    }
+
+    /// What `body` threw, as the project's own error; nil where it threw nothing.
+    package static func failure(_ body: () async throws -> Void) async throws -> IngotError? {
+        do {
+            try await body()
+            return nil
+        } catch let error as IngotError {
+            return error
+        }
+    }
+
+    /// The tensors of a checkpoint in plain safetensors, by name.
+    package static func tensors(_ path: FilePath) throws -> [TensorName: SampleTensor] {
+        var tensors: [TensorName: SampleTensor] = [:]
+        for shard in try Checkpoint.open(path).shards {
+            for tensor in shard.header.tensors {
+                tensors[tensor.name] = SampleTensor(
+                    tensor.name.text, tensor.elementType, tensor.shape.dimensions,
+                    bytes: try shard.file.bytes(tensor.range))
+            }
+        }
+        return tensors
+    }
+}

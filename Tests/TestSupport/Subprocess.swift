@@ -1,0 +1,103 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+package import SystemPackage
+
+/// A process a test starts: output into files, so that no pipe can fill, and its end as it was.
+package final class Subprocess: Sendable {
+    /// How a process ended, and what it said.
+    package struct Result: Sendable {
+        /// The exit status, or 128 and the number of the signal that ended it.
+        package let status: Int32
+        /// Whether a signal ended it.
+        package let signalled: Bool
+        /// What it wrote to standard output and standard error.
+        package let output: String, errors: String
+    }
+
+    /// Its number.
+    package let identifier: Int32
+    private let directory: TemporaryDirectory
+    private static let standardNames = ["", "stdout", "stderr"]
+
+    /// Where standard output leads.
+    package enum Output: Sendable {
+        /// Into a file, for `Result.output`.
+        case file
+        /// To a path, such as a device.
+        case path(String)
+        /// Nowhere: the descriptor is closed.
+        case closed
+    }
+
+    /// Starts a program.
+    ///
+    /// - Parameters:
+    ///   - program: path of the executable.
+    ///   - arguments: its arguments, as bytes of any kind.
+    ///   - environment: all of its environment.
+    ///   - output: where its standard output leads.
+    package init(
+        _ program: FilePath, _ arguments: [[UInt8]], environment: [String: String], output: Output = .file
+    ) throws {
+        directory = try TemporaryDirectory()
+        var actions = unsafe posix_spawn_file_actions_t()
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        let flags = O_WRONLY | O_CREAT
+        switch output {
+        case .file:
+            unsafe posix_spawn_file_actions_addopen(&actions, 1, directory.at("stdout").string, flags, 0o600)
+        case .path(let path): unsafe posix_spawn_file_actions_addopen(&actions, 1, path, O_WRONLY, 0)
+        case .closed: unsafe posix_spawn_file_actions_addclose(&actions, 1)
+        }
+        unsafe posix_spawn_file_actions_addopen(&actions, 2, directory.at("stderr").string, flags, 0o600)
+        var number: pid_t = 0
+        let values = environment.map { Array("\($0.key)=\($0.value)".utf8) }
+        let failure = unsafe CStrings.with([Array(program.string.utf8)] + arguments) { argv in
+            unsafe CStrings.with(values) { envp in
+                unsafe posix_spawn(&number, program.string, &actions, nil, argv, envp)
+            }
+        }
+        guard failure == 0 else { throw Errno(rawValue: failure) }
+        identifier = number
+    }
+
+    /// Sends it a signal.
+    package func signal(_ number: Int32) { kill(identifier, number) }
+
+    /// Waits for its end.
+    package func wait() throws -> Result {
+        var status: Int32 = 0
+        while unsafe waitpid(identifier, &status, 0) == -1 {
+            guard errno == EINTR else { throw Errno(rawValue: errno) }
+        }
+        let signal = status & 0x7F
+        func text(_ name: String) -> String {
+            String(decoding: (try? Files.read(directory.at(name))) ?? [], as: UTF8.self)
+        }
+        return Result(
+            status: signal == 0 ? (status >> 8) & 0xFF : 128 + signal, signalled: signal != 0, output: text("stdout"),
+            errors: text("stderr"))
+    }
+}
+
+/// Arrays of C strings, as exec wants them.
+private enum CStrings {
+    static func with<Value>(
+        _ strings: [[UInt8]], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Value
+    ) -> Value {
+        var pointers: [UnsafeMutablePointer<CChar>?] = unsafe strings.map { bytes in
+            unsafe strdup((bytes + [0]).map { CChar(bitPattern: $0) })
+        }
+        unsafe pointers.append(nil)
+        defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+        return unsafe pointers.withUnsafeBufferPointer { buffer in
+            guard let start = buffer.baseAddress else { preconditionFailure("an array with its end is not empty") }
+            return unsafe body(start)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import FileAccess
+import Foundation
+package import SystemPackage
+
+/// A directory of one test, removed with all in it when the value goes away.
+package final class TemporaryDirectory: Sendable {
+    /// Where it is.
+    package let path: FilePath
+
+    /// Makes a directory of a new name.
+    package init() throws {
+        let name = "ingot-test-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
+        path = FilePath(FileManager.default.temporaryDirectory.path).appending(name)
+        try Directory.create(path)
+    }
+
+    deinit { try? Directory.removeTree(path) }
+
+    /// The path of something in it.
+    package func at(_ name: String) -> FilePath { path.appending(name) }
+}
+
+/// Files as the tests handle them: whole, small, without any of the care of the code under test.
+package enum Files {
+    /// Writes a file, replacing what is there.
+    package static func write(_ bytes: [UInt8], to path: FilePath) throws {
+        let file = try FileDescriptor.open(
+            path, .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite, .groupRead, .otherRead])
+        try file.closeAfter { _ = try file.writeAll(bytes) }
+    }
+
+    /// Writes a file of text.
+    package static func write(_ text: String, to path: FilePath) throws { try write(Array(text.utf8), to: path) }
+
+    /// Overwrites bytes of a file in place.
+    package static func patch(_ bytes: [UInt8], at offset: Int, in path: FilePath) throws {
+        let file = try FileDescriptor.open(path, .writeOnly)
+        try file.closeAfter { _ = try file.writeAll(toAbsoluteOffset: Int64(offset), bytes) }
+    }
+
+    /// All bytes of a file.
+    package static func read(_ path: FilePath) throws -> [UInt8] {
+        let file = try MappedFile.open(path)
+        return try file.bytes(file.wholeRange)
+    }
+
+    /// The names in a directory, sorted; none where there is no directory.
+    package static func names(_ path: FilePath) -> [String] {
+        (try? Directory.entries(path))?.map(\.name) ?? []
+    }
+
+    /// Every regular file below a directory with its bytes, by its path relative to it.
+    package static func snapshot(_ path: FilePath) throws -> [String: [UInt8]] {
+        var files: [String: [UInt8]] = [:]
+        for entry in try Directory.entries(path) {
+            let place = path.appending(entry.name)
+            switch entry.target {
+            case .file: files[entry.name] = try read(place)
+            case .directory:
+                for (name, bytes) in try snapshot(place) { files["\(entry.name)/\(name)"] = bytes }
+            default: break
+            }
+        }
+        return files
+    }
+
+    /// Copies a directory of regular files.
+    package static func copyTree(_ from: FilePath, to target: FilePath) throws {
+        try FileManager.default.copyItem(atPath: from.string, toPath: target.string)
+    }
+}

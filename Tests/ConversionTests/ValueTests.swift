@@ -1,0 +1,143 @@
+import Checkpoints
+import Container
+import Conversion
+import FileAccess
+import Inspection
+import Quantization
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// Values that are hard to quantize: not finite, too large, too small, all the same.
+@Suite struct ValueTests {
+    private func source(_ tensors: [SampleTensor], in directory: TemporaryDirectory) throws -> FilePath {
+        try SampleSource.write([tensors], to: directory.at("source"))
+    }
+
+    // MARK: - NaN and infinity
+
+    @Test(arguments: FloatFormat.allCases, [Float.nan, .infinity, -.infinity])
+    func nonFiniteFails(format: FloatFormat, value: Float) async throws {
+        let directory = try TemporaryDirectory()
+        var tensor = SampleTensor("layers.3.weight", format, [6, 50])
+        let bytes = FloatBytes.encode(value, format)
+        for index in [4 * 50 + 17, 5 * 50 + 3] {
+            tensor.bytes.replaceSubrange(index * format.byteWidth..<(index + 1) * format.byteWidth, with: bytes)
+        }
+        let source = try source([SampleTensor("layers.2.weight", format, [6, 50]), tensor], in: directory)
+        let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("sealed")) }
+        #expect(error?.code == .nonFinite)
+        #expect(error?.code.exitStatus == 65)
+        #expect(error?.tensor == TensorName("layers.3.weight"))
+        #expect(error?.file?.hasSuffix("model.safetensors") == true)
+        let counts = value.isNaN ? "2 NaN and 0 infinite" : "0 NaN and 2 infinite"
+        #expect(error?.found == "\(counts) values, the first at row 4, column 17")
+        #expect(Files.names(directory.path) == ["source"])
+    }
+
+    /// Rows and columns are right in the last of several chunks, too, and the count is the whole tensor's.
+    @Test func nonFiniteInALaterChunk() async throws {
+        let directory = try TemporaryDirectory()
+        var values = [Float](repeating: 0.5, count: 900 * 600)
+        values[600 * 700 + 5] = .nan
+        values[600 * 899 + 599] = .infinity
+        let source = try source([SampleTensor("a.weight", .bf16, [900, 600], values: values)], in: directory)
+        let error = try await Verbs.failure {
+            try await Verbs.convert(source, to: directory.at("sealed"), Verbs.options(jobs: 2))
+        }
+        #expect(error?.found == "1 NaN and 1 infinite values, the first at row 700, column 5")
+    }
+
+    @Test func nonFiniteKept() async throws {
+        let directory = try TemporaryDirectory()
+        var strange = SampleTensor("strange.weight", .f32, [4, 40])
+        // A NaN with a payload: lossless means all of it.
+        strange.bytes.replaceSubrange(40..<44, with: [0x12, 0x34, 0xA5, 0xFF])
+        let tensors = [strange, SampleTensor("usual.weight", .f32, [4, 40])]
+        let source = try source(tensors, in: directory)
+        var options = Verbs.options()
+        options.nonFinite = .keep
+        let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
+        #expect(report.warnings.map(\.tensor) == [TensorName("strange.weight")])
+        #expect(report.warnings.first?.message.contains("1 NaN and 0 infinite values") == true)
+        #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)
+        let schemes = try CheckpointReport(directory.at("sealed")).tensors.map { $0.descriptor?.scheme.name }
+        #expect(schemes == ["lossless", "uniform"])
+        try await Verbs.export(directory.at("sealed"), to: directory.at("out"))
+        let restored = try Verbs.tensors(directory.at("out"))
+        #expect(restored[TensorName("strange.weight")]?.bytes == strange.bytes)
+    }
+
+    /// What is not quantized may hold anything.
+    @Test func nonFiniteInKeptTensors() async throws {
+        let directory = try TemporaryDirectory()
+        let tensors = [
+            SampleTensor("norm", .f16, [3], values: [.nan, .infinity, 1]),
+            SampleTensor("scalar", .f32, [], values: [-.infinity]),
+            SampleTensor("doubles", .f64, [1, 1], bytes: [0, 0, 0, 0, 0, 0, 0xF8, 0x7F]),
+        ]
+        let source = try source(tensors, in: directory)
+        let report = try await Verbs.convert(source, to: directory.at("sealed"))
+        #expect(report.warnings.isEmpty)
+        #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)
+        try await Verbs.export(directory.at("sealed"), to: directory.at("out"))
+        #expect(try Verbs.tensors(directory.at("out")).mapValues(\.bytes) == Verbs.tensors(source).mapValues(\.bytes))
+    }
+
+    // MARK: - Extremes
+
+    private static let extremes: [(name: String, values: @Sendable (FloatFormat, Int) -> Float)] = [
+        ("zeros", { _, _ in 0 }),
+        ("minus zeros", { _, index in index % 2 == 0 ? -0.0 : 0 }),
+        ("constant", { _, _ in 0.3125 }),
+        ("largest", { format, _ in largest(format) }),
+        ("largest of both signs", { format, index in index % 2 == 0 ? largest(format) : -largest(format) }),
+        ("one outlier", { format, index in index == 5 ? largest(format) : 0.001 }),
+        ("subnormal", { format, index in smallest(format) * Float(index % 7) }),
+        ("subnormal of both signs", { format, index in smallest(format) * Float(index % 7 - 3) }),
+        ("smallest and largest", { format, index in index % 2 == 0 ? smallest(format) : largest(format) }),
+    ]
+
+    private static func largest(_ format: FloatFormat) -> Float {
+        switch format {
+        case .f16: 65504
+        case .bf16: Float(bitPattern: 0x7F7F_0000)
+        case .f32: .greatestFiniteMagnitude
+        }
+    }
+
+    private static func smallest(_ format: FloatFormat) -> Float {
+        switch format {
+        case .f16: Float(Float16.leastNonzeroMagnitude)
+        case .bf16: Float(bitPattern: 0x0001_0000)
+        case .f32: .leastNonzeroMagnitude
+        }
+    }
+
+    @Test(arguments: FloatFormat.allCases, extremes.indices)
+    func extremeValues(format: FloatFormat, index: Int) async throws {
+        let (name, values) = ValueTests.extremes[index]
+        for symmetric in [false, true] {
+            for bits in [2, 4, 8] {
+                let directory = try TemporaryDirectory()
+                let tensor = SampleTensor(
+                    "a.weight", format, [3, 70], values: (0..<210).map { values(format, $0) })
+                let source = try source([tensor], in: directory)
+                let options = Verbs.options(bits: bits, symmetric: symmetric)
+                try await Verbs.convert(source, to: directory.at("sealed"), options)
+                let report = try await Verbs.verify(directory.at("sealed"), against: source)
+                #expect(report.holds, "\(name), \(bits) bits")
+                let sums = report.tensors[0].certificate
+                #expect(sums.maxError.isFinite && sums.noise.isFinite, "\(name), \(bits) bits")
+                if name.contains("zeros") || name == "constant" && !symmetric {
+                    #expect(sums.noise == 0, "\(name), \(bits) bits, symmetric \(symmetric)")
+                }
+                try await Verbs.export(directory.at("sealed"), to: directory.at("out"), as: .f32)
+                let restored = try #require(try Verbs.tensors(directory.at("out"))[TensorName("a.weight")])
+                let finite = (0..<210).allSatisfy { FloatBytes.decode(restored.bytes, $0, .f32).isFinite }
+                #expect(finite, "\(name), \(bits) bits")
+            }
+        }
+    }
+}

@@ -20,13 +20,19 @@ package struct SystemCall: Sendable, Hashable, CustomStringConvertible {
 
 /// What tests put between this module and the kernel: it sees each call before it is made, and may fail it.
 ///
-/// A task-local value, so that tests of one process do not meet each other's faults.
-package enum SystemCallHook {
-    /// Called before each system call; an error thrown is what the call reports.
-    @TaskLocal package static var current: (@Sendable (SystemCall) throws(Errno) -> Void)?
+/// A task-local value, so that tests of one process do not meet each other's faults. (A value of its own type: Swift 6.3
+/// has no metadata at run time for a bare function that throws one type of error, and crashes on such a task-local.)
+package struct SystemCallHook: Sendable {
+    /// The hook of this task; nil outside of tests.
+    @TaskLocal package static var current: SystemCallHook?
+
+    private let body: @Sendable (SystemCall) throws(Errno) -> Void
+
+    /// Makes a hook that is called before each system call; an error thrown is what the call reports.
+    package init(_ body: @escaping @Sendable (SystemCall) throws(Errno) -> Void) { self.body = body }
 
     static func willCall(_ name: String, _ path: FilePath) throws(Errno) {
-        if let current { try current(SystemCall(name: name, path: path.string)) }
+        if let current { try current.body(SystemCall(name: name, path: path.string)) }
     }
 }
 
@@ -35,11 +41,17 @@ func repeating<Result: FixedWidthInteger & SignedInteger>(
     _ name: String, _ path: FilePath, _ call: () -> Result
 ) throws(Errno) -> Result {
     while true {
-        try SystemCallHook.willCall(name, path)
-        let result = call()
-        if result != -1 { return result }
-        let error = Errno(rawValue: errno)
-        guard error == .interrupted || error == .resourceTemporarilyUnavailable && name == "write" else { throw error }
+        do throws(Errno) {
+            try SystemCallHook.willCall(name, path)
+            let result = call()
+            if result != -1 { return result }
+            throw Errno(rawValue: errno)
+        } catch {
+            // flock(2) says the same of a lock that is taken, hence the name.
+            guard error == .interrupted || error == .resourceTemporarilyUnavailable && name == "pwrite" else {
+                throw error
+            }
+        }
     }
 }
 
@@ -49,7 +61,7 @@ extension Errno {
         let usual: IngotError.Code =
             switch self {
             case .noSpace, .fileTooLarge, .diskQuotaExceeded: .outOfSpace
-            case .noSuchFileOrDirectory where call == "open" || call == "stat": .noInput
+            case .noSuchFileOrDirectory where code != .cannotCreate && ["open", "stat"].contains(call): .noInput
             default: code ?? .inputOutput
             }
         return IngotError(usual, file: path.string, found: "\(call) failed: \(description) (errno \(rawValue))")

@@ -28,9 +28,12 @@ public enum Directory {
     }
 
     /// What is at `path`, symbolic links followed; nil where there is nothing.
-    public static func kind(_ path: FilePath) throws -> FileKind? {
+    public static func kind(_ path: FilePath) throws -> FileKind? { try status(path, followingLinks: true)?.kind }
+
+    /// What is at `path`; nil where there is nothing. Any other failure is one: no file is passed over in silence.
+    private static func status(_ path: FilePath, followingLinks: Bool) throws -> FileStatus? {
         do {
-            return try FileStatus(path, followingLinks: true).kind
+            return try FileStatus(path, followingLinks: followingLinks)
         } catch Errno.noSuchFileOrDirectory, Errno.notDirectory, Errno.tooManySymbolicLinkLevels {
             return nil
         } catch {
@@ -42,8 +45,8 @@ public enum Directory {
     public static func entries(_ path: FilePath) throws -> [Entry] {
         try names(path).map { name in
             let place = path.appending(name)
-            let own = try? FileStatus(place, followingLinks: false)
-            let target = try? FileStatus(place, followingLinks: true)
+            let own = try status(place, followingLinks: false)
+            let target = try status(place, followingLinks: true)
             return Entry(
                 name: name, target: target?.kind, isLink: own?.isLink ?? false, byteCount: target?.byteCount ?? 0)
         }
@@ -52,10 +55,12 @@ public enum Directory {
     private static func names(_ path: FilePath) throws -> [String] {
         let stream: OpaquePointer
         do throws(Errno) {
-            try SystemCallHook.willCall("opendir", path)
-            guard let opened = unsafe path.withPlatformString({ unsafe opendir($0) }) else {
-                throw Errno(rawValue: errno)
+            var opened: OpaquePointer?
+            _ = try repeating("opendir", path) {
+                unsafe opened = path.withPlatformString { unsafe opendir($0) }
+                return unsafe opened == nil ? -1 : 0
             }
+            guard let opened = unsafe opened else { throw Errno.ioError }
             unsafe stream = opened
         } catch {
             throw error.ingotError("open", path)

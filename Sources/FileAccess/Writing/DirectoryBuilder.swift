@@ -101,7 +101,13 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             guard try file.tryLock() else {
                 throw IngotError(.locked, file: target.string, found: "another process is writing this output")
             }
-            let opened = FileStatus(try file.status()).identity
+            let opened: FileIdentity
+            do {
+                opened = FileStatus(try file.status()).identity
+            } catch {
+                try? Directory.removeFile(path)
+                throw error
+            }
             if let current = FileIdentity(path), current.isSameFile(as: opened) { return file }
         }
     }

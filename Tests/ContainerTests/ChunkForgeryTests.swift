@@ -162,7 +162,8 @@ import Testing
         var sample = try await Sample(
             codec, bits: bits,
             tensor: SampleTensor(
-                Sample.matrix, .f16, [8, 100], values: (0..<800).map { Float($0 % 7 == 0 ? 3 : 1) * Float($0 % 5) / 8 }))
+                Sample.matrix, .f16, [8, 100], values: (0..<800).map { Float($0 % 7 == 0 ? 3 : 1) * Float($0 % 5) / 8 })
+        )
         let whole = sample.shard.bytes
         let expected = try await decoded(sample)
         let last = sample.stream(4)

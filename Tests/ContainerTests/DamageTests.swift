@@ -58,7 +58,8 @@ import Testing
             for offset in bytes.indices {
                 for mask in masks(offset, of: bytes.count) {
                     try Files.patch([bytes[offset] ^ mask], at: offset, in: place)
-                    await sample.expectDamage("\(codec.name): \(name), byte \(offset), bit \(mask.trailingZeroBitCount)")
+                    await sample.expectDamage(
+                        "\(codec.name): \(name), byte \(offset), bit \(mask.trailingZeroBitCount)")
                 }
                 try Files.patch([bytes[offset]], at: offset, in: place)
             }

@@ -1,9 +1,10 @@
+package import SystemPackage
+
 #if canImport(Glibc)
     import Glibc
 #else
     import Darwin
 #endif
-package import SystemPackage
 
 /// A process a test starts: output into files, so that no pipe can fill, and its end as it was.
 package final class Subprocess: Sendable {
@@ -94,7 +95,7 @@ private enum CStrings {
             unsafe strdup((bytes + [0]).map { CChar(bitPattern: $0) })
         }
         unsafe pointers.append(nil)
-        defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+        defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
         return unsafe pointers.withUnsafeBufferPointer { buffer in
             guard let start = buffer.baseAddress else { preconditionFailure("an array with its end is not empty") }
             return unsafe body(start)

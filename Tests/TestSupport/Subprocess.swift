@@ -67,6 +67,12 @@ package final class Subprocess: Sendable {
         identifier = number
     }
 
+    /// The path of a program of the system.
+    package static func find(_ name: String) -> FilePath {
+        let places = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map { FilePath($0).appending(name) }
+        return places.first { unsafe access($0.string, X_OK) == 0 } ?? FilePath(name)
+    }
+
     /// Sends it a signal.
     package func signal(_ number: Int32) { kill(identifier, number) }
 
@@ -95,7 +101,7 @@ private enum CStrings {
             unsafe strdup((bytes + [0]).map { CChar(bitPattern: $0) })
         }
         unsafe pointers.append(nil)
-        defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
+        defer { for index in unsafe pointers.indices { unsafe free(pointers[index]) } }
         return unsafe pointers.withUnsafeBufferPointer { buffer in
             guard let start = buffer.baseAddress else { preconditionFailure("an array with its end is not empty") }
             return unsafe body(start)

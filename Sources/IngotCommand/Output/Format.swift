@@ -54,12 +54,13 @@ enum Format {
         text + String(repeating: " ", count: max(0, width - text.count))
     }
 
-    /// A name made to fit: the components of its path become initials, first to last, as far as needed
-    /// (`m.l.0.s.k_proj.weight`), so that names stay apart; then the middle gives way to `...`.
+    /// A name made to fit: the components of its path become initials as far as needed, the telling
+    /// one last (`m.l.0.s.k_proj.w`), so that names stay apart; then the middle gives way to `...`.
     static func shortened(_ text: String, to width: Int) -> String {
         var parts = text.split(separator: ".", omittingEmptySubsequences: false)
         var text = text
-        for index in parts.indices.dropLast() where text.count > width {
+        let order = parts.indices.dropLast(2) + parts.indices.suffix(2).reversed()
+        for index in order where text.count > width {
             if let initial = parts[index].first, !initial.isNumber { parts[index] = parts[index].prefix(1) }
             text = parts.joined(separator: ".")
         }

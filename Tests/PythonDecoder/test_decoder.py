@@ -1,0 +1,332 @@
+"""Conversions by the built `ingot` (environment variable INGOT), read by the decoder in this folder.
+
+What is compared: decoded values with `ingot export --dtype f32`, kept and lossless bytes and the error
+certificates with the source, all to the last bit; the layout with the documents, by the decoder's checks.
+"""
+
+import filecmp
+import itertools
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+import ingot_decoder as decoder  # noqa: E402
+import make_example as example  # noqa: E402
+
+INGOT = os.path.abspath(os.environ.get("INGOT", ROOT / ".build/release/ingot"))
+SAMPLE = ROOT / "SampleWeights"
+SAMPLES = {"f16": SAMPLE, "f32": SAMPLE / "fp32", "bf16": SAMPLE / "bf16"}
+
+BITS, GROUPS, SYMMETRIC, CODECS = (2, 3, 4, 5, 6, 8), (32, 64, 128), (False, True), ("zstd", "lz4", "none")
+MATRIX = list(itertools.product(BITS, GROUPS, SYMMETRIC, CODECS))
+
+
+def ingot(*arguments, code=0):
+    done = subprocess.run([INGOT, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr}"
+    return done
+
+
+def uniform_options(bits, group, symmetric, codec):
+    return ["--bits", bits, "--group-size", group, "--codec", codec] + ["--symmetric"] * symmetric
+
+
+def same_files(one, other):
+    names = [sorted(str(p.relative_to(d)) for p in d.rglob("*") if p.is_file()) for d in (one, other)]
+    assert names[0] == names[1]
+    different = [n for n in names[0] if not filecmp.cmp(one / n, other / n, shallow=False)]
+    assert not different
+
+
+def exported(folder):
+    """name -> array of all shards, by the PyPI reader."""
+    tensors = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors.update(safetensors.numpy.load_file(path))
+    return tensors
+
+
+def check(source, dest, out=None):
+    """Opens DEST with every check, compares with the source, and with an export to F32 where there is one."""
+    tensors = decoder.open_checkpoint(str(dest))
+    decoder.compare_with_source(tensors, decoder.read_source(str(source)))
+    check_json(source, dest)
+    if out is None:
+        return tensors
+    arrays = decoder.read_source(str(out))
+    assert arrays.keys() == tensors.keys()
+    if not any(t.dtype.startswith(("F8", "F6", "F4")) for t in tensors.values()):  # types numpy cannot hold
+        assert exported(out).keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        dtype, shape, data = arrays[name]
+        assert shape == tensor.shape
+        if tensor.scheme == "uniform":
+            assert (dtype, bytes(data)) == tensor.decode()
+        elif tensor.dtype in decoder.WIDTH:
+            assert dtype == "F32"
+            _, original = tensor.decode()
+            unsigned = np.frombuffer(original, {2: "<u2", 4: "<u4"}[decoder.WIDTH[tensor.dtype]])
+            assert bytes(data) == decoder.to_float32(unsigned, tensor.dtype).tobytes(), name
+    return tensors
+
+
+def check_json(source, dest):
+    if Path(source).is_dir() and (Path(source) / "config.json").exists():
+        before = json.loads((Path(source) / "config.json").read_text())
+        after = json.loads((dest / "config.json").read_text())
+        assert list(after) == [*before, "quantization_config"]
+        assert after.pop("quantization_config")["quant_method"] == "ingot" and after == before
+
+
+# ---------------------------------------------------------------- sources
+
+
+def random_floats(rng, dtype, shape, scale=0.05):
+    values = (rng.standard_normal(shape) * scale).astype(np.float32)
+    if dtype == "F16":
+        return values.astype(np.float16).tobytes()
+    if dtype == "BF16":
+        return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return values.tobytes()
+
+
+SHAPES = [
+    [7, 200], [5, 33], [64, 1], [1, 77], [1, 1], [3, 4, 50], [2, 3, 2, 65], [1, 128], [130, 127],
+    [9, 31], [2, 1, 1], [300, 1100],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory):
+    """Shapes and values at the edges, and everything that is kept."""
+    rng, tensors = np.random.default_rng(20261121), []
+    for number, (shape, dtype) in enumerate((s, d) for s in SHAPES for d in ("F16", "BF16", "F32")):
+        scale = (0.05, 3e-6, 40.0)[number % 3]
+        tensors.append((f"m{number:02}.weight", dtype, shape, random_floats(rng, dtype, shape, scale)))
+    constant = np.tile(np.array([0, -0.0, 0.5, -2], np.float32)[:, None], (1, 70))
+    tensors.append(("constant", "F32", [4, 70], constant.tobytes()))
+    tensors.append(("subnormal", "F16", [2, 64], np.arange(128, dtype=np.uint16).tobytes()))
+    tensors.append(("big", "F16", [2, 64], np.linspace(-65504, 65504, 128).astype(np.float16).tobytes()))
+    tensors.append(("outlier", "F32", [2, 40], np.r_[np.full(79, 1e-20, "f4"), np.float32(1e20)].tobytes()))
+    for dtype, bits in decoder.ITEM_BITS.items():
+        data = rng.integers(0, 2 if dtype == "BOOL" else 60, 12 * bits // 8, dtype=np.uint8).tobytes()
+        if dtype not in decoder.ELEMENTS:
+            tensors.append((f"kept.{dtype}", dtype, [3, 4], data))
+        tensors.append((f"vector.{dtype}", dtype, [12], data))
+    tensors += [("empty", "F32", [0, 5], b""), ("empty.i8", "I8", [0], b""), ("rank0", "F32", [], b"\0\0\x80?")]
+    rng.shuffle(tensors)
+    folder = tmp_path_factory.mktemp("odd")
+    decoder.write_safetensors(folder / "model.safetensors", [(n, d, s, b) for n, d, s, b in tensors])
+    (folder / "config.json").write_text('{"model_type": "none", "hidden": 7}\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory):
+    """Rows that are cut into pieces, the last of them shorter and with a shorter group."""
+    rng, folder = np.random.default_rng(7), tmp_path_factory.mktemp("wide")
+    columns = decoder.CHUNK * 2 + 75
+    tensors = [("wide", "BF16", [2, columns], random_floats(rng, "BF16", (2, columns)))]
+    tensors.append(("exact", "F16", [1, decoder.CHUNK], random_floats(rng, "F16", decoder.CHUNK)))
+    decoder.write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+# ---------------------------------------------------------------- conversions
+
+
+@pytest.mark.parametrize("bits,group,symmetric,codec", MATRIX)
+def test_odd_shapes(odd, tmp_path, bits, group, symmetric, codec):
+    ingot("convert", odd, tmp_path / "q", *uniform_options(bits, group, symmetric, codec))
+    ingot("export", tmp_path / "q", tmp_path / "e", "--to", "safetensors", "--dtype", "f32")
+    tensors = check(odd, tmp_path / "q", tmp_path / "e")
+    about = tensors["m00.weight"].about
+    assert [about[k] for k in ("bits", "group_size", "symmetric", "codec")] == [bits, group, symmetric, codec]
+    assert {n for n, t in tensors.items() if t.about is None} >= {"empty", "rank0", "kept.I64", "vector.F16"}
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("sample,bits,group,symmetric,codec", [
+    (sample, *MATRIX[(i * 37 + start) % len(MATRIX)])
+    for start, sample in enumerate(SAMPLES)
+    for i in range(4 if sample == "f16" else 8)
+])  # fmt: skip
+def test_samples(tmp_path, sample, bits, group, symmetric, codec):
+    ingot("convert", SAMPLES[sample], tmp_path / "q", *uniform_options(bits, group, symmetric, codec))
+    ingot("export", tmp_path / "q", tmp_path / "e", "--to", "safetensors", "--dtype", "f32")
+    check(SAMPLES[sample], tmp_path / "q", tmp_path / "e")
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("source", [*SAMPLES, "odd", "wide"])
+def test_lossless(tmp_path, request, source, codec):
+    path = SAMPLES.get(source) or request.getfixturevalue(source)
+    ingot("convert", path, tmp_path / "q", "--scheme", "lossless", "--codec", codec)
+    tensors = check(path, tmp_path / "q")
+    assert all(t.scheme != "uniform" for t in tensors.values())
+    ingot("export", tmp_path / "q", tmp_path / "e")
+    assert decoder.read_source(str(tmp_path / "e")) == decoder.read_source(str(path))
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("symmetric,codec,bits", [(False, "zstd", 3), (True, "lz4", 5), (False, "none", 4)])
+def test_wide_rows(wide, tmp_path, symmetric, codec, bits):
+    ingot("convert", wide, tmp_path / "q", *uniform_options(bits, 64, symmetric, codec))
+    ingot("export", tmp_path / "q", tmp_path / "e", "--dtype", "f32")
+    tensors = check(wide, tmp_path / "q", tmp_path / "e")
+    assert [(c.rows, c.columns) for c in tensors["wide"].chunks] == [(1, 262144), (1, 262144), (1, 75)] * 2
+    shutil.rmtree(tmp_path)
+
+
+def test_values_that_are_not_finite(tmp_path):
+    values = np.linspace(-1, 1, 128).astype(np.float16).reshape(2, 64)
+    values[1, 3] = np.nan
+    source = tmp_path / "s.safetensors"
+    decoder.write_safetensors(source, [("n", "F16", [2, 64], values.tobytes()), ("f", "F16", [1, 64], values[0].tobytes())])
+    ingot("convert", source, tmp_path / "q", code=65)
+    ingot("convert", source, tmp_path / "q", "--on-nonfinite", "keep")
+    tensors = check(source, tmp_path / "q")
+    assert (tensors["n"].scheme, tensors["f"].scheme) == ("lossless", "uniform")
+
+
+def test_single_file_of_any_name(tmp_path):
+    source = tmp_path / "some-name.safetensors"
+    decoder.write_safetensors(source, [("ö \"q\"/\\ \n", "F32", [2, 40], np.arange(80, dtype="f4").tobytes())])
+    ingot("convert", source, tmp_path / "q")
+    check(source, tmp_path / "q")
+    assert sorted(p.name for p in (tmp_path / "q").iterdir()) == ["ingot-manifest.json", "model.safetensors"]
+
+
+def test_no_encoded_tensor(tmp_path):
+    source = tmp_path / "s.safetensors"
+    decoder.write_safetensors(source, [("a", "I32", [3], bytes(12)), ("b", "F32", [], bytes(4))])
+    ingot("convert", source, tmp_path / "q")
+    check(source, tmp_path / "q")
+
+
+@pytest.mark.parametrize("options", [[], ["--scheme", "lossless"], ["--symmetric", "--codec", "lz4", "--bits", "5"]])
+def test_same_bytes_for_any_jobs_and_memory(wide, odd, tmp_path, options):
+    for source in (SAMPLE, wide, odd):
+        runs = [(1, "32MiB"), (2, "32MiB"), (1, "1GiB"), (2, "1GiB")]
+        for number, (jobs, memory) in enumerate(runs):
+            ingot("convert", source, tmp_path / str(number), "--jobs", jobs, "--max-memory", memory, *options)
+            if number:
+                same_files(tmp_path / "0", tmp_path / str(number))
+        for number in range(len(runs)):
+            shutil.rmtree(tmp_path / str(number))
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory, odd):
+    dest = tmp_path_factory.mktemp("converted") / "q"
+    ingot("convert", odd, dest)
+    return dest
+
+
+def test_every_region_is_covered(converted, tmp_path):
+    """One flipped bit in header, prologue, table, chunk, padding, kept tensor, seal: all refused, by ingot, too."""
+    name = "model.safetensors"
+    data = (converted / name).read_bytes()
+    entries, _, base = decoder.safetensors_header(data, name)
+    tensors = decoder.open_checkpoint(str(converted))
+    payload = next(e for e in entries if e.name == "m33.weight")
+    chunk = payload.start + tensors["m33.weight"].table_end
+    kept = next(e for e in entries if e.name == "kept.I64")
+    seal = entries[-1].start
+    spots = [0, 9, base // 2, base - 1, payload.start, payload.start + 11, payload.start + 63, payload.start + 66,
+             payload.start + 85, chunk, chunk + 777, payload.end - 1, kept.start, seal, len(data) - 100,
+             len(data) - 64, len(data) - 20, len(data) - 1]  # fmt: skip
+    rng = np.random.default_rng(5)
+    spots += list(rng.integers(0, len(data), 40))
+    copy = tmp_path / "q"
+    shutil.copytree(converted, copy)
+    for number, spot in enumerate(spots):
+        damaged = bytearray(data)
+        damaged[spot] ^= 1 << int(rng.integers(0, 8))
+        with pytest.raises(decoder.Damaged):
+            decoder.open_shard(bytes(damaged), name)
+        if number % 6 == 0:
+            (copy / name).write_bytes(damaged)
+            assert subprocess.run([INGOT, "verify", copy], capture_output=True).returncode == 65, spot
+    for cut in (1, 64, len(data) // 2):
+        with pytest.raises(decoder.Damaged):
+            decoder.open_shard(data[:-cut], name)
+    with pytest.raises(decoder.Damaged):
+        decoder.open_shard(data + bytes(64), name)
+
+
+def test_directory_is_covered(converted, tmp_path):
+    def refused(change):
+        copy = tmp_path / "q"
+        shutil.copytree(converted, copy)
+        change(copy)
+        with pytest.raises(decoder.Damaged):
+            decoder.open_checkpoint(str(copy))
+        assert subprocess.run([INGOT, "verify", copy], capture_output=True).returncode not in (0, 1)
+        shutil.rmtree(copy)
+
+    def flip(path, at):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+
+    refused(lambda d: (d / "ingot-manifest.json").unlink())
+    refused(lambda d: flip(d / "ingot-manifest.json", 40))
+    refused(lambda d: flip(d / "ingot-manifest.json", -10))
+    refused(lambda d: flip(d / "config.json", 5))
+    refused(lambda d: (d / "config.json").unlink())
+    refused(lambda d: shutil.copy(d / "model.safetensors", d / "extra.safetensors"))
+    decoder.open_checkpoint(str(converted))
+
+
+def test_pypi_reader(converted):
+    with safetensors.safe_open(converted / "model.safetensors", framework="numpy") as reader:
+        payload = reader.get_tensor("m00.weight")
+        assert payload.dtype == np.uint8 and payload[:8].tobytes() == b"INGOTPL1" and len(payload) % 64 == 0
+        assert reader.metadata()["format"] == "ingot"
+
+
+def test_command_line(converted, odd, tmp_path):
+    run = [sys.executable, HERE / "ingot_decoder.py", converted]
+    subprocess.run([*run, tmp_path / "o.safetensors", "--against", odd], check=True)
+    assert len(decoder.read_source(str(tmp_path / "o.safetensors"))) == len(decoder.read_source(str(odd)))
+    listed = subprocess.run([*run, "--list"], check=True, capture_output=True, text=True).stdout
+    assert "m00.weight  F16  7x200  uniform 4 64 zstd" in listed
+
+
+# ---------------------------------------------------------------- the worked example of container.md
+
+
+def test_worked_example():
+    """The bytes printed in the document, decoded, are the document's values and the fixture."""
+    data = example.bytes_of_document((ROOT / "Specs/container.md").read_text())
+    assert data == example.FIXTURE.read_bytes()
+    tensors = {t.name: t for t in decoder.open_shard(data, "example")[0]}
+    assert list(tensors) == ["matrix", "steps"]
+    values = np.frombuffer(tensors["matrix"].decode()[1], "<f4").reshape(3, 40)
+    assert example.values_of_document((ROOT / "Specs/container.md").read_text()) == [list(map(str, r[:4])) for r in values]
+    source = {name: (dtype, shape, memoryview(b)) for name, dtype, shape, b in example.source()}
+    decoder.compare_with_source(tensors, source)
+
+
+def test_worked_example_is_what_ingot_writes(tmp_path):
+    """Fails where the quantizer has changed: run make_example.py again."""
+    example.convert(INGOT, tmp_path)
+    assert (tmp_path / "q/model.safetensors").read_bytes() == example.FIXTURE.read_bytes()

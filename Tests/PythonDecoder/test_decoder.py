@@ -8,6 +8,7 @@ import filecmp
 import itertools
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -64,6 +65,7 @@ def check(source, dest, out=None):
     tensors = decoder.open_checkpoint(str(dest))
     decoder.compare_with_source(tensors, decoder.read_source(str(source)))
     check_json(source, dest)
+    check_order(source, dest)
     if out is None:
         return tensors
     arrays = decoder.read_source(str(out))
@@ -83,10 +85,28 @@ def check(source, dest, out=None):
     return tensors
 
 
+def check_order(source, dest):
+    """Shards in the order of the source's names; encoded tensors in its order; then kept ones by falling size."""
+    files = [Path(source)] if Path(source).is_file() else sorted(Path(source).glob("*.safetensors"), key=os.fsencode)
+    shards = sorted(dest.glob("*.safetensors"))
+    assert len(files) == len(shards)
+    for file, shard in zip(files, shards):
+        before = [e for e in decoder.safetensors_header(file.read_bytes(), "source")[0] if e.end > e.start]
+        entries, metadata, _ = decoder.safetensors_header(shard.read_bytes(), "shard")
+        after = [e.name for e in entries[:-1] if e.end > e.start]
+        encoded = [e.name for e in before if f"ingot:{e.name}" in metadata]
+        kept = [e for e in before if e.name not in encoded]
+        kept.sort(key=lambda e: -max(8, decoder.ITEM_BITS[e.dtype]))
+        assert after == encoded + [e.name for e in kept]
+
+
 def check_json(source, dest):
     if Path(source).is_dir() and (Path(source) / "config.json").exists():
         before = json.loads((Path(source) / "config.json").read_text())
-        after = json.loads((dest / "config.json").read_text())
+        text = (dest / "config.json").read_text()
+        after = json.loads(text)
+        inserted = re.search(r',?\n  "quantization_config": \{[^{}]*\}', text)[0]
+        assert text.replace(inserted, "") == (Path(source) / "config.json").read_text()
         assert list(after) == [*before, "quantization_config"]
         assert after.pop("quantization_config")["quant_method"] == "ingot" and after == before
 
@@ -211,6 +231,23 @@ def test_single_file_of_any_name(tmp_path):
     assert sorted(p.name for p in (tmp_path / "q").iterdir()) == ["ingot-manifest.json", "model.safetensors"]
 
 
+def test_shards_of_other_names(tmp_path):
+    source = tmp_path / "s"
+    source.mkdir()
+    matrix = ("m", "F16", [3, 4], np.arange(12, dtype="<f2").tobytes())
+    decoder.write_safetensors(source / "\uff5e.safetensors", [matrix])
+    decoder.write_safetensors(source / "😀.safetensors", [("k", "I8", [3], b"abc")])
+    index = {"metadata": {"total_size": 27}, "weight_map": {"m": "\uff5e.safetensors", "k": "😀.safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    (source / "config.json").write_text('{\n\t"a": 1 ,\n "b":[ ] \n}  \n')
+    for name in ("Z", "a-b", "ä", "a\u0308", "😀", "\uff5e", "x/y", 'q"\\'):
+        (source / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (source / f"{name}.txt").write_text(name)
+    ingot("convert", source, tmp_path / "q")
+    assert list(check(source, tmp_path / "q")) == ["m", "k"]  # by UTF-8, not by UTF-16
+    assert (tmp_path / "q" / "x/y.txt").read_text() == "x/y"
+
+
 def test_no_encoded_tensor(tmp_path):
     source = tmp_path / "s.safetensors"
     decoder.write_safetensors(source, [("a", "I32", [3], bytes(12)), ("b", "F32", [], bytes(4))])
@@ -272,6 +309,65 @@ def test_every_region_is_covered(converted, tmp_path):
         decoder.open_shard(data + bytes(64), name)
 
 
+def rehash(folder, data, payload, table_end, chunk, length):
+    """Writes the shard with the checksum of chunk 0 of a payload, the seal and the manifest made right again."""
+    data = bytearray(data)
+    data[payload + 72 : payload + 80] = struct.pack("<Q", decoder.xxh3_64(bytes(data[chunk : chunk + length])))
+    (first,) = struct.unpack_from("<Q", data, len(data) - 40)
+    at = next(a for a in range(first, len(data) - 64, 32) if struct.unpack_from("<Q", data, a)[0] == payload)
+    data[at + 16 : at + 32] = bytes.fromhex(decoder.xxh3_128(bytes(data[payload : payload + table_end])))
+    data[-16:] = bytes.fromhex(decoder.xxh3_128(bytes(data[first:-16])))
+    (folder / "model.safetensors").write_bytes(data)
+    manifest = (folder / "ingot-manifest.json").read_bytes()
+    manifest = re.sub(rb'(?<="seal_xxh3_128": ")[0-9a-f]{32}', data[-16:].hex().encode(), manifest)
+    text = manifest[: manifest.rindex(b",")]
+    (folder / "ingot-manifest.json").write_bytes(
+        text + f',\n  "manifest_xxh3_128": "{decoder.xxh3_128(text)}"\n}}\n'.encode()
+    )
+
+
+def refused_when_rehashed(folder, name, change):
+    """What `change` (given the file, the payload's start, the chunk's start) breaks is refused though all hashes are right."""
+    original, manifest = (folder / "model.safetensors").read_bytes(), (folder / "ingot-manifest.json").read_bytes()
+    payload = next(e for e in decoder.safetensors_header(original, name)[0] if e.name == name).start
+    tensor = decoder.open_checkpoint(str(folder))[name]
+    length = sum(len(stored) for stored, _ in tensor.chunks[0].streams)
+    data = bytearray(original)
+    rehash(folder, data, payload, tensor.table_end, payload + tensor.table_end, length)
+    assert (folder / "model.safetensors").read_bytes() == original
+    assert (folder / "ingot-manifest.json").read_bytes() == manifest
+    change(data, payload, payload + tensor.table_end)
+    rehash(folder, data, payload, tensor.table_end, payload + tensor.table_end, length)
+    with pytest.raises(decoder.Damaged) as caught:
+        for t in decoder.open_checkpoint(str(folder)).values():
+            t.decode()
+    done = subprocess.run([INGOT, "verify", folder], capture_output=True, text=True)
+    (folder / "model.safetensors").write_bytes(original)
+    (folder / "ingot-manifest.json").write_bytes(manifest)
+    assert done.returncode == 65, f"{caught.value}: {done.stdout[-300:]}"
+
+
+def test_refused_though_hashes_are_right(tmp_path):
+    """One row of 7 weights at 3 bits: 3 bytes of codes (the last 3 bits unused), scale and bias in planes."""
+    source, folder = tmp_path / "s.safetensors", tmp_path / "q"
+    decoder.write_safetensors(source, [("m", "F16", [1, 7], np.linspace(-1, 2, 7).astype("<f2").tobytes())])
+
+    def put(at, value, chunk=False):
+        def change(data, payload, start):
+            data[(start if chunk else payload) + at] = value
+
+        return change
+
+    for symmetric in (False, True):
+        ingot("convert", source, folder, "--force", "--bits", 3, "--codec", "none", *["--symmetric"] * symmetric)
+        changes = [put(2, 0xFF, True), put(4, 0x7C, True), put(4, 0x7F, True)]  # tail bits; scale infinite, NaN
+        changes += [put(4, 0x80, True), put(4, 0xB8, True)] if symmetric else [put(6, 0xFC, True)]  # sign; bias
+        changes += [put(at, 9) for at in (0, 8, 10, 11, 12, 16, 17, 18, 20, 24, 32, 40, 44, 48, 57)]  # prologue
+        changes += [put(64, 0xFF), put(87, 0xFF), put(104, 1), put(112, 2), put(116, 1), put(116, 3)]  # table
+        for change in changes:
+            refused_when_rehashed(folder, "m", change)
+
+
 def test_directory_is_covered(converted, tmp_path):
     def refused(change):
         copy = tmp_path / "q"
@@ -292,7 +388,7 @@ def test_directory_is_covered(converted, tmp_path):
     refused(lambda d: flip(d / "ingot-manifest.json", -10))
     refused(lambda d: flip(d / "config.json", 5))
     refused(lambda d: (d / "config.json").unlink())
-    refused(lambda d: shutil.copy(d / "model.safetensors", d / "extra.safetensors"))
+    refused(lambda d: shutil.copy(d / "model.safetensors", d / "extr😀.safetensors"))
     decoder.open_checkpoint(str(converted))
 
 
@@ -311,7 +407,28 @@ def test_command_line(converted, odd, tmp_path):
     assert "m00.weight  F16  7x200  uniform 4 64 zstd" in listed
 
 
-# ---------------------------------------------------------------- the worked example of container.md
+# ---------------------------------------------------------------- the worked examples of the documents
+
+
+def test_examples_of_uniform():
+    about = {"bits": 3, "group_size": 32, "symmetric": False, "scheme": "uniform"}
+    tensor = decoder.Tensor("example", "F16", [1, 5], memoryview(b""), about)
+    planes = [(bytes([b]), 0) for b in (0x00, 0x38, 0x00, 0xBD)]
+    chunk = decoder.Chunk(1, 5, 0, [(bytes.fromhex("d158"), 0), *planes], ())
+    assert tensor.weights(chunk).tolist() == [-0.75, -0.25, 0.25, 0.75, 1.25]
+    assert decoder.aligned_codes(bytes.fromhex("112305"), 5, 3).tolist() == [1, 2, 3, 4, 5]
+    about["symmetric"], chunk.streams = True, chunk.streams[:3]
+    assert tensor.weights(chunk).tolist() == [-1.5, -1, -0.5, 0, 0.5]
+
+
+@pytest.mark.parametrize("dtype,original,streams", [
+    ("BF16", "803f20c0817f", ["004102", "7f80ff"]), ("F32", "000020c0", ["01", "00", "40", "80"]),
+    ("F16", "003c", ["00", "3c"]),
+])  # fmt: skip
+def test_examples_of_lossless(dtype, original, streams):
+    tensor = decoder.Tensor("example", dtype, [1, 1], memoryview(b""), {"scheme": "lossless"})
+    chunk = decoder.Chunk(1, len(streams[0]) // 2, 0, [(bytes.fromhex(s), 0) for s in streams], ())
+    assert tensor.original(chunk) == bytes.fromhex(original)
 
 
 def test_worked_example():
@@ -329,4 +446,9 @@ def test_worked_example():
 def test_worked_example_is_what_ingot_writes(tmp_path):
     """Fails where the quantizer has changed: run make_example.py again."""
     example.convert(INGOT, tmp_path)
-    assert (tmp_path / "q/model.safetensors").read_bytes() == example.FIXTURE.read_bytes()
+    made, kept = (tmp_path / "q/model.safetensors").read_bytes(), example.FIXTURE.read_bytes()
+    versions = [decoder.safetensors_header(data, "example")[1]["ingot"] for data in (made, kept)]
+    if versions[0] == versions[1]:
+        assert made == kept
+    tensors = [decoder.open_shard(data, "example")[0] for data in (made, kept)]  # with other versions in the header
+    assert [bytes(t.data) for t in tensors[0]] == [bytes(t.data) for t in tensors[1]]

@@ -203,6 +203,15 @@ def test_lossless(tmp_path, request, source, codec):
     shutil.rmtree(tmp_path)
 
 
+def test_lossless_keeps_every_pattern(tmp_path):
+    patterns = np.arange(65536, dtype="<u2").tobytes()
+    words = np.random.default_rng(3).integers(0, 2**32, 65536, dtype=np.uint32).tobytes()
+    tensors = [("f16", "F16", [256, 256], patterns), ("bf16", "BF16", [64, 1024], patterns)]
+    decoder.write_safetensors(tmp_path / "s.safetensors", [*tensors, ("f32", "F32", [65536, 1], words)])
+    ingot("convert", tmp_path / "s.safetensors", tmp_path / "q", "--scheme", "lossless")
+    check(tmp_path / "s.safetensors", tmp_path / "q")
+
+
 @pytest.mark.parametrize("symmetric,codec,bits", [(False, "zstd", 3), (True, "lz4", 5), (False, "none", 4)])
 def test_wide_rows(wide, tmp_path, symmetric, codec, bits):
     ingot("convert", wide, tmp_path / "q", *uniform_options(bits, 64, symmetric, codec))
@@ -388,7 +397,7 @@ def test_directory_is_covered(converted, tmp_path):
     refused(lambda d: flip(d / "ingot-manifest.json", -10))
     refused(lambda d: flip(d / "config.json", 5))
     refused(lambda d: (d / "config.json").unlink())
-    refused(lambda d: shutil.copy(d / "model.safetensors", d / "extr😀.safetensors"))
+    refused(lambda d: shutil.copy(d / "model.safetensors", d / "extra.safetensors"))
     decoder.open_checkpoint(str(converted))
 
 

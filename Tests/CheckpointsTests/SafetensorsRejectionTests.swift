@@ -97,7 +97,8 @@ import Testing
         twice("S06 name, escaped", "\"a\"", #""\u0061""#),
         twice("S06 name with a slash, escaped", "\"a/b\"", #""a\/b""#),
         .init(
-            "S06 name and range", .duplicateKey, FileBytes.file("{\(FileBytes.entry()),\(FileBytes.entry())}", data: 8)),
+            "S06 name and range", .duplicateKey,
+            FileBytes.file("{\(FileBytes.entry()),\(FileBytes.entry())}", data: 8)),
         .init("S06 dtype", .duplicateKey, FileBytes.one(extra: #","dtype":"F32""#)),
         .init("S06 shape", .duplicateKey, FileBytes.one(extra: #","sh\u0061pe":[2]"#)),
         .init("S06 data_offsets", .duplicateKey, FileBytes.one(extra: #","data_offsets":[0,8]"#)),

@@ -2,7 +2,7 @@ import Checkpoints
 import TensorModel
 import Testing
 
-/// Large headers take time in proportion to their length, and not much of it.
+/// Headers as large as models have them, and larger.
 @Suite(.serialized) struct LargeHeaderTests {
     /// A header as a model with `count` tensors has it, in the order of the file or backwards.
     static func file(_ count: Int, backwards: Bool = false) -> [UInt8] {
@@ -15,28 +15,18 @@ import Testing
         return FileBytes.file("{" + entries.joined(separator: ",") + "}")
     }
 
-    static func time(_ bytes: [UInt8], count: Int) throws -> Duration {
-        var best = Duration.seconds(1_000)
-        for _ in 0..<3 {
-            let taken = try ContinuousClock().measure {
-                let header = try SafetensorsHeader.parse(
-                    bytes, byteCount: UInt64(bytes.count + 8 * count), path: "", limits: .standard)
-                #expect(header.tensors.count == count)
-            }
-            best = min(best, taken)
-        }
-        return best
+    static func parse(_ bytes: [UInt8], count: Int) throws -> SafetensorsHeader {
+        try SafetensorsHeader.parse(bytes, byteCount: UInt64(bytes.count + 8 * count), path: "", limits: .standard)
     }
 
-    // The bars are 50 ms and 500 ms; ten times as much is allowed on a machine busy with other work.
+    // How long it takes is `make bench`'s matter: 50 and 500 ms are the bars.
     @Test("435 tensors, as a model of 34B parameters has") func modelSized() throws {
-        let taken = try LargeHeaderTests.time(LargeHeaderTests.file(435), count: 435)
-        #expect(taken < .milliseconds(500))
+        #expect(try LargeHeaderTests.parse(LargeHeaderTests.file(435), count: 435).tensors.count == 435)
     }
 
     @Test("100,000 tensors", arguments: [false, true]) func many(backwards: Bool) throws {
-        let bytes = LargeHeaderTests.file(100_000, backwards: backwards)
-        let taken = try LargeHeaderTests.time(bytes, count: 100_000)
-        #expect(taken < .seconds(5))
+        let header = try LargeHeaderTests.parse(LargeHeaderTests.file(100_000, backwards: backwards), count: 100_000)
+        #expect(header.tensors.count == 100_000)
+        #expect(header.tensors.map(\.range.start) == (0..<100_000).map { header.dataStart + UInt64(8 * $0) })
     }
 }

@@ -287,6 +287,7 @@ class Tensor:
             else:
                 out = per_weight(1) * codes  # rounded to binary32, and the sum again
                 out += per_weight(1 + width)
+        need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
         return out.reshape(-1)
 
     def original(self, chunk):

@@ -1,13 +1,14 @@
-# What a person uses: make demo | test | peers | bench | install-tools. Everything else is a step of these.
+# What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make test           install what is missing, build, and run all tests that need no other runtime
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
+#   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers bench format lint layers build setup clean
+.PHONY: demo test peers arm64 bench format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -35,6 +36,10 @@ test: build lint layers .venv/ready
 peers: build .venv-peers/ready
 	INGOT=$(CURDIR)/$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
 
+arm64:
+	@Tests/setup.sh arm64
+	Tests/kernels-aarch64.sh
+
 bench: build .venv/ready
 	Tests/Benchmarks/run.sh
 
@@ -52,7 +57,6 @@ clean:
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 
-setup: SHELL := /bin/bash
 setup:
 	@Tests/setup.sh
 

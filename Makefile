@@ -1,13 +1,14 @@
-# What a person uses: make demo | test | peers | bench | install-tools. Everything else is a step of these.
+# What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make test           install what is missing, build, and run all tests that need no other runtime
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
+#   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers bench format lint layers build setup clean
+.PHONY: demo test peers arm64 bench format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -26,13 +27,18 @@ demo: build
 build: setup
 	$(BUILD) --product ingot
 
-# The tests run optimized: they go over every byte of whole checkpoints.
+# The tests run optimized: they go over every byte of whole checkpoints. Test bundles cannot be linked statically, hence
+# a build folder of their own; the command that is tested is the one that ships.
 test: build lint layers .venv/ready
-	$(SWIFT) test -c release --static-swift-stdlib
-	INGOT=$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
+	INGOT=$(CURDIR)/$(INGOT) $(SWIFT) test -c release --scratch-path .build-test
+	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
 
 peers: build .venv-peers/ready
-	INGOT=$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
+	INGOT=$(CURDIR)/$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
+
+arm64:
+	@Tests/setup.sh arm64
+	Tests/kernels-aarch64.sh
 
 bench: build .venv/ready
 	Tests/Benchmarks/run.sh
@@ -47,11 +53,10 @@ layers:
 	Tests/check-layers.sh
 
 clean:
-	rm -rf .build .venv .venv-peers $(DEMO)
+	rm -rf .build .build-test .venv .venv-peers $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 
-setup: SHELL := /bin/bash
 setup:
 	@Tests/setup.sh
 

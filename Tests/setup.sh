@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs what the build needs and this machine lacks. With `python`: what the Python tests need, too.
+# Installs what the build needs and this machine lacks. With `python` or
+# `arm64`: what those tests need, too.
 set -euo pipefail
 
 packages=()
@@ -22,6 +23,12 @@ Linux)
     if [[ ${1:-} == python ]]; then
         need python3 command -v python3
         need python3-venv python3 -c 'import ensurepip, venv'
+    fi
+    if [[ ${1:-} == arm64 ]]; then
+        need qemu-user command -v qemu-aarch64
+        need libc6-dev-arm64-cross test -d /usr/aarch64-linux-gnu/include
+        need libgcc-12-dev-arm64-cross test -d /usr/lib/gcc-cross/aarch64-linux-gnu/12
+        need binutils-aarch64-linux-gnu command -v aarch64-linux-gnu-ld
     fi
     [[ ${#packages[@]} -eq 0 ]] && exit 0
     if ! command -v apt-get >/dev/null; then

@@ -12,7 +12,7 @@ struct NameTable {
     /// The most names a table can hold.
     static let capacity = 1 << 31
 
-    /// Notes that `name` is about to stand at `position` of a list; returns the position of an equal name in it, if any.
+    /// Notes that `name` is about to stand at `position` of a list; returns the position of an equal name, if any.
     ///
     /// `stored` gives the name at a position of the list.
     mutating func insert(_ name: TensorName, at position: Int, stored: (Int) -> TensorName) -> Int? {

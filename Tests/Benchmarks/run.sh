@@ -47,3 +47,14 @@ row "convert --scheme lossless" "$ingot" convert "$work/source.safetensors" "$wo
 row "verify" "$ingot" verify "$work/sealed"
 row "verify --against" "$ingot" verify "$work/sealed" --against "$work/source.safetensors"
 row "export --to safetensors" "$ingot" export "$work/sealed" "$work/out"
+
+echo
+echo "Headers (bars: 50 ms for 435 tensors, 500 ms for 100,000), whole command, start of the process included:"
+echo
+echo "| inspect | ms |"
+echo "|---|---|"
+for count in 435 100000; do
+    .venv/bin/python Tests/Benchmarks/make_header.py "$work/header.safetensors" $count
+    awk -v s="$(median "$ingot" inspect "$work/header.safetensors")" -v n=$count \
+        'BEGIN { printf "| %d tensors | %.0f |\n", n, s * 1000 }'
+done

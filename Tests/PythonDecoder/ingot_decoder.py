@@ -273,7 +273,11 @@ class Tensor:
 
         def per_weight(first):
             planes = [plain_form(*s, chunk.rows * groups) for s in chunk.streams[first : first + width]]
-            values = to_float32(join_planes(planes, self.dtype), self.dtype).reshape(chunk.rows, groups)
+            patterns = join_planes(planes, self.dtype)
+            values = to_float32(patterns, self.dtype).reshape(chunk.rows, groups)
+            need(np.isfinite(values).all(), f"{self.name}: a scale or bias is not finite")
+            signs = patterns >> (8 * width - 1)
+            need(not (self.about["symmetric"] and signs.any()), f"{self.name}: the sign of a scale")
             return np.repeat(values, group, axis=1)[:, : chunk.columns]
 
         codes = codes.reshape(chunk.rows, chunk.columns).astype(np.float32)
@@ -283,7 +287,7 @@ class Tensor:
             else:
                 out = per_weight(1) * codes  # rounded to binary32, and the sum again
                 out += per_weight(1 + width)
-        need(np.isfinite(out).all(), f"{self.name}: a decoded weight is not finite")
+        need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
         return out.reshape(-1)
 
     def original(self, chunk):

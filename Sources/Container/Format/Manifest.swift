@@ -71,6 +71,11 @@ public struct Manifest: Sendable, Hashable {
     /// - Throws: `noInput` where there is none, `manifestInvalid`, `containerVersion`.
     public static func read(_ directory: FilePath, limits: Limits = .standard) throws -> Manifest {
         let path = directory.appending(fileName)
+        guard try Directory.kind(path) != nil else {
+            throw IngotError(
+                .noInput, file: directory.string, found: "no \(fileName): not a checkpoint of Ingot's",
+                remedy: "name a directory that `ingot convert` made")
+        }
         let file = try MappedFile.open(path)
         func failure(_ found: String, _ expected: String? = nil) -> IngotError {
             IngotError(.manifestInvalid, file: path.string, found: found, expected: expected)

@@ -157,6 +157,7 @@ public struct SealedShard: Sendable {
         for index in 0..<prologue.grid.count {
             let place = PayloadPrologue.byteCount + index * prologue.entryBytes
             guard let entry = ChunkEntry(bytes, at: place, streams: streams), entry.offset == offset,
+                entry.streams.allSatisfy({ $0.codec == .none || $0.codec == prologue.codec }),
                 let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
             else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }
             entries.append(entry)

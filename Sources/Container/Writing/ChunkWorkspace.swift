@@ -184,12 +184,18 @@ public final class ChunkWorkspace: @unchecked Sendable {
         }
     }
 
-    /// Reads stream `index`, whose plain form has `byteCount` bytes, into the first bytes of `buffer`.
+    /// Reads stream `index`, which unpacks to `byteCount` bytes, into the first bytes of `buffer`.
+    ///
+    /// - Parameter plainBytes: what the stream would take stored, where that is not `byteCount`.
     private func read(
-        _ index: Int, at start: inout Int, _ entry: ChunkEntry, byteCount: Int, into buffer: inout [UInt8]
+        _ index: Int, at start: inout Int, _ entry: ChunkEntry, byteCount: Int, plainBytes: Int? = nil,
+        into buffer: inout [UInt8]
     ) throws {
         let stream = entry.streams[index]
         let end = start + Int(stream.byteCount)
+        guard stream.codec == .none || stream.byteCount < plainBytes ?? byteCount else {
+            throw StreamCodec.Failure(found: "stream \(index) is compressed, but not shorter for it")
+        }
         grow(&buffer, byteCount)
         let stored = encoded.bytes
         try codec.decompress(
@@ -223,7 +229,8 @@ public final class ChunkWorkspace: @unchecked Sendable {
         let layout: BitPacking.Layout = entry.streams[0].codec == .zstd ? .aligned : .dense
         let byteCount = BitPacking.byteCount(layout, bits: parameters.bits, count: count)
         var start = 0
-        try read(0, at: &start, entry, byteCount: byteCount, into: &stream)
+        let dense = BitPacking.byteCount(.dense, bits: parameters.bits, count: count)
+        try read(0, at: &start, entry, byteCount: byteCount, plainBytes: dense, into: &stream)
         groups.prepare(rows: place.rows, columns: place.columns, parameters)
         try BitPacking.unpack(stream, count: count, layout, bits: parameters.bits, into: &groups.codes)
         let width = format.byteWidth
@@ -241,6 +248,9 @@ public final class ChunkWorkspace: @unchecked Sendable {
         try groups.validate(parameters)
         grow(&restored, count)
         UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
+        guard groups.isBounded(parameters) || restored[..<count].allSatisfy(\.isFinite) else {
+            throw DecodingFailure.weightNotFinite
+        }
     }
 
     // MARK: - Comparing

@@ -41,10 +41,13 @@ public struct ShardLayout: Sendable {
             let (x, y) = (a.element.tensor.elementType.alignment, b.element.tensor.elementType.alignment)
             return x == y ? a.offset < b.offset : x > y
         }.map(\.element)
-        // Offsets are the only numbers of the header that are not known yet: reserve the most digits they can have.
+        // Sizes and offsets are the only numbers of the header that are not known yet: room for the most digits they have.
         let widest: UInt64 = 9_999_999_999_999_999
-        let everything = ShardLayout.entries(payloads, ordinary).map { ($0, widest, widest) }
-        let bound = ShardLayout.headerText(payloads.map { ($0.tensor.name, $0.descriptor) }, everything, widest)
+        let bound = ShardLayout.headerText(
+            payloads.map { ($0.tensor.name, $0.descriptor) },
+            payloads.map { HeaderEntry(bytesOf: $0.tensor.name, widest, widest) }
+                + ordinary.map { HeaderEntry($0.tensor, widest, widest) }
+                + [HeaderEntry(bytesOf: ContainerFormat.sealName, widest, widest)])
         let length = UInt64(bound.utf8.count)
         guard length <= limits.headerBytes, let start = Checked.roundUp(8 + length, to: ContainerFormat.alignment)
         else {
@@ -60,14 +63,22 @@ public struct ShardLayout: Sendable {
         descriptors: [TensorDescriptor], payloadBytes: [UInt64], sealBytes: UInt64
     ) -> [UInt8] {
         var offset: UInt64 = 0
-        var placed: [(Entry, UInt64, UInt64)] = []
-        let sizes = payloadBytes + ordinary.map(\.tensor.range.count)
-        for (entry, size) in zip(ShardLayout.entries(payloads, ordinary), sizes) {
-            placed.append((entry, offset, offset + size))
-            offset += size
+        func take(_ count: UInt64) -> (begin: UInt64, end: UInt64) {
+            offset += count
+            return (offset - count, offset)
         }
-        let names = zip(payloads, descriptors).map { ($0.tensor.name, Optional($1)) }
-        let text = ShardLayout.headerText(names, placed, offset, sealBytes: sealBytes)
+        var entries: [HeaderEntry] = []
+        for (plan, count) in zip(payloads, payloadBytes) {
+            let (begin, end) = take(count)
+            entries.append(HeaderEntry(bytesOf: plan.tensor.name, begin, end))
+        }
+        for plan in ordinary {
+            let (begin, end) = take(plan.tensor.range.count)
+            entries.append(HeaderEntry(plan.tensor, begin, end))
+        }
+        let (begin, end) = take(sealBytes)
+        entries.append(HeaderEntry(bytesOf: ContainerFormat.sealName, begin, end))
+        let text = ShardLayout.headerText(zip(payloads, descriptors).map { ($0.tensor.name, $1) }, entries)
         var bytes: [UInt8] = []
         LittleEndian.append(dataStart - 8, to: &bytes)
         bytes += text.utf8
@@ -76,49 +87,58 @@ public struct ShardLayout: Sendable {
         return bytes
     }
 
-    private typealias Entry = (name: TensorName, elementType: ElementType, shape: Shape?)
+    /// An entry of the header: what stands behind its name.
+    private struct HeaderEntry {
+        let name: TensorName
+        let elementType: ElementType
+        let dimensions: String
+        let begin: UInt64
+        let end: UInt64
 
-    /// All entries but the seal's; a payload's shape is its length in bytes, known later.
-    private static func entries(_ payloads: [TensorPlan], _ ordinary: [TensorPlan]) -> [Entry] {
-        payloads.map { ($0.tensor.name, .u8, nil) }
-            + ordinary.map { ($0.tensor.name, $0.tensor.elementType, $0.tensor.shape) }
+        /// An entry of bytes: a payload, or the seal.
+        init(bytesOf name: TensorName, _ begin: UInt64, _ end: UInt64) {
+            self.name = name
+            elementType = .u8
+            // The bound has begin = end, and must have room for the largest size.
+            dimensions = String(begin == end ? end : end - begin)
+            self.begin = begin
+            self.end = end
+        }
+
+        /// An ordinary tensor.
+        init(_ tensor: StoredTensor, _ begin: UInt64, _ end: UInt64) {
+            name = tensor.name
+            elementType = tensor.elementType
+            dimensions = tensor.shape.dimensions.map(String.init).joined(separator: ",")
+            self.begin = begin
+            self.end = end
+        }
+
+        func append(to text: inout String) {
+            JSONValue.writeString(name.text, to: &text)
+            text += ":{\"dtype\":\"\(elementType.rawValue)\",\"shape\":[\(dimensions)],"
+            text += "\"data_offsets\":[\(begin),\(end)]}"
+        }
     }
 
     private static func headerText(
-        _ descriptors: [(TensorName, TensorDescriptor?)], _ entries: [(Entry, UInt64, UInt64)], _ sealStart: UInt64,
-        sealBytes: UInt64? = nil
+        _ descriptors: [(TensorName, TensorDescriptor?)], _ entries: [HeaderEntry]
     ) -> String {
-        let version = ContainerFormat.version
-        let about =
-            "{\"version\":\(version),\"required_features\":[],\"optional_features\":[],\"writer\":"
-            + JSONValue.string(ContainerFormat.writer).text() + ",\"codecs\":"
-            + JSONValue.string(CodecLibraries.versions).text() + "}"
-        var text = "{\"__metadata__\":{\"format\":\"ingot\",\"\(ContainerFormat.metadataKey)\":"
-        JSONValue.writeString(about, to: &text)
-        for (name, descriptor) in descriptors {
+        let about = JSONValue.object([
+            .init("version", .unsigned(ContainerFormat.version)), .init("required_features", .array([])),
+            .init("optional_features", .array([])), .init("writer", .string(ContainerFormat.writer)),
+            .init("codecs", .string(CodecLibraries.versions)),
+        ])
+        let metadata: [JSONValue.Member] =
+            [.init("format", .string("ingot")), .init(ContainerFormat.metadataKey, .string(about.text()))]
+            + descriptors.map { name, descriptor in
+                .init(ContainerFormat.tensorKeyPrefix + name.text, .string(descriptor?.text() ?? ""))
+            }
+        var text = "{\"__metadata__\":" + JSONValue.object(metadata).text()
+        for entry in entries {
             text += ","
-            JSONValue.writeString(ContainerFormat.tensorKeyPrefix + name.text, to: &text)
-            text += ":"
-            JSONValue.writeString(descriptor?.text() ?? "", to: &text)
+            entry.append(to: &text)
         }
-        text += "}"
-        for ((name, elementType, shape), begin, end) in entries {
-            let dimensions = shape.map { $0.dimensions.map(String.init).joined(separator: ",") } ?? String(end - begin)
-            append(
-                name, elementType, sealBytes == nil && shape == nil ? String(end) : dimensions, begin, end, to: &text)
-        }
-        let seal = sealBytes ?? sealStart
-        let end = sealBytes == nil ? sealStart : sealStart + seal
-        append(ContainerFormat.sealName, .u8, String(seal), sealStart, end, to: &text)
         return text + "}"
-    }
-
-    private static func append(
-        _ name: TensorName, _ elementType: ElementType, _ dimensions: String, _ begin: UInt64, _ end: UInt64,
-        to text: inout String
-    ) {
-        text += ","
-        JSONValue.writeString(name.text, to: &text)
-        text += ":{\"dtype\":\"\(elementType.rawValue)\",\"shape\":[\(dimensions)],\"data_offsets\":[\(begin),\(end)]}"
     }
 }

@@ -165,8 +165,11 @@ extension CompanionFiles {
     package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         var place = directory
         for part in file.name.split(separator: "/").dropLast() {
+            let parent = place
             place.append(String(part))
-            if try Directory.kind(place) == nil { try Directory.create(place) }
+            guard try Directory.kind(place) == nil else { continue }
+            try Directory.create(place)
+            try Directory.synchronize(parent)
         }
         let result = try WholeFile.copy(file.path, to: directory.appending(file.name))
         return result

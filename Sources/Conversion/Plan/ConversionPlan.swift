@@ -2,7 +2,7 @@ public import Checkpoints
 public import Container
 import FileAccess
 import Quantization
-import SystemPackage
+public import SystemPackage
 public import TensorModel
 
 /// What a conversion will do with every tensor and file, decided before the first byte is written.
@@ -27,6 +27,18 @@ public struct ConversionPlan: Sendable {
     public let companions: CompanionFiles
     /// What is odd but stops nothing.
     public let warnings: [IngotWarning]
+
+    /// Opens a checkpoint that can be converted, or compared with a converted one.
+    ///
+    /// - Throws: `unsupportedSource` for one of our own; whatever `Checkpoint.open` throws.
+    public static func openSource(_ path: FilePath) throws -> Checkpoint {
+        guard try !SealedCheckpoint.isOne(path) else {
+            throw IngotError(
+                .unsupportedSource, file: path.string, found: "a checkpoint that ingot convert made",
+                expected: "the original", remedy: "name the original, or turn this one back with ingot export first")
+        }
+        return try Checkpoint.open(path)
+    }
 
     /// Plans a conversion: reads headers and, with `--on-nonfinite keep`, scans for NaN and infinity.
     public init(_ source: Checkpoint, _ options: ConversionOptions) throws {

@@ -54,11 +54,32 @@ enum Format {
         text + String(repeating: " ", count: max(0, width - text.count))
     }
 
-    /// Text with its middle replaced by `...` where it is too long.
+    /// A name made to fit: the components of its path become initials as far as needed, the telling
+    /// one last (`m.l.0.s.k_proj.w`), so that names stay apart; then the middle gives way to `...`.
     static func shortened(_ text: String, to width: Int) -> String {
+        var parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        var text = text
+        let order = parts.indices.dropLast(2) + parts.indices.suffix(2).reversed()
+        for index in order where text.count > width {
+            if let initial = parts[index].first, !initial.isNumber { parts[index] = parts[index].prefix(1) }
+            text = parts.joined(separator: ".")
+        }
         guard text.count > width, width > 3 else { return text }
         let tail = (width - 3) * 2 / 3
         return text.prefix(width - 3 - tail) + "..." + text.suffix(tail)
+    }
+
+    /// Items set one after the other, with commas, on lines of at most `width` characters.
+    static func list(_ label: String, _ items: [String], width: Int = 78) -> String {
+        var lines = [label]
+        for (index, item) in items.enumerated() {
+            let item = item + (index == items.count - 1 ? "" : ",")
+            if lines[lines.count - 1].count + 1 + item.count > width {
+                lines.append(String(repeating: " ", count: label.count))
+            }
+            lines[lines.count - 1] += " " + item
+        }
+        return lines.joined(separator: "\n")
     }
 
     /// Rows as aligned columns two spaces apart; the first column is set left and shortened to fit `width`.

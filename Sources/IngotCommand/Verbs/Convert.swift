@@ -1,5 +1,4 @@
 public import ArgumentParser
-import Checkpoints
 import Container
 public import Conversion
 import FileAccess
@@ -70,7 +69,7 @@ struct Convert: AsyncParsableCommand {
         options.memory = work.maxMemory.bytes
         options.nonFinite = onNonFinite
         options.force = force
-        let plan = try ConversionPlan(Checkpoint.open(source), options)
+        let plan = try ConversionPlan(ConversionPlan.openSource(source), options)
         for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         var converter = try Converter(plan, to: dest)
         converter.progress = Progress.show

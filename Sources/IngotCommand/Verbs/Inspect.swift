@@ -52,7 +52,7 @@ enum InspectionText {
         let parts = ByteAccount.Part.allCases.compactMap { part in
             account.bytes[part].map { "\(part.rawValue) \($0)" }
         }
-        lines.append("bytes: " + parts.joined(separator: ", ") + ", total \(account.total)")
+        lines.append(Format.list("bytes:", parts + ["total \(account.total)"]))
         return lines.joined(separator: "\n")
     }
 }

@@ -1,11 +1,12 @@
 public import ArgumentParser
 import Container
-import Quantization
 public import SystemPackage
 
 /// A number of bytes: `268435456`, `256MiB`, `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
     let bytes: UInt64
+
+    init(_ bytes: UInt64) { self.bytes = bytes }
 
     init?(argument: String) {
         let units: [(String, UInt64)] = [
@@ -37,19 +38,13 @@ struct WorkOptions: ParsableArguments {
     var jobs = WorkOptions.processors
 
     @Option(help: "Memory for buffers at most, such as 256MiB.")
-    var maxMemory = ByteCount(argument: "256MiB") ?? ByteCount.fallback
+    var maxMemory = ByteCount(256 << 20)
 
     private static var processors: Int { min(64, max(1, ProcessorCount.available)) }
 
     func validate() throws {
         guard (1...1024).contains(jobs) else { throw ValidationError("--jobs must be between 1 and 1024.") }
     }
-}
-
-extension ByteCount {
-    static let fallback = ByteCount(256 << 20)
-
-    init(_ bytes: UInt64) { self.bytes = bytes }
 }
 
 /// The form of the result, on verbs that print one.

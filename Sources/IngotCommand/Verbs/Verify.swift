@@ -1,6 +1,7 @@
 import ArgumentParser
 import Checkpoints
 import Container
+import Conversion
 import Inspection
 import Quantization
 import SystemPackage
@@ -17,6 +18,9 @@ struct Verify: AsyncParsableCommand {
             or SOURCE is not what was converted.
             """)
 
+    /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
+    private static let failuresShown = 8
+
     @Argument(help: "Checkpoint that `ingot convert` made.")
     var dest: FilePath
 
@@ -28,7 +32,7 @@ struct Verify: AsyncParsableCommand {
 
     func run() async throws {
         let checkpoint = try SealedCheckpoint(dest)
-        let source = try against.map { try Checkpoint.open($0) }
+        let source = try against.map { try ConversionPlan.openSource($0) }
         for warning in checkpoint.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }
@@ -38,7 +42,11 @@ struct Verify: AsyncParsableCommand {
         case .json: Console.result(result.json.text(indented: true))
         case .text: Console.result(VerificationText.text(result, width: Console.width))
         }
-        for failure in result.failures { Console.message(IngotErrorRenderer.text(failure)) }
+        for failure in result.failures.prefix(Verify.failuresShown) {
+            Console.message(IngotErrorRenderer.text(failure))
+        }
+        let hidden = result.failures.count - Verify.failuresShown
+        if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }
         if !result.holds { throw ExitCode(1) }
     }
 }

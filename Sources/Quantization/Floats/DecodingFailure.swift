@@ -11,6 +11,9 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
     /// The bias of this group is NaN or infinite.
     case biasNotFinite(group: Int)
 
+    /// Scale, code and bias give a weight that is infinite.
+    case weightNotFinite
+
     /// What was found, in words.
     public var description: String {
         switch self {
@@ -19,6 +22,7 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
         case .scaleNotFinite(let group): "the scale of group \(group), which is NaN or infinite"
         case .scaleNegative(let group): "the scale of group \(group), which is negative"
         case .biasNotFinite(let group): "the bias of group \(group), which is NaN or infinite"
+        case .weightNotFinite: "a scale and a code whose weight is infinite"
         }
     }
 }

@@ -40,4 +40,16 @@ public struct UniformChunk: Sendable {
             }
         }
     }
+
+    /// Whether no code at all could give an infinite weight with these scales and biases, which must be valid.
+    ///
+    /// True of every group whose weights are not next to the largest binary32; else the weights themselves must tell.
+    public func isBounded(_ parameters: UniformParameters) -> Bool {
+        let codes = Float(1 << parameters.bits)
+        for group in 0..<groupCount {
+            let bias = parameters.symmetric ? 0 : abs(biases[group])
+            guard (abs(scales[group]) * codes + bias).isFinite else { return false }
+        }
+        return true
+    }
 }

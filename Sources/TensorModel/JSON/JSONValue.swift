@@ -1,6 +1,6 @@
 /// A JSON document as a value; objects keep the order of their members.
 ///
-/// For small documents (configuration, manifest, reports). Headers with many tensors are read with `JSONReader` directly.
+/// For small documents (configuration, manifest, reports). Headers with many tensors are read with `JSONReader`.
 public enum JSONValue: Sendable, Hashable {
     case null
     case bool(Bool)
@@ -109,7 +109,9 @@ extension JSONValue {
 // MARK: - Writing
 
 extension JSONValue {
-    /// The document as text: on one line, or indented by two spaces a level. A number that is not finite becomes `null`.
+    /// The document as text: on one line, or indented by two spaces a level.
+    ///
+    /// A number that is not finite becomes `null`.
     public func text(indented: Bool = false) -> String {
         var out = ""
         write(to: &out, indent: indented ? 0 : nil)

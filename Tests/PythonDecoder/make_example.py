@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Makes fixtures/example.safetensors and the section "Worked example" of Specs/container.md from it.
+
+    INGOT=path/to/ingot python3 make_example.py
+"""
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import ingot_decoder as decoder
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+FIXTURE = HERE / "fixtures/example.safetensors"
+DOCUMENT = ROOT / "Specs/container.md"
+TITLE = "## 9. Worked example"
+
+
+def source():
+    """The source's tensors: (name, type, shape, bytes)."""
+    j = np.arange(40)
+    matrix = np.stack([(j - 20) / 32, np.array([0, 1, -1, 0.25] * 10), j * j / 256]).astype("<f2")
+    return [("matrix", "F16", [3, 40], matrix.tobytes()), ("steps", "I32", [3], np.array([10, 20, 30], "<i4").tobytes())]
+
+
+def convert(ingot, folder):
+    decoder.write_safetensors(Path(folder) / "source.safetensors", source())
+    options = ["--bits", "3", "--group-size", "32", "--codec", "none"]
+    command = [ingot, "convert", Path(folder) / "source.safetensors", Path(folder) / "q", *options]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+# ---------------------------------------------------------------- reading the document
+
+
+def example_section(document):
+    return document[document.index("\n" + TITLE) :]
+
+
+def bytes_of_document(document):
+    """The bytes of the block: after the offset, hexadecimal digits or `00 * count`, up to two spaces."""
+    data = b""
+    for line in re.search(r"```text\n(.*?)```", example_section(document), re.S)[1].splitlines():
+        at, digits = re.fullmatch(r"([0-9a-f]{4})  ((?:[0-9a-f]{2})+|00 \* \d+)(?:  .*)?", line).groups()
+        assert int(at, 16) == len(data), line
+        data += bytes(int(digits[5:])) if "*" in digits else bytes.fromhex(digits)
+    return data
+
+
+def values_of_document(document):
+    """The first four decoded values of each row, as they are printed."""
+    rows = re.findall(r"^\| (\d) \| .* \| ([^|]*) \|$", example_section(document), re.M)
+    return [values.split(", ") for _, values in rows]
+
+
+# ---------------------------------------------------------------- writing it
+
+
+def annotate(data):
+    """(length, meaning) of the file's pieces, in order."""
+    entries, _, base = decoder.safetensors_header(data, "example")
+    text_end = len(data[:base].rstrip(b" "))
+    payload, kept, seal = entries
+    tensor = decoder.open_shard(data, "example")[0][0]
+    chunk = tensor.chunks[0]
+    yield 8, f"N = {base - 8}"
+    for at in range(8, text_end, 32):
+        length = min(32, text_end - at)
+        yield length, data[at : at + length].decode()
+    for at in range(text_end, base, 32):
+        yield min(32, base - at), "spaces" if at == text_end else ""
+    yield 8, "payload: `INGOTPL1`"
+    yield 2, "scheme uniform"
+    yield 1, "3 bits"
+    yield 1, "not symmetric"
+    yield 4, "group size 32"
+    yield 1, "codec none"
+    yield 1, "F16"
+    yield 2, "5 streams a chunk"
+    yield 4, "1 chunk"
+    yield 8, "R = 3"
+    yield 8, "C = 40"
+    yield 4, "chunk rows 3"
+    yield 4, "chunk columns 40"
+    yield 8, "no side information"
+    yield 8, f"payload of {len(tensor.data)} bytes"
+    yield 8, f"chunk at {tensor.table_end} of the payload"
+    yield 8, "XXH3-64 of the chunk"
+    for name, value in zip(("signal", "noise", "maximum error"), chunk.sums):
+        yield 8, f"{name} {value!r}"
+    yield 8, "0"
+    what = ["codes", "scales, low bytes", "scales, high bytes", "biases, low bytes", "biases, high bytes"]
+    for name, (stored, _) in zip(what, chunk.streams):
+        yield 8, f"{name}: {len(stored)} bytes, codec 0"
+    for row in range(3):
+        yield 15, f"codes of row {row}"
+    for name in what[1:]:
+        yield 6, f"{name}, two groups a row"
+    used = tensor.table_end + sum(len(s) for s, _ in chunk.streams)
+    yield len(tensor.data) - used, "padding of the payload"
+    yield kept.end - kept.start, "steps: 10, 20, 30"
+    first = struct.unpack_from("<Q", data, len(data) - 40)[0]
+    if first > seal.start:
+        yield first - seal.start, "padding of the seal"
+    for name in ("length field and header", "prologue and chunk table", "steps"):
+        start, length = struct.unpack_from("<QQ", data, first)
+        yield 8, f"record: {name}, from {start} on"
+        yield 8, f"{length} bytes"
+        yield 16, "XXH3-128"
+        first += 32
+    yield 8, "trailer: `INGOTSEL`"
+    yield 4, "version 1"
+    yield 4, "3 records"
+    yield 8, f"file of {len(data)} bytes"
+    yield 8, "offset of the first record"
+    yield 16, "0"
+    yield 16, "XXH3-128 from the first record to here"
+
+
+def block(data):
+    at = 0
+    for length, meaning in annotate(data):
+        piece = data[at : at + length]
+        digits = f"00 * {length}" if length > 8 and not any(piece) else piece.hex()
+        width = 64 if length > 16 else 32
+        yield f"{at:04x}  {digits:{width}}  {meaning}".rstrip()
+        at += length
+    assert at == len(data)
+
+
+def table(data):
+    tensor = decoder.open_shard(data, "example")[0][0]
+    chunk = tensor.chunks[0]
+    codes = decoder.bits_of_codes(chunk.streams[0][0], 120, 3).reshape(3, 40)
+    planes = [stored for stored, _ in chunk.streams[1:]]
+    scales, biases = (decoder.join_planes(planes[i : i + 2], "F16").view("<f2").reshape(3, 2) for i in (0, 2))
+    values = np.frombuffer(tensor.decode()[1], "<f4").reshape(3, 40)
+    yield "| row | codes | scales | biases | first values |"
+    yield "|---|---|---|---|---|"
+    for row in range(3):
+        cells = ["".join(map(str, codes[row])), *(", ".join(map(str, x[row])) for x in (scales, biases, values[:, :4]))]
+        yield f"| {row} | {' | '.join(cells)} |"
+
+
+def section(data):
+    return "\n".join([
+        TITLE, "",
+        "A source of two tensors: `matrix`, `F16`, 3 x 40, with the rows (j - 20) / 32, then 0, 1, -1, 0.25 ten times, then",
+        "j * j / 256, for j from 0 to 39; and `steps`, `I32`, 10, 20, 30. Converted with `--bits 3 --group-size 32 --codec none` it is",
+        "this shard. Each line is an offset, bytes (`00 * n`: n zero bytes), and what they mean; numbers in hexadecimal but for the",
+        "meanings. The block is made by `Tests/PythonDecoder/make_example.py`, and a test decodes it.",
+        "", "```text", *block(data), "```", "",
+        "The codes are in the dense layout, three bits each, lowest bits first; a row has two groups, of 32 and of 8 weights. A weight is",
+        "code * scale + bias:", "", *table(data), "",
+    ])  # fmt: skip
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        convert(os.environ.get("INGOT", ROOT / ".build/release/ingot"), folder)
+        FIXTURE.parent.mkdir(exist_ok=True)
+        shutil.copy(Path(folder) / "q/model.safetensors", FIXTURE)
+    data = FIXTURE.read_bytes()
+    document = DOCUMENT.read_text()
+    start = document.find("\n" + TITLE)
+    if start >= 0:
+        assert "\n## " not in document[start + 2 :], "the worked example is not the last section"
+        document = document[: start + 1]
+    else:
+        document = document.rstrip("\n") + "\n\n"
+    document += section(data)
+    assert bytes_of_document(document) == data
+    DOCUMENT.write_text(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -58,10 +58,11 @@ func repeating<Result: FixedWidthInteger & SignedInteger>(
 extension Errno {
     /// The error of a failed call, in the words and with the exit status the command promises.
     package func ingotError(_ call: String, _ path: FilePath, code: IngotError.Code? = nil) -> IngotError {
+        let isMissing = self == .noSuchFileOrDirectory || self == .fileNameTooLong
         let usual: IngotError.Code =
             switch self {
             case .noSpace, .fileTooLarge, .diskQuotaExceeded: .outOfSpace
-            case .noSuchFileOrDirectory where code != .cannotCreate && ["open", "stat"].contains(call): .noInput
+            case _ where isMissing && code != .cannotCreate && ["open", "stat"].contains(call): .noInput
             default: code ?? .inputOutput
             }
         return IngotError(usual, file: path.string, found: "\(call) failed: \(description) (errno \(rawValue))")

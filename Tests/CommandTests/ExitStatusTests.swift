@@ -1,0 +1,126 @@
+import Checkpoints
+import FileAccess
+import Foundation
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// Every exit status the help names, from every verb that can end with it.
+@Suite struct ExitStatusTests {
+    /// Runs and requires a status; errors go to standard error alone, and begin with their code.
+    private func expect(
+        _ status: Int32, _ code: IngotError.Code? = nil, _ arguments: [String],
+        location: SourceLocation = #_sourceLocation
+    ) throws {
+        let result = try IngotProcess.run(arguments, location: location)
+        #expect(result.status == status, "\(arguments) \(result.errors)", sourceLocation: location)
+        #expect(result.output.isEmpty, "\(arguments)", sourceLocation: location)
+        #expect(!result.errors.isEmpty, "\(arguments)", sourceLocation: location)
+        if let code {
+            let first = "error: \(code.rawValue): "
+            #expect(result.errors.hasPrefix(first), "\(result.errors)", sourceLocation: location)
+        }
+    }
+
+    @Test func success() async throws {
+        let sample = try await CommandSample()
+        let runs = [
+            ["convert", sample.source.string, sample.at("new")], ["inspect", sample.source.string],
+            ["inspect", sample.sealed.string], ["verify", sample.sealed.string],
+            ["verify", sample.sealed.string, "--against", sample.source.string],
+            ["export", sample.sealed.string, sample.at("out")],
+            ["convert", sample.source.string, sample.at("new"), "--force", "--scheme", "lossless", "--codec", "lz4"],
+            ["export", sample.sealed.string, sample.at("out"), "--force", "--dtype", "f32"],
+        ]
+        for arguments in runs {
+            let result = try IngotProcess.run(arguments)
+            #expect(result.status == 0, "\(arguments): \(result.errors)")
+            #expect(!result.output.isEmpty && result.errors.isEmpty, "\(arguments): \(result.errors)")
+        }
+    }
+
+    @Test func claims() async throws {
+        let sample = try await CommandSample()
+        let other = try SampleSource.write(SampleSource.small(seed: 2), to: sample.directory.at("other"))
+        let result = try IngotProcess.run(["verify", sample.sealed.string, "--against", other.string])
+        #expect(result.status == 1)
+        #expect(result.errors.hasPrefix("error: sourceMismatch: "))
+        #expect(!result.output.isEmpty)
+    }
+
+    @Test func usage() async throws {
+        let sample = try await CommandSample()
+        let (source, sealed, new) = (sample.source.string, sample.sealed.string, sample.at("new"))
+        let runs = [
+            ["frobnicate"], ["convert"], ["convert", source], ["convert", source, new, "more"], ["--frobnicate"],
+            ["convert", "", new], ["convert", source, new, "--bits", "1"], ["convert", source, new, "--bits", "9"],
+            ["convert", source, new, "--bits", "four"], ["convert", source, new, "--group-size", "48"],
+            ["convert", source, new, "--scheme", "magic"], ["convert", source, new, "--codec", "gzip"],
+            ["convert", source, new, "--jobs", "0"], ["convert", source, new, "--jobs", "-1"],
+            ["convert", source, new, "--jobs", "99999999999999999999"],
+            ["convert", source, new, "--max-memory", "lots"], ["convert", source, new, "--max-memory", "1"],
+            ["convert", source, new, "--max-memory", "18446744073709551615TiB"],
+            ["convert", source, new, "--on-nonfinite", "hope"], ["convert", source, new, "--format", "xml"],
+            ["inspect"], ["inspect", source, "more"], ["verify"], ["verify", sealed, "--against"],
+            ["verify", sealed, "--max-memory", "13MiB"], ["export", sealed], ["export", sealed, new, "--to", "gguf9"],
+            ["export", sealed, new, "--dtype", "f8"], ["export", sealed, new, "--max-memory", "0"],
+        ]
+        for arguments in runs { try expect(64, nil, arguments) }
+        #expect(Files.names(sample.directory.path) == ["sealed", "source"])
+    }
+
+    @Test func badData() async throws {
+        let sample = try await CommandSample()
+        try Files.write("GGUF and so on", to: sample.directory.at("model.gguf"))
+        try Files.write("short", to: sample.directory.at("short.safetensors"))
+        try Directory.create(sample.directory.at("empty"))
+        for name in ["model.gguf", "short.safetensors", "empty"] {
+            try expect(65, nil, ["convert", sample.at(name), sample.at("new")])
+            try expect(65, nil, ["inspect", sample.at(name)])
+            try expect(65, nil, ["verify", sample.sealed.string, "--against", sample.at(name)])
+        }
+        try expect(65, .notARegularFile, ["inspect", "/dev/zero"])
+        let nan = try SampleSource.write(
+            [[SampleTensor("a.weight", .f32, [1, 2], values: [1, .nan])]], to: sample.directory.at("nan"))
+        try expect(65, .nonFinite, ["convert", nan.string, sample.at("new")])
+        try Files.patch([0xFF], at: 2000, in: sample.sealed.appending(SampleSource.shardName(1, of: 2)))
+        try expect(65, nil, ["verify", sample.sealed.string])
+        // Damage wins over a claim that does not hold.
+        try expect(65, nil, ["verify", sample.sealed.string, "--against", nan.string])
+        #expect(!Files.names(sample.directory.path).contains("new"))
+    }
+
+    @Test func noInput() async throws {
+        let sample = try await CommandSample()
+        let missing = sample.at("missing")
+        try expect(66, .noInput, ["convert", missing, sample.at("new")])
+        try expect(66, .noInput, ["inspect", missing])
+        try expect(66, .noInput, ["verify", missing])
+        try expect(66, .noInput, ["verify", sample.sealed.string, "--against", missing])
+        try expect(66, .noInput, ["verify", sample.source.string])
+        try expect(66, .noInput, ["export", missing, sample.at("new")])
+        try expect(66, nil, ["inspect", String(repeating: "x/", count: 3000)])
+        try expect(66, nil, ["inspect", String(repeating: "y", count: 5000)])
+    }
+
+    @Test func cannotCreate() async throws {
+        let sample = try await CommandSample()
+        let (source, sealed) = (sample.source.string, sample.sealed.string)
+        try expect(73, .cannotCreate, ["convert", source, sealed])
+        try expect(73, .cannotCreate, ["convert", source, source, "--force"])
+        try expect(73, .cannotCreate, ["convert", source, source + "/below"])
+        try expect(73, .cannotCreate, ["convert", source, sample.at("missing/below")])
+        try expect(73, .cannotCreate, ["convert", source, "/proc/ingot"])
+        try expect(73, .cannotCreate, ["export", sealed, sealed])
+        try expect(73, .cannotCreate, ["export", sealed, source, "--force"])
+    }
+
+    @Test func locked() async throws {
+        let sample = try await CommandSample()
+        let builder = try DirectoryBuilder.begin(sample.directory.at("new"), replaceable: nil)
+        try expect(75, .locked, ["convert", sample.source.string, sample.at("new")])
+        try expect(75, .locked, ["export", sample.sealed.string, sample.at("new")])
+        #expect(try Directory.kind(builder.staging) == .directory)
+    }
+}

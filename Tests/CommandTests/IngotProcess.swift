@@ -1,0 +1,59 @@
+import Foundation
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The command as built beside these tests, or the one `INGOT` names.
+enum IngotProcess {
+    /// Path of the executable.
+    static let program: FilePath = {
+        if let named = ProcessInfo.processInfo.environment["INGOT"], let start = named.first {
+            let folder = FileManager.default.currentDirectoryPath
+            return start == "/" ? FilePath(named) : FilePath(folder).appending(FilePath(named).components)
+        }
+        let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        return FilePath(tests).removingLastComponent().appending("ingot")
+    }()
+
+    /// An environment without a terminal, 80 columns wide.
+    static let environment = ["COLUMNS": "80", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"]
+
+    /// Starts the command.
+    static func start(_ arguments: [String], output: Subprocess.Output = .file) throws -> Subprocess {
+        try Subprocess(program, arguments.map { Array($0.utf8) }, environment: environment, output: output)
+    }
+
+    /// Runs the command to its end; ending by a signal fails the test.
+    static func run(
+        _ arguments: [String], output: Subprocess.Output = .file, location: SourceLocation = #_sourceLocation
+    ) throws -> Subprocess.Result {
+        let result = try start(arguments, output: output).wait()
+        #expect(!result.signalled, "ended by signal \(result.status - 128)", sourceLocation: location)
+        return result
+    }
+
+    /// Runs a line of bash, in which `$INGOT` is the command and `$1`, `$2` and so on are the arguments.
+    static func shell(_ line: String, _ arguments: [String]) throws -> Subprocess.Result {
+        let all = ["-c", line, "bash"] + arguments
+        return try Subprocess(
+            Subprocess.find("bash"), all.map { Array($0.utf8) },
+            environment: environment.merging(["INGOT": program.string]) { $1 }
+        ).wait()
+    }
+}
+
+/// A small source, and the checkpoint made of it.
+struct CommandSample {
+    let directory: TemporaryDirectory
+    let source: FilePath
+    let sealed: FilePath
+
+    init(seed: UInt64 = 1) async throws {
+        directory = try TemporaryDirectory()
+        source = try SampleSource.write(SampleSource.small(seed: seed), to: directory.at("source"))
+        sealed = directory.at("sealed")
+        try await Verbs.convert(source, to: sealed)
+    }
+
+    func at(_ name: String) -> String { directory.at(name).string }
+}

@@ -1,0 +1,136 @@
+import FileAccess
+import Foundation
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// Signals and full disks in the middle of a conversion: the target is absent or whole, and the next run makes it.
+@Suite(.serialized) struct InterruptionTests {
+    /// A source that takes a good part of a second.
+    private struct Place {
+        let directory: TemporaryDirectory
+        let source: FilePath
+        let target: FilePath
+
+        init(rows: Int = 6000) throws {
+            directory = try TemporaryDirectory()
+            let block = SampleTensor("block", .f16, [64, 1024]).bytes
+            let bytes = (0..<rows / 64 + 1).flatMap { _ in block }.prefix(rows * 2048)
+            source = try SampleSource.write(
+                (0..<2).map { [SampleTensor("layers.\($0).weight", .f16, [rows, 1024], bytes: Array(bytes))] },
+                to: directory.at("source"))
+            target = directory.at("sealed")
+        }
+
+        var arguments: [String] { ["convert", source.string, target.string, "--jobs", "1"] }
+        var leftovers: [String] { Files.names(directory.path).filter { $0 != "source" && $0 != "sealed" } }
+    }
+
+    private static func sleep(_ seconds: Double) { Thread.sleep(forTimeInterval: seconds) }
+
+    /// Starts a conversion and waits until its first shard grows.
+    private func startAndWait(_ place: Place) throws -> Subprocess {
+        let process = try IngotProcess.start(place.arguments)
+        let staging = place.directory.at(".sealed.ingot-partial")
+        for _ in 0..<5000 where Files.names(staging).isEmpty { InterruptionTests.sleep(0.001) }
+        return process
+    }
+
+    @Test(arguments: [(2, 130, "interrupted"), (15, 143, "terminated")])
+    func signals(number: Int32, status: Int32, code: String) throws {
+        let place = try Place()
+        // On a busy machine the conversion may be over before the signal is sent: try again.
+        for _ in 0..<20 {
+            let process = try startAndWait(place)
+            process.signal(number)
+            let result = try process.wait()
+            if result.status == 0 {
+                try Directory.removeTree(place.target)
+                continue
+            }
+            #expect(!result.signalled && result.status == status, "\(result.errors)")
+            #expect(result.errors.hasPrefix("error: \(code): "))
+            #expect(result.output.isEmpty)
+            #expect(Files.names(place.directory.path) == ["source"])
+            return
+        }
+        Issue.record("no conversion was still running when its signal came")
+    }
+
+    @Test func killed() throws {
+        let place = try Place()
+        let clock = ContinuousClock()
+        let begin = clock.now
+        #expect(try IngotProcess.run(place.arguments).status == 0)
+        let time = clock.now - begin
+        let expected = try Files.snapshot(place.target)
+        try Directory.removeTree(place.target)
+        let seconds = Double(time.components.attoseconds) / 1e18 + Double(time.components.seconds)
+        var generator = SystemRandomNumberGenerator()
+        var killed = 0
+        for _ in 0..<10 {
+            let process = try IngotProcess.start(place.arguments)
+            let moment = Double.random(in: 0...seconds, using: &generator)
+            InterruptionTests.sleep(moment)
+            process.signal(9)
+            if try process.wait().signalled { killed += 1 }
+            let known: Set<String> = [".sealed.ingot-lock", ".sealed.ingot-partial"]
+            #expect(known.isSuperset(of: place.leftovers), "killed after \(moment) s")
+            if Files.names(place.directory.path).contains("sealed") {
+                #expect(try Files.snapshot(place.target) == expected, "killed after \(moment) s")
+                try Directory.removeTree(place.target)
+            }
+        }
+        #expect(killed > 0)
+        #expect(try IngotProcess.run(place.arguments).status == 0)
+        #expect(try Files.snapshot(place.target) == expected)
+        #expect(place.leftovers.isEmpty)
+    }
+
+    @Test func secondWriter() throws {
+        let place = try Place()
+        let first = try startAndWait(place)
+        let second = try IngotProcess.run(place.arguments)
+        let result = try first.wait()
+        #expect(result.status == 0, "\(result.errors)")
+        // Locked, or, had the first one finished meanwhile, in the way.
+        #expect([75, 73].contains(second.status), "\(second.errors)")
+        #expect(Files.names(place.directory.path) == ["sealed", "source"])
+    }
+
+    // MARK: - Full disks
+
+    /// A limit on the size of files, by which SIGXFSZ comes.
+    @Test func fileTooLarge() throws {
+        let place = try Place(rows: 1000)
+        let result = try IngotProcess.shell("ulimit -f 64; exec \"$INGOT\" \"$@\"", place.arguments)
+        #expect(!result.signalled && result.status == 74, "\(result.errors)")
+        #expect(result.errors.hasPrefix("error: outOfSpace: "))
+        #expect(Files.names(place.directory.path) == ["source"])
+    }
+
+    /// A real full disk of one MiB; only root can make one.
+    @Test func fullDisk() throws {
+        let place = try Place(rows: 2000)
+        let disk = place.directory.at("disk")
+        try Directory.create(disk)
+        let mounted = try IngotProcess.shell("mount -t tmpfs -o size=1m tmpfs \"$1\"", [disk.string])
+        guard mounted.status == 0 else {
+            print("no tmpfs could be mounted here: a full disk is not tested")
+            return
+        }
+        defer { _ = try? IngotProcess.shell("umount \"$1\"", [disk.string]) }
+        let target = disk.appending("sealed").string
+        for scheme in ["lossless", "uniform"] {
+            let result = try IngotProcess.run(["convert", place.source.string, target, "--scheme", scheme])
+            #expect(result.status == 74, "\(result.errors)")
+            #expect(result.errors.hasPrefix("error: outOfSpace: "))
+            #expect(Files.names(disk) == [])
+        }
+        let small = try SampleSource.write(
+            [[SampleTensor("a.weight", .f16, [64, 64])]], to: place.directory.at("small"))
+        #expect(try IngotProcess.run(["convert", small.string, target]).status == 0)
+        #expect(Files.names(disk) == ["sealed"])
+    }
+}

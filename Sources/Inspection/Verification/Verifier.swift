@@ -132,7 +132,17 @@ public struct Verifier: Sendable {
     private func checkIndex() throws {
         guard checkpoint.shards.count > 1 else { return }
         let path = checkpoint.path.appending(ShardIndexWriter.fileName)
-        let value = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
+        guard checkpoint.manifest.files.contains(where: { $0.name == ShardIndexWriter.fileName }) else {
+            throw IngotError(
+                .missingShard, file: path.string, found: "several shards without an index in the manifest",
+                expected: "an index that names each tensor's shard")
+        }
+        let value: JSONValue
+        do {
+            value = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
+        } catch let error as IngotError {
+            throw error.inFile(path.string)
+        }
         let expected = checkpoint.shards.flatMap { shard in
             (shard.payloads.map(\.name) + shard.ordinary.map(\.name)).map {
                 JSONValue.Member($0.text, .string(shard.file.path.lastComponent?.string ?? ""))

@@ -153,4 +153,21 @@ import Testing
         #expect(try Files.snapshot(sample.directory.at("new")) == Files.snapshot(sample.directory.at("same")))
         #expect(Files.names(sample.directory.path) == ["new", "same", "sealed", "source"])
     }
+
+    /// Descriptors that are closed get new files' numbers: what is printed must not end up in a checkpoint.
+    @Test func allStreamsClosed() async throws {
+        let sample = try await CommandSample()
+        let line = "\"$INGOT\" convert \"$1\" \"$2\" --on-nonfinite keep"
+        let expected = try IngotProcess.shell(line, [sample.source.string, sample.at("expected")])
+        #expect(expected.status == 0)
+        for (number, closing) in ["<&-", "2>&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"].enumerated() {
+            let target = sample.at("new\(number)")
+            let result = try IngotProcess.shell("\(line) \(closing)", [sample.source.string, target])
+            #expect(result.status == (closing.contains(" >&-") || closing.hasPrefix(">&-") ? 74 : 0), "\(closing)")
+            #expect(
+                try Files.snapshot(FilePath(target)) == Files.snapshot(sample.directory.at("expected")), "\(closing)")
+            let refused = try IngotProcess.shell("\(line) \(closing)", [sample.source.string, target])
+            #expect(refused.status == 73, "\(closing)")
+        }
+    }
 }

@@ -28,6 +28,7 @@ public enum IngotErrorRenderer {
     ///
     /// A tensor's name may hold terminal escape sequences; printed raw they would act on the user's terminal.
     public static func escaped(_ text: String) -> String {
+        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return text }
         var safe = ""
         safe.reserveCapacity(text.utf8.count)
         for scalar in text.unicodeScalars {

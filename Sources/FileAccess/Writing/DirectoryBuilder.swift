@@ -96,7 +96,8 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
 
     /// A lock file whose name still leads to the file that was locked: an earlier holder removes it when it ends.
     private static func takeLock(_ path: FilePath, _ target: FilePath) throws -> Descriptor {
-        while true {
+        // Each further round needs another run that ended just now.
+        for _ in 0..<64 {
             let file = try Descriptor(path, flags: O_RDWR | O_CREAT, mode: 0o666, code: .cannotCreate)
             guard try file.tryLock() else {
                 throw IngotError(.locked, file: target.string, found: "another process is writing this output")
@@ -110,6 +111,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             }
             if let current = FileIdentity(path), current.isSameFile(as: opened) { return file }
         }
+        throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
     }
 
     private static func withoutTrailingDots(_ path: FilePath) -> FilePath {

@@ -46,12 +46,12 @@ enum Format {
 
     /// Text set to the right of a column.
     static func padded(_ text: String, to width: Int) -> String {
-        String(repeating: " ", count: max(0, width - text.count)) + text
+        String(repeating: " ", count: max(0, width - text.width)) + text
     }
 
     /// Text set to the left of a column.
     static func filled(_ text: String, to width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.count))
+        text + String(repeating: " ", count: max(0, width - text.width))
     }
 
     /// A name made to fit: the components of its path become initials as far as needed, the telling
@@ -60,11 +60,11 @@ enum Format {
         var parts = text.split(separator: ".", omittingEmptySubsequences: false)
         var text = text
         let order = parts.indices.dropLast(2) + parts.indices.suffix(2).reversed()
-        for index in order where text.count > width {
+        for index in order where text.width > width {
             if let initial = parts[index].first, !initial.isNumber { parts[index] = parts[index].prefix(1) }
             text = parts.joined(separator: ".")
         }
-        guard text.count > width, width > 3 else { return text }
+        guard text.width > width, width > 3 else { return text }
         let tail = (width - 3) * 2 / 3
         return text.prefix(width - 3 - tail) + "..." + text.suffix(tail)
     }
@@ -74,8 +74,8 @@ enum Format {
         var lines = [label]
         for (index, item) in items.enumerated() {
             let item = item + (index == items.count - 1 ? "" : ",")
-            if lines[lines.count - 1].count + 1 + item.count > width {
-                lines.append(String(repeating: " ", count: label.count))
+            if lines[lines.count - 1].width + 1 + item.width > width {
+                lines.append(String(repeating: " ", count: label.width))
             }
             lines[lines.count - 1] += " " + item
         }
@@ -85,7 +85,7 @@ enum Format {
     /// Rows as aligned columns two spaces apart; the first column is set left and shortened to fit `width`.
     static func table(_ rows: [[String]], width: Int?, left: Set<Int> = [0]) -> String {
         guard let columns = rows.first?.count else { return "" }
-        var widths = (0..<columns).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        var widths = (0..<columns).map { column in rows.map { $0[column].width }.max() ?? 0 }
         if let width {
             let others = widths.dropFirst().reduce(0) { $0 + $1 + 2 }
             widths[0] = min(widths[0], max(16, width - others))
@@ -100,10 +100,13 @@ enum Format {
 }
 
 extension String {
+    /// Characters of the text; at once for ASCII, which nearly all names are.
+    var width: Int { utf8.allSatisfy { $0 < 0x80 } ? utf8.count : count }
+
     /// Without spaces at the end.
     var trimmingSuffix: String {
-        var text = self
-        while text.last == " " { text.removeLast() }
-        return text
+        var end = utf8.endIndex
+        while end > utf8.startIndex, utf8[utf8.index(before: end)] == UInt8(ascii: " ") { end = utf8.index(before: end) }
+        return String(self[..<end])
     }
 }

@@ -9,6 +9,7 @@ import TensorModel
 struct Convert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a checkpoint and seal it.",
+        usage: "ingot convert <source> <dest> [options]",
         discussion: """
             SOURCE is a safetensors file, or a directory with one or more of them in the
             Hugging Face layout. DEST is a directory that must not exist yet: it appears,

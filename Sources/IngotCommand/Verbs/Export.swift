@@ -7,6 +7,7 @@ public import TensorModel
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn a checkpoint back into a format that runtimes load.",
+        usage: "ingot export <dest> <out> [options]",
         discussion: """
             OUT is a directory that must not exist yet. Format safetensors: plain weights in
             the Hugging Face layout, which transformers and others load.

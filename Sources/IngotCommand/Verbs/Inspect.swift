@@ -8,6 +8,7 @@ import TensorModel
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "List the tensors of a checkpoint, and where its bytes go.",
+        usage: "ingot inspect <path> [options]",
         discussion: """
             PATH is a safetensors file, a directory of them, or a checkpoint that
             `ingot convert` made. Headers and tables are read, no weights.

@@ -10,6 +10,7 @@ import TensorModel
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check every byte of a checkpoint, and its error against the source.",
+        usage: "ingot verify <dest> [--against <source>] [options]",
         discussion: """
             Without --against: the manifest, all files' hashes, every seal and chunk.
             With it also: each tensor's hash, and its error, recomputed from the source.

@@ -1,4 +1,5 @@
 internal import Quantization
+public import SystemPackage
 public import TensorModel
 
 /// Turns the elements of kept tensors from one floating-point format into another.
@@ -7,21 +8,25 @@ public enum FloatRecoding {
     ///
     /// - Throws: `valueOutOfRange` where a finite value would become infinite.
     public static func recode(
-        _ source: Span<UInt8>, _ format: FloatFormat, to target: FloatFormat, _ tensor: TensorName
+        _ source: Span<UInt8>, _ format: FloatFormat, to target: FloatFormat, _ tensor: TensorName,
+        _ file: FilePath
     ) throws -> [UInt8] {
         let count = source.count / format.byteWidth
         var values = [Float](repeating: 0, count: count)
         FloatConversion.expand(source, format, into: &values)
         var bytes = [UInt8](repeating: 0, count: count * target.byteWidth)
         let overflows = FloatConversion.narrow(values, count: count, target, into: &bytes)
-        guard overflows == 0 else { throw failure(overflows, target, tensor) }
+        guard overflows == 0 else { throw failure(overflows, target, tensor, file) }
         return bytes
     }
 
-    static func failure(_ overflows: Int, _ target: FloatFormat, _ tensor: TensorName) -> IngotError {
+    static func failure(
+        _ overflows: Int, _ target: FloatFormat, _ tensor: TensorName, _ file: FilePath
+    ) -> IngotError {
         IngotError(
-            .valueOutOfRange, tensor: tensor,
+            .valueOutOfRange, file: file.string, tensor: tensor,
             found: "\(overflows) values too large for \(target.elementType.rawValue)",
-            expected: "values the element type can hold", remedy: "export with --dtype bf16 or f32")
+            expected: "values the element type can hold",
+            remedy: "export with --dtype \(target == .f16 ? "bf16 or f32" : "f32")")
     }
 }

@@ -19,6 +19,11 @@ public enum ContainerFormat {
     /// Weights a chunk holds at most, unless a single row is wider: 256 Ki.
     public static let chunkWeights = 1 << 18
 
+    /// Chunks a payload has at most: 2^22, which is 10^12 weights.
+    public static let maximumChunks = 1 << 22
+    /// Bytes of a manifest at most.
+    static let maximumManifestBytes: UInt64 = 8 << 20
+
     /// Whether a name is one a source may not use.
     public static func isReserved(_ name: TensorName) -> Bool {
         name.text.utf8.starts(with: "__ingot_".utf8) || name.text == "__metadata__"

@@ -80,8 +80,10 @@ public struct Manifest: Sendable, Hashable {
         func failure(_ found: String, _ expected: String? = nil) -> IngotError {
             IngotError(.manifestInvalid, file: path.string, found: found, expected: expected)
         }
-        guard file.byteCount <= limits.documentBytes, let range = ByteRange(start: 0, end: file.byteCount) else {
-            throw failure("\(file.byteCount) bytes", "at most \(limits.documentBytes) bytes")
+        guard file.byteCount <= ContainerFormat.maximumManifestBytes,
+            let range = ByteRange(start: 0, end: file.byteCount)
+        else {
+            throw failure("\(file.byteCount) bytes", "at most \(ContainerFormat.maximumManifestBytes) bytes")
         }
         let bytes = try file.bytes(range)
         let tail = hashKey.utf8.count + 32 + ending.utf8.count
@@ -110,11 +112,15 @@ public struct Manifest: Sendable, Hashable {
             let options = value["options"]?.object, let codecs = value["codecs"]?.string
         else { throw failure("a manifest with a member missing", nil) }
         var files: [File] = []
+        var names: Set<TensorName> = []
         for entry in entries {
             guard let name = entry["name"]?.string, let count = entry["bytes"]?.unsigned,
                 let digits = (entry["seal_xxh3_128"] ?? entry["xxh3_128"])?.string,
                 let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name)
             else { throw failure("file entry \(files.count) is not one", nil) }
+            guard names.insert(TensorName(name)).inserted else {
+                throw failure("the file \(name) a second time", "every file once")
+            }
             files.append(File(name: name, byteCount: count, hash: hash, isShard: entry["seal_xxh3_128"] != nil))
         }
         self.init(files: files, options: options, sourceBytes: sourceBytes, codecs: codecs)

@@ -23,6 +23,9 @@ public struct PayloadPrologue: Sendable, Hashable {
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
 
+    /// Bytes a payload has at least: every stream of every chunk has one.
+    var minimumBytes: Int { frontBytes + grid.count * scheme.streamCount(format) }
+
     func encoded() -> [UInt8] {
         var bytes = PayloadPrologue.magic
         var bits: UInt8 = 0

@@ -73,6 +73,9 @@ public struct Seal: Sendable, Hashable {
         guard let whole = ByteRange(start: start, end: size), whole.count == count * UInt64(recordBytes) + 64 else {
             throw failure("a seal of \(count) records that begins at byte \(start)")
         }
+        guard count <= UInt64(Limits.standard.tensorsPerFile + 1) else {
+            throw failure("a seal of \(count) records", "at most one a tensor, and the header's")
+        }
         let bytes = try file.bytes(whole)
         let body = bytes.span.extracting(0..<bytes.count - 16)
         guard ContentHash(of: body) == hash(atEndOf: bytes) else { throw failure("a seal whose own hash differs") }

@@ -1,4 +1,5 @@
-internal import FileAccess
+import Checkpoints
+import FileAccess
 public import SystemPackage
 public import TensorModel
 
@@ -36,20 +37,54 @@ public struct SealedCheckpoint: Sendable {
             shards.append(shard)
             warnings += shard.warnings
         }
-        let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
-        for entry in try Directory.entries(path) where entry.target == .file {
-            guard !known.contains(TensorName(entry.name)) else { continue }
-            guard !entry.name.hasSuffix(".safetensors") else {
+        for name in try SealedCheckpoint.strangers(in: path, manifest) {
+            guard !name.hasSuffix(".safetensors") else {
                 throw IngotError(
-                    .manifestInvalid, file: path.appending(entry.name).string,
+                    .manifestInvalid, file: path.appending(name).string,
                     found: "a shard the manifest does not name",
                     remedy: "remove the file if it does not belong here")
             }
-            warnings.append(
-                IngotWarning(file: path.appending(entry.name).string, "not named in the manifest: not checked"))
+            warnings.append(IngotWarning(file: path.appending(name).string, "not named in the manifest: not checked"))
         }
+        try SealedCheckpoint.refuseRepeatedTensors(shards)
         self.shards = shards
         self.warnings = warnings
+    }
+
+    /// What stands in a directory, however deep, that its manifest does not name.
+    private static func strangers(in path: FilePath, _ manifest: Manifest) throws -> [String] {
+        let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
+        return try Directory.tree(path).filter { !known.contains(TensorName($0)) }
+    }
+
+    /// Requires that a directory is one that `convert` made, with nothing else in it: then it may be replaced.
+    ///
+    /// - Throws: `cannotCreate` otherwise.
+    public static func requireReplaceable(_ path: FilePath) throws {
+        func failure(_ found: String) -> IngotError {
+            IngotError(
+                .cannotCreate, file: path.string, found: found,
+                expected: "an Ingot checkpoint and nothing else, which --force replaces",
+                remedy: "choose another place for the output")
+        }
+        guard try !Directory.entries(path).isEmpty else { return }
+        guard let manifest = try? Manifest.read(path) else { throw failure("a directory that no conversion made") }
+        if let stranger = try strangers(in: path, manifest).first {
+            throw failure("a checkpoint with a file that no conversion made: \(stranger)")
+        }
+    }
+
+    private static func refuseRepeatedTensors(_ shards: [SealedShard]) throws {
+        var names: Set<TensorName> = []
+        for shard in shards {
+            for name in shard.payloads.map(\.name) + shard.ordinary.map(\.name) {
+                guard names.insert(name).inserted else {
+                    throw IngotError(
+                        .indexMismatch, file: shard.file.path.string, tensor: name, found: "a tensor of another shard",
+                        expected: "every tensor in one shard")
+                }
+            }
+        }
     }
 
     /// Requires that every file beside the shards has the manifest's size and hash.

@@ -45,7 +45,8 @@ public struct SealedShard: Sendable {
         warnings = header.warnings + about
         var descriptors: [TensorName: TensorDescriptor] = [:]
         for item in header.metadata where item.key.utf8.starts(with: ContainerFormat.tensorKeyPrefix.utf8) {
-            let name = TensorName(String(item.key.dropFirst(ContainerFormat.tensorKeyPrefix.count)))
+            let name = TensorName(
+                String(Substring(item.key.utf8.dropFirst(ContainerFormat.tensorKeyPrefix.utf8.count))))
             guard let descriptor = TensorDescriptor(item.value) else {
                 throw IngotError(
                     .descriptorInvalid, file: path.string, tensor: name, found: "a description no writer makes",
@@ -64,8 +65,8 @@ public struct SealedShard: Sendable {
             prologue.payloadBytes = tensor.range.count
             guard tensor.elementType == .u8, tensor.range.start % ContainerFormat.alignment == 0,
                 tensor.range.count % ContainerFormat.alignment == 0,
-                UInt64(prologue.grid.count) <= tensor.range.count / UInt64(prologue.entryBytes),
-                UInt64(prologue.frontBytes) <= tensor.range.count
+                prologue.grid.count <= ContainerFormat.maximumChunks,
+                UInt64(prologue.minimumBytes) <= tensor.range.count
             else {
                 throw IngotError(
                     .payloadInvalid, file: path.string, tensor: tensor.name, offset: tensor.range.start,
@@ -142,10 +143,10 @@ public struct SealedShard: Sendable {
                 found: found)
         }
         guard let record = record(at: payload.range.start) else { throw failure("a payload the seal does not cover") }
-        let bytes = try file.bytes(record.range)
-        guard ContentHash(of: bytes.span) == record.hash else {
+        guard try file.hash(of: record.range) == record.hash else {
             throw failure("a prologue or chunk table whose hash differs from the sealed one")
         }
+        let bytes = try file.bytes(record.range)
         let prologue = payload.prologue
         guard prologue.matches(Array(bytes.prefix(PayloadPrologue.byteCount))) else {
             throw failure("a prologue that contradicts the header")

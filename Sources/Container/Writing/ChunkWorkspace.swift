@@ -281,9 +281,9 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// Appends the chunk that was decoded last to a file, as elements of `target`, rounded to nearest even.
     ///
     /// - Throws: `valueOutOfRange` where a finite value would become infinite.
-    public func appendRestored(as target: FloatFormat, of payload: SealedShard.Payload, to file: inout AtomicFile)
-        throws
-    {
+    public func appendRestored(
+        as target: FloatFormat, of payload: SealedShard.Payload, in shard: MappedFile, to file: inout AtomicFile
+    ) throws {
         let format = payload.descriptor.format
         if payload.descriptor.scheme == .lossless {
             let bytes = source
@@ -294,7 +294,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
         let byteCount = count * target.byteWidth
         grow(&stream, byteCount)
         let overflows = FloatConversion.narrow(restored, count: count, target, into: &stream)
-        guard overflows == 0 else { throw FloatRecoding.failure(overflows, target, payload.name) }
+        guard overflows == 0 else { throw FloatRecoding.failure(overflows, target, payload.name, shard.path) }
         let bytes = stream
         try file.append(bytes.span.extracting(0..<byteCount))
     }

@@ -44,6 +44,10 @@ public struct CompanionFiles: Sendable {
         for entry in try Directory.entries(directory) {
             let name = prefix + entry.name
             let path = directory.appending(entry.name)
+            guard entry.isText else {
+                skipped.append((name, "its name is not UTF-8"))
+                continue
+            }
             switch entry.target {
             case .file:
                 if depth == 0, shards.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {

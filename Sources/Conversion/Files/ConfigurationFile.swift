@@ -8,13 +8,14 @@ public struct ConfigurationFile: Sendable {
     public private(set) var bytes: [UInt8]
     private let path: String
     private static let key = "quantization_config"
+    private static let maximumBytes: UInt64 = 16 << 20
 
     /// Reads a configuration.
     ///
     /// - Throws: `headerSyntax` and its kin where it is no JSON object.
     public init(reading path: FilePath) throws {
         self.path = path.string
-        bytes = try WholeFile.read(path, limit: Limits.standard.documentBytes)
+        bytes = try WholeFile.read(path, limit: ConfigurationFile.maximumBytes)
         _ = try members()
     }
 
@@ -27,7 +28,10 @@ public struct ConfigurationFile: Sendable {
 
     private func members() throws -> [Place] {
         var reader = JSONReader(bytes, maximumDepth: Limits.standard.documentDepth)
+        // Python writes NaN and Infinity, and some models' configurations have them.
+        reader.acceptsNonFiniteNumbers = true
         var places: [Place] = []
+        var seen: Set<TensorName> = []
         do {
             _ = reader.peek()
             var previous = reader.position + 1
@@ -35,7 +39,7 @@ public struct ConfigurationFile: Sendable {
                 _ = reader.peek()
                 let start = reader.position
                 try reader.skipValue()
-                guard !places.contains(where: { $0.key == key }) else {
+                guard seen.insert(TensorName(key)).inserted else {
                     throw reader.failure("the key `\(key)` a second time", as: .duplicateKey)
                 }
                 places.append(Place(key: key, value: start..<reader.position, previousEnd: previous))

@@ -30,7 +30,7 @@ public struct Converter: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         let builder = try DirectoryBuilder.begin(
-            destination, replaceable: plan.options.force ? { try Converter.requireReplaceable($0) } : nil)
+            destination, replaceable: plan.options.force ? { try SealedCheckpoint.requireReplaceable($0) } : nil)
         let pipeline = budget.pipeline()
         var report = ConversionReport(plan)
         var files: [Manifest.File] = []
@@ -146,17 +146,6 @@ public struct Converter: Sendable {
             try record(ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards))
         }
         return files
-    }
-
-    /// Replaced is only what `convert` made.
-    private static func requireReplaceable(_ path: FilePath) throws {
-        let empty = try Directory.entries(path).isEmpty
-        let ours = try SealedCheckpoint.isOne(path)
-        guard empty || ours else {
-            throw IngotError(
-                .cannotCreate, file: path.string, found: "a directory that no conversion made",
-                expected: "an Ingot checkpoint, which --force replaces", remedy: "choose another place for the output")
-        }
     }
 }
 

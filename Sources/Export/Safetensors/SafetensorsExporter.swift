@@ -14,6 +14,7 @@ public struct SafetensorsExporter: Sendable {
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
+    private static let filesKey = "exported_files"
 
     /// What was written.
     public struct Summary: Sendable {
@@ -83,7 +84,10 @@ public struct SafetensorsExporter: Sendable {
         }
         let header = try SafetensorsWriter.header(
             tensors: entries,
-            metadata: [.init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer)])
+            metadata: [
+                .init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer),
+                .init(SafetensorsExporter.filesKey, fileList),
+            ])
         var file = try AtomicFile(path)
         try file.append(header.span)
         let jobs = ChunkJob.all(fronts.map(\.count))
@@ -94,7 +98,7 @@ public struct SafetensorsExporter: Sendable {
             try Interruption.check()
             let payload = payloads[job.payload]
             let target = format ?? payload.descriptor.format
-            try workspace.appendRestored(as: target, of: payload, to: &file)
+            try workspace.appendRestored(as: target, of: payload, in: shard.file, to: &file)
         }
         for tensor in shard.ordinary {
             _ = try shard.checkOrdinary(tensor)
@@ -110,9 +114,14 @@ public struct SafetensorsExporter: Sendable {
             return try source.forEachPiece(of: tensor.range) { bytes, _ in try file.append(bytes) }
         }
         try source.forEachPiece(of: tensor.range) { bytes, _ in
-            let converted = try FloatRecoding.recode(bytes, from, to: target, tensor.name)
+            let converted = try FloatRecoding.recode(bytes, from, to: target, tensor.name, source.path)
             try file.append(converted.span)
         }
+    }
+
+    /// The files an export of this checkpoint has, as JSON: each shard carries the list, so that `--force` knows its own.
+    private var fileList: String {
+        JSONValue.array(checkpoint.manifest.files.map { .string($0.name) }).text()
     }
 
     private func exportCompanions(into staging: FilePath) throws {
@@ -129,13 +138,18 @@ public struct SafetensorsExporter: Sendable {
         }
     }
 
-    /// Replaced is only what `export` made.
+    /// Replaced is only what `export` made: a directory whose files are all in the list its shards carry.
     private static func requireReplaceable(_ path: FilePath) throws {
-        if try Directory.entries(path).isEmpty { return }
-        let shards = (try? Checkpoint.open(path))?.shards ?? []
-        guard !shards.isEmpty, shards.allSatisfy({ $0.header.metadata.contains { $0.key == marker } }) else {
+        let found = try Directory.tree(path).map { TensorName($0) }
+        if found.isEmpty { return }
+        let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard -> Set<TensorName> in
+            let text = shard.header.metadataValue(filesKey) ?? ""
+            let names = (try? JSONValue.parse(Array(text.utf8)))?.array ?? []
+            return Set(names.compactMap { $0.string.map { TensorName($0) } })
+        }
+        guard let known = lists.first, lists.allSatisfy({ $0 == known }), found.allSatisfy(known.contains) else {
             throw IngotError(
-                .cannotCreate, file: path.string, found: "a directory that no export made",
+                .cannotCreate, file: path.string, found: "a directory that no export made, or with other files in it",
                 expected: "an earlier export, which --force replaces", remedy: "choose another place for the output")
         }
     }

@@ -17,8 +17,10 @@ public enum FileKind: Sendable, Hashable {
 public enum Directory {
     /// A name in a directory.
     public struct Entry: Sendable, Hashable {
-        /// The name.
+        /// The name; bytes that are no UTF-8 replaced.
         public let name: String
+        /// Whether the name is UTF-8; a name that is not is none a checkpoint can use.
+        public let isText: Bool
         /// What it leads to, symbolic links followed; nil for a link that leads nowhere.
         public let target: FileKind?
         /// Whether it is a symbolic link.
@@ -43,16 +45,46 @@ public enum Directory {
 
     /// The names in a directory, sorted by their bytes, without `.` and `..`.
     public static func entries(_ path: FilePath) throws -> [Entry] {
-        try names(path).map { name in
-            let place = path.appending(name)
+        try names(path).map { component in
+            let place = path.appending(component)
             let own = try status(place, followingLinks: false)
             let target = try status(place, followingLinks: true)
             return Entry(
-                name: name, target: target?.kind, isLink: own?.isLink ?? false, byteCount: target?.byteCount ?? 0)
+                name: component.string, isText: String(validating: component) != nil, target: target?.kind,
+                isLink: own?.isLink ?? false, byteCount: target?.byteCount ?? 0)
         }
     }
 
-    private static func names(_ path: FilePath) throws -> [String] {
+    /// Everything in a directory and the directories in it, but for those themselves: paths relative to it, with `/`
+    /// between names. Symbolic links are not followed.
+    ///
+    /// - Throws: `notARegularFile` where directories nest deeper than `maximumDepth`.
+    public static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [String] {
+        var names: [String] = []
+        func visit(_ path: FilePath, _ prefix: String, _ depth: Int) throws {
+            for entry in try entries(path) {
+                guard entry.target == .directory, !entry.isLink else {
+                    names.append(prefix + entry.name)
+                    continue
+                }
+                guard depth < maximumDepth else {
+                    throw IngotError(
+                        .notARegularFile, file: path.string, found: "directories nested \(depth) deep",
+                        expected: "at most \(maximumDepth) levels")
+                }
+                try visit(path.appending(entry.name), prefix + entry.name + "/", depth + 1)
+            }
+        }
+        try visit(path, "", 1)
+        return names
+    }
+
+    /// Whether a path is a symbolic link, wherever it leads.
+    package static func isLink(_ path: FilePath) throws -> Bool {
+        try status(path, followingLinks: false)?.isLink ?? false
+    }
+
+    private static func names(_ path: FilePath) throws -> [FilePath.Component] {
         let stream: OpaquePointer
         do throws(Errno) {
             var opened: OpaquePointer?
@@ -66,17 +98,17 @@ public enum Directory {
             throw error.ingotError("open", path)
         }
         defer { unsafe closedir(stream) }
-        var names: [String] = []
+        var names: [FilePath.Component] = []
         while let entry = unsafe readdir(stream) {
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+            let name: FilePath.Component? = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
                 unsafe pointer.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: pointer.pointee))
                 {
-                    unsafe String(cString: $0)
+                    unsafe FilePath.Component(platformString: $0)
                 }
             }
-            if name != ".", name != ".." { names.append(name) }
+            if let name, name.kind == .regular { names.append(name) }
         }
-        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return names.sorted { $0.string.utf8.lexicographicallyPrecedes($1.string.utf8) }
     }
 
     /// Makes a directory; it must not exist.
@@ -197,8 +229,8 @@ public struct FileIdentity: Sendable, Hashable {
     public let device: UInt64, inode: UInt64
     /// Bytes.
     public let byteCount: UInt64
-    /// Time of the last change, in nanoseconds since 1970.
-    public let modified: Int64
+    /// Time of the last change: seconds since 1970, and nanoseconds. Archives can carry dates of any century.
+    public let modifiedSeconds: Int, modifiedNanoseconds: Int
 
     init(_ status: stat) {
         device = UInt64(truncatingIfNeeded: status.st_dev)
@@ -209,7 +241,8 @@ public struct FileIdentity: Sendable, Hashable {
         #else
             let time = status.st_mtim
         #endif
-        modified = Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+        modifiedSeconds = Int(time.tv_sec)
+        modifiedNanoseconds = Int(time.tv_nsec)
     }
 
     /// The identity of what is at `path`, links followed; nil where there is nothing.

@@ -27,9 +27,16 @@ public struct AtomicFile: ~Copyable, Sendable {
     /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
     public init(_ path: FilePath) throws {
         self.path = path
-        temporary = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "").ingot-tmp")
+        temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
         descriptor = try Descriptor(temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o666, code: .cannotCreate)
         pending.reserveCapacity(AtomicFile.capacity)
+    }
+
+    /// A name near the longest a file can have is replaced by its hash.
+    private static func temporaryName(_ path: FilePath) -> String {
+        let name = path.lastComponent?.string ?? ""
+        let hash = ContentHash(of: Array(name.utf8).span)
+        return name.utf8.count > 200 ? ".\(hash).ingot-tmp" : ".\(name).ingot-tmp"
     }
 
     deinit { if !published { try? Directory.removeFile(temporary) } }

@@ -38,6 +38,11 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         let parent = target.removingLastComponent()
         let staging = parent.appending(".\(name.string).ingot-partial")
         let lockPath = parent.appending(".\(name.string).ingot-lock")
+        guard try !Directory.isLink(target) else {
+            throw IngotError(
+                .cannotCreate, file: target.string, found: "the output is a symbolic link",
+                remedy: "name the place it leads to")
+        }
         let replacing: Bool
         switch try Directory.kind(target) {
         case nil: replacing = false
@@ -90,8 +95,8 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         published = true
         let parent = target.removingLastComponent()
         try Directory.synchronize(parent.isEmpty ? "." : parent)
-        // What stands in staging now is what was replaced.
-        if replacing { try Directory.removeTree(staging) }
+        // What stands in staging now is what was replaced; what cannot be removed, the next run will try again.
+        if replacing { try? Directory.removeTree(staging) }
     }
 
     /// A lock file whose name still leads to the file that was locked: an earlier holder removes it when it ends.

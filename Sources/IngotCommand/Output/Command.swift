@@ -5,6 +5,11 @@ import TensorModel
 enum Command {
     static func run() async {
         do {
+            guard Console.hasTextArguments else {
+                throw IngotError(
+                    .usage, found: "an argument that is not UTF-8", expected: "paths of UTF-8",
+                    remedy: "rename the file, or reach it through a symbolic link")
+            }
             var command = try Ingot.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()

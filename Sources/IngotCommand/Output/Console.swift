@@ -10,12 +10,13 @@ import SystemPackage
 enum Console {
     /// Writes a result to standard output, with a newline.
     ///
-    /// A closed reader (`ingot inspect x | head`) ends the command quietly; a full disk does not.
+    /// A closed reader (`ingot inspect x | head`) is no error; a full disk is.
     static func result(_ text: String) {
         do {
             _ = try FileDescriptor.standardOutput.writeAll((text + "\n").utf8)
         } catch Errno.brokenPipe {
-            exit(0)
+            // Nobody reads the rest; the exit status still tells how it went.
+            return
         } catch {
             message("error: inputOutput: standard output cannot be written: \(error)")
             exit(74)
@@ -38,6 +39,15 @@ enum Console {
         #else
             Darwin.exit(status)
         #endif
+    }
+
+    /// Whether every argument is UTF-8; Swift replaces other bytes, and a path would lead elsewhere.
+    static var hasTextArguments: Bool {
+        for index in 0..<Int(CommandLine.argc) {
+            guard let argument = unsafe CommandLine.unsafeArgv[index] else { continue }
+            if unsafe String(validatingCString: argument) == nil { return false }
+        }
+        return true
     }
 
     /// Columns of the terminal on standard output; nil where it is none.

@@ -106,7 +106,9 @@ extension String {
     /// Without spaces at the end.
     var trimmingSuffix: String {
         var end = utf8.endIndex
-        while end > utf8.startIndex, utf8[utf8.index(before: end)] == UInt8(ascii: " ") { end = utf8.index(before: end) }
+        while end > utf8.startIndex, utf8[utf8.index(before: end)] == UInt8(ascii: " ") {
+            end = utf8.index(before: end)
+        }
         return String(self[..<end])
     }
 }

@@ -4,7 +4,7 @@
     import Darwin
 #endif
 
-/// How many processors this process may use.
+/// How many processors are online.
 enum ProcessorCount {
     static var available: Int { Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 }

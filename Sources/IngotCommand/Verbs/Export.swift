@@ -26,7 +26,7 @@ struct Export: AsyncParsableCommand {
     @Option(name: .customLong("to"), help: "Format to write: safetensors.")
     var target = Target.safetensors
 
-    @Option(help: "Element type of all floating-point tensors: f16, bf16 or f32. Default: each tensor's own.")
+    @Option(help: "Element type of all F16, BF16 and F32 tensors: f16, bf16 or f32. Default: each tensor's own.")
     var dtype: FloatFormat?
 
     @Flag(help: "Replace OUT if it is an earlier export.")

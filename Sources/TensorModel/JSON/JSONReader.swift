@@ -9,6 +9,8 @@ public struct JSONReader: Sendable {
     private let origin: UInt64
     private let maximumDepth: Int
     private var depth = 0
+    /// Whether `skipValue` steps over `NaN`, `Infinity` and `-Infinity`, which are no JSON; never so for headers.
+    public var acceptsNonFiniteNumbers = false
     /// Index of the next byte to read.
     public internal(set) var position: Int
 
@@ -158,11 +160,25 @@ public struct JSONReader: Sendable {
     }
 
     private mutating func skipScalar() throws {
+        if acceptsNonFiniteNumbers, skipNonFiniteNumber() { return }
         switch peek() {
         case UInt8(ascii: "\""): _ = try readString()
         case UInt8(ascii: "-"), .some(0x30...0x39): _ = try readNumberText()
         default: _ = try readLiteral()
         }
+    }
+
+    /// Steps over `NaN`, `Infinity` or `-Infinity`; false where none of them comes next.
+    private mutating func skipNonFiniteNumber() -> Bool {
+        skipWhitespace()
+        for word in ["NaN", "Infinity", "-Infinity"] {
+            let utf8 = Array(word.utf8)
+            if end - position >= utf8.count, bytes[position..<position + utf8.count].elementsEqual(utf8) {
+                position += utf8.count
+                return true
+            }
+        }
+        return false
     }
 
     /// A few characters of the text, for a message.

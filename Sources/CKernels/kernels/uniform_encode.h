@@ -259,6 +259,12 @@ INLINE void encode_all(
     }
 }
 
+// The greatest scale whose product with every code is finite in binary32, and which the format can hold.
+static float scale_limit(float largest, float greatest_code) {
+    float product_limit = FLT_MAX / greatest_code * 0.984375f;
+    return largest < product_limit ? largest : product_limit;
+}
+
 static void uniform_encode(
     const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
     int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
@@ -270,14 +276,14 @@ static void uniform_encode(
         rules.affine = 0;
         rules.code_low = -half;
         rules.code_high = half - 1.0f;
-        rules.scale_limit = rules.largest / half * 0.984375f;
+        rules.scale_limit = scale_limit(rules.largest, half);
         encode_all(
             weights, rows, columns, group_size, rules, symmetric_search(bits), codes, scales, biases);
     } else {
         rules.affine = 1;
         rules.code_low = 0.0f;
         rules.code_high = 2.0f * half - 1.0f;
-        rules.scale_limit = rules.largest / rules.code_high * 0.984375f;
+        rules.scale_limit = scale_limit(rules.largest, rules.code_high);
         encode_all(weights, rows, columns, group_size, rules, affine_search(bits), codes, scales, biases);
     }
 }

@@ -166,7 +166,8 @@ struct ReferenceGroup {
     }
 
     private func refined(_ start: Fit) -> (scale: Float, bias: Float) {
-        let limit = largest / (parameters.symmetric ? -codeLow : codeHigh) * 0.984375
+        let greatestCode = parameters.symmetric ? -codeLow : codeHigh
+        let limit = min(largest, Float.greatestFiniteMagnitude / greatestCode * 0.984375)
         var best: (error: Float, scale: Float, bias: Float) = (
             .infinity, 0, parameters.symmetric ? 0 : stored(middle * down.0 * down.1, within: largest)
         )

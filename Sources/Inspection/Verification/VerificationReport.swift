@@ -66,6 +66,7 @@ public struct VerificationReport: Sendable {
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
             .init("intact", .bool(true)), .init("compared", .bool(compared)), .init("holds", .bool(holds)),
             .init("seconds", .number(seconds)),
+            .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
             .init(
                 "tensors",
                 .array(

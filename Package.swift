@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 /// One target a layer; each lists everything it may import, so the layers of CONTRIBUTING.md hold by construction.

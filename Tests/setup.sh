@@ -13,7 +13,7 @@ need() { # need PACKAGE COMMAND...: the package is missing if the command fails
 case "$(uname -s)" in
 Linux)
     if ! command -v swift >/dev/null; then
-        echo "Swift is not installed; version 6.2 or newer is needed: https://www.swift.org/install/linux/" >&2
+        echo "Swift is not installed; version 6.3 or newer is needed: https://www.swift.org/install/linux/" >&2
         exit 1
     fi
     need pkg-config command -v pkg-config

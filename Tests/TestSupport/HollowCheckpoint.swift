@@ -1,0 +1,95 @@
+import Container
+import FileAccess
+package import SystemPackage
+import TensorModel
+
+/// A checkpoint of one shard with one payload that is a hole in the file, and hashes that all hold.
+///
+/// For descriptions that claim much: the payload can have any size, and takes no room on the disk.
+package enum HollowCheckpoint {
+    /// The tensor's name.
+    package static let tensor = "hollow.weight"
+
+    /// Writes the checkpoint; the tensor is said to be F16 of a shape, under scheme `lossless`.
+    ///
+    /// - Parameters:
+    ///   - shape: the shape the description claims.
+    ///   - frontBytes: bytes of prologue and chunk table, the range the seal hashes.
+    ///   - payloadBytes: bytes of the payload, a multiple of 64.
+    package static func write(shape: [Int], frontBytes: UInt64, payloadBytes: UInt64, to path: FilePath) throws {
+        precondition(payloadBytes % 64 == 0 && frontBytes <= payloadBytes)
+        try Directory.create(path)
+        let header = encodedHeader(shape, payloadBytes)
+        let place = path.appending("model.safetensors")
+        try Files.write(header, to: place)
+        let start = UInt64(header.count)
+        let end = start + payloadBytes
+        let file = try FileDescriptor.open(place, .readWrite)
+        let seal: [UInt8] = try file.closeAfter {
+            try file.resize(to: Int64(end))
+            let hashes = [
+                (UInt64(0), start, ContentHash(of: header.span)),
+                (start, frontBytes, try hash(place, start, frontBytes)),
+            ]
+            let seal = encodedSeal(hashes, recordsStart: end)
+            _ = try file.writeAll(toAbsoluteOffset: Int64(end), seal)
+            return seal
+        }
+        let manifest = Manifest(
+            files: [
+                Manifest.File(
+                    name: "model.safetensors", byteCount: end + UInt64(seal.count), hash: canonicalHash(seal),
+                    isShard: true)
+            ], options: [], sourceBytes: payloadBytes, codecs: "none")
+        try Files.write(manifest.encoded(), to: path.appending(Manifest.fileName))
+    }
+
+    private static func encodedHeader(_ shape: [Int], _ payloadBytes: UInt64) -> [UInt8] {
+        let zero = String(repeating: "0", count: 16)
+        let description =
+            #"{"scheme":"lossless","codec":"none","dtype":"F16","shape":["#
+            + shape.map(String.init).joined(separator: ",")
+            + #"],"signal":"\#(zero)","noise":"\#(zero)","max_error":"\#(zero)","source_xxh3_128":"\#(zero)\#(zero)"}"#
+        let about = #"{"version":1,"required_features":[],"optional_features":[],"writer":"a test","codecs":"none"}"#
+        func quoted(_ text: String) -> String { JSONValue.string(text).text() }
+        func entry(_ from: UInt64, _ to: UInt64) -> String {
+            #"{"dtype":"U8","shape":[\#(to - from)],"data_offsets":[\#(from),\#(to)]}"#
+        }
+        var text = Array(
+            (#"{"__metadata__":{"format":"ingot","ingot":\#(quoted(about)),"ingot:\#(tensor)":\#(quoted(description))},"#
+                + #""\#(tensor)":\#(entry(0, payloadBytes)),"#
+                + #""__ingot_seal__":\#(entry(payloadBytes, payloadBytes + 128))}"#).utf8)
+        while (8 + text.count) % 64 != 0 { text.append(UInt8(ascii: " ")) }
+        return littleEndian(UInt64(text.count), 8) + text
+    }
+
+    private static func encodedSeal(_ records: [(UInt64, UInt64, ContentHash)], recordsStart: UInt64) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for (start, count, hash) in records {
+            bytes += littleEndian(start, 8) + littleEndian(count, 8) + canonical(hash)
+        }
+        bytes += Array("INGOTSEL".utf8) + littleEndian(1, 4) + littleEndian(UInt64(records.count), 4)
+        let fileBytes = recordsStart + UInt64(32 * records.count + 64)
+        bytes += littleEndian(fileBytes, 8) + littleEndian(recordsStart, 8)
+        bytes += [UInt8](repeating: 0, count: 16)
+        return bytes + canonical(ContentHash(of: bytes.span))
+    }
+
+    private static func hash(_ path: FilePath, _ start: UInt64, _ count: UInt64) throws -> ContentHash {
+        guard let range = ByteRange(start: start, count: count) else { throw Errno.invalidArgument }
+        return try MappedFile.open(path).hash(of: range)
+    }
+
+    private static func canonical(_ hash: ContentHash) -> [UInt8] {
+        littleEndian(hash.high.byteSwapped, 8) + littleEndian(hash.low.byteSwapped, 8)
+    }
+
+    private static func canonicalHash(_ seal: [UInt8]) -> ContentHash {
+        func half(_ slice: ArraySlice<UInt8>) -> UInt64 { slice.reduce(0) { $0 << 8 | UInt64($1) } }
+        return ContentHash(high: half(seal.suffix(16).prefix(8)), low: half(seal.suffix(8)))
+    }
+
+    private static func littleEndian(_ number: UInt64, _ count: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: number >> (8 * UInt64($0))) }
+    }
+}

@@ -150,6 +150,19 @@ import Testing
         #expect(try namelessCount(target) == 0)
         #expect(try await Verbs.verify(target, against: sample.source).holds)
 
+        // The name as it looks with its bytes replaced, in the manifest, does not cover it.
+        let twin = Files.names(sample.sealed).first { $0.contains("\u{FFFD}") } ?? ""
+        try Files.write("twin", to: sample.source.appending(twin))
+        try Directory.removeTree(target)
+        try await Verbs.convert(sample.source, to: target)
+        try Directory.removeFile(target.appending(twin))
+        try Files.write("mine", to: nameless(in: target))
+        var options = Verbs.options()
+        options.force = true
+        let error = try await Verbs.failure { try await Verbs.convert(sample.source, to: target, options) }
+        #expect(error?.code == .cannotCreate)
+        #expect(try namelessCount(target) == 1)
+
         try Directory.create(sample.sealed.appending("folder"))
         try Files.write("mine", to: nameless(in: sample.sealed.appending("folder")))
         try Directory.create(nameless(in: sample.directory.path))

@@ -27,6 +27,6 @@ public enum FloatRecoding {
             .valueOutOfRange, file: file.string, tensor: tensor,
             found: "\(overflows) values too large for \(target.elementType.rawValue)",
             expected: "values the element type can hold",
-            remedy: "export with --dtype \(target == .f16 ? "bf16 or f32" : "f32")")
+            remedy: "export with --dtype f32")
     }
 }

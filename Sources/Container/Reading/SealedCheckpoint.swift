@@ -54,7 +54,8 @@ public struct SealedCheckpoint: Sendable {
     /// What stands in a directory, however deep, that its manifest does not name.
     private static func strangers(in path: FilePath, _ manifest: Manifest) throws -> [String] {
         let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
-        return try Directory.tree(path).filter { !known.contains(TensorName($0)) }
+        // Replaced bytes must not make one name pass for another.
+        return try Directory.tree(path).filter { !$0.isText || !known.contains(TensorName($0.name)) }.map(\.name)
     }
 
     /// Requires that a directory is one that `convert` made, with nothing else in it: then it may be replaced.

@@ -140,14 +140,16 @@ public struct SafetensorsExporter: Sendable {
 
     /// Replaced is only what `export` made: a directory whose files are all in the list its shards carry.
     private static func requireReplaceable(_ path: FilePath) throws {
-        let found = try Directory.tree(path).map { TensorName($0) }
+        let found = try Directory.tree(path)
         if found.isEmpty { return }
         let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard -> Set<TensorName> in
             let text = shard.header.metadataValue(filesKey) ?? ""
             let names = (try? JSONValue.parse(Array(text.utf8)))?.array ?? []
             return Set(names.compactMap { $0.string.map { TensorName($0) } })
         }
-        guard let known = lists.first, lists.allSatisfy({ $0 == known }), found.allSatisfy(known.contains) else {
+        guard let known = lists.first, lists.allSatisfy({ $0 == known }),
+            found.allSatisfy({ $0.isText && known.contains(TensorName($0.name)) })
+        else {
             throw IngotError(
                 .cannotCreate, file: path.string, found: "a directory that no export made, or with other files in it",
                 expected: "an earlier export, which --force replaces", remedy: "choose another place for the output")

@@ -56,15 +56,15 @@ public enum Directory {
     }
 
     /// Everything in a directory and the directories in it, but for those themselves: paths relative to it, with `/`
-    /// between names. Symbolic links are not followed.
+    /// between names. Symbolic links are not followed, and directories whose name is not UTF-8 are not gone into.
     ///
     /// - Throws: `notARegularFile` where directories nest deeper than `maximumDepth`.
-    public static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [String] {
-        var names: [String] = []
+    public static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [(name: String, isText: Bool)] {
+        var found: [(name: String, isText: Bool)] = []
         func visit(_ path: FilePath, _ prefix: String, _ depth: Int) throws {
             for entry in try entries(path) {
-                guard entry.target == .directory, !entry.isLink else {
-                    names.append(prefix + entry.name)
+                guard entry.target == .directory, !entry.isLink, entry.isText else {
+                    found.append((prefix + entry.name, entry.isText))
                     continue
                 }
                 guard depth < maximumDepth else {
@@ -76,7 +76,7 @@ public enum Directory {
             }
         }
         try visit(path, "", 1)
-        return names
+        return found
     }
 
     /// Whether a path is a symbolic link, wherever it leads.

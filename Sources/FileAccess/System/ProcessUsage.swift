@@ -1,3 +1,5 @@
+import SystemPackage
+
 #if canImport(Glibc)
     internal import Glibc
 #else
@@ -7,20 +9,26 @@
 /// What this process has used so far, for reports.
 public enum ProcessUsage {
     /// Bytes of memory that were resident at the worst moment, mapped files included.
+    ///
+    /// On Linux `VmHWM` of `/proc/self/status`: the maximum of getrusage(2) starts with what the process that started this
+    /// one had resident.
     public static var peakResidentBytes: UInt64 {
-        // Bytes on Darwin, kibibytes elsewhere.
         #if canImport(Darwin)
             UInt64(usage.ru_maxrss)
         #else
-            UInt64(usage.ru_maxrss) * 1024
+            peakOfProcFileSystem ?? UInt64(usage.ru_maxrss) * 1024
         #endif
     }
 
-    /// Seconds of processor time, user and system, of all threads.
-    public static var processorSeconds: Double {
-        let usage = usage
-        return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-            + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+    /// The line `VmHWM:     1234 kB`; nil where there is none to read.
+    private static var peakOfProcFileSystem: UInt64? {
+        guard let file = try? FileDescriptor.open("/proc/self/status", .readOnly) else { return nil }
+        var bytes = [UInt8](repeating: 0, count: 8192)
+        let count = unsafe try? file.closeAfter { unsafe try bytes.withUnsafeMutableBytes { unsafe try file.read(into: $0) } }
+        let text = String(decoding: bytes.prefix(count ?? 0), as: UTF8.self)
+        let line = text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        let number = line?.drop { !$0.isNumber }.prefix { $0.isNumber }
+        return number.flatMap { UInt64($0) }.map { $0 * 1024 }
     }
 
     private static var usage: rusage {

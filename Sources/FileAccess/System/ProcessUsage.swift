@@ -24,7 +24,9 @@ public enum ProcessUsage {
     private static var peakOfProcFileSystem: UInt64? {
         guard let file = try? FileDescriptor.open("/proc/self/status", .readOnly) else { return nil }
         var bytes = [UInt8](repeating: 0, count: 8192)
-        let count = unsafe try? file.closeAfter { unsafe try bytes.withUnsafeMutableBytes { unsafe try file.read(into: $0) } }
+        let count = try? file.closeAfter {
+            try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0) }
+        }
         let text = String(decoding: bytes.prefix(count ?? 0), as: UTF8.self)
         let line = text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
         let number = line?.drop { !$0.isNumber }.prefix { $0.isNumber }

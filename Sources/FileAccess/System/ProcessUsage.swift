@@ -22,7 +22,7 @@ public enum ProcessUsage {
 
     /// The line `VmHWM:     1234 kB`; nil where there is none to read.
     private static var peakOfProcFileSystem: UInt64? {
-        guard let file = try? FileDescriptor.open("/proc/self/status", .readOnly) else { return nil }
+        guard let file = try? FileDescriptor.open(FilePath("/proc/self/status"), .readOnly) else { return nil }
         var bytes = [UInt8](repeating: 0, count: 8192)
         let count = try? file.closeAfter {
             try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0) }

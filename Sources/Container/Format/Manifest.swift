@@ -69,7 +69,7 @@ public struct Manifest: Sendable, Hashable {
     /// Reads and checks the manifest of a directory.
     ///
     /// - Throws: `noInput` where there is none, `manifestInvalid`, `containerVersion`.
-    public static func read(_ directory: FilePath, limits: Limits = .standard) throws -> Manifest {
+    public static func read(_ directory: FilePath) throws -> Manifest {
         let path = directory.appending(fileName)
         guard try Directory.kind(path) != nil else {
             throw IngotError(

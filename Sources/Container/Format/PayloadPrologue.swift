@@ -65,7 +65,7 @@ public struct ChunkEntry: Sendable, Hashable {
     /// XXH3-64 of the chunk's stored bytes.
     public var checksum: UInt64 = 0
     /// Error sums of the chunk's weights.
-    public var sums = ErrorSums(signal: 0, noise: 0, maxError: 0)
+    public var sums = ErrorSums.zero
     /// The streams, in the scheme's order; their bytes follow each other without gaps.
     public var streams: [Stream] = []
 

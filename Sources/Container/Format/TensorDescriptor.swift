@@ -22,7 +22,7 @@ public struct TensorDescriptor: Sendable, Hashable {
     /// Makes a description; certificate and hash are filled in later.
     public init(
         scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
-        sums: ErrorSums = ErrorSums(signal: 0, noise: 0, maxError: 0),
+        sums: ErrorSums = ErrorSums.zero,
         sourceHash: ContentHash = ContentHash(high: 0, low: 0)
     ) {
         self.scheme = scheme

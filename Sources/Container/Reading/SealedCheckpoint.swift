@@ -23,7 +23,7 @@ public struct SealedCheckpoint: Sendable {
     /// Opens the manifest and every shard; files beside the shards are checked by `checkFiles()`.
     public init(_ path: FilePath, limits: Limits = .standard) throws {
         self.path = path
-        let manifest = try Manifest.read(path, limits: limits)
+        let manifest = try Manifest.read(path)
         self.manifest = manifest
         var shards: [SealedShard] = []
         var warnings: [IngotWarning] = []

@@ -71,7 +71,7 @@ public struct ShardWriter: ~Copyable {
         prologue.payloadBytes = file.byteCount - start
         var front = prologue.encoded()
         front.reserveCapacity(prologue.frontBytes)
-        var sums = ErrorSums(signal: 0, noise: 0, maxError: 0)
+        var sums = ErrorSums.zero
         for entry in entries {
             entry.encode(into: &front)
             sums = sums + entry.sums

@@ -9,6 +9,7 @@ static _Atomic int32_t active_level = -1;
 static const struct ingot_table *table_of(int32_t level) {
 #if defined(__x86_64__)
     switch (level) {
+    case INGOT_LEVEL_AVX512_VBMI2: return &ingot_table_avx512_vbmi2;
     case INGOT_LEVEL_AVX512: return &ingot_table_avx512;
     case INGOT_LEVEL_AVX2: return &ingot_table_avx2;
     default: return &ingot_table_sse2;
@@ -26,6 +27,9 @@ int32_t ingot_level_is_available(int32_t level) {
     if (level == INGOT_LEVEL_AVX2) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
     }
+    if (level == INGOT_LEVEL_AVX512_VBMI2) {
+        return ingot_level_is_available(INGOT_LEVEL_AVX512) && __builtin_cpu_supports("avx512vbmi2");
+    }
     if (level == INGOT_LEVEL_AVX512) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
             && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -37,7 +41,7 @@ int32_t ingot_level_is_available(int32_t level) {
 int32_t ingot_level_active(void) {
     int32_t level = atomic_load_explicit(&active_level, memory_order_relaxed);
     if (level < 0) {
-        level = INGOT_LEVEL_AVX512;
+        level = INGOT_LEVEL_AVX512_VBMI2;
         while (!ingot_level_is_available(level)) { level -= 1; }
         // Two threads may both arrive here; they store the same number.
         atomic_store_explicit(&active_level, level, memory_order_relaxed);
@@ -60,6 +64,7 @@ const char *ingot_level_name(int32_t level) {
 #endif
     case INGOT_LEVEL_AVX2: return "avx2";
     case INGOT_LEVEL_AVX512: return "avx512";
+    case INGOT_LEVEL_AVX512_VBMI2: return "avx512vbmi2";
     default: return "unknown";
     }
 }
@@ -118,4 +123,31 @@ void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint
 
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n) {
     active()->planes_join(width, rotated, planes, result, n);
+}
+
+int32_t ingot_trellis_quantize(
+    const float *weights, size_t stride, size_t rows, size_t width, struct ingot_trellis_rule rule, int16_t *symbols,
+    uint64_t *odd_masks, uint8_t *scratch) {
+    return active()->trellis_quantize(weights, stride, rows, width, rule, symbols, odd_masks, scratch);
+}
+
+void ingot_trellis_route(
+    const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t width,
+    int32_t limit, int32_t low_bits, struct ingot_trellis_sinks *sinks) {
+    active()->trellis_route(symbols, odd_masks, row_classes, rows, width, limit, low_bits, sinks);
+}
+
+int32_t ingot_trellis_decode(
+    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit, int32_t low_bits, float step,
+    struct ingot_trellis_sources *sources, float *weights, size_t stride) {
+    return active()->trellis_decode(
+        states, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
+}
+
+void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n) {
+    active()->pack_thirds(symbols, packed, n);
+}
+
+int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
+    return active()->unpack_thirds(packed, symbols, n);
 }

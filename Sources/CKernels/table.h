@@ -18,12 +18,23 @@ struct ingot_table {
     int32_t (*unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
     void (*planes_split)(int32_t, int32_t, const void *, uint8_t *, size_t);
     void (*planes_join)(int32_t, int32_t, const uint8_t *, void *, size_t);
+    int32_t (*trellis_quantize)(
+        const float *, size_t, size_t, size_t, struct ingot_trellis_rule, int16_t *, uint64_t *, uint8_t *);
+    void (*trellis_route)(
+        const int16_t *, const uint64_t *, const uint8_t *, size_t, size_t, int32_t, int32_t,
+        struct ingot_trellis_sinks *);
+    int32_t (*trellis_decode)(
+        int32_t, const uint8_t *, size_t, size_t, int32_t, int32_t, float, struct ingot_trellis_sources *, float *,
+        size_t);
+    void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
+    int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
 };
 
 #if defined(__x86_64__)
 extern const struct ingot_table ingot_table_sse2;
 extern const struct ingot_table ingot_table_avx2;
 extern const struct ingot_table ingot_table_avx512;
+extern const struct ingot_table ingot_table_avx512_vbmi2;
 #elif defined(__aarch64__)
 extern const struct ingot_table ingot_table_neon;
 #else

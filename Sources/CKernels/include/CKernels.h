@@ -21,6 +21,7 @@ enum {
     INGOT_LEVEL_BASELINE = 0,  // SSE2 on x86-64, NEON on arm64
     INGOT_LEVEL_AVX2 = 1,      // AVX2 and F16C
     INGOT_LEVEL_AVX512 = 2,    // AVX-512 F, BW, VL and DQ
+    INGOT_LEVEL_AVX512_VBMI2 = 3,
 };
 
 /// Whether this processor can run the kernels of `level`: 1 or 0.
@@ -29,7 +30,7 @@ int32_t ingot_level_is_available(int32_t level);
 int32_t ingot_level_active(void);
 /// Uses `level` from now on, in every thread. Returns 0, or -1 where it is not available (nothing changes).
 int32_t ingot_level_force(int32_t level);
-/// "sse2", "avx2", "avx512", "neon", or "unknown". The string is static.
+/// "sse2", "avx2", "avx512", "avx512vbmi2", "neon", or "unknown". The string is static.
 const char *ingot_level_name(int32_t level);
 
 // Conversion between storage formats and binary32
@@ -95,6 +96,58 @@ int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
+// Trellis scheme (Specs/trellis.md). A strip is up to 64 neighbouring columns of a chunk, each its own trellis down the rows.
+
+enum { INGOT_TRELLIS_STRIP = 64, INGOT_TRELLIS_MAX_STATES = 32, INGOT_TRELLIS_MAX_CLASSES = 4 };
+
+/// How weights become levels. A weight w is searched for at sign(w) * max(|w| * inverse_step - dead_zone, 0) * shrink, not
+/// farther out than 2 * greatest_symbol - 1.
+struct ingot_trellis_rule {
+    int32_t states;  // 8, 16 or 32
+    float inverse_step;
+    float dead_zone;
+    float shrink;
+    int32_t greatest_symbol;  // 1 to 8191
+};
+
+/// Finds the best way through the trellis of each of `width` columns (1 to 64), `stride` weights from row to row.
+///
+/// symbols: rows * 64, of which the first `width` of each row count. odd_masks: rows; bit c is the parity of column c's
+/// state. scratch: rows * 64 * (2 + states/8) bytes, aligned to 2. Returns 1 if a weight was too far out, else 0.
+int32_t ingot_trellis_quantize(
+    const float *weights, size_t stride, size_t rows, size_t width, struct ingot_trellis_rule rule, int16_t *symbols,
+    uint64_t *odd_masks, uint8_t *scratch);
+
+/// Where the next symbols go: one byte a symbol, streams[2 * class + parity]. Up to 63 bytes behind the last are touched.
+struct ingot_trellis_sinks {
+    uint8_t *streams[2 * INGOT_TRELLIS_MAX_CLASSES];
+    uint8_t *escapes;
+    uint8_t *low;
+};
+/// Writes a strip's symbols, row by row. row_classes: one a row, or null where there is one class. With limit below 127, symbols are
+/// -127 to 127 and low_bits is 0; with 127, symbols >> low_bits are.
+void ingot_trellis_route(
+    const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t width,
+    int32_t limit, int32_t low_bits, struct ingot_trellis_sinks *sinks);
+
+/// Where the next symbols are; 64 bytes behind each end can be read. Pointers move on.
+struct ingot_trellis_sources {
+    const uint8_t *streams[2 * INGOT_TRELLIS_MAX_CLASSES];
+    const uint8_t *ends[2 * INGOT_TRELLIS_MAX_CLASSES];
+    const uint8_t *escapes, *escapes_end;
+    const uint8_t *low, *low_end;
+};
+enum { INGOT_TRELLIS_OK = 0, INGOT_TRELLIS_TOO_FEW_SYMBOLS = 1 };
+/// Restores a strip: level * step, rounded once. On too few symbols `weights` holds no promise.
+int32_t ingot_trellis_decode(
+    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit, int32_t low_bits, float step,
+    struct ingot_trellis_sources *sources, float *weights, size_t stride);
+
+/// Three symbols below 6 a byte, ceil(n / 3) bytes.
+void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n);
+/// Unpacks n bytes to 3 n symbols. Returns 0, or 1 where a byte is above 215.
+int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
+
 // Guarded copy (guarded_copy.c)
 
 /// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.
@@ -102,6 +155,8 @@ int32_t ingot_guarded_copy_install(void);
 /// memcpy(result, source, n) that survives a SIGBUS raised by reading `source`, as when a mapped file was cut short.
 /// Returns 0, or -1 if the copy was cut off; then `result` is partly written. Call `install` first.
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
+/// The same for `rows` runs of n bytes, `stride` bytes apart in the source, next to each other in the result.
+int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride);
 
 // Names (rename_exchange.c)
 

@@ -7,6 +7,9 @@
 #include "uniform_encode.h"
 #include "packing.h"
 #include "planes.h"
+#include "bytes64.h"
+#include "trellis_quantize.h"
+#include "trellis_symbols.h"
 
 const struct ingot_table LEVEL_TABLE = {
     .expand = expand,
@@ -19,4 +22,9 @@ const struct ingot_table LEVEL_TABLE = {
     .unpack = unpack,
     .planes_split = planes_split,
     .planes_join = planes_join,
+    .trellis_quantize = trellis_quantize,
+    .trellis_route = trellis_route,
+    .trellis_decode = trellis_decode,
+    .pack_thirds = pack_thirds,
+    .unpack_thirds = unpack_thirds,
 };

@@ -69,35 +69,35 @@ const char *ingot_level_name(int32_t level) {
     }
 }
 
-static const struct ingot_table *active(void) { return table_of(ingot_level_active()); }
+const struct ingot_table *ingot_active_table(void) { return table_of(ingot_level_active()); }
 
 void ingot_expand(int32_t format, const void *source, float *result, size_t n) {
-    active()->expand(format, source, result, n);
+    ingot_active_table()->expand(format, source, result, n);
 }
 
 size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n) {
-    return active()->narrow(format, source, result, n);
+    return ingot_active_table()->narrow(format, source, result, n);
 }
 
 struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n) {
-    return active()->scan_non_finite(format, source, n);
+    return ingot_active_table()->scan_non_finite(format, source, n);
 }
 
 void ingot_uniform_encode(
     const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
     int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
-    active()->uniform_encode(
+    ingot_active_table()->uniform_encode(
         weights, rows, columns, group_size, bits, symmetric, scale_format, codes, scales, biases);
 }
 
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights) {
-    active()->uniform_decode(codes, scales, biases, rows, columns, group_size, bits, weights);
+    ingot_active_table()->uniform_decode(codes, scales, biases, rows, columns, group_size, bits, weights);
 }
 
 struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n) {
-    return active()->error_sums(original, restored, n);
+    return ingot_active_table()->error_sums(original, restored, n);
 }
 
 size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
@@ -110,44 +110,29 @@ size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
 }
 
 int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n) {
-    return active()->pack(layout, bits, codes, packed, n);
+    return ingot_active_table()->pack(layout, bits, codes, packed, n);
 }
 
 int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n) {
-    return active()->unpack(layout, bits, packed, codes, n);
+    return ingot_active_table()->unpack(layout, bits, packed, codes, n);
 }
 
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n) {
-    active()->planes_split(width, rotated, source, planes, n);
+    ingot_active_table()->planes_split(width, rotated, source, planes, n);
 }
 
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n) {
-    active()->planes_join(width, rotated, planes, result, n);
-}
-
-int32_t ingot_trellis_quantize(
-    const float *weights, size_t stride, size_t rows, size_t width, struct ingot_trellis_rule rule, int16_t *symbols,
-    uint64_t *odd_masks, uint8_t *scratch) {
-    return active()->trellis_quantize(weights, stride, rows, width, rule, symbols, odd_masks, scratch);
-}
-
-void ingot_trellis_route(
-    const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t width,
-    int32_t limit, int32_t low_bits, struct ingot_trellis_sinks *sinks) {
-    active()->trellis_route(symbols, odd_masks, row_classes, rows, width, limit, low_bits, sinks);
-}
-
-int32_t ingot_trellis_decode(
-    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit, int32_t low_bits, float step,
-    struct ingot_trellis_sources *sources, float *weights, size_t stride) {
-    return active()->trellis_decode(
-        states, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
+    ingot_active_table()->planes_join(width, rotated, planes, result, n);
 }
 
 void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n) {
-    active()->pack_thirds(symbols, packed, n);
+    ingot_active_table()->pack_thirds(symbols, packed, n);
 }
 
 int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
-    return active()->unpack_thirds(packed, symbols, n);
+    return ingot_active_table()->unpack_thirds(packed, symbols, n);
+}
+
+void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
+    ingot_active_table()->row_energies(weights, rows, columns, energies);
 }

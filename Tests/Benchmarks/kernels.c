@@ -14,10 +14,12 @@ enum { ROWS = 512, COLUMNS = 512, CHUNK = ROWS * COLUMNS, CHUNKS = 16, STRIP = I
 
 static uint8_t source[CHUNKS * CHUNK * 2], copy[CHUNKS * CHUNK * 2];
 static float weights[CHUNK], restored[CHUNK];
-static int16_t symbols[ROWS * STRIP];
-static uint64_t odd_masks[ROWS];
+static int16_t symbols[CHUNK];
+static uint64_t odd_masks[CHUNK / STRIP];
 static uint8_t scratch[ROWS * STRIP * 6];
-static uint8_t streams[2][CHUNK + 64], escapes[CHUNK + 64], packed[CHUNK];
+static uint8_t streams[2 * (CHUNK + INGOT_TRELLIS_SLACK)], escapes[CHUNK + INGOT_TRELLIS_SLACK], packed[CHUNK];
+static const size_t starts[2] = {0, CHUNK + INGOT_TRELLIS_SLACK};
+static const struct ingot_trellis_alphabet nibbles = {7, 0};
 static uint8_t frames[CHUNKS][3][CHUNK];
 static size_t frame_bytes[CHUNKS][3], counts[CHUNKS][3];
 static ZSTD_CCtx *compressor;
@@ -57,25 +59,20 @@ static void encode(int chunk, struct ingot_trellis_rule rule) {
     ingot_expand(FORMAT_F16, source + (size_t)chunk * CHUNK * 2, weights, CHUNK);
     times[1] = now();
     stages[0] += times[1] - times[0];
-    struct ingot_trellis_sinks sinks = {.streams = {streams[0], streams[1]}, .escapes = escapes};
-    for (int column = 0; column < COLUMNS; column += STRIP) {
-        double begin = now();
-        ingot_trellis_quantize(weights + column, COLUMNS, ROWS, STRIP, rule, symbols, odd_masks, scratch);
-        double middle = now();
-        ingot_trellis_route(symbols, odd_masks, NULL, ROWS, STRIP, 7, 0, &sinks);
-        stages[1] += middle - begin;
-        stages[2] += now() - middle;
-    }
+    ingot_trellis_quantize(weights, ROWS, COLUMNS, rule, symbols, odd_masks, scratch);
     times[2] = now();
+    stages[1] += times[2] - times[1];
+    ingot_trellis_route(
+        symbols, odd_masks, NULL, ROWS, COLUMNS, nibbles, streams, starts, counts[chunk], escapes, &counts[chunk][2], NULL);
+    times[3] = now();
+    stages[2] += times[3] - times[2];
     for (int parity = 0; parity < 2; parity += 1) {
-        size_t count = (size_t)(sinks.streams[parity] - streams[parity]);
-        counts[chunk][parity] = count;
-        ingot_pack(INGOT_LAYOUT_ALIGNED, 4, streams[parity], packed, count);
+        size_t count = counts[chunk][parity];
+        ingot_pack(INGOT_LAYOUT_ALIGNED, 4, streams + starts[parity], packed, count);
         compress(chunk, parity, packed, (count + 1) / 2);
     }
-    counts[chunk][2] = (size_t)(sinks.escapes - escapes);
     compress(chunk, 2, escapes, counts[chunk][2]);
-    stages[3] += now() - times[2];
+    stages[3] += now() - times[3];
 }
 
 static void unpack(int chunk, int stream, uint8_t *bytes, size_t count) {
@@ -83,20 +80,15 @@ static void unpack(int chunk, int stream, uint8_t *bytes, size_t count) {
 }
 
 static int decode(int chunk, int32_t states, float step) {
-    struct ingot_trellis_sources sources = {.escapes = escapes, .escapes_end = escapes + counts[chunk][2]};
     for (int parity = 0; parity < 2; parity += 1) {
         size_t count = counts[chunk][parity];
         unpack(chunk, parity, packed, (count + 1) / 2);
-        ingot_unpack(INGOT_LAYOUT_ALIGNED, 4, packed, streams[parity], count);
-        sources.streams[parity] = streams[parity];
-        sources.ends[parity] = streams[parity] + count;
+        ingot_unpack(INGOT_LAYOUT_ALIGNED, 4, packed, streams + starts[parity], count);
     }
     unpack(chunk, 2, escapes, counts[chunk][2]);
-    int failed = 0;
-    for (int column = 0; column < COLUMNS; column += STRIP) {
-        failed |= ingot_trellis_decode(
-            states, NULL, ROWS, STRIP, 7, 0, step, &sources, restored + column, COLUMNS);
-    }
+    int failed = ingot_trellis_decode(
+        states, NULL, ROWS, COLUMNS, nibbles, step, streams, starts, counts[chunk], 1, escapes, counts[chunk][2], NULL,
+        restored);
     ingot_narrow(FORMAT_F16, restored, copy + (size_t)chunk * CHUNK * 2, CHUNK);
     return failed;
 }

@@ -27,4 +27,5 @@ const struct ingot_table LEVEL_TABLE = {
     .trellis_decode = trellis_decode,
     .pack_thirds = pack_thirds,
     .unpack_thirds = unpack_thirds,
+    .row_energies = row_energies,
 };

@@ -1,15 +1,11 @@
 // The symbols of a strip to streams and back to weights (Specs/trellis.md, "Symbols").
 
-// How the symbols of a tensor are written: |k >> low_bits| up to `limit` is a symbol, more is an escape.
-struct trellis_alphabet {
-    int32_t limit, low_bits;
-};
-
 INLINE uint64_t valid_columns(size_t width) { return width == 64 ? ~(uint64_t)0 : ((uint64_t)1 << width) - 1; }
 
 static void trellis_route(
     const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t width,
-    int32_t limit, int32_t low_bits, struct ingot_trellis_sinks *sinks) {
+    struct ingot_trellis_alphabet alphabet, struct ingot_trellis_sinks *sinks) {
+    const int32_t limit = alphabet.limit, low_bits = alphabet.low_bits;
     uint64_t valid = valid_columns(width);
     uint8_t *escapes = sinks->escapes, *low = sinks->low;
     int whole = limit == 127;
@@ -75,7 +71,7 @@ INLINE int32_t decode_strip(
         const uint8_t *even_at = sources->streams[stream], *odd_at = sources->streams[stream + 1];
         if ((size_t)(sources->ends[stream] - even_at) < width - ones
             || (size_t)(sources->ends[stream + 1] - odd_at) < ones) {
-            return INGOT_TRELLIS_TOO_FEW_SYMBOLS;
+            return INGOT_TRELLIS_MISCOUNT;
         }
         u8x64 symbol = merge64(even_at, odd_at, mask);
         sources->streams[stream] = even_at + (width - ones);
@@ -86,7 +82,7 @@ INLINE int32_t decode_strip(
             uint64_t escaped = mask64(is_escape) & valid;
             if (escaped != 0) {
                 size_t count = (size_t)__builtin_popcountll(escaped);
-                if ((size_t)(sources->escapes_end - escapes) < count) { return INGOT_TRELLIS_TOO_FEW_SYMBOLS; }
+                if ((size_t)(sources->escapes_end - escapes) < count) { return INGOT_TRELLIS_MISCOUNT; }
 #if LEVEL_HAS_EXPAND
                 high = (u8x64)_mm512_mask_expand_epi8((__m512i)high, escaped, _mm512_loadu_si512(escapes));
                 escapes += count;
@@ -104,7 +100,6 @@ INLINE int32_t decode_strip(
         i16x64 k = CONVERT(i16x64, (i8x64)high);
         u8x64 parity = high & (uint8_t)1;
         if (with_low) {
-            if ((size_t)(sources->low_end - low) < width) { return INGOT_TRELLIS_TOO_FEW_SYMBOLS; }
             u8x64 parts = LOAD(u8x64, low);
             low += width;
             k = k << (int16_t)low_bits | CONVERT(i16x64, parts);
@@ -119,25 +114,25 @@ INLINE int32_t decode_strip(
 }
 
 INLINE int32_t decode_code(
-    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit, int32_t low_bits, float step,
-    struct ingot_trellis_sources *sources, float *weights, size_t stride) {
+    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, struct ingot_trellis_alphabet alphabet,
+    float step, struct ingot_trellis_sources *sources, float *weights, size_t stride) {
+    int32_t limit = alphabet.limit, low_bits = alphabet.low_bits;
     if (low_bits > 0) {
-        return decode_strip(
-            states, limit < 127, 1, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
+        return decode_strip(states, 0, 1, row_classes, rows, width, 127, low_bits, step, sources, weights, stride);
     }
     if (limit == 127) {
-        return decode_strip(states, 0, 0, row_classes, rows, width, limit, 0, step, sources, weights, stride);
+        return decode_strip(states, 0, 0, row_classes, rows, width, 127, 0, step, sources, weights, stride);
     }
     return decode_strip(states, 1, 0, row_classes, rows, width, limit, 0, step, sources, weights, stride);
 }
 
 static int32_t trellis_decode(
-    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit, int32_t low_bits, float step,
-    struct ingot_trellis_sources *sources, float *weights, size_t stride) {
+    int32_t states, const uint8_t *row_classes, size_t rows, size_t width, struct ingot_trellis_alphabet alphabet,
+    float step, struct ingot_trellis_sources *sources, float *weights, size_t stride) {
     switch (states) {
-    case 16: return decode_code(16, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
-    case 32: return decode_code(32, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
-    default: return decode_code(8, row_classes, rows, width, limit, low_bits, step, sources, weights, stride);
+    case 16: return decode_code(16, row_classes, rows, width, alphabet, step, sources, weights, stride);
+    case 32: return decode_code(32, row_classes, rows, width, alphabet, step, sources, weights, stride);
+    default: return decode_code(8, row_classes, rows, width, alphabet, step, sources, weights, stride);
     }
 }
 

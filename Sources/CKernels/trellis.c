@@ -24,6 +24,16 @@ int32_t ingot_trellis_quantize(
     return too_far;
 }
 
+void ingot_trellis_restore(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, float step, float *weights) {
+    const struct ingot_table *table = ingot_active_table();
+    for (size_t strip = 0; strip < ingot_trellis_strips(columns); strip += 1) {
+        table->trellis_restore(
+            symbols + strip * rows * STRIP, odd_masks + strip * rows, rows, strip_width(columns, strip), step,
+            weights + strip * STRIP, columns);
+    }
+}
+
 void ingot_trellis_histogram(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, uint64_t *counts) {
     for (size_t strip = 0; strip < ingot_trellis_strips(columns); strip += 1) {

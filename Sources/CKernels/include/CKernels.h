@@ -131,6 +131,10 @@ int32_t ingot_trellis_quantize(
     const float *weights, size_t rows, size_t columns, struct ingot_trellis_rule rule, int16_t *symbols,
     uint64_t *odd_masks, uint8_t *scratch);
 
+/// What the decoder will make of the symbols: level * step, rounded once, row-major.
+void ingot_trellis_restore(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, float step, float *weights);
+
 /// Adds |level| of every symbol to a histogram.
 void ingot_trellis_histogram(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, uint64_t *counts);

@@ -25,6 +25,7 @@ const struct ingot_table LEVEL_TABLE = {
     .trellis_quantize = trellis_quantize,
     .trellis_route = trellis_route,
     .trellis_decode = trellis_decode,
+    .trellis_restore = trellis_restore,
     .pack_thirds = pack_thirds,
     .unpack_thirds = unpack_thirds,
     .row_energies = row_energies,

@@ -56,6 +56,17 @@ INLINE void store_row(i16x64 level, float step, float *weights, size_t width) {
     if (width < STRIP) { memcpy(weights, all, width * sizeof(float)); }
 }
 
+// What the decoder will make of a strip's symbols.
+static void trellis_restore(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t width, float step, float *weights,
+    size_t stride) {
+    for (size_t row = 0; row < rows; row += 1) {
+        boolx64 bits = __builtin_bit_cast(boolx64, odd_masks[row]);
+        i16x64 odd = __builtin_convertvector(bits, i16x64) & (int16_t)1;
+        store_row((LOAD(i16x64, symbols + row * STRIP) << (int16_t)1) + odd, step, weights + row * stride, width);
+    }
+}
+
 INLINE int32_t decode_strip(
     int32_t states, int escapable, int with_low, const uint8_t *row_classes, size_t rows, size_t width, int32_t limit,
     int32_t low_bits, float step, struct ingot_trellis_sources *sources, float *weights, size_t stride) {

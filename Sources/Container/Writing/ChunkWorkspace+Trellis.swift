@@ -1,0 +1,178 @@
+public import FileAccess
+public import Quantization
+public import TensorModel
+
+/// Scheme `trellis` (Specs/trellis.md).
+extension ChunkWorkspace {
+    func encodeTrellis(
+        _ place: ChunkPlace, _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat, _ codec: Codec
+    ) {
+        search(place, parameters, rule, format)
+        appendStreams(place, parameters, format, codec)
+    }
+
+    /// Finds the levels of the loaded chunk, and measures what they lose.
+    private func search(
+        _ place: ChunkPlace, _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
+    ) {
+        let (rows, columns) = (place.rows, place.columns)
+        levels.quantize(weights, rows: rows, columns: columns, parameters, rule)
+        levels.restore(weights, rows: rows, columns: columns, parameters, rule, format, into: &restored)
+        encoded.entry.step = rule.step
+        encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)
+    }
+
+    /// Appends the streams of the levels found last.
+    private func appendStreams(
+        _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat, _ codec: Codec
+    ) {
+        levels.route(rows: place.rows, columns: place.columns, parameters)
+        for index in 0..<parameters.symbolStreams {
+            let symbols = levels.counts[index]
+            let stored = SymbolPacking.byteCount(parameters, .stored, symbols)
+            grow(&stream, stored)
+            SymbolPacking.pack(levels.streams, levels.starts[index], symbols, parameters, .stored, into: &stream)
+            guard codec == .zstd, SymbolPacking.differ(parameters) else {
+                append(stream, 0..<stored, codec, symbols: symbols)
+                continue
+            }
+            let coded = SymbolPacking.byteCount(parameters, .coded, symbols)
+            grow(&aligned, coded)
+            SymbolPacking.pack(levels.streams, levels.starts[index], symbols, parameters, .coded, into: &aligned)
+            append(stream, 0..<stored, .zstd, packed: (aligned, coded), symbols: symbols)
+        }
+        append(levels.escapes, 0..<levels.escapeCount, codec, symbols: levels.escapeCount)
+        let extras = packExtras(place.rows, parameters, format)
+        append(stream, 0..<extras, .none)
+    }
+
+    /// Classes of the rows at two bits each, low bits of the symbols, patches; their bytes, in `stream`.
+    private func packExtras(_ rows: Int, _ parameters: TrellisParameters, _ format: FloatFormat) -> Int {
+        var bytes: [UInt8] = []
+        if parameters.rowClasses > 1 {
+            grow(&aligned, BitPacking.byteCount(.dense, bits: 2, count: rows))
+            BitPacking.pack(levels.rowClasses, count: rows, .dense, bits: 2, into: &aligned)
+            bytes += aligned[..<BitPacking.byteCount(.dense, bits: 2, count: rows)]
+        }
+        if parameters.lowBits > 0 {
+            let size = BitPacking.byteCount(.dense, bits: parameters.lowBits, count: count)
+            grow(&aligned, size)
+            BitPacking.pack(levels.lowBits, count: count, .dense, bits: parameters.lowBits, into: &aligned)
+            bytes += aligned[..<size]
+        }
+        for patch in levels.patches {
+            LittleEndian.append(UInt32(patch.index), to: &bytes)
+            for byte in 0..<format.byteWidth { bytes.append(UInt8(truncatingIfNeeded: patch.bits >> UInt32(8 * byte))) }
+        }
+        grow(&stream, bytes.count)
+        for (index, byte) in bytes.enumerated() { stream[index] = byte }
+        return bytes.count
+    }
+
+    // MARK: - Decoding
+
+    func decodeTrellis(
+        _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat
+    ) throws {
+        guard let step = entry.step else { throw DecodingFailure.stepInvalid }
+        let symbols = entry.streams.map(\.symbols)
+        levels.prepareStreams(
+            rows: place.rows, columns: place.columns, parameters, counts: Array(symbols.prefix(parameters.symbolStreams)))
+        var start = 0
+        for index in 0..<parameters.symbolStreams {
+            let form: SymbolPacking.Form = entry.streams[index].codec == .zstd ? .coded : .stored
+            try read(
+                index, at: &start, entry, byteCount: SymbolPacking.byteCount(parameters, form, symbols[index]),
+                plainBytes: SymbolPacking.byteCount(parameters, .stored, symbols[index]), into: &stream)
+            try SymbolPacking.unpack(stream, symbols[index], parameters, form, into: &levels.streams, at: levels.starts[index])
+        }
+        let escapes = parameters.symbolStreams
+        guard symbols[escapes] == 0 || parameters.hasEscape else { throw DecodingFailure.miscounted }
+        try read(escapes, at: &start, entry, byteCount: symbols[escapes], into: &levels.escapes)
+        levels.setEscapeCount(symbols[escapes])
+        let extras = Int(entry.streams[escapes + 1].byteCount)
+        try read(escapes + 1, at: &start, entry, byteCount: extras, into: &stream)
+        try unpackExtras(extras, place.rows, parameters, format)
+        grow(&restored, count)
+        try levels.decode(
+            rows: place.rows, columns: place.columns, parameters, step: step, format, into: &restored)
+        let farthest = Float(2 * parameters.greatestSymbol + 2) * step
+        guard farthest.isFinite || restored[..<count].allSatisfy(\.isFinite) else {
+            throw DecodingFailure.weightNotFinite
+        }
+    }
+
+    private func unpackExtras(_ size: Int, _ rows: Int, _ parameters: TrellisParameters, _ format: FloatFormat) throws {
+        var start = 0
+        func take(_ bytes: Int) throws -> [UInt8] {
+            guard size - start >= bytes else { throw DecodingFailure.miscounted }
+            start += bytes
+            return Array(stream[start - bytes..<start])
+        }
+        if parameters.rowClasses > 1 {
+            let packed = try take(BitPacking.byteCount(.dense, bits: 2, count: rows))
+            try BitPacking.unpack(packed, count: rows, .dense, bits: 2, into: &levels.rowClasses)
+        }
+        if parameters.lowBits > 0 {
+            let packed = try take(BitPacking.byteCount(.dense, bits: parameters.lowBits, count: count))
+            try BitPacking.unpack(packed, count: count, .dense, bits: parameters.lowBits, into: &levels.lowBits)
+        }
+        let each = 4 + format.byteWidth
+        guard (size - start) % each == 0 else { throw DecodingFailure.miscounted }
+        levels.patches.removeAll(keepingCapacity: true)
+        while start < size {
+            let index = Int(LittleEndian.load(UInt32.self, stream, at: start))
+            let bits = (0..<format.byteWidth).reduce(UInt32(0)) { $0 | UInt32(stream[start + 4 + $1]) << UInt32(8 * $1) }
+            levels.patches.append(.init(index: index, bits: bits))
+            start += each
+        }
+    }
+
+    // MARK: - Trials
+
+    /// What a trial of a chunk showed.
+    public struct Trial: Sendable {
+        /// Bytes of the streams, for each of the parameters that were tried.
+        public var byteCounts: [Int] = []
+        /// The error sums; the same for all of them.
+        public var sums = ErrorSums.zero
+    }
+
+    /// Encodes a chunk with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
+    ///
+    /// - Parameters:
+    ///   - candidates: of one number of states.
+    ///   - histogram: |levels| are added.
+    /// - Returns: nil where a weight is not finite.
+    public func tryOut(
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule,
+        _ candidates: [TrellisParameters], histogram: inout [UInt64]
+    ) throws -> Trial? {
+        guard try loadWeights(chunk, range, file, prologue) else { return nil }
+        let place = prologue.grid.place(of: chunk)
+        var trial = Trial()
+        var searched: Int?
+        for candidate in candidates {
+            if searched != candidate.greatestSymbol {
+                search(place, candidate, rule, prologue.format)
+                searched = candidate.greatestSymbol
+                trial.sums = encoded.entry.sums
+            }
+            beginChunk()
+            appendStreams(place, candidate, prologue.format, prologue.codec)
+            trial.byteCounts.append(encoded.byteCount)
+        }
+        levels.addLevels(rows: place.rows, columns: place.columns, to: &histogram)
+        return trial
+    }
+
+    /// The mean over the rows of a chunk of log2 of their energy a weight, halved: to a constant, the bits a weight at a given step. Rows of
+    /// zeros count as 2^-40. Nil where a weight is not finite.
+    public func logScale(
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+    ) throws -> (scale: Double, energy: Double)? {
+        guard try loadWeights(chunk, range, file, prologue) else { return nil }
+        let place = prologue.grid.place(of: chunk)
+        return RowStatistics.logScale(weights, rows: place.rows, columns: place.columns)
+    }
+}

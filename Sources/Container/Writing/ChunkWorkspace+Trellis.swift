@@ -148,7 +148,9 @@ extension ChunkWorkspace {
         chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule,
         _ candidates: [TrellisParameters], histogram: inout [UInt64]
     ) throws -> Trial? {
-        guard try loadWeights(chunk, range, file, prologue) else { return nil }
+        let isFinite = try loadWeights(chunk, range, file, prologue)
+        releaseBand(chunk, of: range, in: file, as: prologue)
+        guard isFinite else { return nil }
         let place = prologue.grid.place(of: chunk)
         var trial = Trial()
         var searched: Int?
@@ -168,10 +170,14 @@ extension ChunkWorkspace {
 
     /// The mean over the rows of a chunk of log2 of their energy a weight, halved: to a constant, the bits a weight at a given step. Rows of
     /// zeros count as 2^-40. Nil where a weight is not finite.
+    ///
+    /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other.
     public func logScale(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
     ) throws -> (scale: Double, energy: Double)? {
-        guard try loadWeights(chunk, range, file, prologue) else { return nil }
+        let isFinite = try loadWeights(chunk, range, file, prologue)
+        if !isFinite || prologue.grid.endsBand(chunk) || !inOrder { releaseBand(chunk, of: range, in: file, as: prologue) }
+        guard isFinite else { return nil }
         let place = prologue.grid.place(of: chunk)
         return RowStatistics.logScale(weights, rows: place.rows, columns: place.columns)
     }

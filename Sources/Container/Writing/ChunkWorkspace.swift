@@ -47,7 +47,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     public init() {}
 
     /// Adds a tensor's bytes to a hash, called with its chunks in order: the bytes of the chunk that was encoded or compared last; of
-    /// tiles, the bytes of a band of them with the first.
+    /// tiles, the bytes of a band of them with the first. Gives back the pages of a band with the last.
     public func hashSource(
         into hasher: ContentHasher, chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
     ) throws {
@@ -56,10 +56,11 @@ public final class ChunkWorkspace: @unchecked Sendable {
             hasher.update(bytes.span.extracting(0..<sourceCount))
             return
         }
-        guard prologue.grid.beginsBand(chunk) else { return }
-        try file.forEachPiece(of: ChunkWorkspace.band(of: chunk, range, prologue), releasing: false) { bytes, _ in
-            hasher.update(bytes)
+        let band = ChunkWorkspace.band(of: chunk, range, prologue)
+        if prologue.grid.beginsBand(chunk) {
+            try file.forEachPiece(of: band, releasing: false) { bytes, _ in hasher.update(bytes) }
         }
+        if prologue.grid.endsBand(chunk) { file.release(band) }
     }
 
     private func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
@@ -75,12 +76,13 @@ public final class ChunkWorkspace: @unchecked Sendable {
             preconditionFailure("a chunk outside its tensor")
         }
         try file.copy(run, rows: isContiguous ? 1 : place.rows, stride: grid.columns * width, into: &source)
-        // Pages hold rows of many tiles: they are given back when the band is done.
-        if prologue.grid.isTiled {
-            if grid.endsBand(chunk) { file.release(ChunkWorkspace.band(of: chunk, range, prologue)) }
-        } else {
-            file.release(run)
-        }
+        // Pages hold rows of many tiles: they are given back when the band is done (`hashSource`).
+        if !grid.isTiled { file.release(run) }
+    }
+
+    /// Gives back the pages of the rows a chunk is in.
+    public func releaseBand(_ chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue) {
+        file.release(ChunkWorkspace.band(of: chunk, range, prologue))
     }
 
     /// The bytes of the rows a chunk is in, of a tensor whose bytes are `range`.

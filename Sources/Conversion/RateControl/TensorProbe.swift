@@ -42,7 +42,9 @@ struct TensorProbe {
         var some = all
         for chunk in scanned {
             try Interruption.check()
-            guard let (scale, energy) = try workspace.logScale(chunk: chunk, of: tensor.range, in: file, as: prologue)
+            guard
+                let (scale, energy) = try workspace.logScale(
+                    chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
             else { return nil }
             let weights = Double(grid.place(of: chunk).count)
             all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)

@@ -18,6 +18,8 @@ final class RateController {
     private var steps: [Float] = []
     private var sizes: [Int] = []
     private var sums = ErrorSums.zero
+    private var tries = 0
+    private var wasAbove = false
     /// Of the chunks whose sizes count already: their number, weights, bytes, and bits above what was expected.
     private var seen = (chunks: 0, weights: 0.0, bytes: 0.0, excess: 0.0)
     private var startedWeights = 0.0
@@ -78,14 +80,21 @@ final class RateController {
         }
     }
 
+    private static let triesAbove = 10
+    private static let triesBelow = 3
+
     /// The rules for another try, one a chunk, where the goal was missed; nil where it was met, or cannot be.
     func correction() -> [TrellisRule]? {
         let side = rate.goal.side(of: result)
         guard side != 0, sums.noise > 0 || side > 0 else { return nil }
+        guard tries < (side > 0 ? RateController.triesAbove : wasAbove ? 0 : RateController.triesBelow) else { return nil }
+        wasAbove = wasAbove || side > 0 && tries > 0
         let octaves: Double
         switch rate.goal.quantity {
         case .error:
             guard sums.relativeMSE > 0, sums.relativeMSE.isFinite else { return nil }
+            // Few weights, or few values, do not follow the law; a step that is safe for any has the last word.
+            if side > 0, tries > 0 { return rules(rate.safeStep * ExactMath.exp2(Double(1 - tries) / 4)) }
             octaves = ExactMath.log2(rate.goal.aim / sums.relativeMSE) / 2
         case .bytes: octaves = (result - rate.goal.aim) * 8 / (rate.slope * Double(grid.rows) * Double(grid.columns))
         }
@@ -98,8 +107,16 @@ final class RateController {
         return next.map(\.step) == steps ? nil : next
     }
 
+    /// One step for all chunks.
+    private func rules(_ step: Double) -> [TrellisRule] {
+        var rule = rate.rule
+        rule.step = TrellisRule.representable(step)
+        return [TrellisRule](repeating: rule, count: grid.count)
+    }
+
     /// Forgets the chunks, for another try with the given rules.
     func restart(_ rules: [TrellisRule]) {
+        tries += 1
         steps = rules.map(\.step)
         sizes.removeAll()
         sums = .zero

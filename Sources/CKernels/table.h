@@ -18,6 +18,11 @@ struct ingot_table {
     int32_t (*unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
     void (*planes_split)(int32_t, int32_t, const void *, uint8_t *, size_t);
     void (*planes_join)(int32_t, int32_t, const uint8_t *, void *, size_t);
+    size_t (*rans_encode)(
+        const int16_t *, const uint64_t *, size_t, size_t, struct ingot_rans_rule, uint8_t *, uint8_t *);
+    int32_t (*rans_decode)(
+        const uint8_t *, size_t, size_t, size_t, struct ingot_rans_rule, const uint8_t *, float, float *, size_t,
+        uint8_t *);
 };
 
 #if defined(__x86_64__)

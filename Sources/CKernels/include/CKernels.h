@@ -95,6 +95,39 @@ int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
+// rANS coding of trellis symbols (Specs/rans.md)
+
+enum {
+    INGOT_RANS_OK = 0,
+    INGOT_RANS_BAD_LENGTH = 1,  // too short, or words or escapes were missing or left over
+    INGOT_RANS_BAD_MODEL = 2,   // a table that cannot be
+    INGOT_RANS_BAD_STATE = 3,   // a first state out of range
+    INGOT_RANS_BAD_END = 4,     // a last state other than the constant
+};
+
+struct ingot_rans_rule {
+    int32_t states;       // of the trellis: 8, 16 or 32; for decoding
+    int32_t low_bits;     // the lowest bits of the symbols, which are kept elsewhere
+    int32_t max_classes;  // 1 to 16; for encoding
+    int32_t unit;         // width of a class, in 1/256 octave: 51 is good; for encoding
+};
+
+/// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. rows * columns <= 2^22.
+size_t ingot_rans_bound(size_t rows, size_t columns);
+/// Bytes of scratch either direction needs, aligned to 64.
+size_t ingot_rans_scratch(size_t rows, size_t columns);
+/// Codes a chunk. Symbols lie in strips of 64 columns, row by row, every row padded to 64; bit i of odd_masks[row] of a
+/// strip is the lowest bit of column i's state. `bytes` has ingot_rans_bound bytes. Returns the number of bytes used, or
+/// 0 where a symbol (without its low bits) is not in -128...127.
+size_t ingot_rans_encode(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    uint8_t *bytes, void *scratch);
+/// Decodes a chunk to weights; row i goes to weights + i*stride. `low`: with low_bits > 0, the low bits of the symbols, a
+/// byte each, laid out as the encoder's symbols. Returns INGOT_RANS_OK; otherwise the weights hold no promise.
+int32_t ingot_rans_decode(
+    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    float step, float *weights, size_t stride, void *scratch);
+
 // Guarded copy (guarded_copy.c)
 
 /// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.

@@ -7,6 +7,9 @@
 #include "uniform_encode.h"
 #include "packing.h"
 #include "planes.h"
+#include "rans_lanes.h"
+#include "rans_encode.h"
+#include "rans_decode.h"
 
 const struct ingot_table LEVEL_TABLE = {
     .expand = expand,
@@ -19,4 +22,6 @@ const struct ingot_table LEVEL_TABLE = {
     .unpack = unpack,
     .planes_split = planes_split,
     .planes_join = planes_join,
+    .rans_encode = rans_encode,
+    .rans_decode = rans_decode,
 };

@@ -2,8 +2,11 @@
 
 #if defined(__x86_64__)
 #include "../kernels/prelude.h"
+#include <immintrin.h>
 #define LEVEL_TABLE ingot_table_avx2
 #define LEVEL_HAS_HALF 1
+#define LEVEL_RANS 1
+#define LEVEL_RANS_WIDTH 8
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 #include "../kernels/all.h"
 #pragma clang attribute pop

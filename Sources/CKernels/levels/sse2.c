@@ -4,6 +4,8 @@
 #include "../kernels/prelude.h"
 #define LEVEL_TABLE ingot_table_sse2
 #define LEVEL_HAS_HALF 0
+#define LEVEL_RANS 0
+#define LEVEL_RANS_WIDTH 8
 #include "../kernels/all.h"
 #else
 typedef int ingot_level_sse2_is_empty;

@@ -1,0 +1,378 @@
+// Symbols of a trellis chunk to rANS-coded bytes (Specs/rans.md): sums for the classes, moments for the models, counts of
+// escapes, then the coding itself, backwards. Every decision is made in integers or in scalar doubles.
+
+typedef int16_t i16x32 __attribute__((ext_vector_type(32)));
+typedef uint16_t u16x32 __attribute__((ext_vector_type(32)));
+typedef uint32_t u32x32 __attribute__((ext_vector_type(32)));
+
+// A chunk's symbols in bands of 32 columns: half a strip each.
+struct rans_source {
+    const int16_t *symbols;
+    const uint64_t *odd_masks;
+    size_t rows, columns;
+    int32_t low_bits;
+};
+
+struct rans_source_band {
+    const int16_t *symbols;  // RANS_STRIP from row to row
+    const uint64_t *odd_masks;
+    int shift;               // of the band's bits in a mask
+    size_t width;
+};
+
+INLINE struct rans_source_band rans_band_at(struct rans_source source, size_t first) {
+    size_t strip = first / RANS_STRIP * source.rows, within = first % RANS_STRIP;
+    size_t left = source.columns - first;
+    return (struct rans_source_band){
+        source.symbols + strip * RANS_STRIP + within, source.odd_masks + strip, (int)within,
+        left < RANS_LANES ? left : RANS_LANES};
+}
+
+INLINE u16x32 rans_lanes_below(size_t width) {
+    u16x32 mask;
+    for (size_t i = 0; i < 32; i += 1) { mask[i] = i < width ? 0xffff : 0; }
+    return mask;
+}
+
+// All bits of lane i are bit i of the mask.
+INLINE u16x32 rans_spread_mask(uint32_t mask) {
+    u16x32 bits, halves;
+    for (int i = 0; i < 32; i += 1) {
+        bits[i] = (uint16_t)(1 << (i & 15));
+        halves[i] = (uint16_t)(mask >> (i & 16));
+    }
+    return (u16x32)((halves & bits) != (uint16_t)0);
+}
+
+INLINE uint32_t rans_odd_bits(struct rans_source_band band, size_t row) {
+    return (uint32_t)(band.odd_masks[row] >> band.shift);
+}
+
+// |2h + odd|, or |2h + 1| where low bits are cut off.
+INLINE u16x32 rans_magnitudes(i16x32 symbols, u16x32 odd, int32_t low_bits) {
+    i16x32 level = (symbols >> (int16_t)low_bits << (int16_t)1) - (i16x32)odd;
+    return (u16x32)__builtin_elementwise_abs(level);
+}
+
+// Sums of magnitudes of the rows and columns, for the classes. Returns nonzero where a symbol is out of range.
+INLINE int rans_sum(struct rans_source source, uint32_t *row_sums, uint32_t *column_sums) {
+    memset(row_sums, 0, source.rows * sizeof *row_sums);
+    u16x32 out = 0;
+    for (size_t first = 0; first < source.columns; first += RANS_LANES) {
+        struct rans_source_band band = rans_band_at(source, first);
+        u16x32 active = rans_lanes_below(band.width);
+        u32x32 sums = 0;
+        for (size_t row = 0; row < source.rows; row += 1) {
+            i16x32 symbols = (i16x32)(LOAD(u16x32, band.symbols + row * RANS_STRIP) & active);
+            u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : rans_odd_bits(band, row));
+            u16x32 high = (u16x32)(symbols >> (int16_t)source.low_bits);
+            out |= (high + (uint16_t)128) & (uint16_t)0xff00;
+            u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
+            sums += CONVERT(u32x32, magnitudes);
+            // 32 magnitudes of symbols in range fit.
+            row_sums[row] += __builtin_reduce_add(magnitudes);
+        }
+        uint32_t wide[32];
+        STORE(wide, sums);
+        memcpy(column_sums + first, wide, band.width * sizeof(uint32_t));
+    }
+    return __builtin_reduce_or(out) != 0;
+}
+
+struct rans_choice {
+    struct rans_classes classes;
+    const int8_t *row_indices, *column_indices;
+    int8_t least, largest;  // row index
+    struct rans_model models[RANS_MAX_CLASSES + 2];
+};
+
+INLINE int32_t rans_class_at(const struct rans_choice *choice, int32_t row_index, size_t column, size_t columns) {
+    return rans_class(choice->classes, row_index, column < columns ? choice->column_indices[column] : 0);
+}
+
+// Rows whose sums of magnitudes and of squares fit 20 and 32 bits.
+enum { RANS_ROWS_PER_BLOCK = 1024 };
+
+INLINE void rans_gather_moments(
+    struct rans_source source, const struct rans_choice *choice, struct rans_moments *moments) {
+    uint32_t firsts[RANS_INDICES][32], seconds[RANS_INDICES][32];
+    memset(moments, 0, RANS_MAX_CLASSES * sizeof *moments);
+    for (size_t first = 0; first < source.columns; first += RANS_LANES) {
+        struct rans_source_band band = rans_band_at(source, first);
+        u16x32 active = rans_lanes_below(band.width);
+        for (size_t start = 0; start < source.rows; start += RANS_ROWS_PER_BLOCK) {
+            size_t end = source.rows - start < RANS_ROWS_PER_BLOCK ? source.rows : start + RANS_ROWS_PER_BLOCK;
+            uint32_t counts[RANS_INDICES] = {0};
+            memset(firsts, 0, sizeof firsts);
+            memset(seconds, 0, sizeof seconds);
+            for (size_t row = start; row < end; row += 1) {
+                i16x32 symbols = LOAD(i16x32, band.symbols + row * RANS_STRIP);
+                u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : rans_odd_bits(band, row));
+                u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
+                int index = choice->row_indices[row] + RANS_LARGEST_INDEX;
+                counts[index] += 1;
+                u32x32 wide = CONVERT(u32x32, magnitudes), ones = CONVERT(u32x32, odd & (uint16_t)1);
+                STORE(firsts[index], LOAD(u32x32, firsts[index]) + wide + (ones << 20));
+                STORE(seconds[index], LOAD(u32x32, seconds[index]) + wide * wide);
+            }
+            for (int32_t index = choice->least; index <= choice->largest; index += 1) {
+                int place = index + RANS_LARGEST_INDEX;
+                for (size_t i = 0; i < band.width; i += 1) {
+                    struct rans_moments *sum = moments + rans_class_at(choice, index, first + i, source.columns);
+                    uint32_t odd = firsts[place][i] >> 20;
+                    sum->odd += odd;
+                    sum->even += counts[place] - odd;
+                    sum->first += firsts[place][i] & 0xfffff;
+                    sum->second += seconds[place][i];
+                }
+            }
+        }
+    }
+}
+
+// Entries by band column and symbol of a context: 128 * 2 * class for each row index.
+INLINE void rans_class_places(
+    const struct rans_choice *choice, size_t first, size_t columns, uint32_t *places) {
+    for (int32_t index = choice->least; index <= choice->largest; index += 1) {
+        uint32_t *row = places + (index + RANS_LARGEST_INDEX) * RANS_LANES;
+        for (size_t i = 0; i < RANS_LANES; i += 1) {
+            row[i] = (uint32_t)rans_class_at(choice, index, first + i, columns) * 2 * RANS_ALPHABET;
+        }
+    }
+}
+
+INLINE uint32_t rans_place(int32_t symbol) {
+    return (uint32_t)((uint32_t)(symbol + RANS_LARGEST) > 2 * RANS_LARGEST ? 0 : symbol + 64);
+}
+
+// How many symbols of each class have no entry of their own in the tables; returns their sum.
+INLINE size_t rans_count_escapes(
+    struct rans_source source, const struct rans_choice *choice, const uint32_t *tables, size_t *escapes) {
+    uint16_t limits[RANS_MAX_CLASSES];
+    for (int32_t class = 0; class < choice->classes.count; class += 1) {
+        // The largest magnitude below which both parities have all symbols.
+        const uint32_t *even = tables + 2 * class * RANS_ALPHABET, *odd = even + RANS_ALPHABET;
+        int32_t shared = source.low_bits > 0 ? 1 : 0, h = 0;
+        while (h < RANS_LARGEST - 1 && even[64 + h + 1] >> 31 == 0 && odd[64 + h + 1] >> 31 == 0) { h += 1; }
+        limits[class] = (uint16_t)(2 * h + shared);
+        escapes[class] = 0;
+    }
+    size_t sum = 0;
+    uint32_t places[RANS_INDICES * RANS_LANES];
+    uint16_t bounds[RANS_INDICES * RANS_LANES];
+    for (size_t first = 0; first < source.columns; first += RANS_LANES) {
+        struct rans_source_band band = rans_band_at(source, first);
+        u16x32 active = rans_lanes_below(band.width);
+        rans_class_places(choice, first, source.columns, places);
+        for (int32_t index = choice->least; index <= choice->largest; index += 1) {
+            for (size_t i = 0; i < RANS_LANES; i += 1) {
+                size_t at = (size_t)((index + RANS_LARGEST_INDEX) * RANS_LANES) + i;
+                bounds[at] = limits[places[at] / (2 * RANS_ALPHABET)];
+            }
+        }
+        for (size_t row = 0; row < source.rows; row += 1) {
+            i16x32 symbols = LOAD(i16x32, band.symbols + row * RANS_STRIP);
+            uint32_t odd_bits = rans_odd_bits(band, row);
+            u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : odd_bits);
+            u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
+            int at = (choice->row_indices[row] + RANS_LARGEST_INDEX) * RANS_LANES;
+            u16x32 beyond = (u16x32)(magnitudes > LOAD(u16x32, bounds + at));
+            if (__builtin_reduce_or(beyond) == 0) { continue; }
+            for (size_t i = 0; i < band.width; i += 1) {
+                int32_t symbol = band.symbols[row * RANS_STRIP + i] >> source.low_bits;
+                uint32_t context = places[at + (int)i] + (odd_bits >> i & 1) * RANS_ALPHABET;
+                uint32_t escaped = tables[context + rans_place(symbol)] >> 31;
+                escapes[places[at + (int)i] / (2 * RANS_ALPHABET)] += escaped;
+                sum += escaped;
+            }
+        }
+    }
+    return sum;
+}
+
+struct rans_writer {
+    uint8_t *words, *escapes;  // both grow downwards
+};
+
+INLINE void rans_write_escapes(i32xR symbols, uint32_t mask, struct rans_writer *writer) {
+    int32_t lanes[LEVEL_RANS_WIDTH];
+    STORE(lanes, symbols);
+    while (mask != 0) {
+        int lane = 31 - __builtin_clz(mask);
+        mask ^= 1u << lane;
+        writer->escapes -= 1;
+        *writer->escapes = (uint8_t)lanes[lane];
+    }
+}
+
+// What rans_read undoes: one symbol into each active lane's state. `contexts` are the places of the contexts' tables.
+INLINE void rans_write(
+    const uint32_t *tables, u32xR contexts, i32xR symbols, u32xR *state, i32xR active, struct rans_writer *writer) {
+    i32xR beyond = (i32xR)((u32xR)(symbols + RANS_LARGEST) > (uint32_t)(2 * RANS_LARGEST));
+    u32xR place = (u32xR)(symbols + 64) & ~(u32xR)beyond;
+    u32xR entry = rans_gather(tables, contexts + place);
+    uint32_t escaped = rans_mask((i32xR)((i32xR)entry < 0) & active);
+    if (__builtin_expect(escaped != 0, 0)) { rans_write_escapes(symbols, escaped, writer); }
+    u32xR frequency = entry >> RANS_BITS & 0x1fffu, start = entry & (uint32_t)(RANS_TOTAL - 1);
+    u32xR x = *state;
+    // States are below 2^31, so that one of frequency 4096 never is full.
+    i32xR full = (i32xR)((i32xR)x > (i32xR)((frequency << 19) - 1u)) & active;
+    rans_spill(x, full, &writer->words);
+    x = full ? x >> 16 : x;
+    // The quotient is below 2^19 and the float one off by less than 2^-4: at most one from the truth.
+    i32xR divisor = (i32xR)frequency;
+    i32xR quotient = CONVERT(i32xR, CONVERT(f32xR, (i32xR)x) / CONVERT(f32xR, divisor));
+    i32xR rest = (i32xR)x - quotient * divisor;
+    quotient += (i32xR)(rest < 0) - (i32xR)(rest >= divisor);
+    u32xR coded = x + (u32xR)quotient * ((uint32_t)RANS_TOTAL - frequency) + start;
+    *state = active ? coded : *state;
+}
+
+INLINE void rans_encode_band(
+    struct rans_source source, const struct rans_choice *choice, size_t first, int whole, const uint32_t *tables,
+    u32xR *states, struct rans_writer *shared) {
+    struct rans_source_band band = rans_band_at(source, first);
+    struct rans_writer writer = *shared;
+    uint32_t places[RANS_INDICES * RANS_LANES];
+    rans_class_places(choice, first, source.columns, places);
+    u32xR x[RANS_VECTORS];
+    i32xR active[RANS_VECTORS];
+    for (int v = 0; v < RANS_VECTORS; v += 1) {
+        x[v] = states[v];
+        active[v] = whole ? (i32xR)-1 : rans_active(v, band.width);
+    }
+    for (size_t row = source.rows; row-- > 0;) {
+        const uint32_t *row_places = places + (choice->row_indices[row] + RANS_LARGEST_INDEX) * RANS_LANES;
+        u32xR odd_bits = rans_odd_bits(band, row);
+#pragma clang loop unroll(full)
+        for (int v = RANS_VECTORS; v-- > 0;) {
+            u32xR odd = odd_bits >> (rans_lane_numbers() + (uint32_t)(v * LEVEL_RANS_WIDTH)) & 1u;
+            i32xR symbols =
+                CONVERT(i32xR, LOAD(i16xR, band.symbols + row * RANS_STRIP + v * LEVEL_RANS_WIDTH)) >> source.low_bits;
+            u32xR contexts = LOAD(u32xR, row_places + v * LEVEL_RANS_WIDTH) + odd * (uint32_t)RANS_ALPHABET;
+            rans_write(tables, contexts, symbols, &x[v], active[v], &writer);
+        }
+    }
+    for (int v = 0; v < RANS_VECTORS; v += 1) { states[v] = x[v]; }
+    *shared = writer;
+}
+
+INLINE void rans_encode_indices(
+    const int8_t *indices, size_t n, const uint32_t *table, u32xR *states, struct rans_writer *writer) {
+    for (size_t end = n; end > 0;) {
+        size_t start = (end - 1) / RANS_LANES * RANS_LANES;
+        int32_t values[RANS_LANES] = {0};
+        for (size_t i = start; i < end; i += 1) { values[i - start] = indices[i]; }
+        for (int v = RANS_VECTORS; v-- > 0;) {
+            rans_write(
+                table, (u32xR)0u, LOAD(i32xR, values + v * LEVEL_RANS_WIDTH), &states[v],
+                rans_active(v, end - start), writer);
+        }
+        end = start;
+    }
+}
+
+// The model of row or column indices. They hardly ever are escapes.
+INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
+    struct rans_moments moments = {(double)n, 0, 0, 0};
+    for (size_t i = 0; i < n; i += 1) {
+        int32_t magnitude = 2 * (indices[i] < 0 ? -indices[i] : indices[i]);
+        moments.first += magnitude;
+        moments.second += magnitude * magnitude;
+    }
+    struct rans_model model = rans_fit(moments);
+    struct rans_frequencies frequencies;
+    (void)rans_frequencies(model, 0, &frequencies);
+    int32_t escapes = 0;
+    for (size_t i = 0; i < n; i += 1) { escapes += frequencies.of[indices[i] + 64] == 0; }
+    if (escapes > 0) { model.escape = rans_escape_code((int32_t)(escapes * (double)RANS_TOTAL / (double)n) + 1); }
+    return model;
+}
+
+static void rans_build_tables(struct rans_choice *choice, int32_t low_bits, uint8_t *bytes, uint32_t *tables) {
+    int32_t classes = choice->classes.count, models = classes > 1 ? classes + 2 : 1;
+    for (int32_t i = 0; i < models; i += 1) {
+        struct rans_model *model = choice->models + i;
+        struct rans_frequencies trial;
+        if (rans_frequencies(*model, 0, &trial) != 0 || rans_frequencies(*model, 1, &trial) != 0) {
+            // Rounding has taken more than there is: equal frequencies, of which this is never true.
+            model->scale = model->b = model->c = 0;
+        }
+        rans_model_store(*model, bytes + i * RANS_MODEL_BYTES);
+    }
+    struct rans_plan plan = {.classes = choice->classes, .contexts = classes > 1 ? 2 * classes + 2 : 2, .models = bytes};
+    for (int32_t context = 0; context < plan.contexts; context += 1) {
+        struct rans_frequencies frequencies;
+        (void)rans_context_frequencies(&plan, context, low_bits, &frequencies);
+        rans_encoder_table(&frequencies, tables + context * RANS_ALPHABET);
+    }
+}
+
+static size_t rans_encode(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    uint8_t *bytes, uint8_t *scratch) {
+    uint32_t *tables = (uint32_t *)(void *)scratch;
+    uint32_t *row_sums = tables + RANS_MAX_CONTEXTS * RANS_ALPHABET, *column_sums = row_sums + rows;
+    int8_t *row_indices = (int8_t *)(column_sums + columns), *column_indices = row_indices + rows;
+    uint8_t *escapes_end = (uint8_t *)column_indices + columns + rows * columns + 64;
+    struct rans_source source = {symbols, odd_masks, rows, columns, rule.low_bits};
+    struct rans_choice choice = {{1, 0}, row_indices, column_indices, 0, 0, {{0, 0, 0, 0}}};
+
+    if (rans_sum(source, row_sums, column_sums)) { return 0; }
+    choice.classes = rans_choose_classes(
+        row_sums, rows, column_sums, columns, rule.max_classes, rule.unit, row_indices, column_indices);
+    int32_t classes = choice.classes.count;
+    if (classes == 1) { memset(row_indices, 0, rows + columns); }
+    rans_extent(row_indices, rows, &choice.least, &choice.largest);
+
+    struct rans_moments moments[RANS_MAX_CLASSES];
+    rans_gather_moments(source, &choice, moments);
+    for (int32_t class = 0; class < classes; class += 1) { choice.models[class] = rans_fit(moments[class]); }
+    if (classes > 1) {
+        choice.models[classes] = rans_fit_indices(row_indices, rows);
+        choice.models[classes + 1] = rans_fit_indices(column_indices, columns);
+    }
+    uint8_t *models = bytes + RANS_HEADER;
+    rans_build_tables(&choice, rule.low_bits, models, tables);
+    size_t escapes[RANS_MAX_CLASSES];
+    if (rans_count_escapes(source, &choice, tables, escapes) > 0) {
+        for (int32_t class = 0; class < classes; class += 1) {
+            double count = moments[class].even + moments[class].odd;
+            if (escapes[class] == 0) { continue; }
+            choice.models[class].escape = rans_escape_code((int32_t)((double)escapes[class] * RANS_TOTAL / count) + 1);
+        }
+        rans_build_tables(&choice, rule.low_bits, models, tables);
+    }
+
+    u32xR states[RANS_VECTORS];
+    for (int v = 0; v < RANS_VECTORS; v += 1) { states[v] = (uint32_t)RANS_LOW; }
+    uint8_t *words_end = bytes + ingot_rans_bound(rows, columns);
+    struct rans_writer writer = {words_end, escapes_end};
+    for (size_t end = columns; end > 0;) {
+        size_t first = (end - 1) / RANS_LANES * RANS_LANES;
+        if (end - first == RANS_LANES) {
+            rans_encode_band(source, &choice, first, 1, tables, states, &writer);
+        } else {
+            rans_encode_band(source, &choice, first, 0, tables, states, &writer);
+        }
+        end = first;
+    }
+    if (classes > 1) {
+        const uint32_t *of_indices = tables + 2 * classes * RANS_ALPHABET;
+        rans_encode_indices(column_indices, columns, of_indices + RANS_ALPHABET, states, &writer);
+        rans_encode_indices(row_indices, rows, of_indices, states, &writer);
+    }
+
+    size_t escape_count = (size_t)(escapes_end - writer.escapes);
+    size_t word_bytes = (size_t)(words_end - writer.words);
+    for (int i = 0; i < 3; i += 1) { bytes[i] = (uint8_t)(escape_count >> 8 * i); }
+    bytes[3] = (uint8_t)(classes - 1);
+    bytes[4] = (uint8_t)choice.classes.bias;
+    uint8_t *to = models + (classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
+    memcpy(to, states, sizeof states);
+    to += sizeof states;
+    memcpy(to, writer.escapes, escape_count);
+    to += escape_count;
+    memmove(to, writer.words, word_bytes);
+    return (size_t)(to + word_bytes - bytes);
+}

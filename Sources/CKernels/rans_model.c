@@ -1,0 +1,361 @@
+// Models, tables and classes of the rANS coder: see rans_model.h and Specs/rans.md.
+
+#include "rans_model.h"
+
+#include <string.h>
+
+// The encoder's choices are made in doubles; a fused multiply-add would make others.
+#pragma clang fp contract(off)
+
+void rans_model_store(struct rans_model model, uint8_t *bytes) {
+    uint32_t word = (uint32_t)model.scale | (uint32_t)(model.b + 512) << 4 | (uint32_t)(model.c + 512) << 14
+        | (uint32_t)model.escape << 24;
+    for (int i = 0; i < RANS_MODEL_BYTES; i += 1) { bytes[i] = (uint8_t)(word >> 8 * i); }
+}
+
+struct rans_model rans_model_load(const uint8_t *bytes) {
+    uint32_t word = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+    return (struct rans_model){
+        (int32_t)(word & 15), (int32_t)(word >> 4 & 1023) - 512, (int32_t)(word >> 14 & 1023) - 512,
+        (int32_t)(word >> 24)};
+}
+
+static int32_t escape_frequency(int32_t code) { return code <= 128 ? code : 128 + (code - 128) * 16; }
+
+int32_t rans_escape_code(int32_t frequency) {
+    if (frequency <= 128) { return frequency; }
+    int32_t code = 128 + (frequency - 128 + 15) / 16;
+    return code > 255 ? 255 : code;
+}
+
+// round(2^24 * 2^(-i/16)) and round(2^24 * 2^(-i/256)).
+static const uint32_t coarse_powers[16] = {
+    16777216, 16065917, 15384775, 14732511, 14107901, 13509772, 12937002, 12388516,
+    11863283, 11360319, 10878679, 10417458, 9975792, 9552851, 9147842, 8760003,
+};
+static const uint32_t fine_powers[16] = {
+    16777216, 16731851, 16686609, 16641490, 16596492, 16551616, 16506861, 16462228,
+    16417715, 16373322, 16329050, 16284897, 16240863, 16196949, 16153153, 16109476,
+};
+
+// 2^24 * 2^(-exponent/256), rounded at the 24th bit and then cut.
+static uint32_t power(uint32_t exponent) {
+    uint32_t shift = exponent >> 8;
+    if (shift > 24) { return 0; }
+    uint64_t product = (uint64_t)coarse_powers[exponent >> 4 & 15] * fine_powers[exponent & 15];
+    return (uint32_t)((product + (1 << 23)) >> 24) >> shift;
+}
+
+int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
+    memset(result, 0, sizeof *result);
+    if (model.scale > 7) { return -1; }
+    // h = 0...63, or 0...62 where magnitudes are odd: -1-h has to exist.
+    int32_t sizes = odd ? RANS_LARGEST : RANS_LARGEST + 1;
+    int32_t exponents[RANS_LARGEST + 1], least = INT32_MAX;
+    uint32_t weights[RANS_LARGEST + 1];
+    for (int32_t h = 0; h < sizes; h += 1) {
+        int32_t m = 2 * h + odd;
+        exponents[h] = (model.b * m * (1 << (model.scale + 2)) + model.c * m * m) >> (2 * model.scale);
+        if (exponents[h] < least) { least = exponents[h]; }
+    }
+    uint64_t sum = 0;
+    for (int32_t h = 0; h < sizes; h += 1) {
+        weights[h] = power((uint32_t)(exponents[h] - least));
+        sum += weights[h] * (h == 0 && !odd ? 1u : 2u);
+    }
+    // Symbols that would have less than half a slot, and all beyond the first of them, are left to the escape.
+    uint64_t kept_sum = 0;
+    int32_t kept = 0;
+    while (kept < sizes && (kept == 0 || weights[kept] * (uint64_t)(2 * RANS_TOTAL) >= sum)) {
+        kept_sum += weights[kept] * (kept == 0 && !odd ? 1u : 2u);
+        kept += 1;
+    }
+    if (kept_sum == 0) { return -1; }
+    int32_t escape = escape_frequency(model.escape);
+    uint64_t share = (uint64_t)(RANS_TOTAL - escape);
+    int32_t left = RANS_TOTAL - escape;
+    for (int32_t h = 0; h < kept; h += 1) {
+        int32_t frequency = (int32_t)((weights[h] * share + kept_sum / 2) / kept_sum);
+        if (frequency == 0) { frequency = 1; }
+        result->of[64 + h] = (uint16_t)frequency;
+        left -= frequency;
+        if (h > 0 || odd) {
+            result->of[64 - odd - h] = (uint16_t)frequency;
+            left -= frequency;
+        }
+    }
+    // What rounding left over or took too much.
+    int32_t centre = result->of[64] + left;
+    if (centre < 1) { return -1; }
+    result->of[64] = (uint16_t)centre;
+    result->of[0] = (uint16_t)escape;
+    result->first = 1 - odd - kept;
+    result->last = kept - 1;
+    return 0;
+}
+
+void rans_decoder_table(const struct rans_frequencies *frequencies, uint32_t *table) {
+    for (int32_t symbol = frequencies->first; symbol <= frequencies->last + 1; symbol += 1) {
+        int32_t named = symbol > frequencies->last ? RANS_ESCAPE : symbol;
+        uint32_t frequency = frequencies->of[named + 64];
+        uint32_t entry = (uint32_t)named << 25 | frequency << RANS_BITS;
+        for (uint32_t offset = 0; offset < frequency; offset += 1) { table[offset] = entry + offset; }
+        table += frequency;
+    }
+}
+
+void rans_encoder_table(const struct rans_frequencies *frequencies, uint32_t *table) {
+    uint32_t escape = frequencies->of[0];
+    uint32_t escape_entry = 1u << 31 | escape << RANS_BITS | ((uint32_t)RANS_TOTAL - escape) % RANS_TOTAL;
+    for (int i = 0; i < RANS_ALPHABET; i += 1) { table[i] = escape_entry; }
+    uint32_t start = 0;
+    for (int32_t symbol = frequencies->first; symbol <= frequencies->last; symbol += 1) {
+        uint32_t frequency = frequencies->of[symbol + 64];
+        table[symbol + 64] = frequency << RANS_BITS | start;
+        start += frequency;
+    }
+}
+
+// 2^-x to a part in 10^7, x >= 0: the Taylor series of exp(-y), y = x' ln 2, on the fraction.
+static double power_of_half(double x) {
+    if (!(x <= 1000)) { return 0; }
+    int32_t whole = (int32_t)x;
+    double y = (x - whole) * 0.69314718055994531, term = 1, sum = 1;
+    for (int i = 1; i < 11; i += 1) {
+        term = term * -y / i;
+        sum += term;
+    }
+    for (; whole >= 32; whole -= 32) { sum *= 0x1p-32; }
+    return sum / (double)((uint64_t)1 << whole);
+}
+
+// Sums over the magnitudes of one parity: weight times m^0...m^4.
+static void weigh(double b, double c, int32_t odd, double sums[5]) {
+    for (int i = 0; i < 5; i += 1) { sums[i] = 0; }
+    // Ratios of neighbouring weights are themselves a geometric series, so two powers of two make them all.
+    double m = odd, weight = odd ? 2 : 1;
+    double exponent = 2 * b + 4 * c * (m + 1);
+    double ratio = exponent >= 0 ? power_of_half(exponent) : 1 / power_of_half(-exponent);
+    double change = c >= 0 ? power_of_half(8 * c) : 1 / power_of_half(-8 * c);
+    for (int32_t i = 0; i < RANS_LARGEST; i += 1) {
+        double term = weight;
+        for (int k = 0; k < 5; k += 1) {
+            sums[k] += term;
+            term *= m;
+        }
+        weight *= ratio;
+        if (i == 0 && !odd) { weight *= 2; }
+        ratio *= change;
+        m += 2;
+        if (weight < sums[0] * 1e-9) { break; }
+    }
+}
+
+// log2 of a positive double, to 10^-9.
+static double logarithm(double x) {
+    int exponent = 0;
+    while (x >= 1.4142135623730951) { x *= 0.5; exponent += 1; }
+    while (x < 0.70710678118654757) { x *= 2; exponent -= 1; }
+    double z = (x - 1) / (x + 1), square = z * z, term = z, sum = 0;
+    for (int i = 1; i < 20; i += 2) {
+        sum += term / i;
+        term *= square;
+    }
+    return exponent + sum * 2.8853900817779268;
+}
+
+struct likelihood {
+    double bits, slope[2], curve[3];
+};
+
+// Bits that the moments cost with weights 2^-(b m + c m^2), and their derivatives by b and c.
+static struct likelihood likelihood(struct rans_moments moments, double b, double c) {
+    struct likelihood result = {b * moments.first + c * moments.second, {moments.first, moments.second}, {0, 0, 0}};
+    for (int32_t odd = 0; odd < 2; odd += 1) {
+        double count = odd ? moments.odd : moments.even, sums[5];
+        weigh(b, c, odd, sums);
+        double first = sums[1] / sums[0], second = sums[2] / sums[0];
+        // Magnitude m of the first weight is taken out of `weigh`: put the exponent it dropped back.
+        result.bits += count * (logarithm(sums[0]) - odd * (b + c));
+        result.slope[0] -= count * first;
+        result.slope[1] -= count * second;
+        result.curve[0] += count * (second - first * first);
+        result.curve[1] += count * (sums[3] / sums[0] - first * second);
+        result.curve[2] += count * (sums[4] / sums[0] - second * second);
+    }
+    for (int i = 0; i < 3; i += 1) { result.curve[i] *= 0.69314718055994531; }
+    return result;
+}
+
+static int32_t rounded_to_int(double x) { return (int32_t)(x < 0 ? x - 0.5 : x + 0.5); }
+
+struct rans_model rans_fit(struct rans_moments moments) {
+    struct rans_model model = {0, 0, 0, 0};
+    double count = moments.even + moments.odd;
+    if (count == 0) { return model; }
+    // Half a symbol of magnitude 2 and of 3 keeps the optimum finite where only the least magnitudes occur.
+    moments.even += 0.5;
+    moments.odd += 0.5;
+    moments.first += 2.5;
+    moments.second += 6.5;
+    count += 1;
+    double variance = moments.second / count;
+    double b = 0, c = 0.72134752 / (variance + 0.1);
+    struct likelihood here = likelihood(moments, b, c);
+    for (int round = 0; round < 20; round += 1) {
+        double across = here.curve[1], determinant = here.curve[0] * here.curve[2] - across * across;
+        if (!(determinant > 1e-9 * here.curve[0] * here.curve[2])) { break; }
+        double step_b = (here.curve[2] * here.slope[0] - across * here.slope[1]) / determinant;
+        double step_c = (here.curve[0] * here.slope[1] - across * here.slope[0]) / determinant;
+        struct likelihood next = here;
+        int halvings = 0;
+        for (; halvings < 8; halvings += 1) {
+            // Weights may grow with the magnitude, but not beyond what a double holds.
+            double largest = 127 * (b - step_b) + 127.0 * 127.0 * (c - step_c);
+            if (largest > -500) {
+                next = likelihood(moments, b - step_b, c - step_c);
+                if (next.bits <= here.bits) { break; }
+            }
+            step_b *= 0.5;
+            step_c *= 0.5;
+        }
+        if (halvings == 8) { break; }
+        b -= step_b;
+        c -= step_c;
+        double gain = here.bits - next.bits;
+        here = next;
+        if (gain < 2) { break; }
+    }
+    while (model.scale < 7 && (double)(4 << 2 * model.scale) <= variance) { model.scale += 1; }
+    for (;; model.scale -= 1) {
+        double scaled_b = b * (double)(64 << model.scale), scaled_c = c * (double)(256 << 2 * model.scale);
+        int fits = scaled_b < 511 && scaled_b > -511 && scaled_c < 511 && scaled_c > -511;
+        if (!fits && model.scale > 0) { continue; }
+        scaled_b = scaled_b > 511 ? 511 : scaled_b < -511 ? -511 : scaled_b;
+        scaled_c = scaled_c > 511 ? 511 : scaled_c < -511 ? -511 : scaled_c;
+        model.b = rounded_to_int(scaled_b);
+        model.c = rounded_to_int(scaled_c);
+        break;
+    }
+    struct rans_frequencies trial;
+    if (rans_frequencies(model, 0, &trial) != 0 || rans_frequencies(model, 1, &trial) != 0) {
+        model.b = 0;
+        model.c = 0;
+    }
+    return model;
+}
+
+// 256 * log2(x), to one unit; 0 counts as a quarter.
+static int32_t logarithm256(uint32_t x) {
+    if (x == 0) { return -512; }
+    int32_t exponent = 31 - __builtin_clz(x);
+    uint32_t mantissa = (uint32_t)(((uint64_t)x << 32 >> exponent) >> 1);  // 2^31 <= mantissa < 2^32
+    int32_t result = exponent;
+    for (int i = 0; i < 8; i += 1) {
+        uint64_t square = (uint64_t)mantissa * mantissa;  // of [1, 2) in units of 2^-62
+        int32_t bit = (int32_t)(square >> 63);
+        result = 2 * result + bit;
+        mantissa = (uint32_t)(square >> (31 + bit));
+    }
+    return result;
+}
+
+static void choose_indices(
+    const uint32_t *sums, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
+    int64_t total = 0;
+    for (size_t i = 0; i < n; i += 1) { total += logarithm256(sums[i]); }
+    int32_t mean = (int32_t)(total / (int64_t)n);
+    memset(histogram, 0, RANS_INDICES * sizeof *histogram);
+    for (size_t i = 0; i < n; i += 1) {
+        int32_t distance = logarithm256(sums[i]) - mean;
+        int32_t index = distance >= 0 ? (2 * distance + unit) / (2 * unit) : -((2 * -distance + unit) / (2 * unit));
+        index = index < -RANS_LARGEST_INDEX ? -RANS_LARGEST_INDEX : index;
+        index = index > RANS_LARGEST_INDEX ? RANS_LARGEST_INDEX : index;
+        indices[i] = (int8_t)index;
+        histogram[index + RANS_LARGEST_INDEX] += 1;
+    }
+}
+
+static double entropy(const uint32_t *histogram, double n) {
+    double bits = 0;
+    for (int i = 0; i < RANS_INDICES; i += 1) {
+        if (histogram[i] > 0) { bits += histogram[i] * logarithm(n / histogram[i]); }
+    }
+    return bits;
+}
+
+struct rans_classes rans_choose_classes(
+    const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
+    int32_t unit, int8_t *row_indices, int8_t *column_indices) {
+    uint32_t row_histogram[RANS_INDICES], column_histogram[RANS_INDICES];
+    choose_indices(row_sums, rows, unit, row_indices, row_histogram);
+    choose_indices(column_sums, columns, unit, column_indices, column_histogram);
+    enum { SUMS = 2 * RANS_INDICES - 1 };
+    double weights[SUMS] = {0};
+    for (int i = 0; i < RANS_INDICES; i += 1) {
+        for (int j = 0; j < RANS_INDICES; j += 1) {
+            weights[i + j] += (double)row_histogram[i] * column_histogram[j];
+        }
+    }
+    double indices_bits = entropy(row_histogram, (double)rows) + entropy(column_histogram, (double)columns)
+        + 2 * 8 * RANS_MODEL_BYTES;
+    // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
+    double loss = 0.69 * unit * unit / 65536.0;
+    struct rans_classes best = {1, 0};
+    double least = 0;
+    for (int32_t count = 1; count <= max_classes; count += 1) {
+        for (int32_t first = 0; first + count <= SUMS; first += 1) {
+            double bits = count > 1 ? indices_bits : 0;
+            bits += count * 8 * RANS_MODEL_BYTES;
+            for (int32_t i = 0; i < SUMS; i += 1) {
+                int32_t distance = i < first ? first - i : i >= first + count ? i - (first + count - 1) : 0;
+                bits += weights[i] * loss * (distance * distance);
+            }
+            if ((count == 1 && first == 0) || bits < least) {
+                least = bits;
+                best = (struct rans_classes){count, 2 * RANS_LARGEST_INDEX - first};
+            }
+        }
+    }
+    return best;
+}
+
+int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan) {
+    if (count < RANS_HEADER) { return INGOT_RANS_BAD_LENGTH; }
+    int32_t classes = bytes[3] + 1;
+    if (classes > RANS_MAX_CLASSES) { return INGOT_RANS_BAD_MODEL; }
+    size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
+    size_t models = (size_t)(classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
+    size_t fixed = RANS_HEADER + models + RANS_LANES * sizeof(uint32_t);
+    if (count < fixed || count - fixed < escapes || (count - fixed - escapes) % 2 != 0) {
+        return INGOT_RANS_BAD_LENGTH;
+    }
+    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4]};
+    plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
+    plan->models = bytes + RANS_HEADER;
+    plan->states = plan->models + models;
+    plan->escapes = plan->states + RANS_LANES * sizeof(uint32_t);
+    plan->words = plan->escapes + escapes;
+    return INGOT_RANS_OK;
+}
+
+int32_t rans_context_frequencies(
+    const struct rans_plan *plan, int32_t context, int32_t low_bits, struct rans_frequencies *result) {
+    int32_t of_classes = 2 * plan->classes.count;
+    int32_t number = context < of_classes ? context / 2 : context - plan->classes.count;
+    // With low bits taken off, a symbol h is as far from zero as -1-h in either state.
+    int32_t odd = context < of_classes && (context % 2 != 0 || low_bits > 0);
+    return rans_frequencies(rans_model_load(plan->models + number * RANS_MODEL_BYTES), odd, result);
+}
+
+void rans_extent(const int8_t *indices, size_t n, int8_t *least, int8_t *largest) {
+    *least = *largest = indices[0];
+    for (size_t i = 1; i < n; i += 1) {
+        *least = indices[i] < *least ? indices[i] : *least;
+        *largest = indices[i] > *largest ? indices[i] : *largest;
+    }
+}
+
+uint32_t rans_from_state(int32_t states) { return states == 32 ? 18 : states == 16 ? 9 : 5; }
+
+uint32_t rans_from_symbol(int32_t states) { return states == 32 ? 4 : 2; }

@@ -1,0 +1,86 @@
+// The part of the rANS coder that is the same code on every instruction set: models, tables and the choice of classes
+// (Specs/rans.md). Scalar; it costs some 50 microseconds a chunk.
+
+#ifndef INGOT_RANS_MODEL_H
+#define INGOT_RANS_MODEL_H
+
+#include "CKernels.h"
+
+enum {
+    RANS_BITS = 12,                  // frequencies of a context sum to 2^12
+    RANS_TOTAL = 1 << RANS_BITS,
+    RANS_LANES = 32,                 // interleaved states, one for each column of a band
+    RANS_LOW = 1 << 15,              // states are in [2^15, 2^31)
+    RANS_MAX_CLASSES = 16,
+    RANS_MAX_CONTEXTS = 2 * RANS_MAX_CLASSES + 2,
+    RANS_LARGEST = 63,               // symbols beyond it are escapes
+    RANS_ESCAPE = -64,               // what an escape is called in the tables
+    RANS_ALPHABET = 128,
+    RANS_MAX_MAGNITUDE = 127,        // |2h + 1| of h = 63
+    RANS_LARGEST_INDEX = 8,          // row and column indices are in -8...8
+    RANS_INDICES = 2 * RANS_LARGEST_INDEX + 1,
+    RANS_HEADER = 5,
+    RANS_MODEL_BYTES = 4,
+};
+
+// A symbol's probability falls as 2^-(b*m + c*m^2) with its magnitude m: b in units of 2^-(scale+6), c in units
+// of 2^-(2*scale+8). `escape` codes the frequency of the escape.
+struct rans_model {
+    int32_t scale, b, c, escape;
+};
+
+// Frequencies of one context, by symbol + 64; [0] is the escape's. `first` and `last` are the symbols that have one.
+struct rans_frequencies {
+    uint16_t of[RANS_ALPHABET];
+    int32_t first, last;
+};
+
+// What a class's symbols are like: numbers with even and odd magnitudes, sums of magnitudes and of their squares.
+struct rans_moments {
+    double even, odd, first, second;
+};
+
+void rans_model_store(struct rans_model model, uint8_t *bytes);
+struct rans_model rans_model_load(const uint8_t *bytes);
+/// The escape code that gives at least `frequency`, or the largest.
+int32_t rans_escape_code(int32_t frequency);
+
+/// 0, or -1 where the model is none. `odd`: magnitudes are |2h+1| instead of |2h|.
+int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result);
+/// Fills 4096 entries: symbol << 25 | frequency << 12 | offset of the slot in the symbol.
+void rans_decoder_table(const struct rans_frequencies *frequencies, uint32_t *table);
+/// Fills 128 entries, by symbol + 64: escape << 31 | frequency << 12 | start.
+void rans_encoder_table(const struct rans_frequencies *frequencies, uint32_t *table);
+
+/// The model of greatest likelihood, nearly; its escape code is 0.
+struct rans_model rans_fit(struct rans_moments moments);
+
+struct rans_classes {
+    int32_t count;  // classes
+    int32_t bias;   // class = clamp(row index + column index + bias, 0, count - 1)
+};
+/// Chooses indices from sums of magnitudes, in steps of unit/256 octave, and as many classes as pay.
+struct rans_classes rans_choose_classes(
+    const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
+    int32_t unit, int8_t *row_indices, int8_t *column_indices);
+
+struct rans_plan {
+    struct rans_classes classes;
+    int32_t contexts;
+    const uint8_t *models, *states, *escapes, *words;  // words go on to the end of the chunk
+};
+/// Finds the parts of a coded chunk. INGOT_RANS_OK, or what is wrong.
+int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan);
+/// Contexts: 2 * class + parity of the state; behind them, with more than one class, row indices and column indices.
+int32_t rans_context_frequencies(
+    const struct rans_plan *plan, int32_t context, int32_t low_bits, struct rans_frequencies *result);
+void rans_extent(const int8_t *indices, size_t n, int8_t *least, int8_t *largest);
+uint32_t rans_from_state(int32_t states);
+uint32_t rans_from_symbol(int32_t states);
+
+static inline int32_t rans_class(struct rans_classes classes, int32_t row_index, int32_t column_index) {
+    int32_t sum = row_index + column_index + classes.bias;
+    return sum < 0 ? 0 : sum >= classes.count ? classes.count - 1 : sum;
+}
+
+#endif

@@ -8,24 +8,24 @@
 #pragma clang fp contract(off)
 
 void rans_model_store(struct rans_model model, uint8_t *bytes) {
-    uint32_t word = (uint32_t)model.scale | (uint32_t)(model.b + 512) << 4 | (uint32_t)(model.c + 512) << 14
-        | (uint32_t)model.escape << 24;
+    uint32_t word = (uint32_t)model.scale | (uint32_t)(model.b + 256) << 3 | (uint32_t)(model.c + 512) << 12
+        | (uint32_t)model.escape << 22 | (uint32_t)model.reach << 26;
     for (int i = 0; i < RANS_MODEL_BYTES; i += 1) { bytes[i] = (uint8_t)(word >> 8 * i); }
 }
 
 struct rans_model rans_model_load(const uint8_t *bytes) {
     uint32_t word = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
     return (struct rans_model){
-        (int32_t)(word & 15), (int32_t)(word >> 4 & 1023) - 512, (int32_t)(word >> 14 & 1023) - 512,
-        (int32_t)(word >> 24)};
+        (int32_t)(word & 7), (int32_t)(word >> 3 & 511) - 256, (int32_t)(word >> 12 & 1023) - 512,
+        (int32_t)(word >> 22 & 15), (int32_t)(word >> 26)};
 }
 
-static int32_t escape_frequency(int32_t code) { return code <= 128 ? code : 128 + (code - 128) * 16; }
+static const uint16_t escape_frequencies[16] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024};
 
-int32_t rans_escape_code(int32_t frequency) {
-    if (frequency <= 128) { return frequency; }
-    int32_t code = 128 + (frequency - 128 + 15) / 16;
-    return code > 255 ? 255 : code;
+int32_t rans_escape_code(double frequency) {
+    int32_t code = 0;
+    while (code < 15 && escape_frequencies[code] < frequency) { code += 1; }
+    return code;
 }
 
 // round(2^24 * 2^(-i/16)) and round(2^24 * 2^(-i/256)).
@@ -46,45 +46,40 @@ static uint32_t power(uint32_t exponent) {
     return (uint32_t)((product + (1 << 23)) >> 24) >> shift;
 }
 
-int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
-    memset(result, 0, sizeof *result);
-    if (model.scale > 7) { return -1; }
-    // h = 0...63, or 0...62 where magnitudes are odd: -1-h has to exist.
+// Weights of h = 0, 1, ... up to 63, or 62 where magnitudes are odd: -1-h has to exist. Returns their number.
+static int32_t weights_of(struct rans_model model, int32_t odd, uint32_t weights[RANS_LARGEST + 1]) {
     int32_t sizes = odd ? RANS_LARGEST : RANS_LARGEST + 1;
     int32_t exponents[RANS_LARGEST + 1], least = INT32_MAX;
-    uint32_t weights[RANS_LARGEST + 1];
     for (int32_t h = 0; h < sizes; h += 1) {
         int32_t m = 2 * h + odd;
-        exponents[h] = (model.b * m * (1 << (model.scale + 2)) + model.c * m * m) >> (2 * model.scale);
+        exponents[h] = (model.b * m * (1 << (model.scale + 3)) + model.c * m * m) >> (2 * model.scale);
         if (exponents[h] < least) { least = exponents[h]; }
     }
-    uint64_t sum = 0;
-    for (int32_t h = 0; h < sizes; h += 1) {
-        weights[h] = power((uint32_t)(exponents[h] - least));
-        sum += weights[h] * (h == 0 && !odd ? 1u : 2u);
-    }
-    // Symbols that would have less than half a slot, and all beyond the first of them, are left to the escape.
-    uint64_t kept_sum = 0;
-    int32_t kept = 0;
-    while (kept < sizes && (kept == 0 || weights[kept] * (uint64_t)(2 * RANS_TOTAL) >= sum)) {
-        kept_sum += weights[kept] * (kept == 0 && !odd ? 1u : 2u);
-        kept += 1;
-    }
-    if (kept_sum == 0) { return -1; }
-    int32_t escape = escape_frequency(model.escape);
-    uint64_t share = (uint64_t)(RANS_TOTAL - escape);
-    int32_t left = RANS_TOTAL - escape;
-    for (int32_t h = 0; h < kept; h += 1) {
-        int32_t frequency = (int32_t)((weights[h] * share + kept_sum / 2) / kept_sum);
+    for (int32_t h = 0; h < sizes; h += 1) { weights[h] = power((uint32_t)(exponents[h] - least)); }
+    return sizes;
+}
+
+int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
+    memset(result, 0, sizeof *result);
+    uint32_t weights[RANS_LARGEST + 1];
+    int32_t kept = weights_of(model, odd, weights);
+    if (model.reach + 1 < kept) { kept = model.reach + 1; }
+    uint64_t sum = odd ? 2 * (uint64_t)weights[0] : weights[0];
+    for (int32_t h = 1; h < kept; h += 1) { sum += 2 * (uint64_t)weights[h]; }
+    if (sum == 0) { return -1; }
+    int32_t escape = escape_frequencies[model.escape], left = RANS_TOTAL - escape;
+    uint64_t share = (uint64_t)left, before = 0, running = 0;
+    for (int32_t h = odd ? 0 : 1; h < kept; h += 1) {
+        // Rounding the running sums keeps the total.
+        running += weights[h];
+        uint64_t behind = running * share / sum;
+        int32_t frequency = (int32_t)(behind - before);
+        before = behind;
         if (frequency == 0) { frequency = 1; }
-        result->of[64 + h] = (uint16_t)frequency;
-        left -= frequency;
-        if (h > 0 || odd) {
-            result->of[64 - odd - h] = (uint16_t)frequency;
-            left -= frequency;
-        }
+        result->of[64 + h] = result->of[64 - odd - h] = (uint16_t)frequency;
+        left -= 2 * frequency;
     }
-    // What rounding left over or took too much.
+    // The rest: all that an even zero gets.
     int32_t centre = result->of[64] + left;
     if (centre < 1) { return -1; }
     result->of[64] = (uint16_t)centre;
@@ -190,7 +185,7 @@ static struct likelihood likelihood(struct rans_moments moments, double b, doubl
 static int32_t rounded_to_int(double x) { return (int32_t)(x < 0 ? x - 0.5 : x + 0.5); }
 
 struct rans_model rans_fit(struct rans_moments moments) {
-    struct rans_model model = {0, 0, 0, 0};
+    struct rans_model model = {0, 0, 0, 0, RANS_LARGEST};
     double count = moments.even + moments.odd;
     if (count == 0) { return model; }
     // Half a symbol of magnitude 2 and of 3 keeps the optimum finite where only the least magnitudes occur.
@@ -228,21 +223,55 @@ struct rans_model rans_fit(struct rans_moments moments) {
     }
     while (model.scale < 7 && (double)(4 << 2 * model.scale) <= variance) { model.scale += 1; }
     for (;; model.scale -= 1) {
-        double scaled_b = b * (double)(64 << model.scale), scaled_c = c * (double)(256 << 2 * model.scale);
-        int fits = scaled_b < 511 && scaled_b > -511 && scaled_c < 511 && scaled_c > -511;
+        double scaled_b = b * (double)(32 << model.scale), scaled_c = c * (double)(256 << 2 * model.scale);
+        int fits = scaled_b < 255 && scaled_b > -255 && scaled_c < 511 && scaled_c > -511;
         if (!fits && model.scale > 0) { continue; }
-        scaled_b = scaled_b > 511 ? 511 : scaled_b < -511 ? -511 : scaled_b;
+        scaled_b = scaled_b > 255 ? 255 : scaled_b < -255 ? -255 : scaled_b;
         scaled_c = scaled_c > 511 ? 511 : scaled_c < -511 ? -511 : scaled_c;
         model.b = rounded_to_int(scaled_b);
         model.c = rounded_to_int(scaled_c);
         break;
     }
-    struct rans_frequencies trial;
-    if (rans_frequencies(model, 0, &trial) != 0 || rans_frequencies(model, 1, &trial) != 0) {
-        model.b = 0;
-        model.c = 0;
+    model.reach = RANS_LARGEST;
+    for (int32_t odd = 0; odd < 2; odd += 1) {
+        uint32_t weights[RANS_LARGEST + 1];
+        int32_t sizes = weights_of(model, odd, weights), reach = 0;
+        uint64_t sum = odd ? 2 * (uint64_t)weights[0] : weights[0];
+        for (int32_t h = 1; h < sizes; h += 1) { sum += 2 * (uint64_t)weights[h]; }
+        while (reach + 1 < sizes && weights[reach + 1] * (uint64_t)(2 * RANS_TOTAL) >= sum) { reach += 1; }
+        if (reach < model.reach) { model.reach = reach; }
     }
     return model;
+}
+
+void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count) {
+    double beyond = tail[RANS_LARGEST + 1];
+    for (int32_t h = model->reach + 1; h <= RANS_LARGEST; h += 1) { beyond += tail[h]; }
+    double total = RANS_TOTAL, kept_bits = 0, least = 0;
+    int32_t best = model->reach, reach = model->reach;
+    for (;;) {
+        // An escape takes a byte, too; a symbol kept takes a slot from all the others, in two places.
+        double frequency = beyond * total / count < 1 ? 1 : beyond * total / count;
+        double bits = kept_bits + beyond * (8 + logarithm(total / frequency));
+        if (reach == model->reach || bits < least) {
+            least = bits;
+            best = reach;
+        }
+        if (beyond == 0 || reach == RANS_LARGEST) { break; }
+        reach += 1;
+        beyond -= tail[reach];
+        kept_bits += RANS_BITS * (double)tail[reach] + 2 * 1.4427 * count / total;
+    }
+    beyond = tail[RANS_LARGEST + 1];
+    for (int32_t h = best + 1; h <= RANS_LARGEST; h += 1) { beyond += tail[h]; }
+    model->reach = best;
+    model->escape = beyond > 0 ? rans_escape_code(beyond * total / count) : 0;
+    if (beyond > 0 && model->escape == 0) { model->escape = 1; }
+    struct rans_frequencies trial;
+    if (rans_frequencies(*model, 0, &trial) != 0 || rans_frequencies(*model, 1, &trial) != 0) {
+        // Too many slots for the tail: equal frequencies, of which there always are enough.
+        model->scale = model->b = model->c = 0;
+    }
 }
 
 // 256 * log2(x), to one unit; 0 counts as a quarter.
@@ -260,7 +289,7 @@ static int32_t logarithm256(uint32_t x) {
     return result;
 }
 
-static void choose_indices(
+static int32_t choose_indices(
     const uint32_t *sums, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
     int64_t total = 0;
     for (size_t i = 0; i < n; i += 1) { total += logarithm256(sums[i]); }
@@ -274,6 +303,7 @@ static void choose_indices(
         indices[i] = (int8_t)index;
         histogram[index + RANS_LARGEST_INDEX] += 1;
     }
+    return mean;
 }
 
 static double entropy(const uint32_t *histogram, double n) {
@@ -288,8 +318,9 @@ struct rans_classes rans_choose_classes(
     const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
     int32_t unit, int8_t *row_indices, int8_t *column_indices) {
     uint32_t row_histogram[RANS_INDICES], column_histogram[RANS_INDICES];
-    choose_indices(row_sums, rows, unit, row_indices, row_histogram);
-    choose_indices(column_sums, columns, unit, column_indices, column_histogram);
+    int32_t typical = choose_indices(row_sums, rows, unit, row_indices, row_histogram);
+    typical -= logarithm256((uint32_t)columns);
+    (void)choose_indices(column_sums, columns, unit, column_indices, column_histogram);
     enum { SUMS = 2 * RANS_INDICES - 1 };
     double weights[SUMS] = {0};
     for (int i = 0; i < RANS_INDICES; i += 1) {
@@ -301,7 +332,7 @@ struct rans_classes rans_choose_classes(
         + 2 * 8 * RANS_MODEL_BYTES;
     // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
     double loss = 0.69 * unit * unit / 65536.0;
-    struct rans_classes best = {1, 0};
+    struct rans_classes best = {1, 0, typical, unit};
     double least = 0;
     for (int32_t count = 1; count <= max_classes; count += 1) {
         for (int32_t first = 0; first + count <= SUMS; first += 1) {
@@ -313,11 +344,19 @@ struct rans_classes rans_choose_classes(
             }
             if ((count == 1 && first == 0) || bits < least) {
                 least = bits;
-                best = (struct rans_classes){count, 2 * RANS_LARGEST_INDEX - first};
+                best = (struct rans_classes){count, 2 * RANS_LARGEST_INDEX - first, typical, unit};
             }
         }
     }
     return best;
+}
+
+int32_t rans_far_magnitude(struct rans_classes classes, int32_t class) {
+    int32_t exponent = classes.typical + (class - classes.bias) * classes.unit;
+    if (exponent < 0) { exponent = 0; }
+    if (exponent > 8 * 256) { exponent = 8 * 256; }
+    // power() goes down only: 2^(8 - y).
+    return 4 + (int32_t)((6 * (uint64_t)power((uint32_t)(8 * 256 - exponent))) >> 16);
 }
 
 int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan) {
@@ -330,7 +369,7 @@ int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan) {
     if (count < fixed || count - fixed < escapes || (count - fixed - escapes) % 2 != 0) {
         return INGOT_RANS_BAD_LENGTH;
     }
-    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4]};
+    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], 0, 0};
     plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
     plan->models = bytes + RANS_HEADER;
     plan->states = plan->models + models;

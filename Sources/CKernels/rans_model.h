@@ -23,10 +23,11 @@ enum {
     RANS_MODEL_BYTES = 4,
 };
 
-// A symbol's probability falls as 2^-(b*m + c*m^2) with its magnitude m: b in units of 2^-(scale+6), c in units
-// of 2^-(2*scale+8). `escape` codes the frequency of the escape.
+// A symbol's probability falls as 2^-(b*m + c*m^2) with its magnitude m: b in units of 2^-(scale+5), c in units
+// of 2^-(2*scale+8). Symbols as far out as `reach` have a frequency of their own, one at the least; the others are escapes,
+// with a frequency that `escape` names.
 struct rans_model {
-    int32_t scale, b, c, escape;
+    int32_t scale, b, c, escape, reach;
 };
 
 // Frequencies of one context, by symbol + 64; [0] is the escape's. `first` and `last` are the symbols that have one.
@@ -42,8 +43,8 @@ struct rans_moments {
 
 void rans_model_store(struct rans_model model, uint8_t *bytes);
 struct rans_model rans_model_load(const uint8_t *bytes);
-/// The escape code that gives at least `frequency`, or the largest.
-int32_t rans_escape_code(int32_t frequency);
+/// The least escape code for at least `frequency`, or the largest code.
+int32_t rans_escape_code(double frequency);
 
 /// 0, or -1 where the model is none. `odd`: magnitudes are |2h+1| instead of |2h|.
 int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result);
@@ -52,13 +53,20 @@ void rans_decoder_table(const struct rans_frequencies *frequencies, uint32_t *ta
 /// Fills 128 entries, by symbol + 64: escape << 31 | frequency << 12 | start.
 void rans_encoder_table(const struct rans_frequencies *frequencies, uint32_t *table);
 
-/// The model of greatest likelihood, nearly; its escape code is 0.
+/// The model of greatest likelihood, nearly. Its reach is where a symbol's share falls below half a slot, its escape code 0.
 struct rans_model rans_fit(struct rans_moments moments);
+/// Chooses reach and escape code. tail[d]: how many of `count` symbols are at distance d from the centre, from one beyond the
+/// model's reach on; tail[64]: those that must be escapes.
+void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count);
 
 struct rans_classes {
     int32_t count;  // classes
     int32_t bias;   // class = clamp(row index + column index + bias, 0, count - 1)
+    int32_t typical, unit;  // 256 * log2 of the mean magnitude where the indices' sum is 0, and its rise by index
 };
+/// A magnitude hardly ever reached in the class: about five standard deviations.
+int32_t rans_far_magnitude(struct rans_classes classes, int32_t class);
+
 /// Chooses indices from sums of magnitudes, in steps of unit/256 octave, and as many classes as pay.
 struct rans_classes rans_choose_classes(
     const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
@@ -77,6 +85,12 @@ int32_t rans_context_frequencies(
 void rans_extent(const int8_t *indices, size_t n, int8_t *least, int8_t *largest);
 uint32_t rans_from_state(int32_t states);
 uint32_t rans_from_symbol(int32_t states);
+
+// How far from the middle of a context a symbol is.
+static inline int32_t rans_distance(int32_t symbol, int32_t odd) {
+    int32_t mirrored = odd ? -1 - symbol : -symbol;
+    return symbol < 0 ? mirrored : symbol;
+}
 
 static inline int32_t rans_class(struct rans_classes classes, int32_t row_index, int32_t column_index) {
     int32_t sum = row_index + column_index + classes.bias;

@@ -90,16 +90,31 @@ INLINE int32_t rans_class_at(const struct rans_choice *choice, int32_t row_index
     return rans_class(choice->classes, row_index, column < columns ? choice->column_indices[column] : 0);
 }
 
+// For each row index, 32 bounds on magnitudes.
+INLINE void rans_bounds(
+    const struct rans_choice *choice, size_t first, size_t columns, const uint16_t *of_classes, uint16_t *bounds) {
+    for (int32_t index = choice->least; index <= choice->largest; index += 1) {
+        uint16_t *row = bounds + (index + RANS_LARGEST_INDEX) * RANS_LANES;
+        for (size_t i = 0; i < RANS_LANES; i += 1) { row[i] = of_classes[rans_class_at(choice, index, first + i, columns)]; }
+    }
+}
+
 // Rows whose sums of magnitudes and of squares fit 20 and 32 bits.
 enum { RANS_ROWS_PER_BLOCK = 1024 };
 
 INLINE void rans_gather_moments(
     struct rans_source source, const struct rans_choice *choice, struct rans_moments *moments) {
     uint32_t firsts[RANS_INDICES][32], seconds[RANS_INDICES][32];
+    uint16_t far[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
+    // An outlier counts as a value that could be: it would widen the model for nothing.
+    for (int32_t class = 0; class < choice->classes.count; class += 1) {
+        far[class] = (uint16_t)rans_far_magnitude(choice->classes, class);
+    }
     memset(moments, 0, RANS_MAX_CLASSES * sizeof *moments);
     for (size_t first = 0; first < source.columns; first += RANS_LANES) {
         struct rans_source_band band = rans_band_at(source, first);
         u16x32 active = rans_lanes_below(band.width);
+        rans_bounds(choice, first, source.columns, far, bounds);
         for (size_t start = 0; start < source.rows; start += RANS_ROWS_PER_BLOCK) {
             size_t end = source.rows - start < RANS_ROWS_PER_BLOCK ? source.rows : start + RANS_ROWS_PER_BLOCK;
             uint32_t counts[RANS_INDICES] = {0};
@@ -110,6 +125,7 @@ INLINE void rans_gather_moments(
                 u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : rans_odd_bits(band, row));
                 u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
                 int index = choice->row_indices[row] + RANS_LARGEST_INDEX;
+                magnitudes = __builtin_elementwise_min(magnitudes, LOAD(u16x32, bounds + index * RANS_LANES));
                 counts[index] += 1;
                 u32x32 wide = CONVERT(u32x32, magnitudes), ones = CONVERT(u32x32, odd & (uint16_t)1);
                 STORE(firsts[index], LOAD(u32x32, firsts[index]) + wide + (ones << 20));
@@ -141,53 +157,34 @@ INLINE void rans_class_places(
     }
 }
 
-INLINE uint32_t rans_place(int32_t symbol) {
-    return (uint32_t)((uint32_t)(symbol + RANS_LARGEST) > 2 * RANS_LARGEST ? 0 : symbol + 64);
-}
-
-// How many symbols of each class have no entry of their own in the tables; returns their sum.
-INLINE size_t rans_count_escapes(
-    struct rans_source source, const struct rans_choice *choice, const uint32_t *tables, size_t *escapes) {
-    uint16_t limits[RANS_MAX_CLASSES];
+// Counts symbols beyond the models' reach, by class and distance. `tails` has RANS_LARGEST + 2 counts a class, the last
+// one for all that are beyond a table.
+INLINE void rans_count_tails(struct rans_source source, const struct rans_choice *choice, uint32_t *tails) {
+    uint16_t limits[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
     for (int32_t class = 0; class < choice->classes.count; class += 1) {
-        // The largest magnitude below which both parities have all symbols.
-        const uint32_t *even = tables + 2 * class * RANS_ALPHABET, *odd = even + RANS_ALPHABET;
-        int32_t shared = source.low_bits > 0 ? 1 : 0, h = 0;
-        while (h < RANS_LARGEST - 1 && even[64 + h + 1] >> 31 == 0 && odd[64 + h + 1] >> 31 == 0) { h += 1; }
-        limits[class] = (uint16_t)(2 * h + shared);
-        escapes[class] = 0;
+        limits[class] = (uint16_t)(2 * choice->models[class].reach + (source.low_bits > 0));
     }
-    size_t sum = 0;
-    uint32_t places[RANS_INDICES * RANS_LANES];
-    uint16_t bounds[RANS_INDICES * RANS_LANES];
+    memset(tails, 0, RANS_MAX_CLASSES * (RANS_LARGEST + 2) * sizeof *tails);
     for (size_t first = 0; first < source.columns; first += RANS_LANES) {
         struct rans_source_band band = rans_band_at(source, first);
         u16x32 active = rans_lanes_below(band.width);
-        rans_class_places(choice, first, source.columns, places);
-        for (int32_t index = choice->least; index <= choice->largest; index += 1) {
-            for (size_t i = 0; i < RANS_LANES; i += 1) {
-                size_t at = (size_t)((index + RANS_LARGEST_INDEX) * RANS_LANES) + i;
-                bounds[at] = limits[places[at] / (2 * RANS_ALPHABET)];
-            }
-        }
+        rans_bounds(choice, first, source.columns, limits, bounds);
         for (size_t row = 0; row < source.rows; row += 1) {
             i16x32 symbols = LOAD(i16x32, band.symbols + row * RANS_STRIP);
-            uint32_t odd_bits = rans_odd_bits(band, row);
-            u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : odd_bits);
-            u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
-            int at = (choice->row_indices[row] + RANS_LARGEST_INDEX) * RANS_LANES;
-            u16x32 beyond = (u16x32)(magnitudes > LOAD(u16x32, bounds + at));
+            uint32_t odd_bits = source.low_bits > 0 ? 0xffffffffu : rans_odd_bits(band, row);
+            u16x32 magnitudes = rans_magnitudes(symbols, rans_spread_mask(odd_bits), source.low_bits) & active;
+            int32_t index = choice->row_indices[row];
+            u16x32 beyond = (u16x32)(magnitudes > LOAD(u16x32, bounds + (index + RANS_LARGEST_INDEX) * RANS_LANES));
             if (__builtin_reduce_or(beyond) == 0) { continue; }
             for (size_t i = 0; i < band.width; i += 1) {
-                int32_t symbol = band.symbols[row * RANS_STRIP + i] >> source.low_bits;
-                uint32_t context = places[at + (int)i] + (odd_bits >> i & 1) * RANS_ALPHABET;
-                uint32_t escaped = tables[context + rans_place(symbol)] >> 31;
-                escapes[places[at + (int)i] / (2 * RANS_ALPHABET)] += escaped;
-                sum += escaped;
+                if (beyond[i] == 0) { continue; }
+                int32_t class = rans_class_at(choice, index, first + i, source.columns), odd = odd_bits >> i & 1;
+                int32_t distance = rans_distance(band.symbols[row * RANS_STRIP + i] >> source.low_bits, odd);
+                distance = distance > RANS_LARGEST - odd ? RANS_LARGEST + 1 : distance;
+                if (distance > choice->models[class].reach) { tails[class * (RANS_LARGEST + 2) + distance] += 1; }
             }
         }
     }
-    return sum;
 }
 
 struct rans_writer {
@@ -281,25 +278,18 @@ INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
         moments.second += magnitude * magnitude;
     }
     struct rans_model model = rans_fit(moments);
-    struct rans_frequencies frequencies;
-    (void)rans_frequencies(model, 0, &frequencies);
-    int32_t escapes = 0;
-    for (size_t i = 0; i < n; i += 1) { escapes += frequencies.of[indices[i] + 64] == 0; }
-    if (escapes > 0) { model.escape = rans_escape_code((int32_t)(escapes * (double)RANS_TOTAL / (double)n) + 1); }
+    uint32_t tail[RANS_LARGEST + 2] = {0};
+    for (size_t i = 0; i < n; i += 1) {
+        int32_t distance = rans_distance(indices[i], 0);
+        if (distance > model.reach) { tail[distance] += 1; }
+    }
+    rans_fit_tail(&model, tail, (double)n);
     return model;
 }
 
-static void rans_build_tables(struct rans_choice *choice, int32_t low_bits, uint8_t *bytes, uint32_t *tables) {
+static void rans_build_tables(const struct rans_choice *choice, int32_t low_bits, uint8_t *bytes, uint32_t *tables) {
     int32_t classes = choice->classes.count, models = classes > 1 ? classes + 2 : 1;
-    for (int32_t i = 0; i < models; i += 1) {
-        struct rans_model *model = choice->models + i;
-        struct rans_frequencies trial;
-        if (rans_frequencies(*model, 0, &trial) != 0 || rans_frequencies(*model, 1, &trial) != 0) {
-            // Rounding has taken more than there is: equal frequencies, of which this is never true.
-            model->scale = model->b = model->c = 0;
-        }
-        rans_model_store(*model, bytes + i * RANS_MODEL_BYTES);
-    }
+    for (int32_t i = 0; i < models; i += 1) { rans_model_store(choice->models[i], bytes + i * RANS_MODEL_BYTES); }
     struct rans_plan plan = {.classes = choice->classes, .contexts = classes > 1 ? 2 * classes + 2 : 2, .models = bytes};
     for (int32_t context = 0; context < plan.contexts; context += 1) {
         struct rans_frequencies frequencies;
@@ -316,7 +306,7 @@ static size_t rans_encode(
     int8_t *row_indices = (int8_t *)(column_sums + columns), *column_indices = row_indices + rows;
     uint8_t *escapes_end = (uint8_t *)column_indices + columns + rows * columns + 64;
     struct rans_source source = {symbols, odd_masks, rows, columns, rule.low_bits};
-    struct rans_choice choice = {{1, 0}, row_indices, column_indices, 0, 0, {{0, 0, 0, 0}}};
+    struct rans_choice choice = {.row_indices = row_indices, .column_indices = column_indices};
 
     if (rans_sum(source, row_sums, column_sums)) { return 0; }
     choice.classes = rans_choose_classes(
@@ -328,21 +318,18 @@ static size_t rans_encode(
     struct rans_moments moments[RANS_MAX_CLASSES];
     rans_gather_moments(source, &choice, moments);
     for (int32_t class = 0; class < classes; class += 1) { choice.models[class] = rans_fit(moments[class]); }
+    uint32_t tails[RANS_MAX_CLASSES * (RANS_LARGEST + 2)];
+    rans_count_tails(source, &choice, tails);
+    for (int32_t class = 0; class < classes; class += 1) {
+        double count = moments[class].even + moments[class].odd;
+        if (count > 0) { rans_fit_tail(&choice.models[class], tails + class * (RANS_LARGEST + 2), count); }
+    }
     if (classes > 1) {
         choice.models[classes] = rans_fit_indices(row_indices, rows);
         choice.models[classes + 1] = rans_fit_indices(column_indices, columns);
     }
     uint8_t *models = bytes + RANS_HEADER;
     rans_build_tables(&choice, rule.low_bits, models, tables);
-    size_t escapes[RANS_MAX_CLASSES];
-    if (rans_count_escapes(source, &choice, tables, escapes) > 0) {
-        for (int32_t class = 0; class < classes; class += 1) {
-            double count = moments[class].even + moments[class].odd;
-            if (escapes[class] == 0) { continue; }
-            choice.models[class].escape = rans_escape_code((int32_t)((double)escapes[class] * RANS_TOTAL / count) + 1);
-        }
-        rans_build_tables(&choice, rule.low_bits, models, tables);
-    }
 
     u32xR states[RANS_VECTORS];
     for (int v = 0; v < RANS_VECTORS; v += 1) { states[v] = (uint32_t)RANS_LOW; }

@@ -46,27 +46,26 @@ static uint32_t power(uint32_t exponent) {
     return (uint32_t)((product + (1 << 23)) >> 24) >> shift;
 }
 
-// Weights of h = 0, 1, ... up to 63, or 62 where magnitudes are odd: -1-h has to exist. Returns their number.
-static int32_t weights_of(struct rans_model model, int32_t odd, uint32_t weights[RANS_LARGEST + 1]) {
-    int32_t sizes = odd ? RANS_LARGEST : RANS_LARGEST + 1;
-    int32_t exponents[RANS_LARGEST + 1], least = INT32_MAX;
-    for (int32_t h = 0; h < sizes; h += 1) {
-        int32_t m = 2 * h + odd;
-        exponents[h] = (model.b * m * (1 << (model.scale + 3)) + model.c * m * m) >> (2 * model.scale);
-        if (exponents[h] < least) { least = exponents[h]; }
-    }
-    for (int32_t h = 0; h < sizes; h += 1) { weights[h] = power((uint32_t)(exponents[h] - least)); }
-    return sizes;
+// In 1/256 bit.
+static int32_t exponent_of(struct rans_model model, int32_t m) {
+    return (model.b * m * (1 << (model.scale + 3)) + model.c * m * m) >> (2 * model.scale);
 }
 
 int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
     memset(result, 0, sizeof *result);
+    // h = 0, 1, ..., or 62 at the most where magnitudes are odd: -1-h has to exist.
+    int32_t kept = odd && model.reach == RANS_LARGEST ? RANS_LARGEST : model.reach + 1;
+    int32_t exponents[RANS_LARGEST + 1], least = INT32_MAX;
+    for (int32_t h = 0; h < kept; h += 1) {
+        exponents[h] = exponent_of(model, 2 * h + odd);
+        if (exponents[h] < least) { least = exponents[h]; }
+    }
+    uint64_t sum = 0;
     uint32_t weights[RANS_LARGEST + 1];
-    int32_t kept = weights_of(model, odd, weights);
-    if (model.reach + 1 < kept) { kept = model.reach + 1; }
-    uint64_t sum = odd ? 2 * (uint64_t)weights[0] : weights[0];
-    for (int32_t h = 1; h < kept; h += 1) { sum += 2 * (uint64_t)weights[h]; }
-    if (sum == 0) { return -1; }
+    for (int32_t h = 0; h < kept; h += 1) {
+        weights[h] = power((uint32_t)(exponents[h] - least));
+        sum += weights[h] * (h == 0 && !odd ? 1u : 2u);
+    }
     int32_t escape = escape_frequencies[model.escape], left = RANS_TOTAL - escape;
     uint64_t share = (uint64_t)left, before = 0, running = 0;
     for (int32_t h = odd ? 0 : 1; h < kept; h += 1) {
@@ -234,11 +233,15 @@ struct rans_model rans_fit(struct rans_moments moments) {
     }
     model.reach = RANS_LARGEST;
     for (int32_t odd = 0; odd < 2; odd += 1) {
-        uint32_t weights[RANS_LARGEST + 1];
-        int32_t sizes = weights_of(model, odd, weights), reach = 0;
-        uint64_t sum = odd ? 2 * (uint64_t)weights[0] : weights[0];
-        for (int32_t h = 1; h < sizes; h += 1) { sum += 2 * (uint64_t)weights[h]; }
-        while (reach + 1 < sizes && weights[reach + 1] * (uint64_t)(2 * RANS_TOTAL) >= sum) { reach += 1; }
+        // Out to the first symbol that would have less than half a slot.
+        int32_t reach = 0, centre = exponent_of(model, odd);
+        uint64_t sum = odd ? 2u << 24 : 1u << 24;
+        for (; reach < RANS_LARGEST; reach += 1) {
+            int32_t exponent = exponent_of(model, 2 * (reach + 1) + odd) - centre;
+            uint64_t weight = power((uint32_t)(exponent < 0 ? 0 : exponent));
+            if (weight * (2 * RANS_TOTAL) < sum) { break; }
+            sum += 2 * weight;
+        }
         if (reach < model.reach) { model.reach = reach; }
     }
     return model;
@@ -314,6 +317,9 @@ static double entropy(const uint32_t *histogram, double n) {
     return bits;
 }
 
+// What classes have to save beyond their cost, in bits: the estimate flatters them.
+enum { CLASSES_MARGIN = 400 };
+
 struct rans_classes rans_choose_classes(
     const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
     int32_t unit, int8_t *row_indices, int8_t *column_indices) {
@@ -329,7 +335,7 @@ struct rans_classes rans_choose_classes(
         }
     }
     double indices_bits = entropy(row_histogram, (double)rows) + entropy(column_histogram, (double)columns)
-        + 2 * 8 * RANS_MODEL_BYTES;
+        + 2 * 8 * RANS_MODEL_BYTES + CLASSES_MARGIN;
     // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
     double loss = 0.69 * unit * unit / 65536.0;
     struct rans_classes best = {1, 0, typical, unit};

@@ -36,11 +36,13 @@ INLINE u16x32 rans_lanes_below(size_t width) {
 
 // All bits of lane i are bit i of the mask.
 INLINE u16x32 rans_spread_mask(uint32_t mask) {
-    u16x32 bits, halves;
-    for (int i = 0; i < 32; i += 1) {
-        bits[i] = (uint16_t)(1 << (i & 15));
-        halves[i] = (uint16_t)(mask >> (i & 16));
-    }
+    u16x32 bits = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,  1 << 8,  1 << 9,  1 << 10,
+                   1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1,      1 << 1,  1 << 2,  1 << 3,  1 << 4,  1 << 5,
+                   1 << 6, 1 << 7, 1 << 8,  1 << 9,  1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+    u16x16 low = (uint16_t)mask, high = (uint16_t)(mask >> 16);
+    u16x32 halves = __builtin_shufflevector(
+        low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+        28, 29, 30, 31);
     return (u16x32)((halves & bits) != (uint16_t)0);
 }
 

@@ -292,14 +292,18 @@ static int32_t logarithm256(uint32_t x) {
     return result;
 }
 
-static int32_t choose_indices(
-    const uint32_t *sums, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
+// Returns the mean logarithm. Leaves logarithms where the sums were.
+static int32_t choose_indices(uint32_t *sums, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
     int64_t total = 0;
-    for (size_t i = 0; i < n; i += 1) { total += logarithm256(sums[i]); }
+    for (size_t i = 0; i < n; i += 1) {
+        int32_t exponent = logarithm256(sums[i]);
+        sums[i] = (uint32_t)exponent;
+        total += exponent;
+    }
     int32_t mean = (int32_t)(total / (int64_t)n);
     memset(histogram, 0, RANS_INDICES * sizeof *histogram);
     for (size_t i = 0; i < n; i += 1) {
-        int32_t distance = logarithm256(sums[i]) - mean;
+        int32_t distance = (int32_t)sums[i] - mean;
         int32_t index = distance >= 0 ? (2 * distance + unit) / (2 * unit) : -((2 * -distance + unit) / (2 * unit));
         index = index < -RANS_LARGEST_INDEX ? -RANS_LARGEST_INDEX : index;
         index = index > RANS_LARGEST_INDEX ? RANS_LARGEST_INDEX : index;
@@ -321,7 +325,7 @@ static double entropy(const uint32_t *histogram, double n) {
 enum { CLASSES_MARGIN = 400 };
 
 struct rans_classes rans_choose_classes(
-    const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
+    uint32_t *row_sums, size_t rows, uint32_t *column_sums, size_t columns, int32_t max_classes,
     int32_t unit, int8_t *row_indices, int8_t *column_indices) {
     uint32_t row_histogram[RANS_INDICES], column_histogram[RANS_INDICES];
     int32_t typical = choose_indices(row_sums, rows, unit, row_indices, row_histogram);
@@ -340,15 +344,18 @@ struct rans_classes rans_choose_classes(
     double loss = 0.69 * unit * unit / 65536.0;
     struct rans_classes best = {1, 0, typical, unit};
     double least = 0;
-    for (int32_t count = 1; count <= max_classes; count += 1) {
-        for (int32_t first = 0; first + count <= SUMS; first += 1) {
+    int32_t lowest = 0, highest = SUMS - 1;
+    while (weights[lowest] == 0) { lowest += 1; }
+    while (weights[highest] == 0) { highest -= 1; }
+    for (int32_t count = 1; count <= max_classes && count <= highest - lowest + 1; count += 1) {
+        for (int32_t first = lowest; first + count <= highest + 1; first += 1) {
             double bits = count > 1 ? indices_bits : 0;
             bits += count * 8 * RANS_MODEL_BYTES;
-            for (int32_t i = 0; i < SUMS; i += 1) {
+            for (int32_t i = lowest; i <= highest; i += 1) {
                 int32_t distance = i < first ? first - i : i >= first + count ? i - (first + count - 1) : 0;
                 bits += weights[i] * loss * (distance * distance);
             }
-            if ((count == 1 && first == 0) || bits < least) {
+            if ((count == 1 && first == lowest) || bits < least) {
                 least = bits;
                 best = (struct rans_classes){count, 2 * RANS_LARGEST_INDEX - first, typical, unit};
             }

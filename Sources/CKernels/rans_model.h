@@ -67,9 +67,9 @@ struct rans_classes {
 /// A magnitude hardly ever reached in the class: about five standard deviations.
 int32_t rans_far_magnitude(struct rans_classes classes, int32_t class);
 
-/// Chooses indices from sums of magnitudes, in steps of unit/256 octave, and as many classes as pay.
+/// Chooses indices from sums of magnitudes, in steps of unit/256 octave, and as many classes as pay. Overwrites the sums.
 struct rans_classes rans_choose_classes(
-    const uint32_t *row_sums, size_t rows, const uint32_t *column_sums, size_t columns, int32_t max_classes,
+    uint32_t *row_sums, size_t rows, uint32_t *column_sums, size_t columns, int32_t max_classes,
     int32_t unit, int8_t *row_indices, int8_t *column_indices);
 
 struct rans_plan {

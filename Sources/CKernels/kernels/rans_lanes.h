@@ -101,8 +101,10 @@ INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
         uint16_t word;
         memcpy(&word, from, 2);
         uint32_t old = state[i];
-        result[i] = low[i] ? old << 16 | word : old;
-        from += low[i] ? 2 : 0;
+        // Arithmetic, lest a compiler makes branches of it that nobody can foresee.
+        uint32_t taken = (uint32_t)low[i];
+        result[i] = old << (taken & 16) | (word & taken);
+        from += taken & 2;
     }
     *words = from;
     return result;
@@ -130,7 +132,7 @@ INLINE void rans_spill(u32xR state, i32xR full, uint8_t **words) {
     for (int i = LEVEL_RANS_WIDTH; i-- > 0;) {
         uint16_t word = (uint16_t)state[i];
         memcpy(to - 2, &word, 2);
-        to -= full[i] ? 2 : 0;
+        to -= full[i] & 2;
     }
     *words = to;
 #endif

@@ -130,7 +130,7 @@ size_t ingot_rans_bound(size_t rows, size_t columns) {
 size_t ingot_rans_scratch(size_t rows, size_t columns) {
     // Tables and indices; the encoder's sums and escapes take the place of the decoder's tables.
     size_t decoder = sizeof(uint32_t) * RANS_TOTAL * RANS_MAX_CONTEXTS + rows + columns;
-    size_t encoder = sizeof(uint32_t) * RANS_ALPHABET * RANS_MAX_CONTEXTS + 5 * (rows + columns) + rows * columns + 64;
+    size_t encoder = sizeof(uint32_t) * RANS_ALPHABET * RANS_MAX_CONTEXTS + 7 * (rows + columns) + rows * columns;
     return decoder > encoder ? decoder : encoder;
 }
 

@@ -313,12 +313,49 @@ static int32_t choose_indices(uint32_t *sums, size_t n, int32_t unit, int8_t *in
     return mean;
 }
 
-static double entropy(const uint32_t *histogram, double n) {
+static double entropy(const uint32_t *histogram, int size, double n) {
     double bits = 0;
-    for (int i = 0; i < RANS_INDICES; i += 1) {
+    for (int i = 0; i < size; i += 1) {
         if (histogram[i] > 0) { bits += histogram[i] * logarithm(n / histogram[i]); }
     }
     return bits;
+}
+
+void rans_make_steps(const int8_t *indices, size_t n, int8_t *steps) {
+    int8_t before = 0;
+    for (size_t i = 0; i < n; i += 1) {
+        steps[i] = (int8_t)(indices[i] - before);
+        before = indices[i];
+    }
+}
+
+int32_t rans_sum_steps(int8_t *values, size_t n, int32_t are_steps) {
+    int32_t bad = 0, before = 0;
+    for (size_t i = 0; i < n; i += 1) {
+        int32_t index = values[i] + (are_steps ? before : 0);
+        if (index < -RANS_LARGEST_INDEX || index > RANS_LARGEST_INDEX) {
+            bad = 1;
+            index = 0;
+        }
+        values[i] = (int8_t)index;
+        before = index;
+    }
+    return bad;
+}
+
+// Bits that the indices cost, at least; whether as steps is for the caller to know. Heads of an attention matrix show as
+// runs of rows or columns of like variance.
+static double cost_of_indices(const int8_t *indices, size_t n, const uint32_t *histogram, int32_t *steps) {
+    uint32_t of_steps[2 * RANS_INDICES] = {0};
+    int32_t before = 0;
+    for (size_t i = 0; i < n; i += 1) {
+        of_steps[indices[i] - before + RANS_INDICES] += 1;
+        before = indices[i];
+    }
+    double plain = entropy(histogram, RANS_INDICES, (double)n);
+    double stepped = entropy(of_steps, 2 * RANS_INDICES, (double)n);
+    *steps = stepped < plain;
+    return *steps ? stepped : plain;
 }
 
 // What classes have to save beyond their cost, in bits: the estimate flatters them.
@@ -338,11 +375,12 @@ struct rans_classes rans_choose_classes(
             weights[i + j] += (double)row_histogram[i] * column_histogram[j];
         }
     }
-    double indices_bits = entropy(row_histogram, (double)rows) + entropy(column_histogram, (double)columns)
-        + 2 * 8 * RANS_MODEL_BYTES + CLASSES_MARGIN;
+    int32_t row_steps, column_steps;
+    double indices_bits = cost_of_indices(row_indices, rows, row_histogram, &row_steps)
+        + cost_of_indices(column_indices, columns, column_histogram, &column_steps) + 2 * 8 * RANS_MODEL_BYTES + CLASSES_MARGIN;
     // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
     double loss = 0.69 * unit * unit / 65536.0;
-    struct rans_classes best = {1, 0, typical, unit};
+    struct rans_classes best = {1, 0, 0, 0, typical, unit};
     double least = 0;
     int32_t lowest = 0, highest = SUMS - 1;
     while (weights[lowest] == 0) { lowest += 1; }
@@ -357,9 +395,14 @@ struct rans_classes rans_choose_classes(
             }
             if ((count == 1 && first == lowest) || bits < least) {
                 least = bits;
-                best = (struct rans_classes){count, 2 * RANS_LARGEST_INDEX - first, typical, unit};
+                best.count = count;
+                best.bias = 2 * RANS_LARGEST_INDEX - first;
             }
         }
+    }
+    if (best.count > 1) {
+        best.row_steps = row_steps;
+        best.column_steps = column_steps;
     }
     return best;
 }
@@ -374,15 +417,15 @@ int32_t rans_far_magnitude(struct rans_classes classes, int32_t class) {
 
 int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan) {
     if (count < RANS_HEADER) { return INGOT_RANS_BAD_LENGTH; }
-    int32_t classes = bytes[3] + 1;
-    if (classes > RANS_MAX_CLASSES) { return INGOT_RANS_BAD_MODEL; }
+    int32_t classes = (bytes[3] & 15) + 1;
+    if (bytes[3] >> 6 != 0 || (classes == 1 && bytes[3] != 0)) { return INGOT_RANS_BAD_MODEL; }
     size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
     size_t models = (size_t)(classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
     size_t fixed = RANS_HEADER + models + RANS_LANES * sizeof(uint32_t);
     if (count < fixed || count - fixed < escapes || (count - fixed - escapes) % 2 != 0) {
         return INGOT_RANS_BAD_LENGTH;
     }
-    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], 0, 0};
+    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], bytes[3] >> 4 & 1, bytes[3] >> 5, 0, 0};
     plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
     plan->models = bytes + RANS_HEADER;
     plan->states = plan->models + models;

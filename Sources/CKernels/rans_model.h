@@ -62,6 +62,7 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
 struct rans_classes {
     int32_t count;  // classes
     int32_t bias;   // class = clamp(row index + column index + bias, 0, count - 1)
+    int32_t row_steps, column_steps;  // whether indices are coded as differences from the one before
     int32_t typical, unit;  // 256 * log2 of the mean magnitude where the indices' sum is 0, and its rise by index
 };
 /// A magnitude hardly ever reached in the class: about five standard deviations.
@@ -82,6 +83,10 @@ int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan);
 /// Contexts: 2 * class + parity of the state; behind them, with more than one class, row indices and column indices.
 int32_t rans_context_frequencies(
     const struct rans_plan *plan, int32_t context, int32_t low_bits, struct rans_frequencies *result);
+/// Each value in place of its difference from the one before, or the other way round; returns nonzero where a sum is not an
+/// index (it becomes 0).
+void rans_make_steps(const int8_t *indices, size_t n, int8_t *steps);
+int32_t rans_sum_steps(int8_t *values, size_t n, int32_t are_steps);
 void rans_extent(const int8_t *indices, size_t n, int8_t *least, int8_t *largest);
 uint32_t rans_from_state(int32_t states);
 uint32_t rans_from_symbol(int32_t states);

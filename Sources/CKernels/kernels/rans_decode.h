@@ -113,11 +113,7 @@ INLINE void rans_decode_indices(
             i32xR read = rans_read(table, (u32xR)0u, &states[v], rans_active(v, width), reader);
             STORE(values + v * LEVEL_RANS_WIDTH, read);
         }
-        for (size_t i = 0; i < width; i += 1) {
-            int out = values[i] < -RANS_LARGEST_INDEX || values[i] > RANS_LARGEST_INDEX;
-            reader->failed |= out;
-            indices[start + i] = (int8_t)(out ? 0 : values[i]);
-        }
+        for (size_t i = 0; i < width; i += 1) { indices[start + i] = (int8_t)values[i]; }
     }
 }
 
@@ -149,6 +145,8 @@ static int32_t rans_decode(
     if (classes > 1) {
         rans_decode_indices(row_indices, rows, tables + 2 * classes * RANS_TOTAL, states, &reader);
         rans_decode_indices(column_indices, columns, tables + (2 * classes + 1) * RANS_TOTAL, states, &reader);
+        reader.failed |= rans_sum_steps(row_indices, rows, plan.classes.row_steps);
+        reader.failed |= rans_sum_steps(column_indices, columns, plan.classes.column_steps);
         rans_extent(row_indices, rows, &least, &largest);
     }
     uint32_t bases[RANS_INDICES * RANS_LANES];

@@ -272,7 +272,7 @@ INLINE void rans_encode_indices(
     }
 }
 
-// The model of row or column indices. They hardly ever are escapes.
+// The model of coded row or column indices. They hardly ever are escapes.
 INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
     struct rans_moments moments = {(double)n, 0, 0, 0};
     for (size_t i = 0; i < n; i += 1) {
@@ -307,7 +307,8 @@ static size_t rans_encode(
     uint32_t *tables = (uint32_t *)(void *)scratch;
     uint32_t *row_sums = tables + RANS_MAX_CONTEXTS * RANS_ALPHABET, *column_sums = row_sums + rows;
     int8_t *row_indices = (int8_t *)(column_sums + columns), *column_indices = row_indices + rows;
-    uint8_t *escapes_end = (uint8_t *)column_indices + columns + rows * columns + 64;
+    int8_t *row_values = column_indices + columns, *column_values = row_values + rows;
+    uint8_t *escapes_end = (uint8_t *)column_values + columns + rows * columns + rows + columns;
     struct rans_source source = {symbols, odd_masks, rows, columns, rule.low_bits};
     struct rans_choice choice = {.row_indices = row_indices, .column_indices = column_indices};
 
@@ -328,8 +329,12 @@ static size_t rans_encode(
         if (count > 0) { rans_fit_tail(&choice.models[class], tails + class * (RANS_LARGEST + 2), count); }
     }
     if (classes > 1) {
-        choice.models[classes] = rans_fit_indices(row_indices, rows);
-        choice.models[classes + 1] = rans_fit_indices(column_indices, columns);
+        memcpy(row_values, row_indices, rows);
+        memcpy(column_values, column_indices, columns);
+        if (choice.classes.row_steps) { rans_make_steps(row_indices, rows, row_values); }
+        if (choice.classes.column_steps) { rans_make_steps(column_indices, columns, column_values); }
+        choice.models[classes] = rans_fit_indices(row_values, rows);
+        choice.models[classes + 1] = rans_fit_indices(column_values, columns);
     }
     uint8_t *models = bytes + RANS_HEADER;
     rans_build_tables(&choice, rule.low_bits, models, tables);
@@ -349,14 +354,14 @@ static size_t rans_encode(
     }
     if (classes > 1) {
         const uint32_t *of_indices = tables + 2 * classes * RANS_ALPHABET;
-        rans_encode_indices(column_indices, columns, of_indices + RANS_ALPHABET, states, &writer);
-        rans_encode_indices(row_indices, rows, of_indices, states, &writer);
+        rans_encode_indices(column_values, columns, of_indices + RANS_ALPHABET, states, &writer);
+        rans_encode_indices(row_values, rows, of_indices, states, &writer);
     }
 
     size_t escape_count = (size_t)(escapes_end - writer.escapes);
     size_t word_bytes = (size_t)(words_end - writer.words);
     for (int i = 0; i < 3; i += 1) { bytes[i] = (uint8_t)(escape_count >> 8 * i); }
-    bytes[3] = (uint8_t)(classes - 1);
+    bytes[3] = (uint8_t)((classes - 1) | choice.classes.row_steps << 4 | choice.classes.column_steps << 5);
     bytes[4] = (uint8_t)choice.classes.bias;
     uint8_t *to = models + (classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
     memcpy(to, states, sizeof states);

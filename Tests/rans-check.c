@@ -55,30 +55,14 @@ static uint32_t power_of_two(int64_t exponent) {
     return (uint32_t)((a * b + (1 << 23)) >> 24) >> whole;
 }
 
-static int make_context(const uint8_t *model, int odd, struct context *result) {
-    static const int escapes[16] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024};
-    uint32_t word;
-    memcpy(&word, model, 4);
-    int scale = word & 7, b = (int)(word >> 3 & 511) - 256, c = (int)(word >> 12 & 1023) - 512;
-    int escape = escapes[word >> 22 & 15], reach = (int)(word >> 26);
-    if (odd && reach == 63) { reach = 62; }
-    int64_t exponents[64], least = INT64_MAX;
-    for (int h = 0; h <= reach; h += 1) {
-        int64_t m = 2 * h + odd;
-        exponents[h] = floor_shift(b * m * 8 * (1 << scale) + c * m * m, 2 * scale);
-        if (exponents[h] < least) { least = exponents[h]; }
-    }
-    uint64_t sum = 0, running = 0, before = 0;
-    for (int h = 0; h <= reach; h += 1) { sum += power_of_two(exponents[h] - least) * (h == 0 && !odd ? 1u : 2u); }
+static const int escapes_of[16] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024};
+
+static int complete(const int *half, int reach, int odd, int escape, struct context *result) {
     memset(result, 0, sizeof *result);
     int left = TOTAL - escape;
     for (int h = odd ? 0 : 1; h <= reach; h += 1) {
-        running += power_of_two(exponents[h] - least);
-        uint64_t behind = running * (uint64_t)(TOTAL - escape) / sum;
-        int frequency = behind == before ? 1 : (int)(behind - before);
-        before = behind;
-        result->frequency[64 + h] = result->frequency[64 - odd - h] = frequency;
-        left -= 2 * frequency;
+        result->frequency[64 + h] = result->frequency[64 - odd - h] = half[h];
+        left -= 2 * half[h];
     }
     result->frequency[64] += left;
     if (result->frequency[64] < 1) { return -1; }
@@ -92,6 +76,44 @@ static int make_context(const uint8_t *model, int odd, struct context *result) {
     return at == TOTAL ? 0 : -1;
 }
 
+static int make_context(const uint8_t *model, int odd, struct context *result) {
+    uint32_t word;
+    memcpy(&word, model, 4);
+    int scale = word & 7, b = (int)(word >> 3 & 511) - 256, c = (int)(word >> 12 & 1023) - 512;
+    int escape = escapes_of[word >> 22 & 15], reach = (int)(word >> 26);
+    if (odd && reach == 63) { reach = 62; }
+    int64_t exponents[64], least = INT64_MAX;
+    for (int h = 0; h <= reach; h += 1) {
+        int64_t m = 2 * h + odd;
+        exponents[h] = floor_shift(b * m * 8 * (1 << scale) + c * m * m, 2 * scale);
+        if (exponents[h] < least) { least = exponents[h]; }
+    }
+    uint64_t sum = 0, running = 0, before = 0;
+    for (int h = 0; h <= reach; h += 1) { sum += power_of_two(exponents[h] - least) * (h == 0 && !odd ? 1u : 2u); }
+    int half[64];
+    for (int h = odd ? 0 : 1; h <= reach; h += 1) {
+        running += power_of_two(exponents[h] - least);
+        uint64_t behind = running * (uint64_t)(TOTAL - escape) / sum;
+        half[h] = behind == before ? 1 : (int)(behind - before);
+        before = behind;
+    }
+    return complete(half, reach, odd, escape, result);
+}
+
+// Returns the number of bytes the list takes, or -1.
+static int make_listed(const uint8_t *bytes, const uint8_t *end, int odd, struct context *result) {
+    const uint8_t *start = bytes;
+    if (end - bytes < 2 || bytes[0] > 63 - odd || bytes[1] > 15) { return -1; }
+    int reach = bytes[0], escape = escapes_of[bytes[1]], half[64];
+    bytes += 2;
+    for (int h = odd ? 0 : 1; h <= reach; h += 1) {
+        if (end - bytes < 2) { return -1; }
+        half[h] = bytes[0] < 128 ? bytes[0] : bytes[0] % 128 + 128 * bytes[1];
+        bytes += bytes[0] < 128 ? 1 : 2;
+    }
+    return complete(half, reach, odd, escape, result) == 0 ? (int)(bytes - start) : -1;
+}
+
 struct plain {
     int classes, bias, count;
     struct context contexts[34];
@@ -100,30 +122,38 @@ struct plain {
 };
 
 static int open_plain(const uint8_t *bytes, size_t count, int low_bits, struct plain *plain) {
-    if (count < 5 || bytes[3] > 63 || (bytes[3] > 15 && bytes[3] % 16 == 0)) { return -1; }
+    const uint8_t *end = bytes + count;
+    if (count < 5 || bytes[3] > 127 || (bytes[3] % 16 == 0 && bytes[3] % 64 != 0)) { return -1; }
     size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
+    int listed = bytes[3] >> 6;
     plain->classes = bytes[3] % 16 + 1;
     plain->bias = (int8_t)bytes[4];
-    int models = plain->classes > 1 ? plain->classes + 2 : 1;
-    size_t fixed = 5 + 4 * (size_t)models + 128;
-    if (count < fixed + escapes || (count - fixed - escapes) % 2 != 0) { return -1; }
     plain->count = 0;
+    bytes += 5;
+    int models = plain->classes > 1 ? plain->classes + 2 : 1;
     for (int i = 0; i < models; i += 1) {
-        const uint8_t *model = bytes + 5 + 4 * i;
-        if (i < plain->classes) {
-            if (make_context(model, low_bits > 0, &plain->contexts[plain->count++]) != 0) { return -1; }
-            if (make_context(model, 1, &plain->contexts[plain->count++]) != 0) { return -1; }
-        } else if (make_context(model, 0, &plain->contexts[plain->count++]) != 0) {
-            return -1;
+        int of_class = i < plain->classes;
+        for (int odd = 0; odd <= of_class; odd += 1) {
+            struct context *context = &plain->contexts[plain->count++];
+            if (of_class && listed) {
+                int used = make_listed(bytes, end, odd || low_bits > 0, context);
+                if (used < 0) { return -1; }
+                bytes += used;
+            } else if (end - bytes < 4 || make_context(bytes, of_class && (odd || low_bits > 0), context) != 0) {
+                return -1;
+            }
         }
+        if (!(of_class && listed)) { bytes += 4; }
     }
-    memcpy(plain->states, bytes + 5 + 4 * models, 128);
+    size_t left = (size_t)(end - bytes);
+    if (left < 128 + escapes || (left - escapes) % 2 != 0) { return -1; }
+    memcpy(plain->states, bytes, 128);
     for (int i = 0; i < LANES; i += 1) {
         if (plain->states[i] < LOW || plain->states[i] >> 31 != 0) { return -1; }
     }
-    plain->escapes = bytes + fixed;
+    plain->escapes = bytes + 128;
     plain->words = plain->escapes_end = plain->escapes + escapes;
-    plain->words_end = bytes + count;
+    plain->words_end = end;
     return 0;
 }
 
@@ -220,15 +250,14 @@ static void write_plain(struct plain *plain, int context, int lane, int symbol, 
 // Codes again what the fast encoder coded, with its models and indices. Returns the number of bytes.
 static size_t encode_plain(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, int low_bits,
-    const uint8_t *coded, const int8_t *indices, uint8_t *result) {
+    const uint8_t *coded, size_t count, const int8_t *indices, uint8_t *result) {
     static struct plain plain;
-    size_t models = coded[3] > 0 ? coded[3] % 16 + 3u : 1, room = 2 * (rows * columns + rows + columns) + 64;
+    size_t room = 2 * (rows * columns + rows + columns) + 64;
     uint8_t *words_end = (uint8_t *)malloc(room) + room, *escapes_end = (uint8_t *)malloc(room) + room;
     struct output output = {words_end, escapes_end};
-    size_t fixed = 5 + 4 * models;
-    memcpy(result, coded, fixed + 128);
-    result[0] = result[1] = result[2] = 0;
-    if (open_plain(result, fixed + 128, low_bits, &plain) != 0) { fail("models", rows, columns); }
+    if (open_plain(coded, count, low_bits, &plain) != 0) { fail("models", rows, columns); }
+    size_t fixed = (size_t)(plain.escapes - coded) - 128;
+    memcpy(result, coded, fixed);
     for (int i = 0; i < LANES; i += 1) { plain.states[i] = LOW; }
     for (size_t band = (columns + LANES - 1) / LANES; band-- > 0;) {
         for (size_t row = rows; row-- > 0;) {
@@ -271,7 +300,8 @@ struct chunk {
 };
 
 // Symbols of a random walk through the trellis, `width` wide at the median; rows and columns differ by 2^(spread * gaussian).
-static struct chunk make_chunk(size_t rows, size_t columns, struct ingot_rans_rule rule, double width, double spread) {
+static struct chunk make_chunk(
+    size_t rows, size_t columns, struct ingot_rans_rule rule, double width, double spread, int kind) {
     size_t strips = (columns + 63) / 64;
     struct chunk chunk = {
         rows, columns, rule, malloc(strips * rows * 128), malloc(strips * rows * 8), malloc(strips * rows * 64),
@@ -294,6 +324,9 @@ static struct chunk make_chunk(size_t rows, size_t columns, struct ingot_rans_ru
                 int odd = state & 1, most = (128 << rule.low_bits) - 1;
                 double value = gaussian() * scale * row_scales[row];
                 if (next() % 5000 == 0) { value *= 20; }
+                // Models do not fit these, and lists are chosen.
+                if (kind == 1 && next() % 4 != 0) { value = 0; }
+                if (kind == 2) { value = value * 0.03 + (next() % 2 != 0 ? width : -width); }
                 int k = (int)floor((value - odd + 1) / 2);
                 k = k > most ? most : k < -most - 1 ? -most - 1 : k;
                 if (column >= columns) { k = (int16_t)next(); }
@@ -339,7 +372,7 @@ static size_t check(struct chunk chunk, int damages) {
         fail("plain decoder", rows, columns);
     }
     size_t again =
-        encode_plain(chunk.symbols, chunk.odd_masks, rows, columns, chunk.rule.low_bits, exact, indices, bytes);
+        encode_plain(chunk.symbols, chunk.odd_masks, rows, columns, chunk.rule.low_bits, exact, count, indices, bytes);
     if (again != count || memcmp(bytes, exact, count) != 0) { fail("plain encoder", rows, columns); }
     for (int32_t level = 0; level <= INGOT_LEVEL_AVX512; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
@@ -390,10 +423,10 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static void measure(double width, double spread, int max_classes) {
+static void measure(double width, double spread, int max_classes, int kind) {
     enum { ROWS = 512, COLUMNS = 512, CHUNKS = 8 };
     struct ingot_rans_rule rule = {8, 0, max_classes, 51};
-    struct chunk chunk = make_chunk(ROWS, COLUMNS, rule, width, spread);
+    struct chunk chunk = make_chunk(ROWS, COLUMNS, rule, width, spread, kind);
     size_t bound = ingot_rans_bound(ROWS, COLUMNS);
     uint8_t *bytes = malloc(bound), *scratch = aligned_alloc(64, (ingot_rans_scratch(ROWS, COLUMNS) + 63) / 64 * 64);
     float *weights = malloc(ROWS * COLUMNS * sizeof(float));
@@ -426,11 +459,12 @@ static void measure(double width, double spread, int max_classes) {
 int main(int count, char **arguments) {
     (void)arguments;
     if (count > 1) {
-        measure(7.7, 0.25, 16);
-        measure(7.7, 0.25, 8);
-        measure(7.7, 0, 1);
-        measure(3.8, 0.25, 16);
-        measure(1.9, 0.25, 16);
+        measure(7.7, 0.25, 16, 0);
+        measure(7.7, 0.25, 8, 0);
+        measure(7.7, 0, 1, 0);
+        measure(3.8, 0.25, 16, 0);
+        measure(1.9, 0.25, 16, 0);
+        measure(7.7, 0.25, 16, 1);
         return 0;
     }
     static const size_t shapes[][2] = {
@@ -441,12 +475,14 @@ int main(int count, char **arguments) {
     size_t shapes_count = sizeof shapes / sizeof *shapes;
     for (size_t i = 0; i < shapes_count; i += 1) {
         for (int k = 0; k < 6; k += 1) {
-            for (int low_bits = 0; low_bits <= (k > 3 ? 3 : 0); low_bits += 3) {
+            for (int turn = 0; turn < 6; turn += 1) {
+                int kind = turn % 3, low_bits = turn / 3 * 3;
+                if (low_bits > 0 && k < 4) { continue; }
                 struct ingot_rans_rule rule = {8 << next() % 3, low_bits, 1 + (int)(next() % 16), 30 + (int)(next() % 90)};
                 size_t rows = shapes[i][0], columns = shapes[i][1];
-                struct chunk chunk = make_chunk(rows, columns, rule, widths[k] * (1 << low_bits), k % 2 ? 0.4 : 0.1);
+                struct chunk chunk = make_chunk(rows, columns, rule, widths[k] * (1 << low_bits), k % 2 ? 0.4 : 0.1, kind);
                 size_t bytes = check(chunk, (int)(200000 / (rows * columns + 200)) + 4);
-                if (k == 0) {
+                if (k == 0 && kind == 0) {
                     printf("%zu x %zu: %zu bytes, %.3f bpw\n", rows, columns, bytes, 8.0 * (double)bytes / (double)(rows * columns));
                 }
                 free_chunk(chunk);

@@ -7,13 +7,13 @@
 // The encoder's choices are made in doubles; a fused multiply-add would make others.
 #pragma clang fp contract(off)
 
-void rans_model_store(struct rans_model model, uint8_t *bytes) {
+static void store_model(struct rans_model model, uint8_t *bytes) {
     uint32_t word = (uint32_t)model.scale | (uint32_t)(model.b + 256) << 3 | (uint32_t)(model.c + 512) << 12
         | (uint32_t)model.escape << 22 | (uint32_t)model.reach << 26;
     for (int i = 0; i < RANS_MODEL_BYTES; i += 1) { bytes[i] = (uint8_t)(word >> 8 * i); }
 }
 
-struct rans_model rans_model_load(const uint8_t *bytes) {
+static struct rans_model load_model(const uint8_t *bytes) {
     uint32_t word = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
     return (struct rans_model){
         (int32_t)(word & 7), (int32_t)(word >> 3 & 511) - 256, (int32_t)(word >> 12 & 1023) - 512,
@@ -22,7 +22,7 @@ struct rans_model rans_model_load(const uint8_t *bytes) {
 
 static const uint16_t escape_frequencies[16] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 1024};
 
-int32_t rans_escape_code(double frequency) {
+static int32_t escape_code(double frequency) {
     int32_t code = 0;
     while (code < 15 && escape_frequencies[code] < frequency) { code += 1; }
     return code;
@@ -51,41 +51,52 @@ static int32_t exponent_of(struct rans_model model, int32_t m) {
     return (model.b * m * (1 << (model.scale + 3)) + model.c * m * m) >> (2 * model.scale);
 }
 
-int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
+// Completes a context from the frequencies of one half: that of h = 0 (odd) or 1 (even) first. What they leave goes to 0.
+// Returns -1 where they leave nothing for it.
+static int32_t make_frequencies(
+    const int32_t *half, int32_t reach, int32_t odd, int32_t escape, struct rans_frequencies *result) {
     memset(result, 0, sizeof *result);
-    // h = 0, 1, ..., or 62 at the most where magnitudes are odd: -1-h has to exist.
-    int32_t kept = odd && model.reach == RANS_LARGEST ? RANS_LARGEST : model.reach + 1;
-    int32_t exponents[RANS_LARGEST + 1], least = INT32_MAX;
-    for (int32_t h = 0; h < kept; h += 1) {
+    int32_t left = RANS_TOTAL - escape;
+    for (int32_t h = odd ? 0 : 1; h <= reach; h += 1) {
+        result->of[64 + h] = result->of[64 - odd - h] = (uint16_t)half[h];
+        left -= 2 * half[h];
+    }
+    int32_t centre = result->of[64] + left;
+    if (centre < 1) { return -1; }
+    result->of[64] = (uint16_t)centre;
+    result->of[0] = (uint16_t)escape;
+    result->first = -odd - reach;
+    result->last = reach;
+    return 0;
+}
+
+// -1-h has to exist for every h of an odd context.
+static int32_t reach_in(int32_t reach, int32_t odd) { return odd && reach == RANS_LARGEST ? reach - 1 : reach; }
+
+static int32_t model_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result) {
+    int32_t reach = reach_in(model.reach, odd);
+    int32_t exponents[RANS_LARGEST + 1], half[RANS_LARGEST + 1], least = INT32_MAX;
+    for (int32_t h = 0; h <= reach; h += 1) {
         exponents[h] = exponent_of(model, 2 * h + odd);
         if (exponents[h] < least) { least = exponents[h]; }
     }
     uint64_t sum = 0;
     uint32_t weights[RANS_LARGEST + 1];
-    for (int32_t h = 0; h < kept; h += 1) {
+    for (int32_t h = 0; h <= reach; h += 1) {
         weights[h] = power((uint32_t)(exponents[h] - least));
         sum += weights[h] * (h == 0 && !odd ? 1u : 2u);
     }
-    int32_t escape = escape_frequencies[model.escape], left = RANS_TOTAL - escape;
-    uint64_t share = (uint64_t)left, before = 0, running = 0;
-    for (int32_t h = odd ? 0 : 1; h < kept; h += 1) {
+    int32_t escape = escape_frequencies[model.escape];
+    uint64_t share = (uint64_t)(RANS_TOTAL - escape), before = 0, running = 0;
+    for (int32_t h = odd ? 0 : 1; h <= reach; h += 1) {
         // Rounding the running sums keeps the total.
         running += weights[h];
         uint64_t behind = running * share / sum;
-        int32_t frequency = (int32_t)(behind - before);
+        half[h] = (int32_t)(behind - before);
         before = behind;
-        if (frequency == 0) { frequency = 1; }
-        result->of[64 + h] = result->of[64 - odd - h] = (uint16_t)frequency;
-        left -= 2 * frequency;
+        if (half[h] == 0) { half[h] = 1; }
     }
-    // The rest: all that an even zero gets.
-    int32_t centre = result->of[64] + left;
-    if (centre < 1) { return -1; }
-    result->of[64] = (uint16_t)centre;
-    result->of[0] = (uint16_t)escape;
-    result->first = 1 - odd - kept;
-    result->last = kept - 1;
-    return 0;
+    return make_frequencies(half, reach, odd, escape, result);
 }
 
 void rans_decoder_table(const struct rans_frequencies *frequencies, uint32_t *table) {
@@ -105,7 +116,7 @@ void rans_encoder_table(const struct rans_frequencies *frequencies, uint32_t *ta
     uint32_t start = 0;
     for (int32_t symbol = frequencies->first; symbol <= frequencies->last; symbol += 1) {
         uint32_t frequency = frequencies->of[symbol + 64];
-        table[symbol + 64] = frequency << RANS_BITS | start;
+        if (frequency > 0) { table[symbol + 64] = frequency << RANS_BITS | start; }
         start += frequency;
     }
 }
@@ -268,10 +279,10 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
     beyond = tail[RANS_LARGEST + 1];
     for (int32_t h = best + 1; h <= RANS_LARGEST; h += 1) { beyond += tail[h]; }
     model->reach = best;
-    model->escape = beyond > 0 ? rans_escape_code(beyond * total / count) : 0;
+    model->escape = beyond > 0 ? escape_code(beyond * total / count) : 0;
     if (beyond > 0 && model->escape == 0) { model->escape = 1; }
     struct rans_frequencies trial;
-    if (rans_frequencies(*model, 0, &trial) != 0 || rans_frequencies(*model, 1, &trial) != 0) {
+    if (model_frequencies(*model, 0, &trial) != 0 || model_frequencies(*model, 1, &trial) != 0) {
         // Too many slots for the tail: equal frequencies, of which there always are enough.
         model->scale = model->b = model->c = 0;
     }
@@ -292,18 +303,19 @@ static int32_t logarithm256(uint32_t x) {
     return result;
 }
 
-// Returns the mean logarithm. Leaves logarithms where the sums were.
-static int32_t choose_indices(uint32_t *sums, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
+void rans_logarithms(uint32_t *sums, size_t n) {
+    for (size_t i = 0; i < n; i += 1) { sums[i] = (uint32_t)logarithm256(sums[i]); }
+}
+
+// Returns the mean logarithm.
+static int32_t choose_indices(
+    const uint32_t *logarithms, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
     int64_t total = 0;
-    for (size_t i = 0; i < n; i += 1) {
-        int32_t exponent = logarithm256(sums[i]);
-        sums[i] = (uint32_t)exponent;
-        total += exponent;
-    }
+    for (size_t i = 0; i < n; i += 1) { total += (int32_t)logarithms[i]; }
     int32_t mean = (int32_t)(total / (int64_t)n);
     memset(histogram, 0, RANS_INDICES * sizeof *histogram);
     for (size_t i = 0; i < n; i += 1) {
-        int32_t distance = (int32_t)sums[i] - mean;
+        int32_t distance = (int32_t)logarithms[i] - mean;
         int32_t index = distance >= 0 ? (2 * distance + unit) / (2 * unit) : -((2 * -distance + unit) / (2 * unit));
         index = index < -RANS_LARGEST_INDEX ? -RANS_LARGEST_INDEX : index;
         index = index > RANS_LARGEST_INDEX ? RANS_LARGEST_INDEX : index;
@@ -362,12 +374,12 @@ static double cost_of_indices(const int8_t *indices, size_t n, const uint32_t *h
 enum { CLASSES_MARGIN = 400 };
 
 struct rans_classes rans_choose_classes(
-    uint32_t *row_sums, size_t rows, uint32_t *column_sums, size_t columns, int32_t max_classes,
-    int32_t unit, int8_t *row_indices, int8_t *column_indices) {
+    const uint32_t *row_logarithms, size_t rows, const uint32_t *column_logarithms, size_t columns, int32_t max_classes,
+    int32_t unit, double class_bits, int8_t *row_indices, int8_t *column_indices) {
     uint32_t row_histogram[RANS_INDICES], column_histogram[RANS_INDICES];
-    int32_t typical = choose_indices(row_sums, rows, unit, row_indices, row_histogram);
+    int32_t typical = choose_indices(row_logarithms, rows, unit, row_indices, row_histogram);
     typical -= logarithm256((uint32_t)columns);
-    (void)choose_indices(column_sums, columns, unit, column_indices, column_histogram);
+    (void)choose_indices(column_logarithms, columns, unit, column_indices, column_histogram);
     enum { SUMS = 2 * RANS_INDICES - 1 };
     double weights[SUMS] = {0};
     for (int i = 0; i < RANS_INDICES; i += 1) {
@@ -388,7 +400,7 @@ struct rans_classes rans_choose_classes(
     for (int32_t count = 1; count <= max_classes && count <= highest - lowest + 1; count += 1) {
         for (int32_t first = lowest; first + count <= highest + 1; first += 1) {
             double bits = count > 1 ? indices_bits : 0;
-            bits += count * 8 * RANS_MODEL_BYTES;
+            bits += count * class_bits;
             for (int32_t i = lowest; i <= highest; i += 1) {
                 int32_t distance = i < first ? first - i : i >= first + count ? i - (first + count - 1) : 0;
                 bits += weights[i] * loss * (distance * distance);
@@ -415,32 +427,175 @@ int32_t rans_far_magnitude(struct rans_classes classes, int32_t class) {
     return 4 + (int32_t)((6 * (uint64_t)power((uint32_t)(8 * 256 - exponent))) >> 16);
 }
 
-int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan) {
+static int32_t code_of_escape(int32_t frequency) {
+    int32_t code = 0;
+    while (escape_frequencies[code] != frequency) { code += 1; }
+    return code;
+}
+
+// A list: reach, escape code, and the frequencies of one half, those above 127 in two bytes.
+static uint8_t *store_list(const struct rans_frequencies *frequencies, int32_t odd, uint8_t *bytes) {
+    *bytes++ = (uint8_t)frequencies->last;
+    *bytes++ = (uint8_t)code_of_escape(frequencies->of[0]);
+    for (int32_t h = odd ? 0 : 1; h <= frequencies->last; h += 1) {
+        // The negative symbol's, since what was left over is not in it.
+        int32_t frequency = frequencies->of[64 - odd - h];
+        if (frequency >= 128) { *bytes++ = (uint8_t)(frequency & 127) | 128; }
+        *bytes++ = (uint8_t)(frequency >= 128 ? frequency >> 7 : frequency);
+    }
+    return bytes;
+}
+
+static const uint8_t *load_list(
+    const uint8_t *bytes, const uint8_t *end, int32_t odd, struct rans_frequencies *result, int32_t *status) {
+    *status = -1;
+    if (end - bytes < 2) { return bytes; }
+    int32_t reach = bytes[0], escape = bytes[1], half[RANS_LARGEST + 1] = {0};
+    bytes += 2;
+    if (reach > reach_in(RANS_LARGEST, odd) || escape > 15) { return bytes; }
+    for (int32_t h = odd ? 0 : 1; h <= reach; h += 1) {
+        if (end - bytes < 2) { return bytes; }
+        int32_t frequency = *bytes++;
+        if (frequency >= 128) { frequency = (frequency & 127) | *bytes++ << 7; }
+        half[h] = frequency;
+    }
+    *status = make_frequencies(half, reach, odd, escape_frequencies[escape], result);
+    return bytes;
+}
+
+int32_t rans_plan(const uint8_t *bytes, size_t count, int32_t low_bits, struct rans_plan *plan) {
     if (count < RANS_HEADER) { return INGOT_RANS_BAD_LENGTH; }
-    int32_t classes = (bytes[3] & 15) + 1;
-    if (bytes[3] >> 6 != 0 || (classes == 1 && bytes[3] != 0)) { return INGOT_RANS_BAD_MODEL; }
+    const uint8_t *end = bytes + count;
     size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
-    size_t models = (size_t)(classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
-    size_t fixed = RANS_HEADER + models + RANS_LANES * sizeof(uint32_t);
-    if (count < fixed || count - fixed < escapes || (count - fixed - escapes) % 2 != 0) {
+    int32_t classes = (bytes[3] & 15) + 1, row_steps = bytes[3] >> 4 & 1, column_steps = bytes[3] >> 5 & 1;
+    if (bytes[3] >> 7 != 0 || (classes == 1 && (row_steps || column_steps))) { return INGOT_RANS_BAD_MODEL; }
+    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], row_steps, column_steps, 0, 0};
+    plan->listed = bytes[3] >> 6;
+    plan->low_bits = low_bits;
+    plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
+    bytes += RANS_HEADER;
+    for (int32_t context = 0; context < plan->contexts; context += 1) {
+        int32_t of_class = context < 2 * classes, odd = of_class && (context % 2 != 0 || low_bits > 0), status;
+        struct rans_frequencies *frequencies = &plan->frequencies[context];
+        if (of_class && plan->listed) {
+            bytes = load_list(bytes, end, odd, frequencies, &status);
+        } else {
+            if (end - bytes < RANS_MODEL_BYTES) { return INGOT_RANS_BAD_LENGTH; }
+            status = model_frequencies(load_model(bytes), odd, frequencies);
+            // Both contexts of a class share its model.
+            if (!of_class || context % 2 != 0) { bytes += RANS_MODEL_BYTES; }
+        }
+        if (status != 0) { return INGOT_RANS_BAD_MODEL; }
+    }
+    size_t states = RANS_LANES * sizeof(uint32_t), left = (size_t)(end - bytes);
+    if (left < states || left - states < escapes || (left - states - escapes) % 2 != 0) {
         return INGOT_RANS_BAD_LENGTH;
     }
-    plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], bytes[3] >> 4 & 1, bytes[3] >> 5, 0, 0};
-    plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
-    plan->models = bytes + RANS_HEADER;
-    plan->states = plan->models + models;
-    plan->escapes = plan->states + RANS_LANES * sizeof(uint32_t);
+    plan->states = bytes;
+    plan->escapes = plan->states + states;
     plan->words = plan->escapes + escapes;
     return INGOT_RANS_OK;
 }
 
-int32_t rans_context_frequencies(
-    const struct rans_plan *plan, int32_t context, int32_t low_bits, struct rans_frequencies *result) {
-    int32_t of_classes = 2 * plan->classes.count;
-    int32_t number = context < of_classes ? context / 2 : context - plan->classes.count;
-    // With low bits taken off, a symbol h is as far from zero as -1-h in either state.
-    int32_t odd = context < of_classes && (context % 2 != 0 || low_bits > 0);
-    return rans_frequencies(rans_model_load(plan->models + number * RANS_MODEL_BYTES), odd, result);
+uint8_t *rans_plan_store(struct rans_plan *plan, const struct rans_model *models, size_t escapes, uint8_t *bytes) {
+    struct rans_classes classes = plan->classes;
+    for (int i = 0; i < 3; i += 1) { bytes[i] = (uint8_t)(escapes >> 8 * i); }
+    bytes[3] = (uint8_t)((classes.count - 1) | classes.row_steps << 4 | classes.column_steps << 5 | plan->listed << 6);
+    bytes[4] = (uint8_t)classes.bias;
+    bytes += RANS_HEADER;
+    int32_t all = classes.count > 1 ? classes.count + 2 : 1;
+    for (int32_t i = 0; i < all; i += 1) {
+        if (plan->listed && i < classes.count) {
+            bytes = store_list(&plan->frequencies[2 * i], plan->low_bits > 0, bytes);
+            bytes = store_list(&plan->frequencies[2 * i + 1], 1, bytes);
+        } else {
+            store_model(models[i], bytes);
+            bytes += RANS_MODEL_BYTES;
+        }
+    }
+    return bytes;
+}
+
+void rans_plan_models(struct rans_plan *plan, const struct rans_model *models) {
+    int32_t classes = plan->classes.count;
+    plan->contexts = classes > 1 ? 2 * classes + 2 : 2;
+    for (int32_t context = 0; context < plan->contexts; context += 1) {
+        int32_t of_class = context < 2 * classes, odd = of_class && (context % 2 != 0 || plan->low_bits > 0);
+        if (of_class && plan->listed) { continue; }
+        const struct rans_model *model = models + (of_class ? context / 2 : context - classes);
+        (void)model_frequencies(*model, odd, &plan->frequencies[context]);
+    }
+}
+
+double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts) {
+    double excess = 0;
+    for (int32_t context = 0; context < 2 * plan->classes.count; context += 1) {
+        const uint16_t *frequencies = plan->frequencies[context].of;
+        uint32_t total = 0, distinct = 0;
+        for (int i = 0; i < RANS_ALPHABET; i += 1) { total += counts[context][i]; }
+        if (total == 0) { continue; }
+        int64_t bits = 0;
+        int32_t base = RANS_BITS * 256 - logarithm256(total);
+        for (int i = 0; i < RANS_ALPHABET; i += 1) {
+            uint32_t count = counts[context][i];
+            if (count == 0) { continue; }
+            distinct += 1;
+            uint32_t frequency = i == 0 ? 0 : frequencies[i];
+            int32_t taken = frequency > 0 ? 0 : 8 * 256;
+            if (frequency == 0) { frequency = frequencies[0] > 0 ? frequencies[0] : 1; }
+            bits += count * (int64_t)(base + logarithm256(count) + taken - logarithm256(frequency));
+        }
+        // A sample's entropy is too low by half a nat a parameter.
+        excess += (double)bits / 256 - 0.72 * distinct;
+    }
+    return excess;
+}
+
+void rans_plan_lists(struct rans_plan *plan, const rans_counts *counts) {
+    plan->listed = 1;
+    for (int32_t context = 0; context < 2 * plan->classes.count; context += 1) {
+        int32_t odd = context % 2 != 0 || plan->low_bits > 0, largest = reach_in(RANS_LARGEST, odd), reach = 0;
+        double total = 0, kept = 0, pairs[RANS_LARGEST + 1];
+        for (int i = 0; i < RANS_ALPHABET; i += 1) { total += counts[context][i]; }
+        for (int32_t h = 0; h <= largest; h += 1) {
+            pairs[h] = counts[context][64 + h];
+            if (h > 0 || odd) { pairs[h] += counts[context][64 - odd - h]; }
+            // Two slots more than the pair's byte each.
+            if (h > 0 && pairs[h] * 8 <= total * (2 * 1.4427 / RANS_TOTAL)) { pairs[h] = 0; }
+            if (pairs[h] > 0) { reach = h; }
+            kept += pairs[h];
+        }
+        int32_t half[RANS_LARGEST + 1] = {0}, escape = 0;
+        if (kept < total) {
+            escape = escape_code((total - kept) * RANS_TOTAL / total);
+            if (escape == 0) { escape = 1; }
+        }
+        escape = escape_frequencies[escape];
+        int32_t left = RANS_TOTAL - escape;
+        for (int32_t h = odd ? 0 : 1; h <= reach; h += 1) {
+            if (kept > 0) { half[h] = (int32_t)(pairs[h] * (RANS_TOTAL - escape) / (2 * kept)); }
+            if (half[h] == 0 && pairs[h] > 0) { half[h] = 1; }
+            left -= 2 * half[h];
+        }
+        // What is kept at the centre is left over; of the greatest where that is nothing.
+        while (left + (odd ? half[0] : 0) < 1) {
+            int32_t greatest = reach;
+            for (int32_t h = reach; h >= 0; h -= 1) {
+                if (half[h] > half[greatest]) { greatest = h; }
+            }
+            half[greatest] -= 1;
+            left += 2;
+        }
+        (void)make_frequencies(half, reach, odd, escape, &plan->frequencies[context]);
+    }
+}
+
+double rans_list_bits(const struct rans_plan *plan) {
+    double symbols = 0;
+    for (int32_t context = 0; context < 2 * plan->classes.count; context += 1) {
+        symbols += plan->frequencies[context].last + 2;
+    }
+    return symbols * 11 / plan->classes.count;
 }
 
 void rans_extent(const int8_t *indices, size_t n, int8_t *least, int8_t *largest) {

@@ -21,6 +21,7 @@ enum {
     RANS_INDICES = 2 * RANS_LARGEST_INDEX + 1,
     RANS_HEADER = 5,
     RANS_MODEL_BYTES = 4,
+    RANS_LIST_BYTES = 2 + 2 * (RANS_LARGEST + 1),  // at most
 };
 
 // A symbol's probability falls as 2^-(b*m + c*m^2) with its magnitude m: b in units of 2^-(scale+5), c in units
@@ -41,13 +42,6 @@ struct rans_moments {
     double even, odd, first, second;
 };
 
-void rans_model_store(struct rans_model model, uint8_t *bytes);
-struct rans_model rans_model_load(const uint8_t *bytes);
-/// The least escape code for at least `frequency`, or the largest code.
-int32_t rans_escape_code(double frequency);
-
-/// 0, or -1 where the model is none. `odd`: magnitudes are |2h+1| instead of |2h|.
-int32_t rans_frequencies(struct rans_model model, int32_t odd, struct rans_frequencies *result);
 /// Fills 4096 entries: symbol << 25 | frequency << 12 | offset of the slot in the symbol.
 void rans_decoder_table(const struct rans_frequencies *frequencies, uint32_t *table);
 /// Fills 128 entries, by symbol + 64: escape << 31 | frequency << 12 | start.
@@ -68,21 +62,41 @@ struct rans_classes {
 /// A magnitude hardly ever reached in the class: about five standard deviations.
 int32_t rans_far_magnitude(struct rans_classes classes, int32_t class);
 
-/// Chooses indices from sums of magnitudes, in steps of unit/256 octave, and as many classes as pay. Overwrites the sums.
+/// Puts 256 * log2 in the place of each sum.
+void rans_logarithms(uint32_t *sums, size_t n);
+/// Chooses indices from logarithms of sums of magnitudes, in steps of unit/256 octave, and as many classes as pay: another one
+/// costs class_bits.
 struct rans_classes rans_choose_classes(
-    uint32_t *row_sums, size_t rows, uint32_t *column_sums, size_t columns, int32_t max_classes,
-    int32_t unit, int8_t *row_indices, int8_t *column_indices);
+    const uint32_t *row_logarithms, size_t rows, const uint32_t *column_logarithms, size_t columns, int32_t max_classes,
+    int32_t unit, double class_bits, int8_t *row_indices, int8_t *column_indices);
 
+// A chunk's contexts: 2 * class + parity of the state; behind them, with more than one class, those of row indices and of
+// column indices.
 struct rans_plan {
     struct rans_classes classes;
+    int32_t listed;  // whether classes have lists of frequencies instead of models
+    int32_t low_bits;
     int32_t contexts;
-    const uint8_t *models, *states, *escapes, *words;  // words go on to the end of the chunk
+    struct rans_frequencies frequencies[RANS_MAX_CONTEXTS];
+    const uint8_t *states, *escapes, *words;  // words go on to the end of the chunk
 };
-/// Finds the parts of a coded chunk. INGOT_RANS_OK, or what is wrong.
-int32_t rans_plan(const uint8_t *bytes, size_t count, struct rans_plan *plan);
-/// Contexts: 2 * class + parity of the state; behind them, with more than one class, row indices and column indices.
-int32_t rans_context_frequencies(
-    const struct rans_plan *plan, int32_t context, int32_t low_bits, struct rans_frequencies *result);
+/// Reads the tables of a coded chunk and finds its parts. INGOT_RANS_OK, or what is wrong.
+int32_t rans_plan(const uint8_t *bytes, size_t count, int32_t low_bits, struct rans_plan *plan);
+/// Writes what rans_plan reads, up to the states; `models` of the indices follow those of the classes. Returns where it ended.
+uint8_t *rans_plan_store(
+    struct rans_plan *plan, const struct rans_model *models, size_t escapes, uint8_t *bytes);
+/// Sets the plan's contexts to what the models say.
+void rans_plan_models(struct rans_plan *plan, const struct rans_model *models);
+
+// Counts of one context, by symbol + 64; [0] those of symbols beyond +-63.
+typedef uint32_t rans_counts[RANS_ALPHABET];
+/// Bits that symbols so counted take in the plan's contexts, without those an ideal coder would take.
+double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts);
+/// Sets the contexts of the plan's classes to lists that follow the counts.
+void rans_plan_lists(struct rans_plan *plan, const rans_counts *counts);
+/// About how many bits lists would take for one more class.
+double rans_list_bits(const struct rans_plan *plan);
+
 /// Each value in place of its difference from the one before, or the other way round; returns nonzero where a sum is not an
 /// index (it becomes 0).
 void rans_make_steps(const int8_t *indices, size_t n, int8_t *steps);

@@ -121,15 +121,13 @@ static int32_t rans_decode(
     const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, uint8_t *scratch) {
     struct rans_plan plan;
-    int32_t status = rans_plan(bytes, count, &plan);
+    int32_t status = rans_plan(bytes, count, rule.low_bits, &plan);
     if (status != INGOT_RANS_OK) { return status; }
     uint32_t *tables = (uint32_t *)(void *)scratch;
     int8_t *row_indices = (int8_t *)(scratch + sizeof(uint32_t) * RANS_TOTAL * RANS_MAX_CONTEXTS);
     int8_t *column_indices = row_indices + rows;
     for (int32_t context = 0; context < plan.contexts; context += 1) {
-        struct rans_frequencies frequencies;
-        if (rans_context_frequencies(&plan, context, rule.low_bits, &frequencies) != 0) { return INGOT_RANS_BAD_MODEL; }
-        rans_decoder_table(&frequencies, tables + context * RANS_TOTAL);
+        rans_decoder_table(&plan.frequencies[context], tables + context * RANS_TOTAL);
     }
 
     uint8_t tail[RANS_TAIL];

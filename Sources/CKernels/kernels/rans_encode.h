@@ -82,14 +82,14 @@ INLINE int rans_sum(struct rans_source source, uint32_t *row_sums, uint32_t *col
 }
 
 struct rans_choice {
-    struct rans_classes classes;
+    struct rans_plan plan;
     const int8_t *row_indices, *column_indices;
     int8_t least, largest;  // row index
     struct rans_model models[RANS_MAX_CLASSES + 2];
 };
 
 INLINE int32_t rans_class_at(const struct rans_choice *choice, int32_t row_index, size_t column, size_t columns) {
-    return rans_class(choice->classes, row_index, column < columns ? choice->column_indices[column] : 0);
+    return rans_class(choice->plan.classes, row_index, column < columns ? choice->column_indices[column] : 0);
 }
 
 // For each row index, 32 bounds on magnitudes.
@@ -109,8 +109,8 @@ INLINE void rans_gather_moments(
     uint32_t firsts[RANS_INDICES][32], seconds[RANS_INDICES][32];
     uint16_t far[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
     // An outlier counts as a value that could be: it would widen the model for nothing.
-    for (int32_t class = 0; class < choice->classes.count; class += 1) {
-        far[class] = (uint16_t)rans_far_magnitude(choice->classes, class);
+    for (int32_t class = 0; class < choice->plan.classes.count; class += 1) {
+        far[class] = (uint16_t)rans_far_magnitude(choice->plan.classes, class);
     }
     memset(moments, 0, RANS_MAX_CLASSES * sizeof *moments);
     for (size_t first = 0; first < source.columns; first += RANS_LANES) {
@@ -163,7 +163,7 @@ INLINE void rans_class_places(
 // one for all that are beyond a table.
 INLINE void rans_count_tails(struct rans_source source, const struct rans_choice *choice, uint32_t *tails) {
     uint16_t limits[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
-    for (int32_t class = 0; class < choice->classes.count; class += 1) {
+    for (int32_t class = 0; class < choice->plan.classes.count; class += 1) {
         limits[class] = (uint16_t)(2 * choice->models[class].reach + (source.low_bits > 0));
     }
     memset(tails, 0, RANS_MAX_CLASSES * (RANS_LARGEST + 2) * sizeof *tails);
@@ -290,14 +290,60 @@ INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
     return model;
 }
 
-static void rans_build_tables(const struct rans_choice *choice, int32_t low_bits, uint8_t *bytes, uint32_t *tables) {
-    int32_t classes = choice->classes.count, models = classes > 1 ? classes + 2 : 1;
-    for (int32_t i = 0; i < models; i += 1) { rans_model_store(choice->models[i], bytes + i * RANS_MODEL_BYTES); }
-    struct rans_plan plan = {.classes = choice->classes, .contexts = classes > 1 ? 2 * classes + 2 : 2, .models = bytes};
-    for (int32_t context = 0; context < plan.contexts; context += 1) {
-        struct rans_frequencies frequencies;
-        (void)rans_context_frequencies(&plan, context, low_bits, &frequencies);
-        rans_encoder_table(&frequencies, tables + context * RANS_ALPHABET);
+// Counts of every `step`th row's symbols by context, for lists or to judge models by.
+static void rans_count(
+    struct rans_source source, const struct rans_choice *choice, size_t step, rans_counts *counts) {
+    memset(counts, 0, 2 * (size_t)choice->plan.classes.count * sizeof *counts);
+    uint32_t places[RANS_INDICES * RANS_LANES];
+    for (size_t first = 0; first < source.columns; first += RANS_LANES) {
+        struct rans_source_band band = rans_band_at(source, first);
+        rans_class_places(choice, first, source.columns, places);
+        for (size_t row = 0; row < source.rows; row += step) {
+            const uint32_t *row_places = places + (choice->row_indices[row] + RANS_LARGEST_INDEX) * RANS_LANES;
+            uint32_t odd_bits = rans_odd_bits(band, row);
+            for (size_t i = 0; i < band.width; i += 1) {
+                int32_t symbol = band.symbols[row * RANS_STRIP + i] >> source.low_bits;
+                uint32_t place = (uint32_t)(symbol + RANS_LARGEST) > 2 * RANS_LARGEST ? 0 : (uint32_t)(symbol + 64);
+                counts[0][row_places[i] + (odd_bits >> i & 1) * RANS_ALPHABET + place] += 1;
+            }
+        }
+    }
+}
+
+// The fewest symbols that models are judged by.
+enum { RANS_SAMPLE = 32768 };
+
+// Whether the models lose more than lists of frequencies would take: weights with many zeros, or of a few values.
+static int32_t rans_lists_pay(struct rans_source source, const struct rans_choice *choice, rans_counts *counts) {
+    size_t n = source.rows * source.columns, step = n / RANS_SAMPLE > 1 ? n / RANS_SAMPLE : 1;
+    rans_count(source, choice, step, counts);
+    size_t sampled = (source.rows + step - 1) / step * source.columns;
+    double excess = rans_excess_bits(&choice->plan, counts) * (double)n / (double)sampled;
+    return excess > 0.01 * (double)n + 2 * rans_list_bits(&choice->plan);
+}
+
+// Classes where another one costs class_bits, and their models.
+static void rans_choose(
+    struct rans_source source, struct ingot_rans_rule rule, const uint32_t *row_logarithms,
+    const uint32_t *column_logarithms, double class_bits, int8_t *row_indices, int8_t *column_indices,
+    struct rans_choice *choice) {
+    choice->plan.classes = rans_choose_classes(
+        row_logarithms, source.rows, column_logarithms, source.columns, rule.max_classes, rule.unit, class_bits,
+        row_indices, column_indices);
+    int32_t classes = choice->plan.classes.count;
+    if (classes == 1) {
+        memset(row_indices, 0, source.rows);
+        memset(column_indices, 0, source.columns);
+    }
+    rans_extent(row_indices, source.rows, &choice->least, &choice->largest);
+    struct rans_moments moments[RANS_MAX_CLASSES];
+    rans_gather_moments(source, choice, moments);
+    for (int32_t class = 0; class < classes; class += 1) { choice->models[class] = rans_fit(moments[class]); }
+    uint32_t tails[RANS_MAX_CLASSES * (RANS_LARGEST + 2)];
+    rans_count_tails(source, choice, tails);
+    for (int32_t class = 0; class < classes; class += 1) {
+        double count = moments[class].even + moments[class].odd;
+        if (count > 0) { rans_fit_tail(&choice->models[class], tails + class * (RANS_LARGEST + 2), count); }
     }
 }
 
@@ -305,39 +351,40 @@ static size_t rans_encode(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
     uint8_t *bytes, uint8_t *scratch) {
     uint32_t *tables = (uint32_t *)(void *)scratch;
-    uint32_t *row_sums = tables + RANS_MAX_CONTEXTS * RANS_ALPHABET, *column_sums = row_sums + rows;
+    rans_counts *counts = (rans_counts *)(void *)(tables + RANS_MAX_CONTEXTS * RANS_ALPHABET);
+    uint32_t *row_sums = (uint32_t *)(counts + RANS_MAX_CONTEXTS), *column_sums = row_sums + rows;
     int8_t *row_indices = (int8_t *)(column_sums + columns), *column_indices = row_indices + rows;
     int8_t *row_values = column_indices + columns, *column_values = row_values + rows;
     uint8_t *escapes_end = (uint8_t *)column_values + columns + rows * columns + rows + columns;
     struct rans_source source = {symbols, odd_masks, rows, columns, rule.low_bits};
     struct rans_choice choice = {.row_indices = row_indices, .column_indices = column_indices};
+    choice.plan.low_bits = rule.low_bits;
 
     if (rans_sum(source, row_sums, column_sums)) { return 0; }
-    choice.classes = rans_choose_classes(
-        row_sums, rows, column_sums, columns, rule.max_classes, rule.unit, row_indices, column_indices);
-    int32_t classes = choice.classes.count;
-    if (classes == 1) { memset(row_indices, 0, rows + columns); }
-    rans_extent(row_indices, rows, &choice.least, &choice.largest);
-
-    struct rans_moments moments[RANS_MAX_CLASSES];
-    rans_gather_moments(source, &choice, moments);
-    for (int32_t class = 0; class < classes; class += 1) { choice.models[class] = rans_fit(moments[class]); }
-    uint32_t tails[RANS_MAX_CLASSES * (RANS_LARGEST + 2)];
-    rans_count_tails(source, &choice, tails);
-    for (int32_t class = 0; class < classes; class += 1) {
-        double count = moments[class].even + moments[class].odd;
-        if (count > 0) { rans_fit_tail(&choice.models[class], tails + class * (RANS_LARGEST + 2), count); }
+    rans_logarithms(row_sums, rows);
+    rans_logarithms(column_sums, columns);
+    rans_choose(
+        source, rule, row_sums, column_sums, 8 * RANS_MODEL_BYTES, row_indices, column_indices, &choice);
+    rans_plan_models(&choice.plan, choice.models);
+    if (rans_lists_pay(source, &choice, counts)) {
+        rans_choose(
+            source, rule, row_sums, column_sums, rans_list_bits(&choice.plan), row_indices, column_indices, &choice);
+        rans_count(source, &choice, 1, counts);
+        rans_plan_lists(&choice.plan, counts);
     }
-    if (classes > 1) {
+    struct rans_classes classes = choice.plan.classes;
+    if (classes.count > 1) {
         memcpy(row_values, row_indices, rows);
         memcpy(column_values, column_indices, columns);
-        if (choice.classes.row_steps) { rans_make_steps(row_indices, rows, row_values); }
-        if (choice.classes.column_steps) { rans_make_steps(column_indices, columns, column_values); }
-        choice.models[classes] = rans_fit_indices(row_values, rows);
-        choice.models[classes + 1] = rans_fit_indices(column_values, columns);
+        if (classes.row_steps) { rans_make_steps(row_indices, rows, row_values); }
+        if (classes.column_steps) { rans_make_steps(column_indices, columns, column_values); }
+        choice.models[classes.count] = rans_fit_indices(row_values, rows);
+        choice.models[classes.count + 1] = rans_fit_indices(column_values, columns);
     }
-    uint8_t *models = bytes + RANS_HEADER;
-    rans_build_tables(&choice, rule.low_bits, models, tables);
+    rans_plan_models(&choice.plan, choice.models);
+    for (int32_t context = 0; context < choice.plan.contexts; context += 1) {
+        rans_encoder_table(&choice.plan.frequencies[context], tables + context * RANS_ALPHABET);
+    }
 
     u32xR states[RANS_VECTORS];
     for (int v = 0; v < RANS_VECTORS; v += 1) { states[v] = (uint32_t)RANS_LOW; }
@@ -352,18 +399,15 @@ static size_t rans_encode(
         }
         end = first;
     }
-    if (classes > 1) {
-        const uint32_t *of_indices = tables + 2 * classes * RANS_ALPHABET;
+    if (classes.count > 1) {
+        const uint32_t *of_indices = tables + 2 * classes.count * RANS_ALPHABET;
         rans_encode_indices(column_values, columns, of_indices + RANS_ALPHABET, states, &writer);
         rans_encode_indices(row_values, rows, of_indices, states, &writer);
     }
 
     size_t escape_count = (size_t)(escapes_end - writer.escapes);
     size_t word_bytes = (size_t)(words_end - writer.words);
-    for (int i = 0; i < 3; i += 1) { bytes[i] = (uint8_t)(escape_count >> 8 * i); }
-    bytes[3] = (uint8_t)((classes - 1) | choice.classes.row_steps << 4 | choice.classes.column_steps << 5);
-    bytes[4] = (uint8_t)choice.classes.bias;
-    uint8_t *to = models + (classes > 1 ? classes + 2 : 1) * RANS_MODEL_BYTES;
+    uint8_t *to = rans_plan_store(&choice.plan, choice.models, escape_count, bytes);
     memcpy(to, states, sizeof states);
     to += sizeof states;
     memcpy(to, writer.escapes, escape_count);

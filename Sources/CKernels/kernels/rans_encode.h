@@ -164,7 +164,9 @@ INLINE void rans_class_places(
 INLINE void rans_count_tails(struct rans_source source, const struct rans_choice *choice, uint32_t *tails) {
     uint16_t limits[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
     for (int32_t class = 0; class < choice->plan.classes.count; class += 1) {
-        limits[class] = (uint16_t)(2 * choice->models[class].reach + (source.low_bits > 0));
+        int32_t reach = choice->models[class].reach;
+        // Where all magnitudes are odd, 63 has no counterpart and is out of reach.
+        limits[class] = (uint16_t)(source.low_bits > 0 ? 2 * (reach < RANS_LARGEST ? reach : reach - 1) + 1 : 2 * reach);
     }
     memset(tails, 0, RANS_MAX_CLASSES * (RANS_LARGEST + 2) * sizeof *tails);
     for (size_t first = 0; first < source.columns; first += RANS_LANES) {
@@ -294,7 +296,7 @@ INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
 static void rans_count(
     struct rans_source source, const struct rans_choice *choice, size_t step, rans_counts *counts) {
     memset(counts, 0, 2 * (size_t)choice->plan.classes.count * sizeof *counts);
-    uint32_t places[RANS_INDICES * RANS_LANES];
+    uint32_t places[RANS_INDICES * RANS_LANES], *flat = (uint32_t *)(void *)counts;
     for (size_t first = 0; first < source.columns; first += RANS_LANES) {
         struct rans_source_band band = rans_band_at(source, first);
         rans_class_places(choice, first, source.columns, places);
@@ -304,7 +306,7 @@ static void rans_count(
             for (size_t i = 0; i < band.width; i += 1) {
                 int32_t symbol = band.symbols[row * RANS_STRIP + i] >> source.low_bits;
                 uint32_t place = (uint32_t)(symbol + RANS_LARGEST) > 2 * RANS_LARGEST ? 0 : (uint32_t)(symbol + 64);
-                counts[0][row_places[i] + (odd_bits >> i & 1) * RANS_ALPHABET + place] += 1;
+                flat[row_places[i] + (odd_bits >> i & 1) * RANS_ALPHABET + place] += 1;
             }
         }
     }

@@ -313,7 +313,7 @@ static void rans_count(
 }
 
 // The fewest symbols that models are judged by.
-enum { RANS_SAMPLE = 32768 };
+enum { RANS_SAMPLE = 16384 };
 
 // Whether the models lose more than lists of frequencies would take: weights with many zeros, or of a few values.
 static int32_t rans_lists_pay(struct rans_source source, const struct rans_choice *choice, rans_counts *counts) {

@@ -139,7 +139,7 @@ struct plain {
 
 static int open_plain(const uint8_t *bytes, size_t count, int low_bits, struct plain *plain) {
     const uint8_t *end = bytes + count;
-    if (count < 5 || bytes[3] > 127 || (bytes[3] % 16 == 0 && bytes[3] % 64 != 0)) { return -1; }
+    if (count < 5 || bytes[3] > 127 || (bytes[3] % 16 == 0 && (bytes[3] % 64 != 0 || bytes[4] != 0))) { return -1; }
     size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
     int listed = bytes[3] >> 6;
     plain->classes = bytes[3] % 16 + 1;

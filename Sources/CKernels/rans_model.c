@@ -468,7 +468,7 @@ int32_t rans_plan(const uint8_t *bytes, size_t count, int32_t low_bits, struct r
     const uint8_t *end = bytes + count;
     size_t escapes = bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16;
     int32_t classes = (bytes[3] & 15) + 1, row_steps = bytes[3] >> 4 & 1, column_steps = bytes[3] >> 5 & 1;
-    if (bytes[3] >> 7 != 0 || (classes == 1 && (row_steps || column_steps))) { return INGOT_RANS_BAD_MODEL; }
+    if (bytes[3] >> 7 != 0 || (classes == 1 && (row_steps || column_steps || bytes[4] != 0))) { return INGOT_RANS_BAD_MODEL; }
     plan->classes = (struct rans_classes){classes, (int8_t)bytes[4], row_steps, column_steps, 0, 0};
     plan->listed = bytes[3] >> 6;
     plan->low_bits = low_bits;
@@ -501,7 +501,7 @@ uint8_t *rans_plan_store(struct rans_plan *plan, const struct rans_model *models
     struct rans_classes classes = plan->classes;
     for (int i = 0; i < 3; i += 1) { bytes[i] = (uint8_t)(escapes >> 8 * i); }
     bytes[3] = (uint8_t)((classes.count - 1) | classes.row_steps << 4 | classes.column_steps << 5 | plan->listed << 6);
-    bytes[4] = (uint8_t)classes.bias;
+    bytes[4] = (uint8_t)(classes.count > 1 ? classes.bias : 0);
     bytes += RANS_HEADER;
     int32_t all = classes.count > 1 ? classes.count + 2 : 1;
     for (int32_t i = 0; i < all; i += 1) {

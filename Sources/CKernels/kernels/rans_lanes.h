@@ -11,21 +11,15 @@ typedef int16_t i16xR __attribute__((ext_vector_type(LEVEL_RANS_WIDTH)));
 typedef uint8_t u8xR __attribute__((ext_vector_type(LEVEL_RANS_WIDTH)));
 typedef float f32xR __attribute__((ext_vector_type(LEVEL_RANS_WIDTH)));
 typedef _Bool boolxR __attribute__((ext_vector_type(LEVEL_RANS_WIDTH)));
-#if LEVEL_RANS_WIDTH == 16
-typedef uint16_t rans_mask_t;
-#else
-typedef uint8_t rans_mask_t;
-#endif
-
 // Bit i is set where lane i of a comparison's result is.
 INLINE uint32_t rans_mask(i32xR condition) {
 #if LEVEL_RANS == 2
-    return _mm512_movepi32_mask((__m512i)condition);
+    return _mm256_movepi32_mask((__m256i)condition);
 #elif LEVEL_RANS == 1
     return (uint32_t)_mm256_movemask_ps((__m256)condition);
 #else
     boolxR bits = __builtin_convertvector(condition != 0, boolxR);
-    return __builtin_bit_cast(rans_mask_t, bits);
+    return __builtin_bit_cast(uint8_t, bits);
 #endif
 }
 
@@ -42,9 +36,7 @@ INLINE i32xR rans_active(int v, size_t width) {
 }
 
 INLINE u32xR rans_gather(const uint32_t *table, u32xR index) {
-#if LEVEL_RANS == 2
-    return (u32xR)_mm512_i32gather_epi32((__m512i)index, (const int *)table, 4);
-#elif LEVEL_RANS == 1
+#if LEVEL_RANS > 0
     return (u32xR)_mm256_i32gather_epi32((const int *)table, (__m256i)index, 4);
 #else
     u32xR result;
@@ -53,7 +45,7 @@ INLINE u32xR rans_gather(const uint32_t *table, u32xR index) {
 #endif
 }
 
-#if LEVEL_RANS == 1
+#if LEVEL_RANS > 0
 // Row m: for each lane, how many lanes below it are in the set m.
 #define BELOW(m, lane) (uint8_t) __builtin_popcount((m) & ((1 << (lane)) - 1))
 #define BELOW_1(m) \
@@ -61,7 +53,9 @@ INLINE u32xR rans_gather(const uint32_t *table, u32xR index) {
 #define BELOW_4(m) BELOW_1(m), BELOW_1(m + 1), BELOW_1(m + 2), BELOW_1(m + 3)
 #define BELOW_16(m) BELOW_4(m), BELOW_4(m + 4), BELOW_4(m + 8), BELOW_4(m + 12)
 #define BELOW_64(m) BELOW_16(m), BELOW_16(m + 16), BELOW_16(m + 32), BELOW_16(m + 48)
+#if LEVEL_RANS == 1
 static const uint8_t rans_below[256][8] = {BELOW_64(0), BELOW_64(64), BELOW_64(128), BELOW_64(192)};
+#endif
 
 // Row m: the lanes of the set m in order, at the end of the row.
 #define IF_NTH(m, n, lane) ((m) >> (lane) & 1 && BELOW(m, lane) == (n) ? (lane) : 0)
@@ -82,11 +76,11 @@ static const uint8_t rans_members[256][8] = {MEMBERS_64(0), MEMBERS_64(64), MEMB
 INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
     i32xR low = (i32xR)((i32xR)state < RANS_LOW) & active;
 #if LEVEL_RANS == 2
-    __mmask16 mask = _mm512_movepi32_mask((__m512i)low);
-    __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)*words));
-    __m512i spread = _mm512_maskz_expand_epi32(mask, next);
+    __mmask8 mask = _mm256_movepi32_mask((__m256i)low);
+    __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)*words));
+    __m256i spread = _mm256_maskz_expand_epi32(mask, next);
     *words += 2 * __builtin_popcount(mask);
-    return (u32xR)_mm512_mask_or_epi32((__m512i)state, mask, _mm512_slli_epi32((__m512i)state, 16), spread);
+    return (u32xR)_mm256_mask_or_epi32((__m256i)state, mask, _mm256_slli_epi32((__m256i)state, 16), spread);
 #elif LEVEL_RANS == 1
     uint32_t mask = rans_mask(low);
     __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)*words));
@@ -114,13 +108,7 @@ INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
 // The low halves of the states that `full` names go in front of `words`, the first lane's first. May write a whole
 // vector of words in front.
 INLINE void rans_spill(u32xR state, i32xR full, uint8_t **words) {
-#if LEVEL_RANS == 2
-    __mmask16 mask = _mm512_movepi32_mask((__m512i)full);
-    int count = __builtin_popcount(mask);
-    __m256i packed = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(mask, (__m512i)state));
-    *words -= 2 * count;
-    _mm256_mask_storeu_epi16(*words, (__mmask16)((1u << count) - 1), packed);
-#elif LEVEL_RANS == 1
+#if LEVEL_RANS > 0
     uint32_t mask = rans_mask(full);
     __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)rans_members[mask]));
     __m256i chosen = _mm256_permutevar8x32_epi32((__m256i)(state & 0xffffu), places);

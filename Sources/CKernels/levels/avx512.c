@@ -6,7 +6,7 @@
 #define LEVEL_TABLE ingot_table_avx512
 #define LEVEL_HAS_HALF 1
 #define LEVEL_RANS 2
-#define LEVEL_RANS_WIDTH 16
+#define LEVEL_RANS_WIDTH 8
 #pragma clang attribute push( \
     __attribute__((target("avx2,f16c,avx512f,avx512bw,avx512vl,avx512dq"))), apply_to = function)
 #include "../kernels/all.h"

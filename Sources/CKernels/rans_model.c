@@ -545,8 +545,8 @@ double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts)
             if (frequency == 0) { frequency = frequencies[0] > 0 ? frequencies[0] : 1; }
             bits += count * (int64_t)(base + logarithm256(count) + taken - logarithm256(frequency));
         }
-        // A sample's entropy is too low by half a nat a parameter.
-        excess += (double)bits / 256 - 0.72 * distinct;
+        // A sample's entropy is too low by half a nat a parameter, and by more where counts are small.
+        excess += (double)bits / 256 - 1.1 * distinct;
     }
     return excess;
 }

@@ -104,8 +104,9 @@ INLINE void rans_bounds(
 // Rows whose sums of magnitudes and of squares fit 20 and 32 bits.
 enum { RANS_ROWS_PER_BLOCK = 1024 };
 
+// From every `step`th row, others in every band, step dividing RANS_ROWS_PER_BLOCK.
 INLINE void rans_gather_moments(
-    struct rans_source source, const struct rans_choice *choice, struct rans_moments *moments) {
+    struct rans_source source, const struct rans_choice *choice, size_t step, struct rans_moments *moments) {
     uint32_t firsts[RANS_INDICES][32], seconds[RANS_INDICES][32];
     uint16_t far[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
     // An outlier counts as a value that could be: it would widen the model for nothing.
@@ -122,7 +123,7 @@ INLINE void rans_gather_moments(
             uint32_t counts[RANS_INDICES] = {0};
             memset(firsts, 0, sizeof firsts);
             memset(seconds, 0, sizeof seconds);
-            for (size_t row = start; row < end; row += 1) {
+            for (size_t row = start + first / RANS_LANES % step; row < end; row += step) {
                 i16x32 symbols = LOAD(i16x32, band.symbols + row * RANS_STRIP);
                 u16x32 odd = rans_spread_mask(source.low_bits > 0 ? 0xffffffffu : rans_odd_bits(band, row));
                 u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
@@ -324,6 +325,9 @@ static int32_t rans_lists_pay(struct rans_source source, const struct rans_choic
     return excess > 0.01 * (double)n + 2 * rans_list_bits(&choice->plan);
 }
 
+// So many symbols that the models of a half are nearly as good.
+enum { RANS_MANY = 65536 };
+
 // Classes where another one costs class_bits, and their models.
 static void rans_choose(
     struct rans_source source, struct ingot_rans_rule rule, const uint32_t *row_logarithms,
@@ -339,13 +343,15 @@ static void rans_choose(
     }
     rans_extent(row_indices, source.rows, &choice->least, &choice->largest);
     struct rans_moments moments[RANS_MAX_CLASSES];
-    rans_gather_moments(source, choice, moments);
+    size_t step = source.rows * source.columns >= RANS_MANY ? 2 : 1;
+    double scale = (double)step;
+    rans_gather_moments(source, choice, step, moments);
     for (int32_t class = 0; class < classes; class += 1) { choice->models[class] = rans_fit(moments[class]); }
     uint32_t tails[RANS_MAX_CLASSES * (RANS_LARGEST + 2)];
     rans_count_tails(source, choice, tails);
     for (int32_t class = 0; class < classes; class += 1) {
-        double count = moments[class].even + moments[class].odd;
-        if (count > 0) { rans_fit_tail(&choice->models[class], tails + class * (RANS_LARGEST + 2), count); }
+        double count = (moments[class].even + moments[class].odd) * scale;
+        rans_fit_tail(&choice->models[class], tails + class * (RANS_LARGEST + 2), count < 1 ? 1 : count);
     }
 }
 

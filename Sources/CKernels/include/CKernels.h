@@ -112,7 +112,7 @@ struct ingot_rans_rule {
     int32_t unit;         // width of a class, in 1/256 octave: 51 is good; for encoding
 };
 
-/// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. rows * columns <= 2^22.
+/// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. 1 <= rows * columns <= 2^22.
 size_t ingot_rans_bound(size_t rows, size_t columns);
 /// Bytes of scratch either direction needs, aligned to 64.
 size_t ingot_rans_scratch(size_t rows, size_t columns);

@@ -4,11 +4,12 @@
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
 #   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
+#   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ (builds llama.cpp, installs torch)
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers arm64 bench format lint layers build setup clean
+.PHONY: demo test peers arm64 bench bench-peers format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -42,6 +43,14 @@ arm64:
 
 bench: build .venv/ready
 	Tests/Benchmarks/run.sh
+	Tests/Benchmarks/shapes.sh
+
+# PEERS=--keep keeps the tables in PEERS.md and the chart in Specs/.
+bench-peers: build .venv-bench/ready
+	.venv-bench/bin/python Tests/Benchmarks/peers/speed.py
+	Tests/Benchmarks/kernels.sh
+	.venv-bench/bin/python Tests/Benchmarks/peers/compare.py .build/peers.json --ingot $(INGOT)
+	.venv-bench/bin/python Tests/Benchmarks/peers/report.py .build/peers.json $(PEERS)
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
@@ -53,7 +62,7 @@ layers:
 	Tests/check-layers.sh
 
 clean:
-	rm -rf .build .build-test .venv .venv-peers $(DEMO)
+	rm -rf .build .build-test .venv .venv-peers .venv-bench $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 
@@ -70,4 +79,10 @@ setup:
 	@Tests/setup.sh python
 	python3 -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv-bench/ready: Tests/Benchmarks/peers/requirements.txt
+	@Tests/setup.sh bench
+	python3 -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

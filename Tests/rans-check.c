@@ -232,7 +232,8 @@ static int decode_plain(
                 if (symbol == -1000 || (symbol = plain_symbol(&plain, symbol)) == -1000) { return -1; }
                 int k = symbol;
                 if (rule.low_bits > 0) {
-                    k = k * (1 << rule.low_bits) + low[(first / 64 * rows + row) * 64 + first % 64 + i];
+                    size_t strip = first / 64 * 64, wide = columns - strip < 64 ? columns - strip : 64;
+                    k = k * (1 << rule.low_bits) + low[strip * rows + row * wide + first % 64 + i];
                 }
                 trellis[i] = trellis[i] >> 1 ^ (odd ? from_state[rule_at] : 0) ^ (k & 1 ? from_symbol[rule_at] : 0);
                 weights[row * columns + first + i] = (float)(2 * k + odd) * step;
@@ -320,7 +321,7 @@ static struct chunk make_chunk(
     size_t rows, size_t columns, struct ingot_rans_rule rule, double width, double spread, int kind) {
     size_t strips = (columns + 63) / 64;
     struct chunk chunk = {
-        rows, columns, rule, malloc(strips * rows * 128), malloc(strips * rows * 8), malloc(strips * rows * 64),
+        rows, columns, rule, malloc(strips * rows * 128), malloc(strips * rows * 8), calloc(rows * columns + INGOT_TRELLIS_SLACK, 1),
         malloc(rows * columns * sizeof(float))};
     double *row_scales = malloc(rows * sizeof(double));
     double drift = 0;
@@ -348,7 +349,8 @@ static struct chunk make_chunk(
                 if (column >= columns) { k = (int16_t)next(); }
                 chunk.symbols[line * 64 + i] = (int16_t)k;
                 chunk.odd_masks[line] |= (uint64_t)odd << i;
-                chunk.low[line * 64 + i] = (uint8_t)(k & ((1 << rule.low_bits) - 1));
+                size_t wide = columns - strip * 64 < 64 ? columns - strip * 64 : 64;
+                if (i < wide) { chunk.low[strip * 64 * rows + row * wide + i] = (uint8_t)(k & ((1 << rule.low_bits) - 1)); }
                 if (column < columns) { chunk.weights[row * columns + column] = (float)(2 * k + odd) * 0.37f; }
                 state = state >> 1 ^ (odd ? from_state[rule_at] : 0) ^ (k & 1 ? from_symbol[rule_at] : 0);
             }
@@ -372,7 +374,7 @@ static size_t check(struct chunk chunk, int damages) {
     float *weights = malloc(n * sizeof(float));
     int8_t *indices = malloc(rows + columns);
     size_t count = 0;
-    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512; level += 1) {
+    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
         size_t used = ingot_rans_encode(
             chunk.symbols, chunk.odd_masks, rows, columns, chunk.rule, level == 0 ? first : bytes, scratch);
@@ -391,7 +393,7 @@ static size_t check(struct chunk chunk, int damages) {
     size_t again =
         encode_plain(chunk.symbols, chunk.odd_masks, rows, columns, chunk.rule.low_bits, exact, count, indices, bytes);
     if (again != count || memcmp(bytes, exact, count) != 0) { fail("plain encoder", rows, columns); }
-    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512; level += 1) {
+    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
         memset(weights, 0xff, n * sizeof(float));
         int32_t status = ingot_rans_decode(
@@ -413,7 +415,7 @@ static size_t check(struct chunk chunk, int damages) {
         uint8_t *damaged = malloc(length > 0 ? length : 1);
         memcpy(damaged, bytes, length);
         int plain = decode_plain(damaged, length, rows, columns, chunk.rule, chunk.low, 0.37f, others, indices);
-        for (int32_t level = 0; level <= INGOT_LEVEL_AVX512; level += 1) {
+        for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
             if (ingot_level_force(level) != 0) { continue; }
             int32_t status = ingot_rans_decode(
                 damaged, length, rows, columns, chunk.rule, chunk.low, 0.37f, weights, columns, scratch);
@@ -447,7 +449,7 @@ static void measure(double width, double spread, int max_classes, int kind) {
     size_t bound = ingot_rans_bound(ROWS, COLUMNS);
     uint8_t *bytes = malloc(bound), *scratch = aligned_alloc(64, (ingot_rans_scratch(ROWS, COLUMNS) + 63) / 64 * 64);
     float *weights = malloc(ROWS * COLUMNS * sizeof(float));
-    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512; level += 1) {
+    for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
         double encode = 1e9, decode = 1e9;
         size_t count = 0;

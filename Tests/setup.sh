@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what the build needs and this machine lacks. With `python` or
-# `arm64`: what those tests need, too.
+# Installs what the build needs and this machine lacks. With `python`,
+# `arm64` or `bench`: what those tests need, too.
 set -euo pipefail
 
 packages=()
@@ -20,9 +20,14 @@ Linux)
     need libzstd-dev test -e /usr/include/zstd.h
     need liblz4-dev test -e /usr/include/lz4.h
     need libxxhash-dev test -e /usr/include/xxhash.h
-    if [[ ${1:-} == python ]]; then
+    if [[ ${1:-} == python || ${1:-} == bench ]]; then
         need python3 command -v python3
         need python3-venv python3 -c 'import ensurepip, venv'
+    fi
+    if [[ ${1:-} == bench ]]; then # llama-cpp-python comes as source
+        need g++ command -v g++
+        need cmake command -v cmake
+        need ninja-build command -v ninja
     fi
     if [[ ${1:-} == arm64 ]]; then
         need qemu-user command -v qemu-aarch64

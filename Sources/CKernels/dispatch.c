@@ -10,6 +10,7 @@ static _Atomic int32_t active_level = -1;
 static const struct ingot_table *table_of(int32_t level) {
 #if defined(__x86_64__)
     switch (level) {
+    case INGOT_LEVEL_AVX512_VBMI2: return &ingot_table_avx512_vbmi2;
     case INGOT_LEVEL_AVX512: return &ingot_table_avx512;
     case INGOT_LEVEL_AVX2: return &ingot_table_avx2;
     default: return &ingot_table_sse2;
@@ -27,6 +28,9 @@ int32_t ingot_level_is_available(int32_t level) {
     if (level == INGOT_LEVEL_AVX2) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
     }
+    if (level == INGOT_LEVEL_AVX512_VBMI2) {
+        return ingot_level_is_available(INGOT_LEVEL_AVX512) && __builtin_cpu_supports("avx512vbmi2");
+    }
     if (level == INGOT_LEVEL_AVX512) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
             && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -38,7 +42,7 @@ int32_t ingot_level_is_available(int32_t level) {
 int32_t ingot_level_active(void) {
     int32_t level = atomic_load_explicit(&active_level, memory_order_relaxed);
     if (level < 0) {
-        level = INGOT_LEVEL_AVX512;
+        level = INGOT_LEVEL_AVX512_VBMI2;
         while (!ingot_level_is_available(level)) { level -= 1; }
         // Two threads may both arrive here; they store the same number.
         atomic_store_explicit(&active_level, level, memory_order_relaxed);
@@ -61,39 +65,40 @@ const char *ingot_level_name(int32_t level) {
 #endif
     case INGOT_LEVEL_AVX2: return "avx2";
     case INGOT_LEVEL_AVX512: return "avx512";
+    case INGOT_LEVEL_AVX512_VBMI2: return "avx512vbmi2";
     default: return "unknown";
     }
 }
 
-static const struct ingot_table *active(void) { return table_of(ingot_level_active()); }
+const struct ingot_table *ingot_active_table(void) { return table_of(ingot_level_active()); }
 
 void ingot_expand(int32_t format, const void *source, float *result, size_t n) {
-    active()->expand(format, source, result, n);
+    ingot_active_table()->expand(format, source, result, n);
 }
 
 size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n) {
-    return active()->narrow(format, source, result, n);
+    return ingot_active_table()->narrow(format, source, result, n);
 }
 
 struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n) {
-    return active()->scan_non_finite(format, source, n);
+    return ingot_active_table()->scan_non_finite(format, source, n);
 }
 
 void ingot_uniform_encode(
     const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
     int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
-    active()->uniform_encode(
+    ingot_active_table()->uniform_encode(
         weights, rows, columns, group_size, bits, symmetric, scale_format, codes, scales, biases);
 }
 
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights) {
-    active()->uniform_decode(codes, scales, biases, rows, columns, group_size, bits, weights);
+    ingot_active_table()->uniform_decode(codes, scales, biases, rows, columns, group_size, bits, weights);
 }
 
 struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n) {
-    return active()->error_sums(original, restored, n);
+    return ingot_active_table()->error_sums(original, restored, n);
 }
 
 size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
@@ -106,19 +111,31 @@ size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
 }
 
 int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n) {
-    return active()->pack(layout, bits, codes, packed, n);
+    return ingot_active_table()->pack(layout, bits, codes, packed, n);
 }
 
 int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n) {
-    return active()->unpack(layout, bits, packed, codes, n);
+    return ingot_active_table()->unpack(layout, bits, packed, codes, n);
 }
 
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n) {
-    active()->planes_split(width, rotated, source, planes, n);
+    ingot_active_table()->planes_split(width, rotated, source, planes, n);
 }
 
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n) {
-    active()->planes_join(width, rotated, planes, result, n);
+    ingot_active_table()->planes_join(width, rotated, planes, result, n);
+}
+
+void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n) {
+    ingot_active_table()->pack_thirds(symbols, packed, n);
+}
+
+int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
+    return ingot_active_table()->unpack_thirds(packed, symbols, n);
+}
+
+void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
+    ingot_active_table()->row_energies(weights, rows, columns, energies);
 }
 
 size_t ingot_rans_bound(size_t rows, size_t columns) {
@@ -137,11 +154,11 @@ size_t ingot_rans_scratch(size_t rows, size_t columns) {
 size_t ingot_rans_encode(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
     uint8_t *bytes, void *scratch) {
-    return active()->rans_encode(symbols, odd_masks, rows, columns, rule, bytes, scratch);
+    return ingot_active_table()->rans_encode(symbols, odd_masks, rows, columns, rule, bytes, scratch);
 }
 
 int32_t ingot_rans_decode(
     const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch) {
-    return active()->rans_decode(bytes, count, rows, columns, rule, low, step, weights, stride, scratch);
+    return ingot_active_table()->rans_decode(bytes, count, rows, columns, rule, low, step, weights, stride, scratch);
 }

@@ -59,7 +59,11 @@ int32_t ingot_guarded_copy_install(void) {
 }
 
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n) {
-    if (n == 0) { return 0; }
+    return ingot_guarded_copy_rows(result, source, n, 1, n);
+}
+
+int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride) {
+    if (n == 0 || rows == 0) { return 0; }
     // The mask is saved: SIGBUS is blocked while its handler runs, and the jump must unblock it.
     if (sigsetjmp(guard, 1) != 0) {
         guarded_end = 0;
@@ -68,9 +72,11 @@ int32_t ingot_guarded_copy(void *result, const void *source, size_t n) {
     }
     // The page's start may be reported instead of the byte that was read.
     guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
-    guarded_end = (uintptr_t)source + n;
+    guarded_end = (uintptr_t)source + (rows - 1) * stride + n;
     __asm__ volatile("" ::: "memory");
-    memcpy(result, source, n);
+    for (size_t row = 0; row < rows; row += 1) {
+        memcpy((char *)result + row * n, (const char *)source + row * stride, n);
+    }
     __asm__ volatile("" ::: "memory");
     guarded_end = 0;
     guarded_start = 0;

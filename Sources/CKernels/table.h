@@ -5,6 +5,18 @@
 
 #include "CKernels.h"
 
+/// Where the next symbols of a strip go; up to 63 bytes behind the last are touched. Pointers move on.
+struct ingot_trellis_sinks {
+    uint8_t *streams[2 * INGOT_TRELLIS_MAX_CLASSES];
+    uint8_t *escapes, *low;
+};
+
+/// Where the next symbols of a strip are; 64 bytes behind each end can be read. Pointers move on.
+struct ingot_trellis_sources {
+    const uint8_t *streams[2 * INGOT_TRELLIS_MAX_CLASSES], *ends[2 * INGOT_TRELLIS_MAX_CLASSES];
+    const uint8_t *escapes, *escapes_end, *low;
+};
+
 struct ingot_table {
     void (*expand)(int32_t, const void *, float *, size_t);
     size_t (*narrow)(int32_t, const float *, void *, size_t);
@@ -18,6 +30,18 @@ struct ingot_table {
     int32_t (*unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
     void (*planes_split)(int32_t, int32_t, const void *, uint8_t *, size_t);
     void (*planes_join)(int32_t, int32_t, const uint8_t *, void *, size_t);
+    int32_t (*trellis_quantize)(
+        const float *, size_t, size_t, size_t, struct ingot_trellis_rule, int16_t *, uint64_t *, uint8_t *);
+    void (*trellis_route)(
+        const int16_t *, const uint64_t *, const uint8_t *, size_t, size_t, struct ingot_trellis_alphabet,
+        struct ingot_trellis_sinks *);
+    int32_t (*trellis_decode)(
+        int32_t, const uint8_t *, size_t, size_t, struct ingot_trellis_alphabet, float, struct ingot_trellis_sources *,
+        float *, size_t);
+    void (*trellis_restore)(const int16_t *, const uint64_t *, size_t, size_t, float, float *, size_t);
+    void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
+    int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
+    void (*row_energies)(const float *, size_t, size_t, float *);
     size_t (*rans_encode)(
         const int16_t *, const uint64_t *, size_t, size_t, struct ingot_rans_rule, uint8_t *, uint8_t *);
     int32_t (*rans_decode)(
@@ -25,10 +49,14 @@ struct ingot_table {
         uint8_t *);
 };
 
+/// The table of the instruction set in use.
+const struct ingot_table *ingot_active_table(void);
+
 #if defined(__x86_64__)
 extern const struct ingot_table ingot_table_sse2;
 extern const struct ingot_table ingot_table_avx2;
 extern const struct ingot_table ingot_table_avx512;
+extern const struct ingot_table ingot_table_avx512_vbmi2;
 #elif defined(__aarch64__)
 extern const struct ingot_table ingot_table_neon;
 #else

@@ -15,6 +15,8 @@ public enum Kernels {
         case avx2
         /// AVX-512 F, BW, VL and DQ.
         case avx512
+        /// The same with VBMI2.
+        case avx512vbmi2
 
         fileprivate var level: Int32? {
             switch self {
@@ -22,6 +24,7 @@ public enum Kernels {
                 case .sse2: Int32(INGOT_LEVEL_BASELINE)
                 case .avx2: Int32(INGOT_LEVEL_AVX2)
                 case .avx512: Int32(INGOT_LEVEL_AVX512)
+                case .avx512vbmi2: Int32(INGOT_LEVEL_AVX512_VBMI2)
             #else
                 case .neon: Int32(INGOT_LEVEL_BASELINE)
             #endif

@@ -58,19 +58,21 @@ extension Kernels {
     ///   - count: how many codes to unpack.
     ///   - layout: how they share bytes.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - codes: at least `count` long; without a meaning when this throws.
+    ///   - codes: at least `start + count` long; without a meaning when this throws.
+    ///   - start: where the first code goes.
     /// - Throws: `UnpackFault` when a bit is set that no code uses.
     public static func unpack(
         _ packed: Span<UInt8>, count: Int, _ layout: CodeLayout, bits: Int,
-        into codes: inout MutableSpan<UInt8>
+        into codes: inout MutableSpan<UInt8>, at start: Int = 0
     ) throws(UnpackFault) {
         precondition(
-            packed.count >= packedByteCount(layout, bits: bits, count: count) && codes.count >= count,
+            packed.count >= packedByteCount(layout, bits: bits, count: count) && start >= 0
+                && codes.count >= start + count,
             "unpack: sizes differ")
         let status: Int32 = unsafe packed.withUnsafeBufferPointer { packed in
             unsafe codes.withUnsafeMutableBufferPointer { codes in
                 guard let from = packed.baseAddress, let to = codes.baseAddress else { return 0 }
-                return unsafe ingot_unpack(layout.number, Int32(bits), from, to, count)
+                return unsafe ingot_unpack(layout.number, Int32(bits), from, to + start, count)
             }
         }
         switch Int(status) {

@@ -21,6 +21,7 @@ enum {
     INGOT_LEVEL_BASELINE = 0,  // SSE2 on x86-64, NEON on arm64
     INGOT_LEVEL_AVX2 = 1,      // AVX2 and F16C
     INGOT_LEVEL_AVX512 = 2,    // AVX-512 F, BW, VL and DQ
+    INGOT_LEVEL_AVX512_VBMI2 = 3,
 };
 
 /// Whether this processor can run the kernels of `level`: 1 or 0.
@@ -29,7 +30,7 @@ int32_t ingot_level_is_available(int32_t level);
 int32_t ingot_level_active(void);
 /// Uses `level` from now on, in every thread. Returns 0, or -1 where it is not available (nothing changes).
 int32_t ingot_level_force(int32_t level);
-/// "sse2", "avx2", "avx512", "neon", or "unknown". The string is static.
+/// "sse2", "avx2", "avx512", "avx512vbmi2", "neon", or "unknown". The string is static.
 const char *ingot_level_name(int32_t level);
 
 // Conversion between storage formats and binary32
@@ -95,6 +96,83 @@ int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
+// Trellis scheme (Specs/trellis.md, trellis.c). A chunk is cut into strips of 64 neighbouring columns, each column its own
+// trellis down the rows. Symbols and masks are in strip order: strip by strip, row by row, 64 columns each, of which those
+// beyond the chunk's width do not count.
+
+enum {
+    INGOT_TRELLIS_STRIP = 64,
+    INGOT_TRELLIS_MAX_STATES = 32,
+    INGOT_TRELLIS_MAX_CLASSES = 4,
+    // Bytes that may be touched behind the last symbol of a stream, and read behind the last of any.
+    INGOT_TRELLIS_SLACK = 64,
+    // Levels from 0 on that a histogram tells apart; the last counts all beyond.
+    INGOT_TRELLIS_HISTOGRAM = 64,
+};
+
+/// How weights become levels. A weight w is searched for at sign(w) * max(|w| * inverse_step - dead_zone, 0) * shrink, not
+/// farther out than 2 * greatest_symbol - 1.
+struct ingot_trellis_rule {
+    int32_t states;  // 8, 16 or 32
+    float inverse_step;
+    float dead_zone;
+    float shrink;
+    int32_t greatest_symbol;  // 1 to 8191
+};
+
+/// Strips of a chunk of so many columns.
+size_t ingot_trellis_strips(size_t columns);
+
+/// Finds the best way through the trellis of each column of a chunk, whose weights are finite and row-major.
+///
+/// symbols: strips * rows * 64. odd_masks: strips * rows; bit c is the parity of column c's state. scratch: rows * 64 *
+/// (2 + states/8) bytes, aligned to 2. Returns 1 if a weight was too far out, else 0.
+int32_t ingot_trellis_quantize(
+    const float *weights, size_t rows, size_t columns, struct ingot_trellis_rule rule, int16_t *symbols,
+    uint64_t *odd_masks, uint8_t *scratch);
+
+/// What the decoder will make of the symbols: level * step, rounded once, row-major.
+void ingot_trellis_restore(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, float step, float *weights);
+
+/// Adds |level| of every symbol to a histogram.
+void ingot_trellis_histogram(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, uint64_t *counts);
+
+/// How symbols k become bytes: k >> low_bits + limit where that is 0 to 2 * limit, else the escape 2 * limit + 1, with
+/// k >> low_bits itself in the stream of escapes; and the low bits of k, a byte each.
+struct ingot_trellis_alphabet {
+    int32_t limit;     // 1 to 127; at 127 nothing escapes
+    int32_t low_bits;  // 0 to 6; more than 0 only with limit 127
+};
+
+/// Writes the symbols of a chunk to streams of one byte a symbol: that of a symbol in row r with parity q is 2 * c + q, c the row's
+/// class. starts, counts: of each stream in `streams`; there are INGOT_TRELLIS_SLACK bytes of room behind it,
+/// and behind escapes and low bits.
+///
+/// row_classes: one a row, or null where there is one class. Symbols >> low_bits are -127 to 127.
+void ingot_trellis_route(
+    const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t columns,
+    struct ingot_trellis_alphabet alphabet, uint8_t *streams, const size_t *starts, size_t *counts, uint8_t *escapes,
+    size_t *escape_count, uint8_t *low);
+
+enum { INGOT_TRELLIS_OK = 0, INGOT_TRELLIS_MISCOUNT = 1 };
+/// Restores a chunk, row-major: level * step, rounded once. low: rows * columns bytes, or null where low_bits is 0.
+///
+/// Returns INGOT_TRELLIS_MISCOUNT where streams hold more or fewer symbols than they must; `weights` then holds no promise.
+int32_t ingot_trellis_decode(
+    int32_t states, const uint8_t *row_classes, size_t rows, size_t columns, struct ingot_trellis_alphabet alphabet,
+    float step, const uint8_t *streams, const size_t *starts, const size_t *counts, int32_t classes,
+    const uint8_t *escapes, size_t escape_count, const uint8_t *low, float *weights);
+
+/// Three symbols below 6 a byte, ceil(n / 3) bytes.
+void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n);
+/// Unpacks n bytes to 3 n symbols. Returns 0, or 1 where a byte is above 215.
+int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
+
+/// The sum of squares of each row, in binary32: lane i % 16 in rising i, then lanes k and k+8, k+4, k+2, k+1.
+void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies);
+
 // rANS coding of trellis symbols (Specs/rans.md)
 
 enum {
@@ -123,7 +201,7 @@ size_t ingot_rans_encode(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
     uint8_t *bytes, void *scratch);
 /// Decodes a chunk to weights; row i goes to weights + i*stride. `low`: with low_bits > 0, the low bits of the symbols, a
-/// byte each, laid out as the encoder's symbols. Returns INGOT_RANS_OK; otherwise the weights hold no promise.
+/// byte each in strip order, rows * columns, and INGOT_TRELLIS_SLACK bytes that may be read behind. Returns INGOT_RANS_OK; otherwise the weights hold no promise.
 int32_t ingot_rans_decode(
     const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch);
@@ -135,6 +213,8 @@ int32_t ingot_guarded_copy_install(void);
 /// memcpy(result, source, n) that survives a SIGBUS raised by reading `source`, as when a mapped file was cut short.
 /// Returns 0, or -1 if the copy was cut off; then `result` is partly written. Call `install` first.
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
+/// The same for `rows` runs of n bytes, `stride` bytes apart in the source, next to each other in the result.
+int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride);
 
 // Names (rename_exchange.c)
 

@@ -7,6 +7,9 @@
 #include "uniform_encode.h"
 #include "packing.h"
 #include "planes.h"
+#include "bytes64.h"
+#include "trellis_quantize.h"
+#include "trellis_symbols.h"
 #include "rans_lanes.h"
 #include "rans_encode.h"
 #include "rans_decode.h"
@@ -22,6 +25,13 @@ const struct ingot_table LEVEL_TABLE = {
     .unpack = unpack,
     .planes_split = planes_split,
     .planes_join = planes_join,
+    .trellis_quantize = trellis_quantize,
+    .trellis_route = trellis_route,
+    .trellis_decode = trellis_decode,
+    .trellis_restore = trellis_restore,
+    .pack_thirds = pack_thirds,
+    .unpack_thirds = unpack_thirds,
+    .row_energies = row_energies,
     .rans_encode = rans_encode,
     .rans_decode = rans_decode,
 };

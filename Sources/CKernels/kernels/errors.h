@@ -35,3 +35,28 @@ static struct ingot_error_sums error_sums(const float *original, const float *re
     }
     return (struct ingot_error_sums){s[0], e[0], m[0]};
 }
+
+// The sum of squares of each row, in binary32.
+static void row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
+    for (size_t row = 0; row < rows; row += 1) {
+        const float *from = weights + row * columns;
+        f32x16 sum = 0.0f;
+        size_t i = 0;
+        for (; i + LANES <= columns; i += LANES) {
+            f32x16 w = LOAD(f32x16, from + i);
+            sum += w * w;
+        }
+        if (i < columns) {
+            float padded[LANES] = {0};
+            memcpy(padded, from + i, (columns - i) * sizeof(float));
+            f32x16 w = LOAD(f32x16, padded);
+            sum += w * w;
+        }
+        float lanes[LANES];
+        STORE(lanes, sum);
+        for (int half = LANES / 2; half > 0; half /= 2) {
+            for (int k = 0; k < half; k += 1) { lanes[k] += lanes[k + half]; }
+        }
+        energies[row] = lanes[0];
+    }
+}

@@ -4,6 +4,11 @@
 
 #include <float.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include <arm_neon.h>
+#endif
 
 // Vectors wider than a level's registers never cross a call that is not inlined.
 #pragma clang diagnostic ignored "-Wpsabi"

@@ -30,7 +30,7 @@ INLINE void rans_reserve(struct rans_reader *reader) {
 }
 
 INLINE i32xR rans_read_escapes(i32xR symbols, uint32_t mask, struct rans_reader *reader) {
-    int32_t lanes[LEVEL_RANS_WIDTH];
+    int32_t lanes[RANS_WIDTH];
     STORE(lanes, symbols);
     for (; mask != 0; mask &= mask - 1) {
         if (reader->escapes == reader->escapes_end) {
@@ -61,7 +61,8 @@ struct rans_band {
     const uint32_t *tables;
     const uint32_t *bases;      // 32 for each row index
     const int8_t *row_indices;
-    const uint8_t *low;         // low bits of the symbols, 64 a row; null where there are none
+    const uint8_t *low;         // low bits of the symbols; null where there are none
+    size_t low_stride;
     int32_t low_bits;
     uint32_t from_state, from_symbol;
     float step;
@@ -85,16 +86,16 @@ INLINE void rans_decode_band(struct rans_band band, int whole, u32xR *states, st
 #pragma clang loop unroll(full)
         for (int v = 0; v < RANS_VECTORS; v += 1) {
             u32xR odd = trellis[v] & 1u;
-            u32xR base = LOAD(u32xR, bases + v * LEVEL_RANS_WIDTH) + (odd << RANS_BITS);
+            u32xR base = LOAD(u32xR, bases + v * RANS_WIDTH) + (odd << RANS_BITS);
             i32xR k = rans_read(band.tables, base, &x[v], active[v], &reader);
             if (band.low) {
-                u8xR low = LOAD(u8xR, band.low + row * RANS_STRIP + v * LEVEL_RANS_WIDTH);
+                u8xR low = LOAD(u8xR, band.low + row * band.low_stride + v * RANS_WIDTH);
                 k = (i32xR)((u32xR)k << (uint32_t)band.low_bits) | CONVERT(i32xR, low);
             }
             u32xR symbol_odd = (u32xR)k & 1u;
             i32xR level = k + k + (i32xR)odd;
             trellis[v] = trellis[v] >> 1 ^ (-odd & band.from_state) ^ (-symbol_odd & band.from_symbol);
-            STORE(weights + v * LEVEL_RANS_WIDTH, CONVERT(f32xR, level) * band.step);
+            STORE(weights + v * RANS_WIDTH, CONVERT(f32xR, level) * band.step);
         }
         if (!whole) { memcpy(band.weights + row * band.stride, padded, band.width * sizeof(float)); }
     }
@@ -111,7 +112,7 @@ INLINE void rans_decode_indices(
         rans_reserve(reader);
         for (int v = 0; v < RANS_VECTORS; v += 1) {
             i32xR read = rans_read(table, (u32xR)0u, &states[v], rans_active(v, width), reader);
-            STORE(values + v * LEVEL_RANS_WIDTH, read);
+            STORE(values + v * RANS_WIDTH, read);
         }
         for (size_t i = 0; i < width; i += 1) { indices[start + i] = (int8_t)values[i]; }
     }
@@ -158,9 +159,11 @@ static int32_t rans_decode(
             }
         }
         const uint8_t *band_low = 0;
-        if (rule.low_bits > 0) { band_low = low + first / RANS_STRIP * rows * RANS_STRIP + first % RANS_STRIP; }
+        size_t strip = first / RANS_STRIP * RANS_STRIP, left = columns - strip;
+        if (rule.low_bits > 0) { band_low = low + strip * rows + first % RANS_STRIP; }
         struct rans_band band = {
-            rows, width, tables, bases, row_indices, band_low, rule.low_bits, rans_from_state(rule.states),
+            rows, width, tables, bases, row_indices, band_low,
+            left < RANS_STRIP ? left : RANS_STRIP, rule.low_bits, rans_from_state(rule.states),
             rans_from_symbol(rule.states), step, weights + first, stride};
         if (width == RANS_LANES) {
             rans_decode_band(band, 1, states, &reader);

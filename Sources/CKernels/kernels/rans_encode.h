@@ -197,7 +197,7 @@ struct rans_writer {
 };
 
 INLINE void rans_write_escapes(i32xR symbols, uint32_t mask, struct rans_writer *writer) {
-    int32_t lanes[LEVEL_RANS_WIDTH];
+    int32_t lanes[RANS_WIDTH];
     STORE(lanes, symbols);
     while (mask != 0) {
         int lane = 31 - __builtin_clz(mask);
@@ -249,10 +249,10 @@ INLINE void rans_encode_band(
         u32xR odd_bits = rans_odd_bits(band, row);
 #pragma clang loop unroll(full)
         for (int v = RANS_VECTORS; v-- > 0;) {
-            u32xR odd = odd_bits >> (rans_lane_numbers() + (uint32_t)(v * LEVEL_RANS_WIDTH)) & 1u;
+            u32xR odd = odd_bits >> (rans_lane_numbers() + (uint32_t)(v * RANS_WIDTH)) & 1u;
             i32xR symbols =
-                CONVERT(i32xR, LOAD(i16xR, band.symbols + row * RANS_STRIP + v * LEVEL_RANS_WIDTH)) >> source.low_bits;
-            u32xR contexts = LOAD(u32xR, row_places + v * LEVEL_RANS_WIDTH) + odd * (uint32_t)RANS_ALPHABET;
+                CONVERT(i32xR, LOAD(i16xR, band.symbols + row * RANS_STRIP + v * RANS_WIDTH)) >> source.low_bits;
+            u32xR contexts = LOAD(u32xR, row_places + v * RANS_WIDTH) + odd * (uint32_t)RANS_ALPHABET;
             rans_write(tables, contexts, symbols, &x[v], active[v], &writer);
         }
     }
@@ -268,7 +268,7 @@ INLINE void rans_encode_indices(
         for (size_t i = start; i < end; i += 1) { values[i - start] = indices[i]; }
         for (int v = RANS_VECTORS; v-- > 0;) {
             rans_write(
-                table, (u32xR)0u, LOAD(i32xR, values + v * LEVEL_RANS_WIDTH), &states[v],
+                table, (u32xR)0u, LOAD(i32xR, values + v * RANS_WIDTH), &states[v],
                 rans_active(v, end - start), writer);
         }
         end = start;

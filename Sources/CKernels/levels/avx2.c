@@ -2,11 +2,13 @@
 
 #if defined(__x86_64__)
 #include "../kernels/prelude.h"
-#include <immintrin.h>
 #define LEVEL_TABLE ingot_table_avx2
 #define LEVEL_HAS_HALF 1
-#define LEVEL_RANS 1
-#define LEVEL_RANS_WIDTH 8
+#define LEVEL_HAS_AVX2 1
+#define LEVEL_HAS_AVX512 0
+#define LEVEL_HAS_EXPAND 0
+#define LEVEL_HAS_NEON 0
+#define LEVEL_PATHS 16
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 #include "../kernels/all.h"
 #pragma clang attribute pop

@@ -4,8 +4,11 @@
 #include "../kernels/prelude.h"
 #define LEVEL_TABLE ingot_table_sse2
 #define LEVEL_HAS_HALF 0
-#define LEVEL_RANS 0
-#define LEVEL_RANS_WIDTH 8
+#define LEVEL_HAS_AVX2 0
+#define LEVEL_HAS_AVX512 0
+#define LEVEL_HAS_EXPAND 0
+#define LEVEL_HAS_NEON 0
+#define LEVEL_PATHS 8
 #include "../kernels/all.h"
 #else
 typedef int ingot_level_sse2_is_empty;

@@ -23,18 +23,27 @@ public struct PayloadPrologue: Sendable, Hashable {
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
 
-    /// Bytes a payload has at least: every stream of every chunk has one.
-    var minimumBytes: Int { frontBytes + grid.count * scheme.streamCount(format) }
+    /// Bytes of a payload that do not depend on the weights, at most: prologue, chunk table, padding.
+    public var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
+
+    /// Bytes a payload has at least.
+    var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format) }
 
     func encoded() -> [UInt8] {
         var bytes = PayloadPrologue.magic
         var bits: UInt8 = 0
         var flags: UInt8 = 0
         var group: UInt32 = 0
-        if case .uniform(let parameters) = scheme {
+        switch scheme {
+        case .uniform(let parameters):
             bits = UInt8(parameters.bits)
             flags = parameters.symmetric ? 1 : 0
             group = UInt32(parameters.groupSize)
+        case .trellis(let parameters):
+            bits = UInt8(parameters.states)
+            flags = UInt8(parameters.lowBits)
+            group = UInt32(parameters.alphabet) | UInt32(parameters.rowClasses) << 16
+        case .lossless: break
         }
         LittleEndian.append(scheme.number, to: &bytes)
         bytes += [bits, flags]
@@ -66,6 +75,8 @@ public struct ChunkEntry: Sendable, Hashable {
     public var checksum: UInt64 = 0
     /// Error sums of the chunk's weights.
     public var sums = ErrorSums.zero
+    /// The step of a chunk of scheme `trellis`; nil in other schemes.
+    public var step: Float?
     /// The streams, in the scheme's order; their bytes follow each other without gaps.
     public var streams: [Stream] = []
 
@@ -75,6 +86,8 @@ public struct ChunkEntry: Sendable, Hashable {
         public var byteCount: UInt32
         /// How they are compressed.
         public var codec: Codec
+        /// Symbols in the stream, in scheme `trellis`; else 0.
+        public var symbols = 0
     }
 
     /// Bytes the chunk takes.
@@ -84,30 +97,44 @@ public struct ChunkEntry: Sendable, Hashable {
         LittleEndian.append(offset, to: &bytes)
         LittleEndian.append(checksum, to: &bytes)
         for sum in [sums.signal, sums.noise, sums.maxError] { LittleEndian.append(sum.bitPattern, to: &bytes) }
-        LittleEndian.append(UInt64(0), to: &bytes)
+        LittleEndian.append(UInt64(step?.bitPattern ?? 0), to: &bytes)
         for stream in streams {
             LittleEndian.append(stream.byteCount, to: &bytes)
-            LittleEndian.append(UInt32(stream.codec.rawValue), to: &bytes)
+            LittleEndian.append(UInt32(stream.codec.rawValue) | UInt32(stream.symbols) << 8, to: &bytes)
         }
     }
 
-    /// Reads an entry; nil where a field that has one legal value has another.
-    init?(_ bytes: [UInt8], at index: Int, streams count: Int) {
+    /// Reads an entry; nil where a field that has one legal value has another, or a trellis's chunk of `weights` weights other
+    /// than so many symbols.
+    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, weights: Int) {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
         }
         offset = LittleEndian.load(UInt64.self, bytes, at: index)
         checksum = LittleEndian.load(UInt64.self, bytes, at: index + 8)
         sums = ErrorSums(signal: double(16), noise: double(24), maxError: double(32))
-        guard LittleEndian.load(UInt64.self, bytes, at: index + 40) == 0,
-            [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus })
-        else { return nil }
-        for stream in 0..<count {
+        let bits = LittleEndian.load(UInt64.self, bytes, at: index + 40)
+        guard [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus }) else { return nil }
+        for stream in 0..<scheme.streamCount(format) {
             let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
             let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)
-            guard number <= UInt8.max, let codec = Codec(rawValue: UInt8(number)) else { return nil }
-            streams.append(Stream(byteCount: LittleEndian.load(UInt32.self, bytes, at: place), codec: codec))
+            guard let codec = Codec(rawValue: UInt8(number & 255)) else { return nil }
+            streams.append(
+                Stream(
+                    byteCount: LittleEndian.load(UInt32.self, bytes, at: place), codec: codec,
+                    symbols: Int(number >> 8)))
         }
+        guard case .trellis(let parameters) = scheme else {
+            guard bits == 0, streams.allSatisfy({ $0.symbols == 0 }) else { return nil }
+            return
+        }
+        let stepBits = UInt32(truncatingIfNeeded: bits)
+        step = Float(bitPattern: stepBits)
+        guard bits >> 32 == 0, let step, step.isNormal, step.sign == .plus,
+            streams.prefix(parameters.symbolStreams).reduce(0, { $0 + $1.symbols }) == weights,
+            streams[parameters.symbolStreams].symbols <= weights,
+            streams[parameters.symbolStreams + 1].symbols == 0, streams[parameters.symbolStreams + 1].codec == .none
+        else { return nil }
     }
 
     init() {}

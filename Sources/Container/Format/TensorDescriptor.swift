@@ -36,16 +36,13 @@ public struct TensorDescriptor: Sendable, Hashable {
     /// The prologue of the tensor's payload, but for the payload's length.
     public var prologue: PayloadPrologue {
         PayloadPrologue(
-            scheme: scheme, codec: codec, format: format, grid: ChunkGrid(rows: shape.rows, columns: shape.columns))
+            scheme: scheme, codec: codec, format: format,
+            grid: ChunkGrid(rows: shape.rows, columns: shape.columns, scheme))
     }
 
     func text() -> String {
         var members: [JSONValue.Member] = [.init("scheme", .string(scheme.name))]
-        if case .uniform(let parameters) = scheme {
-            members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
-            members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
-            members.append(.init("symmetric", .bool(parameters.symmetric)))
-        }
+        members += scheme.members
         members.append(.init("codec", .string(codec.name)))
         members.append(.init("dtype", .string(format.elementType.rawValue)))
         members.append(.init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })))
@@ -82,11 +79,42 @@ public struct TensorDescriptor: Sendable, Hashable {
                 let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
             else { return nil }
             scheme = .uniform(parameters)
+        case "trellis":
+            let numbers = ["states", "alphabet", "low_bits", "row_classes"].compactMap { key in
+                value[key]?.unsigned.flatMap { Int(exactly: $0) }
+            }
+            guard numbers.count == 4,
+                let parameters = TrellisParameters(
+                    states: numbers[0], alphabet: numbers[1], lowBits: numbers[2], rowClasses: numbers[3])
+            else { return nil }
+            scheme = .trellis(parameters)
         default: return nil
         }
         self.init(
             scheme: scheme, codec: codec, format: format, shape: shape,
             sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), sourceHash: hash)
         guard self.text() == text else { return nil }
+    }
+}
+
+extension TensorScheme {
+    /// The scheme's parameters, as descriptions and reports name them.
+    public var members: [JSONValue.Member] {
+        switch self {
+        case .uniform(let parameters):
+            [
+                .init("bits", .unsigned(UInt64(parameters.bits))),
+                .init("group_size", .unsigned(UInt64(parameters.groupSize))),
+                .init("symmetric", .bool(parameters.symmetric)),
+            ]
+        case .trellis(let parameters):
+            [
+                .init("states", .unsigned(UInt64(parameters.states))),
+                .init("alphabet", .unsigned(UInt64(parameters.alphabet))),
+                .init("low_bits", .unsigned(UInt64(parameters.lowBits))),
+                .init("row_classes", .unsigned(UInt64(parameters.rowClasses))),
+            ]
+        case .lossless: []
+        }
     }
 }

@@ -154,10 +154,12 @@ public struct SealedShard: Sendable {
         var entries: [ChunkEntry] = []
         entries.reserveCapacity(prologue.grid.count)
         var offset = UInt64(prologue.frontBytes)
-        let streams = prologue.scheme.streamCount(prologue.format)
         for index in 0..<prologue.grid.count {
             let place = PayloadPrologue.byteCount + index * prologue.entryBytes
-            guard let entry = ChunkEntry(bytes, at: place, streams: streams), entry.offset == offset,
+            guard
+                let entry = ChunkEntry(
+                    bytes, at: place, prologue.scheme, prologue.format, weights: prologue.grid.place(of: index).count),
+                entry.offset == offset,
                 entry.streams.allSatisfy({ $0.codec == .none || $0.codec == prologue.codec }),
                 let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
             else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }

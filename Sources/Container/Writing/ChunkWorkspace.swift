@@ -6,11 +6,11 @@ public import TensorModel
 /// A chunk in stored form: streams one after the other, and its entry of the chunk table but for the offset.
 public struct EncodedChunk: Sendable {
     /// The stored bytes, in the first `byteCount` bytes.
-    public fileprivate(set) var bytes: [UInt8] = []
+    public internal(set) var bytes: [UInt8] = []
     /// How many of them count.
-    public fileprivate(set) var byteCount = 0
+    public internal(set) var byteCount = 0
     /// Checksum, error sums and streams.
-    public fileprivate(set) var entry = ChunkEntry()
+    public internal(set) var entry = ChunkEntry()
 }
 
 /// All that work on one chunk needs: buffers, which are reused, and compression contexts.
@@ -20,56 +20,92 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// Bytes a workspace grows to at most, with fp32 input: input, weights, restored weights, codes, streams, contexts.
     public static let maximumBytes = 10 << 20
 
-    private var source: [UInt8] = []
-    private var sourceCount = 0
-    private var weights: [Float] = []
-    private var restored: [Float] = []
-    private var groups = UniformChunk()
-    private var stream: [UInt8] = []
-    private var aligned: [UInt8] = []
+    var source: [UInt8] = []
+    var sourceCount = 0
+    var weights: [Float] = []
+    var restored: [Float] = []
+    var groups = UniformChunk()
+    var levels = TrellisChunk()
+    var stream: [UInt8] = []
+    var aligned: [UInt8] = []
     private let codec = StreamCodec()
     /// The chunk's number of weights.
-    private var count = 0
+    var count = 0
 
     /// The last chunk that was encoded.
-    public private(set) var encoded = EncodedChunk()
+    public internal(set) var encoded = EncodedChunk()
     /// NaN and infinity in the chunk that was encoded last.
-    public private(set) var nonFinite = NonFiniteCount()
+    public internal(set) var nonFinite = NonFiniteCount()
+    /// What `exportRestored` made, in the first `exportedCount` bytes.
+    public private(set) var exported: [UInt8] = []
+    /// How many of them count.
+    public private(set) var exportedCount = 0
     /// The error sums that `compare` measured.
     public private(set) var measured = ErrorSums.zero
 
     /// Makes a workspace; buffers grow when first used.
     public init() {}
 
-    /// Adds the bytes of the source's chunk that was encoded or compared last to a hash.
-    public func hashSource(into hasher: ContentHasher) {
-        let bytes = source
-        hasher.update(bytes.span.extracting(0..<sourceCount))
+    /// Adds a tensor's bytes to a hash, called with its chunks in order: the bytes of the chunk that was encoded or compared last; of
+    /// tiles, the bytes of a band of them with the first. Gives back the pages of a band with the last.
+    public func hashSource(
+        into hasher: ContentHasher, chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+    ) throws {
+        guard prologue.grid.isTiled else {
+            let bytes = source
+            hasher.update(bytes.span.extracting(0..<sourceCount))
+            return
+        }
+        let band = ChunkWorkspace.band(of: chunk, range, prologue)
+        if prologue.grid.beginsBand(chunk) {
+            try file.forEachPiece(of: band, releasing: false) { bytes, _ in hasher.update(bytes) }
+        }
+        if prologue.grid.endsBand(chunk) { file.release(band) }
     }
 
-    private func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
-        let place = prologue.grid.place(of: chunk)
-        let width = UInt64(prologue.format.byteWidth)
+    func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
+        let grid = prologue.grid
+        let place = grid.place(of: chunk)
+        let width = prologue.format.byteWidth
         count = place.count
-        sourceCount = count * Int(width)
+        sourceCount = count * width
         grow(&source, sourceCount)
-        let start = range.start + UInt64(prologue.grid.firstElement(of: place)) * width
-        guard let bytes = ByteRange(start: start, count: UInt64(sourceCount)) else {
+        let isContiguous = grid.isContiguous(place)
+        let start = range.start + UInt64(grid.firstElement(of: place) * width)
+        guard let run = ByteRange(start: start, count: UInt64((isContiguous ? count : place.columns) * width)) else {
             preconditionFailure("a chunk outside its tensor")
         }
-        try file.copy(bytes, into: &source)
-        file.release(bytes)
+        try file.copy(run, rows: isContiguous ? 1 : place.rows, stride: grid.columns * width, into: &source)
+        // Pages hold rows of many tiles: they are given back when the band is done (`hashSource`).
+        if !grid.isTiled { file.release(run) }
+    }
+
+    /// Gives back the pages of the rows a chunk is in.
+    public func releaseBand(_ chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue) {
+        file.release(ChunkWorkspace.band(of: chunk, range, prologue))
+    }
+
+    /// The bytes of the rows a chunk is in, of a tensor whose bytes are `range`.
+    private static func band(of chunk: Int, _ range: ByteRange, _ prologue: PayloadPrologue) -> ByteRange {
+        let band = prologue.grid.band(of: chunk)
+        let width = UInt64(prologue.format.byteWidth)
+        guard
+            let bytes = ByteRange(
+                start: range.start + UInt64(band.lowerBound) * width, count: UInt64(band.count) * width)
+        else { preconditionFailure("a chunk outside its tensor") }
+        return bytes
     }
 
     // MARK: - Encoding
 
     /// Encodes a chunk of a tensor whose bytes are `range` of `file`; the result is in `encoded`.
+    ///
+    /// - Parameter rule: how to encode in scheme `trellis`; nil in the others.
     public func encode(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil
     ) throws {
         try load(chunk, range, file, prologue)
-        encoded.byteCount = 0
-        encoded.entry = ChunkEntry()
+        beginChunk()
         nonFinite = NonFiniteCount()
         let place = prologue.grid.place(of: chunk)
         let format = prologue.format
@@ -79,53 +115,44 @@ public final class ChunkWorkspace: @unchecked Sendable {
             LosslessCodec.split(source.span.extracting(0..<sourceCount), format, into: &stream)
             for plane in 0..<format.byteWidth { append(stream, plane * count..<(plane + 1) * count, prologue.codec) }
         case .uniform(let parameters):
-            nonFinite.add(source.span.extracting(0..<sourceCount), format, firstElement: 0)
-            // The conversion fails, and says so, once all of the tensor was seen: nothing to quantize.
-            guard nonFinite.isZero else {
-                for _ in 0..<prologue.scheme.streamCount(format) { append([], 0..<0, .none) }
-                break
-            }
-            grow(&weights, count)
-            grow(&restored, count)
-            FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
-            UniformQuantizer.encode(
-                weights, rows: place.rows, columns: place.columns, parameters, scaleFormat: format, into: &groups)
-            UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
-            encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)
-            appendCodes(parameters.bits, prologue.codec)
-            appendPlanes(of: groups.scales, groups.groupCount, format, prologue.codec)
-            if !parameters.symmetric { appendPlanes(of: groups.biases, groups.groupCount, format, prologue.codec) }
+            guard expandFinite(format) else { return appendNothing(prologue) }
+            encodeUniform(place, parameters, format, prologue.codec)
+        case .trellis(let parameters):
+            guard let rule else { preconditionFailure("a trellis without a step") }
+            guard expandFinite(format) else { return appendNothing(prologue) }
+            encodeTrellis(place, parameters, rule, format, prologue.codec)
         }
         encoded.entry.checksum = ContentHash.checksum64(encoded.bytes.span.extracting(0..<encoded.byteCount))
     }
 
-    /// Appends the codes: byte-aligned symbols for zstd's entropy coder, dense bits otherwise.
-    private func appendCodes(_ bits: Int, _ codec: Codec) {
-        let dense = BitPacking.byteCount(.dense, bits: bits, count: count)
-        grow(&stream, dense)
-        BitPacking.pack(groups.codes, count: count, .dense, bits: bits, into: &stream)
-        guard codec == .zstd else { return append(stream, 0..<dense, codec) }
-        let symbols = BitPacking.byteCount(.aligned, bits: bits, count: count)
-        grow(&aligned, symbols)
-        BitPacking.pack(groups.codes, count: count, .aligned, bits: bits, into: &aligned)
-        append(stream, 0..<dense, .zstd, packed: (aligned, symbols))
+    /// Leaves a chunk with NaN or infinity empty: the conversion fails, and says so, once all of the tensor was seen.
+    private func appendNothing(_ prologue: PayloadPrologue) {
+        for _ in 0..<prologue.scheme.streamCount(prologue.format) { append([], 0..<0, .none) }
     }
 
-    /// Appends the byte planes of scales or biases, least significant first.
-    private func appendPlanes(of values: [Float], _ groups: Int, _ format: FloatFormat, _ codec: Codec) {
-        let width = format.byteWidth
-        grow(&aligned, groups * width)
-        grow(&stream, groups * width)
-        FloatConversion.narrow(values, count: groups, format, into: &aligned)
-        BytePlanes.split(aligned, count: groups, width: width, into: &stream)
-        for plane in 0..<width { append(stream, plane * groups..<(plane + 1) * groups, codec) }
+    /// Begins a new `encoded`.
+    func beginChunk() {
+        encoded.byteCount = 0
+        encoded.entry = ChunkEntry()
+    }
+
+    /// Widens the chunk's weights; false where one of them is not finite.
+    func expandFinite(_ format: FloatFormat) -> Bool {
+        let bytes = source
+        nonFinite.add(bytes.span.extracting(0..<sourceCount), format, firstElement: 0)
+        guard nonFinite.isZero else { return false }
+        grow(&weights, count)
+        grow(&restored, count)
+        FloatConversion.expand(bytes.span.extracting(0..<sourceCount), format, into: &weights)
+        return true
     }
 
     /// Appends a stream: compressed where that is shorter, `stored[range]` as it is otherwise.
     ///
     /// - Parameter packed: what the codec compresses instead of the bytes that would be stored, and how many of them.
-    private func append(
-        _ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: (bytes: [UInt8], count: Int)? = nil
+    func append(
+        _ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: (bytes: [UInt8], count: Int)? = nil,
+        symbols: Int = 0
     ) {
         let start = encoded.byteCount
         grow(&encoded.bytes, start + range.count)
@@ -139,11 +166,12 @@ public final class ChunkWorkspace: @unchecked Sendable {
                     stored.span.extracting(range), asked, below: range.count, into: &encoded.bytes, at: start)
             }
         if size == nil {
-            for index in range { encoded.bytes[start + index - range.lowerBound] = stored[index] }
+            encoded.bytes.replaceSubrange(start..<start + range.count, with: stored[range])
         }
         let byteCount = size ?? range.count
         encoded.byteCount += byteCount
-        encoded.entry.streams.append(.init(byteCount: UInt32(byteCount), codec: size == nil ? .none : asked))
+        encoded.entry.streams.append(
+            .init(byteCount: UInt32(byteCount), codec: size == nil ? .none : asked, symbols: symbols))
     }
 
     // MARK: - Decoding
@@ -176,6 +204,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
             switch prologue.scheme {
             case .lossless: try decodePlanes(entry, prologue.format)
             case .uniform(let parameters): try decodeUniform(entry, place, parameters, prologue.format)
+            case .trellis(let parameters): try decodeTrellis(entry, place, parameters, prologue.format)
             }
         } catch let error as StreamCodec.Failure {
             throw failure(.chunkInvalid, error.found)
@@ -187,7 +216,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// Reads stream `index`, which unpacks to `byteCount` bytes, into the first bytes of `buffer`.
     ///
     /// - Parameter plainBytes: what the stream would take stored, where that is not `byteCount`.
-    private func read(
+    func read(
         _ index: Int, at start: inout Int, _ entry: ChunkEntry, byteCount: Int, plainBytes: Int? = nil,
         into buffer: inout [UInt8]
     ) throws {
@@ -213,7 +242,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     /// Reads byte planes, from stream `first` on, next to each other into `stream`; where the last of them ended.
     @discardableResult
-    private func readPlanes(_ entry: ChunkEntry, _ first: Int, at start: Int, count: Int, _ width: Int) throws -> Int {
+    func readPlanes(_ entry: ChunkEntry, _ first: Int, at start: Int, count: Int, _ width: Int) throws -> Int {
         var start = start
         grow(&stream, count * width)
         for plane in 0..<width {
@@ -221,36 +250,6 @@ public final class ChunkWorkspace: @unchecked Sendable {
             for index in 0..<count { stream[plane * count + index] = aligned[index] }
         }
         return start
-    }
-
-    private func decodeUniform(
-        _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: UniformParameters, _ format: FloatFormat
-    ) throws {
-        let layout: BitPacking.Layout = entry.streams[0].codec == .zstd ? .aligned : .dense
-        let byteCount = BitPacking.byteCount(layout, bits: parameters.bits, count: count)
-        var start = 0
-        let dense = BitPacking.byteCount(.dense, bits: parameters.bits, count: count)
-        try read(0, at: &start, entry, byteCount: byteCount, plainBytes: dense, into: &stream)
-        groups.prepare(rows: place.rows, columns: place.columns, parameters)
-        try BitPacking.unpack(stream, count: count, layout, bits: parameters.bits, into: &groups.codes)
-        let width = format.byteWidth
-        let groupCount = groups.groupCount
-        start = try readPlanes(entry, 1, at: start, count: groupCount, width)
-        grow(&aligned, groupCount * width)
-        BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
-        FloatConversion.expand(aligned.span.extracting(0..<groupCount * width), format, into: &groups.scales)
-        if !parameters.symmetric {
-            try readPlanes(entry, 1 + width, at: start, count: groupCount, width)
-            grow(&aligned, groupCount * width)
-            BytePlanes.join(stream, count: groupCount, width: width, into: &aligned)
-            FloatConversion.expand(aligned.span.extracting(0..<groupCount * width), format, into: &groups.biases)
-        }
-        try groups.validate(parameters)
-        grow(&restored, count)
-        UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
-        guard groups.isBounded(parameters) || restored[..<count].allSatisfy(\.isFinite) else {
-            throw DecodingFailure.weightNotFinite
-        }
     }
 
     // MARK: - Comparing
@@ -268,7 +267,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
             try load(chunk, range, original, prologue)
             let same = decoded == sourceCount && stream[..<decoded].elementsEqual(source[..<sourceCount])
             measured = same ? .zero : ErrorSums(signal: 0, noise: .infinity, maxError: .infinity)
-        case .uniform:
+        case .uniform, .trellis:
             try load(chunk, range, original, prologue)
             grow(&weights, count)
             FloatConversion.expand(source.span.extracting(0..<sourceCount), prologue.format, into: &weights)
@@ -278,29 +277,28 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     // MARK: - Handing on
 
-    /// Appends the chunk that was decoded last to a file, as elements of `target`, rounded to nearest even.
+    /// The elements of the chunk that was decoded last as elements of `target`, rounded to nearest even, in the first bytes of
+    /// `exported`.
     ///
     /// - Throws: `valueOutOfRange` where a finite value would become infinite.
-    public func appendRestored(
-        as target: FloatFormat, of payload: SealedShard.Payload, in shard: MappedFile, to file: inout AtomicFile
-    ) throws {
+    public func exportRestored(as target: FloatFormat, of payload: SealedShard.Payload, in shard: MappedFile) throws {
         let format = payload.descriptor.format
+        exportedCount = count * target.byteWidth
+        grow(&exported, exportedCount)
         if payload.descriptor.scheme == .lossless {
-            let bytes = source
-            guard target != format else { return try file.append(bytes.span.extracting(0..<sourceCount)) }
+            if target == format {
+                for index in 0..<sourceCount { exported[index] = source[index] }
+                return
+            }
             grow(&restored, count)
             FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &restored)
         }
-        let byteCount = count * target.byteWidth
-        grow(&stream, byteCount)
-        let overflows = FloatConversion.narrow(restored, count: count, target, into: &stream)
+        let overflows = FloatConversion.narrow(restored, count: count, target, into: &exported)
         guard overflows == 0 else { throw FloatRecoding.failure(overflows, target, payload.name, shard.path) }
-        let bytes = stream
-        try file.append(bytes.span.extracting(0..<byteCount))
     }
 
     /// Makes room for `count` elements; buffers only grow.
-    private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
+    func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
         if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
     }
 }

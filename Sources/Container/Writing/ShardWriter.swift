@@ -52,6 +52,13 @@ public struct ShardWriter: ~Copyable {
         try file.appendZeros(UInt64(prologue.frontBytes))
     }
 
+    /// Takes back the chunks of the payload that was begun, to append others.
+    public mutating func restartPayload() throws {
+        guard let (start, prologue, _) = current else { preconditionFailure("no payload was begun") }
+        try file.truncate(to: start + UInt64(prologue.frontBytes))
+        current?.entries.removeAll(keepingCapacity: true)
+    }
+
     /// Appends the payload's next chunk.
     public mutating func append(chunk: EncodedChunk) throws {
         guard let start = current?.start else { preconditionFailure("no payload was begun") }

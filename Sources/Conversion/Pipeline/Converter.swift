@@ -7,8 +7,8 @@ public import TensorModel
 
 /// Carries out a plan: quantizes, seals, and publishes the directory.
 public struct Converter: Sendable {
-    /// The plan.
-    public let plan: ConversionPlan
+    /// The plan; with rates once it runs.
+    public private(set) var plan: ConversionPlan
     /// Where the checkpoint will be.
     public let destination: FilePath
     /// Told after each tensor: bytes of the source done, of how many, and the tensor's name.
@@ -29,6 +29,16 @@ public struct Converter: Sendable {
     public func run() async throws -> ConversionReport {
         let clock = ContinuousClock()
         let begin = clock.now
+        var converter = self
+        converter.plan = try await plan.withRates()
+        var report = try await converter.runPlanned()
+        let time = clock.now - begin
+        report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
+        report.jobs = budget.jobs
+        return report
+    }
+
+    private func runPlanned() async throws -> ConversionReport {
         let builder = try DirectoryBuilder.begin(
             destination, replaceable: plan.options.force ? { try SealedCheckpoint.requireReplaceable($0) } : nil)
         let pipeline = budget.pipeline()
@@ -53,9 +63,6 @@ public struct Converter: Sendable {
         try WholeFile.write(manifestBytes, to: builder.staging.appending(Manifest.fileName))
         try builder.publish()
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifestBytes.count)) { $0 + $1.byteCount }
-        let time = clock.now - begin
-        report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
-        report.jobs = budget.jobs
         return report
     }
 
@@ -70,30 +77,37 @@ public struct Converter: Sendable {
         var writer = try ShardWriter(path, layout: shard.layout)
         var hasher = ContentHasher()
         var nonFinite = NonFiniteCount()
-        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 })
+        let rules = ChunkRules(shard)
+        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).lazy.map { job in
+            (job, rules.next(job))
+        }
         try await pipeline.run(jobs) { job, workspace in
-            guard let descriptor = payloads[job.payload].descriptor else { return }
+            guard let descriptor = payloads[job.0.payload].descriptor else { return }
             try workspace.encode(
-                chunk: job.chunk, of: payloads[job.payload].tensor.range, in: file, as: descriptor.prologue)
+                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue, by: job.1)
         } consume: { job, workspace in
+            let (job, _) = job
             let plan = payloads[job.payload]
-            guard let grid = plan.descriptor?.prologue.grid, let format = plan.descriptor?.format else { return }
+            guard let prologue = plan.descriptor?.prologue else { return }
+            let grid = prologue.grid
             try Interruption.check()
             if job.chunk == 0 {
                 try writer.beginPayload()
                 hasher = ContentHasher()
                 nonFinite = NonFiniteCount()
             }
-            if plan.descriptor?.scheme != .lossless {
+            if prologue.scheme != .lossless {
                 let place = grid.place(of: job.chunk)
-                nonFinite.add(workspace.nonFinite, firstElement: grid.firstElement(of: place))
+                nonFinite.add(workspace.nonFinite) { grid.element($0, of: place) }
             }
-            workspace.hashSource(into: hasher)
+            try workspace.hashSource(into: hasher, chunk: job.chunk, of: plan.tensor.range, in: file, as: prologue)
             try writer.append(chunk: workspace.encoded)
+            rules.record(job, workspace.encoded)
             guard job.chunk == grid.count - 1 else { return }
             if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
-                throw Converter.nonFinite(found, plan.tensor, format, file)
+                throw Converter.nonFinite(found, plan.tensor, prologue.format, file)
             }
+            try repeatUntilHeld(plan, prologue, file, rules.finish(job), workspace, &writer)
             try writer.finishPayload(sourceHash: hasher.finish())
             done += plan.tensor.range.count
             progress?(done, totalBytes, plan.tensor.name)
@@ -106,6 +120,25 @@ public struct Converter: Sendable {
             progress?(done, totalBytes, plan.tensor.name)
         }
         return try writer.seal()
+    }
+
+    /// Encodes a tensor again while it misses its goal: rare, and so one chunk at a time.
+    private func repeatUntilHeld(
+        _ plan: TensorPlan, _ prologue: PayloadPrologue, _ file: MappedFile, _ controller: RateController?,
+        _ workspace: ChunkWorkspace, _ writer: inout ShardWriter
+    ) throws {
+        guard let controller else { return }
+        while let rules = controller.correction() {
+            controller.restart(rules)
+            try writer.restartPayload()
+            for (chunk, rule) in rules.enumerated() {
+                try Interruption.check()
+                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule)
+                if prologue.grid.endsBand(chunk) { workspace.releaseBand(chunk, of: plan.tensor.range, in: file, as: prologue) }
+                try writer.append(chunk: workspace.encoded)
+                controller.record(workspace.encoded)
+            }
+        }
     }
 
     private var totalBytes: UInt64 {

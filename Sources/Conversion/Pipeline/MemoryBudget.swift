@@ -25,7 +25,8 @@ public struct MemoryBudget: Sendable, Hashable {
                 expected: "at least \((MemoryBudget.fixedBytes + each + 0xF_FFFF) >> 20)MiB, for one chunk under way")
         }
         self.bytes = bytes
-        workspaces = Int(min(affordable, UInt64(2 * jobs + 1)))
+        // A chunk's step follows from those so far behind it.
+        workspaces = min(Int(min(affordable, UInt64(2 * jobs + 1))), RateController.lag)
         self.jobs = min(jobs, workspaces)
     }
 

@@ -6,7 +6,7 @@ public import TensorModel
 public struct ConversionOptions: Sendable, Hashable {
     /// The scheme of matrices of floating-point numbers.
     public enum Scheme: String, Sendable, Hashable, CaseIterable {
-        case uniform, lossless
+        case trellis, uniform, lossless
     }
 
     /// What to do about NaN and infinity in a tensor that would be quantized.
@@ -18,7 +18,11 @@ public struct ConversionOptions: Sendable, Hashable {
     }
 
     /// The scheme.
-    public var scheme: Scheme = .uniform
+    public var scheme: Scheme = .trellis
+    /// What scheme `trellis` holds.
+    public var goal = RateGoal.bits(4)
+    /// States of the trellis: 8, 16 or 32.
+    public var states = 8
     /// Bits per code, and the group and symmetry of scheme `uniform`.
     public var parameters = UniformParameters.standard
     /// The codec of all streams.
@@ -35,10 +39,44 @@ public struct ConversionOptions: Sendable, Hashable {
     /// The defaults of the command.
     public init() {}
 
+    /// Whether the size of every tensor follows from its shape alone.
+    var sizeFollowsFromShapes: Bool {
+        guard scheme == .trellis, codec == .zstd, case .bits = goal else { return false }
+        return true
+    }
+
+    /// Refuses a rate that the codec cannot give.
+    ///
+    /// - Throws: `usage` with the nearest that it can.
+    func requireReachable() throws {
+        guard scheme == .trellis, codec != .zstd else { return }
+        let asked: Double
+        switch goal {
+        case .relativeMSE: return
+        case .bits(let bits) where bits >= 2 && bits <= 8 && bits == bits.rounded(): return
+        case .bits(let bits), .averageBits(let bits): asked = bits
+        case .totalBytes:
+            throw IngotError(
+                .usage, found: "--target-size with --codec \(codec.name)",
+                expected: "symbols of a fixed width, whose size is no matter of choice",
+                remedy: "leave out --codec, or give --bits 2 to 8")
+        }
+        let nearest = Int(min(max(asked, 2), 8).rounded())
+        throw IngotError(
+            .usage, found: "a rate of \(asked) bits per weight with --codec \(codec.name)",
+            expected: "symbols of a fixed width of 2 to 8 bits; the nearest is --bits \(nearest)",
+            remedy: "leave out --codec for any rate in between")
+    }
+
     /// The options that decide the bytes written, as the manifest and `config.json` record them.
     public var record: [JSONValue.Member] {
         var members: [JSONValue.Member] = [.init("scheme", .string(scheme.rawValue))]
-        if scheme == .uniform {
+        switch scheme {
+        case .trellis:
+            members.append(goal.record)
+            members.append(.init("states", .unsigned(UInt64(states))))
+        case .lossless: break
+        case .uniform:
             members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
             members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
             members.append(.init("symmetric", .bool(parameters.symmetric)))
@@ -75,6 +113,7 @@ public enum DefaultRecipe {
         guard elementType.quantizable != nil, shape.isMatrix else { return nil }
         switch options.scheme {
         case .lossless: return .lossless
+        case .trellis: return TrellisParameters(states: options.states, alphabet: 16).map { .trellis($0) }
         case .uniform:
             guard isEmbeddingOrHead(name) else { return .uniform(options.parameters) }
             return .uniform(options.parameters.with(bits: min(8, options.parameters.bits + 2)))

@@ -14,7 +14,9 @@ public struct ConversionPlan: Sendable {
         /// Name of the output file.
         public let outputName: String
         /// The tensors and their places.
-        public let layout: ShardLayout
+        public internal(set) var layout: ShardLayout
+        /// How the payloads of scheme `trellis` are encoded, by their index in the layout; empty until rates are planned.
+        var rates: [Int: TensorRate] = [:]
     }
 
     /// The source.
@@ -22,11 +24,11 @@ public struct ConversionPlan: Sendable {
     /// The options.
     public let options: ConversionOptions
     /// The shards, in the source's order.
-    public let shards: [ShardPlan]
+    public private(set) var shards: [ShardPlan]
     /// The files copied and skipped beside the shards.
     public let companions: CompanionFiles
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    public private(set) var warnings: [IngotWarning]
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
@@ -81,6 +83,64 @@ public struct ConversionPlan: Sendable {
         return TensorPlan(
             tensor: tensor,
             descriptor: TensorDescriptor(scheme: scheme, codec: options.codec, format: format, shape: tensor.shape))
+    }
+
+    /// Whether there is a tensor whose rate must be planned before it can be encoded.
+    public var needsRates: Bool {
+        shards.contains { shard in
+            shard.rates.isEmpty
+                && shard.layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }
+        }
+    }
+
+    /// The plan with a rate for every tensor of scheme `trellis`: reads a sample of the weights, or all of them where a tensor is
+    /// small or an error must be held.
+    public func withRates() async throws -> ConversionPlan {
+        try options.requireReachable()
+        guard needsRates else { return self }
+        let budget = try MemoryBudget(bytes: options.memory, jobs: options.jobs)
+        var plan = self
+        for (index, findings) in try await RatePlanner(self, budget).findings().enumerated() {
+            var payloads = shards[index].layout.payloads
+            for (payload, finding) in findings {
+                switch finding {
+                case .rate(let rate):
+                    payloads[payload].descriptor?.scheme = .trellis(rate.parameters)
+                    plan.shards[index].rates[payload] = rate
+                case .tooSmall:
+                    payloads[payload].descriptor?.scheme = .lossless
+                    plan.warnings.append(
+                        IngotWarning(
+                            file: shards[index].source.file.path.string, tensor: payloads[payload].tensor.name,
+                            "weights too small for a step in binary32; stored lossless"))
+                case .notFinite: plan.shards[index].rates[payload] = TensorRate.zeros(.error(1), options)
+                }
+            }
+            plan.shards[index].layout = try ShardLayout(payloads + shards[index].layout.ordinary)
+        }
+        return plan
+    }
+
+    /// Bytes of the output that are no payload of scheme `trellis`, an upper bound: headers, seals, tensors kept, other files.
+    var bytesBesideTrellis: UInt64 {
+        var bytes = companions.copied.reduce(UInt64(0)) { $0 + (FileIdentity($1.path)?.byteCount ?? 0) }
+        // config.json grows by a few lines; the manifest and an index of shards have some lines a file and a tensor.
+        bytes += 4096 + UInt64(512 * companions.copied.count)
+        for shard in shards {
+            let layout = shard.layout
+            bytes += layout.dataStart + 256 + UInt64(32 * (layout.payloads.count + layout.ordinary.count + 4))
+            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+            for payload in layout.payloads {
+                guard let scheme = payload.descriptor?.scheme else { continue }
+                if case .trellis = scheme { continue }
+                bytes += payload.tensor.range.count
+            }
+            if shards.count > 1 {
+                let names = (layout.payloads + layout.ordinary).reduce(0) { $0 + $1.tensor.name.text.utf8.count }
+                bytes += 512 + UInt64(names + 48 * (layout.payloads.count + layout.ordinary.count))
+            }
+        }
+        return bytes
     }
 
     /// The name of shard `index` of `count`, as the Hugging Face hub names them.

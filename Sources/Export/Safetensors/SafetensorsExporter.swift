@@ -91,14 +91,19 @@ public struct SafetensorsExporter: Sendable {
         var file = try AtomicFile(path)
         try file.append(header.span)
         let jobs = ChunkJob.all(fronts.map(\.count))
+        var band = BandAssembly()
         try await pipeline.run(jobs) { job, workspace in
+            let payload = payloads[job.payload]
             try workspace.decode(
-                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payloads[job.payload], in: shard.file)
+                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
+            try workspace.exportRestored(as: format ?? payload.descriptor.format, of: payload, in: shard.file)
         } consume: { job, workspace in
             try Interruption.check()
             let payload = payloads[job.payload]
-            let target = format ?? payload.descriptor.format
-            try workspace.appendRestored(as: target, of: payload, in: shard.file, to: &file)
+            let width = (format ?? payload.descriptor.format).byteWidth
+            try band.take(workspace.exported, job.chunk, of: payload.prologue.grid, width: width) { bytes in
+                try file.append(bytes)
+            }
         }
         for tensor in shard.ordinary {
             _ = try shard.checkOrdinary(tensor)

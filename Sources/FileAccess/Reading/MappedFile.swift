@@ -67,12 +67,24 @@ public final class MappedFile: Sendable {
     ///
     /// - Throws: `sourceChanged` where the file was cut short since it was opened.
     public func copy(_ range: ByteRange, into buffer: inout [UInt8]) throws {
-        try check(range)
-        precondition(buffer.count >= Int(range.count))
+        try copy(range, rows: 1, stride: 0, into: &buffer)
+    }
+
+    /// Copies `rows` ranges of one length, `stride` bytes apart, next to each other into the first bytes of `buffer`.
+    ///
+    /// - Parameter range: the first of them.
+    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
+    public func copy(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+        guard rows > 0, let last = Checked.add(range.end, UInt64(stride) * UInt64(rows - 1)),
+            let whole = ByteRange(start: range.start, end: last)
+        else { return }
+        try check(whole)
+        precondition(buffer.count >= Int(range.count) * rows)
         guard range.count > 0 else { return }
         let failed = unsafe buffer.withUnsafeMutableBytes { target in
-            unsafe ingot_guarded_copy(
-                target.baseAddress, UnsafeRawPointer(bitPattern: address + UInt(range.start)), Int(range.count))
+            unsafe ingot_guarded_copy_rows(
+                target.baseAddress, UnsafeRawPointer(bitPattern: address + UInt(range.start)), Int(range.count), rows,
+                stride)
         }
         guard failed == 0 else {
             throw IngotError(

@@ -58,6 +58,15 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Cuts the file off behind its first `byteCount` bytes.
+    package func truncate(to byteCount: UInt64) throws {
+        do {
+            _ = try repeating("ftruncate", path) { ftruncate(number, off_t(byteCount)) }
+        } catch {
+            throw error.ingotError("ftruncate", path)
+        }
+    }
+
     /// Waits until the file's bytes are on the disk.
     package func synchronize() throws {
         do {

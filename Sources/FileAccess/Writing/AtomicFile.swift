@@ -70,6 +70,14 @@ public struct AtomicFile: ~Copyable, Sendable {
         try descriptor.write(bytes, at: offset)
     }
 
+    /// Takes back what was appended behind the first `byteCount` bytes.
+    public mutating func truncate(to byteCount: UInt64) throws {
+        try flush()
+        precondition(byteCount <= flushed)
+        try descriptor.truncate(to: byteCount)
+        flushed = byteCount
+    }
+
     /// Makes the bytes durable, gives the file its name, and makes the name durable.
     public consuming func publish() throws {
         try flush()

@@ -1,6 +1,6 @@
-public import ArgumentParser
+import ArgumentParser
 import Container
-public import Conversion
+import Conversion
 import FileAccess
 import Quantization
 import SystemPackage
@@ -25,24 +25,7 @@ struct Convert: AsyncParsableCommand {
     @Argument(help: "Directory to make.")
     var dest: FilePath
 
-    @Option(help: "Bits per code: 2, 3, 4, 5, 6 or 8; other widths round up. Scales come on top.")
-    var bits = 4
-
-    @Option(help: "Scheme: uniform, or lossless (bit-exact).")
-    var scheme = ConversionOptions.Scheme.uniform
-
-    @Option(help: "Weights that share a scale: 32, 64 or 128.")
-    var groupSize = 64
-
-    @Flag(help: "Scales without biases, as compressed-tensors has them.")
-    var symmetric = false
-
-    @Option(help: "Codec of the streams: zstd, lz4 (faster to load) or none.")
-    var codec = CodecName.zstd
-
-    @Option(
-        name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
-    var onNonFinite = ConversionOptions.NonFinitePolicy.fail
+    @OptionGroup var rate: RateOptions
 
     @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
     var force = false
@@ -50,25 +33,10 @@ struct Convert: AsyncParsableCommand {
     @OptionGroup var work: WorkOptions
     @OptionGroup var report: ReportOptions
 
-    func validate() throws {
-        guard (2...8).contains(bits) else { throw ValidationError("--bits must be between 2 and 8.") }
-        guard UniformParameters(bits: 4, groupSize: groupSize, symmetric: false) != nil else {
-            throw ValidationError("--group-size must be 32, 64 or 128.")
-        }
-    }
-
     func run() async throws {
-        var options = ConversionOptions()
-        options.scheme = scheme
-        guard
-            let parameters = UniformParameters(
-                bits: UniformParameters.roundingUp(bits: bits), groupSize: groupSize, symmetric: symmetric)
-        else { throw ValidationError("--bits \(bits) --group-size \(groupSize) is no combination there is.") }
-        options.parameters = parameters
-        options.codec = codec.codec
+        var options = try rate.options()
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
-        options.nonFinite = onNonFinite
         options.force = force
         let plan = try ConversionPlan(ConversionPlan.openSource(source), options)
         for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
@@ -82,9 +50,6 @@ struct Convert: AsyncParsableCommand {
         }
     }
 }
-
-extension ConversionOptions.Scheme: ExpressibleByArgument {}
-extension ConversionOptions.NonFinitePolicy: ExpressibleByArgument {}
 
 /// The report of a conversion, for people.
 enum ConversionText {

@@ -1,5 +1,6 @@
 public import Checkpoints
 public import Container
+import Quantization
 public import TensorModel
 
 /// Where the bytes of one file go; the parts add up to the file's size, always.
@@ -12,8 +13,12 @@ public struct ByteAccount: Sendable, Hashable {
         case tensors
         /// Prologues and chunk tables of payloads.
         case tables
-        /// Codes, after compression.
+        /// Codes or symbols, after compression.
         case codes
+        /// Symbols without a code, after compression.
+        case escapes
+        /// Row classes, low bits and patches, which are not compressed.
+        case extras
         /// Scales and biases, after compression.
         case scales
         /// Byte planes of lossless tensors, after compression.
@@ -53,7 +58,13 @@ public struct ByteAccount: Sendable, Hashable {
         for entry in entries {
             for (index, stream) in entry.streams.enumerated() {
                 let part: Part =
-                    if payload.descriptor.scheme == .lossless { .planes } else { index == 0 ? .codes : .scales }
+                    switch payload.descriptor.scheme {
+                    case .lossless: .planes
+                    case .uniform: index == 0 ? .codes : .scales
+                    case .trellis(let parameters):
+                        index < parameters.symbolStreams
+                            ? .codes : index == parameters.symbolStreams ? .escapes : .extras
+                    }
                 add(UInt64(stream.byteCount), to: part)
             }
         }

@@ -132,11 +132,7 @@ extension CheckpointReport.Tensor {
             .init("scheme", .string(descriptor?.scheme.name ?? "kept")),
         ]
         if let descriptor {
-            if case .uniform(let parameters) = descriptor.scheme {
-                members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
-                members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
-                members.append(.init("symmetric", .bool(parameters.symmetric)))
-            }
+            members += descriptor.scheme.members
             members.append(.init("codec", .string(descriptor.codec.name)))
             members += descriptor.sums.json
             members.append(.init("source_xxh3_128", .string(descriptor.sourceHash.description)))

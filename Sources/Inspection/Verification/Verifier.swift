@@ -67,8 +67,9 @@ public struct Verifier: Sendable {
                 (stored, measured, agrees, hasher) = (.zero, .zero, true, ContentHasher())
             }
             stored = stored + entry.sums
-            if originals[job.payload] != nil {
-                workspace.hashSource(into: hasher)
+            if let (range, file) = originals[job.payload] {
+                try workspace.hashSource(
+                    into: hasher, chunk: job.chunk, of: range, in: file, as: payload.prologue)
                 measured = measured + workspace.measured
                 agrees = agrees && workspace.measured == entry.sums
             }

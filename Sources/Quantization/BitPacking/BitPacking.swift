@@ -11,7 +11,7 @@ public enum BitPacking {
         /// Whole codes per byte, for an entropy coder: 4 at 2 bits, 2 at 3 and 4 bits, 1 at 5, 6 and 8 bits.
         case aligned
 
-        fileprivate var kernel: Kernels.CodeLayout {
+        var kernel: Kernels.CodeLayout {
             switch self {
             case .dense: .dense
             case .aligned: .aligned

@@ -10,6 +10,18 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
     case scaleNegative(group: Int)
     /// The bias of this group is NaN or infinite.
     case biasNotFinite(group: Int)
+    /// A stream has more or fewer symbols than the trellis takes from it.
+    case miscounted
+    /// A byte holds more than three symbols of six.
+    case symbolTooLarge
+    /// The class of this row is none of the tensor's.
+    case classOutOfRange(row: Int)
+    /// Patches that are out of order or beyond the chunk.
+    case patchOutOfRange
+    /// The patch of this weight is NaN or infinite.
+    case patchNotFinite(index: Int)
+    /// A step that is not a positive, normal, finite number.
+    case stepInvalid
 
     /// Scale, code and bias give a weight that is infinite.
     case weightNotFinite
@@ -22,7 +34,13 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
         case .scaleNotFinite(let group): "the scale of group \(group), which is NaN or infinite"
         case .scaleNegative(let group): "the scale of group \(group), which is negative"
         case .biasNotFinite(let group): "the bias of group \(group), which is NaN or infinite"
-        case .weightNotFinite: "a scale and a code whose weight is infinite"
+        case .miscounted: "streams with more or fewer symbols than the trellis takes"
+        case .symbolTooLarge: "a byte above 215 where three symbols of six are"
+        case .classOutOfRange(let row): "the class of row \(row), which the tensor does not have"
+        case .patchOutOfRange: "patches that are out of order, or beyond the chunk"
+        case .patchNotFinite(let index): "the patch of weight \(index), which is NaN or infinite"
+        case .stepInvalid: "a step that is not a positive, finite, normal number"
+        case .weightNotFinite: "a code whose weight is infinite"
         }
     }
 }

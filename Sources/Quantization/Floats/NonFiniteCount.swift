@@ -24,11 +24,11 @@ public struct NonFiniteCount: Sendable, Hashable {
         if let index = found.firstIndex { noteFirst(firstElement + index) }
     }
 
-    /// Adds what was found in a part of the tensor that starts at `firstElement`.
-    public mutating func add(_ part: NonFiniteCount, firstElement: Int) {
+    /// Adds what was found in a part of the tensor, whose elements have the places in the tensor that `element` gives.
+    public mutating func add(_ part: NonFiniteCount, element: (Int) -> Int) {
         nan += part.nan
         infinity += part.infinity
-        if let index = part.first { noteFirst(firstElement + index) }
+        if let index = part.first { noteFirst(element(index)) }
     }
 
     private mutating func noteFirst(_ index: Int) { first = min(first ?? index, index) }

@@ -1,0 +1,182 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import TensorModel
+
+/// Decides, for every tensor of scheme `trellis`, what it is to hold and how it will be encoded.
+struct RatePlanner {
+    let options: ConversionOptions
+    private let tensors: [Item]
+    private let budget: MemoryBudget
+    /// Bytes of the output that are no payload of scheme `trellis`, as far as they are known before anything is written.
+    private let otherBytes: UInt64
+
+    /// A tensor and the place of its payload.
+    private struct Item: Sendable {
+        let shard: Int, payload: Int
+        let tensor: StoredTensor
+        let file: MappedFile
+        let descriptor: TensorDescriptor
+        let isEmbedding: Bool
+
+        var weights: Int { tensor.shape.elementCount }
+        var prologue: PayloadPrologue { descriptor.prologue }
+        /// What this tensor's error is of the others'.
+        var errorFactor: Double { isEmbedding ? RateGoal.embeddingErrorFactor : 1 }
+    }
+
+    /// Collects the tensors of a plan.
+    init(_ plan: ConversionPlan, _ budget: MemoryBudget) {
+        options = plan.options
+        self.budget = budget
+        var tensors: [Item] = []
+        for (shard, part) in plan.shards.enumerated() {
+            for (index, payload) in part.layout.payloads.enumerated() {
+                guard let descriptor = payload.descriptor, case .trellis = descriptor.scheme else { continue }
+                tensors.append(
+                    Item(
+                        shard: shard, payload: index, tensor: payload.tensor, file: part.source.file,
+                        descriptor: descriptor, isEmbedding: DefaultRecipe.isEmbeddingOrHead(payload.tensor.name)))
+            }
+        }
+        self.tensors = tensors
+        otherBytes = plan.bytesBesideTrellis
+    }
+
+    /// What was found for a tensor.
+    enum Finding: Sendable {
+        case rate(TensorRate)
+        /// A weight is NaN or infinite: the conversion goes over the tensor, counts, and fails.
+        case notFinite
+        /// So small that no step in binary32 suits: the tensor is stored lossless.
+        case tooSmall
+
+        var rate: TensorRate? { if case .rate(let rate) = self { rate } else { nil } }
+    }
+
+    /// What was found, by shard and payload.
+    func findings() async throws -> [[Int: Finding]] {
+        let rates: [Finding]
+        switch options.goal {
+        case .bits(let bits):
+            rates = try await probe { item in
+                .bits(item.isEmbedding ? min(8, bits + 2) : bits, weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+            }
+        case .relativeMSE(let error):
+            rates = try await probe { .error(error * $0.errorFactor) }
+        case .averageBits(let bits):
+            let weights = tensors.reduce(0) { $0 + $1.weights }
+            rates = try await share(Double(weights) * bits / 8)
+        case .totalBytes(let bytes):
+            guard bytes > otherBytes else { throw unreachable(bytes) }
+            rates = try await share(Double(bytes - otherBytes))
+        }
+        var result = [[Int: Finding]](repeating: [:], count: (tensors.map(\.shard).max() ?? -1) + 1)
+        for (item, finding) in zip(tensors, rates) { result[item.shard][item.payload] = finding }
+        return result
+    }
+
+    // MARK: - One error for all
+
+    private static let rounds = 3
+
+    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it.
+    private func share(_ bytes: Double) async throws -> [Finding] {
+        let weights = Double(tensors.reduce(0) { $0 + $1.weights })
+        guard weights > 0 else { return [] }
+        // Where a Gaussian would be with so many bits; embeddings have two more.
+        let embeddings = Double(tensors.filter(\.isEmbedding).reduce(0) { $0 + $1.weights })
+        let bits = bytes * 8 / weights - 2 * embeddings / weights
+        guard RateGoal.bitsRange.contains(bits + 2 * embeddings / weights) else {
+            throw unreachable(UInt64(max(bytes, 0)) + otherBytes)
+        }
+        var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
+        var rates: [Finding] = []
+        for round in 0..<RatePlanner.rounds {
+            let asked = error
+            rates = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
+            // Of every octave more of error, half goes into each tensor's step.
+            var expected = 0.0
+            var saved = 0.0
+            for (item, rate) in zip(tensors, rates) {
+                guard let rate = rate.rate else { continue }
+                expected += rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+                saved += rate.slope * Double(item.weights) / 16
+            }
+            let octaves = saved > 0 ? (expected - bytes * RatePlanner.aim) / saved : 0
+            error = asked * ExactMath.exp2(min(max(octaves, -8), 8))
+            if octaves.magnitude < 0.15 || round == RatePlanner.rounds - 1 {
+                return zip(tensors, rates).map { item, finding in
+                    finding.rate.map { .rate(fixed($0.shifted(by: octaves / 2), item)) } ?? finding
+                }
+            }
+        }
+        return rates
+    }
+
+    /// Aimed at of what there is, so that the whole is never above.
+    private static let aim = 0.9985
+
+    /// A rate that holds the bytes it expects, instead of an error.
+    private func fixed(_ rate: TensorRate, _ item: Item) -> TensorRate {
+        var rate = rate
+        let expected = rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+        // Within 0.15 % above: together with the aim, never more than was asked for.
+        rate.goal = TensorGoal(quantity: .bytes, most: expected * 1.0015, aim: expected, least: expected * 0.9975)
+        return rate
+    }
+
+    private func unreachable(_ bytes: UInt64) -> IngotError {
+        let weights = UInt64(tensors.reduce(0) { $0 + $1.weights })
+        func size(_ bits: Double) -> UInt64 { otherBytes + UInt64(Double(weights) * bits / 8) }
+        return IngotError(
+            .usage, found: "a size of \(bytes) bytes for \(weights) weights and \(otherBytes) other bytes",
+            expected: "from \(size(RateGoal.bitsRange.lowerBound)) to \(size(RateGoal.bitsRange.upperBound)) bytes")
+    }
+
+    // MARK: - Probing
+
+    /// Probes every tensor for its goal, as many at a time as there are jobs.
+    private func probe(_ goal: @Sendable @escaping (Item) -> TensorGoal) async throws -> [Finding] {
+        let options = options
+        let tensors = tensors
+        let workspaces = (0..<budget.jobs).map { _ in ChunkWorkspace() }
+        return try await withThrowingTaskGroup(of: (Int, Int, Finding).self) { group in
+            var rates = [Finding](repeating: .notFinite, count: tensors.count)
+            var next = 0
+            func start(_ slot: Int) {
+                guard next < tensors.count else { return }
+                let index = next
+                let item = tensors[index]
+                let workspace = workspaces[slot]
+                next += 1
+                group.addTask { (index, slot, try RatePlanner.probe(item, goal(item), options, workspace)) }
+            }
+            for slot in workspaces.indices { start(slot) }
+            while let (index, slot, rate) = try await group.next() {
+                rates[index] = rate
+                start(slot)
+            }
+            return rates
+        }
+    }
+
+    private static func probe(
+        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ workspace: ChunkWorkspace
+    ) throws -> Finding {
+        guard
+            var probe = try TensorProbe(
+                item.tensor, in: item.file, as: item.prologue, scans: goal.quantity == .error, workspace)
+        else { return .notFinite }
+        if probe.isTooSmall { return .tooSmall }
+        let rate: TensorRate?
+        if options.codec != .zstd, case .bits(let bits) = options.goal {
+            let width = UniformParameters.roundingUp(bits: Int(item.isEmbedding ? min(8, bits + 2) : bits))
+            rate = try probe.rate(width: width, options)
+        } else {
+            rate = try probe.rate(for: goal, options)
+        }
+        return rate.map { .rate($0) } ?? .notFinite
+    }
+}

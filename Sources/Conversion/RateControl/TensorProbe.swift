@@ -1,0 +1,262 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import TensorModel
+
+/// Finds step, alphabet and classes for a tensor by encoding a few of its chunks.
+struct TensorProbe {
+    private let tensor: StoredTensor
+    private let file: MappedFile
+    private let prologue: PayloadPrologue
+    private let workspace: ChunkWorkspace
+    private var sample: [ChunkWorkspace.Sample] = []
+    /// Bits a weight that the whole tensor needs more than the sample, at the same step.
+    private var correction = 0.0
+    /// Mean square of the whole tensor's weights, as far as known, and of the sample's.
+    private var energy = 0.0
+    private var sampleScale = 0.0
+    private var histogram: [UInt64] = []
+
+    /// Chunks that are encoded on trial, at most; alphabets are tried on the first two of them.
+    private static let sampleChunks = 4
+    private static let alphabetChunks = 2
+    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest.
+    private static let scannedChunks = RateController.lag
+    private static let trials = 4
+
+    /// Prepares a probe; nil where a weight that was looked at is not finite.
+    ///
+    /// - Parameter scans: whether the whole tensor is read, however large.
+    init?(
+        _ tensor: StoredTensor, in file: MappedFile, as prologue: PayloadPrologue, scans: Bool, _ workspace: ChunkWorkspace
+    ) throws {
+        self.tensor = tensor
+        self.file = file
+        self.prologue = prologue
+        self.workspace = workspace
+        let grid = prologue.grid
+        let sampled = TensorProbe.sampled(grid)
+        let scanned = scans || grid.count <= TensorProbe.scannedChunks ? Array(0..<grid.count) : sampled
+        var all = (scale: 0.0, energy: 0.0, weights: 0.0)
+        var some = all
+        for chunk in scanned {
+            try Interruption.check()
+            let part = try workspace.sample(
+                chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
+            guard let (scale, energy) = workspace.logScale(part, prologue.format) else { return nil }
+            let weights = Double(part.place.count)
+            all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)
+            if sampled.contains(chunk) {
+                some = (some.scale + scale * weights, some.energy + energy, some.weights + weights)
+                sample.append(part)
+            }
+        }
+        correction = all.scale / all.weights - some.scale / some.weights
+        energy = all.energy / all.weights
+        sampleScale = some.scale / some.weights
+    }
+
+    /// Whether steps for such weights would be below the smallest normal number: no weights of a model are.
+    var isTooSmall: Bool { energy > 0 && energy < 0x1p-220 }
+
+    /// Chunks spread over the rows and columns of a grid, in order.
+    private static func sampled(_ grid: ChunkGrid) -> [Int] {
+        guard grid.count > sampleChunks else { return Array(0..<grid.count) }
+        let bands = grid.count / grid.across
+        var chosen: Set<Int> = []
+        for index in 0..<sampleChunks {
+            // Steps of the golden ratio visit all columns alike.
+            let column = (index * 618 + 309) % 1000 * grid.across / 1000
+            chosen.insert((2 * index + 1) * bands / (2 * sampleChunks) * grid.across + column)
+        }
+        return chosen.sorted()
+    }
+
+    // MARK: - Trials
+
+    /// What a step makes of the sample.
+    private struct Outcome {
+        var bits: [Double]
+        var noise: Double
+    }
+
+    private mutating func measure(
+        _ rule: TrellisRule, _ candidates: [TrellisParameters], _ parts: ArraySlice<ChunkWorkspace.Sample>
+    ) throws -> Outcome? {
+        var bytes = [Int](repeating: 0, count: candidates.count)
+        var noise = 0.0
+        var weights = 0.0
+        histogram = []
+        for part in parts {
+            try Interruption.check()
+            guard let trial = workspace.tryOut(part, as: prologue, by: rule, candidates, histogram: &histogram) else {
+                return nil
+            }
+            for (index, count) in trial.byteCounts.enumerated() { bytes[index] += count }
+            noise += trial.sums.noise
+            weights += Double(part.place.count)
+        }
+        return Outcome(bits: bytes.map { Double($0) * 8 / weights + correction }, noise: noise / weights)
+    }
+
+    /// The rate of the tensor for a goal; nil where a weight is not finite.
+    mutating func rate(for goal: TensorGoal, _ options: ConversionOptions) throws -> TensorRate? {
+        guard energy > 0 else { return TensorRate.zeros(goal, options) }
+        let leastStep = energy.squareRoot() * 0x1p-13
+        // 0.265 step^2 is the error of the trellis; 1.05 the bits of a Gaussian with a standard deviation of one step.
+        var step: Double
+        switch goal.quantity {
+        case .error: step = (goal.aim * energy / 0.265).squareRoot()
+        case .bytes: step = ExactMath.exp2(sampleScale + correction + 1.05 - streamBits(goal))
+        }
+        var parameters = AlphabetChoice.first(bits: expectedBits(step), options)
+        var rate = TensorRate(
+            goal: goal, parameters: parameters, rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))),
+            bits: 0, slope: 1, relativeMSE: 0, leastStep: leastStep)
+        // A single row has only even levels: an error of step^2 / 3.
+        if goal.quantity == .error { rate.safeStep = (goal.aim * energy / 0.34).squareRoot() }
+        for trial in 0..<TensorProbe.trials {
+            parameters = AlphabetChoice.first(bits: expectedBits(Double(rate.rule.step)), options)
+            guard let outcome = try measure(rate.rule, [parameters], sample[...]) else { return nil }
+            rate.parameters = parameters
+            rate.bits = outcome.bits[0]
+            rate.relativeMSE = outcome.noise / energy
+            let octaves = missing(rate)
+            let fitted = trial > 0 || options.codec != .zstd
+            if fitted && octaves.magnitude < 0.03 { break }
+            if options.codec == .zstd, trial < 2 {
+                let scale = Double(rate.rule.step)
+                (rate.rule.deadZone, rate.rule.shrink) = RateFit.fit(histogram, distortion: outcome.noise / (scale * scale))
+            }
+            rate = rate.shifted(by: octaves)
+        }
+        return try chooseAlphabet(rate, options)
+    }
+
+    /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
+    mutating func rate(width: Int, _ options: ConversionOptions) throws -> TensorRate? {
+        let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
+        guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
+        guard energy > 0 else {
+            var zeros = TensorRate.zeros(goal, options)
+            zeros.parameters = parameters
+            return zeros
+        }
+        let leastStep = energy.squareRoot() * 0x1p-13
+        let middle = ExactMath.exp2(sampleScale + 2 - Double(width))
+        var best: (score: Double, rate: TensorRate)?
+        for eighth in -8...6 {
+            let step = TrellisRule.representable(max(middle * ExactMath.exp2(Double(eighth) / 8), leastStep))
+            guard
+                let outcome = try measure(
+                    TrellisRule(step: step), [parameters], sample.prefix(TensorProbe.alphabetChunks))
+            else { return nil }
+            let score = outcome.bits[0] + ExactMath.log2(max(outcome.noise, .leastNormalMagnitude)) / 2
+            guard score < best?.score ?? .infinity else { continue }
+            let rate = TensorRate(
+                goal: goal, parameters: parameters, rule: TrellisRule(step: step), bits: outcome.bits[0], slope: 1,
+                relativeMSE: outcome.noise / energy, leastStep: leastStep)
+            best = (score, rate)
+        }
+        return best?.rate
+    }
+
+    /// Measures the alphabets and classes worth trying, and takes the smallest.
+    private mutating func chooseAlphabet(_ rate: TensorRate, _ options: ConversionOptions) throws -> TensorRate? {
+        var rate = rate
+        let candidates = AlphabetChoice.candidates(rate.parameters, bits: rate.bits, options)
+        if candidates.count > 1 {
+            let some = sample.prefix(TensorProbe.alphabetChunks)
+            guard let outcome = try measure(rate.rule, candidates, some) else { return nil }
+            guard let first = candidates.firstIndex(of: rate.parameters) else { return nil }
+            let reference = outcome.bits[first]
+            guard let best = outcome.bits.indices.min(by: { outcome.bits[$0] < outcome.bits[$1] }) else { return nil }
+            rate.parameters = candidates[best]
+            rate.bits += outcome.bits[best] - reference
+        }
+        return rate.shifted(by: missing(rate))
+    }
+
+    /// Octaves by which the step is too small.
+    private func missing(_ rate: TensorRate) -> Double {
+        switch rate.goal.quantity {
+        case .bytes: return (rate.bits - streamBits(rate.goal)) / rate.slope
+        case .error:
+            guard rate.relativeMSE > 0 else { return 0 }
+            return ExactMath.log2(rate.goal.aim / rate.relativeMSE) / 2
+        }
+    }
+
+    /// Bits a weight that a goal of bytes leaves to the streams.
+    private func streamBits(_ goal: TensorGoal) -> Double {
+        max((goal.aim - Double(prologue.fixedBytes)) * 8 / Double(tensor.shape.elementCount), 0.1)
+    }
+
+    private func expectedBits(_ step: Double) -> Double { sampleScale + correction + 1.05 - ExactMath.log2(step) }
+}
+
+extension TensorRate {
+    /// The rate of a tensor of zeros.
+    static func zeros(_ goal: TensorGoal, _ options: ConversionOptions) -> TensorRate {
+        TensorRate(
+            goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0, slope: 1,
+            relativeMSE: 0, leastStep: 1)
+    }
+}
+
+/// The alphabets and classes there is sense in at a rate.
+enum AlphabetChoice {
+    /// The alphabet that is most probably right.
+    static func first(bits: Double, _ options: ConversionOptions) -> TrellisParameters {
+        guard options.codec == .zstd else { return parameters(16, 0, 1, options) }
+        return switch bits {
+        case ..<1.7: parameters(6, 0, 1, options)
+        case ..<4.8: parameters(16, 0, 1, options)
+        case ..<5.9: parameters(256, 0, 1, options)
+        case ..<7: parameters(256, 2, 1, options)
+        case ..<8: parameters(256, 3, 1, options)
+        default: parameters(256, 4, 1, options)
+        }
+    }
+
+    /// What is measured against each other; the first is `chosen`.
+    static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: ConversionOptions) -> [TrellisParameters] {
+        guard options.codec == .zstd else {
+            return TrellisParameters.alphabets.compactMap {
+                TrellisParameters(states: options.states, alphabet: $0).flatMap { $0.fixedWidth == nil ? nil : $0 }
+            }
+        }
+        var alphabets = [(chosen.alphabet, chosen.lowBits)]
+        switch bits {
+        case ..<2.6: alphabets += [(6, 0), (16, 0)]
+        case 4.2..<5.2: alphabets += [(16, 0), (256, 0)]
+        case 5.2..<6.5: alphabets += [(256, 0), (256, 2)]
+        case 6.5...: alphabets += [(256, chosen.lowBits + 1), (256, chosen.lowBits + 2)]
+        default: break
+        }
+        var candidates: [TrellisParameters] = []
+        for (alphabet, low) in alphabets {
+            for classes in [1, 2, 3, 4] {
+                guard
+                    let next = TrellisParameters(
+                        states: options.states, alphabet: alphabet, lowBits: low, rowClasses: classes),
+                    !candidates.contains(next)
+                else { continue }
+                candidates.append(next)
+            }
+        }
+        // Same range of symbols, same search: neighbours in this order share one.
+        return [chosen] + candidates.filter { $0 != chosen }
+    }
+
+    private static func parameters(
+        _ alphabet: Int, _ low: Int, _ classes: Int, _ options: ConversionOptions
+    ) -> TrellisParameters {
+        guard
+            let parameters = TrellisParameters(
+                states: options.states, alphabet: alphabet, lowBits: low, rowClasses: classes)
+        else { preconditionFailure("no such alphabet") }
+        return parameters
+    }
+}

@@ -1,0 +1,100 @@
+public import ArgumentParser
+public import Conversion
+import Quantization
+import TensorModel
+
+/// What is asked of the quantizer, on the verbs that convert or plan to.
+struct RateOptions: ParsableArguments {
+    @Option(
+        help: """
+            Bits per weight of each matrix, all counted: any number from 1 to 8.5. With scheme uniform, or a codec \
+            other than zstd, the width of a code: 2, 3, 4, 5, 6 or 8; others round up.
+            """)
+    var bits: Double?
+
+    @Option(help: "Bits per weight over all quantized matrices together, at one relative MSE.")
+    var bpw: Double?
+
+    @Option(name: .customLong("relative-mse"), help: "Relative MSE of each matrix at most, such as 5e-3.")
+    var relativeMSE: Double?
+
+    @Option(help: "Size of DEST at most, such as 18GiB; matrices share it out at one relative MSE.")
+    var targetSize: ByteCount?
+
+    @Option(help: "Scheme: trellis, uniform, or lossless (bit-exact).")
+    var scheme = ConversionOptions.Scheme.trellis
+
+    @Option(help: "Trellis: states, 8 (default), 16 (0.01 bit smaller) or 32 (0.02 bit).")
+    var states: Int?
+
+    @Option(help: "Uniform: weights that share a scale, 32, 64 (default) or 128.")
+    var groupSize: Int?
+
+    @Flag(help: "Uniform: scales without biases, as compressed-tensors has them.")
+    var symmetric = false
+
+    @Option(help: "Codec of the streams: zstd, lz4 (faster to load) or none.")
+    var codec = CodecName.zstd
+
+    @Option(
+        name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
+    var onNonFinite = ConversionOptions.NonFinitePolicy.fail
+
+    func validate() throws {
+        let goals = [bits != nil, bpw != nil, relativeMSE != nil, targetSize != nil].count { $0 }
+        guard goals <= 1 else {
+            throw ValidationError("--bits, --bpw, --relative-mse and --target-size exclude each other.")
+        }
+        guard scheme == .trellis || bpw == nil && relativeMSE == nil && targetSize == nil else {
+            throw ValidationError("--bpw, --relative-mse and --target-size need --scheme trellis.")
+        }
+        let range = RateGoal.bitsRange
+        if let asked = bpw ?? bits, !(range.lowerBound...range.upperBound).contains(asked) {
+            throw ValidationError("--bits and --bpw must be between 1 and 8.5.")
+        }
+        if scheme == .uniform, let bits, !(2...8).contains(bits) || bits != bits.rounded() {
+            throw ValidationError("--bits must be 2 to 8, a whole number, with --scheme uniform.")
+        }
+        if let error = relativeMSE, !RateGoal.errorRange.contains(error) {
+            throw ValidationError("--relative-mse must be between 1e-6 and 0.5.")
+        }
+        guard TrellisParameters.stateCounts.contains(states ?? 8) else {
+            throw ValidationError("--states must be 8, 16 or 32.")
+        }
+        guard scheme == .trellis || states == nil else { throw ValidationError("--states needs --scheme trellis.") }
+        guard scheme == .uniform || groupSize == nil && !symmetric else {
+            throw ValidationError("--group-size and --symmetric need --scheme uniform.")
+        }
+        guard UniformParameters(bits: 4, groupSize: groupSize ?? 64, symmetric: false) != nil else {
+            throw ValidationError("--group-size must be 32, 64 or 128.")
+        }
+    }
+
+    /// The options of a conversion.
+    func options() throws -> ConversionOptions {
+        var options = ConversionOptions()
+        options.scheme = scheme
+        options.states = states ?? 8
+        options.codec = codec.codec
+        options.nonFinite = onNonFinite
+        if let bpw {
+            options.goal = .averageBits(bpw)
+        } else if let relativeMSE {
+            options.goal = .relativeMSE(relativeMSE)
+        } else if let targetSize {
+            options.goal = .totalBytes(targetSize.bytes)
+        } else {
+            options.goal = .bits(bits ?? 4)
+        }
+        let width = UniformParameters.roundingUp(bits: Int(min(max(bits ?? 4, 2), 8)))
+        guard let parameters = UniformParameters(bits: width, groupSize: groupSize ?? 64, symmetric: symmetric)
+        else {
+            throw ValidationError("--bits \(width) --group-size \(groupSize ?? 64) is no combination there is.")
+        }
+        options.parameters = parameters
+        return options
+    }
+}
+
+extension ConversionOptions.Scheme: ExpressibleByArgument {}
+extension ConversionOptions.NonFinitePolicy: ExpressibleByArgument {}

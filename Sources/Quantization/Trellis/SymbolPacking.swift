@@ -1,0 +1,67 @@
+internal import Kernels
+import TensorModel
+
+/// Symbols of one byte each to the bytes of a stream and back (Specs/trellis.md, "Streams").
+public enum SymbolPacking {
+    /// What the bytes are for.
+    public enum Form: Sendable, Hashable {
+        /// To be stored, or for a codec that looks for repetitions: as few bytes as can be.
+        case stored
+        /// For an entropy coder of bytes: whole symbols in each byte.
+        case coded
+    }
+
+    /// Whether the two forms are different.
+    public static func differ(_ parameters: TrellisParameters) -> Bool {
+        guard let width = parameters.fixedWidth else { return false }
+        return width != 4 && width != 8 && width != 2
+    }
+
+    private static func layout(_ form: Form) -> BitPacking.Layout { form == .stored ? .dense : .aligned }
+
+    /// Bytes that `count` symbols take.
+    public static func byteCount(_ parameters: TrellisParameters, _ form: Form, _ count: Int) -> Int {
+        guard let width = parameters.fixedWidth else { return (count + 2) / 3 }
+        return BitPacking.byteCount(layout(form), bits: width, count: count)
+    }
+
+    /// Packs `count` symbols from `start` on into the first bytes of `packed`.
+    public static func pack(
+        _ symbols: [UInt8], _ start: Int, _ count: Int, _ parameters: TrellisParameters, _ form: Form,
+        into packed: inout [UInt8]
+    ) {
+        let span = symbols.span.extracting(start..<start + count)
+        var target = packed.mutableSpan
+        if let width = parameters.fixedWidth {
+            Kernels.pack(span, layout(form).kernel, bits: width, into: &target)
+        } else {
+            Kernels.packThirds(span, into: &target)
+        }
+    }
+
+    /// Unpacks `count` symbols, which go to `symbols` from `start` on; two bytes behind them may be written too.
+    ///
+    /// - Throws: `codeTooLarge`, `tailNotZero` or `symbolTooLarge`.
+    public static func unpack(
+        _ packed: [UInt8], _ count: Int, _ parameters: TrellisParameters, _ form: Form, into symbols: inout [UInt8],
+        at start: Int
+    ) throws(DecodingFailure) {
+        let bytes = byteCount(parameters, form, count)
+        var target = symbols.mutableSpan
+        guard let width = parameters.fixedWidth else {
+            guard Kernels.unpackThirds(packed.span.extracting(first: bytes), into: &target, at: start) else {
+                throw .symbolTooLarge
+            }
+            for index in count..<3 * bytes where symbols[start + index] != 0 { throw .tailNotZero }
+            return
+        }
+        do throws(Kernels.UnpackFault) {
+            try Kernels.unpack(packed.span, count: count, layout(form).kernel, bits: width, into: &target, at: start)
+        } catch {
+            switch error {
+            case .codeTooLarge: throw .codeTooLarge
+            case .tailNotZero: throw .tailNotZero
+            }
+        }
+    }
+}

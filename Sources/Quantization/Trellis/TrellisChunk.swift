@@ -1,0 +1,229 @@
+internal import Kernels
+public import TensorModel
+
+/// One chunk of scheme `trellis` between weights and streams, in buffers that are reused and only grow.
+///
+/// Encoding: `quantize`, `restore`, then `route` once or more often, with other alphabets or classes. Decoding: `prepareStreams`, the caller
+/// fills streams, escapes, low bits, classes and patches, `decode`.
+public struct TrellisChunk: Sendable {
+    private var symbols: [Int16] = []
+    private var oddMasks: [UInt64] = []
+    private var scratch: [UInt16] = []
+    private var energies: [Float] = []
+    /// Whether the last search met weights farther out than symbols go.
+    private var hasOutliers = false
+
+    /// One byte a symbol, all streams in one buffer.
+    public var streams: [UInt8] = []
+    /// Where each stream begins in `streams`.
+    public private(set) var starts: [Int] = []
+    /// Symbols of each stream.
+    public private(set) var counts: [Int] = []
+    /// Symbols without a code, as signed bytes, in the order of the symbols.
+    public var escapes: [UInt8] = []
+    /// How many of them count.
+    public private(set) var escapeCount = 0
+    /// The low bits of each symbol, one byte each; without a meaning where there are none.
+    public var lowBits: [UInt8] = []
+    /// The class of each row; may be longer, and without a meaning where there is one class.
+    public var rowClasses: [UInt8] = []
+    /// Weights stored as they are, in rising order of their index in the chunk.
+    public var patches: [Patch] = []
+
+    /// A weight that is stored as it is.
+    public struct Patch: Sendable, Hashable {
+        /// Index in the chunk, row-major.
+        public var index: Int
+        /// The element, as an integer of its own width.
+        public var bits: UInt32
+
+        /// A patch.
+        public init(index: Int, bits: UInt32) {
+            self.index = index
+            self.bits = bits
+        }
+    }
+
+    /// A chunk without buffers.
+    public init() {}
+
+    // MARK: - Encoding
+
+    /// Searches the levels of a chunk.
+    ///
+    /// - Parameters:
+    ///   - weights: finite, row-major; at least rows * columns.
+    ///   - parameters: states and range of the symbols.
+    public mutating func quantize(
+        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule
+    ) {
+        grow(&symbols, Kernels.symbolCount(rows: rows, columns: columns))
+        grow(&oddMasks, Kernels.maskCount(rows: rows, columns: columns))
+        grow(&scratch, (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
+        hasOutliers = search(
+            weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters), &symbols,
+            &oddMasks, &scratch)
+    }
+
+    /// The buffers as separate arguments, which may be written to at once.
+    private func search(
+        _ weights: Span<Float>, _ rows: Int, _ columns: Int, _ rule: Kernels.TrellisRule, _ symbols: inout [Int16],
+        _ oddMasks: inout [UInt64], _ scratch: inout [UInt16]
+    ) -> Bool {
+        var symbols = symbols.mutableSpan
+        var oddMasks = oddMasks.mutableSpan
+        var scratch = scratch.mutableSpan
+        return Kernels.trellisQuantize(
+            weights, rows: rows, columns: columns, rule: rule, symbols: &symbols, oddMasks: &oddMasks,
+            scratch: &scratch)
+    }
+
+    /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
+    public func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
+        grow(&histogram, Kernels.levelHistogramSize)
+        var counts = histogram.mutableSpan
+        Kernels.trellisHistogram(
+            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, into: &counts)
+    }
+
+    /// Restores the levels that were found, as `decode` will, and notes the weights that must be stored as they are: those farther out
+    /// than symbols go, and those the format could not hold as restored.
+    ///
+    /// - Parameters:
+    ///   - weights: those that were quantized, with the same parameters and rule.
+    ///   - format: their element type, which patches are stored in.
+    ///   - restored: at least as many.
+    public mutating func restore(
+        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
+        _ format: FloatFormat, into restored: inout [Float]
+    ) {
+        var target = restored.mutableSpan
+        Kernels.trellisRestore(
+            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, step: rule.step, into: &target)
+        patches.removeAll(keepingCapacity: true)
+        let highest = Float(2 * parameters.greatestSymbol + 1) * rule.step
+        guard hasOutliers || highest > format.largestFinite else { return }
+        let rule = rule.kernelRule(parameters)
+        let farthest = Float(2 * rule.greatestSymbol - 1)
+        for index in 0..<rows * columns {
+            let size = max(weights[index].magnitude * rule.inverseStep - rule.deadZone, 0) * rule.shrink
+            guard size > farthest || !(restored[index].magnitude <= format.largestFinite) else { continue }
+            patches.append(Patch(index: index, bits: weights[index].element(format)))
+            restored[index] = weights[index]
+        }
+    }
+
+    /// Turns the levels that were found into streams.
+    ///
+    /// - Parameters:
+    ///   - weights: those that were quantized; they decide on the classes of their rows.
+    ///   - parameters: those of the search, but for alphabet and classes, and of the same greatest symbol.
+    public mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
+        classifyRows(weights, rows, columns, parameters.rowClasses)
+        prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
+        escapeCount = write(rows, columns, parameters, &streams, &counts, &escapes, &lowBits)
+    }
+
+    private func write(
+        _ rows: Int, _ columns: Int, _ parameters: TrellisParameters, _ streams: inout [UInt8], _ counts: inout [Int],
+        _ escapes: inout [UInt8], _ lowBits: inout [UInt8]
+    ) -> Int {
+        var streams = streams.mutableSpan
+        var counts = counts.mutableSpan
+        var escapes = escapes.mutableSpan
+        var low = lowBits.mutableSpan
+        return Kernels.trellisRoute(
+            symbols: symbols.span, oddMasks: oddMasks.span,
+            rowClasses: rowClasses.span.extracting(first: parameters.rowClasses == 1 ? 0 : rows), rows: rows,
+            columns: columns, alphabet: parameters.kernelAlphabet, streams: &streams, starts: starts.span,
+            counts: &counts, escapes: &escapes, low: &low)
+    }
+
+    /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
+    private mutating func classifyRows(_ weights: [Float], _ rows: Int, _ columns: Int, _ classes: Int) {
+        guard classes > 1 else { return }
+        grow(&rowClasses, rows)
+        grow(&energies, rows)
+        var target = energies.mutableSpan
+        Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
+        // The bits of numbers that are not negative are in the order of the numbers.
+        let ranked = (0..<rows).map { UInt64(energies[$0].bitPattern) << 32 | UInt64($0) }.sorted()
+        for (rank, key) in ranked.enumerated() { rowClasses[Int(key & 0xffff_ffff)] = UInt8(rank * classes / rows) }
+    }
+
+    // MARK: - Decoding
+
+    /// Makes room for the streams of a chunk.
+    ///
+    /// - Parameter counts: the symbols of each stream; nil where they are not known yet, and may be all of a class.
+    public mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?) {
+        starts.removeAll(keepingCapacity: true)
+        var end = 0
+        for stream in 0..<parameters.symbolStreams {
+            starts.append(end)
+            let most =
+                if let given {
+                    given[stream]
+                } else if parameters.rowClasses == 1 {
+                    rows * columns
+                } else {
+                    rowsOfClass(stream / 2, rows) * columns
+                }
+            // Three symbols are unpacked at a time.
+            end += most + 2 + Kernels.symbolSlack
+        }
+        counts = given ?? [Int](repeating: 0, count: parameters.symbolStreams)
+        grow(&streams, end)
+        grow(&escapes, rows * columns + Kernels.symbolSlack)
+        if parameters.lowBits > 0 { grow(&lowBits, rows * columns + Kernels.symbolSlack) }
+        if parameters.rowClasses > 1 { grow(&rowClasses, rows) }
+    }
+
+    private func rowsOfClass(_ number: Int, _ rows: Int) -> Int {
+        rowClasses[..<rows].count { $0 == UInt8(number) }
+    }
+
+    /// Says how many of `escapes` count.
+    public mutating func setEscapeCount(_ count: Int) { escapeCount = count }
+
+    /// Restores a chunk's weights, row-major, into the first elements of `weights`.
+    ///
+    /// - Throws: `miscounted` where a stream has more or fewer symbols than the trellis takes, `classOutOfRange`,
+    ///   `patchOutOfRange`, `patchNotFinite`.
+    public func decode(
+        rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float, _ format: FloatFormat,
+        into weights: inout [Float]
+    ) throws(DecodingFailure) {
+        let classified = parameters.rowClasses > 1
+        if classified {
+            for row in 0..<rows where rowClasses[row] >= parameters.rowClasses { throw .classOutOfRange(row: row) }
+        }
+        var target = weights.mutableSpan
+        let complete = Kernels.trellisDecode(
+            states: parameters.states, rowClasses: rowClasses.span.extracting(first: classified ? rows : 0), rows: rows,
+            columns: columns, alphabet: parameters.kernelAlphabet, step: step, streams: streams.span,
+            starts: starts.span, counts: counts.span, escapes: escapes.span, escapeCount: escapeCount,
+            low: lowBits.span, into: &target)
+        guard complete else { throw .miscounted }
+        var previous = -1
+        for patch in patches {
+            guard patch.index > previous, patch.index < rows * columns else { throw .patchOutOfRange }
+            let value = Float(patch.bits, element: format)
+            guard value.isFinite else { throw .patchNotFinite(index: patch.index) }
+            weights[patch.index] = value
+            previous = patch.index
+        }
+    }
+
+    private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
+        if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
+    }
+}
+
+extension TrellisRule {
+    func kernelRule(_ parameters: TrellisParameters) -> Kernels.TrellisRule {
+        Kernels.TrellisRule(
+            states: parameters.states, inverseStep: 1 / step, deadZone: deadZone, shrink: shrink,
+            greatestSymbol: parameters.greatestSymbol)
+    }
+}

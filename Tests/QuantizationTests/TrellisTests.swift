@@ -520,7 +520,10 @@ extension InstructionSetTests {
                 weights, rows: rows, columns: columns, try #require(TrellisParameters(states: 8, alphabet: 16)),
                 TrellisRule(step: 0.01))
             try onEveryInstructionSet { set in
-                let input = try EdgeOfMemory(weights.flatMap { withUnsafeBytes(of: $0) { unsafe Array($0) } })
+                let input = try EdgeOfMemory(
+                    weights.flatMap { weight in
+                        (0..<4).map { UInt8(truncatingIfNeeded: weight.bitPattern >> UInt32(8 * $0)) }
+                    })
                 var symbols = [Int16](repeating: 0, count: Kernels.symbolCount(rows: rows, columns: columns))
                 var masks = [UInt64](repeating: 0, count: Kernels.maskCount(rows: rows, columns: columns))
                 var scratch = [UInt16](repeating: 0, count: Kernels.scratchCount(rows: rows, states: 8))

@@ -15,7 +15,7 @@ struct Ingot: AsyncParsableCommand {
             130/143 interrupted.
             """,
         version: "\(ContainerFormat.writer) (\(CodecLibraries.versions))",
-        subcommands: [Convert.self, Inspect.self, Verify.self, Export.self])
+        subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Export.self])
 
     static func main() async {
         Interruption.install()

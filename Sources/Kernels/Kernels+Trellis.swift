@@ -141,7 +141,7 @@ extension Kernels {
     ///   - streams: from each start on, room for all symbols of the class, and `symbolSlack`.
     ///   - counts: receives the symbols of each stream.
     ///   - escapes: room for one a weight, and `symbolSlack`.
-    ///   - low: one a weight where the alphabet has low bits.
+    ///   - low: room for one a weight, and `symbolSlack`, where the alphabet has low bits.
     /// - Returns: the number of escapes.
     public static func trellisRoute(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, rowClasses: Span<UInt8>, rows: Int, columns: Int,
@@ -155,7 +155,7 @@ extension Kernels {
                 && (rowClasses.count == 0 || rowClasses.count >= rows), "trellisRoute: sizes differ")
         precondition(
             counts.count == starts.count && escapes.count >= weights + symbolSlack
-                && (alphabet.lowBits == 0 || low.count >= weights), "trellisRoute: no room")
+                && (alphabet.lowBits == 0 || low.count >= weights + symbolSlack), "trellisRoute: no room")
         requireRoom(rowClasses: rowClasses, rows: rows, columns: columns, starts: starts, room: streams.count)
         var escapeCount = 0
         unsafe symbols.withUnsafeBufferPointer { symbols in

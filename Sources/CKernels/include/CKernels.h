@@ -147,7 +147,8 @@ struct ingot_trellis_alphabet {
 };
 
 /// Writes the symbols of a chunk to streams of one byte a symbol: that of a symbol in row r with parity q is 2 * c + q, c the row's
-/// class. starts, counts: of each stream in `streams`; there are INGOT_TRELLIS_SLACK bytes of room behind it.
+/// class. starts, counts: of each stream in `streams`; there are INGOT_TRELLIS_SLACK bytes of room behind it,
+/// and behind escapes and low bits.
 ///
 /// row_classes: one a row, or null where there is one class. Symbols >> low_bits are -127 to 127.
 void ingot_trellis_route(

@@ -69,6 +69,35 @@ INLINE int32_t unpack_dense(int bits, const uint8_t *packed, uint8_t *codes, siz
     return INGOT_UNPACK_OK;
 }
 
+// Two codes of four bits a byte, many at a time; `n` is even.
+INLINE int32_t pack_nibbles(const uint8_t *codes, uint8_t *packed, size_t n) {
+    u16x16 seen = (uint16_t)0;
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        u16x16 pairs = LOAD(u16x16, codes + i);
+        seen |= pairs;
+        STORE(packed + i / 2, CONVERT(u8x16, pairs | pairs >> (uint16_t)4));
+    }
+    int32_t above = (__builtin_reduce_or(seen) & 0xf0f0) != 0;
+    for (; i < n; i += 2) {
+        above |= (codes[i] | codes[i + 1]) > 15;
+        packed[i / 2] = (uint8_t)(codes[i] | codes[i + 1] << 4);
+    }
+    return above;
+}
+
+INLINE void unpack_nibbles(const uint8_t *packed, uint8_t *codes, size_t n) {
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        u16x16 pairs = CONVERT(u16x16, LOAD(u8x16, packed + i / 2));
+        STORE(codes + i, (pairs | pairs << (uint16_t)4) & (uint16_t)0x0f0f);
+    }
+    for (; i < n; i += 2) {
+        codes[i] = packed[i / 2] & 15;
+        codes[i + 1] = packed[i / 2] >> 4;
+    }
+}
+
 // Two codes of three bits in the low six bits of a byte.
 INLINE int32_t pack_pairs(const uint8_t *codes, uint8_t *packed, size_t n) {
     uint8_t seen = 0;
@@ -115,7 +144,9 @@ static int32_t pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t 
     switch (bits) {
     case 2: return pack_dense(2, codes, packed, n);
     case 3: return aligned ? pack_pairs(codes, packed, n) : pack_dense(3, codes, packed, n);
-    case 4: return pack_dense(4, codes, packed, n);
+    case 4:
+        return pack_nibbles(codes, packed, n & ~(size_t)1)
+            | pack_dense(4, codes + (n & ~(size_t)1), packed + n / 2, n & 1);
     case 5: return aligned ? copy_codes(5, codes, packed, n) : pack_dense(5, codes, packed, n);
     case 6: return aligned ? copy_codes(6, codes, packed, n) : pack_dense(6, codes, packed, n);
     default: return copy_codes(8, codes, packed, n);
@@ -128,7 +159,9 @@ static int32_t unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8
     switch (bits) {
     case 2: return unpack_dense(2, packed, codes, n);
     case 3: return aligned ? unpack_pairs(packed, codes, n) : unpack_dense(3, packed, codes, n);
-    case 4: return unpack_dense(4, packed, codes, n);
+    case 4:
+        unpack_nibbles(packed, codes, n & ~(size_t)1);
+        return unpack_dense(4, packed + n / 2, codes + (n & ~(size_t)1), n & 1);
     case 5: return aligned ? copy_codes(5, packed, codes, n) : unpack_dense(5, packed, codes, n);
     case 6: return aligned ? copy_codes(6, packed, codes, n) : unpack_dense(6, packed, codes, n);
     default: return copy_codes(8, packed, codes, n);

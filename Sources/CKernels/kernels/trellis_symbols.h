@@ -12,9 +12,7 @@ static void trellis_route(
     for (size_t row = 0; row < rows; row += 1) {
         i16x64 symbol = LOAD(i16x64, symbols + row * STRIP);
         if (low_bits > 0) {
-            uint8_t parts[STRIP];
-            STORE(parts, CONVERT(u8x64, symbol & (int16_t)((1 << low_bits) - 1)));
-            memcpy(low, parts, width);
+            STORE(low, CONVERT(u8x64, symbol & (int16_t)((1 << low_bits) - 1)));
             low += width;
             symbol = symbol >> (int16_t)low_bits;
         }

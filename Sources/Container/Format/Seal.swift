@@ -25,7 +25,7 @@ public struct Seal: Sendable, Hashable {
     public let recordsStart: UInt64
 
     /// Bytes of records and trailer.
-    static func byteCount(records: Int) -> UInt64 { UInt64(records * recordBytes + trailerBytes) }
+    public static func byteCount(records: Int) -> UInt64 { UInt64(records * recordBytes + trailerBytes) }
 
     func encoded() -> [UInt8] {
         var bytes: [UInt8] = []

@@ -48,25 +48,29 @@ extension ChunkWorkspace {
 
     /// Classes of the rows at two bits each, low bits of the symbols, patches; their bytes, in `stream`.
     private func packExtras(_ rows: Int, _ parameters: TrellisParameters, _ format: FloatFormat) -> Int {
-        var bytes: [UInt8] = []
+        var size = 0
         if parameters.rowClasses > 1 {
-            grow(&aligned, BitPacking.byteCount(.dense, bits: 2, count: rows))
-            BitPacking.pack(levels.rowClasses, count: rows, .dense, bits: 2, into: &aligned)
-            bytes += aligned[..<BitPacking.byteCount(.dense, bits: 2, count: rows)]
+            size = BitPacking.byteCount(.dense, bits: 2, count: rows)
+            grow(&stream, size)
+            BitPacking.pack(levels.rowClasses, count: rows, .dense, bits: 2, into: &stream)
         }
         if parameters.lowBits > 0 {
-            let size = BitPacking.byteCount(.dense, bits: parameters.lowBits, count: count)
-            grow(&aligned, size)
+            let packed = BitPacking.byteCount(.dense, bits: parameters.lowBits, count: count)
+            grow(&aligned, packed)
             BitPacking.pack(levels.lowBits, count: count, .dense, bits: parameters.lowBits, into: &aligned)
-            bytes += aligned[..<size]
+            grow(&stream, size + packed)
+            stream.replaceSubrange(size..<size + packed, with: aligned[..<packed])
+            size += packed
         }
+        guard !levels.patches.isEmpty else { return size }
+        var bytes: [UInt8] = []
         for patch in levels.patches {
             LittleEndian.append(UInt32(patch.index), to: &bytes)
             for byte in 0..<format.byteWidth { bytes.append(UInt8(truncatingIfNeeded: patch.bits >> UInt32(8 * byte))) }
         }
-        grow(&stream, bytes.count)
-        for (index, byte) in bytes.enumerated() { stream[index] = byte }
-        return bytes.count
+        grow(&stream, size + bytes.count)
+        stream.replaceSubrange(size..<size + bytes.count, with: bytes)
+        return size + bytes.count
     }
 
     // MARK: - Decoding
@@ -130,26 +134,54 @@ extension ChunkWorkspace {
 
     // MARK: - Trials
 
+    /// A chunk of a tensor, for trials.
+    public struct Sample: Sendable {
+        /// Its place in the tensor.
+        public let place: ChunkPlace
+        /// Its elements, row by row.
+        fileprivate let bytes: [UInt8]
+    }
+
+    /// Reads a chunk for trials, or for its scale.
+    ///
+    /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other: pages are given back band by band.
+    public func sample(
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
+    ) throws -> Sample {
+        try load(chunk, range, file, prologue)
+        if !inOrder || prologue.grid.endsBand(chunk) { releaseBand(chunk, of: range, in: file, as: prologue) }
+        return Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
+    }
+
+    /// Loads and widens a sample; false where a weight is not finite.
+    private func load(_ sample: Sample, _ format: FloatFormat) -> Bool {
+        source = sample.bytes
+        sourceCount = sample.bytes.count
+        count = sample.place.count
+        nonFinite = NonFiniteCount()
+        return expandFinite(format)
+    }
+
     /// What a trial of a chunk showed.
     public struct Trial: Sendable {
         /// Bytes of the streams, for each of the parameters that were tried.
         public var byteCounts: [Int] = []
-        /// The error sums; the same for all of them.
+        /// The error sums with the last of them; the same for all that reach as far.
         public var sums = ErrorSums.zero
     }
 
-    /// Encodes a chunk with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
+    /// Encodes a sample with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
     ///
     /// - Parameters:
     ///   - candidates: of one number of states.
     ///   - histogram: |levels| are added.
     /// - Returns: nil where a weight is not finite.
     public func tryOut(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule,
-        _ candidates: [TrellisParameters], histogram: inout [UInt64]
-    ) throws -> Trial? {
-        guard try loadWeights(chunk, range, file, prologue) else { return nil }
-        let place = prologue.grid.place(of: chunk)
+        _ sample: Sample, as prologue: PayloadPrologue, by rule: TrellisRule, _ candidates: [TrellisParameters],
+        histogram: inout [UInt64]
+    ) -> Trial? {
+        guard load(sample, prologue.format) else { return nil }
+        let place = sample.place
         var trial = Trial()
         var searched: Int?
         for candidate in candidates {
@@ -166,13 +198,9 @@ extension ChunkWorkspace {
         return trial
     }
 
-    /// The mean over the rows of a chunk of log2 of their energy a weight, halved: to a constant, the bits a weight at a given step. Rows of
-    /// zeros count as 2^-40. Nil where a weight is not finite.
-    public func logScale(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
-    ) throws -> (scale: Double, energy: Double)? {
-        guard try loadWeights(chunk, range, file, prologue) else { return nil }
-        let place = prologue.grid.place(of: chunk)
-        return RowStatistics.logScale(weights, rows: place.rows, columns: place.columns)
+    /// The scale of a sample's rows and its energy (`RowStatistics`); nil where a weight is not finite.
+    public func logScale(_ sample: Sample, _ format: FloatFormat) -> (scale: Double, energy: Double)? {
+        guard load(sample, format) else { return nil }
+        return RowStatistics.logScale(weights, rows: sample.place.rows, columns: sample.place.columns)
     }
 }

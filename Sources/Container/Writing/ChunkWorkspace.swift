@@ -35,7 +35,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// The last chunk that was encoded.
     public internal(set) var encoded = EncodedChunk()
     /// NaN and infinity in the chunk that was encoded last.
-    public private(set) var nonFinite = NonFiniteCount()
+    public internal(set) var nonFinite = NonFiniteCount()
     /// What `exportRestored` made, in the first `exportedCount` bytes.
     public private(set) var exported: [UInt8] = []
     /// How many of them count.
@@ -47,7 +47,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     public init() {}
 
     /// Adds a tensor's bytes to a hash, called with its chunks in order: the bytes of the chunk that was encoded or compared last; of
-    /// tiles, the bytes of a band of them with the first.
+    /// tiles, the bytes of a band of them with the first. Gives back the pages of a band with the last.
     public func hashSource(
         into hasher: ContentHasher, chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
     ) throws {
@@ -56,13 +56,14 @@ public final class ChunkWorkspace: @unchecked Sendable {
             hasher.update(bytes.span.extracting(0..<sourceCount))
             return
         }
-        guard prologue.grid.beginsBand(chunk) else { return }
-        try file.forEachPiece(of: ChunkWorkspace.band(of: chunk, range, prologue), releasing: false) { bytes, _ in
-            hasher.update(bytes)
+        let band = ChunkWorkspace.band(of: chunk, range, prologue)
+        if prologue.grid.beginsBand(chunk) {
+            try file.forEachPiece(of: band, releasing: false) { bytes, _ in hasher.update(bytes) }
         }
+        if prologue.grid.endsBand(chunk) { file.release(band) }
     }
 
-    private func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
+    func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
         let grid = prologue.grid
         let place = grid.place(of: chunk)
         let width = prologue.format.byteWidth
@@ -75,12 +76,13 @@ public final class ChunkWorkspace: @unchecked Sendable {
             preconditionFailure("a chunk outside its tensor")
         }
         try file.copy(run, rows: isContiguous ? 1 : place.rows, stride: grid.columns * width, into: &source)
-        // Pages hold rows of many tiles: they are given back when the band is done.
-        if prologue.grid.isTiled {
-            if grid.endsBand(chunk) { file.release(ChunkWorkspace.band(of: chunk, range, prologue)) }
-        } else {
-            file.release(run)
-        }
+        // Pages hold rows of many tiles: they are given back when the band is done (`hashSource`).
+        if !grid.isTiled { file.release(run) }
+    }
+
+    /// Gives back the pages of the rows a chunk is in.
+    public func releaseBand(_ chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue) {
+        file.release(ChunkWorkspace.band(of: chunk, range, prologue))
     }
 
     /// The bytes of the rows a chunk is in, of a tensor whose bytes are `range`.
@@ -113,12 +115,19 @@ public final class ChunkWorkspace: @unchecked Sendable {
             LosslessCodec.split(source.span.extracting(0..<sourceCount), format, into: &stream)
             for plane in 0..<format.byteWidth { append(stream, plane * count..<(plane + 1) * count, prologue.codec) }
         case .uniform(let parameters):
-            if expandFinite(prologue) { encodeUniform(place, parameters, format, prologue.codec) }
+            guard expandFinite(format) else { return appendNothing(prologue) }
+            encodeUniform(place, parameters, format, prologue.codec)
         case .trellis(let parameters):
             guard let rule else { preconditionFailure("a trellis without a step") }
-            if expandFinite(prologue) { encodeTrellis(place, parameters, rule, format, prologue.codec) }
+            guard expandFinite(format) else { return appendNothing(prologue) }
+            encodeTrellis(place, parameters, rule, format, prologue.codec)
         }
         encoded.entry.checksum = ContentHash.checksum64(encoded.bytes.span.extracting(0..<encoded.byteCount))
+    }
+
+    /// Leaves a chunk with NaN or infinity empty: the conversion fails, and says so, once all of the tensor was seen.
+    private func appendNothing(_ prologue: PayloadPrologue) {
+        for _ in 0..<prologue.scheme.streamCount(prologue.format) { append([], 0..<0, .none) }
     }
 
     /// Begins a new `encoded`.
@@ -127,27 +136,15 @@ public final class ChunkWorkspace: @unchecked Sendable {
         encoded.entry = ChunkEntry()
     }
 
-    /// Widens the chunk's weights; false, with streams of nothing, where one of them is not finite: the conversion fails, and says so,
-    /// once all of the tensor was seen.
-    private func expandFinite(_ prologue: PayloadPrologue) -> Bool {
+    /// Widens the chunk's weights; false where one of them is not finite.
+    func expandFinite(_ format: FloatFormat) -> Bool {
         let bytes = source
-        nonFinite.add(bytes.span.extracting(0..<sourceCount), prologue.format, firstElement: 0)
-        guard nonFinite.isZero else {
-            for _ in 0..<prologue.scheme.streamCount(prologue.format) { append([], 0..<0, .none) }
-            return false
-        }
+        nonFinite.add(bytes.span.extracting(0..<sourceCount), format, firstElement: 0)
+        guard nonFinite.isZero else { return false }
         grow(&weights, count)
         grow(&restored, count)
-        FloatConversion.expand(bytes.span.extracting(0..<sourceCount), prologue.format, into: &weights)
+        FloatConversion.expand(bytes.span.extracting(0..<sourceCount), format, into: &weights)
         return true
-    }
-
-    /// Loads and widens a chunk, for trials; false where a weight is not finite.
-    func loadWeights(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws -> Bool {
-        try load(chunk, range, file, prologue)
-        nonFinite = NonFiniteCount()
-        beginChunk()
-        return expandFinite(prologue)
     }
 
     /// Appends a stream: compressed where that is shorter, `stored[range]` as it is otherwise.
@@ -169,7 +166,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
                     stored.span.extracting(range), asked, below: range.count, into: &encoded.bytes, at: start)
             }
         if size == nil {
-            for index in range { encoded.bytes[start + index - range.lowerBound] = stored[index] }
+            encoded.bytes.replaceSubrange(start..<start + range.count, with: stored[range])
         }
         let byteCount = size ?? range.count
         encoded.byteCount += byteCount

@@ -78,7 +78,7 @@ public struct Converter: Sendable {
         var hasher = ContentHasher()
         var nonFinite = NonFiniteCount()
         let rules = ChunkRules(shard)
-        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).map { job in
+        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).lazy.map { job in
             (job, rules.next(job))
         }
         try await pipeline.run(jobs) { job, workspace in
@@ -137,6 +137,7 @@ public struct Converter: Sendable {
             for (chunk, rule) in rules.enumerated() {
                 try Interruption.check()
                 try workspace.encode(chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule)
+                if prologue.grid.endsBand(chunk) { workspace.releaseBand(chunk, of: plan.tensor.range, in: file, as: prologue) }
                 try writer.append(chunk: workspace.encoded)
                 controller.record(workspace.encoded)
             }

@@ -39,6 +39,12 @@ public struct ConversionOptions: Sendable, Hashable {
     /// The defaults of the command.
     public init() {}
 
+    /// Whether the size of every tensor follows from its shape alone.
+    var sizeFollowsFromShapes: Bool {
+        guard scheme == .trellis, codec == .zstd, case .bits = goal else { return false }
+        return true
+    }
+
     /// Refuses a rate that the codec cannot give.
     ///
     /// - Throws: `usage` with the nearest that it can.

@@ -56,7 +56,7 @@ struct TensorGoal: Sendable, Hashable {
         let most = max(asked, asked * 0.75 + Double(fixedBytes)).rounded(.down)
         let isLarge = weights >= largeTensor
         return TensorGoal(
-            quantity: .bytes, most: most, aim: most * (isLarge ? 0.998 : 0.996), least: most * (isLarge ? 0.995 : 0.99))
+            quantity: .bytes, most: most, aim: most * (isLarge ? 0.999 : 0.997), least: most * (isLarge ? 0.995 : 0.99))
     }
 
     /// A relative MSE, and never more.

@@ -10,7 +10,7 @@ struct TensorProbe {
     private let file: MappedFile
     private let prologue: PayloadPrologue
     private let workspace: ChunkWorkspace
-    private let sample: [Int]
+    private var sample: [ChunkWorkspace.Sample] = []
     /// Bits a weight that the whole tensor needs more than the sample, at the same step.
     private var correction = 0.0
     /// Mean square of the whole tensor's weights, as far as known, and of the sample's.
@@ -35,19 +35,21 @@ struct TensorProbe {
         self.file = file
         self.prologue = prologue
         self.workspace = workspace
-        sample = TensorProbe.sampled(prologue.grid)
         let grid = prologue.grid
-        let scanned = scans || grid.count <= TensorProbe.scannedChunks ? Array(0..<grid.count) : sample
+        let sampled = TensorProbe.sampled(grid)
+        let scanned = scans || grid.count <= TensorProbe.scannedChunks ? Array(0..<grid.count) : sampled
         var all = (scale: 0.0, energy: 0.0, weights: 0.0)
         var some = all
         for chunk in scanned {
             try Interruption.check()
-            guard let (scale, energy) = try workspace.logScale(chunk: chunk, of: tensor.range, in: file, as: prologue)
-            else { return nil }
-            let weights = Double(grid.place(of: chunk).count)
+            let part = try workspace.sample(
+                chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
+            guard let (scale, energy) = workspace.logScale(part, prologue.format) else { return nil }
+            let weights = Double(part.place.count)
             all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)
-            if sample.contains(chunk) {
+            if sampled.contains(chunk) {
                 some = (some.scale + scale * weights, some.energy + energy, some.weights + weights)
+                sample.append(part)
             }
         }
         correction = all.scale / all.weights - some.scale / some.weights
@@ -77,21 +79,20 @@ struct TensorProbe {
     }
 
     private mutating func measure(
-        _ rule: TrellisRule, _ candidates: [TrellisParameters], chunks: ArraySlice<Int>
+        _ rule: TrellisRule, _ candidates: [TrellisParameters], _ parts: ArraySlice<ChunkWorkspace.Sample>
     ) throws -> Outcome? {
         var bytes = [Int](repeating: 0, count: candidates.count)
         var noise = 0.0
         var weights = 0.0
         histogram = []
-        for chunk in chunks {
+        for part in parts {
             try Interruption.check()
-            guard
-                let trial = try workspace.tryOut(
-                    chunk: chunk, of: tensor.range, in: file, as: prologue, by: rule, candidates, histogram: &histogram)
-            else { return nil }
+            guard let trial = workspace.tryOut(part, as: prologue, by: rule, candidates, histogram: &histogram) else {
+                return nil
+            }
             for (index, count) in trial.byteCounts.enumerated() { bytes[index] += count }
             noise += trial.sums.noise
-            weights += Double(prologue.grid.place(of: chunk).count)
+            weights += Double(part.place.count)
         }
         return Outcome(bits: bytes.map { Double($0) * 8 / weights + correction }, noise: noise / weights)
     }
@@ -112,7 +113,7 @@ struct TensorProbe {
             bits: 0, slope: 1, relativeMSE: 0, leastStep: leastStep)
         for trial in 0..<TensorProbe.trials {
             parameters = AlphabetChoice.first(bits: expectedBits(Double(rate.rule.step)), options)
-            guard let outcome = try measure(rate.rule, [parameters], chunks: sample[...]) else { return nil }
+            guard let outcome = try measure(rate.rule, [parameters], sample[...]) else { return nil }
             rate.parameters = parameters
             rate.bits = outcome.bits[0]
             rate.relativeMSE = outcome.noise / energy
@@ -140,7 +141,7 @@ struct TensorProbe {
             let step = TrellisRule.representable(max(middle * ExactMath.exp2(Double(eighth) / 8), leastStep))
             guard
                 let outcome = try measure(
-                    TrellisRule(step: step), [parameters], chunks: sample.prefix(TensorProbe.alphabetChunks))
+                    TrellisRule(step: step), [parameters], sample.prefix(TensorProbe.alphabetChunks))
             else { return nil }
             let score = outcome.bits[0] + ExactMath.log2(max(outcome.noise, .leastNormalMagnitude)) / 2
             guard score < best?.score ?? .infinity else { continue }
@@ -158,7 +159,7 @@ struct TensorProbe {
         let candidates = AlphabetChoice.candidates(rate.parameters, bits: rate.bits, options)
         if candidates.count > 1 {
             let some = sample.prefix(TensorProbe.alphabetChunks)
-            guard let outcome = try measure(rate.rule, candidates, chunks: some) else { return nil }
+            guard let outcome = try measure(rate.rule, candidates, some) else { return nil }
             guard let first = candidates.firstIndex(of: rate.parameters) else { return nil }
             let reference = outcome.bits[first]
             guard let best = outcome.bits.indices.min(by: { outcome.bits[$0] < outcome.bits[$1] }) else { return nil }

@@ -1,0 +1,164 @@
+import Checkpoints
+public import Container
+import FileAccess
+import Quantization
+public import TensorModel
+
+/// What a conversion would give, before it is carried out.
+public struct ConversionForecast: Sendable {
+    /// A tensor that would be encoded.
+    public struct Tensor: Sendable {
+        /// Its name.
+        public let name: TensorName
+        /// Element type and shape of the original.
+        public let elementType: ElementType, shape: Shape
+        /// How it would be stored.
+        public let scheme: TensorScheme
+        /// Bytes of its payload.
+        public let byteCount: UInt64
+        /// The error it would have; nil where no weights were read, or the scheme loses nothing.
+        public let relativeMSE: Double?
+
+        /// Bits per weight, all side information in the payload counted.
+        public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(shape.elementCount) }
+    }
+
+    /// Bytes of the source's shards.
+    public let sourceBytes: UInt64
+    /// Bytes of our shards.
+    public private(set) var outputBytes: UInt64 = 0
+    /// Bytes of the other files, about.
+    public let companionBytes: UInt64
+    /// The tensors that would be encoded.
+    public private(set) var tensors: [Tensor] = []
+    /// How many tensors would be kept as they are.
+    public private(set) var keptCount = 0
+    /// Whether weights were read.
+    public let isSampled: Bool
+    /// Bytes of memory the conversion would take at most, the program itself not counted.
+    public let memoryBytes: UInt64
+
+    /// Forecasts a conversion.
+    ///
+    /// Where a rate is asked for in bits, the conversion holds it, so that headers tell the size to half a percent; else, or where errors are
+    /// asked for too, a sample of the weights is encoded.
+    ///
+    /// - Parameter sampling: whether weights are read where that could be avoided.
+    public init(_ plan: ConversionPlan, sampling: Bool) async throws {
+        try plan.options.requireReachable()
+        sourceBytes = plan.shards.reduce(0) { $0 + $1.source.file.byteCount }
+        companionBytes = plan.companions.copied.reduce(0) { $0 + (FileIdentity($1.path)?.byteCount ?? 0) }
+        let budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
+        isSampled = sampling || !plan.options.sizeFollowsFromShapes
+        let planned = isSampled ? try await plan.withRates() : plan
+        let workspace = ChunkWorkspace()
+        var largestBand: UInt64 = 0
+        for shard in planned.shards {
+            let layout = shard.layout
+            var bytes = layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.ordinary.count + 1))
+            for (index, payload) in layout.payloads.enumerated() {
+                guard let descriptor = payload.descriptor else { continue }
+                let tensor =
+                    if isSampled {
+                        try ConversionForecast.sampled(payload, descriptor, shard, shard.rates[index], workspace)
+                    } else {
+                        ConversionForecast.computed(payload, descriptor, plan.options)
+                    }
+                bytes += tensor.byteCount
+                tensors.append(tensor)
+                let band = descriptor.prologue.grid.band(of: 0).count * descriptor.format.byteWidth
+                if descriptor.prologue.grid.isTiled { largestBand = max(largestBand, UInt64(band)) }
+            }
+            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+            keptCount += layout.ordinary.count
+            outputBytes += bytes
+        }
+        memoryBytes = UInt64(budget.workspaces) * UInt64(ChunkWorkspace.maximumBytes) + 2 * largestBand
+    }
+
+    /// What shapes and options tell.
+    private static func computed(
+        _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ options: ConversionOptions
+    ) -> Tensor {
+        let prologue = descriptor.prologue
+        let weights = plan.tensor.shape.elementCount
+        var bytes = 0.0
+        if case .bits(let bits) = options.goal {
+            let own = DefaultRecipe.isEmbeddingOrHead(plan.tensor.name) ? min(8, bits + 2) : bits
+            bytes = TensorGoal.bits(own, weights: weights, fixedBytes: prologue.fixedBytes).aim
+        }
+        return Tensor(
+            name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
+            scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: nil)
+    }
+
+    private static let sampledChunks = 4
+
+    /// What a rate tells, or, in other schemes than `trellis`, a few chunks.
+    private static func sampled(
+        _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ shard: ConversionPlan.ShardPlan, _ rate: TensorRate?,
+        _ workspace: ChunkWorkspace
+    ) throws -> Tensor {
+        let prologue = descriptor.prologue
+        let weights = plan.tensor.shape.elementCount
+        let bytes: Double
+        var error: Double?
+        if let rate {
+            bytes =
+                rate.goal.quantity == .bytes && rate.goal.most.isFinite
+                ? rate.goal.aim : rate.expectedBytes(weights: weights, fixedBytes: prologue.fixedBytes)
+            error = rate.relativeMSE
+        } else {
+            let grid = prologue.grid
+            let chunks = Set((0..<sampledChunks).map { (2 * $0 + 1) * grid.count / (2 * sampledChunks) })
+            var sizes = (bytes: 0, weights: 0)
+            var sums = ErrorSums.zero
+            for chunk in chunks {
+                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue)
+                sizes.bytes += workspace.encoded.byteCount
+                sizes.weights += grid.place(of: chunk).count
+                sums = sums + workspace.encoded.entry.sums
+            }
+            bytes = Double(sizes.bytes) / Double(sizes.weights) * Double(weights) + Double(prologue.fixedBytes)
+            if descriptor.scheme != .lossless { error = sums.relativeMSE }
+        }
+        return Tensor(
+            name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
+            scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: error)
+    }
+
+    /// What the shards would lose in size, as a share of the source.
+    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+
+    /// Number of weights that would be encoded.
+    public var weights: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
+
+    /// Bits per weight over all payloads; nil where there are none.
+    public var bitsPerWeight: Double? {
+        weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+    }
+
+    /// The forecast as JSON, schema `ingot.plan` version 1 (Specs/json.md).
+    public var json: JSONValue {
+        .object([
+            .init("schema", .string("ingot.plan")), .init("schema_version", .unsigned(1)),
+            .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
+            .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
+            .init("weights", .unsigned(UInt64(weights))),
+            .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("sampled", .bool(isSampled)),
+            .init("memory_bytes", .unsigned(memoryBytes)),
+            .init(
+                "tensors",
+                .array(
+                    tensors.map { tensor in
+                        .object([
+                            .init("name", .string(tensor.name.text)), .init("scheme", .string(tensor.scheme.summary)),
+                            .init("bytes", .unsigned(tensor.byteCount)),
+                            .init("bits_per_weight", .number(tensor.bitsPerWeight)),
+                            .init("relative_mse", tensor.relativeMSE.map(JSONValue.number) ?? .null),
+                        ])
+                    })),
+        ])
+    }
+}

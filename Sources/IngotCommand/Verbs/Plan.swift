@@ -1,0 +1,69 @@
+import ArgumentParser
+import Container
+import Conversion
+import SystemPackage
+import TensorModel
+
+struct Plan: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Tell what convert would do: sizes, errors, memory.",
+        usage: "ingot plan <source> [options]",
+        discussion: """
+            Reads headers only where bits per weight are asked for: convert holds them, so
+            that the size follows from the shapes. With --sample, and wherever the size
+            depends on the weights, a few chunks of each tensor are encoded on trial.
+            """)
+
+    @Argument(help: "Checkpoint to plan for: a safetensors file or a directory.")
+    var source: FilePath
+
+    @Flag(help: "Read a sample of the weights, and forecast errors too.")
+    var sample = false
+
+    @OptionGroup var rate: RateOptions
+    @OptionGroup var work: WorkOptions
+    @OptionGroup var report: ReportOptions
+
+    func run() async throws {
+        var options = try rate.options()
+        options.jobs = work.jobs
+        options.memory = work.maxMemory.bytes
+        let plan = try ConversionPlan(ConversionPlan.openSource(source), options)
+        for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        let forecast = try await ConversionForecast(plan, sampling: sample)
+        switch report.format {
+        case .json: Console.result(forecast.json.text(indented: true))
+        case .text: Console.result(ForecastText.text(forecast, width: Console.width))
+        }
+    }
+}
+
+/// A forecast, for people.
+enum ForecastText {
+    static func text(_ forecast: ConversionForecast, width: Int?) -> String {
+        var rows = [["tensor", "type", "shape", "stored as", "size", "bits", "rel MSE"]]
+        for tensor in forecast.tensors {
+            rows.append([
+                IngotErrorRenderer.escaped(tensor.name.text), tensor.elementType.rawValue, tensor.shape.description,
+                tensor.scheme.summary, Format.bytes(tensor.byteCount), Format.fixed(tensor.bitsPerWeight, 2),
+                tensor.relativeMSE.map(Format.scientific) ?? "-",
+            ])
+        }
+        var lines = [Format.table(rows, width: width, left: [0, 1, 3]), ""]
+        func add(_ label: String, _ value: String) { lines.append(Format.filled(label, to: 18) + value) }
+        add("size before", Format.bytes(forecast.sourceBytes))
+        add(
+            "size after",
+            "\(Format.bytes(forecast.outputBytes))  (and \(Format.bytes(forecast.companionBytes)) of other files)")
+        add("reduction", "\(Format.fixed(forecast.reduction * 100, 1)) %")
+        if let bits = forecast.bitsPerWeight {
+            add(
+                "bits per weight",
+                "\(Format.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
+        }
+        add("kept as they are", "\(forecast.keptCount) tensors")
+        add("memory at most", Format.bytes(forecast.memoryBytes))
+        add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
+        return lines.joined(separator: "\n")
+    }
+}

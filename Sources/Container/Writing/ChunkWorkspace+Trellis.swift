@@ -100,7 +100,8 @@ extension ChunkWorkspace {
         grow(&restored, count)
         try levels.decode(
             rows: place.rows, columns: place.columns, parameters, step: step, format, into: &restored)
-        let farthest = Float(2 * parameters.greatestSymbol + 2) * step
+        // A decoder takes codes and escapes down to -128.
+        let farthest = Float(256 << parameters.lowBits) * step
         guard farthest.isFinite || restored[..<count].allSatisfy(\.isFinite) else {
             throw DecodingFailure.weightNotFinite
         }

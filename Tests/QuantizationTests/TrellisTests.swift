@@ -628,7 +628,7 @@ extension InstructionSetTests {
         try #require(unsafe mprotect(self.mapping + room, page, PROT_NONE) == 0)
         let start = unsafe (self.mapping + room - content.count).assumingMemoryBound(to: UInt8.self)
         unsafe bytes = UnsafeMutableBufferPointer(start: start, count: content.count)
-        for unsafe(index, byte) in content.enumerated() { unsafe bytes[index] = byte }
+        for index in content.indices { unsafe bytes[index] = content[index] }
     }
 
     deinit { unsafe munmap(mapping, length) }

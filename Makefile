@@ -43,10 +43,12 @@ arm64:
 
 bench: build .venv/ready
 	Tests/Benchmarks/run.sh
+	Tests/Benchmarks/shapes.sh
 
 # PEERS=--keep keeps the tables in PEERS.md and the chart in Specs/.
 bench-peers: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/speed.py
+	Tests/Benchmarks/kernels.sh
 	.venv-bench/bin/python Tests/Benchmarks/peers/compare.py .build/peers.json --ingot $(INGOT)
 	.venv-bench/bin/python Tests/Benchmarks/peers/report.py .build/peers.json $(PEERS)
 

@@ -35,13 +35,21 @@ echo "$(date +%F), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo |
 echo
 echo "| command | seconds | MB of source/s | times cp |"
 echo "|---|---|---|---|"
-for bits in 2 3 4 5 6 8; do
+for bits in 2 3 4 6 8; do
     row "convert --bits $bits" "$ingot" convert "$work/source.safetensors" "$work/out" --bits $bits
 done
 row "convert --bits 4 --jobs 1" "$ingot" convert "$work/source.safetensors" "$work/out" --jobs 1
-row "convert --bits 4 --symmetric" "$ingot" convert "$work/source.safetensors" "$work/out" --symmetric
+row "convert --bits 4 --states 16" "$ingot" convert "$work/source.safetensors" "$work/out" --states 16
+row "convert --bits 4 --states 32" "$ingot" convert "$work/source.safetensors" "$work/out" --states 32
+row "convert --relative-mse 5e-3" "$ingot" convert "$work/source.safetensors" "$work/out" --relative-mse 5e-3
 row "convert --bits 4 --codec lz4" "$ingot" convert "$work/source.safetensors" "$work/out" --codec lz4
 row "convert --bits 4 --codec none" "$ingot" convert "$work/source.safetensors" "$work/out" --codec none
+for bits in 2 4 8; do
+    row "convert --scheme uniform --bits $bits" \
+        "$ingot" convert "$work/source.safetensors" "$work/out" --scheme uniform --bits $bits
+done
+row "convert --scheme uniform --symmetric" \
+    "$ingot" convert "$work/source.safetensors" "$work/out" --scheme uniform --symmetric
 row "convert --scheme lossless" "$ingot" convert "$work/source.safetensors" "$work/out" --scheme lossless
 "$ingot" convert "$work/source.safetensors" "$work/sealed" >/dev/null
 row "verify" "$ingot" verify "$work/sealed"
@@ -70,3 +78,6 @@ for count in 435 100000; do
     awk -v s="$(best "$ingot" inspect "$work/header.safetensors")" -v n=$count \
         'BEGIN { printf "| %d tensors | %.0f |\n", n, s * 1000 }'
 done
+
+echo
+Tests/Benchmarks/kernels.sh

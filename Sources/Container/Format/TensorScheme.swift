@@ -28,13 +28,13 @@ public enum TensorScheme: Sendable, Hashable {
         }
     }
 
-    /// A name with its parameters, for tables: `uniform 4 g64`.
+    /// A name with its parameters, for tables: `uniform 4 g64`, `trellis`, `trellis/32` for one of 32 states instead of 8.
     public var summary: String {
         switch self {
         case .uniform(let parameters):
             "uniform \(parameters.bits) g\(parameters.groupSize)\(parameters.symmetric ? " sym" : "")"
         case .lossless: "lossless"
-        case .trellis(let parameters): "trellis \(parameters.states)"
+        case .trellis(let parameters): parameters.states == 8 ? "trellis" : "trellis/\(parameters.states)"
         }
     }
 

@@ -26,7 +26,7 @@ extension ChunkWorkspace {
     private func appendStreams(
         _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat, _ codec: Codec
     ) {
-        levels.route(rows: place.rows, columns: place.columns, parameters)
+        levels.route(weights, rows: place.rows, columns: place.columns, parameters)
         for index in 0..<parameters.symbolStreams {
             let symbols = levels.counts[index]
             let stored = SymbolPacking.byteCount(parameters, .stored, symbols)

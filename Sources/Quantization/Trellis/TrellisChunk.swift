@@ -63,9 +63,6 @@ public struct TrellisChunk: Sendable {
         hasOutliers = search(
             weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters), &symbols,
             &oddMasks, &scratch)
-        grow(&energies, rows)
-        var target = energies.mutableSpan
-        Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
     }
 
     /// The buffers as separate arguments, which may be written to at once.
@@ -118,9 +115,11 @@ public struct TrellisChunk: Sendable {
 
     /// Turns the levels that were found into streams.
     ///
-    /// - Parameter parameters: those of the search, but for alphabet and classes, and of the same greatest symbol.
-    public mutating func route(rows: Int, columns: Int, _ parameters: TrellisParameters) {
-        classifyRows(rows, parameters.rowClasses)
+    /// - Parameters:
+    ///   - weights: those that were quantized; they decide on the classes of their rows.
+    ///   - parameters: those of the search, but for alphabet and classes, and of the same greatest symbol.
+    public mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
+        classifyRows(weights, rows, columns, parameters.rowClasses)
         prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
         escapeCount = write(rows, columns, parameters, &streams, &counts, &escapes, &lowBits)
     }
@@ -141,9 +140,12 @@ public struct TrellisChunk: Sendable {
     }
 
     /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
-    private mutating func classifyRows(_ rows: Int, _ classes: Int) {
+    private mutating func classifyRows(_ weights: [Float], _ rows: Int, _ columns: Int, _ classes: Int) {
         guard classes > 1 else { return }
         grow(&rowClasses, rows)
+        grow(&energies, rows)
+        var target = energies.mutableSpan
+        Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
         // The bits of numbers that are not negative are in the order of the numbers.
         let ranked = (0..<rows).map { UInt64(energies[$0].bitPattern) << 32 | UInt64($0) }.sorted()
         for (rank, key) in ranked.enumerated() { rowClasses[Int(key & 0xffff_ffff)] = UInt8(rank * classes / rows) }

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md and lossless.md alone.
+"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md, trellis.md and lossless.md alone.
 
     python3 ingot_decoder.py DEST OUT.safetensors [--against SOURCE]
     python3 ingot_decoder.py DEST --list [--against SOURCE]
 
-Everything a reader must check is checked; whatever is wrong raises `Damaged`. Tensors of scheme
-`uniform` are written as F32, all others with their original type and bytes. Section numbers in
-comments are those of container.md. Little-endian machines only.
+Everything a reader must check is checked; whatever is wrong raises `Damaged`. Tensors of the schemes
+`uniform` and `trellis` are written as F32, all others with their original type and bytes. Section numbers
+in comments are those of container.md where they name no other document. Little-endian machines only.
 """
 
 import argparse
@@ -30,7 +30,10 @@ CHUNK = 262144  # section 3: weights of a chunk, and columns of a piece of a wid
 ELEMENTS = {"F16": 1, "BF16": 2, "F32": 3}
 WIDTH = {"F16": 2, "BF16": 2, "F32": 4}
 CODECS = {"none": 0, "lz4": 1, "zstd": 2}
-SCHEMES = {"uniform": 1, "lossless": 2}
+SCHEMES = {"uniform": 1, "lossless": 2, "trellis": 3}
+LOSSY = ("uniform", "trellis")
+STATES = {8: (5, 2), 16: (9, 2), 32: (18, 4)}  # trellis.md, section 2: H0 and H1
+CODE_BITS = {4: 2, 8: 3, 16: 4, 32: 5, 64: 6, 256: 8}  # trellis.md, section 4, by alphabet; 6 is packed otherwise
 ITEM_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
@@ -153,6 +156,15 @@ def aligned_codes(stored, count, bits):
     return codes[:count]
 
 
+def codes_of_six(stored, count):
+    """Three codes below 6 a byte, the first of weight 1 (trellis.md, section 4)."""
+    data = np.frombuffer(stored, np.uint8)
+    need(not (data > 215).any(), "codes: a byte above 215")
+    codes = np.stack([data % 6, data // 6 % 6, data // 36], axis=1).reshape(-1)
+    need(not codes[count:].any(), "codes: padding is not 0")
+    return codes[:count]
+
+
 def dense_length(count, bits):
     return (count * bits + 7) // 8
 
@@ -227,13 +239,20 @@ def errors(weights, decoded):
 class Chunk:
     rows: int
     columns: int
-    first: int  # index of its first weight in the original
+    row: int  # its first row and column in the tensor's matrix
+    column: int
     streams: list  # (stored bytes, codec)
     sums: tuple  # signal, noise, maximum error
+    step: np.float32 = np.float32(0)  # trellis only, as the next
+    symbols: list = field(default_factory=list)  # in each stream
 
     @property
     def count(self):
         return self.rows * self.columns
+
+    @property
+    def place(self):
+        return slice(self.row, self.row + self.rows), slice(self.column, self.column + self.columns)
 
 
 @dataclass
@@ -253,17 +272,24 @@ class Tensor:
         return self.about and self.about["scheme"]
 
     def decode(self):
-        """(type, bytes): F32 for `uniform`, otherwise the original's."""
+        """(type, bytes): F32 for `uniform` and `trellis`, otherwise the original's."""
         if self.about is None:
             return self.dtype, bytes(self.data)
-        if self.scheme == "uniform":
-            return "F32", np.concatenate([self.weights(c) for c in self.chunks]).tobytes()
+        if self.scheme in LOSSY:
+            out = np.empty((math.prod(self.shape[:-1]), self.shape[-1]), np.float32)
+            for chunk in self.chunks:
+                out[chunk.place] = self.weights(chunk).reshape(chunk.rows, chunk.columns)
+            return "F32", out.tobytes()
         out = b"".join(self.original(c) for c in self.chunks)
         need(xxh3_128(out) == self.about["source_xxh3_128"], f"{self.name}: hash of the decoded bytes")
         return self.dtype, out
 
     def weights(self, chunk):
-        """uniform.md: the chunk's weights in binary32."""
+        """The chunk's weights in binary32, row-major."""
+        return self.weights_of_trellis(chunk) if self.scheme == "trellis" else self.weights_of_uniform(chunk)
+
+    def weights_of_uniform(self, chunk):
+        """uniform.md."""
         bits, group, width = self.about["bits"], self.about["group_size"], WIDTH[self.dtype]
         stored, codec = chunk.streams[0]
         aligned = codec == CODECS["zstd"]
@@ -290,6 +316,85 @@ class Tensor:
         need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
         return out.reshape(-1)
 
+    def weights_of_trellis(self, chunk):
+        """trellis.md, sections 2 to 4."""
+        alphabet, low_bits, classes = (self.about[k] for k in ("alphabet", "low_bits", "row_classes"))
+        codes = []
+        for (stored, codec), count in zip(chunk.streams[: 2 * classes], chunk.symbols):
+            if count == 0:
+                codes.append(np.empty(0, np.uint8))
+            elif alphabet == 6:
+                codes.append(codes_of_six(plain_form(stored, codec, -(-count // 3)), count))
+            else:
+                bits, aligned = CODE_BITS[alphabet], codec == CODECS["zstd"]
+                plain = plain_form(stored, codec, (aligned_length if aligned else dense_length)(count, bits))
+                codes.append((aligned_codes if aligned else bits_of_codes)(plain, count, bits))
+        escapes = plain_form(*chunk.streams[-2], chunk.symbols[-2]) if chunk.symbols[-2] else b""
+        extras, at = chunk.streams[-1][0], 0
+
+        def dense(count, bits):
+            nonlocal at
+            start, at = at, at + dense_length(count, bits)
+            need(at <= len(extras), f"{self.name}: extras too short")
+            return bits_of_codes(extras[start:at], count, bits)
+
+        row_class = dense(chunk.rows, 2) if classes > 1 else np.zeros(chunk.rows, np.uint8)
+        need(not (row_class >= classes).any(), f"{self.name}: class of a row")
+        low = dense(chunk.count, low_bits) if low_bits else np.zeros(chunk.count, np.uint8)
+
+        levels = self.levels(chunk, codes, np.frombuffer(escapes, np.int8), row_class, low.astype(np.int32))
+        with np.errstate(all="ignore"):
+            out = (levels.astype(np.float32) * chunk.step).reshape(-1)
+        patch = np.dtype([("index", "<u4"), ("value", {2: "<u2", 4: "<u4"}[WIDTH[self.dtype]])])
+        need((len(extras) - at) % patch.itemsize == 0, f"{self.name}: length of the patches")
+        patches = np.frombuffer(extras[at:], patch)
+        index, values = patches["index"].astype(np.int64), to_float32(patches["value"].copy(), self.dtype)
+        need((np.diff(index) > 0).all() and (index < chunk.count).all(), f"{self.name}: index of a patch")
+        need(np.isfinite(values).all(), f"{self.name}: a patch is not finite")
+        out[index] = values
+        need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
+        return out
+
+    def levels(self, chunk, codes, escapes, row_class, low):
+        """trellis.md, sections 2 and 3: the levels n of the tile's weights."""
+        alphabet, low_bits, states = (self.about[k] for k in ("alphabet", "low_bits", "states"))
+        largest, h0, h1 = (alphabet - 1) // 2, *STATES[states]
+        state = np.arange(states)
+        following = np.stack([state >> 1 ^ h0 * (state & 1) ^ h1 * odd for odd in (0, 1)], axis=1).reshape(-1)
+        # The streams as numbers h; the one number no code stands for marks an escape.
+        heads = [c.astype(np.int32) - largest for c in codes]
+        escape = largest + 1
+        if alphabet == 256:
+            heads = [np.where(h == 128, -128, h) for h in heads]
+        taken, escaped, symbol = [0] * len(heads), 0, 0
+        out = np.empty((chunk.rows, chunk.columns), np.int32)
+        for left in range(0, chunk.columns, 64):
+            width = min(64, chunk.columns - left)
+            state, h = np.zeros(width, np.int64), np.empty(width, np.int32)
+            for row in range(chunk.rows):
+                odd = state & 1
+                of_odd = odd != 0
+                ones = int(np.count_nonzero(of_odd))
+                first = 2 * int(row_class[row])
+                for stream, where, count in ((first, ~of_odd, width - ones), (first + 1, of_odd, ones)):
+                    begin, end = taken[stream], taken[stream] + count
+                    need(end <= len(heads[stream]), f"{self.name}: stream {stream} has too few symbols")
+                    h[where] = heads[stream][begin:end]
+                    taken[stream] = end
+                if alphabet != 256 and h.max() == escape:
+                    where = h == escape
+                    count = int(np.count_nonzero(where))
+                    need(escaped + count <= len(escapes), f"{self.name}: too few escapes")
+                    h[where] = escapes[escaped : escaped + count]
+                    escaped += count
+                k = (h << low_bits) + low[symbol : symbol + width]
+                symbol += width
+                out[row, left : left + width] = 2 * k + odd
+                state = following[2 * state + (k & 1)]
+        need(taken == [len(h) for h in heads], f"{self.name}: a stream has too many symbols")
+        need(escaped == len(escapes), f"{self.name}: too many escapes")
+        return out
+
     def original(self, chunk):
         """lossless.md: the chunk's bytes in the original."""
         planes = [plain_form(*s, chunk.count) for s in chunk.streams]
@@ -304,10 +409,10 @@ class Tensor:
         if self.scheme == "lossless":
             return 0.0, 0.0, 0.0
         unsigned = np.frombuffer(source, {2: "<u2", 4: "<u4"}[WIDTH[self.dtype]])
-        original = to_float32(unsigned, self.dtype)
+        original = to_float32(unsigned, self.dtype).reshape(-1, self.shape[-1])
         total = (0.0, 0.0, 0.0)
         for chunk in self.chunks:
-            sums = errors(original[chunk.first : chunk.first + chunk.count], self.weights(chunk))
+            sums = errors(original[chunk.place].reshape(-1), self.weights(chunk))
             need(list(map(hex_f64, sums)) == list(map(hex_f64, chunk.sums)), f"{self.name}: sums of a chunk")
             total = (total[0] + sums[0], total[1] + sums[1], max(total[2], sums[2]))
         return total
@@ -322,6 +427,14 @@ def description(text, what):
         need(about.get("bits") in (2, 3, 4, 5, 6, 8), f"{what}: bits")
         need(about.get("group_size") in (32, 64, 128), f"{what}: group_size")
         need(isinstance(about.get("symmetric"), bool), f"{what}: symmetric")
+    if about["scheme"] == "trellis":
+        names[1:1] = ["states", "alphabet", "low_bits", "row_classes"]
+        need(all(type(about.get(key)) is int for key in names[1:5]), f"{what}: parameters of the trellis")
+        alphabet, low_bits = about["alphabet"], about["low_bits"]
+        need(about["states"] in STATES, f"{what}: states")
+        need(alphabet == 6 or alphabet in CODE_BITS, f"{what}: alphabet")
+        need(low_bits == 0 or (alphabet == 256 and 2 <= low_bits <= 6), f"{what}: low_bits")
+        need(1 <= about["row_classes"] <= 4, f"{what}: row_classes")
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
     need(about["codec"] in CODECS and about["dtype"] in ELEMENTS, f"{what}: codec or dtype")
@@ -333,19 +446,51 @@ def description(text, what):
     return about
 
 
+def ceil(a, b):
+    return -(-a // b)
+
+
+def chunk_shape(scheme, rows, columns):
+    """Rows and columns of the chunks that are not at an edge."""
+    if scheme != "trellis":
+        return 1 if columns > CHUNK else min(rows, max(1, CHUNK // columns)), min(columns, CHUNK)
+    highest = CHUNK // (64 * ceil(columns, 64)) if columns < 512 else max(128, min(512, 2**23 // columns))
+    chunk_rows = ceil(rows, ceil(rows, highest))  # trellis.md, section 1
+    widest = 64 * max(1, CHUNK // chunk_rows // 64)
+    return chunk_rows, min(columns, 64 * ceil(ceil(columns, ceil(columns, widest)), 64))
+
+
+def stored_length(about, chunk, stream, symbols):
+    """Bytes of a stream's stored form, or None: it is as long as it is."""
+    if about["scheme"] == "lossless":
+        return chunk.count
+    if about["scheme"] == "uniform":
+        groups = chunk.rows * ceil(chunk.columns, about["group_size"])
+        return groups if stream else dense_length(chunk.count, about["bits"])
+    classes = about["row_classes"]
+    if stream < 2 * classes:
+        return ceil(symbols, 3) if about["alphabet"] == 6 else dense_length(symbols, CODE_BITS[about["alphabet"]])
+    return symbols if stream == 2 * classes else None
+
+
 def open_payload(name, about, data):
     """Checks everything of a payload but the plain forms of its streams."""
     dtype, shape = about["dtype"], about["shape"]
-    uniform, width = about["scheme"] == "uniform", WIDTH[dtype]
+    scheme, width = about["scheme"], WIDTH[dtype]
     columns, rows = shape[-1], math.prod(shape[:-1])
-    wide = columns > CHUNK
-    chunk_columns = min(columns, CHUNK)
-    chunk_rows = 1 if wide else min(rows, max(1, CHUNK // columns))
-    across, down = -(-columns // chunk_columns), -(-rows // chunk_rows)
-    streams = (1 + width * (1 if about["symmetric"] else 2)) if uniform else width
+    chunk_rows, chunk_columns = chunk_shape(scheme, rows, columns)
+    across, down = ceil(columns, chunk_columns), ceil(rows, chunk_rows)
+    need(across * down <= 2**22, f"{name}: number of chunks")
+    if scheme == "uniform":
+        parameters = about["bits"], int(about["symmetric"]), about["group_size"]
+        streams = 1 + width * (1 if about["symmetric"] else 2)
+    elif scheme == "trellis":
+        parameters = about["states"], about["low_bits"], about["alphabet"] + 65536 * about["row_classes"]
+        streams = 2 * about["row_classes"] + 2
+    else:
+        parameters, streams = (0, 0, 0), width
     prologue = struct.pack(
-        "<8sHBBIBBHIQQIIQQ", b"INGOTPL1", SCHEMES[about["scheme"]], about["bits"] if uniform else 0,
-        int(uniform and about["symmetric"]), about["group_size"] if uniform else 0, CODECS[about["codec"]],
+        "<8sHBBIBBHIQQIIQQ", b"INGOTPL1", SCHEMES[scheme], *parameters, CODECS[about["codec"]],
         ELEMENTS[dtype], streams, across * down, rows, columns, chunk_rows, chunk_columns, 0, len(data),
     )  # fmt: skip
     need(len(data) % 64 == 0 and bytes(data[:64]) == prologue, f"{name}: prologue against description and entry")
@@ -358,26 +503,35 @@ def open_payload(name, about, data):
     for index in range(across * down):
         where = f"{name}: chunk {index}"
         row, column = index // across * chunk_rows, index % across * chunk_columns
-        chunk = Chunk(
-            min(chunk_rows, rows - row), min(chunk_columns, columns - column), row * columns + column, [], ()
-        )
-        offset, checksum, *sums, zero = struct.unpack_from("<QQdddQ", data, 64 + index * entry_size)
+        chunk = Chunk(min(chunk_rows, rows - row), min(chunk_columns, columns - column), row, column, [], ())
+        offset, checksum, *sums, step, zero = struct.unpack_from("<QQdddfI", data, 64 + index * entry_size)
         need(offset == at and zero == 0, f"{where}: offset")
+        if scheme == "trellis":
+            need(math.isfinite(step) and step >= 2.0**-126, f"{where}: step")
+        else:
+            need(is_zero(bytes(data[64 + index * entry_size + 40 :][:4])), f"{where}: step")
+        chunk.step = np.float32(step)
         need(all(math.isfinite(s) and s >= 0 for s in sums), f"{where}: sums")
-        need(uniform or sums == [0, 0, 0], f"{where}: sums of lossless")
+        need(scheme in LOSSY or sums == [0, 0, 0], f"{where}: sums of lossless")
         chunk.sums = tuple(sums)
         total = (total[0] + sums[0], total[1] + sums[1], max(total[2], sums[2]))
         for i in range(streams):
-            size, codec = struct.unpack_from("<II", data, 64 + index * entry_size + 48 + 8 * i)
-            plain = chunk.count
-            if uniform:
-                bits, groups = about["bits"], chunk.rows * -(-chunk.columns // about["group_size"])
-                plain = groups if i else dense_length(chunk.count, bits)
+            size, how = struct.unpack_from("<II", data, 64 + index * entry_size + 48 + 8 * i)
+            codec, symbols = how & 255, how >> 8
+            need(scheme == "trellis" or symbols == 0, f"{where}: symbols of stream {i}")
+            chunk.symbols.append(symbols)
             need(codec in (0, CODECS[about["codec"]]), f"{where}: codec of stream {i}")
-            need(size == plain if codec == 0 else 0 < size < plain, f"{where}: size of stream {i}")
+            stored = stored_length(about, chunk, i, symbols)
+            if stored is None:
+                need(codec == 0 and symbols == 0, f"{where}: stream {i} is compressed, or has symbols")
+            else:
+                need(size == stored if codec == 0 else 0 < size < stored, f"{where}: size of stream {i}")
             need(at + size <= len(data), f"{where}: beyond the end")
             chunk.streams.append((bytes(data[at : at + size]), codec))
             at += size
+        if scheme == "trellis":
+            need(sum(chunk.symbols[:-2]) == chunk.count, f"{where}: number of symbols")
+            need(about["alphabet"] != 256 or chunk.symbols[-2] == 0, f"{where}: escapes with an alphabet of 256")
         need(xxh3_64(data[offset:at]) == checksum, f"{where}: checksum")
         tensor.chunks.append(chunk)
     need(len(data) - at < 64 and is_zero(bytes(data[at:])), f"{name}: padding")
@@ -515,7 +669,7 @@ def compare_with_source(tensors, source):
     for name, tensor in tensors.items():
         dtype, shape, data = source[name]
         need((tensor.dtype, tensor.shape) == (dtype, shape), f"{name}: type or shape of the source")
-        if tensor.scheme != "uniform":
+        if tensor.scheme not in LOSSY:
             need(tensor.decode() == (dtype, bytes(data)), f"{name}: is not the source's")
         if tensor.about:
             found = [hex_f64(value) for value in tensor.certificate(data)]
@@ -540,7 +694,7 @@ def main():
     if options.list:
         for t in tensors.values():
             about = t.about or {"scheme": "kept"}
-            how = " ".join(str(about[k]) for k in ("scheme", "bits", "group_size", "codec") if k in about)
+            how = " ".join(str(about[k]) for k in ("scheme", "bits", "group_size", "states", "alphabet", "codec") if k in about)
             print(f"{t.name}  {t.dtype}  {'x'.join(map(str, t.shape))}  {how}  {len(t.data)} bytes")
     if options.out:
         write_safetensors(options.out, decoded)

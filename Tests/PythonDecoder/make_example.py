@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes fixtures/example.safetensors and the section "Worked example" of Specs/container.md from it.
+"""Makes the fixtures and, from them, the sections "Worked example" of Specs/container.md and Specs/trellis.md.
 
     INGOT=path/to/ingot python3 make_example.py
 """
@@ -21,6 +21,10 @@ ROOT = HERE.parent.parent
 FIXTURE = HERE / "fixtures/example.safetensors"
 DOCUMENT = ROOT / "Specs/container.md"
 TITLE = "## 9. Worked example"
+TRELLIS_FIXTURE = HERE / "fixtures/trellis.safetensors"
+TRELLIS_DOCUMENT = ROOT / "Specs/trellis.md"
+TRELLIS_TITLE = "### Worked example"
+TRELLIS_OPTIONS = ["--scheme", "trellis", "--bits", "3"]
 
 
 def source():
@@ -30,9 +34,14 @@ def source():
     return [("matrix", "F16", [3, 40], matrix.tobytes()), ("steps", "I32", [3], np.array([10, 20, 30], "<i4").tobytes())]
 
 
-def convert(ingot, folder):
-    decoder.write_safetensors(Path(folder) / "source.safetensors", source())
-    options = ["--bits", "3", "--group-size", "32", "--codec", "none"]
+def trellis_source():
+    matrix = np.array([[2, -6, 0], [8, 0, 7], [-3, -3, -4], [-14, -3, -1], [5, -1, -7]]) / 4
+    return [("matrix", "F32", [5, 3], matrix.astype("<f4").tobytes())]
+
+
+def convert(ingot, folder, tensors=None, options=("--scheme", "uniform", "--bits", "3", "--group-size", "32")):
+    decoder.write_safetensors(Path(folder) / "source.safetensors", tensors or source())
+    options = [*options, "--codec", "none"]
     command = [ingot, "convert", Path(folder) / "source.safetensors", Path(folder) / "q", *options]
     subprocess.run(command, check=True, capture_output=True)
 
@@ -153,8 +162,8 @@ def section(data):
     return "\n".join([
         TITLE, "",
         "A source of two tensors: `matrix`, `F16`, 3 x 40, with the rows (j - 20) / 32, then 0, 1, -1, 0.25 ten times, then",
-        "j * j / 256, for j from 0 to 39; and `steps`, `I32`, 10, 20, 30. Converted with `--bits 3 --group-size 32 --codec none` it is",
-        "this shard. Each line is an offset, bytes (`00 * n`: n zero bytes), and what they mean; numbers in hexadecimal but for the",
+        "j * j / 256, for j from 0 to 39; and `steps`, `I32`, 10, 20, 30. Converted with `--scheme uniform --bits 3 --group-size 32 --codec none`",
+        "it is this shard. Each line is an offset, bytes (`00 * n`: n zero bytes), and what they mean; numbers in hexadecimal but for the",
         "meanings. The block is made by `Tests/PythonDecoder/make_example.py`, and a test decodes it.",
         "", "```text", *block(data), "```", "",
         "The codes are in the dense layout, three bits each, lowest bits first; a row has two groups, of 32 and of 8 weights. A weight is",
@@ -162,22 +171,84 @@ def section(data):
     ])  # fmt: skip
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        convert(os.environ.get("INGOT", ROOT / ".build/release/ingot"), folder)
-        FIXTURE.parent.mkdir(exist_ok=True)
-        shutil.copy(Path(folder) / "q/model.safetensors", FIXTURE)
-    data = FIXTURE.read_bytes()
-    document = DOCUMENT.read_text()
-    start = document.find("\n" + TITLE)
-    if start >= 0:
-        assert "\n## " not in document[start + 2 :], "the worked example is not the last section"
-        document = document[: start + 1]
+# ---------------------------------------------------------------- the example of trellis.md
+
+
+def trellis_section(data):
+    """Text of the section; `data` is the shard."""
+    tensor = decoder.open_shard(data, "example")[0][0]
+    chunk = tensor.chunks[0]
+    about, step = tensor.about, float(chunk.step)
+    assert (about["states"], about["alphabet"], about["low_bits"], about["row_classes"]) == (8, 8, 0, 1)
+    original = np.frombuffer(trellis_source()[0][3], "<f4").reshape(5, 3)
+    weights = tensor.weights(chunk).reshape(5, 3)
+    levels = np.rint(weights / chunk.step).astype(int)
+    rows, state, streams = [], np.zeros(3, int), ([], [])
+    for row in range(5):
+        odd = state & 1
+        symbols = (levels[row] - odd) // 2
+        codes = np.where(abs(symbols) <= 3, symbols + 3, 7)
+        for parity, code in zip(odd, codes):
+            streams[parity].append(int(code))
+        cells = [original[row], state, symbols, codes, levels[row], weights[row]]
+        rows.append([" ".join(f"{v:g}" for v in cell) for cell in cells])
+        state = state >> 1 ^ 5 * odd ^ 2 * (symbols & 1)
+    heads = ["weights", "states", "symbols", "codes", "levels", "restored"]
+    table = [["row", *heads], *([str(i), *cells] for i, cells in enumerate(rows))]
+    widths = [max(len(line[i]) for line in table) for i in range(7)]
+    escapes = [int(v) for v in np.frombuffer(chunk.streams[2][0], np.int8)]
+    said = [
+        f"{chunk.symbols[0]} codes of even states: {' '.join(map(str, streams[0]))}",
+        f"{chunk.symbols[1]} codes of odd states: {' '.join(map(str, streams[1]))}",
+        f"{chunk.symbols[2]} escape: {' '.join(map(str, escapes))}", "extras: none",
+    ]  # fmt: skip
+    bits = struct.pack("<f", step).hex()
+    return "\n".join([
+        TRELLIS_TITLE, "",
+        "`F32`, 5 x 3, converted with `--bits 3 --codec none`: S = 8, A = 8, b = 0, K = 1, so L = 3 and the escape is 7. Made by",
+        "`Tests/PythonDecoder/make_example.py`; a test decodes it.", "", "```text",
+        *("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths)).rstrip() for line in table), "",
+        f"step      {bits:10}  {step:g}",
+        *(f"stream {i}  {stored.hex():10}  {what}" for i, ((stored, _), what) in enumerate(zip(chunk.streams, said))), "",
+        *(f"{name:8}  {value:g}" for name, value in zip(("signal", "noise", "max"), chunk.sums)), "```", "",
+        "The codes are dense, three bits each, lowest bits first. With the extras `0e000000 00004040` the last weight would be 3.", "",
+    ])  # fmt: skip
+
+
+def trellis_of_document(document):
+    """(step, streams, rows of the table after its head) as the document prints them."""
+    block = re.search(r"```text\n(.*?)```", document[document.index("\n" + TRELLIS_TITLE) :], re.S)[1]
+    step = bytes.fromhex(re.search(r"^step +([0-9a-f]{8}) ", block, re.M)[1])
+    streams = re.findall(r"^stream \d  ((?:[0-9a-f]{2})*) +(?:(\d+) |extras)", block, re.M)
+    rows = [re.split("  +", line)[1:] for line in block.splitlines() if re.match(r"\d ", line)]
+    return step, [(bytes.fromhex(b), int(n or 0)) for b, n in streams], rows
+
+
+def write_section(path, title, text):
+    """Puts the text in place of the section, or at the document's end."""
+    document = path.read_text()
+    start = document.find("\n" + title)
+    if start < 0:
+        document = document.rstrip("\n") + "\n\n" + text
     else:
-        document = document.rstrip("\n") + "\n\n"
-    document += section(data)
-    assert bytes_of_document(document) == data
-    DOCUMENT.write_text(document)
+        following = document.find("\n## ", start + 2)
+        rest = "" if following < 0 else document[following:]
+        document = document[: start + 1] + text + rest
+    path.write_text(document)
+
+
+def main():
+    program = os.environ.get("INGOT", ROOT / ".build/release/ingot")
+    FIXTURE.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        convert(program, folder)
+        shutil.copy(Path(folder) / "q/model.safetensors", FIXTURE)
+    with tempfile.TemporaryDirectory() as folder:
+        convert(program, folder, trellis_source(), TRELLIS_OPTIONS)
+        shutil.copy(Path(folder) / "q/model.safetensors", TRELLIS_FIXTURE)
+    write_section(DOCUMENT, TITLE, section(FIXTURE.read_bytes()))
+    assert bytes_of_document(DOCUMENT.read_text()) == FIXTURE.read_bytes()
+    write_section(TRELLIS_DOCUMENT, TRELLIS_TITLE, trellis_section(TRELLIS_FIXTURE.read_bytes()))
 
 
 if __name__ == "__main__":

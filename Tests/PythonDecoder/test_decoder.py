@@ -42,7 +42,7 @@ def ingot(*arguments, code=0):
 
 
 def uniform_options(bits, group, symmetric, codec):
-    return ["--bits", bits, "--group-size", group, "--codec", codec] + ["--symmetric"] * symmetric
+    return ["--scheme", "uniform", "--bits", bits, "--group-size", group, "--codec", codec] + ["--symmetric"] * symmetric
 
 
 def same_files(one, other):
@@ -75,7 +75,7 @@ def check(source, dest, out=None):
     for name, tensor in tensors.items():
         dtype, shape, data = arrays[name]
         assert shape == tensor.shape
-        if tensor.scheme == "uniform":
+        if tensor.scheme in decoder.LOSSY:
             assert (dtype, bytes(data)) == tensor.decode()
         elif tensor.dtype in decoder.WIDTH:
             assert dtype == "F32"
@@ -197,7 +197,7 @@ def test_lossless(tmp_path, request, source, codec):
     path = SAMPLES.get(source) or request.getfixturevalue(source)
     ingot("convert", path, tmp_path / "q", "--scheme", "lossless", "--codec", codec)
     tensors = check(path, tmp_path / "q")
-    assert all(t.scheme != "uniform" for t in tensors.values())
+    assert all(t.scheme not in decoder.LOSSY for t in tensors.values())
     ingot("export", tmp_path / "q", tmp_path / "e")
     assert decoder.read_source(str(tmp_path / "e")) == decoder.read_source(str(path))
     shutil.rmtree(tmp_path)
@@ -229,7 +229,7 @@ def test_values_that_are_not_finite(tmp_path):
     ingot("convert", source, tmp_path / "q", code=65)
     ingot("convert", source, tmp_path / "q", "--on-nonfinite", "keep")
     tensors = check(source, tmp_path / "q")
-    assert (tensors["n"].scheme, tensors["f"].scheme) == ("lossless", "uniform")
+    assert (tensors["n"].scheme, tensors["f"].scheme) == ("lossless", "trellis")
 
 
 def test_single_file_of_any_name(tmp_path):
@@ -264,7 +264,10 @@ def test_no_encoded_tensor(tmp_path):
     check(source, tmp_path / "q")
 
 
-@pytest.mark.parametrize("options", [[], ["--scheme", "lossless"], ["--symmetric", "--codec", "lz4", "--bits", "5"]])
+@pytest.mark.parametrize("options", [
+    [], ["--scheme", "uniform"], ["--scheme", "lossless"], ["--bits", "2.5", "--states", "32"],
+    ["--scheme", "uniform", "--symmetric", "--codec", "lz4", "--bits", "5"],
+])  # fmt: skip
 def test_same_bytes_for_any_jobs_and_memory(wide, odd, tmp_path, options):
     for source in (SAMPLE, wide, odd):
         runs = [(1, "32MiB"), (2, "32MiB"), (1, "1GiB"), (2, "1GiB")]
@@ -279,10 +282,10 @@ def test_same_bytes_for_any_jobs_and_memory(wide, odd, tmp_path, options):
 # ---------------------------------------------------------------- refusals
 
 
-@pytest.fixture(scope="session")
-def converted(tmp_path_factory, odd):
+@pytest.fixture(scope="session", params=["trellis", "uniform"])
+def converted(request, tmp_path_factory, odd):
     dest = tmp_path_factory.mktemp("converted") / "q"
-    ingot("convert", odd, dest)
+    ingot("convert", odd, dest, "--scheme", request.param)
     return dest
 
 
@@ -368,7 +371,8 @@ def test_refused_though_hashes_are_right(tmp_path):
         return change
 
     for symmetric in (False, True):
-        ingot("convert", source, folder, "--force", "--bits", 3, "--codec", "none", *["--symmetric"] * symmetric)
+        options = ["--scheme", "uniform", "--bits", 3, "--codec", "none", *["--symmetric"] * symmetric]
+        ingot("convert", source, folder, "--force", *options)
         changes = [put(2, 0xFF, True), put(4, 0x7C, True), put(4, 0x7F, True)]  # tail bits; scale infinite, NaN
         changes += [put(4, 0x80, True), put(4, 0xB8, True)] if symmetric else [put(6, 0xFC, True)]  # sign; bias
         changes += [put(at, 9) for at in (0, 8, 10, 11, 12, 16, 17, 18, 20, 24, 32, 40, 44, 48, 57)]  # prologue
@@ -413,7 +417,7 @@ def test_command_line(converted, odd, tmp_path):
     subprocess.run([*run, tmp_path / "o.safetensors", "--against", odd], check=True)
     assert len(decoder.read_source(str(tmp_path / "o.safetensors"))) == len(decoder.read_source(str(odd)))
     listed = subprocess.run([*run, "--list"], check=True, capture_output=True, text=True).stdout
-    assert "m00.weight  F16  7x200  uniform 4 64 zstd" in listed
+    assert re.search("^m00.weight  F16  7x200  (trellis 8 [0-9]+|uniform 4 64) zstd", listed, re.M)
 
 
 # ---------------------------------------------------------------- the worked examples of the documents
@@ -423,7 +427,7 @@ def test_examples_of_uniform():
     about = {"bits": 3, "group_size": 32, "symmetric": False, "scheme": "uniform"}
     tensor = decoder.Tensor("example", "F16", [1, 5], memoryview(b""), about)
     planes = [(bytes([b]), 0) for b in (0x00, 0x38, 0x00, 0xBD)]
-    chunk = decoder.Chunk(1, 5, 0, [(bytes.fromhex("d158"), 0), *planes], ())
+    chunk = decoder.Chunk(1, 5, 0, 0, [(bytes.fromhex("d158"), 0), *planes], ())
     assert tensor.weights(chunk).tolist() == [-0.75, -0.25, 0.25, 0.75, 1.25]
     assert decoder.aligned_codes(bytes.fromhex("112305"), 5, 3).tolist() == [1, 2, 3, 4, 5]
     about["symmetric"], chunk.streams = True, chunk.streams[:3]
@@ -436,7 +440,7 @@ def test_examples_of_uniform():
 ])  # fmt: skip
 def test_examples_of_lossless(dtype, original, streams):
     tensor = decoder.Tensor("example", dtype, [1, 1], memoryview(b""), {"scheme": "lossless"})
-    chunk = decoder.Chunk(1, len(streams[0]) // 2, 0, [(bytes.fromhex(s), 0) for s in streams], ())
+    chunk = decoder.Chunk(1, len(streams[0]) // 2, 0, 0, [(bytes.fromhex(s), 0) for s in streams], ())
     assert tensor.original(chunk) == bytes.fromhex(original)
 
 

@@ -300,7 +300,7 @@ extension InstructionSetTests {
             chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule)
             chunk.restore(
                 sample.weights, rows: rows, columns: columns, parameters, sample.rule, .bf16, into: &scratch)
-            chunk.route(rows: rows, columns: columns, parameters)
+            chunk.route(sample.weights, rows: rows, columns: columns, parameters)
             var found = Reference.TrellisStreams(parameters)
             for index in found.codes.indices {
                 let start = chunk.starts[index]
@@ -751,7 +751,7 @@ struct TrellisTests {
         var chunk = TrellisChunk()
         let weights: [Float] = [1, 2, 3, 4]
         chunk.quantize(weights, rows: 2, columns: 2, parameters, TrellisRule(step: 1))
-        chunk.route(rows: 2, columns: 2, parameters)
+        chunk.route(weights, rows: 2, columns: 2, parameters)
         func found(_ patches: [(Int, UInt32)], _ format: FloatFormat = .f16) -> DecodingFailure? {
             chunk.patches = patches.map { TrellisChunk.Patch(index: $0.0, bits: $0.1) }
             var decoded = weights
@@ -776,7 +776,7 @@ struct TrellisTests {
         var chunk = TrellisChunk()
         let weights: [Float] = [1, 2, 3, 4, 5, 6]
         chunk.quantize(weights, rows: 3, columns: 2, parameters, TrellisRule(step: 1))
-        chunk.route(rows: 3, columns: 2, parameters)
+        chunk.route(weights, rows: 3, columns: 2, parameters)
         #expect(Array(chunk.rowClasses[..<3]) == [0, 1, 2])
         chunk.rowClasses[1] = 3
         var decoded = weights

@@ -122,16 +122,13 @@ public struct Converter: Sendable {
         return try writer.seal()
     }
 
-    private static let repetitions = 3
-
     /// Encodes a tensor again while it misses its goal: rare, and so one chunk at a time.
     private func repeatUntilHeld(
         _ plan: TensorPlan, _ prologue: PayloadPrologue, _ file: MappedFile, _ controller: RateController?,
         _ workspace: ChunkWorkspace, _ writer: inout ShardWriter
     ) throws {
         guard let controller else { return }
-        for _ in 0..<Converter.repetitions {
-            guard let rules = controller.correction() else { return }
+        while let rules = controller.correction() {
             controller.restart(rules)
             try writer.restartPayload()
             for (chunk, rule) in rules.enumerated() {

@@ -169,6 +169,8 @@ extension ChunkWorkspace {
         public var byteCounts: [Int] = []
         /// The error sums with the last of them; the same for all that reach as far.
         public var sums = ErrorSums.zero
+        /// Weights that are stored as they are, with the last of them.
+        public var patchCount = 0
     }
 
     /// Encodes a sample with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
@@ -190,6 +192,7 @@ extension ChunkWorkspace {
                 search(place, candidate, rule, prologue.format)
                 searched = candidate.greatestSymbol
                 trial.sums = encoded.entry.sums
+                trial.patchCount = levels.patches.count
             }
             beginChunk()
             appendStreams(place, candidate, prologue.format, prologue.codec)

@@ -54,8 +54,15 @@ import Testing
         let (source, sealed, new) = (sample.source.string, sample.sealed.string, sample.at("new"))
         let runs = [
             ["frobnicate"], ["convert"], ["convert", source], ["convert", source, new, "more"], ["--frobnicate"],
-            ["convert", "", new], ["convert", source, new, "--bits", "1"], ["convert", source, new, "--bits", "9"],
-            ["convert", source, new, "--bits", "four"], ["convert", source, new, "--group-size", "48"],
+            ["convert", "", new], ["convert", source, new, "--bits", "0.9"], ["convert", source, new, "--bits", "9"],
+            ["convert", source, new, "--bits", "four"], ["convert", source, new, "--bits", "nan"],
+            ["convert", source, new, "--bits", "3.5", "--scheme", "uniform"],
+            ["convert", source, new, "--bits", "3.5", "--codec", "none"], ["convert", source, new, "--bpw", "8.6"],
+            ["convert", source, new, "--bits", "4", "--bpw", "4"], ["convert", source, new, "--states", "12"],
+            ["convert", source, new, "--relative-mse", "0"], ["convert", source, new, "--relative-mse", "nan"],
+            ["convert", source, new, "--target-size", "1"], ["convert", source, new, "--target-size", "1TiB"],
+            ["convert", source, new, "--relative-mse", "0.1", "--scheme", "uniform"],
+            ["convert", source, new, "--group-size", "48"],
             ["convert", source, new, "--scheme", "magic"], ["convert", source, new, "--codec", "gzip"],
             ["convert", source, new, "--jobs", "0"], ["convert", source, new, "--jobs", "-1"],
             ["convert", source, new, "--jobs", "99999999999999999999"],

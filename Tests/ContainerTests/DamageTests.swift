@@ -1,4 +1,5 @@
 import Container
+import Conversion
 import FileAccess
 import Inspection
 import SystemPackage
@@ -14,13 +15,13 @@ import Testing
         let path: FilePath
         let files: [String: [UInt8]]
 
-        init(_ codec: Codec, seed: UInt64 = 1) async throws {
+        init(_ codec: Codec, _ scheme: ConversionOptions.Scheme = .uniform, seed: UInt64 = 1) async throws {
             directory = try TemporaryDirectory()
             path = directory.at("sealed")
             let source = try SampleSource.write(
                 SampleSource.small(seed: seed), to: directory.at("source"),
                 companions: ["config.json": "{\"model_type\": \"llama\"}\n", "tokenizer.txt": "a b \(seed)\n"])
-            try await Verbs.convert(source, to: path, Verbs.options(codec: codec))
+            try await Verbs.convert(source, to: path, Verbs.options(scheme, codec: codec))
             files = try Files.snapshot(path)
         }
 
@@ -47,9 +48,9 @@ import Testing
         offset < 512 || offset >= count - 512 ? (0..<8).map { 1 << $0 } : [1 << UInt8(offset % 8)]
     }
 
-    @Test(arguments: [Codec.zstd, .none])
-    func flippedBits(codec: Codec) async throws {
-        let sample = try await Sample(codec)
+    @Test(arguments: [Codec.zstd, .none], [ConversionOptions.Scheme.trellis, .uniform])
+    func flippedBits(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
+        let sample = try await Sample(codec, scheme)
         try #require(sample.names.count == 6)
         try await Verbs.verify(sample.path)
         for name in sample.names {
@@ -59,7 +60,7 @@ import Testing
                 for mask in masks(offset, of: bytes.count) {
                     try Files.patch([bytes[offset] ^ mask], at: offset, in: place)
                     await sample.expectDamage(
-                        "\(codec.name): \(name), byte \(offset), bit \(mask.trailingZeroBitCount)")
+                        "\(scheme), \(codec.name): \(name), byte \(offset), bit \(mask.trailingZeroBitCount)")
                 }
                 try Files.patch([bytes[offset]], at: offset, in: place)
             }
@@ -67,21 +68,21 @@ import Testing
         try await Verbs.verify(sample.path)
     }
 
-    @Test(arguments: [Codec.zstd, .none])
-    func truncatedAndExtended(codec: Codec) async throws {
-        let sample = try await Sample(codec)
+    @Test(arguments: [Codec.zstd, .none], [ConversionOptions.Scheme.trellis, .uniform])
+    func truncatedAndExtended(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
+        let sample = try await Sample(codec, scheme)
         for name in sample.names {
             let bytes = sample.files[name] ?? []
             let place = sample.path.appending(name)
             for length in bytes.indices {
                 try Files.write(Array(bytes.prefix(length)), to: place)
-                await sample.expectDamage("\(codec.name): \(name) cut to \(length) bytes")
+                await sample.expectDamage("\(scheme), \(codec.name): \(name) cut to \(length) bytes")
             }
             for tail: [UInt8] in [[0], [0x20], [0x0A], Array(repeating: 0, count: 64), bytes] {
                 try Files.write(bytes + tail, to: place)
-                await sample.expectDamage("\(codec.name): \(name) with \(tail.count) bytes more")
+                await sample.expectDamage("\(scheme), \(codec.name): \(name) with \(tail.count) bytes more")
                 try Files.write(tail + bytes, to: place)
-                await sample.expectDamage("\(codec.name): \(name) behind \(tail.count) bytes")
+                await sample.expectDamage("\(scheme), \(codec.name): \(name) behind \(tail.count) bytes")
             }
             try sample.restore(name)
         }
@@ -151,8 +152,9 @@ import Testing
     }
 
     /// Damage is also found by what reads less than everything, before it uses a byte of it.
-    @Test func exportRefusesDamage() async throws {
-        let sample = try await Sample(.zstd)
+    @Test(arguments: [ConversionOptions.Scheme.trellis, .uniform])
+    func exportRefusesDamage(scheme: ConversionOptions.Scheme) async throws {
+        let sample = try await Sample(.zstd, scheme)
         let name = SampleSource.shardName(0, of: 2)
         let bytes = sample.files[name] ?? []
         let output = sample.directory.at("out")

@@ -40,7 +40,7 @@ import Testing
         /// Stored bytes and codec of a stream of the first chunk.
         func stream(_ index: Int) -> (offset: Int, count: Int, codec: Int) {
             let counts = (0...index).map { shard.number(at: entry + 48 + 8 * $0, 4) }
-            let codec = shard.number(at: entry + 52 + 8 * index, 4)
+            let codec = shard.number(at: entry + 52 + 8 * index, 1)
             return (chunk + counts.dropLast().reduce(0, +), counts[index], codec)
         }
 

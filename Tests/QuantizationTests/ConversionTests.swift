@@ -142,8 +142,9 @@ struct ErrorSumsTests {
         var part = NonFiniteCount()
         part.add([0, 0, 0, 0x7c].span, .f16, firstElement: 0)
         var whole = NonFiniteCount()
-        whole.add(part, firstElement: 20)
-        whole.add(part, firstElement: 10)
+        // A tile two elements wide, in the rows of a matrix ten wide.
+        whole.add(part) { 20 + $0 / 2 * 10 + $0 % 2 }
+        whole.add(part) { 10 + $0 / 2 * 10 + $0 % 2 }
         #expect(whole.first == 11 && whole.infinity == 2)
         #expect(
             whole.description(columns: 10) == "0 NaN and 2 infinite values, the first at row 1, column 1")

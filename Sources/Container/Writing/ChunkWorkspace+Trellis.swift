@@ -100,7 +100,8 @@ extension ChunkWorkspace {
         grow(&restored, count)
         try levels.decode(
             rows: place.rows, columns: place.columns, parameters, step: step, format, into: &restored)
-        let farthest = Float(2 * parameters.greatestSymbol + 2) * step
+        // A decoder takes codes and escapes down to -128.
+        let farthest = Float(256 << parameters.lowBits) * step
         guard farthest.isFinite || restored[..<count].allSatisfy(\.isFinite) else {
             throw DecodingFailure.weightNotFinite
         }
@@ -168,6 +169,8 @@ extension ChunkWorkspace {
         public var byteCounts: [Int] = []
         /// The error sums with the last of them; the same for all that reach as far.
         public var sums = ErrorSums.zero
+        /// Weights that are stored as they are, with the last of them.
+        public var patchCount = 0
     }
 
     /// Encodes a sample with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
@@ -189,6 +192,7 @@ extension ChunkWorkspace {
                 search(place, candidate, rule, prologue.format)
                 searched = candidate.greatestSymbol
                 trial.sums = encoded.entry.sums
+                trial.patchCount = levels.patches.count
             }
             beginChunk()
             appendStreams(place, candidate, prologue.format, prologue.codec)

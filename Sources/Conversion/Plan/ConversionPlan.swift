@@ -121,26 +121,51 @@ public struct ConversionPlan: Sendable {
         return plan
     }
 
-    /// Bytes of the output that are no payload of scheme `trellis`, an upper bound: headers, seals, tensors kept, other files.
-    var bytesBesideTrellis: UInt64 {
-        var bytes = companions.copied.reduce(UInt64(0)) { $0 + (FileIdentity($1.path)?.byteCount ?? 0) }
-        // config.json grows by a few lines; the manifest and an index of shards have some lines a file and a tensor.
-        bytes += 4096 + UInt64(512 * companions.copied.count)
+    /// Bytes of the output that are no payload of scheme `trellis`, hardly more than they will be: headers, seals, tensors kept, other
+    /// files.
+    func bytesBesideTrellis() throws -> UInt64 {
+        // Numbers that are not known yet have as many digits as this one.
+        let widest: UInt64 = 9_999_999_999
+        var files: [Manifest.File] = []
+        func add(_ name: String, _ byteCount: UInt64, isShard: Bool = false) {
+            files.append(
+                Manifest.File(name: name, byteCount: byteCount, hash: ContentHash(high: 0, low: 0), isShard: isShard))
+        }
+        for file in companions.copied {
+            guard file.name == CompanionFiles.configuration else {
+                add(file.name, FileIdentity(file.path)?.byteCount ?? 0)
+                continue
+            }
+            var configuration = try ConfigurationFile(reading: file.path)
+            try configuration.addQuantization(options.record)
+            add(file.name, UInt64(configuration.bytes.count))
+        }
+        if shards.count > 1 {
+            let names = shards.map { shard in
+                (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
+            }
+            add(
+                ShardIndexWriter.fileName, UInt64(ShardIndexWriter.text(totalBytes: widest, shards: names).count))
+        }
+        var bytes = files.reduce(UInt64(0)) { $0 + $1.byteCount }
         for shard in shards {
             let layout = shard.layout
-            bytes += layout.dataStart + 256 + UInt64(32 * (layout.payloads.count + layout.ordinary.count + 4))
+            let payloads = layout.payloads.count
+            // The alphabets may have a digit more each than those of the plan; two paddings of up to 63 bytes.
+            bytes += layout.dataStart + UInt64(payloads + 126)
+            bytes += Seal.byteCount(records: payloads + layout.ordinary.count + 1)
             bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
             for payload in layout.payloads {
-                guard let scheme = payload.descriptor?.scheme else { continue }
-                if case .trellis = scheme { continue }
-                bytes += payload.tensor.range.count
+                guard let descriptor = payload.descriptor else { continue }
+                if case .trellis = descriptor.scheme { continue }
+                bytes += payload.tensor.range.count + UInt64(descriptor.prologue.fixedBytes)
             }
-            if shards.count > 1 {
-                let names = (layout.payloads + layout.ordinary).reduce(0) { $0 + $1.tensor.name.text.utf8.count }
-                bytes += 512 + UInt64(names + 48 * (layout.payloads.count + layout.ordinary.count))
-            }
+            add(shard.outputName, widest, isShard: true)
         }
-        return bytes
+        let manifest = Manifest(
+            files: files, options: options.record, sourceBytes: shards.reduce(0) { $0 + $1.source.file.byteCount },
+            codecs: CodecLibraries.versions)
+        return bytes + UInt64(manifest.encoded().count)
     }
 
     /// The name of shard `index` of `count`, as the Hugging Face hub names them.

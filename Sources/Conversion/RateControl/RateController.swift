@@ -18,8 +18,6 @@ final class RateController {
     private var steps: [Float] = []
     private var sizes: [Int] = []
     private var sums = ErrorSums.zero
-    private var tries = 0
-    private var wasAbove = false
     /// Of the chunks whose sizes count already: their number, weights, bytes, and bits above what was expected.
     private var seen = (chunks: 0, weights: 0.0, bytes: 0.0, excess: 0.0)
     private var startedWeights = 0.0
@@ -76,47 +74,92 @@ final class RateController {
     private var result: Double {
         switch rate.goal.quantity {
         case .error: sums.relativeMSE
-        case .bytes: Double(sizes.reduce(0, +) + fixedBytes)
+        // The payload ends at a multiple of 64 bytes; `fixedBytes` has the most that takes.
+        case .bytes: Double((sizes.reduce(0, +) + fixedBytes) / 64 * 64)
         }
     }
 
-    private static let triesAbove = 10
-    private static let triesBelow = 3
+    // MARK: - Other tries
 
-    /// The rules for another try, one a chunk, where the goal was missed; nil where it was met, or cannot be.
+    /// How often a tensor is encoded, at most, for a goal that is hard to meet; and once more, for the best of the tries.
+    private static let mostTries = 12
+    /// Steps are no finer than this, in octaves.
+    private static let finest = 0x1p-11
+
+    /// A try: the octaves all steps were off the first try's, and log2 of what came of it over what was aimed at, with the sign that a
+    /// larger step makes less.
+    private struct Try {
+        let octaves: Double, excess: Double, holds: Bool
+    }
+
+    private var tries: [Try] = []
+    private var firstSteps: [Float] = []
+    private var octaves = 0.0
+    private var isLast = false
+
+    /// The rules for another try, one a chunk, where the goal was missed; nil where it was met, or no try will be better.
     func correction() -> [TrellisRule]? {
         let side = rate.goal.side(of: result)
-        guard side != 0, sums.noise > 0 || side > 0 else { return nil }
-        guard tries < (side > 0 ? RateController.triesAbove : wasAbove ? 0 : RateController.triesBelow) else { return nil }
-        wasAbove = wasAbove || side > 0 && tries > 0
-        let octaves: Double
-        switch rate.goal.quantity {
-        case .error:
-            guard sums.relativeMSE > 0, sums.relativeMSE.isFinite else { return nil }
-            // Few weights, or few values, do not follow the law; a step that is safe for any has the last word.
-            if side > 0, tries > 0 { return rules(rate.safeStep * ExactMath.exp2(Double(1 - tries) / 4)) }
-            octaves = ExactMath.log2(rate.goal.aim / sums.relativeMSE) / 2
-        case .bytes: octaves = (result - rate.goal.aim) * 8 / (rate.slope * Double(grid.rows) * Double(grid.columns))
+        // Nothing is gained by spending more on what is exact.
+        guard side != 0, !isLast, result.isFinite, sums.noise > 0 || side > 0 else { return nil }
+        if tries.isEmpty { firstSteps = steps }
+        let ratio = ExactMath.log2(max(result, rate.goal.aim * 0x1p-20) / rate.goal.aim)
+        tries.append(
+            Try(octaves: octaves, excess: rate.goal.quantity == .error ? -ratio : ratio, holds: side < 0))
+        if tries.count < RateController.mostTries, let next = nextOctaves(), case let rules = rules(shiftedBy: next),
+            rules.map(\.step) != steps
+        {
+            octaves = next
+            return rules
         }
-        let next = steps.map { step in
-            let wanted = Double(step) * ExactMath.exp2(min(max(octaves, -2), 2))
+        // No better one in sight: the nearest of those that are not above, or of all.
+        isLast = true
+        let held = tries.filter(\.holds)
+        let best = (held.isEmpty ? tries : held).min { $0.excess.magnitude < $1.excess.magnitude }
+        guard let best, best.octaves != octaves else { return nil }
+        return rules(shiftedBy: best.octaves)
+    }
+
+    private func rules(shiftedBy octaves: Double) -> [TrellisRule] {
+        firstSteps.map { step in
             var rule = rate.rule
+            let wanted = Double(step) * ExactMath.exp2(octaves)
             rule.step = TrellisRule.representable(max(wanted, rate.leastStep))
             return rule
         }
-        return next.map(\.step) == steps ? nil : next
     }
 
-    /// One step for all chunks.
-    private func rules(_ step: Double) -> [TrellisRule] {
-        var rule = rate.rule
-        rule.step = TrellisRule.representable(step)
-        return [TrellisRule](repeating: rule, count: grid.count)
+    /// Between the nearest tries on both sides, or beyond those on one; nil where there is nothing between.
+    private func nextOctaves() -> Double? {
+        guard let last = tries.last else { return nil }
+        let upper = tries.filter { $0.excess < 0 }.min { $0.octaves < $1.octaves }
+        let lower = tries.filter { $0.excess > 0 && $0.octaves < upper?.octaves ?? .infinity }.max {
+            $0.octaves < $1.octaves
+        }
+        if let lower, let upper {
+            let width = upper.octaves - lower.octaves
+            guard width > RateController.finest else { return nil }
+            let share = lower.excess / (lower.excess - upper.excess)
+            return lower.octaves + width * min(max(share, 0.05), 0.95)
+        }
+        // The slope of the last two tries, or the one expected.
+        var slope =
+            switch rate.goal.quantity {
+            case .error: 2.0
+            case .bytes: rate.slope * Double(grid.rows) * Double(grid.columns) / 8 / rate.goal.aim * 1.4426950408889634
+            }
+        if tries.count > 1 {
+            let before = tries[tries.count - 2]
+            let measured = (before.excess - last.excess) / (last.octaves - before.octaves)
+            slope = measured > slope / 64 ? min(measured, slope) : slope / 64
+        }
+        // Hardly more than is missing, so that the next try is on the other side, and not far.
+        let missing = last.excess / slope
+        return last.octaves + min(max(missing, -2), 2)
     }
 
     /// Forgets the chunks, for another try with the given rules.
     func restart(_ rules: [TrellisRule]) {
-        tries += 1
         steps = rules.map(\.step)
         sizes.removeAll()
         sums = .zero
@@ -132,7 +175,8 @@ final class ChunkRules {
 
     /// The rule of a chunk that is about to be encoded; nil in other schemes than `trellis`.
     func next(_ job: ChunkJob) -> TrellisRule? {
-        guard let rate = shard.rates[job.payload], let prologue = shard.layout.payloads[job.payload].descriptor?.prologue
+        guard let rate = shard.rates[job.payload],
+            let prologue = shard.layout.payloads[job.payload].descriptor?.prologue
         else { return nil }
         if job.chunk == 0 { controllers[job.payload] = RateController(rate, prologue) }
         return controllers[job.payload]?.nextRule()

@@ -27,7 +27,7 @@ struct RatePlanner {
     }
 
     /// Collects the tensors of a plan.
-    init(_ plan: ConversionPlan, _ budget: MemoryBudget) {
+    init(_ plan: ConversionPlan, _ budget: MemoryBudget) throws {
         options = plan.options
         self.budget = budget
         var tensors: [Item] = []
@@ -41,7 +41,7 @@ struct RatePlanner {
             }
         }
         self.tensors = tensors
-        otherBytes = plan.bytesBesideTrellis
+        otherBytes = try plan.bytesBesideTrellis()
     }
 
     /// What was found for a tensor.
@@ -61,7 +61,9 @@ struct RatePlanner {
         switch options.goal {
         case .bits(let bits):
             rates = try await probe { item in
-                .bits(item.isEmbedding ? min(8, bits + 2) : bits, weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+                .bits(
+                    item.isEmbedding ? min(8, bits + 2) : bits, weights: item.weights,
+                    fixedBytes: item.prologue.fixedBytes)
             }
         case .relativeMSE(let error):
             rates = try await probe { .error(error * $0.errorFactor) }

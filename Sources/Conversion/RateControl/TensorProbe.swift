@@ -24,12 +24,16 @@ struct TensorProbe {
     /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest.
     private static let scannedChunks = RateController.lag
     private static let trials = 4
+    private static let mostTrials = 8
+    /// Share of the weights that may be stored as they are before a wider alphabet is worth a try: 0.02 bits.
+    private static let mostPatched = 0.0005
 
     /// Prepares a probe; nil where a weight that was looked at is not finite.
     ///
     /// - Parameter scans: whether the whole tensor is read, however large.
     init?(
-        _ tensor: StoredTensor, in file: MappedFile, as prologue: PayloadPrologue, scans: Bool, _ workspace: ChunkWorkspace
+        _ tensor: StoredTensor, in file: MappedFile, as prologue: PayloadPrologue, scans: Bool,
+        _ workspace: ChunkWorkspace
     ) throws {
         self.tensor = tensor
         self.file = file
@@ -79,6 +83,8 @@ struct TensorProbe {
     private struct Outcome {
         var bits: [Double]
         var noise: Double
+        /// Weights stored as they are, of all.
+        var patched: Double
     }
 
     private mutating func measure(
@@ -87,6 +93,7 @@ struct TensorProbe {
         var bytes = [Int](repeating: 0, count: candidates.count)
         var noise = 0.0
         var weights = 0.0
+        var patches = 0
         histogram = []
         for part in parts {
             try Interruption.check()
@@ -95,9 +102,12 @@ struct TensorProbe {
             }
             for (index, count) in trial.byteCounts.enumerated() { bytes[index] += count }
             noise += trial.sums.noise
+            patches += trial.patchCount
             weights += Double(part.place.count)
         }
-        return Outcome(bits: bytes.map { Double($0) * 8 / weights + correction }, noise: noise / weights)
+        return Outcome(
+            bits: bytes.map { Double($0) * 8 / weights + correction }, noise: noise / weights,
+            patched: Double(patches) / weights)
     }
 
     /// The rate of the tensor for a goal; nil where a weight is not finite.
@@ -110,28 +120,45 @@ struct TensorProbe {
         case .error: step = (goal.aim * energy / 0.265).squareRoot()
         case .bytes: step = ExactMath.exp2(sampleScale + correction + 1.05 - streamBits(goal))
         }
-        var parameters = AlphabetChoice.first(bits: expectedBits(step), options)
         var rate = TensorRate(
-            goal: goal, parameters: parameters, rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))),
-            bits: 0, slope: 1, relativeMSE: 0, leastStep: leastStep)
-        // A single row has only even levels: an error of step^2 / 3.
-        if goal.quantity == .error { rate.safeStep = (goal.aim * energy / 0.34).squareRoot() }
-        for trial in 0..<TensorProbe.trials {
-            parameters = AlphabetChoice.first(bits: expectedBits(Double(rate.rule.step)), options)
-            guard let outcome = try measure(rate.rule, [parameters], sample[...]) else { return nil }
-            rate.parameters = parameters
+            goal: goal, parameters: AlphabetChoice.first(bits: expectedBits(step), options),
+            rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))), bits: expectedBits(step),
+            slope: 1,
+            relativeMSE: 0, leastStep: leastStep)
+        var last: (step: Double, bits: Double)?
+        for trial in 0..<TensorProbe.mostTrials {
+            guard let outcome = try measureFarEnough(&rate, options) else { return nil }
             rate.bits = outcome.bits[0]
             rate.relativeMSE = outcome.noise / energy
+            let scale = Double(rate.rule.step)
+            // Far apart, two trials tell what a step saves.
+            if let last, case let octaves = ExactMath.log2(scale / last.step), octaves.magnitude > 0.2 {
+                rate.slope = min(max((last.bits - rate.bits) / octaves, 0.05), 1.5)
+            }
+            last = (scale, rate.bits)
             let octaves = missing(rate)
             let fitted = trial > 0 || options.codec != .zstd
-            if fitted && octaves.magnitude < 0.03 { break }
+            if fitted && octaves.magnitude < (trial < TensorProbe.trials ? 0.03 : 0.25) { break }
             if options.codec == .zstd, trial < 2 {
-                let scale = Double(rate.rule.step)
-                (rate.rule.deadZone, rate.rule.shrink) = RateFit.fit(histogram, distortion: outcome.noise / (scale * scale))
+                (rate.rule.deadZone, rate.rule.shrink) = RateFit.fit(
+                    histogram, distortion: outcome.noise / (scale * scale))
             }
             rate = rate.shifted(by: octaves)
         }
         return try chooseAlphabet(rate, options)
+    }
+
+    /// Encodes the sample with the alphabet for the rate, or a wider one where too many weights would have to be stored as they are.
+    private mutating func measureFarEnough(_ rate: inout TensorRate, _ options: ConversionOptions) throws -> Outcome? {
+        let bits = rate.goal.quantity == .bytes ? streamBits(rate.goal) : rate.bits
+        rate.parameters = AlphabetChoice.first(bits: bits, options)
+        while let outcome = try measure(rate.rule, [rate.parameters], sample[...]) {
+            guard outcome.patched > TensorProbe.mostPatched,
+                let wider = AlphabetChoice.wider(rate.parameters, bits: bits, options)
+            else { return outcome }
+            rate.parameters = wider
+        }
+        return nil
     }
 
     /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
@@ -200,7 +227,8 @@ extension TensorRate {
     /// The rate of a tensor of zeros.
     static func zeros(_ goal: TensorGoal, _ options: ConversionOptions) -> TensorRate {
         TensorRate(
-            goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0, slope: 1,
+            goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0,
+            slope: 1,
             relativeMSE: 0, leastStep: 1)
     }
 }
@@ -220,8 +248,18 @@ enum AlphabetChoice {
         }
     }
 
+    /// The next alphabet that reaches farther, as long as its low bits leave room for the others; nil where there is none.
+    static func wider(_ narrow: TrellisParameters, bits: Double, _ options: ConversionOptions) -> TrellisParameters? {
+        guard options.codec == .zstd else { return nil }
+        let low = narrow.lowBits == 0 ? 2 : narrow.lowBits + 1
+        guard TrellisParameters.lowBitCounts.contains(low), Double(low) <= bits - 0.5 else { return nil }
+        return parameters(256, low, 1, options)
+    }
+
     /// What is measured against each other; the first is `chosen`.
-    static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: ConversionOptions) -> [TrellisParameters] {
+    static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: ConversionOptions)
+        -> [TrellisParameters]
+    {
         guard options.codec == .zstd else {
             return TrellisParameters.alphabets.compactMap {
                 TrellisParameters(states: options.states, alphabet: $0).flatMap { $0.fixedWidth == nil ? nil : $0 }
@@ -235,6 +273,7 @@ enum AlphabetChoice {
         case 6.5...: alphabets += [(256, chosen.lowBits + 1), (256, chosen.lowBits + 2)]
         default: break
         }
+        if chosen.lowBits > 0, bits < 5.2 { alphabets += [(16, 0), (256, 0), (256, chosen.lowBits + 1)] }
         var candidates: [TrellisParameters] = []
         for (alphabet, low) in alphabets {
             for classes in [1, 2, 3, 4] {

@@ -94,7 +94,8 @@ extension Kernels {
     ) throws(RansFault) {
         let count = rows * columns
         precondition(
-            rows > 0 && columns > 0 && weights.count >= count && (rule.lowBits == 0 || low.count >= count + symbolSlack),
+            rows > 0 && columns > 0 && weights.count >= count
+                && (rule.lowBits == 0 || low.count >= count + symbolSlack),
             "ransDecode: sizes differ")
         let memory = unsafe scratch.reserve(rows: rows, columns: columns)
         let status: Int32 = unsafe bytes.withUnsafeBufferPointer { bytes in

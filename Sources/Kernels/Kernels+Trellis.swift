@@ -56,7 +56,9 @@ extension Kernels {
     }
 
     /// Elements of the symbol buffer of a chunk: its strips, each padded to its full width.
-    public static func symbolCount(rows: Int, columns: Int) -> Int { maskCount(rows: rows, columns: columns) * stripWidth }
+    public static func symbolCount(rows: Int, columns: Int) -> Int {
+        maskCount(rows: rows, columns: columns) * stripWidth
+    }
 
     /// Elements of the mask buffer of a chunk.
     public static func maskCount(rows: Int, columns: Int) -> Int { ingot_trellis_strips(columns) * rows }
@@ -231,7 +233,8 @@ extension Kernels {
         for stream in 0..<starts.count {
             precondition(
                 starts[stream] >= 0 && counts[stream] >= 0
-                    && starts[stream] + counts[stream] + symbolSlack <= streams.count, "trellisDecode: a stream's place")
+                    && starts[stream] + counts[stream] + symbolSlack <= streams.count, "trellisDecode: a stream's place"
+            )
         }
         if rowClasses.count > 0 {
             for row in 0..<rows { precondition(rowClasses[row] < classes, "trellisDecode: a class without streams") }
@@ -289,7 +292,9 @@ extension Kernels {
     }
 
     /// The sum of squares of each row, in binary32 and the lane order of `errorSums`.
-    public static func rowEnergies(_ weights: Span<Float>, rows: Int, columns: Int, into energies: inout MutableSpan<Float>) {
+    public static func rowEnergies(
+        _ weights: Span<Float>, rows: Int, columns: Int, into energies: inout MutableSpan<Float>
+    ) {
         precondition(weights.count >= rows * columns && energies.count >= rows, "rowEnergies: sizes differ")
         unsafe weights.withUnsafeBufferPointer { weights in
             unsafe energies.withUnsafeMutableBufferPointer { energies in

@@ -41,7 +41,8 @@ public struct ChunkGrid: Sendable, Hashable {
             : max(128, min(512, ChunkGrid.bandWeights / columns))
         chunkRows = ceilingDivide(rows, ceilingDivide(rows, highest))
         let widest = max(1, ContainerFormat.chunkWeights / chunkRows / strip) * strip
-        chunkColumns = min(columns, ceilingDivide(ceilingDivide(columns, ceilingDivide(columns, widest)), strip) * strip)
+        chunkColumns = min(
+            columns, ceilingDivide(ceilingDivide(columns, ceilingDivide(columns, widest)), strip) * strip)
     }
 
     /// Columns that a trellis coder takes at a time: the width of a tile is a multiple of it.

@@ -106,7 +106,8 @@ public struct ChunkEntry: Sendable, Hashable {
 
     /// Reads an entry; nil where a field that has one legal value has another, or a trellis's chunk of `weights` weights other
     /// than so many symbols.
-    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int) {
+    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int)
+    {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
         }
@@ -114,7 +115,9 @@ public struct ChunkEntry: Sendable, Hashable {
         checksum = LittleEndian.load(UInt64.self, bytes, at: index + 8)
         sums = ErrorSums(signal: double(16), noise: double(24), maxError: double(32))
         let bits = LittleEndian.load(UInt64.self, bytes, at: index + 40)
-        guard [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus }) else { return nil }
+        guard [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus }) else {
+            return nil
+        }
         for stream in 0..<scheme.streamCount(format, asked) {
             let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
             let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)

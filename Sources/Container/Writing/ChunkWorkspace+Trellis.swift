@@ -132,14 +132,16 @@ extension ChunkWorkspace {
     ) throws {
         let symbols = entry.streams.map(\.symbols)
         levels.prepareStreams(
-            rows: place.rows, columns: place.columns, parameters, counts: Array(symbols.prefix(parameters.symbolStreams)))
+            rows: place.rows, columns: place.columns, parameters,
+            counts: Array(symbols.prefix(parameters.symbolStreams)))
         var start = 0
         for index in 0..<parameters.symbolStreams {
             let form: SymbolPacking.Form = entry.streams[index].codec == .zstd ? .coded : .stored
             try read(
                 index, at: &start, entry, byteCount: SymbolPacking.byteCount(parameters, form, symbols[index]),
                 plainBytes: SymbolPacking.byteCount(parameters, .stored, symbols[index]), into: &stream)
-            try SymbolPacking.unpack(stream, symbols[index], parameters, form, into: &levels.streams, at: levels.starts[index])
+            try SymbolPacking.unpack(
+                stream, symbols[index], parameters, form, into: &levels.streams, at: levels.starts[index])
         }
         let escapes = parameters.symbolStreams
         guard symbols[escapes] == 0 || parameters.hasEscape else { throw DecodingFailure.miscounted }
@@ -172,7 +174,9 @@ extension ChunkWorkspace {
         levels.patches.removeAll(keepingCapacity: true)
         while start < size {
             let index = Int(LittleEndian.load(UInt32.self, stream, at: start))
-            let bits = (0..<format.byteWidth).reduce(UInt32(0)) { $0 | UInt32(stream[start + 4 + $1]) << UInt32(8 * $1) }
+            let bits = (0..<format.byteWidth).reduce(UInt32(0)) {
+                $0 | UInt32(stream[start + 4 + $1]) << UInt32(8 * $1)
+            }
             levels.patches.append(.init(index: index, bits: bits))
             start += each
         }

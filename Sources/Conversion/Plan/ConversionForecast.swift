@@ -55,7 +55,8 @@ public struct ConversionForecast: Sendable {
         var largestBand: UInt64 = 0
         for shard in planned.shards {
             let layout = shard.layout
-            var bytes = layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.ordinary.count + 1))
+            var bytes =
+                layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.ordinary.count + 1))
             for (index, payload) in layout.payloads.enumerated() {
                 guard let descriptor = payload.descriptor else { continue }
                 let tensor =

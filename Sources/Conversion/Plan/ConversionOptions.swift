@@ -113,7 +113,10 @@ public enum DefaultRecipe {
         guard elementType.quantizable != nil, shape.isMatrix else { return nil }
         switch options.scheme {
         case .lossless: return .lossless
-        case .trellis: return TrellisParameters(states: options.states, alphabet: options.codec == .rans ? 256 : 16).map { .trellis($0) }
+        case .trellis:
+            return TrellisParameters(states: options.states, alphabet: options.codec == .rans ? 256 : 16).map {
+                .trellis($0)
+            }
         case .uniform:
             guard isEmbeddingOrHead(name) else { return .uniform(options.parameters) }
             return .uniform(options.parameters.with(bits: min(8, options.parameters.bits + 2)))

@@ -62,7 +62,8 @@ struct TensorGoal: Sendable, Hashable {
         let most = max(asked, withFixed).rounded(.down)
         let isLarge = weights >= largeTensor
         return TensorGoal(
-            quantity: .bytes, most: most, aim: most * (isLarge ? 0.999 : 0.997), least: most * (isLarge ? 0.995 : 0.99))
+            quantity: .bytes, most: most, aim: most * (isLarge ? 0.9995 : 0.997), least: most * (isLarge ? 0.995 : 0.99)
+        )
     }
 
     /// A relative MSE, and never more.

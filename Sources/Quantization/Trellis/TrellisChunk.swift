@@ -100,7 +100,8 @@ public struct TrellisChunk {
     ) {
         var target = restored.mutableSpan
         Kernels.trellisRestore(
-            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, step: rule.step, into: &target)
+            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, step: rule.step, into: &target
+        )
         patches.removeAll(keepingCapacity: true)
         let highest = Float(2 * parameters.greatestSymbol + 1) * rule.step
         guard hasOutliers || highest > format.largestFinite else { return }
@@ -171,7 +172,8 @@ public struct TrellisChunk {
     /// Makes room for the streams of a chunk.
     ///
     /// - Parameter counts: the symbols of each stream; nil where they are not known yet, and may be all of a class.
-    public mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?) {
+    public mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?)
+    {
         starts.removeAll(keepingCapacity: true)
         var end = 0
         for stream in 0..<parameters.symbolStreams {

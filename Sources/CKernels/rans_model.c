@@ -39,7 +39,7 @@ static const uint32_t fine_powers[16] = {
 };
 
 // 2^24 * 2^(-exponent/256), rounded at the 24th bit and then cut.
-static uint32_t power(uint32_t exponent) {
+uint32_t rans_power(uint32_t exponent) {
     uint32_t shift = exponent >> 8;
     if (shift > 24) { return 0; }
     uint64_t product = (uint64_t)coarse_powers[exponent >> 4 & 15] * fine_powers[exponent & 15];
@@ -83,7 +83,7 @@ static int32_t model_frequencies(struct rans_model model, int32_t odd, struct ra
     uint64_t sum = 0;
     uint32_t weights[RANS_LARGEST + 1];
     for (int32_t h = 0; h <= reach; h += 1) {
-        weights[h] = power((uint32_t)(exponents[h] - least));
+        weights[h] = rans_power((uint32_t)(exponents[h] - least));
         sum += weights[h] * (h == 0 && !odd ? 1u : 2u);
     }
     int32_t escape = escape_frequencies[model.escape];
@@ -157,7 +157,7 @@ static void weigh(double b, double c, int32_t odd, double sums[5]) {
 }
 
 // log2 of a positive double, to 10^-9.
-static double logarithm(double x) {
+double rans_logarithm(double x) {
     int exponent = 0;
     while (x >= 1.4142135623730951) { x *= 0.5; exponent += 1; }
     while (x < 0.70710678118654757) { x *= 2; exponent -= 1; }
@@ -181,7 +181,7 @@ static struct likelihood likelihood(struct rans_moments moments, double b, doubl
         weigh(b, c, odd, sums);
         double first = sums[1] / sums[0], second = sums[2] / sums[0];
         // Magnitude m of the first weight is taken out of `weigh`: put the exponent it dropped back.
-        result.bits += count * (logarithm(sums[0]) - odd * (b + c));
+        result.bits += count * (rans_logarithm(sums[0]) - odd * (b + c));
         result.slope[0] -= count * first;
         result.slope[1] -= count * second;
         result.curve[0] += count * (second - first * first);
@@ -249,7 +249,7 @@ struct rans_model rans_fit(struct rans_moments moments) {
         uint64_t sum = odd ? 2u << 24 : 1u << 24;
         for (; reach < RANS_LARGEST; reach += 1) {
             int32_t exponent = exponent_of(model, 2 * (reach + 1) + odd) - centre;
-            uint64_t weight = power((uint32_t)(exponent < 0 ? 0 : exponent));
+            uint64_t weight = rans_power((uint32_t)(exponent < 0 ? 0 : exponent));
             if (weight * (2 * RANS_TOTAL) < sum) { break; }
             sum += 2 * weight;
         }
@@ -266,7 +266,7 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
     for (;;) {
         // An escape takes a byte, too; a symbol kept takes a slot from all the others, in two places.
         double frequency = beyond * total / count < 1 ? 1 : beyond * total / count;
-        double bits = kept_bits + beyond * (8 + logarithm(total / frequency));
+        double bits = kept_bits + beyond * (8 + rans_logarithm(total / frequency));
         if (reach == model->reach || bits < least) {
             least = bits;
             best = reach;
@@ -286,145 +286,6 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
         // Too many slots for the tail: equal frequencies, of which there always are enough.
         model->scale = model->b = model->c = 0;
     }
-}
-
-// 256 * log2(x), to one unit; 0 counts as a quarter.
-static int32_t logarithm256(uint32_t x) {
-    if (x == 0) { return -512; }
-    int32_t exponent = 31 - __builtin_clz(x);
-    uint32_t mantissa = (uint32_t)(((uint64_t)x << 32 >> exponent) >> 1);  // 2^31 <= mantissa < 2^32
-    int32_t result = exponent;
-    for (int i = 0; i < 8; i += 1) {
-        uint64_t square = (uint64_t)mantissa * mantissa;  // of [1, 2) in units of 2^-62
-        int32_t bit = (int32_t)(square >> 63);
-        result = 2 * result + bit;
-        mantissa = (uint32_t)(square >> (31 + bit));
-    }
-    return result;
-}
-
-void rans_logarithms(uint32_t *sums, size_t n) {
-    for (size_t i = 0; i < n; i += 1) { sums[i] = (uint32_t)logarithm256(sums[i]); }
-}
-
-// Returns the mean logarithm.
-static int32_t choose_indices(
-    const uint32_t *logarithms, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
-    int64_t total = 0;
-    for (size_t i = 0; i < n; i += 1) { total += (int32_t)logarithms[i]; }
-    int32_t mean = (int32_t)(total / (int64_t)n);
-    memset(histogram, 0, RANS_INDICES * sizeof *histogram);
-    for (size_t i = 0; i < n; i += 1) {
-        int32_t distance = (int32_t)logarithms[i] - mean;
-        int32_t index = distance >= 0 ? (2 * distance + unit) / (2 * unit) : -((2 * -distance + unit) / (2 * unit));
-        index = index < -RANS_LARGEST_INDEX ? -RANS_LARGEST_INDEX : index;
-        index = index > RANS_LARGEST_INDEX ? RANS_LARGEST_INDEX : index;
-        indices[i] = (int8_t)index;
-        histogram[index + RANS_LARGEST_INDEX] += 1;
-    }
-    return mean;
-}
-
-static double entropy(const uint32_t *histogram, int size, double n) {
-    double bits = 0;
-    for (int i = 0; i < size; i += 1) {
-        if (histogram[i] > 0) { bits += histogram[i] * logarithm(n / histogram[i]); }
-    }
-    return bits;
-}
-
-void rans_make_steps(const int8_t *indices, size_t n, int8_t *steps) {
-    int8_t before = 0;
-    for (size_t i = 0; i < n; i += 1) {
-        steps[i] = (int8_t)(indices[i] - before);
-        before = indices[i];
-    }
-}
-
-int32_t rans_sum_steps(int8_t *values, size_t n, int32_t are_steps) {
-    int32_t bad = 0, before = 0;
-    for (size_t i = 0; i < n; i += 1) {
-        int32_t index = values[i] + (are_steps ? before : 0);
-        if (index < -RANS_LARGEST_INDEX || index > RANS_LARGEST_INDEX) {
-            bad = 1;
-            index = 0;
-        }
-        values[i] = (int8_t)index;
-        before = index;
-    }
-    return bad;
-}
-
-// Bits that the indices cost, at least; whether as steps is for the caller to know. Heads of an attention matrix show as
-// runs of rows or columns of like variance.
-static double cost_of_indices(const int8_t *indices, size_t n, const uint32_t *histogram, int32_t *steps) {
-    uint32_t of_steps[2 * RANS_INDICES] = {0};
-    int32_t before = 0;
-    for (size_t i = 0; i < n; i += 1) {
-        of_steps[indices[i] - before + RANS_INDICES] += 1;
-        before = indices[i];
-    }
-    double plain = entropy(histogram, RANS_INDICES, (double)n);
-    double stepped = entropy(of_steps, 2 * RANS_INDICES, (double)n);
-    *steps = stepped < plain;
-    return *steps ? stepped : plain;
-}
-
-// What classes have to save beyond their cost, in bits: the estimate flatters them.
-enum { CLASSES_MARGIN = 400 };
-
-struct rans_classes rans_choose_classes(
-    const uint32_t *row_logarithms, size_t rows, const uint32_t *column_logarithms, size_t columns, int32_t max_classes,
-    int32_t unit, double class_bits, int8_t *row_indices, int8_t *column_indices) {
-    uint32_t row_histogram[RANS_INDICES], column_histogram[RANS_INDICES];
-    int32_t typical = choose_indices(row_logarithms, rows, unit, row_indices, row_histogram);
-    typical -= logarithm256((uint32_t)columns);
-    (void)choose_indices(column_logarithms, columns, unit, column_indices, column_histogram);
-    enum { SUMS = 2 * RANS_INDICES - 1 };
-    double weights[SUMS] = {0};
-    for (int i = 0; i < RANS_INDICES; i += 1) {
-        for (int j = 0; j < RANS_INDICES; j += 1) {
-            weights[i + j] += (double)row_histogram[i] * column_histogram[j];
-        }
-    }
-    int32_t row_steps, column_steps;
-    double indices_bits = cost_of_indices(row_indices, rows, row_histogram, &row_steps)
-        + cost_of_indices(column_indices, columns, column_histogram, &column_steps) + 2 * 8 * RANS_MODEL_BYTES + CLASSES_MARGIN;
-    // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
-    double loss = 0.69 * unit * unit / 65536.0;
-    struct rans_classes best = {1, 0, 0, 0, typical, unit};
-    double least = 0;
-    int32_t lowest = 0, highest = SUMS - 1;
-    while (weights[lowest] == 0) { lowest += 1; }
-    while (weights[highest] == 0) { highest -= 1; }
-    for (int32_t count = 1; count <= max_classes && count <= highest - lowest + 1; count += 1) {
-        for (int32_t first = lowest; first + count <= highest + 1; first += 1) {
-            double bits = count > 1 ? indices_bits : 0;
-            bits += count * class_bits;
-            for (int32_t i = lowest; i <= highest; i += 1) {
-                int32_t distance = i < first ? first - i : i >= first + count ? i - (first + count - 1) : 0;
-                bits += weights[i] * loss * (distance * distance);
-            }
-            if ((count == 1 && first == lowest) || bits < least) {
-                least = bits;
-                best.count = count;
-                best.bias = 2 * RANS_LARGEST_INDEX - first;
-            }
-        }
-    }
-    if (best.count > 1) {
-        best.row_steps = row_steps;
-        best.column_steps = column_steps;
-    }
-    return best;
-}
-
-int32_t rans_far_magnitude(struct rans_classes classes, int32_t class) {
-    int32_t exponent = classes.typical + (class - classes.bias) * classes.unit;
-    if (exponent < 0) { exponent = 0; }
-    if (exponent > 8 * 256) { exponent = 8 * 256; }
-    // power() goes down only: 2^(8 - y).
-    return 4 + (int32_t)((6 * (uint64_t)power((uint32_t)(8 * 256 - exponent))) >> 16);
 }
 
 static int32_t code_of_escape(int32_t frequency) {
@@ -535,7 +396,7 @@ double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts)
         for (int i = 0; i < RANS_ALPHABET; i += 1) { total += counts[context][i]; }
         if (total == 0) { continue; }
         int64_t bits = 0;
-        int32_t base = RANS_BITS * 256 - logarithm256(total);
+        int32_t base = RANS_BITS * 256 - rans_logarithm256(total);
         for (int i = 0; i < RANS_ALPHABET; i += 1) {
             uint32_t count = counts[context][i];
             if (count == 0) { continue; }
@@ -543,7 +404,7 @@ double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts)
             uint32_t frequency = i == 0 ? 0 : frequencies[i];
             int32_t taken = frequency > 0 ? 0 : 8 * 256;
             if (frequency == 0) { frequency = frequencies[0] > 0 ? frequencies[0] : 1; }
-            bits += count * (int64_t)(base + logarithm256(count) + taken - logarithm256(frequency));
+            bits += count * (int64_t)(base + rans_logarithm256(count) + taken - rans_logarithm256(frequency));
         }
         // A sample's entropy is too low by half a nat a parameter, and by more where counts are small.
         excess += (double)bits / 256 - 1.1 * distinct;

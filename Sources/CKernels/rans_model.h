@@ -53,6 +53,13 @@ struct rans_model rans_fit(struct rans_moments moments);
 /// model's reach on; tail[64]: those that must be escapes.
 void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count);
 
+/// 2^24 * 2^(-exponent/256), rounded at the 24th bit and then cut.
+uint32_t rans_power(uint32_t exponent);
+/// log2 of a positive number.
+double rans_logarithm(double x);
+/// 256 * log2(x), to one unit; 0 counts as a quarter.
+int32_t rans_logarithm256(uint32_t x);
+
 struct rans_classes {
     int32_t count;  // classes
     int32_t bias;   // class = clamp(row index + column index + bias, 0, count - 1)

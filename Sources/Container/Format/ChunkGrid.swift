@@ -75,8 +75,9 @@ public struct ChunkGrid: Sendable, Hashable {
     /// Whether the elements of a chunk lie next to each other in the tensor.
     public func isContiguous(_ place: ChunkPlace) -> Bool { place.columns == columns || place.rows == 1 }
 
-    /// Whether the chunk is the first, or the last, of those beside each other.
+    /// Whether the chunk is the first of those beside each other.
     public func beginsBand(_ chunk: Int) -> Bool { chunk % across == 0 }
+    /// Whether the chunk is the last of those beside each other.
     public func endsBand(_ chunk: Int) -> Bool { chunk % across == across - 1 }
 
     /// The elements of the tensor in the rows a chunk is in.

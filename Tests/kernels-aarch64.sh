@@ -9,17 +9,19 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 build() {
-    output=$1
-    shift
+    program=$1
+    output=$2
+    shift 2
     clang -std=gnu11 -O2 -Wall -Wextra -Werror "$@" -ISources/CKernels/include \
-        Sources/CKernels/dispatch.c Sources/CKernels/guarded_copy.c Sources/CKernels/interrupt.c \
-        Sources/CKernels/levels/*.c Tests/kernels-checksum.c -o "$output" -pthread
+        Sources/CKernels/*.c Sources/CKernels/levels/*.c "Tests/$program.c" -o "$output" -pthread -lm
 }
 
-build "$scratch/native"
-build "$scratch/arm64" --target=aarch64-linux-gnu -static
-"$scratch/native" > "$scratch/native.txt"
-qemu-aarch64 "$scratch/arm64" > "$scratch/arm64.txt"
+for program in kernels-checksum rans-check; do
+    build "$program" "$scratch/native"
+    build "$program" "$scratch/arm64" --target=aarch64-linux-gnu -static
+    "$scratch/native" >> "$scratch/native.txt"
+    qemu-aarch64 "$scratch/arm64" >> "$scratch/arm64.txt"
+done
 diff "$scratch/native.txt" "$scratch/arm64.txt"
 cat "$scratch/arm64.txt"
 echo "The kernels give the same bits on arm64."

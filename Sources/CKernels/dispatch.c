@@ -1,5 +1,6 @@
 // Chooses the instruction set and forwards each public function to it.
 
+#include "rans_model.h"
 #include "table.h"
 
 #include <stdatomic.h>
@@ -135,4 +136,29 @@ int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
 
 void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
     ingot_active_table()->row_energies(weights, rows, columns, energies);
+}
+
+size_t ingot_rans_bound(size_t rows, size_t columns) {
+    // A symbol takes one word and one escape at most; the widest vector of words may be written in front.
+    return RANS_HEADER + RANS_MAX_CONTEXTS * RANS_LIST_BYTES + RANS_LANES * sizeof(uint32_t)
+        + 3 * rows * columns + 2 * (rows + columns) + 64;
+}
+
+size_t ingot_rans_scratch(size_t rows, size_t columns) {
+    // Tables and indices; the encoder's sums and escapes take the place of the decoder's tables.
+    size_t decoder = sizeof(uint32_t) * RANS_TOTAL * RANS_MAX_CONTEXTS + rows + columns;
+    size_t encoder = 2 * sizeof(uint32_t) * RANS_ALPHABET * RANS_MAX_CONTEXTS + 7 * (rows + columns) + rows * columns;
+    return decoder > encoder ? decoder : encoder;
+}
+
+size_t ingot_rans_encode(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    uint8_t *bytes, void *scratch) {
+    return ingot_active_table()->rans_encode(symbols, odd_masks, rows, columns, rule, bytes, scratch);
+}
+
+int32_t ingot_rans_decode(
+    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    float step, float *weights, size_t stride, void *scratch) {
+    return ingot_active_table()->rans_decode(bytes, count, rows, columns, rule, low, step, weights, stride, scratch);
 }

@@ -42,6 +42,11 @@ struct ingot_table {
     void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
     int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
     void (*row_energies)(const float *, size_t, size_t, float *);
+    size_t (*rans_encode)(
+        const int16_t *, const uint64_t *, size_t, size_t, struct ingot_rans_rule, uint8_t *, uint8_t *);
+    int32_t (*rans_decode)(
+        const uint8_t *, size_t, size_t, size_t, struct ingot_rans_rule, const uint8_t *, float, float *, size_t,
+        uint8_t *);
 };
 
 /// The table of the instruction set in use.

@@ -114,6 +114,10 @@ def convert_and_compare(source, folder, options):
     for name, tensor in tensors.items():
         if tensor.about is None:
             continue
+        # Subnormal numbers but of F16 are below any step.
+        if "subnormal" in name and tensor.dtype != "F16":
+            assert tensor.scheme == "lossless"
+            continue
         assert tensor.scheme == "trellis"
         weights = np.frombuffer(tensor.decode()[1], "<f4")
         assert (own[name][0], bytes(own[name][2])) == (tensor.dtype, own_type(tensor.dtype, weights)), name

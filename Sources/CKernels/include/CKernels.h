@@ -173,6 +173,39 @@ int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
 /// The sum of squares of each row, in binary32: lane i % 16 in rising i, then lanes k and k+8, k+4, k+2, k+1.
 void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies);
 
+// rANS coding of trellis symbols (Specs/rans.md)
+
+enum {
+    INGOT_RANS_OK = 0,
+    INGOT_RANS_BAD_LENGTH = 1,  // too short, or words or escapes were missing or left over
+    INGOT_RANS_BAD_MODEL = 2,   // a table that cannot be
+    INGOT_RANS_BAD_STATE = 3,   // a first state out of range
+    INGOT_RANS_BAD_END = 4,     // a last state other than the constant
+};
+
+struct ingot_rans_rule {
+    int32_t states;       // of the trellis: 8, 16 or 32; for decoding
+    int32_t low_bits;     // the lowest bits of the symbols, which are kept elsewhere
+    int32_t max_classes;  // 1 to 16; for encoding
+    int32_t unit;         // width of a class, in 1/256 octave: 51 is good; for encoding
+};
+
+/// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. 1 <= rows * columns <= 2^22.
+size_t ingot_rans_bound(size_t rows, size_t columns);
+/// Bytes of scratch either direction needs, aligned to 64.
+size_t ingot_rans_scratch(size_t rows, size_t columns);
+/// Codes a chunk. Symbols lie in strips of 64 columns, row by row, every row padded to 64; bit i of odd_masks[row] of a
+/// strip is the lowest bit of column i's state. `bytes` has ingot_rans_bound bytes. Returns the number of bytes used, or
+/// 0 where a symbol (without its low bits) is not in -128...127.
+size_t ingot_rans_encode(
+    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    uint8_t *bytes, void *scratch);
+/// Decodes a chunk to weights; row i goes to weights + i*stride. `low`: with low_bits > 0, the low bits of the symbols, a
+/// byte each in strip order, rows * columns, and INGOT_TRELLIS_SLACK bytes that may be read behind. Returns INGOT_RANS_OK; otherwise the weights hold no promise.
+int32_t ingot_rans_decode(
+    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    float step, float *weights, size_t stride, void *scratch);
+
 // Guarded copy (guarded_copy.c)
 
 /// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.

@@ -10,6 +10,9 @@
 #include "bytes64.h"
 #include "trellis_quantize.h"
 #include "trellis_symbols.h"
+#include "rans_lanes.h"
+#include "rans_encode.h"
+#include "rans_decode.h"
 
 const struct ingot_table LEVEL_TABLE = {
     .expand = expand,
@@ -29,4 +32,6 @@ const struct ingot_table LEVEL_TABLE = {
     .pack_thirds = pack_thirds,
     .unpack_thirds = unpack_thirds,
     .row_energies = row_energies,
+    .rans_encode = rans_encode,
+    .rans_decode = rans_decode,
 };

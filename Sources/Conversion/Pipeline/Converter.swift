@@ -84,7 +84,8 @@ public struct Converter: Sendable {
         try await pipeline.run(jobs) { job, workspace in
             guard let descriptor = payloads[job.0.payload].descriptor else { return }
             try workspace.encode(
-                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue, by: job.1)
+                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue,
+                by: job.1)
         } consume: { job, workspace in
             let (job, _) = job
             let plan = payloads[job.payload]
@@ -134,7 +135,9 @@ public struct Converter: Sendable {
             for (chunk, rule) in rules.enumerated() {
                 try Interruption.check()
                 try workspace.encode(chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule)
-                if prologue.grid.endsBand(chunk) { workspace.releaseBand(chunk, of: plan.tensor.range, in: file, as: prologue) }
+                if prologue.grid.endsBand(chunk) {
+                    workspace.releaseBand(chunk, of: plan.tensor.range, in: file, as: prologue)
+                }
                 try writer.append(chunk: workspace.encoded)
                 controller.record(workspace.encoded)
             }

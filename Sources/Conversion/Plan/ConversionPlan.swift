@@ -28,7 +28,7 @@ public struct ConversionPlan: Sendable {
     /// The files copied and skipped beside the shards.
     public let companions: CompanionFiles
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    public private(set) var warnings: [IngotWarning]
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
@@ -100,11 +100,23 @@ public struct ConversionPlan: Sendable {
         guard needsRates else { return self }
         let budget = try MemoryBudget(bytes: options.memory, jobs: options.jobs)
         var plan = self
-        for (index, rates) in try await RatePlanner(self, budget).rates().enumerated() {
+        for (index, findings) in try await RatePlanner(self, budget).findings().enumerated() {
             var payloads = shards[index].layout.payloads
-            for (payload, rate) in rates { payloads[payload].descriptor?.scheme = .trellis(rate.parameters) }
+            for (payload, finding) in findings {
+                switch finding {
+                case .rate(let rate):
+                    payloads[payload].descriptor?.scheme = .trellis(rate.parameters)
+                    plan.shards[index].rates[payload] = rate
+                case .tooSmall:
+                    payloads[payload].descriptor?.scheme = .lossless
+                    plan.warnings.append(
+                        IngotWarning(
+                            file: shards[index].source.file.path.string, tensor: payloads[payload].tensor.name,
+                            "weights too small for a step in binary32; stored lossless"))
+                case .notFinite: plan.shards[index].rates[payload] = TensorRate.zeros(.error(1), options)
+                }
+            }
             plan.shards[index].layout = try ShardLayout(payloads + shards[index].layout.ordinary)
-            plan.shards[index].rates = rates
         }
         return plan
     }

@@ -45,15 +45,21 @@ struct TensorGoal: Sendable, Hashable {
 
     /// Weights from which on a tensor holds its rate within half a percent.
     private static let largeTensor = 500_000
+    /// Weights below which a tensor's fixed bytes come on top of all of its bits, with some for streams that do not fill a few bytes.
+    private static let tinyTensor = 4096
+    private static let leastStreamBytes = 32
 
-    /// So many bits a weight, and never more; the fixed bytes of a very small matrix come on top of three quarters of it.
+    /// So many bits a weight, and never more; but the fixed bytes of a small matrix come on top of three quarters of it.
     static func bits(_ bits: Double, weights: Int, fixedBytes: Int) -> TensorGoal {
         bytes(bits * Double(weights) / 8, weights: weights, fixedBytes: fixedBytes)
     }
 
     /// So many bytes, and never more; see `bits`.
     static func bytes(_ asked: Double, weights: Int, fixedBytes: Int) -> TensorGoal {
-        let most = max(asked, asked * 0.75 + Double(fixedBytes)).rounded(.down)
+        let withFixed =
+            weights < tinyTensor
+            ? asked + Double(fixedBytes + leastStreamBytes) : asked * 0.75 + Double(fixedBytes)
+        let most = max(asked, withFixed).rounded(.down)
         let isLarge = weights >= largeTensor
         return TensorGoal(
             quantity: .bytes, most: most, aim: most * (isLarge ? 0.999 : 0.997), least: most * (isLarge ? 0.995 : 0.99))

@@ -44,9 +44,20 @@ struct RatePlanner {
         otherBytes = try plan.bytesBesideTrellis()
     }
 
-    /// The rates, by shard and payload.
-    func rates() async throws -> [[Int: TensorRate]] {
-        var rates: [TensorRate?]
+    /// What was found for a tensor.
+    enum Finding: Sendable {
+        case rate(TensorRate)
+        /// A weight is NaN or infinite: the conversion goes over the tensor, counts, and fails.
+        case notFinite
+        /// So small that no step in binary32 suits: the tensor is stored lossless.
+        case tooSmall
+
+        var rate: TensorRate? { if case .rate(let rate) = self { rate } else { nil } }
+    }
+
+    /// What was found, by shard and payload.
+    func findings() async throws -> [[Int: Finding]] {
+        let rates: [Finding]
         switch options.goal {
         case .bits(let bits):
             rates = try await probe { item in
@@ -63,12 +74,8 @@ struct RatePlanner {
             guard bytes > otherBytes else { throw unreachable(bytes) }
             rates = try await share(Double(bytes - otherBytes))
         }
-        var result = [[Int: TensorRate]](repeating: [:], count: (tensors.map(\.shard).max() ?? -1) + 1)
-        for (item, rate) in zip(tensors, rates) {
-            // A tensor that is not finite has no rate: the conversion goes over it, counts, and fails.
-            let goal = TensorGoal.error(1)
-            result[item.shard][item.payload] = rate ?? TensorRate.zeros(goal, options)
-        }
+        var result = [[Int: Finding]](repeating: [:], count: (tensors.map(\.shard).max() ?? -1) + 1)
+        for (item, finding) in zip(tensors, rates) { result[item.shard][item.payload] = finding }
         return result
     }
 
@@ -77,7 +84,7 @@ struct RatePlanner {
     private static let rounds = 3
 
     /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it.
-    private func share(_ bytes: Double) async throws -> [TensorRate?] {
+    private func share(_ bytes: Double) async throws -> [Finding] {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         guard weights > 0 else { return [] }
         // Where a Gaussian would be with so many bits; embeddings have two more.
@@ -87,7 +94,7 @@ struct RatePlanner {
             throw unreachable(UInt64(max(bytes, 0)) + otherBytes)
         }
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
-        var rates: [TensorRate?] = []
+        var rates: [Finding] = []
         for round in 0..<RatePlanner.rounds {
             let asked = error
             rates = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
@@ -95,14 +102,16 @@ struct RatePlanner {
             var expected = 0.0
             var saved = 0.0
             for (item, rate) in zip(tensors, rates) {
-                guard let rate else { continue }
+                guard let rate = rate.rate else { continue }
                 expected += rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 saved += rate.slope * Double(item.weights) / 16
             }
             let octaves = saved > 0 ? (expected - bytes * RatePlanner.aim) / saved : 0
             error = asked * ExactMath.exp2(min(max(octaves, -8), 8))
             if octaves.magnitude < 0.15 || round == RatePlanner.rounds - 1 {
-                return zip(tensors, rates).map { item, rate in rate.map { fixed($0.shifted(by: octaves / 2), item) } }
+                return zip(tensors, rates).map { item, finding in
+                    finding.rate.map { .rate(fixed($0.shifted(by: octaves / 2), item)) } ?? finding
+                }
             }
         }
         return rates
@@ -131,12 +140,12 @@ struct RatePlanner {
     // MARK: - Probing
 
     /// Probes every tensor for its goal, as many at a time as there are jobs.
-    private func probe(_ goal: @Sendable @escaping (Item) -> TensorGoal) async throws -> [TensorRate?] {
+    private func probe(_ goal: @Sendable @escaping (Item) -> TensorGoal) async throws -> [Finding] {
         let options = options
         let tensors = tensors
         let workspaces = (0..<budget.jobs).map { _ in ChunkWorkspace() }
-        return try await withThrowingTaskGroup(of: (Int, Int, TensorRate?).self) { group in
-            var rates = [TensorRate?](repeating: nil, count: tensors.count)
+        return try await withThrowingTaskGroup(of: (Int, Int, Finding).self) { group in
+            var rates = [Finding](repeating: .notFinite, count: tensors.count)
             var next = 0
             func start(_ slot: Int) {
                 guard next < tensors.count else { return }
@@ -157,15 +166,19 @@ struct RatePlanner {
 
     private static func probe(
         _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ workspace: ChunkWorkspace
-    ) throws -> TensorRate? {
+    ) throws -> Finding {
         guard
             var probe = try TensorProbe(
                 item.tensor, in: item.file, as: item.prologue, scans: goal.quantity == .error, workspace)
-        else { return nil }
+        else { return .notFinite }
+        if probe.isTooSmall { return .tooSmall }
+        let rate: TensorRate?
         if options.codec != .zstd, case .bits(let bits) = options.goal {
             let width = UniformParameters.roundingUp(bits: Int(item.isEmbedding ? min(8, bits + 2) : bits))
-            return try probe.rate(width: width, options)
+            rate = try probe.rate(width: width, options)
+        } else {
+            rate = try probe.rate(for: goal, options)
         }
-        return try probe.rate(for: goal, options)
+        return rate.map { .rate($0) } ?? .notFinite
     }
 }

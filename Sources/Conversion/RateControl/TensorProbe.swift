@@ -61,6 +61,9 @@ struct TensorProbe {
         sampleScale = some.scale / some.weights
     }
 
+    /// Whether steps for such weights would be below the smallest normal number: no weights of a model are.
+    var isTooSmall: Bool { energy > 0 && energy < 0x1p-220 }
+
     /// Chunks spread over the rows and columns of a grid, in order.
     private static func sampled(_ grid: ChunkGrid) -> [Int] {
         guard grid.count > sampleChunks else { return Array(0..<grid.count) }
@@ -122,6 +125,8 @@ struct TensorProbe {
             rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))), bits: expectedBits(step),
             slope: 1,
             relativeMSE: 0, leastStep: leastStep)
+        // The best way is no worse than the nearest level at each weight, which is never off by more than one.
+        if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
         for trial in 0..<TensorProbe.mostTrials {
             guard let outcome = try measureFarEnough(&rate, options) else { return nil }
@@ -161,8 +166,12 @@ struct TensorProbe {
     /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
     mutating func rate(width: Int, _ options: ConversionOptions) throws -> TensorRate? {
         let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
-        guard energy > 0 else { return TensorRate.zeros(goal, options) }
         guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
+        guard energy > 0 else {
+            var zeros = TensorRate.zeros(goal, options)
+            zeros.parameters = parameters
+            return zeros
+        }
         let leastStep = energy.squareRoot() * 0x1p-13
         let middle = ExactMath.exp2(sampleScale + 2 - Double(width))
         var best: (score: Double, rate: TensorRate)?

@@ -24,11 +24,11 @@ struct RateOptions: ParsableArguments {
     @Option(help: "Scheme: trellis, uniform, or lossless (bit-exact).")
     var scheme = ConversionOptions.Scheme.trellis
 
-    @Option(help: "Trellis: states, 8, 16 (0.01 bit smaller) or 32 (0.02 bit).")
-    var states = 8
+    @Option(help: "Trellis: states, 8 (default), 16 (0.01 bit smaller) or 32 (0.02 bit).")
+    var states: Int?
 
-    @Option(help: "Uniform: weights that share a scale, 32, 64 or 128.")
-    var groupSize = 64
+    @Option(help: "Uniform: weights that share a scale, 32, 64 (default) or 128.")
+    var groupSize: Int?
 
     @Flag(help: "Uniform: scales without biases, as compressed-tensors has them.")
     var symmetric = false
@@ -58,10 +58,14 @@ struct RateOptions: ParsableArguments {
         if let error = relativeMSE, !RateGoal.errorRange.contains(error) {
             throw ValidationError("--relative-mse must be between 1e-6 and 0.5.")
         }
-        guard TrellisParameters.stateCounts.contains(states) else {
+        guard TrellisParameters.stateCounts.contains(states ?? 8) else {
             throw ValidationError("--states must be 8, 16 or 32.")
         }
-        guard UniformParameters(bits: 4, groupSize: groupSize, symmetric: false) != nil else {
+        guard scheme == .trellis || states == nil else { throw ValidationError("--states needs --scheme trellis.") }
+        guard scheme == .uniform || groupSize == nil && !symmetric else {
+            throw ValidationError("--group-size and --symmetric need --scheme uniform.")
+        }
+        guard UniformParameters(bits: 4, groupSize: groupSize ?? 64, symmetric: false) != nil else {
             throw ValidationError("--group-size must be 32, 64 or 128.")
         }
     }
@@ -70,7 +74,7 @@ struct RateOptions: ParsableArguments {
     func options() throws -> ConversionOptions {
         var options = ConversionOptions()
         options.scheme = scheme
-        options.states = states
+        options.states = states ?? 8
         options.codec = codec.codec
         options.nonFinite = onNonFinite
         if let bpw {
@@ -83,8 +87,9 @@ struct RateOptions: ParsableArguments {
             options.goal = .bits(bits ?? 4)
         }
         let width = UniformParameters.roundingUp(bits: Int(min(max(bits ?? 4, 2), 8)))
-        guard let parameters = UniformParameters(bits: width, groupSize: groupSize, symmetric: symmetric) else {
-            throw ValidationError("--bits \(width) --group-size \(groupSize) is no combination there is.")
+        guard let parameters = UniformParameters(bits: width, groupSize: groupSize ?? 64, symmetric: symmetric)
+        else {
+            throw ValidationError("--bits \(width) --group-size \(groupSize ?? 64) is no combination there is.")
         }
         options.parameters = parameters
         return options

@@ -1,5 +1,5 @@
 // The trellis kernels alone, on one core, each instruction set in turn: weights to compressed streams and back, as M weights/s
-// and against a memcpy of the same fp16 bytes. Prints Markdown. The layout is that of a chunk with one class of rows.
+// and against a memcpy of the same fp16 bytes. Prints Markdown. With zstd the layout is that of a chunk with one class of rows.
 
 #include "CKernels.h"
 
@@ -20,8 +20,11 @@ static uint8_t scratch[ROWS * STRIP * 6];
 static uint8_t streams[2 * (CHUNK + INGOT_TRELLIS_SLACK)], escapes[CHUNK + INGOT_TRELLIS_SLACK], packed[CHUNK];
 static const size_t starts[2] = {0, CHUNK + INGOT_TRELLIS_SLACK};
 static const struct ingot_trellis_alphabet nibbles = {7, 0};
-static uint8_t frames[CHUNKS][3][CHUNK];
+static uint8_t frames[CHUNKS][3][4 * CHUNK];
 static size_t frame_bytes[CHUNKS][3], counts[CHUNKS][3];
+static enum { ZSTD, RANS } codec;
+static void *rans_scratch;
+static struct ingot_rans_rule rans_rule(int32_t states) { return (struct ingot_rans_rule){states, 0, 16, 51}; }
 static ZSTD_CCtx *compressor;
 static ZSTD_DCtx *decompressor;
 
@@ -62,6 +65,13 @@ static void encode(int chunk, struct ingot_trellis_rule rule) {
     ingot_trellis_quantize(weights, ROWS, COLUMNS, rule, symbols, odd_masks, scratch);
     times[2] = now();
     stages[1] += times[2] - times[1];
+    if (codec == RANS) {
+        frame_bytes[chunk][0] = ingot_rans_encode(
+            symbols, odd_masks, ROWS, COLUMNS, rans_rule(rule.states), frames[chunk][0], rans_scratch);
+        frame_bytes[chunk][1] = frame_bytes[chunk][2] = 0;
+        stages[3] += now() - times[2];
+        return;
+    }
     ingot_trellis_route(
         symbols, odd_masks, NULL, ROWS, COLUMNS, nibbles, streams, starts, counts[chunk], escapes, &counts[chunk][2], NULL);
     times[3] = now();
@@ -80,6 +90,13 @@ static void unpack(int chunk, int stream, uint8_t *bytes, size_t count) {
 }
 
 static int decode(int chunk, int32_t states, float step) {
+    if (codec == RANS) {
+        int failed = ingot_rans_decode(
+            frames[chunk][0], frame_bytes[chunk][0], ROWS, COLUMNS, rans_rule(states), NULL, step, restored, COLUMNS,
+            rans_scratch);
+        ingot_narrow(FORMAT_F16, restored, copy + (size_t)chunk * CHUNK * 2, CHUNK);
+        return failed;
+    }
     for (int parity = 0; parity < 2; parity += 1) {
         size_t count = counts[chunk][parity];
         unpack(chunk, parity, packed, (count + 1) / 2);
@@ -97,6 +114,7 @@ static double best(double a, double b) { return a < b ? a : b; }
 
 int main(void) {
     make_weights();
+    rans_scratch = aligned_alloc(64, (ingot_rans_scratch(ROWS, COLUMNS) + 63) & ~(size_t)63);
     compressor = ZSTD_createCCtx();
     decompressor = ZSTD_createDCtx();
     ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, 1);
@@ -110,48 +128,50 @@ int main(void) {
         memory = best(memory, now() - begin);
     }
     printf("memcpy of the fp16 bytes: %.0f M weights/s\n\n", total / memory);
-    printf("| kernels | states | bits per weight | relative MSE | encode | x memcpy | decode | x memcpy | of encoding: "
-           "widen, search, streams, zstd |\n|---|---|---|---|---|---|---|---|---|\n");
+    printf("| kernels | codec | states | bits per weight | relative MSE | encode | x memcpy | decode | x memcpy | of encoding: "
+           "widen, search, streams, codec |\n|---|---|---|---|---|---|---|---|---|---|\n");
     static const struct { float step, shrink; } points[] = {{0.1312f, 0.996f}, {0.2624f, 0.983f}, {0.503f, 0.928f}};
     for (int level = 3; level >= 0; level -= 1) {
         if (ingot_level_force(level) != 0) { continue; }
-        for (int32_t states = 8; states <= 32; states *= 2) {
-            for (int point = 0; point < (states == 8 ? 3 : 1); point += 1) {
-                float step = points[point].step;
-                struct ingot_trellis_rule rule = {states, 1 / step, 0, points[point].shrink, 127};
-                double encoding = 1e9, decoding = 1e9, shares[4] = {0};
-                for (int run = 0; run < 7; run += 1) {
-                    memset(stages, 0, sizeof stages);
-                    double begin = now();
-                    for (int chunk = 0; chunk < CHUNKS; chunk += 1) { encode(chunk, rule); }
-                    double time = now() - begin;
-                    if (time < encoding) {
-                        encoding = time;
-                        for (int k = 0; k < 4; k += 1) { shares[k] = stages[k] / time; }
-                    }
+        // Three rates with each codec, then one with more states.
+        for (int way = 0; way < 8; way += 1) {
+            codec = way >= 3 && way < 6 ? RANS : ZSTD;
+            const int32_t states = way < 6 ? 8 : way == 6 ? 16 : 32;
+            const int point = way < 6 ? way % 3 : 0;
+            float step = points[point].step;
+            struct ingot_trellis_rule rule = {states, 1 / step, 0, points[point].shrink, 127};
+            double encoding = 1e9, decoding = 1e9, shares[4] = {0};
+            for (int run = 0; run < 7; run += 1) {
+                memset(stages, 0, sizeof stages);
+                double begin = now();
+                for (int chunk = 0; chunk < CHUNKS; chunk += 1) { encode(chunk, rule); }
+                double time = now() - begin;
+                if (time < encoding) {
+                    encoding = time;
+                    for (int k = 0; k < 4; k += 1) { shares[k] = stages[k] / time; }
                 }
-                size_t bytes = 0;
-                double signal = 0, noise = 0;
-                for (int run = 0; run < 7; run += 1) {
-                    double begin = now();
-                    int failed = 0;
-                    for (int chunk = 0; chunk < CHUNKS; chunk += 1) { failed |= decode(chunk, states, step); }
-                    decoding = best(decoding, now() - begin);
-                    if (failed) { return 1; }
-                }
-                for (int chunk = 0; chunk < CHUNKS; chunk += 1) {
-                    for (int k = 0; k < 3; k += 1) { bytes += frame_bytes[chunk][k]; }
-                    ingot_expand(FORMAT_F16, source + (size_t)chunk * CHUNK * 2, weights, CHUNK);
-                    decode(chunk, states, step);
-                    struct ingot_error_sums sums = ingot_error_sums(weights, restored, CHUNK);
-                    signal += sums.signal;
-                    noise += sums.noise;
-                }
-                printf("| %s | %d | %.3f | %.5f | %.0f | %.3f | %.0f | %.3f | %.0f %%, %.0f %%, %.0f %%, %.0f %% |\n",
-                    ingot_level_name(level), states, (double)bytes * 8 / ((double)CHUNKS * CHUNK), noise / signal,
-                    total / encoding, memory / encoding, total / decoding, memory / decoding, 100 * shares[0],
-                    100 * shares[1], 100 * shares[2], 100 * shares[3]);
             }
+            size_t bytes = 0;
+            double signal = 0, noise = 0;
+            for (int run = 0; run < 7; run += 1) {
+                double begin = now();
+                int failed = 0;
+                for (int chunk = 0; chunk < CHUNKS; chunk += 1) { failed |= decode(chunk, states, step); }
+                decoding = best(decoding, now() - begin);
+                if (failed) { return 1; }
+            }
+            for (int chunk = 0; chunk < CHUNKS; chunk += 1) {
+                for (int k = 0; k < 3; k += 1) { bytes += frame_bytes[chunk][k]; }
+                ingot_expand(FORMAT_F16, source + (size_t)chunk * CHUNK * 2, weights, CHUNK);
+                decode(chunk, states, step);
+                struct ingot_error_sums sums = ingot_error_sums(weights, restored, CHUNK);
+                signal += sums.signal;
+                noise += sums.noise;
+            }
+            printf("| %s | %s | %d | %.3f | %.5f | %.0f | %.3f | %.0f | %.3f | %.0f %%, %.0f %%, %.0f %%, %.0f %% |\n",
+                ingot_level_name(level), codec == RANS ? "rans" : "zstd", states, (double)bytes * 8 / ((double)CHUNKS * CHUNK), noise / signal,
+                total / encoding, memory / encoding, total / decoding, memory / decoding, 100 * shares[0],
+                100 * shares[1], 100 * shares[2], 100 * shares[3]);
         }
     }
     return 0;

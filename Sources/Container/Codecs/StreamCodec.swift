@@ -43,14 +43,14 @@ internal import CZstd
     func compress(_ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int)
         -> Int?
     {
-        guard limit > 1, codec != .none else { return nil }
+        guard limit > 1, codec != .none, codec != .rans else { return nil }
         precondition(output.count >= start + limit - 1)
         let capacity = limit - 1
         let written: Int = unsafe output.withUnsafeMutableBytes { target in
             unsafe bytes.withUnsafeBytes { source in
                 let place = unsafe target.baseAddress.map { unsafe $0 + start }
                 switch codec {
-                case .none: return 0
+                case .none, .rans: return 0
                 case .lz4:
                     return Int(
                         unsafe LZ4_compress_default(
@@ -87,6 +87,7 @@ internal import CZstd
                         source.baseAddress, target.baseAddress, Int32(source.count), Int32(count))
                     return size == count ? nil : "an lz4 block that does not unpack to \(count) bytes"
                 case .zstd: return unsafe unpackFrame(source, target, count)
+                case .rans: return "rANS where symbols are not coded by it"
                 }
             }
         }

@@ -35,6 +35,8 @@ public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
     case none = 0
     case lz4 = 1
     case zstd = 2
+    /// Of the symbols of scheme `trellis` alone (Specs/rans.md).
+    case rans = 3
 
     /// The name on the command line and in reports.
     public var name: String {
@@ -42,8 +44,12 @@ public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
         case .none: "none"
         case .lz4: "lz4"
         case .zstd: "zstd"
+        case .rans: "rans"
         }
     }
+
+    /// Whether streams take as many bits as their symbols' entropy asks for, so that any rate can be held.
+    public var codesEntropy: Bool { self == .zstd || self == .rans }
 
     /// The codec of a name; nil for an unknown one.
     public init?(name: String) {

@@ -18,7 +18,7 @@ public struct PayloadPrologue: Sendable, Hashable {
     public var payloadBytes: UInt64 = 0
 
     /// Bytes of one entry of the chunk table.
-    var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format) }
+    var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec) }
 
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
@@ -27,7 +27,7 @@ public struct PayloadPrologue: Sendable, Hashable {
     public var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
 
     /// Bytes a payload has at least.
-    var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format) }
+    var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format, codec) }
 
     func encoded() -> [UInt8] {
         var bytes = PayloadPrologue.magic
@@ -49,7 +49,7 @@ public struct PayloadPrologue: Sendable, Hashable {
         bytes += [bits, flags]
         LittleEndian.append(group, to: &bytes)
         bytes += [codec.rawValue, format.rawValue]
-        LittleEndian.append(UInt16(scheme.streamCount(format)), to: &bytes)
+        LittleEndian.append(UInt16(scheme.streamCount(format, codec)), to: &bytes)
         LittleEndian.append(UInt32(grid.count), to: &bytes)
         LittleEndian.append(UInt64(grid.rows), to: &bytes)
         LittleEndian.append(UInt64(grid.columns), to: &bytes)
@@ -106,7 +106,7 @@ public struct ChunkEntry: Sendable, Hashable {
 
     /// Reads an entry; nil where a field that has one legal value has another, or a trellis's chunk of `weights` weights other
     /// than so many symbols.
-    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, weights: Int) {
+    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int) {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
         }
@@ -115,7 +115,7 @@ public struct ChunkEntry: Sendable, Hashable {
         sums = ErrorSums(signal: double(16), noise: double(24), maxError: double(32))
         let bits = LittleEndian.load(UInt64.self, bytes, at: index + 40)
         guard [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus }) else { return nil }
-        for stream in 0..<scheme.streamCount(format) {
+        for stream in 0..<scheme.streamCount(format, asked) {
             let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
             let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)
             guard let codec = Codec(rawValue: UInt8(number & 255)) else { return nil }
@@ -131,10 +131,15 @@ public struct ChunkEntry: Sendable, Hashable {
         let stepBits = UInt32(truncatingIfNeeded: bits)
         step = Float(bitPattern: stepBits)
         guard bits >> 32 == 0, let step, step.isNormal, step.sign == .plus,
-            streams.prefix(parameters.symbolStreams).reduce(0, { $0 + $1.symbols }) == weights,
-            streams[parameters.symbolStreams].symbols <= weights,
-            streams[parameters.symbolStreams + 1].symbols == 0, streams[parameters.symbolStreams + 1].codec == .none
+            let extras = streams.last, extras.symbols == 0, extras.codec == .none
         else { return nil }
+        if asked == .rans {
+            guard streams[0].codec == .rans, streams[0].symbols == weights else { return nil }
+        } else {
+            guard streams.prefix(parameters.symbolStreams).reduce(0, { $0 + $1.symbols }) == weights,
+                streams[parameters.symbolStreams].symbols <= weights
+            else { return nil }
+        }
     }
 
     init() {}

@@ -39,18 +39,25 @@ public enum TensorScheme: Sendable, Hashable {
     }
 
     /// Streams in each chunk: the codes and the byte planes of scales and biases; the byte planes of the weights; or the symbols by class
-    /// and parity, the escapes, and what is not compressed.
-    func streamCount(_ format: FloatFormat) -> Int {
+    /// and parity, the escapes, and what is not compressed, under rANS all symbols and what is not compressed.
+    func streamCount(_ format: FloatFormat, _ codec: Codec) -> Int {
         switch self {
         case .uniform(let parameters): 1 + format.byteWidth * (parameters.symmetric ? 1 : 2)
         case .lossless: format.byteWidth
-        case .trellis(let parameters): parameters.symbolStreams + 2
+        case .trellis(let parameters): codec == .rans ? 2 : parameters.symbolStreams + 2
         }
     }
 
     /// Bytes the streams of a chunk have at least.
-    func leastChunkBytes(_ format: FloatFormat) -> Int {
+    func leastChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
         if case .trellis = self { return 0 }
-        return streamCount(format)
+        return streamCount(format, codec)
+    }
+
+    /// Whether there are streams of this codec in the scheme: rANS codes symbols of a trellis, none else, and knows classes of its own.
+    func accepts(_ codec: Codec) -> Bool {
+        guard codec == .rans else { return true }
+        guard case .trellis(let parameters) = self else { return false }
+        return parameters.alphabet == 256 && parameters.rowClasses == 1
     }
 }

@@ -158,7 +158,8 @@ public struct SealedShard: Sendable {
             let place = PayloadPrologue.byteCount + index * prologue.entryBytes
             guard
                 let entry = ChunkEntry(
-                    bytes, at: place, prologue.scheme, prologue.format, weights: prologue.grid.place(of: index).count),
+                    bytes, at: place, prologue.scheme, prologue.format, prologue.codec,
+                    weights: prologue.grid.place(of: index).count),
                 entry.offset == offset,
                 entry.streams.allSatisfy({ $0.codec == .none || $0.codec == prologue.codec }),
                 let end = Checked.add(offset, entry.byteCount), end <= payload.range.count

@@ -26,6 +26,28 @@ extension ChunkWorkspace {
     private func appendStreams(
         _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat, _ codec: Codec
     ) {
+        if codec == .rans {
+            appendRans(place, parameters)
+        } else {
+            appendSymbols(place, parameters, codec)
+        }
+        let extras = packExtras(place.rows, parameters, format)
+        append(stream, 0..<extras, .none)
+    }
+
+    /// Appends all symbols of the levels found last as one stream of rANS.
+    private func appendRans(_ place: ChunkPlace, _ parameters: TrellisParameters) {
+        if parameters.lowBits > 0 { levels.route(weights, rows: place.rows, columns: place.columns, parameters) }
+        let size = levels.encodeRans(rows: place.rows, columns: place.columns, parameters, into: &stream)
+        let start = encoded.byteCount
+        grow(&encoded.bytes, start + size)
+        encoded.bytes.replaceSubrange(start..<start + size, with: stream[..<size])
+        encoded.byteCount += size
+        encoded.entry.streams.append(.init(byteCount: UInt32(size), codec: .rans, symbols: count))
+    }
+
+    /// Appends the symbols of the levels found last by class and parity, and their escapes.
+    private func appendSymbols(_ place: ChunkPlace, _ parameters: TrellisParameters, _ codec: Codec) {
         levels.route(weights, rows: place.rows, columns: place.columns, parameters)
         for index in 0..<parameters.symbolStreams {
             let symbols = levels.counts[index]
@@ -42,8 +64,6 @@ extension ChunkWorkspace {
             append(stream, 0..<stored, .zstd, packed: (aligned, coded), symbols: symbols)
         }
         append(levels.escapes, 0..<levels.escapeCount, codec, symbols: levels.escapeCount)
-        let extras = packExtras(place.rows, parameters, format)
-        append(stream, 0..<extras, .none)
     }
 
     /// Classes of the rows at two bits each, low bits of the symbols, patches; their bytes, in `stream`.
@@ -79,6 +99,37 @@ extension ChunkWorkspace {
         _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat
     ) throws {
         guard let step = entry.step else { throw DecodingFailure.stepInvalid }
+        grow(&restored, count)
+        if entry.streams[0].codec == .rans {
+            try decodeRans(entry, place, parameters, step, format)
+        } else {
+            try decodeSymbols(entry, place, parameters, step, format)
+        }
+        // A decoder takes codes and escapes down to -128.
+        let farthest = Float(256 << parameters.lowBits) * step
+        guard farthest.isFinite || restored[..<count].allSatisfy(\.isFinite) else {
+            throw DecodingFailure.weightNotFinite
+        }
+    }
+
+    private func decodeRans(
+        _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: TrellisParameters, _ step: Float, _ format: FloatFormat
+    ) throws {
+        let end = Int(entry.streams[0].byteCount)
+        let extras = Int(entry.streams[1].byteCount)
+        var start = end
+        try read(1, at: &start, entry, byteCount: extras, into: &stream)
+        levels.prepareStreams(rows: place.rows, columns: place.columns, parameters, counts: [0, 0])
+        try unpackExtras(extras, place.rows, parameters, format)
+        let bytes = encoded.bytes
+        try levels.decodeRans(
+            bytes.span.extracting(0..<end), rows: place.rows, columns: place.columns, parameters, step: step, format,
+            into: &restored)
+    }
+
+    private func decodeSymbols(
+        _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: TrellisParameters, _ step: Float, _ format: FloatFormat
+    ) throws {
         let symbols = entry.streams.map(\.symbols)
         levels.prepareStreams(
             rows: place.rows, columns: place.columns, parameters, counts: Array(symbols.prefix(parameters.symbolStreams)))
@@ -97,14 +148,8 @@ extension ChunkWorkspace {
         let extras = Int(entry.streams[escapes + 1].byteCount)
         try read(escapes + 1, at: &start, entry, byteCount: extras, into: &stream)
         try unpackExtras(extras, place.rows, parameters, format)
-        grow(&restored, count)
         try levels.decode(
             rows: place.rows, columns: place.columns, parameters, step: step, format, into: &restored)
-        // A decoder takes codes and escapes down to -128.
-        let farthest = Float(256 << parameters.lowBits) * step
-        guard farthest.isFinite || restored[..<count].allSatisfy(\.isFinite) else {
-            throw DecodingFailure.weightNotFinite
-        }
     }
 
     private func unpackExtras(_ size: Int, _ rows: Int, _ parameters: TrellisParameters, _ format: FloatFormat) throws {

@@ -127,7 +127,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     /// Leaves a chunk with NaN or infinity empty: the conversion fails, and says so, once all of the tensor was seen.
     private func appendNothing(_ prologue: PayloadPrologue) {
-        for _ in 0..<prologue.scheme.streamCount(prologue.format) { append([], 0..<0, .none) }
+        for _ in 0..<prologue.scheme.streamCount(prologue.format, prologue.codec) { append([], 0..<0, .none) }
     }
 
     /// Begins a new `encoded`.

@@ -41,7 +41,7 @@ public struct ConversionOptions: Sendable, Hashable {
 
     /// Whether the size of every tensor follows from its shape alone.
     var sizeFollowsFromShapes: Bool {
-        guard scheme == .trellis, codec == .zstd, case .bits = goal else { return false }
+        guard scheme == .trellis, codec.codesEntropy, case .bits = goal else { return false }
         return true
     }
 
@@ -49,7 +49,7 @@ public struct ConversionOptions: Sendable, Hashable {
     ///
     /// - Throws: `usage` with the nearest that it can.
     func requireReachable() throws {
-        guard scheme == .trellis, codec != .zstd else { return }
+        guard scheme == .trellis, !codec.codesEntropy else { return }
         let asked: Double
         switch goal {
         case .relativeMSE: return
@@ -113,7 +113,7 @@ public enum DefaultRecipe {
         guard elementType.quantizable != nil, shape.isMatrix else { return nil }
         switch options.scheme {
         case .lossless: return .lossless
-        case .trellis: return TrellisParameters(states: options.states, alphabet: 16).map { .trellis($0) }
+        case .trellis: return TrellisParameters(states: options.states, alphabet: options.codec == .rans ? 256 : 16).map { .trellis($0) }
         case .uniform:
             guard isEmbeddingOrHead(name) else { return .uniform(options.parameters) }
             return .uniform(options.parameters.with(bits: min(8, options.parameters.bits + 2)))

@@ -82,7 +82,14 @@ public struct ConversionPlan: Sendable {
         }
         return TensorPlan(
             tensor: tensor,
-            descriptor: TensorDescriptor(scheme: scheme, codec: options.codec, format: format, shape: tensor.shape))
+            descriptor: TensorDescriptor(
+                scheme: scheme, codec: codec(options.codec, scheme), format: format, shape: tensor.shape))
+    }
+
+    /// rANS codes the symbols of a trellis; what is stored lossless beside them is left to zstd.
+    private static func codec(_ asked: Codec, _ scheme: TensorScheme) -> Codec {
+        if case .trellis = scheme { return asked }
+        return asked == .rans ? .zstd : asked
     }
 
     /// Whether there is a tensor whose rate must be planned before it can be encoded.
@@ -109,6 +116,7 @@ public struct ConversionPlan: Sendable {
                     plan.shards[index].rates[payload] = rate
                 case .tooSmall:
                     payloads[payload].descriptor?.scheme = .lossless
+                    payloads[payload].descriptor?.codec = ConversionPlan.codec(options.codec, .lossless)
                     plan.warnings.append(
                         IngotWarning(
                             file: shards[index].source.file.path.string, tensor: payloads[payload].tensor.name,

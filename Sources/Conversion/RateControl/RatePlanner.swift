@@ -173,7 +173,7 @@ struct RatePlanner {
         else { return .notFinite }
         if probe.isTooSmall { return .tooSmall }
         let rate: TensorRate?
-        if options.codec != .zstd, case .bits(let bits) = options.goal {
+        if !options.codec.codesEntropy, case .bits(let bits) = options.goal {
             let width = UniformParameters.roundingUp(bits: Int(item.isEmbedding ? min(8, bits + 2) : bits))
             rate = try probe.rate(width: width, options)
         } else {

@@ -139,9 +139,9 @@ struct TensorProbe {
             }
             last = (scale, rate.bits)
             let octaves = missing(rate)
-            let fitted = trial > 0 || options.codec != .zstd
+            let fitted = trial > 0 || !options.codec.codesEntropy
             if fitted && octaves.magnitude < (trial < TensorProbe.trials ? 0.03 : 0.25) { break }
-            if options.codec == .zstd, trial < 2 {
+            if options.codec.codesEntropy, trial < 2 {
                 (rate.rule.deadZone, rate.rule.shrink) = RateFit.fit(
                     histogram, distortion: outcome.noise / (scale * scale))
             }
@@ -241,8 +241,10 @@ extension TensorRate {
 enum AlphabetChoice {
     /// The alphabet that is most probably right.
     static func first(bits: Double, _ options: ConversionOptions) -> TrellisParameters {
-        guard options.codec == .zstd else { return parameters(16, 0, 1, options) }
+        guard options.codec.codesEntropy else { return parameters(16, 0, 1, options) }
+        let isRans = options.codec == .rans
         return switch bits {
+        case ..<5.9 where isRans: parameters(256, 0, 1, options)
         case ..<1.7: parameters(6, 0, 1, options)
         case ..<4.8: parameters(16, 0, 1, options)
         case ..<5.9: parameters(256, 0, 1, options)
@@ -254,7 +256,7 @@ enum AlphabetChoice {
 
     /// The next alphabet that reaches farther, as long as its low bits leave room for the others; nil where there is none.
     static func wider(_ narrow: TrellisParameters, bits: Double, _ options: ConversionOptions) -> TrellisParameters? {
-        guard options.codec == .zstd else { return nil }
+        guard options.codec.codesEntropy else { return nil }
         let low = narrow.lowBits == 0 ? 2 : narrow.lowBits + 1
         guard TrellisParameters.lowBitCounts.contains(low), Double(low) <= bits - 0.5 else { return nil }
         return parameters(256, low, 1, options)
@@ -264,7 +266,7 @@ enum AlphabetChoice {
     static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: ConversionOptions)
         -> [TrellisParameters]
     {
-        guard options.codec == .zstd else {
+        guard options.codec.codesEntropy else {
             return TrellisParameters.alphabets.compactMap {
                 TrellisParameters(states: options.states, alphabet: $0).flatMap { $0.fixedWidth == nil ? nil : $0 }
             }
@@ -279,8 +281,10 @@ enum AlphabetChoice {
         }
         if chosen.lowBits > 0, bits < 5.2 { alphabets += [(16, 0), (256, 0), (256, chosen.lowBits + 1)] }
         var candidates: [TrellisParameters] = []
-        for (alphabet, low) in alphabets {
-            for classes in [1, 2, 3, 4] {
+        // rANS has tables for every symbol and classes of its own.
+        let isRans = options.codec == .rans
+        for (alphabet, low) in alphabets where alphabet == 256 || !isRans {
+            for classes in isRans ? [1] : [1, 2, 3, 4] {
                 guard
                     let next = TrellisParameters(
                         states: options.states, alphabet: alphabet, lowBits: low, rowClasses: classes),

@@ -63,11 +63,12 @@ extension FilePath: @retroactive ExpressibleByArgument {
 
 /// A codec, as the command line names it.
 enum CodecName: String, ExpressibleByArgument, CaseIterable {
-    case zstd, lz4, none
+    case zstd, rans, lz4, none
 
     var codec: Codec {
         switch self {
         case .zstd: .zstd
+        case .rans: .rans
         case .lz4: .lz4
         case .none: .none
         }

@@ -62,8 +62,8 @@ public struct ByteAccount: Sendable, Hashable {
                     case .lossless: .planes
                     case .uniform: index == 0 ? .codes : .scales
                     case .trellis(let parameters):
-                        index < parameters.symbolStreams
-                            ? .codes : index == parameters.symbolStreams ? .escapes : .extras
+                        index == entry.streams.count - 1
+                            ? .extras : index == parameters.symbolStreams ? .escapes : .codes
                     }
                 add(UInt64(stream.byteCount), to: part)
             }

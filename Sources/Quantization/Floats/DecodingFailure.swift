@@ -12,6 +12,8 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
     case biasNotFinite(group: Int)
     /// A stream has more or fewer symbols than the trellis takes from it.
     case miscounted
+    /// A stream of rANS that is none: how, in words.
+    case ransInvalid(String)
     /// A byte holds more than three symbols of six.
     case symbolTooLarge
     /// The class of this row is none of the tensor's.
@@ -35,6 +37,7 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
         case .scaleNegative(let group): "the scale of group \(group), which is negative"
         case .biasNotFinite(let group): "the bias of group \(group), which is NaN or infinite"
         case .miscounted: "streams with more or fewer symbols than the trellis takes"
+        case .ransInvalid(let how): "a rANS stream with \(how)"
         case .symbolTooLarge: "a byte above 215 where three symbols of six are"
         case .classOutOfRange(let row): "the class of row \(row), which the tensor does not have"
         case .patchOutOfRange: "patches that are out of order, or beyond the chunk"

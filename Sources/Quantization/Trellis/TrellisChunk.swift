@@ -5,11 +5,12 @@ public import TensorModel
 ///
 /// Encoding: `quantize`, `restore`, then `route` once or more often, with other alphabets or classes. Decoding: `prepareStreams`, the caller
 /// fills streams, escapes, low bits, classes and patches, `decode`.
-public struct TrellisChunk: Sendable {
+public struct TrellisChunk {
     private var symbols: [Int16] = []
     private var oddMasks: [UInt64] = []
     private var scratch: [UInt16] = []
     private var energies: [Float] = []
+    private let ransScratch = Kernels.RansScratch()
     /// Whether the last search met weights farther out than symbols go.
     private var hasOutliers = false
 
@@ -124,6 +125,20 @@ public struct TrellisChunk: Sendable {
         escapeCount = write(rows, columns, parameters, &streams, &counts, &escapes, &lowBits)
     }
 
+    /// Codes the levels that were found as one stream of rANS, their low bits left out.
+    ///
+    /// - Parameter bytes: grows as needed; the stream is in its first bytes.
+    /// - Returns: how many they are.
+    public func encodeRans(
+        rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
+    ) -> Int {
+        grow(&bytes, Kernels.ransBound(rows: rows, columns: columns))
+        var target = bytes.mutableSpan
+        return Kernels.ransEncode(
+            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, rule: parameters.ransRule,
+            into: &target, ransScratch)
+    }
+
     private func write(
         _ rows: Int, _ columns: Int, _ parameters: TrellisParameters, _ streams: inout [UInt8], _ counts: inout [Int],
         _ escapes: inout [UInt8], _ lowBits: inout [UInt8]
@@ -205,9 +220,38 @@ public struct TrellisChunk: Sendable {
             starts: starts.span, counts: counts.span, escapes: escapes.span, escapeCount: escapeCount,
             low: lowBits.span, into: &target)
         guard complete else { throw .miscounted }
+        try applyPatches(count: rows * columns, format, to: &weights)
+    }
+
+    /// Restores a chunk's weights from a stream of rANS, low bits and patches; as `decode` does from streams by class and parity.
+    ///
+    /// - Throws: `ransInvalid`, `patchOutOfRange`, `patchNotFinite`.
+    public func decodeRans(
+        _ bytes: Span<UInt8>, rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float,
+        _ format: FloatFormat, into weights: inout [Float]
+    ) throws(DecodingFailure) {
+        var target = weights.mutableSpan
+        do throws(Kernels.RansFault) {
+            try Kernels.ransDecode(
+                bytes, rows: rows, columns: columns, rule: parameters.ransRule, low: lowBits.span, step: step,
+                into: &target, ransScratch)
+        } catch {
+            switch error {
+            case .length: throw .ransInvalid("too few bytes, or words left over")
+            case .model: throw .ransInvalid("a table that no writer makes")
+            case .state: throw .ransInvalid("a first state out of range")
+            case .end: throw .ransInvalid("a last state other than the constant")
+            }
+        }
+        try applyPatches(count: rows * columns, format, to: &weights)
+    }
+
+    private func applyPatches(
+        count: Int, _ format: FloatFormat, to weights: inout [Float]
+    ) throws(DecodingFailure) {
         var previous = -1
         for patch in patches {
-            guard patch.index > previous, patch.index < rows * columns else { throw .patchOutOfRange }
+            guard patch.index > previous, patch.index < count else { throw .patchOutOfRange }
             let value = Float(patch.bits, element: format)
             guard value.isFinite else { throw .patchNotFinite(index: patch.index) }
             weights[patch.index] = value

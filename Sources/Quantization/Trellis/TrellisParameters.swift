@@ -44,6 +44,7 @@ public struct TrellisParameters: Sendable, Hashable {
     /// Bits of a code where codes are not entropy coded; nil for an alphabet that is no power of two.
     public var fixedWidth: Int? { alphabet.nonzeroBitCount == 1 ? alphabet.trailingZeroBitCount : nil }
 
+    var ransRule: Kernels.RansRule { Kernels.RansRule(states: states, lowBits: lowBits) }
     var kernelAlphabet: Kernels.TrellisAlphabet { Kernels.TrellisAlphabet(limit: limit, lowBits: lowBits) }
 }
 

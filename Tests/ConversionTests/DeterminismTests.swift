@@ -3,10 +3,19 @@ import Container
 import Conversion
 import FileAccess
 import Inspection
+import Kernels
 import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
 
 /// The bytes written depend on source and options alone; a verification notices every other source.
 @Suite struct DeterminismTests {
@@ -35,6 +44,86 @@ import Testing
                 expected = files
             }
         }
+    }
+
+    /// Rows and columns of unlike scale, in 48 tiles, so that the step of the later ones follows from the sizes of the first.
+    private static let large = SampleTensor("large.weight", .bf16, [4096, 3072], .scaled, seed: 5)
+
+    /// Scheme `trellis`: whatever the jobs and the memory, and with every goal.
+    @Test(arguments: [RateGoal.bits(3.3), .averageBits(2.6), .relativeMSE(4e-3), .totalBytes(6_000_000)])
+    func jobsAndMemoryDoNotMatter(goal: RateGoal) async throws {
+        let directory = try TemporaryDirectory()
+        var shards = DeterminismTests.tensors
+        shards[0].insert(DeterminismTests.large, at: 0)
+        let source = try SampleSource.write(shards, to: directory.at("source"))
+        var expected: [String: [UInt8]]?
+        for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.leastMemory), (5, 1 << 30), (3, 40 << 20)] {
+            var options = Verbs.options(.trellis, jobs: jobs)
+            options.goal = goal
+            options.memory = memory
+            let target = directory.at("jobs\(jobs)-\(memory)")
+            let report = try await Verbs.convert(source, to: target, options)
+            let files = try Files.snapshot(target)
+            try Directory.removeTree(target)
+            #expect(report.tensors.first?.name == TensorName("large.weight"))
+            if let expected {
+                #expect(files.keys.sorted() == expected.keys.sorted())
+                for (name, bytes) in files {
+                    #expect(bytes == expected[name], "\(name), \(jobs) jobs, \(memory) bytes")
+                }
+            } else {
+                expected = files
+            }
+        }
+    }
+
+    #if os(Linux)
+        /// Each instruction set in a process of its own, as the choice is global.
+        @Test func instructionSetsDoNotMatter() async throws {
+            let directory = try TemporaryDirectory()
+            var shards = DeterminismTests.tensors
+            shards[0].insert(DeterminismTests.large, at: 0)
+            let source = try SampleSource.write(shards, to: directory.at("source"))
+            var expected: [String: [UInt8]]?
+            for set in Kernels.availableInstructionSets {
+                let (from, to, name) = (source.string, directory.at(set.rawValue).string, set.rawValue)
+                await #expect(processExitsWith: .success) {
+                    [from = from as String, to = to as String, name = name as String] in
+                    guard let set = Kernels.InstructionSet(rawValue: name), Kernels.use(set) else { exit(2) }
+                    for (part, goal) in [("bits", RateGoal.bits(3.3)), ("error", .relativeMSE(2e-4))] {
+                        var options = Verbs.options(.trellis, jobs: 2)
+                        options.goal = goal
+                        options.force = true
+                        try await Verbs.convert(FilePath(from), to: FilePath(to + part), options)
+                    }
+                }
+                var files: [String: [UInt8]] = [:]
+                for part in ["bits", "error"] {
+                    for (file, bytes) in try Files.snapshot(FilePath(to + part)) { files[part + file] = bytes }
+                }
+                expected = expected ?? files
+                #expect(files == expected, "\(set)")
+            }
+        }
+    #endif
+
+    /// Of a large tensor the steps of the later chunks follow from the sizes of those before.
+    @Test func stepsFollowTheSizes() async throws {
+        let directory = try TemporaryDirectory()
+        // The first band needs fewer bits than the sample, which is of other bands, lets expect.
+        var tensor = SampleTensor("a.weight", .bf16, [4096, 3072], .gaussian)
+        for index in 0..<512 * 3072 * 2 where index % 8 < 6 { tensor.bytes[index] = 0 }
+        let source = try SampleSource.write([[tensor]], to: directory.at("source"))
+        var options = Verbs.options(.trellis, jobs: 2)
+        options.goal = .bits(3)
+        let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
+        let bits = report.tensors[0].bitsPerWeight
+        #expect(bits <= 3 && bits >= 2.985, "\(bits)")
+        let shard = try SealedShard(directory.at("sealed").appending("model.safetensors"))
+        let steps = try shard.front(of: shard.payloads[0]).map(\.step)
+        #expect(steps.count == 48)
+        #expect(Set(steps.prefix(32)).count == 1, "\(steps)")
+        #expect(zip(steps.dropFirst(32), steps).allSatisfy { ($0 ?? 0) < ($1 ?? 0) }, "\(steps)")
     }
 
     /// The place of a source, and what its files are called, leave no trace in the shards.

@@ -94,7 +94,28 @@ import Testing
     func uniformIsWhatItsCertificateSays(bits: Int, symmetric: Bool) async throws {
         let group = UniformParameters.supportedGroupSizes[bits % 3]
         let codec = Codec.allCases[(bits + (symmetric ? 1 : 0)) % 3]
-        let options = Verbs.options(bits: bits, group: group, symmetric: symmetric, codec: codec)
+        try await checkCertificates(Verbs.options(bits: bits, group: group, symmetric: symmetric, codec: codec))
+    }
+
+    /// Every goal, codec and number of states, on matrices most of which are too small for any rate.
+    @Test(
+        arguments: [
+            RateGoal.bits(1), .bits(2), .bits(4), .bits(5), .bits(8), .averageBits(8.5), .relativeMSE(0.2),
+            .relativeMSE(1e-4), .relativeMSE(1e-6),
+        ], TrellisParameters.stateCounts)
+    func trellisIsWhatItsCertificateSays(goal: RateGoal, states: Int) async throws {
+        var options = Verbs.options(.trellis)
+        options.goal = goal
+        options.states = states
+        try await checkCertificates(options)
+        guard case .bits(let bits) = goal, bits > 1 else { return }
+        for codec in [Codec.none, .lz4] {
+            options.codec = codec
+            try await checkCertificates(options)
+        }
+    }
+
+    private func checkCertificates(_ options: ConversionOptions) async throws {
         let (before, after, directory) = try await roundTrip(RoundTripTests.tensors, options, .f32)
         #expect(before.count == after.count)
         let report = try CheckpointReport(directory.at("sealed"))
@@ -129,8 +150,9 @@ import Testing
     }
 
     /// Without `--dtype` kept tensors are exact, and each tensor has its own type again.
-    @Test func exportInOwnTypes() async throws {
-        let (before, after, _) = try await roundTrip(RoundTripTests.tensors, Verbs.options())
+    @Test(arguments: [ConversionOptions.Scheme.uniform, .trellis])
+    func exportInOwnTypes(scheme: ConversionOptions.Scheme) async throws {
+        let (before, after, _) = try await roundTrip(RoundTripTests.tensors, Verbs.options(scheme))
         for (name, tensor) in before {
             #expect(after[name]?.type == tensor.type && after[name]?.shape == tensor.shape, "\(name)")
             if RoundTripTests.kept.contains(name.text) || name.text == "zeros.weight" {
@@ -140,10 +162,10 @@ import Testing
     }
 
     /// What is exported in its own type is the value exported as f32, rounded once.
-    @Test(arguments: FloatFormat.allCases)
-    func exportRoundsOnce(format: FloatFormat) async throws {
+    @Test(arguments: FloatFormat.allCases, [ConversionOptions.Scheme.uniform, .trellis])
+    func exportRoundsOnce(format: FloatFormat, scheme: ConversionOptions.Scheme) async throws {
         let tensor = SampleTensor("a.weight", .f32, [16, 96])
-        let (_, wide, directory) = try await roundTrip([tensor], Verbs.options(), .f32)
+        let (_, wide, directory) = try await roundTrip([tensor], Verbs.options(scheme), .f32)
         try await Verbs.export(directory.at("sealed"), to: directory.at("narrow"), as: format)
         let exact = try #require(wide[TensorName("a.weight")])
         let narrow = try #require(try Verbs.tensors(directory.at("narrow"))[TensorName("a.weight")])
@@ -173,6 +195,31 @@ import Testing
         try await Verbs.convert(directory.at("source"), to: directory.at("uniform"), Verbs.options(codec: codec))
         #expect(try await Verbs.verify(directory.at("uniform"), against: directory.at("source")).holds)
         try checkAccounts(directory.at("uniform"))
+        try await Verbs.convert(
+            directory.at("source"), to: directory.at("trellis"), Verbs.options(.trellis, codec: codec))
+        #expect(try await Verbs.verify(directory.at("trellis"), against: directory.at("source")).holds)
+        try checkAccounts(directory.at("trellis"))
+    }
+
+    /// Tiles in every arrangement, with smaller ones at the edges: each weight goes where it came from.
+    @Test(arguments: [
+        [1, 1], [1, 63], [1, 64], [1, 65], [64, 1], [4097, 1], [4096, 64], [4097, 65], [513, 512], [512, 511],
+        [1025, 1030],
+        [129, 9000], [3, 100_000], [2, 5, 7, 300], [70_000, 5],
+    ])
+    func tiles(shape: [Int]) async throws {
+        // Each weight is a whole number of steps of a quarter octave apart from its neighbours, so that a wrong place would show.
+        let count = shape.reduce(1, *)
+        let values = (0..<count).map { Float(($0 &* 2_654_435_761) >> 7 % 2001) - 1000 }
+        var options = Verbs.options(.trellis, jobs: 2)
+        options.goal = .relativeMSE(1e-6)
+        let (before, after, _) = try await roundTrip([SampleTensor("a.weight", .f32, shape, values: values)], options)
+        let source = try #require(before[TensorName("a.weight")])
+        let restored = try #require(after[TensorName("a.weight")])
+        let worst = (0..<count).map { index in
+            abs(FloatBytes.decode(source.bytes, index, .f32) - FloatBytes.decode(restored.bytes, index, .f32))
+        }.max()
+        #expect(try #require(worst) < 5, "\(shape)")
     }
 
     /// A source whose payloads would all be empty: only kept tensors, or no tensor at all.

@@ -9,6 +9,14 @@ import TensorModel
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// Values that are hard to quantize: not finite, too large, too small, all the same.
 @Suite struct ValueTests {
     private func source(_ tensors: [SampleTensor], in directory: TemporaryDirectory) throws -> FilePath {
@@ -69,6 +77,37 @@ import Testing
         #expect(restored[TensorName("strange.weight")]?.bytes == strange.bytes)
     }
 
+    /// The same under scheme `trellis`, whose chunks are tiles, whatever the goal: rows and columns are those of the tensor.
+    @Test(arguments: [RateGoal.bits(4), .averageBits(3), .relativeMSE(0.01), .totalBytes(400_000)])
+    func nonFiniteInTiles(goal: RateGoal) async throws {
+        let directory = try TemporaryDirectory()
+        var values = (0..<900 * 700).map { Float($0 % 17) - 8 }
+        values[700 * 700 + 5] = .nan
+        values[700 * 650 + 690] = -.infinity
+        values[700 * 899 + 699] = .nan
+        let tensors = [
+            SampleTensor("layers.2.weight", .bf16, [64, 500]),
+            SampleTensor("layers.3.weight", .bf16, [3, 300, 700], values: values),
+        ]
+        let source = try source(tensors, in: directory)
+        var options = Verbs.options(.trellis, jobs: 2)
+        options.goal = goal
+        let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("sealed"), options) }
+        #expect(error?.code == .nonFinite && error?.code.exitStatus == 65)
+        #expect(error?.tensor == TensorName("layers.3.weight"))
+        #expect(error?.found == "2 NaN and 1 infinite values, the first at row 650, column 690")
+        #expect(Files.names(directory.path) == ["source"])
+        options.nonFinite = .keep
+        options.goal = .bits(4)
+        try await Verbs.convert(source, to: directory.at("sealed"), options)
+        #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)
+        let schemes = try CheckpointReport(directory.at("sealed")).tensors.map { $0.descriptor?.scheme.name }
+        #expect(schemes == ["trellis", "lossless"])
+        try await Verbs.export(directory.at("sealed"), to: directory.at("out"))
+        let restored = try Verbs.tensors(directory.at("out"))
+        #expect(restored[TensorName("layers.3.weight")]?.bytes == tensors[1].bytes)
+    }
+
     /// What is not quantized may hold anything.
     @Test func nonFiniteInKeptTensors() async throws {
         let directory = try TemporaryDirectory()
@@ -113,6 +152,69 @@ import Testing
         case .bf16: Float(bitPattern: 0x0001_0000)
         case .f32: .leastNonzeroMagnitude
         }
+    }
+
+    /// Scheme `trellis`, at low and high rates: verified, finite in the tensor's own type, and no error above what was asked for.
+    @Test(arguments: FloatFormat.allCases, extremes.indices)
+    func extremeValuesInATrellis(format: FloatFormat, index: Int) async throws {
+        let (name, values) = ValueTests.extremes[index]
+        let goals: [RateGoal] = [
+            .bits(1), .bits(2), .bits(4), .bits(8), .averageBits(4), .relativeMSE(0.3), .relativeMSE(1e-5),
+        ]
+        for shape in [[3, 70], [300, 40]] {
+            let directory = try TemporaryDirectory()
+            let count = shape.reduce(1, *)
+            let tensor = SampleTensor("a.weight", format, shape, values: (0..<count).map { values(format, $0) })
+            let source = try source([tensor], in: directory)
+            for goal in goals {
+                for codec in [Codec.zstd, .none] {
+                    var options = Verbs.options(.trellis, codec: codec)
+                    options.goal = goal
+                    options.force = true
+                    if codec == .none, ![RateGoal.bits(2), .bits(4), .bits(8)].contains(goal) { continue }
+                    let what: Comment = "\(name), \(shape), \(goal), \(codec)"
+                    try await Verbs.convert(source, to: directory.at("sealed"), options)
+                    let report = try await Verbs.verify(directory.at("sealed"), against: source)
+                    #expect(report.holds, what)
+                    let sums = report.tensors[0].certificate
+                    #expect(sums.maxError.isFinite && sums.noise.isFinite, what)
+                    if name.contains("zeros") { #expect(sums.noise == 0, what) }
+                    if case .relativeMSE(let error) = goal { #expect(sums.relativeMSE <= error, what) }
+                    // Hardly worse than zeros, whatever the rate.
+                    #expect(sums.relativeMSE < 1.1, "\(what): \(sums.relativeMSE)")
+                    try await Verbs.export(directory.at("sealed"), to: directory.at("out"), force: true)
+                    let restored = try #require(try Verbs.tensors(directory.at("out"))[TensorName("a.weight")])
+                    let finite = (0..<count).allSatisfy { FloatBytes.decode(restored.bytes, $0, format).isFinite }
+                    #expect(finite, what)
+                }
+            }
+        }
+    }
+
+    /// Weights thousands of times the others are stored as they are, not clipped, and do not cost the others their bits.
+    @Test(arguments: FloatFormat.allCases, [2.0, 4, 8])
+    func outliersInATrellis(format: FloatFormat, bits: Double) async throws {
+        let directory = try TemporaryDirectory()
+        var tensor = SampleTensor("a.weight", format, [600, 500], .gaussian)
+        let places = [0, 77_777, 299_999]
+        for index in places {
+            let bytes = FloatBytes.encode(index == 77_777 ? -200 : 200, format)
+            tensor.bytes.replaceSubrange(index * format.byteWidth..<(index + 1) * format.byteWidth, with: bytes)
+        }
+        let source = try source([tensor], in: directory)
+        var options = Verbs.options(.trellis)
+        options.goal = .bits(bits)
+        let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
+        #expect(report.tensors[0].bitsPerWeight <= bits && report.tensors[0].bitsPerWeight >= bits * 0.99)
+        #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)
+        try await Verbs.export(directory.at("sealed"), to: directory.at("out"))
+        let restored = try #require(try Verbs.tensors(directory.at("out"))[TensorName("a.weight")])
+        for index in places {
+            #expect(abs(FloatBytes.decode(restored.bytes, index, format)) == 200, "\(index)")
+        }
+        // Without the outliers, the relative MSE is that of a Gaussian matrix at the rate.
+        let noise = report.tensors[0].descriptor.sums.noise / 300_000 / 0.0004
+        #expect(noise < 1.3 * exp2(-2 * (bits - 0.1)), "\(noise)")
     }
 
     @Test(arguments: FloatFormat.allCases, extremes.indices)

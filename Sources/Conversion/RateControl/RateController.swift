@@ -115,9 +115,16 @@ final class RateController {
         // No better one in sight: the nearest of those that are not above, or of all.
         isLast = true
         let held = tries.filter(\.holds)
+        if held.isEmpty, rate.goal.quantity == .error { return safeRules() }
         let best = (held.isEmpty ? tries : held).min { $0.excess.magnitude < $1.excess.magnitude }
         guard let best, best.octaves != octaves else { return nil }
         return rules(shiftedBy: best.octaves)
+    }
+
+    /// One step for all chunks, at which no weights can exceed the error.
+    private func safeRules() -> [TrellisRule] {
+        let rule = TrellisRule(step: TrellisRule.representable(rate.safeStep))
+        return [TrellisRule](repeating: rule, count: grid.count)
     }
 
     private func rules(shiftedBy octaves: Double) -> [TrellisRule] {

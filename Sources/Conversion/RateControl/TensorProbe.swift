@@ -125,6 +125,8 @@ struct TensorProbe {
             rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))), bits: expectedBits(step),
             slope: 1,
             relativeMSE: 0, leastStep: leastStep)
+        // The best way is no worse than the nearest level at each weight, which is never off by more than one.
+        if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
         for trial in 0..<TensorProbe.mostTrials {
             guard let outcome = try measureFarEnough(&rate, options) else { return nil }
@@ -205,14 +207,16 @@ struct TensorProbe {
         return rate.shifted(by: missing(rate))
     }
 
-    /// Octaves by which the step is too small.
+    /// Octaves by which the step is too small; no more than a trial can be trusted for.
     private func missing(_ rate: TensorRate) -> Double {
+        let octaves: Double
         switch rate.goal.quantity {
-        case .bytes: return (rate.bits - streamBits(rate.goal)) / rate.slope
+        case .bytes: octaves = (rate.bits - streamBits(rate.goal)) / rate.slope
         case .error:
             guard rate.relativeMSE > 0 else { return 0 }
-            return ExactMath.log2(rate.goal.aim / rate.relativeMSE) / 2
+            octaves = ExactMath.log2(rate.goal.aim / rate.relativeMSE) / 2
         }
+        return min(max(octaves, -8), 8)
     }
 
     /// Bits a weight that a goal of bytes leaves to the streams.

@@ -18,6 +18,8 @@ struct TensorRate: Sendable, Hashable {
     var relativeMSE: Double
     /// The least step there is sense in: the error at it is nothing against that of the source's own format.
     var leastStep: Double
+    /// A step at which no weights at all exceed the error that was asked for; infinite where none was.
+    var safeStep = Double.infinity
 
     /// The rate with a step so many octaves larger.
     func shifted(by octaves: Double) -> TensorRate {

@@ -27,7 +27,7 @@ import Testing
         return try #require(report["peak_resident_bytes"]?.unsigned)
     }
 
-    @Test(arguments: ["uniform", "lossless"]) func staysWithinTheBudget(scheme: String) throws {
+    @Test(arguments: ["trellis", "uniform", "lossless"]) func staysWithinTheBudget(scheme: String) throws {
         let directory = try TemporaryDirectory()
         let source = try MemoryTests.source(in: directory)
         let sealed = directory.at("sealed")

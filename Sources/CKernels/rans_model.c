@@ -156,9 +156,10 @@ static void weigh(double b, double c, int32_t odd, double sums[5]) {
     }
 }
 
-// log2 of a positive double, to 10^-9.
+// log2 of a positive double, to 10^-9; what is infinite, or no number, stays so.
 double rans_logarithm(double x) {
     int exponent = 0;
+    if (!(x < 0x1p1023)) { return x; }
     while (x >= 1.4142135623730951) { x *= 0.5; exponent += 1; }
     while (x < 0.70710678118654757) { x *= 2; exponent -= 1; }
     double z = (x - 1) / (x + 1), square = z * z, term = z, sum = 0;

@@ -116,7 +116,12 @@ final class RateController {
         isLast = true
         let held = tries.filter(\.holds)
         if held.isEmpty, rate.goal.quantity == .error { return safeRules() }
-        let best = (held.isEmpty ? tries : held).min { $0.excess.magnitude < $1.excess.magnitude }
+        // Where nothing helps, the least error.
+        let least = tries.map(\.excess).min() ?? 0
+        let best =
+            held.isEmpty
+            ? tries.filter { $0.excess < least + 0.01 }.min { $0.octaves < $1.octaves }
+            : held.min { $0.excess.magnitude < $1.excess.magnitude }
         guard let best, best.octaves != octaves else { return nil }
         return rules(shiftedBy: best.octaves)
     }

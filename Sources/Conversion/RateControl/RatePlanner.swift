@@ -81,7 +81,7 @@ struct RatePlanner {
 
     // MARK: - One error for all
 
-    private static let rounds = 3
+    private static let rounds = 4
 
     /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it.
     private func share(_ bytes: Double) async throws -> [Finding] {
@@ -95,24 +95,36 @@ struct RatePlanner {
         }
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
         var rates: [Finding] = []
-        for round in 0..<RatePlanner.rounds {
+        var last: (error: Double, bytes: Double)?
+        for round in 1...RatePlanner.rounds {
             let asked = error
             rates = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
             // Of every octave more of error, half goes into each tensor's step.
             var expected = 0.0
             var saved = 0.0
-            for (item, rate) in zip(tensors, rates) {
-                guard let rate = rate.rate else { continue }
+            for (item, finding) in zip(tensors, rates) {
+                guard let rate = finding.rate else {
+                    expected += Double(item.tensor.range.count) + Double(item.prologue.fixedBytes)
+                    continue
+                }
                 expected += rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 saved += rate.slope * Double(item.weights) / 16
             }
+            // Two rounds far apart tell what an octave saves.
+            if let last, case let octaves = ExactMath.log2(asked / last.error), octaves.magnitude > 0.5 {
+                saved = min(saved, max((last.bytes - expected) / octaves, saved / 16))
+            }
+            last = (asked, expected)
             let octaves = saved > 0 ? (expected - bytes * RatePlanner.aim) / saved : 0
             error = asked * ExactMath.exp2(min(max(octaves, -8), 8))
-            if octaves.magnitude < 0.15 || round == RatePlanner.rounds - 1 {
-                return zip(tensors, rates).map { item, finding in
-                    finding.rate.map { .rate(fixed($0.shifted(by: octaves / 2), item)) } ?? finding
-                }
-            }
+            // What is left, or missing, goes to all alike.
+            let rated = zip(tensors, rates).reduce(0) { $0 + ($1.1.rate == nil ? 0 : $1.0.weights) }
+            let bits = rated == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(rated)
+            let isNear = bits.magnitude < 0.075
+            guard isNear || round == RatePlanner.rounds else { continue }
+            let shared = zip(tensors, rates).map { item, finding in finding.rate.map { fixed($0, plus: bits, item) } }
+            guard isNear else { return try await probe(shared.map { $0?.goal ?? .error(1) }) }
+            return zip(shared, rates).map { rate, finding in rate.map { .rate($0) } ?? finding }
         }
         return rates
     }
@@ -120,12 +132,14 @@ struct RatePlanner {
     /// Aimed at of what there is, so that the whole is never above.
     private static let aim = 0.9985
 
-    /// A rate that holds the bytes it expects, instead of an error.
-    private func fixed(_ rate: TensorRate, _ item: Item) -> TensorRate {
-        var rate = rate
-        let expected = rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+    /// A rate that holds so many bits a weight more than are expected, instead of an error.
+    private func fixed(_ rate: TensorRate, plus bits: Double, _ item: Item) -> TensorRate {
+        let fixedBytes = item.prologue.fixedBytes
+        let expected = rate.expectedBytes(weights: item.weights, fixedBytes: fixedBytes)
+        let aim = max(expected + bits * Double(item.weights) / 8, Double(fixedBytes))
+        var rate = rate.shifted(by: min(max(-bits / rate.slope, -8), 8))
         // Within 0.15 % above: together with the aim, never more than was asked for.
-        rate.goal = TensorGoal(quantity: .bytes, most: expected * 1.0015, aim: expected, least: expected * 0.9975)
+        rate.goal = TensorGoal(quantity: .bytes, most: aim * 1.0015, aim: aim, least: aim * 0.9975)
         return rate
     }
 
@@ -139,8 +153,10 @@ struct RatePlanner {
 
     // MARK: - Probing
 
+    private func probe(_ goal: (Item) -> TensorGoal) async throws -> [Finding] { try await probe(tensors.map(goal)) }
+
     /// Probes every tensor for its goal, as many at a time as there are jobs.
-    private func probe(_ goal: @Sendable @escaping (Item) -> TensorGoal) async throws -> [Finding] {
+    private func probe(_ goals: [TensorGoal]) async throws -> [Finding] {
         let options = options
         let tensors = tensors
         let workspaces = (0..<budget.jobs).map { _ in ChunkWorkspace() }
@@ -153,7 +169,7 @@ struct RatePlanner {
                 let item = tensors[index]
                 let workspace = workspaces[slot]
                 next += 1
-                group.addTask { (index, slot, try RatePlanner.probe(item, goal(item), options, workspace)) }
+                group.addTask { (index, slot, try RatePlanner.probe(item, goals[index], options, workspace)) }
             }
             for slot in workspaces.indices { start(slot) }
             while let (index, slot, rate) = try await group.next() {

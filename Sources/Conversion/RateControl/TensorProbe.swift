@@ -279,6 +279,7 @@ enum AlphabetChoice {
         case 6.5...: alphabets += [(256, chosen.lowBits + 1), (256, chosen.lowBits + 2)]
         default: break
         }
+        if chosen.lowBits > 0 { alphabets += [(256, chosen.lowBits == 2 ? 0 : chosen.lowBits - 1)] }
         if chosen.lowBits > 0, bits < 5.2 { alphabets += [(16, 0), (256, 0), (256, chosen.lowBits + 1)] }
         var candidates: [TrellisParameters] = []
         // rANS has tables for every symbol and classes of its own.

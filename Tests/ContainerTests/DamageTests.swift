@@ -48,7 +48,11 @@ import Testing
         offset < 512 || offset >= count - 512 ? (0..<8).map { 1 << $0 } : [1 << UInt8(offset % 8)]
     }
 
-    @Test(arguments: [Codec.zstd, .none], [ConversionOptions.Scheme.trellis, .uniform])
+    static let codecs: [(Codec, ConversionOptions.Scheme)] = [
+        (.zstd, .trellis), (.rans, .trellis), (.none, .trellis), (.zstd, .uniform), (.none, .uniform),
+    ]
+
+    @Test(arguments: codecs)
     func flippedBits(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
         try #require(sample.names.count == 6)
@@ -68,7 +72,7 @@ import Testing
         try await Verbs.verify(sample.path)
     }
 
-    @Test(arguments: [Codec.zstd, .none], [ConversionOptions.Scheme.trellis, .uniform])
+    @Test(arguments: codecs)
     func truncatedAndExtended(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
         for name in sample.names {

@@ -102,7 +102,7 @@ private func writeTrellis(
             outliers[index] ?? generator.weight() * Float(1 + index / columns % 3)
         }
         let tensor = SampleTensor(Sample.matrix, format, shape, values: values)
-        return (try await Sample(parameters, codec, step: step, tensor), 2 * classes + 2)
+        return (try await Sample(parameters, codec, step: step, tensor), codec == .rans ? 2 : 2 * classes + 2)
     }
 
     /// A sample whose payload can take a few bytes more or fewer, with an escape in every alphabet that has one.
@@ -142,7 +142,7 @@ private func writeTrellis(
     @Test(arguments: TrellisParameters.alphabets, Codec.allCases)
     func unchanged(alphabet: Int, codec: Codec) async throws {
         for low in alphabet == 256 ? TrellisParameters.lowBitCounts : [0] {
-            for classes in 1...4 {
+            for classes in 1...4 where codec != .rans || alphabet == 256 && classes == 1 {
                 var sample = try await TrellisForgeryTests.sample(
                     alphabet, low: low, classes: classes, codec, step: 0.0625, outliers: [77: 60000, 101: -300])
                 let error = try await sample.sample.failure(streams: sample.streams, against: true)
@@ -432,6 +432,76 @@ private func writeTrellis(
         #expect(report.failures.map(\.code) == [.certificateMismatch])
     }
 
+    // MARK: - rANS
+
+    @Test(arguments: [
+        ("a symbol more", 0, 1, 3), ("a symbol less", 0, -1, 3), ("no symbols", 0, -480, 3),
+        ("stored symbols", 0, 0, 0),
+        ("zstd", 0, 0, 2), ("symbols among the extras", 1, 1, 0), ("extras in rANS", 1, 0, 3),
+        ("a codec that there is not", 0, 0, 4),
+    ])
+    func impossibleStreamsOfRans(what: String, stream: Int, symbols: Int, codec: Int) async throws {
+        var (sample, streams) = try await TrellisForgeryTests.sample(256, .rans)
+        let count = sample.symbols(stream) + symbols
+        sample.shard.set(UInt64(codec | count << 8), at: sample.entry + 52 + 8 * stream, 4)
+        let error = try await sample.failure(streams: streams)
+        #expect(error?.code == .payloadInvalid, "\(what)")
+        #expect(error?.found == "entry 0 of the chunk table is not one", "\(what)")
+    }
+
+    /// Bytes missing, or too many, at the end of the stream: refused, whatever their number.
+    @Test(arguments: [0, 2])
+    func cutStreamsOfRans(low: Int) async throws {
+        let sample = try await TrellisForgeryTests.sample(256, low: low, .rans, shape: [10, 70])
+        let whole = sample.sample.streams(2)
+        // What is cut off goes to the extras, as patches of nothing, or makes them too long.
+        for less in 1...whole[0].bytes.count {
+            let error = try await failure(sample) { streams in
+                streams[1].bytes = streams[0].bytes.suffix(less) + streams[1].bytes
+                streams[0].bytes.removeLast(less)
+            }
+            #expect(error?.code == .chunkInvalid, "\(less) bytes less")
+        }
+        let padding =
+            sample.sample.payload + sample.sample.shard.number(at: sample.sample.payload + 56)
+            - sample.sample.chunk - whole.reduce(0) { $0 + $1.bytes.count }
+        for more in 1..<max(2, padding) {
+            let error = try await failure(sample) { $0[0].bytes += [UInt8](repeating: 0, count: more) }
+            #expect(error?.code == .chunkInvalid, "\(more) bytes more")
+        }
+    }
+
+    /// Under rANS an alphabet of 256 and one class are the only ones, and there is no other scheme.
+    @Test(arguments: [
+        ("\\\"alphabet\\\":256", "\\\"alphabet\\\":64"), ("\\\"row_classes\\\":1", "\\\"row_classes\\\":2"),
+        ("\\\"scheme\\\":\\\"trellis\\\"", "\\\"scheme\\\":\\\"lossless\\\""),
+        ("\\\"codec\\\":\\\"rans\\\"", "\\\"codec\\\":\\\"rANS\\\""),
+        (
+            "\\\"scheme\\\":\\\"trellis\\\",\\\"states\\\":8,\\\"alphabet\\\":256,\\\"low_bits\\\":0,\\\"row_classes\\\":1",
+            "\\\"scheme\\\":\\\"lossless\\\""
+        ),
+    ])
+    func descriptionsOfRans(old: String, new: String) async throws {
+        var (sample, streams) = try await TrellisForgeryTests.sample(256, .rans)
+        sample.shard.replaceInHeader(old, new)
+        #expect(try await sample.failure(streams: streams)?.code == .descriptorInvalid)
+    }
+
+    /// Random bytes as a stream: refused, or weights that are finite.
+    @Test func randomStreamsOfRans() async throws {
+        let sample = try await TrellisForgeryTests.sample(256, .rans, shape: [10, 70])
+        for seed in UInt64(0)..<100 {
+            var generator = SeededGenerator(seed)
+            let error = try await failure(sample) { streams in
+                let first = seed % 2 == 0 ? 0 : Int(generator.next() % UInt64(streams[0].bytes.count))
+                for index in first..<streams[0].bytes.count {
+                    streams[0].bytes[index] = UInt8(truncatingIfNeeded: generator.next())
+                }
+            }
+            #expect(error == nil || error?.code == .chunkInvalid, "seed \(seed)")
+        }
+    }
+
     // MARK: - Descriptions
 
     @Test(arguments: [
@@ -494,6 +564,11 @@ private func writeTrellis(
     }
 
     /// Every byte of a chunk changed under hashes that hold: never a crash, and a certificate that holds is a true one.
+    @Test(arguments: [0, 3])
+    func everyByteOfAChunkOfRans(low: Int) async throws {
+        try await everyByteOfAChunk(codec: .rans, parameters: (256, low, 1))
+    }
+
     @Test(arguments: [Codec.zstd, .none], [(16, 0, 2), (6, 0, 1), (256, 3, 3)])
     func everyByteOfAChunk(codec: Codec, parameters: (alphabet: Int, low: Int, classes: Int)) async throws {
         var (sample, streams) = try await TrellisForgeryTests.sample(

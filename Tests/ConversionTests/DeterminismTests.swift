@@ -90,15 +90,18 @@ import Testing
                 await #expect(processExitsWith: .success) {
                     [from = from as String, to = to as String, name = name as String] in
                     guard let set = Kernels.InstructionSet(rawValue: name), Kernels.use(set) else { exit(2) }
-                    for (part, goal) in [("bits", RateGoal.bits(3.3)), ("error", .relativeMSE(2e-4))] {
-                        var options = Verbs.options(.trellis, jobs: 2)
+                    for (part, goal, codec) in [
+                        ("bits", RateGoal.bits(3.3), Codec.zstd), ("error", .relativeMSE(2e-4), .zstd),
+                        ("rans", .bits(3.3), .rans),
+                    ] {
+                        var options = Verbs.options(.trellis, codec: codec, jobs: 2)
                         options.goal = goal
                         options.force = true
                         try await Verbs.convert(FilePath(from), to: FilePath(to + part), options)
                     }
                 }
                 var files: [String: [UInt8]] = [:]
-                for part in ["bits", "error"] {
+                for part in ["bits", "error", "rans"] {
                     for (file, bytes) in try Files.snapshot(FilePath(to + part)) { files[part + file] = bytes }
                 }
                 expected = expected ?? files

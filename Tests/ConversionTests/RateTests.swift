@@ -24,12 +24,12 @@ import Testing
         return options
     }
 
-    private func convert(_ shards: [[SampleTensor]], _ goal: RateGoal) async throws
+    private func convert(_ shards: [[SampleTensor]], _ goal: RateGoal, _ codec: Codec = .zstd) async throws
         -> (report: ConversionReport, bytes: Int)
     {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(shards, to: directory.at("source"))
-        let report = try await Verbs.convert(source, to: directory.at("sealed"), options(goal))
+        let report = try await Verbs.convert(source, to: directory.at("sealed"), options(goal, codec: codec))
         let bytes = try Files.snapshot(directory.at("sealed")).values.reduce(0) { $0 + $1.count }
         return (report, bytes)
     }
@@ -68,6 +68,30 @@ import Testing
         try await checkBits(kind, bits, [400, 250], .f16, within: 0.01)
         try await checkBits(kind, bits, [64, 1600], .bf16, within: 0.01)
         try await checkBits(kind, bits, [1700, 61], .f32, within: 0.01)
+    }
+
+    /// The same with the other entropy coder, and every goal.
+    @Test(arguments: WeightKind.allCases, [1.5, 3, 8])
+    func goalsWithRans(kind: WeightKind, bits: Double) async throws {
+        let tensor = SampleTensor("a.weight", .bf16, [900, 600], kind)
+        let (report, _) = try await convert([[tensor]], .bits(bits), .rans)
+        let found = report.tensors[0].bitsPerWeight
+        #expect(found <= bits && (!kind.isSmooth || found >= bits * 0.995), "\(kind): \(found)")
+        for codec in [Codec.zstd, .rans] {
+            let (average, _) = try await convert([[tensor]], .averageBits(bits), codec)
+            let mean = average.tensors[0].bitsPerWeight
+            #expect(mean <= bits && (!kind.isSmooth || mean >= bits * 0.995), "\(kind), \(codec): \(mean)")
+        }
+        let error = 0.9 * exp2(-2 * bits)
+        let (accurate, _) = try await convert([[tensor]], .relativeMSE(error), .rans)
+        let reached = accurate.tensors[0].descriptor.sums.relativeMSE
+        #expect(reached <= error && (!kind.isSmooth || reached >= error * 0.99), "\(kind): \(reached)")
+        // No larger error than with zstd; tails its models do not know.
+        guard kind.isSmooth, kind != .heavy else { return }
+        let (other, _) = try await convert([[tensor]], .bits(bits))
+        #expect(
+            report.tensors[0].descriptor.sums.relativeMSE < 1.01 * other.tensors[0].descriptor.sums.relativeMSE,
+            "\(kind)")
     }
 
     /// Both ends of the range, and more states.

@@ -109,7 +109,7 @@ import Testing
         options.states = states
         try await checkCertificates(options)
         guard case .bits(let bits) = goal, bits > 1 else { return }
-        for codec in [Codec.none, .lz4] {
+        for codec in [Codec.none, .lz4, .rans] {
             options.codec = codec
             try await checkCertificates(options)
         }
@@ -187,7 +187,8 @@ import Testing
     }
 
     /// Rows wider than a chunk, and matrices of several chunks with a smaller last one.
-    @Test(arguments: [[2, 262_145], [1, 600_000], [700, 500], [3, 262_144], [262_145, 1]], [Codec.zstd, .none])
+    @Test(
+        arguments: [[2, 262_145], [1, 600_000], [700, 500], [3, 262_144], [262_145, 1]], [Codec.zstd, .none, .rans])
     func severalChunks(shape: [Int], codec: Codec) async throws {
         let tensor = SampleTensor("wide.weight", .bf16, shape)
         let (before, after, directory) = try await roundTrip([tensor], Verbs.options(.lossless, codec: codec))
@@ -213,13 +214,17 @@ import Testing
         let values = (0..<count).map { Float(($0 &* 2_654_435_761) >> 7 % 2001) - 1000 }
         var options = Verbs.options(.trellis, jobs: 2)
         options.goal = .relativeMSE(1e-6)
-        let (before, after, _) = try await roundTrip([SampleTensor("a.weight", .f32, shape, values: values)], options)
-        let source = try #require(before[TensorName("a.weight")])
-        let restored = try #require(after[TensorName("a.weight")])
-        let worst = (0..<count).map { index in
-            abs(FloatBytes.decode(source.bytes, index, .f32) - FloatBytes.decode(restored.bytes, index, .f32))
-        }.max()
-        #expect(try #require(worst) < 5, "\(shape)")
+        for codec in [Codec.zstd, .rans] {
+            options.codec = codec
+            let (before, after, _) = try await roundTrip(
+                [SampleTensor("a.weight", .f32, shape, values: values)], options)
+            let source = try #require(before[TensorName("a.weight")])
+            let restored = try #require(after[TensorName("a.weight")])
+            let worst = (0..<count).map { index in
+                abs(FloatBytes.decode(source.bytes, index, .f32) - FloatBytes.decode(restored.bytes, index, .f32))
+            }.max()
+            #expect(try #require(worst) < 5, "\(shape), \(codec)")
+        }
     }
 
     /// A source whose payloads would all be empty: only kept tensors, or no tensor at all.

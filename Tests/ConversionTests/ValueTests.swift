@@ -167,7 +167,7 @@ import Testing
             let tensor = SampleTensor("a.weight", format, shape, values: (0..<count).map { values(format, $0) })
             let source = try source([tensor], in: directory)
             for goal in goals {
-                for codec in [Codec.zstd, .none] {
+                for codec in [Codec.zstd, .rans, .none] {
                     var options = Verbs.options(.trellis, codec: codec)
                     options.goal = goal
                     options.force = true

@@ -120,10 +120,9 @@ struct RatePlanner {
             // What is left, or missing, goes to all alike.
             let rated = zip(tensors, rates).reduce(0) { $0 + ($1.1.rate == nil ? 0 : $1.0.weights) }
             let bits = rated == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(rated)
-            let isNear = bits.magnitude < 0.075
-            guard isNear || round == RatePlanner.rounds else { continue }
+            guard bits.magnitude < 0.04 || round == RatePlanner.rounds else { continue }
             let shared = zip(tensors, rates).map { item, finding in finding.rate.map { fixed($0, plus: bits, item) } }
-            guard isNear else { return try await probe(shared.map { $0?.goal ?? .error(1) }) }
+            guard bits.magnitude < 0.15 else { return try await probe(shared.map { $0?.goal ?? .error(1) }) }
             return zip(shared, rates).map { rate, finding in rate.map { .rate($0) } ?? finding }
         }
         return rates

@@ -47,6 +47,71 @@ static void make_weights(void) {
     }
 }
 
+enum { HEIGHT = 45, MAX_WIDTH = 200, STRIPS = 4, TILE = HEIGHT * MAX_WIDTH };
+
+static float tile[TILE], rebuilt[TILE], energies[HEIGHT];
+static int16_t symbols[STRIPS * HEIGHT * INGOT_TRELLIS_STRIP];
+static uint64_t odd_masks[STRIPS * HEIGHT], histogram[INGOT_TRELLIS_HISTOGRAM];
+static _Alignas(8) uint8_t scratch[HEIGHT * INGOT_TRELLIS_STRIP * (2 + INGOT_TRELLIS_MAX_STATES / 8)];
+static uint8_t streams[2 * INGOT_TRELLIS_MAX_CLASSES * (TILE + INGOT_TRELLIS_SLACK)];
+static uint8_t escapes[TILE + INGOT_TRELLIS_SLACK], low[TILE + INGOT_TRELLIS_SLACK], classes[HEIGHT];
+
+// Routes what was quantized, with and without classes of rows, and decodes it again. Returns 1 where that is not what was routed.
+static int check_streams(size_t columns, int32_t states, struct ingot_trellis_alphabet alphabet, float step) {
+    ingot_trellis_restore(symbols, odd_masks, HEIGHT, columns, step, rebuilt);
+    add(rebuilt, HEIGHT * columns * sizeof(float));
+    for (int32_t count = 1; count <= INGOT_TRELLIS_MAX_CLASSES; count += 3) {
+        size_t starts[2 * INGOT_TRELLIS_MAX_CLASSES], counts[2 * INGOT_TRELLIS_MAX_CLASSES], escape_count;
+        for (int32_t k = 0; k < 2 * count; k += 1) { starts[k] = (size_t)k * (TILE + INGOT_TRELLIS_SLACK); }
+        for (int32_t row = 0; row < HEIGHT; row += 1) { classes[row] = (uint8_t)(row * 7 % count); }
+        const uint8_t *of_rows = count == 1 ? NULL : classes;
+        ingot_trellis_route(
+            symbols, odd_masks, of_rows, HEIGHT, columns, alphabet, streams, starts, counts, escapes, &escape_count, low);
+        for (int32_t k = 0; k < 2 * count; k += 1) {
+            add(&counts[k], sizeof counts[k]);
+            add(streams + starts[k], counts[k]);
+        }
+        add(escapes, escape_count);
+        if (alphabet.low_bits > 0) { add(low, HEIGHT * columns); }
+        int32_t status = ingot_trellis_decode(
+            states, of_rows, HEIGHT, columns, alphabet, step, streams, starts, counts, count, escapes, escape_count,
+            alphabet.low_bits > 0 ? low : NULL, tile);
+        if (status != INGOT_TRELLIS_OK || memcmp(tile, rebuilt, HEIGHT * columns * sizeof(float)) != 0) { return 1; }
+    }
+    return 0;
+}
+
+static int trellis(void) {
+    static const size_t widths[] = {1, 63, 64, 65, 130, MAX_WIDTH};
+    static const int32_t limits[] = {1, 2, 3, 7, 15, 31, 127};
+    for (int width = 0; width < 6; width += 1) {
+        size_t columns = widths[width];
+        for (int32_t states = 8; states <= INGOT_TRELLIS_MAX_STATES; states *= 2) {
+            for (int32_t low_bits = 0; low_bits <= 6; low_bits += 3) {
+                for (int trial = 0; trial < 3; trial += 1) {
+                    struct ingot_trellis_rule rule = {
+                        states, trial == 0 ? 64.0f : trial == 1 ? 700.0f : 0x1p-120f, trial == 0 ? 0.1875f : 0,
+                        trial == 0 ? 0.9375f : 1, 127 << low_bits};
+                    // Rows of all sizes: `weights` has subnormal and huge ones.
+                    memcpy(tile, weights + 1000 * trial, HEIGHT * columns * sizeof(float));
+                    ingot_row_energies(tile, HEIGHT, columns, energies);
+                    add(energies, sizeof energies);
+                    int32_t too_far =
+                        ingot_trellis_quantize(tile, HEIGHT, columns, rule, symbols, odd_masks, scratch);
+                    add(&too_far, sizeof too_far);
+                    ingot_trellis_histogram(symbols, odd_masks, HEIGHT, columns, histogram);
+                    add(histogram, sizeof histogram);
+                    for (int alphabet = low_bits > 0 ? 6 : 0; alphabet < 7; alphabet += 1) {
+                        struct ingot_trellis_alphabet form = {limits[alphabet], low_bits};
+                        if (check_streams(columns, states, form, 1 / rule.inverse_step)) { return 1; }
+                    }
+                }
+            }
+        }
+    }
+    return 0;
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -104,5 +169,15 @@ int main(void) {
         }
     }
     report("planes");
+    if (trellis() != 0) { return 1; }
+    report("trellis");
+    for (size_t count = 0; count < 100; count += 1) {
+        for (size_t i = 0; i < count; i += 1) { codes[i] = raw[i] % 6; }
+        size_t packed = (count + 2) / 3;
+        ingot_pack_thirds(codes, bytes, count);
+        add(bytes, packed);
+        if (ingot_unpack_thirds(bytes, again, packed) != 0 || memcmp(codes, again, count) != 0) { return 1; }
+    }
+    report("thirds");
     return 0;
 }

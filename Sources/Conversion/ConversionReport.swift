@@ -38,7 +38,7 @@ public struct ConversionReport: Sendable {
     /// Files of the source that were left behind, with the reasons.
     public let skipped: [(name: String, reason: String)]
     /// What is odd but stopped nothing.
-    public let warnings: [IngotWarning]
+    public internal(set) var warnings: [IngotWarning]
 
     init(_ plan: ConversionPlan) {
         sourceBytes = plan.shards.reduce(0) { $0 + $1.source.file.byteCount }

@@ -47,7 +47,8 @@ public struct Converter: Sendable {
         var done: UInt64 = 0
         for shard in plan.shards {
             let summary = try await convert(
-                shard, into: builder.staging.appending(shard.outputName), pipeline, done: &done)
+                shard, into: builder.staging.appending(shard.outputName), pipeline, done: &done,
+                warnings: &report.warnings)
             files.append(
                 Manifest.File(
                     name: shard.outputName, byteCount: summary.byteCount, hash: summary.seal, isShard: true))
@@ -70,7 +71,7 @@ public struct Converter: Sendable {
 
     private func convert(
         _ shard: ConversionPlan.ShardPlan, into path: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>,
-        done: inout UInt64
+        done: inout UInt64, warnings: inout [IngotWarning]
     ) async throws -> ShardWriter.Summary {
         let file = shard.source.file
         let payloads = shard.layout.payloads
@@ -108,7 +109,11 @@ public struct Converter: Sendable {
             if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
                 throw Converter.nonFinite(found, plan.tensor, prologue.format, file)
             }
-            try repeatUntilHeld(plan, prologue, file, rules.finish(job), workspace, &writer)
+            let controller = rules.finish(job)
+            try repeatUntilHeld(plan, prologue, file, controller, workspace, &writer)
+            if let missed = controller?.missed {
+                warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, missed))
+            }
             try writer.finishPayload(sourceHash: hasher.finish())
             done += plan.tensor.range.count
             progress?(done, totalBytes, plan.tensor.name)

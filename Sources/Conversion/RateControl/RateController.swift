@@ -97,6 +97,15 @@ final class RateController {
     private var octaves = 0.0
     private var isLast = false
 
+    /// In words, that more was taken or lost than was asked for; nil where the goal holds.
+    var missed: String? {
+        guard rate.goal.side(of: result) > 0 else { return nil }
+        return switch rate.goal.quantity {
+        case .bytes: "no step gives at most \(Int(rate.goal.most)) bytes; the nearest took \(Int(result))"
+        case .error: "no step gives a relative MSE of at most \(rate.goal.most); the nearest gave \(result)"
+        }
+    }
+
     /// The rules for another try, one a chunk, where the goal was missed; nil where it was met, or no try will be better.
     func correction() -> [TrellisRule]? {
         let side = rate.goal.side(of: result)

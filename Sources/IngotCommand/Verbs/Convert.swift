@@ -44,6 +44,9 @@ struct Convert: AsyncParsableCommand {
         converter.progress = Progress.show
         let result = try await converter.run()
         Progress.clear()
+        for warning in result.warnings.dropFirst(plan.warnings.count) {
+            Console.message(IngotErrorRenderer.text(warning))
+        }
         switch report.format {
         case .json: Console.result(result.json.text(indented: true))
         case .text: Console.result(ConversionText.text(result, source: source, destination: dest))

@@ -33,7 +33,8 @@ struct RateOptions: ParsableArguments {
     @Flag(help: "Uniform: scales without biases, as compressed-tensors has them.")
     var symmetric = false
 
-    @Option(help: "Codec: zstd, rans (trellis only, mostly 2 to 4 % smaller), lz4 or none (fixed widths, fastest to load).")
+    @Option(
+        help: "Codec: zstd, rans (trellis only, mostly 2 to 4 % smaller), lz4 or none (fixed widths, fastest to load).")
     var codec = CodecName.zstd
 
     @Option(

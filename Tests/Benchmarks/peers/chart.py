@@ -208,8 +208,8 @@ def grid(axes: Axes) -> list[str]:
 def legend(x: float, y: float) -> list[str]:
     parts = []
     for name, style, label_style in (
-        ("Ingot at the peers' errors", "ours", "ours-text bold"),
-        ("with rANS", "ours2", "ours-text"),
+        ("Ingot, zstd", "ours", "ours-text bold"),
+        ("Ingot, rANS", "ours2", "ours-text"),
         ("Gaussian bound", "bound", "text"),
     ):
         parts += [line((x, y), (x + 26, y), style), text((x + 34, y + 4), name, label_style)]

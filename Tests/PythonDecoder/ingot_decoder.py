@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md, trellis.md, rans.md and lossless.md alone.
+"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md, trellis.md, rans.md, lossless.md alone.
 
     python3 ingot_decoder.py DEST OUT.safetensors [--against SOURCE]
     python3 ingot_decoder.py DEST --list [--against SOURCE]

@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 
 import ingot_decoder as decoder
+import rans
 
 
 @dataclass
@@ -132,13 +133,16 @@ def smaller(stored, coded, codec, symbols):
     return Stream(stored, 0, symbols)
 
 
-def tile_of(about, symbols, step, row_class=None, patches=()):
-    """(tile, its weights in binary32, as section 2 restores them)."""
+def tile_of(about, symbols, step, row_class=None, patches=(), coder=None):
+    """(tile, its weights in binary32, as section 2 restores them); `coder` is for the codec `rans`."""
     row_class = np.zeros(len(symbols), int) if row_class is None else row_class
     codes, escapes, low, levels = codes_of(about, symbols, row_class)
-    streams = [stream_of_codes(about, c) for c in codes]
-    plain = struct.pack(f"{len(escapes)}b", *escapes)
-    streams.append(smaller(plain, plain, decoder.CODECS[about["codec"]], len(escapes)))
+    if about["codec"] == "rans":
+        streams = [Stream(coder.encode(about, symbols), 3, symbols.size)]
+    else:
+        streams = [stream_of_codes(about, c) for c in codes]
+        plain = struct.pack(f"{len(escapes)}b", *escapes)
+        streams.append(smaller(plain, plain, decoder.CODECS[about["codec"]], len(escapes)))
     extras = pack(row_class, 2) if about["row_classes"] > 1 else b""
     if about["low_bits"]:
         extras += pack(low, about["low_bits"])
@@ -149,6 +153,98 @@ def tile_of(about, symbols, step, row_class=None, patches=()):
         unsigned = np.frombuffer(element, {2: "<u2", 4: "<u4"}[len(element)])
         weights[index] = decoder.to_float32(unsigned, about["dtype"])[0]
     return Tile(step, [*streams, Stream(extras)]), weights.reshape(symbols.shape)
+
+
+def model(g=0, b=0, c=0, code=15, reach=0):
+    """rans.md, section 3."""
+    return struct.pack("<I", g | b + 256 << 3 | c + 512 << 12 | code << 22 | reach << 26)
+
+
+def listed(values, code=15, reach=None):
+    """A list; of an odd context unless the reach is given."""
+    data = b"".join(bytes([g]) if g < 128 else bytes([128 + g % 128, g // 128]) for g in values)
+    return bytes([len(values) - 1 if reach is None else reach, code]) + data
+
+
+@dataclass
+class Rans:
+    """The coder of rans.md and what stands in its chunk; the last three members break it."""
+
+    flags: int = 0
+    bias: int = 0
+    tables: bytes = model(1, 30, 0, 15, 11)
+    of_rows: list = ()
+    of_columns: list = ()
+    needless: float = 0.0  # how many symbols escape though they need not
+    seed: int = 0
+    start: dict = field(default_factory=dict)  # last states of lanes, instead of 2^15
+    early: int | None = None  # the lane whose first symbol gives a word away though it need not
+    late: int | None = None  # the lane whose first symbol gives none away though it must
+
+    def head(self, low_bits):
+        data = struct.pack("<Bb", self.flags, self.bias) + self.tables
+        reader = rans.Reader(data)
+        head = rans.read_head(reader, low_bits)
+        assert reader.at == len(data)
+        return head
+
+    def indices(self, head):
+        """(lane, context, symbol) of the indices."""
+        for values, bit, context in ((self.of_rows, 16, -2), (self.of_columns, 32, -1)):
+            for i, value in enumerate(values):
+                yield i % 32, context, int(value) - (int(values[i - 1]) if i and self.flags & bit else 0)
+
+    def context(self, head, i, j):
+        """The context of a weight of an even state."""
+        if head.classes == 1:
+            return 0
+        return 2 * min(max(int(self.of_rows[i]) + int(self.of_columns[j]) + self.bias, 0), head.classes - 1)
+
+    def draw(self, about, rng):
+        """Symbols as the tables expect them, for indices already chosen."""
+        (rows, columns), low_bits, head = matrix_of(about), about["low_bits"], self.head(about["low_bits"])
+        (h0, h1), out = rans.HALVES[about["states"]], np.empty((rows, columns), int)
+        slots = [np.repeat(np.arange(-63, 65), f) for f in head.contexts]
+        for j in range(columns):
+            state = 0
+            for i in range(rows):
+                h = int(rng.choice(slots[self.context(head, i, j) + state % 2]))
+                h = int(rng.integers(-128, 128)) if h == 64 else h
+                out[i, j] = k = (h << low_bits) + int(rng.integers(1 << low_bits))
+                state = state // 2 ^ (h0 if state % 2 else 0) ^ (h1 if k % 2 else 0)
+        return out
+
+    def encode(self, about, symbols):
+        head, (h0, h1), low_bits = self.head(about["low_bits"]), rans.HALVES[about["states"]], about["low_bits"]
+        coded, (rows, columns) = list(self.indices(head)), symbols.shape
+        for left in range(0, columns, 32):
+            state = dict.fromkeys(range(left, min(left + 32, columns)), 0)
+            for i in range(rows):
+                for j, s in state.items():
+                    k = int(symbols[i, j])
+                    coded.append((j % 32, self.context(head, i, j) + s % 2, k >> low_bits))
+                    state[j] = s // 2 ^ (h0 if s % 2 else 0) ^ (h1 if k % 2 else 0)
+        rng = np.random.default_rng(self.seed)
+        escapes, steps = [], []
+        for lane, context, h in coded:
+            f = head.contexts[context]
+            escaped = not -63 <= h <= 63 or f[h + 63] == 0 or (f[127] and rng.random() < self.needless)
+            escapes += [h] if escaped else []
+            at = 127 if escaped else h + 63
+            steps.append((lane, f[at], sum(f[:at])))
+            assert f[at], "an escape is needed, and has no slots"
+        x, words = [self.start.get(lane, 2**15) for lane in range(32)], []
+        firsts = {lane: at for at, (lane, *_) in reversed(list(enumerate(steps)))}
+        for at in range(len(steps) - 1, -1, -1):
+            lane, f, first = steps[at]
+            odd_one = {self.early: True, self.late: False}.get(lane) if firsts[lane] == at else None
+            if x[lane] >= f * 2**19 if odd_one is None else odd_one:
+                words.append(x[lane] % 2**16)
+                x[lane] //= 2**16
+            x[lane] = x[lane] // f * 4096 + x[lane] % f + first
+        data = len(escapes).to_bytes(3, "little") + struct.pack("<Bb", self.flags, self.bias) + self.tables
+        data += struct.pack("<32I", *x) + struct.pack(f"{len(escapes)}b", *escapes)
+        return data + struct.pack(f"<{len(words)}H", *reversed(words))
 
 
 def payload(forgery):

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md, trellis.md and lossless.md alone.
+"""A decoder of Ingot checkpoints, written from Specs/container.md, uniform.md, trellis.md, rans.md, lossless.md alone.
 
     python3 ingot_decoder.py DEST OUT.safetensors [--against SOURCE]
     python3 ingot_decoder.py DEST --list [--against SOURCE]
 
 Everything a reader must check is checked; whatever is wrong raises `Damaged`. Tensors of the schemes
 `uniform` and `trellis` are written as F32, all others with their original type and bytes. Section numbers
-in comments are those of container.md where they name no other document. Little-endian machines only.
+in comments are those of container.md where they name no other document. rans.md is in rans.py. Little-endian machines only.
 """
 
 import argparse
@@ -24,12 +24,14 @@ import safetensors
 import xxhash
 import zstandard
 
+import rans
+
 SEAL = "__ingot_seal__"
 MANIFEST = "ingot-manifest.json"
 CHUNK = 262144  # section 3: weights of a chunk, and columns of a piece of a wide row
 ELEMENTS = {"F16": 1, "BF16": 2, "F32": 3}
 WIDTH = {"F16": 2, "BF16": 2, "F32": 4}
-CODECS = {"none": 0, "lz4": 1, "zstd": 2}
+CODECS = {"none": 0, "lz4": 1, "zstd": 2, "rans": 3}
 SCHEMES = {"uniform": 1, "lossless": 2, "trellis": 3}
 LOSSY = ("uniform", "trellis")
 STATES = {8: (5, 2), 16: (9, 2), 32: (18, 4)}  # trellis.md, section 2: H0 and H1
@@ -318,18 +320,7 @@ class Tensor:
 
     def weights_of_trellis(self, chunk):
         """trellis.md, sections 2 to 4."""
-        alphabet, low_bits, classes = (self.about[k] for k in ("alphabet", "low_bits", "row_classes"))
-        codes = []
-        for (stored, codec), count in zip(chunk.streams[: 2 * classes], chunk.symbols):
-            if count == 0:
-                codes.append(np.empty(0, np.uint8))
-            elif alphabet == 6:
-                codes.append(codes_of_six(plain_form(stored, codec, -(-count // 3)), count))
-            else:
-                bits, aligned = CODE_BITS[alphabet], codec == CODECS["zstd"]
-                plain = plain_form(stored, codec, (aligned_length if aligned else dense_length)(count, bits))
-                codes.append((aligned_codes if aligned else bits_of_codes)(plain, count, bits))
-        escapes = plain_form(*chunk.streams[-2], chunk.symbols[-2]) if chunk.symbols[-2] else b""
+        low_bits, classes = self.about["low_bits"], self.about["row_classes"]
         extras, at = chunk.streams[-1][0], 0
 
         def dense(count, bits):
@@ -342,7 +333,10 @@ class Tensor:
         need(not (row_class >= classes).any(), f"{self.name}: class of a row")
         low = dense(chunk.count, low_bits) if low_bits else np.zeros(chunk.count, np.uint8)
 
-        levels = self.levels(chunk, codes, np.frombuffer(escapes, np.int8), row_class, low.astype(np.int32))
+        if self.about["codec"] == "rans":
+            levels = self.levels_by_rans(chunk, low)
+        else:
+            levels = self.levels(chunk, *self.codes(chunk), row_class, low.astype(np.int32))
         with np.errstate(all="ignore"):
             out = (levels.astype(np.float32) * chunk.step).reshape(-1)
         patch = np.dtype([("index", "<u4"), ("value", {2: "<u2", 4: "<u4"}[WIDTH[self.dtype]])])
@@ -354,6 +348,21 @@ class Tensor:
         out[index] = values
         need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
         return out
+
+    def codes(self, chunk):
+        """trellis.md, section 4: the codes of each stream of them, and the escapes."""
+        alphabet, codes = self.about["alphabet"], []
+        for (stored, codec), count in zip(chunk.streams[: 2 * self.about["row_classes"]], chunk.symbols):
+            if count == 0:
+                codes.append(np.empty(0, np.uint8))
+            elif alphabet == 6:
+                codes.append(codes_of_six(plain_form(stored, codec, -(-count // 3)), count))
+            else:
+                bits, aligned = CODE_BITS[alphabet], codec == CODECS["zstd"]
+                plain = plain_form(stored, codec, (aligned_length if aligned else dense_length)(count, bits))
+                codes.append((aligned_codes if aligned else bits_of_codes)(plain, count, bits))
+        escapes = plain_form(*chunk.streams[-2], chunk.symbols[-2]) if chunk.symbols[-2] else b""
+        return codes, np.frombuffer(escapes, np.int8)
 
     def levels(self, chunk, codes, escapes, row_class, low):
         """trellis.md, sections 2 and 3: the levels n of the tile's weights."""
@@ -394,6 +403,18 @@ class Tensor:
         need(taken == [len(h) for h in heads], f"{self.name}: a stream has too many symbols")
         need(escaped == len(escapes), f"{self.name}: too many escapes")
         return out
+
+    def levels_by_rans(self, chunk, low):
+        """rans.md; the low bits come strip by strip."""
+        matrix, at = np.empty((chunk.rows, chunk.columns), np.int64), 0
+        for left in range(0, chunk.columns, 64):
+            strip = matrix[:, left : left + 64]
+            strip[:] = low[at : at + strip.size].reshape(strip.shape)
+            at += strip.size
+        try:
+            return rans.levels(chunk.streams[0][0], self.about["states"], self.about["low_bits"], matrix)
+        except rans.Refused as error:
+            raise Damaged(f"{self.name}: {error}") from None
 
     def original(self, chunk):
         """lossless.md: the chunk's bytes in the original."""
@@ -438,6 +459,9 @@ def description(text, what):
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
     need(about["codec"] in CODECS and about["dtype"] in ELEMENTS, f"{what}: codec or dtype")
+    if about["codec"] == "rans":
+        need(about["scheme"] == "trellis", f"{what}: rans but for a trellis")
+        need((about["alphabet"], about["row_classes"]) == (256, 1), f"{what}: alphabet or row_classes under rans")
     shape = about["shape"]
     need(isinstance(shape, list) and len(shape) > 1 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
     for key in ("signal", "noise", "max_error"):
@@ -462,6 +486,8 @@ def chunk_shape(scheme, rows, columns):
 
 def stored_length(about, chunk, stream, symbols):
     """Bytes of a stream's stored form, or None: it is as long as it is."""
+    if about["codec"] == "rans":
+        return None
     if about["scheme"] == "lossless":
         return chunk.count
     if about["scheme"] == "uniform":
@@ -486,7 +512,7 @@ def open_payload(name, about, data):
         streams = 1 + width * (1 if about["symmetric"] else 2)
     elif scheme == "trellis":
         parameters = about["states"], about["low_bits"], about["alphabet"] + 65536 * about["row_classes"]
-        streams = 2 * about["row_classes"] + 2
+        streams = 2 if about["codec"] == "rans" else 2 * about["row_classes"] + 2
     else:
         parameters, streams = (0, 0, 0), width
     prologue = struct.pack(
@@ -520,16 +546,19 @@ def open_payload(name, about, data):
             codec, symbols = how & 255, how >> 8
             need(scheme == "trellis" or symbols == 0, f"{where}: symbols of stream {i}")
             chunk.symbols.append(symbols)
+            if about["codec"] == "rans":  # stream 0 and no other, always
+                need(codec == (0 if i else CODECS["rans"]), f"{where}: codec of stream {i}")
+                need(symbols == (0 if i else chunk.count), f"{where}: symbols of stream {i}")
             need(codec in (0, CODECS[about["codec"]]), f"{where}: codec of stream {i}")
             stored = stored_length(about, chunk, i, symbols)
             if stored is None:
-                need(codec == 0 and symbols == 0, f"{where}: stream {i} is compressed, or has symbols")
+                need(i == 0 or (codec == 0 and symbols == 0), f"{where}: stream {i} is compressed, or has symbols")
             else:
                 need(size == stored if codec == 0 else 0 < size < stored, f"{where}: size of stream {i}")
             need(at + size <= len(data), f"{where}: beyond the end")
             chunk.streams.append((bytes(data[at : at + size]), codec))
             at += size
-        if scheme == "trellis":
+        if scheme == "trellis" and about["codec"] != "rans":
             need(sum(chunk.symbols[:-2]) == chunk.count, f"{where}: number of symbols")
             need(about["alphabet"] != 256 or chunk.symbols[-2] == 0, f"{where}: escapes with an alphabet of 256")
         need(xxh3_64(data[offset:at]) == checksum, f"{where}: checksum")

@@ -103,6 +103,10 @@ OPTIONS = [
     "--bpw 4.2", "--bits 2 --codec none", "--bits 3 --codec lz4", "--bits 4 --codec lz4 --states 32",
     "--bits 5 --codec none --states 16", "--bits 6 --codec lz4 --states 16", "--bits 8 --codec none --states 32",
 ]  # fmt: skip
+RANS_OPTIONS = [f"{options} --codec rans" for options in (
+    "--bits 1.5", "--bits 2 --states 16", "--bits 3.3 --states 32", "--bits 4", "--bits 5.2", "--bits 6.5 --states 16",
+    "--bits 8", "--relative-mse 1e-3", "--bpw 4.2",
+)]  # fmt: skip
 
 
 def convert_and_compare(source, folder, options):
@@ -125,7 +129,7 @@ def convert_and_compare(source, folder, options):
     return tensors
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("options", OPTIONS + RANS_OPTIONS)
 @pytest.mark.parametrize("source", ["shapes", "hard", "ends"])
 def test_conversions(request, tmp_path, source, options):
     tensors = convert_and_compare(request.getfixturevalue(source), tmp_path, options)

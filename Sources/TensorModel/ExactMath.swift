@@ -19,9 +19,9 @@ public enum ExactMath {
         return exponent + 2 * x * series * 1.4426950408889634
     }
 
-    /// 2^exponent, for exponents between -1000 and 1000; within a relative 2^-48.
-    public static func exp2(_ exponent: Double) -> Double {
-        precondition(exponent.magnitude <= 1000)
+    /// 2^exponent, within a relative 2^-48; exponents beyond -1000 and 1000 are taken for those.
+    public static func exp2(_ number: Double) -> Double {
+        let exponent = min(max(number, -1000), 1000)
         let whole = exponent.rounded(.toNearestOrEven)
         let x = (exponent - whole) * 0.6931471805599453
         var series = 1.0

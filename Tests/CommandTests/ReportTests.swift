@@ -7,6 +7,9 @@ import Testing
 
 /// Results as programs and people read them: JSON by its schema, text that no tensor's name can spoil.
 @Suite struct ReportTests {
+    private static let sampleModel = FilePath(#filePath).removingLastComponent().removingLastComponent()
+        .removingLastComponent().appending("SampleWeights")
+
     private func json(_ arguments: [String], status: Int32 = 0) throws -> JSONValue {
         let result = try IngotProcess.run(arguments + ["--format", "json"])
         #expect(result.status == status, "\(arguments): \(result.errors)")
@@ -40,6 +43,30 @@ import Testing
         #expect(report["companion_bytes"]?.unsigned == others)
         for tensor in report["tensors"]?.array ?? [] {
             expectMembers("name scheme bytes bits_per_weight relative_mse snr_db max_error", of: tensor)
+        }
+    }
+
+    /// What plan forecasts for the sample model is what convert makes, within one percent, headers read or weights too.
+    @Test(arguments: [
+        ["--bits", "4"], ["--bits", "2.5", "--sample"], ["--bits", "3", "--codec", "rans"], ["--relative-mse", "1e-2"],
+        ["--bpw", "3.8"], ["--target-size", "3MB"], ["--bits", "4", "--codec", "none"],
+        ["--scheme", "uniform", "--bits", "4"], ["--scheme", "lossless"],
+    ])
+    func forecast(options: [String]) throws {
+        let directory = try TemporaryDirectory()
+        let source = ReportTests.sampleModel.string
+        let plan = try json(["plan", source] + options)
+        #expect(plan["schema"]?.string == "ingot.plan" && plan["schema_version"]?.unsigned == 1)
+        expectMembers("source_bytes output_bytes companion_bytes reduction weights bits_per_weight", of: plan)
+        expectMembers("kept_tensors sampled memory_bytes tensors", of: plan)
+        let converting = options.filter { $0 != "--sample" }
+        let report = try json(["convert", source, directory.at("out").string] + converting)
+        let forecast = try #require(plan["output_bytes"]?.unsigned)
+        let made = try #require(report["output_bytes"]?.unsigned)
+        #expect(abs(Double(forecast) / Double(made) - 1) < 0.01, "\(options): \(forecast), then \(made)")
+        #expect(plan["tensors"]?.array?.count == report["tensors"]?.array?.count)
+        for tensor in plan["tensors"]?.array ?? [] {
+            expectMembers("name scheme bytes bits_per_weight relative_mse", of: tensor)
         }
     }
 

@@ -7,8 +7,8 @@ import TensorModel
 struct RateOptions: ParsableArguments {
     @Option(
         help: """
-            Bits per weight of each matrix, all counted: any number from 1 to 8.5. With scheme uniform, or codec \
-            lz4 or none, the width of a code: 2, 3, 4, 5, 6 or 8; others round up.
+            Bits per weight of each matrix at most, all counted: any number from 1 to 8.5; 4 where no rate is asked \
+            for. With scheme uniform, or codec lz4 or none, the width of a code: 2, 3, 4, 5, 6 or 8 (7 rounds up).
             """)
     var bits: Double?
 

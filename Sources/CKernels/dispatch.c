@@ -4,6 +4,8 @@
 #include "table.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 static _Atomic int32_t active_level = -1;
 
@@ -39,11 +41,21 @@ int32_t ingot_level_is_available(int32_t level) {
     return 0;
 }
 
+// The level that INGOT_KERNELS names, where this processor has it; else the highest.
+static int32_t first_level(void) {
+    const char *asked = getenv("INGOT_KERNELS");
+    for (int32_t level = INGOT_LEVEL_AVX512_VBMI2; asked && level >= INGOT_LEVEL_BASELINE; level -= 1) {
+        if (strcmp(asked, ingot_level_name(level)) == 0 && ingot_level_is_available(level)) { return level; }
+    }
+    int32_t level = INGOT_LEVEL_AVX512_VBMI2;
+    while (!ingot_level_is_available(level)) { level -= 1; }
+    return level;
+}
+
 int32_t ingot_level_active(void) {
     int32_t level = atomic_load_explicit(&active_level, memory_order_relaxed);
     if (level < 0) {
-        level = INGOT_LEVEL_AVX512_VBMI2;
-        while (!ingot_level_is_available(level)) { level -= 1; }
+        level = first_level();
         // Two threads may both arrive here; they store the same number.
         atomic_store_explicit(&active_level, level, memory_order_relaxed);
     }

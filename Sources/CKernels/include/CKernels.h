@@ -26,7 +26,8 @@ enum {
 
 /// Whether this processor can run the kernels of `level`: 1 or 0.
 int32_t ingot_level_is_available(int32_t level);
-/// The level in use; the highest available one unless `ingot_level_force` chose another.
+/// The level in use: the highest available one, unless the environment's INGOT_KERNELS names another by its name below, or
+/// `ingot_level_force` chose one.
 int32_t ingot_level_active(void);
 /// Uses `level` from now on, in every thread. Returns 0, or -1 where it is not available (nothing changes).
 int32_t ingot_level_force(int32_t level);

@@ -51,6 +51,7 @@ bench-peers: build .venv-bench/ready
 	Tests/Benchmarks/kernels.sh
 	.venv-bench/bin/python Tests/Benchmarks/peers/compare.py .build/peers.json --ingot $(INGOT)
 	.venv-bench/bin/python Tests/Benchmarks/peers/report.py .build/peers.json $(PEERS)
+	.venv-bench/bin/python Tests/Benchmarks/laboratory.py
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests

@@ -12,7 +12,7 @@ import forge
 import ingot_decoder as decoder
 import rans
 from test_decoder import INGOT, ROOT, ingot, random_floats
-from test_trellis import convert_and_compare, judge, write_matrices
+from test_trellis import both_read, convert_and_compare, judge, write_matrices
 
 # ---------------------------------------------------------------- conversions
 
@@ -179,16 +179,7 @@ def test_forged_chunks_of_every_kind(tmp_path, seed):
         forgeries.append(forge.Forgery(name, about, [tile]))
         sources.append((name, dtype, shape, data))
         expected[name] = restored.reshape(matrix).tobytes()
-    forge.write(tmp_path / "q", forgeries)
-    decoder.write_safetensors(tmp_path / "s.safetensors", sources)
-    tensors = decoder.open_checkpoint(str(tmp_path / "q"))
-    decoder.compare_with_source(tensors, decoder.read_source(str(tmp_path / "s.safetensors")))
-    ingot("verify", tmp_path / "q", "--against", tmp_path / "s.safetensors")
-    ingot("export", tmp_path / "q", tmp_path / "e", "--dtype", "f32")
-    exported = decoder.read_source(str(tmp_path / "e"))
-    for name, weights in expected.items():
-        assert tensors[name].decode() == ("F32", weights), name
-        assert bytes(exported[name][2]) == weights, name
+    both_read(tmp_path, forgeries, sources, expected)
 
 
 def forged(coder=None, shape=(5, 7), low_bits=0, h=None, **parameters):

@@ -20,6 +20,20 @@ UNSIGNED = {"F16": "<u2", "BF16": "<u2", "F32": "<u4"}
 LARGEST = {"F16": 65504.0, "BF16": float.fromhex("0x1.fep127"), "F32": float.fromhex("0x1.fffffep127")}
 
 
+def both_read(folder, forgeries, sources, expected):
+    """The decoder here and `ingot` make the same weights of legal forgeries, and the errors against the sources hold."""
+    forge.write(folder / "q", forgeries)
+    decoder.write_safetensors(folder / "s.safetensors", sources)
+    tensors = decoder.open_checkpoint(str(folder / "q"))
+    decoder.compare_with_source(tensors, decoder.read_source(str(folder / "s.safetensors")))
+    ingot("verify", folder / "q", "--against", folder / "s.safetensors")
+    ingot("export", folder / "q", folder / "e", "--dtype", "f32")
+    exported = decoder.read_source(str(folder / "e"))
+    for name, weights in expected.items():
+        assert tensors[name].decode() == ("F32", weights), name
+        assert bytes(exported[name][2]) == weights, name
+
+
 def elements(dtype, values):
     """Bytes of the type; binary32 is rounded to F16, cut to BF16."""
     values = np.asarray(values, np.float32)
@@ -199,16 +213,7 @@ def test_forged_payloads_of_every_kind(tmp_path):
         expected[name] = whole.tobytes()
     used = {(f.about["alphabet"], s.codec) for f in forgeries for t in f.tiles for s in t.streams[:-2]}
     assert used == {(a, c) for a, _ in alphabets for c in (0, 1, 2)}
-    forge.write(tmp_path / "q", forgeries)
-    decoder.write_safetensors(tmp_path / "s.safetensors", sources)
-    tensors = decoder.open_checkpoint(str(tmp_path / "q"))
-    decoder.compare_with_source(tensors, decoder.read_source(str(tmp_path / "s.safetensors")))
-    ingot("verify", tmp_path / "q", "--against", tmp_path / "s.safetensors")
-    ingot("export", tmp_path / "q", tmp_path / "e", "--dtype", "f32")
-    exported = decoder.read_source(str(tmp_path / "e"))
-    for name, weights in expected.items():
-        assert tensors[name].decode() == ("F32", weights), name
-        assert bytes(exported[name][2]) == weights, name
+    both_read(tmp_path, forgeries, sources, expected)
 
 
 # ---------------------------------------------------------------- forgeries that are wrong

@@ -85,7 +85,8 @@ public struct ConversionForecast: Sendable {
         let weights = plan.tensor.shape.elementCount
         var bytes = 0.0
         if case .bits(let bits) = options.goal {
-            let own = DefaultRecipe.isEmbeddingOrHead(plan.tensor.name) ? min(8, bits + 2) : bits
+            let isEmbedding = DefaultRecipe.isEmbeddingOrHead(plan.tensor.name)
+            let own = DefaultRecipe.bits(bits, isEmbeddingOrHead: isEmbedding)
             bytes = TensorGoal.bits(own, weights: weights, fixedBytes: prologue.fixedBytes).aim
         }
         return Tensor(

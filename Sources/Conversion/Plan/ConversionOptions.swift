@@ -106,6 +106,11 @@ public enum DefaultRecipe {
         return !inLayer && embeddingsAndHeads.contains(String(parts[parts.count - 2]))
     }
 
+    /// The bits of a tensor where so many are asked for: embeddings and heads get two more, at most 8.
+    static func bits(_ asked: Double, isEmbeddingOrHead: Bool) -> Double {
+        isEmbeddingOrHead ? min(8, asked + 2) : asked
+    }
+
     /// The scheme of a tensor, or nil for one that is kept as it is: rank below 2, or not floating point.
     static func scheme(
         _ name: TensorName, _ elementType: ElementType, _ shape: Shape, _ options: ConversionOptions

@@ -93,7 +93,7 @@ public struct ConversionPlan: Sendable {
     }
 
     /// Whether there is a tensor whose rate must be planned before it can be encoded.
-    public var needsRates: Bool {
+    private var needsRates: Bool {
         shards.contains { shard in
             shard.rates.isEmpty
                 && shard.layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }

@@ -62,7 +62,7 @@ struct RatePlanner {
         case .bits(let bits):
             rates = try await probe { item in
                 .bits(
-                    item.isEmbedding ? min(8, bits + 2) : bits, weights: item.weights,
+                    DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding), weights: item.weights,
                     fixedBytes: item.prologue.fixedBytes)
             }
         case .relativeMSE(let error):
@@ -189,7 +189,8 @@ struct RatePlanner {
         if probe.isTooSmall { return .tooSmall }
         let rate: TensorRate?
         if !options.codec.codesEntropy, case .bits(let bits) = options.goal {
-            let width = UniformParameters.roundingUp(bits: Int(item.isEmbedding ? min(8, bits + 2) : bits))
+            let width = UniformParameters.roundingUp(
+                bits: Int(DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding)))
             rate = try probe.rate(width: width, options)
         } else {
             rate = try probe.rate(for: goal, options)

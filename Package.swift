@@ -49,7 +49,7 @@ let package = Package(
         .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash",
             providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
-        .target(name: "CKernels"),
+        .target(name: "CKernels", dependencies: ["CXXHash"]),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
         layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", system]),

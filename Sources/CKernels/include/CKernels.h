@@ -207,7 +207,7 @@ int32_t ingot_rans_decode(
     const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch);
 
-// Guarded copy (guarded_copy.c)
+// Guarded access (guarded_access.c)
 
 /// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.
 int32_t ingot_guarded_copy_install(void);
@@ -216,6 +216,19 @@ int32_t ingot_guarded_copy_install(void);
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
 /// The same for `rows` runs of n bytes, `stride` bytes apart in the source, next to each other in the result.
 int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride);
+/// Adds n bytes to an XXH3_state_t that is being updated for 128 bits. Returns 0, or -1 if the source was cut off; then the
+/// state is spoilt.
+int32_t ingot_guarded_hash(void *state, const void *source, size_t n);
+
+// Files (file_advice.c)
+
+/// Hints to the system, which it may ignore; there is no error. `descriptor` is an open file.
+/// Starts writing a range that was written to, without waiting.
+void ingot_advise_write_out(int descriptor, uint64_t start, uint64_t count);
+/// Drops the cached pages of a range that are not waiting to be written.
+void ingot_advise_drop(int descriptor, uint64_t start, uint64_t count);
+/// Gives a file its disk blocks up to `count` bytes, its size unchanged. Returns 0, or -1 with errno set.
+int ingot_reserve_blocks(int descriptor, uint64_t count);
 
 // Names (rename_exchange.c)
 

@@ -46,7 +46,7 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 
 /// Hashes bytes that come piece by piece.
 @safe public final class ContentHasher {
-    private let state: OpaquePointer
+    let state: OpaquePointer
 
     /// Starts a hash.
     public init() {

@@ -30,8 +30,22 @@ extension MappedFile {
     /// The hash of a range.
     public func hash(of range: ByteRange) throws -> ContentHash {
         let hasher = ContentHasher()
-        try forEachPiece(of: range) { bytes, _ in hasher.update(bytes) }
+        try hash(range, into: hasher)
         return hasher.finish()
+    }
+
+    /// Adds a range to a hash, in place; gives back the pages behind unless told not to, and stops when a signal came.
+    public func hash(_ range: ByteRange, into hasher: ContentHasher, releasing: Bool = true) throws {
+        let step: UInt64 = 1 << 20
+        var start = range.start
+        while start < range.end,
+            let piece = ByteRange(start: start, count: min(step, range.end - start))
+        {
+            try Interruption.check()
+            try add(piece, to: hasher)
+            if releasing { release(piece) }
+            start = piece.end
+        }
     }
 }
 

@@ -86,10 +86,39 @@ public final class MappedFile: Sendable {
                 target.baseAddress, UnsafeRawPointer(bitPattern: address + UInt(range.start)), Int(range.count), rows,
                 stride)
         }
-        guard failed == 0 else {
-            throw IngotError(
-                .sourceChanged, file: path.string, offset: range.start, found: "the file cannot be read here any more",
-                expected: "\(byteCount) bytes, as when it was opened")
+        guard failed == 0 else { throw cutShort(range) }
+    }
+
+    /// Adds a range to a hash without a copy.
+    ///
+    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
+    func add(_ range: ByteRange, to hasher: ContentHasher) throws {
+        try check(range)
+        guard range.count > 0 else { return }
+        let failed = unsafe ingot_guarded_hash(
+            UnsafeMutableRawPointer(hasher.state), UnsafeRawPointer(bitPattern: address + UInt(range.start)),
+            Int(range.count))
+        guard failed == 0 else { throw cutShort(range) }
+    }
+
+    private func cutShort(_ range: ByteRange) -> IngotError {
+        IngotError(
+            .sourceChanged, file: path.string, offset: range.start, found: "the file cannot be read here any more",
+            expected: "\(byteCount) bytes, as when it was opened")
+    }
+
+    /// Copies `rows` ranges as `copy` does, by read(2): no page of the file becomes resident, however far apart they are.
+    ///
+    /// - Parameter range: the first of them.
+    /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
+    public func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+        let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
+        guard FileStatus(try file.status()).identity == identity else { throw cutShort(range) }
+        let width = Int(range.count)
+        for row in 0..<rows {
+            let count = try file.read(
+                into: &buffer, at: row * width, count: width, from: range.start + UInt64(row * stride))
+            guard count == width else { throw cutShort(range) }
         }
     }
 
@@ -105,6 +134,11 @@ public final class MappedFile: Sendable {
         let start = address + UInt(range.start) & ~(window - 1)
         let end = address + min((UInt(range.end) + window - 1) & ~(window - 1), UInt(byteCount))
         unsafe madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+    }
+
+    /// Drops what the system has cached of a file, where it may, so that what is read next comes from the disk.
+    package static func dropCache(_ path: FilePath) throws {
+        try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput).dropCache()
     }
 
     /// Requires that the file at the path is still the one that was opened, of the same size and time of change.

@@ -1,3 +1,4 @@
+internal import CKernels
 package import SystemPackage
 package import TensorModel
 
@@ -57,6 +58,34 @@ package struct Descriptor: ~Copyable, Sendable {
             }
         }
     }
+
+    /// Reads `count` bytes of the file from `offset` on into `buffer` from `start` on; how many there were.
+    package func read(into buffer: inout [UInt8], at start: Int, count: Int, from offset: UInt64) throws -> Int {
+        precondition(start + count <= buffer.count)
+        var done = 0
+        while done < count {
+            do throws(Errno) {
+                let read = try repeating("pread", path) {
+                    unsafe buffer.withUnsafeMutableBytes {
+                        unsafe pread(
+                            number, $0.baseAddress.map { unsafe $0 + start + done }, count - done,
+                            off_t(offset) + off_t(done))
+                    }
+                }
+                guard read > 0 else { return done }
+                done += read
+            } catch {
+                throw error.ingotError("pread", path)
+            }
+        }
+        return done
+    }
+
+    /// Starts writing out a range, without waiting: synchronizing has less to wait for then.
+    package func startWritingOut(_ start: UInt64, _ count: UInt64) { ingot_advise_write_out(number, start, count) }
+
+    /// Drops what is cached of the file, so that it is read from the disk next.
+    package func dropCache() { ingot_advise_drop(number, 0, 0) }
 
     /// Cuts the file off behind its first `byteCount` bytes.
     package func truncate(to byteCount: UInt64) throws {

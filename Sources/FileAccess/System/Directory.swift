@@ -84,6 +84,23 @@ public enum Directory {
         try status(path, followingLinks: false)?.isLink ?? false
     }
 
+    /// Whether a name is a symbolic link, and how many names its file has; nil where there is nothing.
+    package static func links(_ path: FilePath) throws -> (isSymbolic: Bool, count: UInt64)? {
+        try status(path, followingLinks: false).map { ($0.isLink, $0.linkCount) }
+    }
+
+    /// Whether names in a directory may be made and removed.
+    package static func isWritable(_ path: FilePath) throws -> Bool {
+        do {
+            _ = try repeating("access", path) { unsafe path.withPlatformString { unsafe access($0, W_OK | X_OK) } }
+            return true
+        } catch Errno.permissionDenied, Errno.readOnlyFileSystem {
+            return false
+        } catch {
+            throw error.ingotError("access", path)
+        }
+    }
+
     private static func names(_ path: FilePath) throws -> [FilePath.Component] {
         let stream: OpaquePointer
         do throws(Errno) {
@@ -202,6 +219,7 @@ struct FileStatus {
     let kind: FileKind
     let isLink: Bool
     let byteCount: UInt64
+    let linkCount: UInt64
     let identity: FileIdentity
 
     init(_ path: FilePath, followingLinks: Bool) throws(Errno) {
@@ -219,6 +237,7 @@ struct FileStatus {
         kind = format == S_IFREG ? .file : format == S_IFDIR ? .directory : .other
         isLink = format == S_IFLNK
         byteCount = UInt64(max(0, status.st_size))
+        linkCount = UInt64(status.st_nlink)
         identity = FileIdentity(status)
     }
 }
@@ -231,6 +250,15 @@ public struct FileIdentity: Sendable, Hashable {
     public let byteCount: UInt64
     /// Time of the last change: seconds since 1970, and nanoseconds. Archives can carry dates of any century.
     public let modifiedSeconds: Int, modifiedNanoseconds: Int
+
+    /// Makes an identity that was noted down.
+    public init(device: UInt64, inode: UInt64, byteCount: UInt64, modifiedSeconds: Int, modifiedNanoseconds: Int) {
+        self.device = device
+        self.inode = inode
+        self.byteCount = byteCount
+        self.modifiedSeconds = modifiedSeconds
+        self.modifiedNanoseconds = modifiedNanoseconds
+    }
 
     init(_ status: stat) {
         device = UInt64(truncatingIfNeeded: status.st_dev)

@@ -20,6 +20,13 @@ public enum ProcessUsage {
         #endif
     }
 
+    /// Processor time of all threads so far, the system's part of it included.
+    public static var processorSeconds: Double {
+        let usage = usage
+        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+        return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    }
+
     /// The line `VmHWM:     1234 kB`; nil where there is none to read.
     private static var peakOfProcFileSystem: UInt64? {
         guard let file = try? FileDescriptor.open(FilePath("/proc/self/status"), .readOnly) else { return nil }

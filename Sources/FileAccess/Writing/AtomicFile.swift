@@ -19,7 +19,10 @@ public struct AtomicFile: ~Copyable, Sendable {
     private var pending: [UInt8] = []
     private var flushed: UInt64 = 0
     private var published = false
+    private var writtenOut: UInt64 = 0
     private static let capacity = 1 << 20
+    /// Bytes after which the system is asked to begin writing: small against the disk's speed, large against its blocks.
+    private static let writeOutStep: UInt64 = 8 << 20
 
     /// Bytes appended so far.
     public var byteCount: UInt64 { flushed + UInt64(pending.count) }
@@ -63,6 +66,13 @@ public struct AtomicFile: ~Copyable, Sendable {
         }
     }
 
+    /// Appends bytes that are to be written over; they are zero until then, and take no disk.
+    public mutating func appendHole(_ count: UInt64) throws {
+        try flush()
+        try descriptor.truncate(to: flushed + count)
+        flushed += count
+    }
+
     /// Writes over bytes that were appended before.
     public mutating func overwrite(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         try flush()
@@ -76,6 +86,7 @@ public struct AtomicFile: ~Copyable, Sendable {
         precondition(byteCount <= flushed)
         try descriptor.truncate(to: byteCount)
         flushed = byteCount
+        writtenOut = min(writtenOut, byteCount)
     }
 
     /// Makes the bytes durable, gives the file its name, and makes the name durable.
@@ -92,5 +103,9 @@ public struct AtomicFile: ~Copyable, Sendable {
         try descriptor.write(pending.span, at: flushed)
         flushed += UInt64(pending.count)
         pending.removeAll(keepingCapacity: true)
+        if flushed - writtenOut >= AtomicFile.writeOutStep {
+            descriptor.startWritingOut(writtenOut, flushed - writtenOut)
+            writtenOut = flushed
+        }
     }
 }

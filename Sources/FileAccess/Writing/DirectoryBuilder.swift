@@ -10,74 +10,130 @@ internal import TensorModel
 /// A directory being built beside its final place: it appears there complete, or not at all.
 ///
 /// It grows as the sibling `.NAME.ingot-partial`, guarded by a lock on `.NAME.ingot-lock`; `publish()` renames it, or
-/// exchanges it with the one it replaces. A directory left by a run that was killed is recognised by its name and
-/// removed by the next run.
+/// exchanges it with the one it replaces. A directory left by a run that was killed is recognised by its name; the next run
+/// goes on with it where there is a journal beside it, `.NAME.ingot-journal`, and removes it else.
 public struct DirectoryBuilder: ~Copyable, Sendable {
     /// Where the directory will be.
     public let target: FilePath
     /// Where it grows.
     public let staging: FilePath
+    /// Where a run that can be resumed notes what is done.
+    public let journal: FilePath
+    /// Whether staging directory and journal of an earlier run are there.
+    public let isResumed: Bool
+    /// Whether both stay when this value is dropped unpublished, for a later run.
+    public var keepsWork = false
     private let lockPath: FilePath
     private let lock: Descriptor
     private let replacing: Bool
+    private let resumes: Bool
     private var published = false
 
-    /// Takes the lock and makes an empty staging directory.
+    /// Takes the lock and makes an empty staging directory, or finds an earlier one.
     ///
     /// - Parameters:
     ///   - target: the directory to build; it must not exist, unless `replaceable` says that it may go.
-    ///   - replaceable: asked of an existing target; nil refuses every existing target.
-    /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it exists or cannot be made.
+    ///   - resumes: whether the work of an earlier run may be gone on with.
+    ///   - replaceable: asked of an existing target, under the lock; it throws where the target must stay. Nil refuses every
+    ///     existing target.
+    /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
     public static func begin(
-        _ target: FilePath, replaceable: ((FilePath) throws -> Void)?
+        _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> Void)?
     ) throws -> DirectoryBuilder {
         let target = withoutTrailingDots(target)
-        guard let name = target.lastComponent else {
+        guard target.lastComponent != nil else {
             throw IngotError(.cannotCreate, file: target.string, found: "not a name a directory can be made under")
         }
-        let parent = target.removingLastComponent()
-        let staging = parent.appending(".\(name.string).ingot-partial")
-        let lockPath = parent.appending(".\(name.string).ingot-lock")
+        let (staging, journal) = (sibling(of: target, "partial"), journalPath(target))
+        let lockPath = sibling(of: target, "lock")
         guard try !Directory.isLink(target) else {
             throw IngotError(
                 .cannotCreate, file: target.string, found: "the output is a symbolic link",
                 remedy: "name the place it leads to")
         }
-        let replacing: Bool
-        switch try Directory.kind(target) {
-        case nil: replacing = false
-        case .directory:
-            guard let replaceable else {
-                throw IngotError(
-                    .cannotCreate, file: target.string, found: "the output exists",
-                    remedy: "choose another place, or replace it with --force")
-            }
-            try replaceable(target)
-            replacing = true
-        default: throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
-        }
         let lock = try takeLock(lockPath, target)
+        let replacing: Bool
+        let isResumed: Bool
         do {
-            try Directory.removeTree(staging)
-            try Directory.create(staging)
+            switch try Directory.kind(target) {
+            case nil: replacing = false
+            case .directory:
+                try (replaceable ?? refuseExisting)(target)
+                replacing = true
+            default:
+                throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
+            }
+            isResumed = try prepare(staging, journal, resumes: resumes)
         } catch {
             try? Directory.removeFile(lockPath)
             throw error
         }
         return DirectoryBuilder(
-            target: target, staging: staging, lockPath: lockPath, lock: lock, replacing: replacing)
+            target: target, staging: staging, journal: journal, isResumed: isResumed, lockPath: lockPath, lock: lock,
+            replacing: replacing, resumes: resumes)
     }
 
-    private init(target: FilePath, staging: FilePath, lockPath: FilePath, lock: consuming Descriptor, replacing: Bool) {
+    /// Where the journal of a target is.
+    public static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
+
+    private static func sibling(of target: FilePath, _ kind: String) -> FilePath {
+        let target = withoutTrailingDots(target)
+        return target.removingLastComponent().appending(".\(target.lastComponent?.string ?? "").ingot-\(kind)")
+    }
+
+    /// Removes what a run left beside its published target; called under the lock.
+    public static func removeWork(of target: FilePath) throws {
+        try Directory.removeTree(sibling(of: target, "partial"))
+        try Directory.removeTree(journalPath(target))
+    }
+
+    /// The answer for an existing target that must stay.
+    public static func refuseExisting(_ target: FilePath) throws {
+        throw IngotError(
+            .cannotCreate, file: target.string, found: "the output exists",
+            remedy: "choose another place, or replace it with --force")
+    }
+
+    /// Makes an empty staging directory, unless there is one to go on with.
+    private static func prepare(_ staging: FilePath, _ journal: FilePath, resumes: Bool) throws -> Bool {
+        let hasJournal = try Directory.kind(journal) != nil
+        if hasJournal, try Directory.kind(staging) == .directory, try !Directory.isLink(staging) {
+            guard resumes else {
+                throw IngotError(
+                    .cannotCreate, file: staging.string, found: "the work of a conversion that was interrupted",
+                    remedy: "finish that conversion, or remove the directory and \(journal)")
+            }
+            return true
+        }
+        try Directory.removeTree(staging)
+        if hasJournal { try Directory.removeFile(journal) }
+        try Directory.create(staging)
+        if resumes {
+            let parent = staging.removingLastComponent()
+            try Directory.synchronize(parent.isEmpty ? "." : parent)
+        }
+        return false
+    }
+
+    private init(
+        target: FilePath, staging: FilePath, journal: FilePath, isResumed: Bool, lockPath: FilePath,
+        lock: consuming Descriptor, replacing: Bool, resumes: Bool
+    ) {
         self.target = target
         self.staging = staging
+        self.journal = journal
+        self.isResumed = isResumed
         self.lockPath = lockPath
         self.lock = lock
         self.replacing = replacing
+        self.resumes = resumes
     }
 
     deinit {
-        if !published { try? Directory.removeTree(staging) }
+        if !published && !keepsWork {
+            try? Directory.removeTree(staging)
+            if resumes { try? Directory.removeTree(journal) }
+        }
         try? Directory.removeFile(lockPath)
     }
 
@@ -95,7 +151,8 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         published = true
         let parent = target.removingLastComponent()
         try Directory.synchronize(parent.isEmpty ? "." : parent)
-        // What stands in staging now is what was replaced; what cannot be removed, the next run will try again.
+        // What is left over from here on, the next run will try again to remove.
+        if resumes { try? Directory.removeTree(journal) }
         if replacing { try? Directory.removeTree(staging) }
     }
 

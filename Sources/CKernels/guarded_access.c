@@ -1,6 +1,7 @@
-// A copy that survives the SIGBUS which reading a mapped file raises once the file has been cut short.
+// A copy and a hash that survive the SIGBUS which reading a mapped file raises once the file has been cut short.
 //
-// The jump never leaves this file: it goes from the handler back into ingot_guarded_copy, over memcpy alone.
+// The jump goes from the handler back into this file, over nothing but memcpy and xxHash's update, which hold no locks and
+// allocate nothing; a hash state that was cut off is of no more use.
 
 #include "CKernels.h"
 
@@ -9,6 +10,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <xxhash.h>
 
 static _Thread_local sigjmp_buf guard;
 // The addresses being read; empty outside a guarded copy. Written and read by one thread, its handler included.
@@ -77,6 +79,23 @@ int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size
     for (size_t row = 0; row < rows; row += 1) {
         memcpy((char *)result + row * n, (const char *)source + row * stride, n);
     }
+    __asm__ volatile("" ::: "memory");
+    guarded_end = 0;
+    guarded_start = 0;
+    return 0;
+}
+
+int32_t ingot_guarded_hash(void *state, const void *source, size_t n) {
+    if (n == 0) { return 0; }
+    if (sigsetjmp(guard, 1) != 0) {
+        guarded_end = 0;
+        guarded_start = 0;
+        return -1;
+    }
+    guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
+    guarded_end = (uintptr_t)source + n;
+    __asm__ volatile("" ::: "memory");
+    XXH3_128bits_update((XXH3_state_t *)state, source, n);
     __asm__ volatile("" ::: "memory");
     guarded_end = 0;
     guarded_start = 0;

@@ -17,14 +17,10 @@ public struct Shard: Sendable {
 /// Opening reads the headers only. Every name is in exactly one shard; an index, where there is one, agrees with the
 /// shards in every tensor.
 public struct Checkpoint: Sendable {
-    /// The path it was opened by.
-    public let path: FilePath
-    /// The directory that holds it; nil where the path is that of one file.
-    public let directory: FilePath?
+    /// Which files it consists of.
+    public let layout: CheckpointLayout
     /// The shards, sorted by the bytes of their file names.
     public let shards: [Shard]
-    /// The name of the index file; nil for a checkpoint without.
-    public let indexName: String?
     /// What was odd, index first, then shard by shard.
     public let warnings: [IngotWarning]
 
@@ -36,8 +32,14 @@ public struct Checkpoint: Sendable {
         var tensor: UInt32
     }
 
+    /// The path it was opened by.
+    public var path: FilePath { layout.path }
+
+    /// The directory that holds it; nil where the path is that of one file.
+    public var directory: FilePath? { layout.directory }
+
     /// Whether there is an index.
-    public var hasIndex: Bool { indexName != nil }
+    public var hasIndex: Bool { layout.indexName != nil }
 
     /// Number of tensors in all shards.
     public var tensorCount: Int { places.count }
@@ -54,65 +56,23 @@ public struct Checkpoint: Sendable {
         return (shard, shard.header.tensors[Int(place.tensor)])
     }
 
-    /// Opens a safetensors file, or a directory that holds a checkpoint.
-    ///
-    /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
-    /// only `.safetensors` file in it. Symbolic links to regular files are followed.
+    /// Opens a safetensors file, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its shards.
     public static func open(_ path: FilePath, limits: Limits = .standard) throws -> Checkpoint {
-        switch try Directory.kind(path) {
-        case .directory: return try openDirectory(path, limits: limits)
-        case .none:
-            throw IngotError(.noInput, file: path.string, found: "nothing under this path")
-        case .file, .other:
-            let name = path.lastComponent?.string ?? path.string
-            guard !TensorName.hasSuffix(name, ShardIndex.suffix) else {
-                throw IngotError(
-                    .unsupportedSource, file: path.string, found: "an index",
-                    expected: "a checkpoint's directory, or a .safetensors file", remedy: "name the index's directory")
-            }
-            let shard = try openShard(path, name: name, limits: limits)
-            return Checkpoint(
-                path: path, directory: nil, shards: [shard], indexName: nil, warnings: shard.header.warnings,
-                places: try places(of: [shard]))
-        }
-    }
-
-    private static func openDirectory(_ path: FilePath, limits: Limits) throws -> Checkpoint {
-        let listing = try DirectoryListing.read(path)
-        guard let indexName = listing.indexName else {
-            let shard = try openShard(path.appending(listing.lone), name: listing.lone, limits: limits)
-            return Checkpoint(
-                path: path, directory: path, shards: [shard], indexName: nil,
-                warnings: listing.warnings(of: path, used: [listing.lone]) + shard.header.warnings,
-                places: try places(of: [shard]))
-        }
-        let index = try ShardIndex.read(path.appending(indexName), limits: limits)
-        let shards = try index.shardNames.map { name in
-            let place = path.appending(name)
-            guard try Directory.kind(place) != nil else {
-                throw IngotError(
-                    .missingShard, file: place.string, found: "no such file, though \(indexName) names it",
-                    remedy: "fetch the shard, or the whole checkpoint again")
-            }
-            return try openShard(place, name: name, limits: limits)
-        }
+        let layout = try CheckpointLayout.read(path, limits: limits)
+        let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
         let places = try places(of: shards)
-        var warnings = listing.warnings(of: path, used: Set(index.shardNames))
-        try index.check(against: places, shards: shards)
-        let total = shards.flatMap(\.header.tensors).reduce(0) { $0 &+ $1.range.count }
-        if let stated = index.totalSize, stated != Double(total) {
-            warnings.append(
-                IngotWarning(file: index.path, "total_size is \(whole(stated)), but the tensors take \(total) bytes"))
+        var warnings = layout.warnings
+        if let index = layout.index {
+            try index.check(against: places, shards: shards)
+            let total = shards.flatMap(\.header.tensors).reduce(0) { $0 &+ $1.range.count }
+            if let stated = index.totalSize, stated != Double(total) {
+                warnings.append(
+                    IngotWarning(
+                        file: index.path, "total_size is \(whole(stated)), but the tensors take \(total) bytes"))
+            }
         }
         return Checkpoint(
-            path: path, directory: path, shards: shards, indexName: indexName,
-            warnings: warnings + shards.flatMap(\.header.warnings), places: places)
-    }
-
-    private static func openShard(_ path: FilePath, name: String, limits: Limits) throws -> Shard {
-        let file = try MappedFile.open(path)
-        let header = try SafetensorsHeader.read(file, limits: limits)
-        return Shard(fileName: name, file: file, header: header)
+            layout: layout, shards: shards, warnings: warnings + shards.flatMap(\.header.warnings), places: places)
     }
 
     /// Where each tensor is; a name in two shards is an error.
@@ -143,16 +103,8 @@ public struct Checkpoint: Sendable {
 extension ShardIndex {
     /// Requires that index and shards agree in every tensor.
     func check(against places: [TensorName: Checkpoint.Place], shards: [Shard]) throws {
-        func mismatch(_ name: TensorName, file: String, _ found: String, _ expected: String) -> IngotError {
-            IngotError(
-                .indexMismatch, file: file, tensor: name, found: found, expected: expected,
-                remedy: "index and shards are not of one checkpoint: fetch it again")
-        }
         for (name, shard) in tensors {
-            guard let place = places[name] else {
-                throw mismatch(
-                    name, file: path, "a tensor that \(shardNames[shard]) does not hold", "only tensors it holds")
-            }
+            guard let place = places[name] else { throw missing(name, shard) }
             guard place.shard == shard else {
                 throw mismatch(
                     name, file: path, "a tensor said to be in \(shardNames[shard])",
@@ -162,11 +114,36 @@ extension ShardIndex {
         guard tensors.count < places.count else { return }
         let named = Set(tensors.lazy.map(\.name))
         for shard in shards {
-            for tensor in shard.header.tensors where !named.contains(tensor.name) {
-                throw mismatch(
-                    tensor.name, file: shard.file.path.string, "a tensor that the index does not name",
-                    "every tensor in the index")
-            }
+            for tensor in shard.header.tensors where !named.contains(tensor.name) { throw unnamed(tensor, shard) }
         }
+    }
+
+    /// Requires that a shard holds the tensors that the index says it does, and no others.
+    func check(_ shard: Shard, position: Int) throws {
+        let held = Set(shard.header.tensors.lazy.map(\.name))
+        var count = 0
+        for (name, place) in tensors where place == position {
+            guard held.contains(name) else { throw missing(name, position) }
+            count += 1
+        }
+        guard count < shard.header.tensors.count else { return }
+        let named = Set(tensors.lazy.filter { $0.shard == position }.map(\.name))
+        for tensor in shard.header.tensors where !named.contains(tensor.name) { throw unnamed(tensor, shard) }
+    }
+
+    private func missing(_ name: TensorName, _ shard: Int) -> IngotError {
+        mismatch(name, file: path, "a tensor that \(shardNames[shard]) does not hold", "only tensors it holds")
+    }
+
+    private func unnamed(_ tensor: StoredTensor, _ shard: Shard) -> IngotError {
+        mismatch(
+            tensor.name, file: shard.file.path.string, "a tensor that the index does not name",
+            "every tensor in the index")
+    }
+
+    private func mismatch(_ name: TensorName, file: String, _ found: String, _ expected: String) -> IngotError {
+        IngotError(
+            .indexMismatch, file: file, tensor: name, found: found, expected: expected,
+            remedy: "index and shards are not of one checkpoint: fetch it again")
     }
 }

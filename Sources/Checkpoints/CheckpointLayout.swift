@@ -1,0 +1,78 @@
+import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// Which files a checkpoint consists of, whether they are there yet or not.
+public struct CheckpointLayout: Sendable {
+    /// The path it was found by.
+    public let path: FilePath
+    /// The directory that holds it; nil where the path is that of one file.
+    public let directory: FilePath?
+    /// The name of the index file; nil for a checkpoint without.
+    public let indexName: String?
+    /// The names of the shards, sorted by their bytes.
+    public let shardNames: [String]
+    /// What is odd about the directory.
+    public let warnings: [IngotWarning]
+    let index: ShardIndex?
+
+    /// Finds the files of a checkpoint.
+    ///
+    /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
+    /// only `.safetensors` file in it. Symbolic links to regular files are followed.
+    ///
+    /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
+    public static func read(_ path: FilePath, limits: Limits = .standard) throws -> CheckpointLayout {
+        switch try Directory.kind(path) {
+        case .directory: break
+        case .none: throw IngotError(.noInput, file: path.string, found: "nothing under this path")
+        case .file, .other:
+            let name = path.lastComponent?.string ?? path.string
+            guard !TensorName.hasSuffix(name, ShardIndex.suffix) else {
+                throw IngotError(
+                    .unsupportedSource, file: path.string, found: "an index",
+                    expected: "a checkpoint's directory, or a .safetensors file", remedy: "name the index's directory")
+            }
+            return CheckpointLayout(
+                path: path, directory: nil, indexName: nil, shardNames: [name], warnings: [], index: nil)
+        }
+        let listing = try DirectoryListing.read(path)
+        guard let indexName = listing.indexName else {
+            return CheckpointLayout(
+                path: path, directory: path, indexName: nil, shardNames: [listing.lone],
+                warnings: listing.warnings(of: path, used: [listing.lone]), index: nil)
+        }
+        let index = try ShardIndex.read(path.appending(indexName), limits: limits)
+        return CheckpointLayout(
+            path: path, directory: path, indexName: indexName, shardNames: index.shardNames,
+            warnings: listing.warnings(of: path, used: Set(index.shardNames)), index: index)
+    }
+
+    /// Where a shard is, or will be.
+    public func shardPath(_ position: Int) -> FilePath { directory?.appending(shardNames[position]) ?? path }
+
+    /// The tensors that the index says a shard holds; nil where there is no index.
+    public func tensorNames(of position: Int) -> [TensorName]? {
+        index.map { $0.tensors.filter { $0.shard == position }.map(\.name) }
+    }
+
+    /// Opens a shard, and requires that it holds what the index says it does.
+    ///
+    /// - Throws: `missingShard` where it is not there.
+    public func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
+        let shard = try openUnchecked(position, limits: limits)
+        try index?.check(shard, position: position)
+        return shard
+    }
+
+    func openUnchecked(_ position: Int, limits: Limits) throws -> Shard {
+        let place = shardPath(position)
+        if let indexName, try Directory.kind(place) == nil {
+            throw IngotError(
+                .missingShard, file: place.string, found: "no such file, though \(indexName) names it",
+                remedy: "fetch the shard, or the whole checkpoint again")
+        }
+        let file = try MappedFile.open(place)
+        return Shard(fileName: shardNames[position], file: file, header: try SafetensorsHeader.read(file, limits: limits))
+    }
+}

@@ -29,32 +29,33 @@ public struct ConversionReport: Sendable {
     public private(set) var tensors: [Tensor] = []
     /// How many tensors were kept as they are, and their bytes.
     public private(set) var keptCount = 0, keptBytes: UInt64 = 0
-    /// Number of shards.
-    public let shardCount: Int
+    /// Number of shards, and how many of them an earlier run had finished.
+    public private(set) var shardCount = 0
+    public internal(set) var resumedShards = 0
     /// Wall-clock seconds of the conversion.
     public var seconds: Double = 0
     /// Chunks that were worked on at the same time.
     public var jobs = 0
+    /// What the workers spent their time on.
+    public internal(set) var usage = PipelineUsage()
     /// Files of the source that were left behind, with the reasons.
     public let skipped: [(name: String, reason: String)]
     /// What is odd but stopped nothing.
     public internal(set) var warnings: [IngotWarning]
 
-    init(_ plan: ConversionPlan) {
-        sourceBytes = plan.shards.reduce(0) { $0 + $1.source.file.byteCount }
-        shardCount = plan.shards.count
-        skipped = plan.companions.skipped
-        warnings = plan.warnings
+    init(sourceBytes: UInt64, skipped: [(name: String, reason: String)], warnings: [IngotWarning]) {
+        self.sourceBytes = sourceBytes
+        self.skipped = skipped
+        self.warnings = warnings
     }
 
-    mutating func add(_ layout: ShardLayout, _ summary: ShardWriter.Summary) {
-        outputBytes += summary.byteCount
-        for (plan, payload) in zip(layout.payloads, summary.payloads) {
-            tensors.append(
-                Tensor(name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount))
-        }
-        keptCount += layout.ordinary.count
-        keptBytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+    mutating func add(_ shard: FinishedShard) {
+        shardCount += 1
+        outputBytes += shard.byteCount
+        tensors += shard.payloads
+        keptCount += shard.kept.count
+        keptBytes += shard.kept.reduce(0) { $0 + $1.byteCount }
+        warnings += shard.warnings
     }
 
     /// What the shards lost in size, as a share of the source.
@@ -82,11 +83,22 @@ public struct ConversionReport: Sendable {
             .init("schema", .string("ingot.convert")), .init("schema_version", .unsigned(1)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
-            .init("shards", .unsigned(UInt64(shardCount))), .init("weights", .unsigned(UInt64(weights))),
+            .init("shards", .unsigned(UInt64(shardCount))),
+            .init("resumed_shards", .unsigned(UInt64(resumedShards))), .init("weights", .unsigned(UInt64(weights))),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
             .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
+            .init("processor_seconds", .number(ProcessUsage.processorSeconds)),
+            .init(
+                "worker_seconds",
+                .object([
+                    .init("quantizing", .number(usage.working.seconds)),
+                    .init("writing", .number(usage.consuming.seconds)),
+                    .init(
+                        "waiting",
+                        .number(max(0, seconds * Double(jobs) - usage.working.seconds - usage.consuming.seconds))),
+                ])),
             .init(
                 "tensors",
                 .array(

@@ -53,7 +53,7 @@ extension IngotError {
         // Intact, but not what was claimed.
         case certificateMismatch, sourceMismatch
         // The environment.
-        case usage, noInput, cannotCreate, inputOutput, sourceChanged, outOfSpace, locked, interrupted, terminated
+        case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, locked, interrupted, terminated
 
         /// The exit status the command ends with (DESIGN: sysexits where one fits).
         public var exitStatus: Int32 {
@@ -63,7 +63,7 @@ extension IngotError {
             case .noInput: 66
             case .cannotCreate: 73
             case .inputOutput, .sourceChanged, .outOfSpace: 74
-            case .locked: 75
+            case .locked, .sourceIncomplete: 75
             case .interrupted: 130
             case .terminated: 143
             default: 65
@@ -79,6 +79,7 @@ extension IngotError {
             case .containerVersion: "use a newer ingot"
             case .inputOutput, .sourceChanged: "check the disk and run the command again"
             case .outOfSpace: "free some space, or choose another place for the output"
+            case .sourceIncomplete: "start the download again, then this command: it goes on from there"
             case .locked: "wait until the other ingot has finished, then run the command again"
             case .interrupted, .terminated: "run the command again; nothing was left behind"
             case .cannotCreate: "choose another place for the output"

@@ -193,13 +193,10 @@ extension ChunkWorkspace {
     }
 
     /// Reads a chunk for trials, or for its scale.
-    ///
-    /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other: pages are given back band by band.
     public func sample(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
     ) throws -> Sample {
-        try load(chunk, range, file, prologue)
-        if !inOrder || prologue.grid.endsBand(chunk) { releaseBand(chunk, of: range, in: file, as: prologue) }
+        try load(chunk, range, file, prologue, maps: false)
         return Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
     }
 

@@ -43,8 +43,11 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// The error sums that `compare` measured.
     public private(set) var measured = ErrorSums.zero
 
+    /// Bytes of a band of tiles at most that may be resident as mapped pages; wider bands are read by read(2).
+    private let mappedBandLimit: Int
+
     /// Makes a workspace; buffers grow when first used.
-    public init() {}
+    public init(mappedBandLimit: Int = 32 << 20) { self.mappedBandLimit = mappedBandLimit }
 
     /// Adds a tensor's bytes to a hash, called with its chunks in order: the bytes of the chunk that was encoded or compared last; of
     /// tiles, the bytes of a band of them with the first. Gives back the pages of a band with the last.
@@ -57,13 +60,22 @@ public final class ChunkWorkspace: @unchecked Sendable {
             return
         }
         let band = ChunkWorkspace.band(of: chunk, range, prologue)
-        if prologue.grid.beginsBand(chunk) {
-            try file.forEachPiece(of: band, releasing: false) { bytes, _ in hasher.update(bytes) }
-        }
-        if prologue.grid.endsBand(chunk) { file.release(band) }
+        let isMapped = isMapped(chunk, prologue)
+        if prologue.grid.beginsBand(chunk) { try file.hash(band, into: hasher, releasing: !isMapped) }
+        if prologue.grid.endsBand(chunk), isMapped { file.release(band) }
     }
 
-    func load(_ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue) throws {
+    /// Whether the tiles beside a chunk are read from mapped pages, which stay resident until the last of them is done.
+    private func isMapped(_ chunk: Int, _ prologue: PayloadPrologue) -> Bool {
+        prologue.grid.band(of: chunk).count * prologue.format.byteWidth <= mappedBandLimit
+    }
+
+    /// Reads a chunk's elements into `source`.
+    ///
+    /// - Parameter maps: whether pages may be mapped; not where nobody goes through the chunks in order and gives them back.
+    func load(
+        _ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue, maps: Bool = true
+    ) throws {
         let grid = prologue.grid
         let place = grid.place(of: chunk)
         let width = prologue.format.byteWidth
@@ -75,14 +87,13 @@ public final class ChunkWorkspace: @unchecked Sendable {
         guard let run = ByteRange(start: start, count: UInt64((isContiguous ? count : place.columns) * width)) else {
             preconditionFailure("a chunk outside its tensor")
         }
-        try file.copy(run, rows: isContiguous ? 1 : place.rows, stride: grid.columns * width, into: &source)
+        let (rows, stride) = (isContiguous ? 1 : place.rows, grid.columns * width)
+        guard !grid.isTiled || maps && isMapped(chunk, prologue) else {
+            return try file.read(run, rows: rows, stride: stride, into: &source)
+        }
+        try file.copy(run, rows: rows, stride: stride, into: &source)
         // Pages hold rows of many tiles: they are given back when the band is done (`hashSource`).
         if !grid.isTiled { file.release(run) }
-    }
-
-    /// Gives back the pages of the rows a chunk is in.
-    public func releaseBand(_ chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue) {
-        file.release(ChunkWorkspace.band(of: chunk, range, prologue))
     }
 
     /// The bytes of the rows a chunk is in, of a tensor whose bytes are `range`.
@@ -100,11 +111,14 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     /// Encodes a chunk of a tensor whose bytes are `range` of `file`; the result is in `encoded`.
     ///
-    /// - Parameter rule: how to encode in scheme `trellis`; nil in the others.
+    /// - Parameters:
+    ///   - rule: how to encode in scheme `trellis`; nil in the others.
+    ///   - maps: whether pages may be mapped; then `hashSource` gives them back.
     public func encode(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil,
+        maps: Bool = true
     ) throws {
-        try load(chunk, range, file, prologue)
+        try load(chunk, range, file, prologue, maps: maps)
         beginChunk()
         nonFinite = NonFiniteCount()
         let place = prologue.grid.place(of: chunk)

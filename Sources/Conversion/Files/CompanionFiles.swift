@@ -1,5 +1,5 @@
 public import Checkpoints
-import FileAccess
+package import FileAccess
 public import SystemPackage
 import TensorModel
 
@@ -29,9 +29,9 @@ public struct CompanionFiles: Sendable {
     private static let maximumDepth = 4
 
     /// Lists the companions of a checkpoint; none where it is a single file.
-    public init(of checkpoint: Checkpoint) throws {
+    public init(of checkpoint: CheckpointLayout) throws {
         guard let directory = checkpoint.directory else { return }
-        let shards = Set(checkpoint.shards.map { TensorName($0.fileName) })
+        let shards = Set(checkpoint.shardNames.map { TensorName($0) })
         try collect(directory, prefix: "", depth: 0, shards: shards)
     }
 
@@ -95,5 +95,21 @@ public struct CompanionFiles: Sendable {
         throw IngotError(
             .unsupportedSource, file: file.path.string, found: "a checkpoint that is quantized already (\(method))",
             expected: "fp32, fp16 or bf16 weights", remedy: "convert the original checkpoint")
+    }
+}
+
+extension CompanionFiles {
+    /// Copies a companion under its own name into a directory, making the folders in between.
+    package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
+        var place = directory
+        for part in file.name.split(separator: "/").dropLast() {
+            let parent = place
+            place.append(String(part))
+            guard try Directory.kind(place) == nil else { continue }
+            try Directory.create(place)
+            try Directory.synchronize(parent)
+        }
+        let result = try WholeFile.copy(file.path, to: directory.appending(file.name))
+        return result
     }
 }

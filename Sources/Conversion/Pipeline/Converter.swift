@@ -1,242 +1,339 @@
 import Checkpoints
 import Container
-package import FileAccess
+import FileAccess
 import Quantization
 public import SystemPackage
-public import TensorModel
+import TensorModel
 
-/// Carries out a plan: quantizes, seals, and publishes the directory.
+/// Converts a checkpoint: plans, quantizes and seals shard by shard, and publishes the directory.
+///
+/// A run that ends early leaves its finished shards beside DEST; the next with the same source and options goes on from there.
 public struct Converter: Sendable {
-    /// The plan; with rates once it runs.
-    public private(set) var plan: ConversionPlan
-    /// Where the checkpoint will be.
+    /// The checkpoint to convert.
+    public let source: FilePath
+    /// Where the converted one will be.
     public let destination: FilePath
-    /// Told after each tensor: bytes of the source done, of how many, and the tensor's name.
-    public var progress: (@Sendable (UInt64, UInt64, TensorName) -> Void)?
+    /// What is asked for.
+    public let options: ConversionOptions
+    /// Told what happens, by one thread at a time.
+    public var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
     private let budget: MemoryBudget
 
     /// Prepares a conversion.
     ///
-    /// - Throws: `usage` where the budget of memory is too small, `cannotCreate` where source and destination overlap.
-    public init(_ plan: ConversionPlan, to destination: FilePath) throws {
-        self.plan = plan
+    /// - Throws: `usage` where options contradict each other or the budget of memory is too small, `cannotCreate` where source and
+    ///   destination overlap.
+    public init(_ source: FilePath, to destination: FilePath, _ options: ConversionOptions) throws {
+        self.source = source
         self.destination = destination
-        budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
-        try PathOverlap.refuse(source: plan.source.path, destination: destination)
+        self.options = options
+        try options.requireConsistent()
+        budget = try MemoryBudget(bytes: options.memory, jobs: options.jobs)
+        try PathOverlap.refuse(source: source, destination: destination)
     }
 
     /// Converts and publishes.
     public func run() async throws -> ConversionReport {
         let clock = ContinuousClock()
         let begin = clock.now
-        var converter = self
-        converter.plan = try await plan.withRates()
-        var report = try await converter.runPlanned()
-        let time = clock.now - begin
-        report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
+        try ConversionPlan.refuseSealed(source)
+        let run = try await ConversionRun(self, pipeline: budget.pipeline())
+        var report = try await run.finish()
+        report.seconds = (clock.now - begin).seconds
         report.jobs = budget.jobs
         return report
     }
+}
 
-    private func runPlanned() async throws -> ConversionReport {
-        let builder = try DirectoryBuilder.begin(
-            destination, replaceable: plan.options.force ? { try SealedCheckpoint.requireReplaceable($0) } : nil)
-        let pipeline = budget.pipeline()
-        var report = ConversionReport(plan)
-        var files: [Manifest.File] = []
-        var done: UInt64 = 0
-        for shard in plan.shards {
-            let summary = try await convert(
-                shard, into: builder.staging.appending(shard.outputName), pipeline, done: &done,
-                warnings: &report.warnings)
-            files.append(
-                Manifest.File(
-                    name: shard.outputName, byteCount: summary.byteCount, hash: summary.seal, isShard: true))
-            report.add(shard.layout, summary)
+/// One run of a converter.
+private final class ConversionRun {
+    private let options: ConversionOptions
+    private let destination: FilePath
+    private let onEvent: @Sendable (ConversionEvent) -> Void
+    private let pipeline: OrderedPipeline<ChunkWorkspace>
+    private let followed: FollowedSource
+    private let layout: CheckpointLayout
+    private var plan: ConversionPlan
+    /// Nil where an earlier run had published already.
+    private let work: WorkDirectory?
+    /// What is finished, by position.
+    private var finished: [Int: FinishedShard] = [:]
+    private var state = ConversionProgress()
+    private var told = 0
+
+    init(_ converter: Converter, pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+        options = converter.options
+        destination = converter.destination
+        let onEvent = converter.onEvent
+        self.onEvent = onEvent
+        self.pipeline = pipeline
+        followed = FollowedSource(converter.source, patience: options.patience) { name, bytes, total in
+            onEvent(.waiting(name: name, bytes: bytes, total: total))
         }
-        files += try writeCompanions(into: builder.staging, dataBytes: report.dataBytes)
-        let manifest = Manifest(
-            files: files, options: plan.options.record, sourceBytes: report.sourceBytes,
-            codecs: CodecLibraries.versions)
-        let manifestBytes = manifest.encoded()
-        try Interruption.check()
-        for shard in plan.shards { try shard.source.file.checkUnchanged() }
-        try WholeFile.write(manifestBytes, to: builder.staging.appending(Manifest.fileName))
-        try builder.publish()
-        report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifestBytes.count)) { $0 + $1.byteCount }
+        layout = options.follows ? try await followed.layout() : try CheckpointLayout.read(converter.source)
+        if options.consumesSource { try ConsumableSource.require(layout) }
+        plan = ConversionPlan(layout, options)
+        do {
+            work = try WorkDirectory.begin(destination, options, shardNames: layout.shardNames)
+        } catch is WorkDirectory.AlreadyPublished {
+            work = nil
+        }
+    }
+
+    func finish() async throws -> ConversionReport {
+        guard let work else { return try publishedReport() }
+        do {
+            return try await convert(work)
+        } catch {
+            throw work.end(after: error, shards: layout.shardNames.count)
+        }
+    }
+
+    /// The report of a conversion that an earlier run ended but for its traces.
+    private func publishedReport() throws -> ConversionReport {
+        let checkpoint = try SealedCheckpoint(destination)
+        var report = ConversionReport(sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])
+        for shard in checkpoint.shards { report.add(FinishedShard(shard, sourceBytes: 0)) }
+        report.resumedShards = checkpoint.shards.count
+        report.companionBytes = checkpoint.manifest.files.filter { !$0.isShard }.reduce(0) { $0 + $1.byteCount }
         return report
     }
 
     // MARK: - Shards
 
-    private func convert(
-        _ shard: ConversionPlan.ShardPlan, into path: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>,
-        done: inout UInt64, warnings: inout [IngotWarning]
-    ) async throws -> ShardWriter.Summary {
-        let file = shard.source.file
-        let payloads = shard.layout.payloads
-        var writer = try ShardWriter(path, layout: shard.layout)
-        var hasher = ContentHasher()
-        var nonFinite = NonFiniteCount()
-        let rules = ChunkRules(shard)
-        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).lazy.map { job in
-            (job, rules.next(job))
+    private func convert(_ work: WorkDirectory) async throws -> ConversionReport {
+        try CompanionFiles(of: layout).refuseQuantizedSource()
+        try work.removeAll(except: Set(work.state.sealed.keys.map(plan.outputName)))
+        state.shardCount = layout.shardNames.count
+        try await resume(work)
+        try await open(work)
+        var waiting = layout.shardNames.indices.filter { finished[$0] == nil }
+        while !waiting.isEmpty {
+            let position = try await next(of: waiting, work)
+            try await convert(position, work)
+            waiting.removeAll { $0 == position }
         }
-        try await pipeline.run(jobs) { job, workspace in
-            guard let descriptor = payloads[job.0.payload].descriptor else { return }
-            try workspace.encode(
-                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue,
-                by: job.1)
-        } consume: { job, workspace in
-            let (job, _) = job
-            let plan = payloads[job.payload]
-            guard let prologue = plan.descriptor?.prologue else { return }
-            let grid = prologue.grid
-            try Interruption.check()
-            if job.chunk == 0 {
-                try writer.beginPayload()
-                hasher = ContentHasher()
-                nonFinite = NonFiniteCount()
-            }
-            if prologue.scheme != .lossless {
-                let place = grid.place(of: job.chunk)
-                nonFinite.add(workspace.nonFinite) { grid.element($0, of: place) }
-            }
-            try workspace.hashSource(into: hasher, chunk: job.chunk, of: plan.tensor.range, in: file, as: prologue)
-            try writer.append(chunk: workspace.encoded)
-            rules.record(job, workspace.encoded)
-            guard job.chunk == grid.count - 1 else { return }
-            if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
-                throw Converter.nonFinite(found, plan.tensor, prologue.format, file)
-            }
-            let controller = rules.finish(job)
-            try repeatUntilHeld(plan, prologue, file, controller, workspace, &writer)
-            if let missed = controller?.missed {
-                warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, missed))
-            }
-            try writer.finishPayload(sourceHash: hasher.finish())
-            done += plan.tensor.range.count
-            progress?(done, totalBytes, plan.tensor.name)
+        if options.follows {
+            try await followed.rest()
+            try CompanionFiles(of: layout).refuseQuantizedSource()
         }
-        for plan in shard.layout.ordinary {
-            writer.beginOrdinary()
-            try file.forEachPiece(of: plan.tensor.range) { bytes, _ in try writer.append(ordinary: bytes) }
-            writer.finishOrdinary()
-            done += plan.tensor.range.count
-            progress?(done, totalBytes, plan.tensor.name)
-        }
-        return try writer.seal()
+        return try publish(work)
     }
 
-    /// Encodes a tensor again while it misses its goal: rare, and so one chunk at a time.
-    private func repeatUntilHeld(
-        _ plan: TensorPlan, _ prologue: PayloadPrologue, _ file: MappedFile, _ controller: RateController?,
-        _ workspace: ChunkWorkspace, _ writer: inout ShardWriter
-    ) throws {
-        guard let controller else { return }
-        while let rules = controller.correction() {
-            controller.restart(rules)
-            try writer.restartPayload()
-            for (chunk, rule) in rules.enumerated() {
-                try Interruption.check()
-                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule)
-                if prologue.grid.endsBand(chunk) {
-                    workspace.releaseBand(chunk, of: plan.tensor.range, in: file, as: prologue)
-                }
-                try writer.append(chunk: workspace.encoded)
-                controller.record(workspace.encoded)
+    /// Opens and plans what is there: all of it, unless the source is followed.
+    private func open(_ work: WorkDirectory) async throws {
+        guard !options.follows else { return }
+        if work.state.sealed.isEmpty {
+            plan = try ConversionPlan(Checkpoint.open(layout.path), options)
+        } else {
+            for position in layout.shardNames.indices where finished[position] == nil {
+                try plan.add(layout.open(position), at: position)
             }
         }
+        tellWarnings()
+        try work.note(plan.openShards.compactMap { try fingerprint($0.source, $0.position, work) })
+        state.totalBytes = state.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataBytes }
+        guard options.goal.isShared, options.scheme == .trellis else { return }
+        if plan.openShards.allSatisfy({ work.state.rates[$0.position] != nil }) {
+            for shard in plan.openShards {
+                try plan.apply(work.state.rates[shard.position] ?? [:], at: shard.position)
+            }
+        } else {
+            onEvent(.planning(shard: nil))
+            let shards = plan.openShards
+            try options.requireReachable()
+            let findings = try await plan.findings(shards, pipeline)
+            for (shard, found) in zip(shards, findings) { try plan.apply(found, at: shard.position) }
+            try work.note(zip(shards, findings).map { .rates($0.position, $1) })
+        }
+        tellWarnings()
     }
 
-    private var totalBytes: UInt64 {
-        plan.shards.reduce(0) { $0 + ($1.source.file.byteCount - $1.source.header.dataStart) }
+    /// The next shard to convert; waits for one where the source is followed.
+    private func next(of positions: [Int], _ work: WorkDirectory) async throws -> Int {
+        guard options.follows else { return positions[0] }
+        let (position, shard) = try await followed.next(of: positions, in: layout)
+        if options.consumesSource { try ConsumableSource.requireOwn(shard.file.path) }
+        try plan.add(shard, at: position)
+        tellWarnings()
+        try work.note([fingerprint(shard, position, work)].compactMap { $0 })
+        return position
     }
 
-    private static func nonFinite(
-        _ found: String, _ tensor: StoredTensor, _ format: FloatFormat, _ file: MappedFile
-    ) -> IngotError {
+    /// Requires that a shard is the one an earlier run opened; the line for the journal where none has.
+    private func fingerprint(_ shard: Shard, _ position: Int, _ work: WorkDirectory) throws -> JournalRecord? {
+        let fingerprint = try SourceFingerprint(shard)
+        guard let earlier = work.state.sources[position] else { return .source(position, fingerprint) }
+        if let difference = fingerprint.difference(from: earlier) { throw changed(shard, difference) }
+        return fingerprint == earlier ? nil : .source(position, fingerprint)
+    }
+
+    private func changed(_ shard: Shard, _ difference: String) -> IngotError {
         IngotError(
-            .nonFinite, file: file.path.string, tensor: tensor.name, found: found, expected: "finite weights",
-            remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+            .sourceChanged, file: shard.file.path.string, found: difference,
+            expected: "the shard that the interrupted conversion read",
+            remedy: "put the source back as it was, or begin anew with --restart")
     }
 
-    // MARK: - Other files
+    private func convert(_ position: Int, _ work: WorkDirectory) async throws {
+        state.shard = layout.shardNames[position]
+        state.shardNumber = finished.count + 1
+        if let shard = plan.shards[position], shard.needsRates {
+            onEvent(.planning(shard: state.shard))
+            try options.requireReachable()
+            try plan.apply(await plan.findings([shard], pipeline)[0], at: position)
+            tellWarnings()
+        }
+        guard let shard = plan.shards[position] else { return }
+        let onEvent = onEvent
+        let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
+        let (summary, progress) = try await conversion.run(into: work.path, pipeline)
+        state = progress
+        try shard.source.file.checkUnchanged()
+        for warning in conversion.warnings { onEvent(.warning(warning)) }
+        finished[position] = FinishedShard(
+            shard.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount,
+            warnings: conversion.warnings)
+        try work.note([
+            .sealed(
+                position,
+                SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: conversion.warnings))
+        ])
+        onEvent(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
+        if options.consumesSource { try await consume(shard.source, position, work) }
+    }
 
-    private func writeCompanions(into staging: FilePath, dataBytes: UInt64) throws -> [Manifest.File] {
-        var files: [Manifest.File] = []
-        func record(_ name: String, _ bytes: [UInt8]) throws {
-            let hash = try WholeFile.write(bytes, to: staging.appending(name))
-            files.append(Manifest.File(name: name, byteCount: UInt64(bytes.count), hash: hash, isShard: false))
+    // MARK: - Consuming
+
+    /// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
+    private func consume(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
+        let name = plan.outputName(position)
+        onEvent(.verifying(shard: name))
+        let path = work.path.appending(name)
+        try MappedFile.dropCache(path)
+        let tensors = try await ShardVerification(SealedShard(path), against: source).run(pipeline)
+        if let failed = tensors.first(where: { !$0.holds }) {
+            throw IngotError(
+                .certificateMismatch, file: path.string, tensor: failed.name,
+                found: "an output that does not hold what it claims: its source is not deleted",
+                expected: "the error of the certificate", remedy: "check memory and disk of this machine")
         }
-        for file in plan.companions.copied {
-            try Interruption.check()
-            if file.name == CompanionFiles.configuration {
-                var configuration = try ConfigurationFile(reading: file.path)
-                try configuration.addQuantization(plan.options.record)
-                try record(file.name, configuration.bytes)
-            } else {
-                let (hash, count) = try CompanionFiles.copy(file, into: staging)
-                files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
+        guard tensors.count == source.header.tensors.count else {
+            throw IngotError(
+                .sourceMismatch, file: path.string, found: "\(tensors.count) tensors",
+                expected: "\(source.header.tensors.count), as in the source, which is not deleted")
+        }
+        try work.note([.consuming(position)])
+        try ConsumableSource.delete(source)
+        plan.remove(at: position)
+        onEvent(.consumed(shard: layout.shardNames[position]))
+    }
+
+    // MARK: - Resuming
+
+    /// Checks what an earlier run finished, and takes it over.
+    private func resume(_ work: WorkDirectory) async throws {
+        for (position, record) in work.state.sealed.sorted(by: { $0.key < $1.key }) {
+            let path = work.path.appending(plan.outputName(position))
+            let isConsumed = try work.state.consumed.contains(position) && Directory.kind(layout.shardPath(position)) == nil
+            do {
+                let shard = try SealedShard(path)
+                guard shard.seal.hash == record.seal, shard.file.byteCount == record.byteCount else {
+                    throw IngotError(
+                        .sealInvalid, file: path.string, found: "another shard than the one the journal names")
+                }
+                _ = try await ShardVerification(shard) { _, _, _ in nil }.run(pipeline)
+                try await takeOver(shard, record, position, isConsumed: isConsumed, work)
+            } catch var error as IngotError where WorkDirectory.isDamage(error) {
+                if isConsumed {
+                    error.remedy =
+                        "its source was consumed: fetch \(layout.shardNames[position]) again, then run the same command"
+                    throw error
+                }
+                onEvent(
+                    .warning(
+                        IngotWarning(
+                            file: path.string, "finished earlier, but not whole any more: converted again")))
+                work.forget(position)
+                try Directory.removeTree(path)
             }
         }
-        if plan.shards.count > 1 {
-            let shards = plan.shards.map { shard in
-                (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
-            }
-            try record(ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards))
+    }
+
+    private func takeOver(
+        _ shard: SealedShard, _ record: SealedRecord, _ position: Int, isConsumed: Bool, _ work: WorkDirectory
+    ) async throws {
+        let name = plan.outputName(position)
+        var sourceBytes = work.state.sources[position]?.identity.byteCount ?? 0
+        if !isConsumed {
+            let source = try layout.open(position)
+            sourceBytes = source.file.byteCount
+            try requireUnchanged(source, position, shard, work)
+            if options.consumesSource { try await consume(source, position, work) }
         }
-        return files
+        let done = FinishedShard(shard, sourceBytes: sourceBytes, warnings: record.warnings)
+        finished[position] = done
+        state.doneBytes += done.dataBytes
+        state.resumedBytes += done.dataBytes
+        state.codedBytes += done.payloads.reduce(0) { $0 + $1.byteCount }
+        state.weights += done.payloads.reduce(0) { $0 + UInt64($1.descriptor.shape.elementCount) }
+        onEvent(.resumed(shard: name))
+    }
+
+    /// Requires that the source of a finished shard is the one that was converted: by its identity, or else by all of its bytes.
+    private func requireUnchanged(
+        _ source: Shard, _ position: Int, _ shard: SealedShard, _ work: WorkDirectory
+    ) throws {
+        guard let earlier = work.state.sources[position] else { return }
+        guard source.file.identity != earlier.identity else { return }
+        if let difference = try SourceFingerprint(source).difference(from: earlier) { throw changed(source, difference) }
+        let hashes = Dictionary(
+            shard.payloads.map { ($0.name, $0.descriptor.sourceHash) }, uniquingKeysWith: { first, _ in first })
+        let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        for tensor in source.header.tensors {
+            let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkOrdinary($0) }
+            guard try source.file.hash(of: tensor.range) == expected else {
+                throw changed(source, "other weights in \(tensor.name.text)")
+            }
+        }
+    }
+
+    // MARK: - The rest of the directory
+
+    private func publish(_ work: WorkDirectory) throws -> ConversionReport {
+        let companions = try CompanionFiles(of: layout)
+        var report = ConversionReport(
+            sourceBytes: finished.values.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
+            warnings: plan.warnings)
+        let shards = layout.shardNames.indices.compactMap { finished[$0] }
+        for shard in shards { report.add(shard) }
+        var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
+        files += try CompanionWriter(companions, options).write(into: work.path, shards, dataBytes: report.dataBytes)
+        let manifest = Manifest(
+            files: files, options: options.record, sourceBytes: report.sourceBytes, codecs: CodecLibraries.versions
+        ).encoded()
+        try Interruption.check()
+        for shard in plan.openShards { try shard.source.file.checkUnchanged() }
+        let hash = try WholeFile.write(manifest, to: work.path.appending(Manifest.fileName))
+        try work.publish(manifest: hash)
+        report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
+        report.resumedShards = shards.count { $0.isResumed }
+        report.usage = pipeline.usage
+        return report
+    }
+
+    private func tellWarnings() {
+        for warning in plan.warnings[min(told, plan.warnings.count)...] { onEvent(.warning(warning)) }
+        told = plan.warnings.count
     }
 }
 
-extension CompanionFiles {
-    /// Copies a companion under its own name into a directory, making the folders in between.
-    package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
-        var place = directory
-        for part in file.name.split(separator: "/").dropLast() {
-            let parent = place
-            place.append(String(part))
-            guard try Directory.kind(place) == nil else { continue }
-            try Directory.create(place)
-            try Directory.synchronize(parent)
-        }
-        let result = try WholeFile.copy(file.path, to: directory.appending(file.name))
-        return result
-    }
+extension Shard {
+    /// Bytes of the tensors.
+    var dataBytes: UInt64 { file.byteCount - header.dataStart }
 }
 
-/// Refuses outputs that would lie in their own input.
-package enum PathOverlap {
-    /// - Throws: `cannotCreate` where the destination is the source or lies in it, or the source lies in it.
-    package static func refuse(source: FilePath, destination: FilePath) throws {
-        guard let from = FileIdentity(source) else { return }
-        func failure(_ found: String) -> IngotError {
-            IngotError(
-                .cannotCreate, file: destination.string, found: found, expected: "an output apart from the input")
-        }
-        if let to = FileIdentity(destination) {
-            if to.isSameFile(as: from) { throw failure("the output is the input") }
-            if chain(source).contains(where: { $0.isSameFile(as: to) }) {
-                throw failure("the input lies in the output")
-            }
-        }
-        if try Directory.kind(source) == .directory, chain(destination).contains(where: { $0.isSameFile(as: from) }) {
-            throw failure("the output lies in the input")
-        }
-    }
-
-    /// The directories a path lies in, up to the root.
-    private static func chain(_ path: FilePath) -> [FileIdentity] {
-        var identities: [FileIdentity] = []
-        var place = path.lexicallyNormalized().removingLastComponent()
-        if place.isEmpty { place = "." }
-        for _ in 0..<256 {
-            guard let identity = FileIdentity(place) else { break }
-            if identities.last?.isSameFile(as: identity) == true { break }
-            identities.append(identity)
-            place = place.appending("..")
-        }
-        return identities
-    }
+extension Duration {
+    /// The duration in seconds.
+    package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }

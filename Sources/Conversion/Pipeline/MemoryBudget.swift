@@ -1,37 +1,51 @@
 public import Container
 import TensorModel
 
-/// How many workspaces a budget of memory buys.
+/// What a budget of memory buys: workspaces, and pages of the source that may be resident.
 public struct MemoryBudget: Sendable, Hashable {
-    /// Bytes of buffers at most.
+    /// Bytes at most, the program itself not counted.
     public let bytes: UInt64
     /// Items worked on at the same time.
     public let jobs: Int
     /// Workspaces.
     public let workspaces: Int
+    /// Bytes of a band of tiles at most that may be resident as mapped pages.
+    public let mappedBand: Int
 
-    /// Room for the writer's and the readers' own buffers.
-    private static let fixedBytes: UInt64 = 4 << 20
+    /// The smallest budget.
+    public static let leastBytes: UInt64 = 64 << 20
+    /// A band of binary32 in the format's tiles, unless rows are very wide.
+    private static let largestBand: UInt64 = 32 << 20
+    /// The writer's buffer, and that of the pieces that are read.
+    private static let fixedBytes: UInt64 = 2 << 20
 
     /// Shares a budget out; fewer jobs where it does not reach for all.
     ///
-    /// - Throws: `usage` where it does not reach for one job.
+    /// Chunks under way are neighbours, so that two bands are resident at most.
+    ///
+    /// - Throws: `usage` below the smallest budget.
     public init(bytes: UInt64, jobs: Int) throws {
-        let each = UInt64(ChunkWorkspace.maximumBytes)
-        let affordable = bytes < MemoryBudget.fixedBytes ? 0 : (bytes - MemoryBudget.fixedBytes) / each
-        guard affordable >= 1 else {
+        guard bytes >= MemoryBudget.leastBytes else {
             throw IngotError(
-                .usage, found: "--max-memory of \(bytes) bytes",
-                expected: "at least \((MemoryBudget.fixedBytes + each + 0xF_FFFF) >> 20)MiB, for one chunk under way")
+                .usage, found: "--max-memory of \(bytes) bytes", expected: "at least \(MemoryBudget.leastBytes >> 20)MiB")
         }
         self.bytes = bytes
+        let band = min(bytes / 4, MemoryBudget.largestBand)
+        mappedBand = Int(band)
+        let affordable = (bytes - 2 * band - MemoryBudget.fixedBytes) / UInt64(ChunkWorkspace.maximumBytes)
         // A chunk's step follows from those so far behind it.
         workspaces = min(Int(min(affordable, UInt64(2 * jobs + 1))), RateController.lag)
         self.jobs = min(jobs, workspaces)
     }
 
+    /// Bytes that buffers and resident pages come to at most.
+    public var mostBytes: UInt64 {
+        UInt64(workspaces * ChunkWorkspace.maximumBytes + 2 * mappedBand) + MemoryBudget.fixedBytes
+    }
+
     /// A pipeline over chunks within the budget.
     public func pipeline() -> OrderedPipeline<ChunkWorkspace> {
-        OrderedPipeline(jobs: jobs, workspaces: (0..<workspaces).map { _ in ChunkWorkspace() })
+        OrderedPipeline(
+            jobs: jobs, workspaces: (0..<workspaces).map { _ in ChunkWorkspace(mappedBandLimit: mappedBand) })
     }
 }

@@ -46,14 +46,16 @@ public struct ConversionForecast: Sendable {
     /// - Parameter sampling: whether weights are read where that could be avoided.
     public init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.requireReachable()
-        sourceBytes = plan.shards.reduce(0) { $0 + $1.source.file.byteCount }
-        companionBytes = plan.companions.copied.reduce(0) { $0 + (FileIdentity($1.path)?.byteCount ?? 0) }
+        sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.file.byteCount }
+        companionBytes = try CompanionFiles(of: plan.source).copied.reduce(0) {
+            $0 + (FileIdentity($1.path)?.byteCount ?? 0)
+        }
         let budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
         isSampled = sampling || !plan.options.sizeFollowsFromShapes
-        let planned = isSampled ? try await plan.withRates() : plan
+        var planned = plan
+        if isSampled { try await planned.addRates(budget.pipeline()) }
         let workspace = ChunkWorkspace()
-        var largestBand: UInt64 = 0
-        for shard in planned.shards {
+        for shard in planned.openShards {
             let layout = shard.layout
             var bytes =
                 layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.ordinary.count + 1))
@@ -67,14 +69,12 @@ public struct ConversionForecast: Sendable {
                     }
                 bytes += tensor.byteCount
                 tensors.append(tensor)
-                let band = descriptor.prologue.grid.band(of: 0).count * descriptor.format.byteWidth
-                if descriptor.prologue.grid.isTiled { largestBand = max(largestBand, UInt64(band)) }
             }
             bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
             keptCount += layout.ordinary.count
             outputBytes += bytes
         }
-        memoryBytes = UInt64(budget.workspaces) * UInt64(ChunkWorkspace.maximumBytes) + 2 * largestBand
+        memoryBytes = budget.mostBytes
     }
 
     /// What shapes and options tell.
@@ -116,7 +116,7 @@ public struct ConversionForecast: Sendable {
             var sizes = (bytes: 0, weights: 0)
             var sums = ErrorSums.zero
             for chunk in chunks {
-                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue)
+                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue, maps: false)
                 sizes.bytes += workspace.encoded.byteCount
                 sizes.weights += grid.place(of: chunk).count
                 sums = sums + workspace.encoded.entry.sums

@@ -36,8 +36,28 @@ public struct ConversionOptions: Sendable, Hashable {
     /// Whether an existing checkpoint of ours is replaced.
     public var force = false
 
+    /// Whether the finished shards of an interrupted conversion are thrown away instead of kept.
+    public var restarts = false
+    /// Whether each shard of the source is deleted once its output is sealed, on the disk, and verified.
+    public var consumesSource = false
+    /// Whether shards are waited for that are still being downloaded.
+    public var follows = false
+    /// How long nothing may arrive of a source that is followed; nil for any time.
+    public var patience: Duration?
+
     /// The defaults of the command.
     public init() {}
+
+    /// Refuses options that cannot be had together.
+    ///
+    /// - Throws: `usage`.
+    func requireConsistent() throws {
+        guard follows, scheme == .trellis, goal.isShared else { return }
+        throw IngotError(
+            .usage, found: "a rate over all matrices together with --follow",
+            expected: "--bits or --relative-mse: what is shared out hangs on shards that have not arrived",
+            remedy: "wait for the download, or ask for --bits or --relative-mse")
+    }
 
     /// Whether the size of every tensor follows from its shape alone.
     var sizeFollowsFromShapes: Bool {

@@ -5,10 +5,12 @@ import Quantization
 public import SystemPackage
 public import TensorModel
 
-/// What a conversion will do with every tensor and file, decided before the first byte is written.
+/// What a conversion will do with every tensor and file, decided before the first byte of a shard is written.
 public struct ConversionPlan: Sendable {
     /// One output shard.
     public struct ShardPlan: Sendable {
+        /// Its place among the shards of the checkpoint.
+        public let position: Int
         /// The shard it comes from.
         public let source: Shard
         /// Name of the output file.
@@ -17,16 +19,20 @@ public struct ConversionPlan: Sendable {
         public internal(set) var layout: ShardLayout
         /// How the payloads of scheme `trellis` are encoded, by their index in the layout; empty until rates are planned.
         var rates: [Int: TensorRate] = [:]
+
+        /// Whether there is a tensor whose rate must be planned before it can be encoded.
+        var needsRates: Bool {
+            rates.isEmpty
+                && layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }
+        }
     }
 
     /// The source.
-    public let source: Checkpoint
+    public let source: CheckpointLayout
     /// The options.
     public let options: ConversionOptions
-    /// The shards, in the source's order.
-    public private(set) var shards: [ShardPlan]
-    /// The files copied and skipped beside the shards.
-    public let companions: CompanionFiles
+    /// The shards by their position; nil for those that are not open: not there yet, or not there any more.
+    public private(set) var shards: [ShardPlan?]
     /// What is odd but stops nothing.
     public private(set) var warnings: [IngotWarning]
 
@@ -34,38 +40,54 @@ public struct ConversionPlan: Sendable {
     ///
     /// - Throws: `unsupportedSource` for one of our own; whatever `Checkpoint.open` throws.
     public static func openSource(_ path: FilePath) throws -> Checkpoint {
+        try refuseSealed(path)
+        return try Checkpoint.open(path)
+    }
+
+    /// Refuses a checkpoint of ours as a source.
+    static func refuseSealed(_ path: FilePath) throws {
         guard try !SealedCheckpoint.isOne(path) else {
             throw IngotError(
                 .unsupportedSource, file: path.string, found: "a checkpoint that ingot convert made",
                 expected: "the original", remedy: "name the original, or turn this one back with ingot export first")
         }
-        return try Checkpoint.open(path)
     }
 
-    /// Plans a conversion: reads headers and, with `--on-nonfinite keep`, scans for NaN and infinity.
+    /// Plans a conversion of a checkpoint that is all there: reads headers and, with `--on-nonfinite keep`, scans for NaN and
+    /// infinity.
     public init(_ source: Checkpoint, _ options: ConversionOptions) throws {
+        self.init(source.layout, options)
+        warnings = source.warnings
+        try CompanionFiles(of: source.layout).refuseQuantizedSource()
+        for (position, shard) in source.shards.enumerated() { try add(shard, at: position) }
+    }
+
+    /// Begins a plan without any shard.
+    init(_ source: CheckpointLayout, _ options: ConversionOptions) {
         self.source = source
         self.options = options
-        companions = try CompanionFiles(of: source)
-        try companions.refuseQuantizedSource()
-        var warnings = source.warnings
-        var shards: [ShardPlan] = []
-        for (index, shard) in source.shards.enumerated() {
-            let plans = try shard.header.tensors.map { tensor in
-                try ConversionPlan.plan(tensor, in: shard, options, &warnings)
-            }
-            do {
-                shards.append(
-                    ShardPlan(
-                        source: shard, outputName: ConversionPlan.outputName(index, of: source.shards.count),
-                        layout: try ShardLayout(plans)))
-            } catch let error as IngotError {
-                throw error.inFile(shard.file.path.string)
-            }
-        }
-        self.shards = shards
-        self.warnings = warnings
+        shards = [ShardPlan?](repeating: nil, count: source.shardNames.count)
+        warnings = source.warnings
     }
+
+    /// The shards that are open.
+    public var openShards: [ShardPlan] { shards.compactMap { $0 } }
+
+    /// Plans one more shard.
+    mutating func add(_ shard: Shard, at position: Int) throws {
+        let plans = try shard.header.tensors.map { tensor in
+            try ConversionPlan.plan(tensor, in: shard, options, &warnings)
+        }
+        do {
+            shards[position] = ShardPlan(
+                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans))
+        } catch let error as IngotError {
+            throw error.inFile(shard.file.path.string)
+        }
+    }
+
+    /// Forgets a shard, and closes its source.
+    mutating func remove(at position: Int) { shards[position] = nil }
 
     private static func plan(
         _ tensor: StoredTensor, in shard: Shard, _ options: ConversionOptions, _ warnings: inout [IngotWarning]
@@ -92,42 +114,53 @@ public struct ConversionPlan: Sendable {
         return asked == .rans ? .zstd : asked
     }
 
-    /// Whether there is a tensor whose rate must be planned before it can be encoded.
-    private var needsRates: Bool {
-        shards.contains { shard in
-            shard.rates.isEmpty
-                && shard.layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }
+    // MARK: - Rates
+
+    /// What was found for the payloads of one shard, by their index in the layout.
+    typealias Findings = [Int: RatePlanner.Finding]
+
+    /// Plans a rate for every tensor of scheme `trellis` in the shards that are open and have none yet: reads a sample of the
+    /// weights, or all of them where a tensor is small or an error must be held.
+    mutating func addRates(_ pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+        try options.requireReachable()
+        let planned = openShards.filter(\.needsRates)
+        guard !planned.isEmpty else { return }
+        for (shard, findings) in zip(planned, try await findings(planned, pipeline)) {
+            try apply(findings, at: shard.position)
         }
     }
 
-    /// The plan with a rate for every tensor of scheme `trellis`: reads a sample of the weights, or all of them where a tensor is
-    /// small or an error must be held.
-    public func withRates() async throws -> ConversionPlan {
-        try options.requireReachable()
-        guard needsRates else { return self }
-        let budget = try MemoryBudget(bytes: options.memory, jobs: options.jobs)
-        var plan = self
-        for (index, findings) in try await RatePlanner(self, budget).findings().enumerated() {
-            var payloads = shards[index].layout.payloads
-            for (payload, finding) in findings {
-                switch finding {
-                case .rate(let rate):
-                    payloads[payload].descriptor?.scheme = .trellis(rate.parameters)
-                    plan.shards[index].rates[payload] = rate
-                case .tooSmall:
-                    payloads[payload].descriptor?.scheme = .lossless
-                    payloads[payload].descriptor?.codec = ConversionPlan.codec(options.codec, .lossless)
-                    plan.warnings.append(
-                        IngotWarning(
-                            file: shards[index].source.file.path.string, tensor: payloads[payload].tensor.name,
-                            "weights too small for a step in binary32; stored lossless"))
-                case .notFinite: plan.shards[index].rates[payload] = TensorRate.zeros(.error(1), options)
-                }
-            }
-            plan.shards[index].layout = try ShardLayout(payloads + shards[index].layout.ordinary)
-        }
-        return plan
+    /// What there is to be found for some shards, in their order.
+    func findings(_ planned: [ShardPlan], _ pipeline: OrderedPipeline<ChunkWorkspace>) async throws -> [Findings] {
+        var otherBytes: UInt64 = 0
+        if case .totalBytes = options.goal { otherBytes = try bytesBesideTrellis() }
+        return try await RatePlanner(planned, options, otherBytes: otherBytes, pipeline).findings()
     }
+
+    /// Gives a shard the rates that were found for it.
+    mutating func apply(_ findings: Findings, at position: Int) throws {
+        guard var shard = shards[position] else { return }
+        var payloads = shard.layout.payloads
+        for (payload, finding) in findings where payload < payloads.count {
+            switch finding {
+            case .rate(let rate):
+                payloads[payload].descriptor?.scheme = .trellis(rate.parameters)
+                shard.rates[payload] = rate
+            case .tooSmall:
+                payloads[payload].descriptor?.scheme = .lossless
+                payloads[payload].descriptor?.codec = ConversionPlan.codec(options.codec, .lossless)
+                warnings.append(
+                    IngotWarning(
+                        file: shard.source.file.path.string, tensor: payloads[payload].tensor.name,
+                        "weights too small for a step in binary32; stored lossless"))
+            case .notFinite: shard.rates[payload] = TensorRate.zeros(.error(1), options)
+            }
+        }
+        shard.layout = try ShardLayout(payloads + shard.layout.ordinary)
+        shards[position] = shard
+    }
+
+    // MARK: - Sizes
 
     /// Bytes of the output that are no payload of scheme `trellis`, hardly more than they will be: headers, seals, tensors kept, other
     /// files.
@@ -139,7 +172,7 @@ public struct ConversionPlan: Sendable {
             files.append(
                 Manifest.File(name: name, byteCount: byteCount, hash: ContentHash(high: 0, low: 0), isShard: isShard))
         }
-        for file in companions.copied {
+        for file in try CompanionFiles(of: source).copied {
             guard file.name == CompanionFiles.configuration else {
                 add(file.name, FileIdentity(file.path)?.byteCount ?? 0)
                 continue
@@ -148,6 +181,7 @@ public struct ConversionPlan: Sendable {
             try configuration.addQuantization(options.record)
             add(file.name, UInt64(configuration.bytes.count))
         }
+        let shards = openShards
         if shards.count > 1 {
             let names = shards.map { shard in
                 (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
@@ -176,12 +210,13 @@ public struct ConversionPlan: Sendable {
         return bytes + UInt64(manifest.encoded().count)
     }
 
-    /// The name of shard `index` of `count`, as the Hugging Face hub names them.
-    static func outputName(_ index: Int, of count: Int) -> String {
+    /// The name of an output shard, as the Hugging Face hub names them.
+    func outputName(_ position: Int) -> String {
+        let count = shards.count
         func padded(_ number: Int) -> String {
             String(repeating: "0", count: max(0, 5 - "\(number)".count)) + "\(number)"
         }
-        return count == 1 ? "model.safetensors" : "model-\(padded(index + 1))-of-\(padded(count)).safetensors"
+        return count == 1 ? "model.safetensors" : "model-\(padded(position + 1))-of-\(padded(count)).safetensors"
     }
 }
 

@@ -1,9 +1,13 @@
 import Container
 import Quantization
+import Synchronization
 
 /// The rules of a shard's chunks, asked for and recorded in order.
-final class ChunkRules {
+///
+/// Asked for by one worker while another records: everything behind the lock, hence the unchecked conformance.
+final class ChunkRules: @unchecked Sendable {
     private let shard: ConversionPlan.ShardPlan
+    private let lock = Mutex<Void>(())
     private var controllers: [Int: RateController] = [:]
 
     init(_ shard: ConversionPlan.ShardPlan) { self.shard = shard }
@@ -13,13 +17,19 @@ final class ChunkRules {
         guard let rate = shard.rates[job.payload],
             let prologue = shard.layout.payloads[job.payload].descriptor?.prologue
         else { return nil }
-        if job.chunk == 0 { controllers[job.payload] = RateController(rate, prologue) }
-        return controllers[job.payload]?.nextRule()
+        return lock.withLock { _ in
+            if job.chunk == 0 { controllers[job.payload] = RateController(rate, prologue) }
+            return controllers[job.payload]?.nextRule()
+        }
     }
 
     /// Takes note of an encoded chunk.
-    func record(_ job: ChunkJob, _ chunk: EncodedChunk) { controllers[job.payload]?.record(chunk) }
+    func record(_ job: ChunkJob, _ chunk: EncodedChunk) {
+        lock.withLock { _ in controllers[job.payload]?.record(chunk) }
+    }
 
-    /// The controller of a tensor whose chunks are all recorded.
-    func finish(_ job: ChunkJob) -> RateController? { controllers.removeValue(forKey: job.payload) }
+    /// The controller of a tensor whose chunks are all recorded; nobody else has it then.
+    func finish(_ job: ChunkJob) -> RateController? {
+        lock.withLock { _ in controllers.removeValue(forKey: job.payload) }
+    }
 }

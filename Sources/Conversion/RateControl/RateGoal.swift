@@ -18,6 +18,14 @@ public enum RateGoal: Sendable, Hashable {
     /// What an embedding's or a head's error is multiplied with: two bits' worth.
     static let embeddingErrorFactor = 1.0 / 16
 
+    /// Whether what a matrix gets hangs on all the others.
+    var isShared: Bool {
+        switch self {
+        case .bits, .relativeMSE: false
+        case .averageBits, .totalBytes: true
+        }
+    }
+
     /// The goal as the manifest and `config.json` record it.
     var record: JSONValue.Member {
         switch self {

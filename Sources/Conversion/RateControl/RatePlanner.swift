@@ -2,14 +2,15 @@ import Checkpoints
 import Container
 import FileAccess
 import Quantization
+import Synchronization
 import TensorModel
 
 /// Decides, for every tensor of scheme `trellis`, what it is to hold and how it will be encoded.
 struct RatePlanner {
     let options: ConversionOptions
     private let tensors: [Item]
-    private let budget: MemoryBudget
-    /// Bytes of the output that are no payload of scheme `trellis`, as far as they are known before anything is written.
+    private let shardCount: Int
+    private let pipeline: OrderedPipeline<ChunkWorkspace>
     private let otherBytes: UInt64
 
     /// A tensor and the place of its payload.
@@ -26,12 +27,19 @@ struct RatePlanner {
         var errorFactor: Double { isEmbedding ? RateGoal.embeddingErrorFactor : 1 }
     }
 
-    /// Collects the tensors of a plan.
-    init(_ plan: ConversionPlan, _ budget: MemoryBudget) throws {
-        options = plan.options
-        self.budget = budget
+    /// Collects the tensors of some shards.
+    ///
+    /// - Parameter otherBytes: bytes of the output that are no payload of scheme `trellis`; only a goal of total bytes asks.
+    init(
+        _ shards: [ConversionPlan.ShardPlan], _ options: ConversionOptions, otherBytes: UInt64,
+        _ pipeline: OrderedPipeline<ChunkWorkspace>
+    ) {
+        self.options = options
+        self.pipeline = pipeline
+        self.otherBytes = otherBytes
+        shardCount = shards.count
         var tensors: [Item] = []
-        for (shard, part) in plan.shards.enumerated() {
+        for (shard, part) in shards.enumerated() {
             for (index, payload) in part.layout.payloads.enumerated() {
                 guard let descriptor = payload.descriptor, case .trellis = descriptor.scheme else { continue }
                 tensors.append(
@@ -41,7 +49,6 @@ struct RatePlanner {
             }
         }
         self.tensors = tensors
-        otherBytes = try plan.bytesBesideTrellis()
     }
 
     /// What was found for a tensor.
@@ -74,7 +81,7 @@ struct RatePlanner {
             guard bytes > otherBytes else { throw unreachable(bytes) }
             rates = try await share(Double(bytes - otherBytes))
         }
-        var result = [[Int: Finding]](repeating: [:], count: (tensors.map(\.shard).max() ?? -1) + 1)
+        var result = [[Int: Finding]](repeating: [:], count: shardCount)
         for (item, finding) in zip(tensors, rates) { result[item.shard][item.payload] = finding }
         return result
     }
@@ -158,25 +165,19 @@ struct RatePlanner {
     private func probe(_ goals: [TensorGoal]) async throws -> [Finding] {
         let options = options
         let tensors = tensors
-        let workspaces = (0..<budget.jobs).map { _ in ChunkWorkspace() }
-        return try await withThrowingTaskGroup(of: (Int, Int, Finding).self) { group in
-            var rates = [Finding](repeating: .notFinite, count: tensors.count)
-            var next = 0
-            func start(_ slot: Int) {
-                guard next < tensors.count else { return }
-                let index = next
-                let item = tensors[index]
-                let workspace = workspaces[slot]
-                next += 1
-                group.addTask { (index, slot, try RatePlanner.probe(item, goals[index], options, workspace)) }
-            }
-            for slot in workspaces.indices { start(slot) }
-            while let (index, slot, rate) = try await group.next() {
-                rates[index] = rate
-                start(slot)
-            }
-            return rates
+        let found = Found()
+        try await pipeline.run(tensors.indices) { index, workspace in
+            let finding = try RatePlanner.probe(tensors[index], goals[index], options, workspace)
+            found.findings.withLock { $0[index] = finding }
+        } consume: { _, _ in
+            try Interruption.check()
         }
+        let findings = found.findings.withLock { $0 }
+        return tensors.indices.map { findings[$0] ?? .notFinite }
+    }
+
+    private final class Found: Sendable {
+        let findings = Mutex<[Int: Finding]>([:])
     }
 
     private static func probe(

@@ -46,8 +46,7 @@ struct TensorProbe {
         var some = all
         for chunk in scanned {
             try Interruption.check()
-            let part = try workspace.sample(
-                chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
+            let part = try workspace.sample(chunk: chunk, of: tensor.range, in: file, as: prologue)
             guard let (scale, energy) = workspace.logScale(part, prologue.format) else { return nil }
             let weights = Double(part.place.count)
             all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)

@@ -88,11 +88,9 @@ public struct SafetensorsExporter: Sendable {
                 .init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer),
                 .init(SafetensorsExporter.filesKey, fileList),
             ])
-        var file = try AtomicFile(path)
-        try file.append(header.span)
-        let jobs = ChunkJob.all(fronts.map(\.count))
-        var band = BandAssembly()
-        try await pipeline.run(jobs) { job, workspace in
+        let output = OutputShard(try AtomicFile(path), bandLimit: budget.mappedBand)
+        try output.file?.append(header.span)
+        try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
             try workspace.decode(
                 chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
@@ -100,11 +98,11 @@ public struct SafetensorsExporter: Sendable {
         } consume: { job, workspace in
             try Interruption.check()
             let payload = payloads[job.payload]
-            let width = (format ?? payload.descriptor.format).byteWidth
-            try band.take(workspace.exported, job.chunk, of: payload.prologue.grid, width: width) { bytes in
-                try file.append(bytes)
-            }
+            try output.take(
+                workspace.exported, job.chunk, of: payload.prologue.grid,
+                width: (format ?? payload.descriptor.format).byteWidth)
         }
+        guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
         for tensor in shard.ordinary {
             _ = try shard.checkOrdinary(tensor)
             try append(tensor, of: shard.file, to: &file)
@@ -112,6 +110,21 @@ public struct SafetensorsExporter: Sendable {
         let bytes = file.byteCount
         try file.publish()
         return (bytes, bytes - UInt64(header.count))
+    }
+
+    /// A shard being written: what one worker at a time changes.
+    private final class OutputShard {
+        var file: AtomicFile?
+        private var band: BandAssembly
+
+        init(_ file: consuming AtomicFile, bandLimit: Int) {
+            self.file = consume file
+            band = BandAssembly(limit: bandLimit)
+        }
+
+        func take(_ elements: [UInt8], _ chunk: Int, of grid: ChunkGrid, width: Int) throws {
+            try band.take(elements, chunk, of: grid, width: width, into: &file)
+        }
     }
 
     private func append(_ tensor: StoredTensor, of source: MappedFile, to file: inout AtomicFile) throws {

@@ -38,71 +38,20 @@ public struct Verifier: Sendable {
         return report
     }
 
-    // MARK: - Shards
-
     private func verify(
         _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport
     ) async throws {
-        try shard.checkSealPadding()
-        let payloads = shard.payloads
-        let fronts = try payloads.map { try shard.front(of: $0) }
-        let originals = payloads.map { original(of: $0.name, $0.descriptor.format.elementType, $0.descriptor.shape) }
-        let jobs = ChunkJob.all(fronts.map(\.count))
-        var stored = ErrorSums.zero
-        var measured = ErrorSums.zero
-        var agrees = true
-        var hasher = ContentHasher()
-        try await pipeline.run(jobs) { job, workspace in
-            let payload = payloads[job.payload]
-            try workspace.decode(
-                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
-            if let (range, file) = originals[job.payload] {
-                try workspace.compare(chunk: job.chunk, of: range, in: file, as: payload.prologue)
-            }
-        } consume: { job, workspace in
-            try Interruption.check()
-            let payload = payloads[job.payload]
-            let entry = fronts[job.payload][job.chunk]
-            if job.chunk == 0 {
-                (stored, measured, agrees, hasher) = (.zero, .zero, true, ContentHasher())
-            }
-            stored = stored + entry.sums
-            if let (range, file) = originals[job.payload] {
-                try workspace.hashSource(
-                    into: hasher, chunk: job.chunk, of: range, in: file, as: payload.prologue)
-                measured = measured + workspace.measured
-                agrees = agrees && workspace.measured == entry.sums
-            }
-            guard job.chunk == fronts[job.payload].count - 1 else { return }
-            guard stored == payload.descriptor.sums else {
-                throw IngotError(
-                    .payloadInvalid, file: shard.file.path.string, tensor: payload.name, offset: payload.range.start,
-                    found: "error sums of the chunks that do not add up to the certificate")
-            }
+        let verification = ShardVerification(shard) { original(of: $0, $1, $2) }
+        for tensor in try await verification.run(pipeline) {
             report.tensors.append(
                 VerificationReport.Tensor(
-                    name: payload.name, scheme: payload.descriptor.scheme.summary,
-                    certificate: payload.descriptor.sums,
-                    measured: originals[job.payload] == nil ? nil : measured))
-            guard source != nil else { return }
+                    name: tensor.name, scheme: tensor.scheme, certificate: tensor.certificate,
+                    measured: tensor.measured))
+            guard source != nil else { continue }
             report.check(
-                payload.name, shard.file.path, found: originals[job.payload] != nil,
-                hashMatches: hasher.finish() == payload.descriptor.sourceHash, certificateHolds: agrees)
+                tensor.name, shard.file.path, found: tensor.isFound, hashMatches: tensor.hashMatches,
+                certificateHolds: tensor.certificateHolds)
         }
-        for tensor in shard.ordinary { try verify(tensor, of: shard, &report) }
-    }
-
-    private func verify(_ tensor: StoredTensor, of shard: SealedShard, _ report: inout VerificationReport) throws {
-        try Interruption.check()
-        let sealed = try shard.checkOrdinary(tensor)
-        report.tensors.append(
-            VerificationReport.Tensor(name: tensor.name, scheme: "kept", certificate: .zero, measured: nil))
-        guard source != nil else { return }
-        let original = original(of: tensor.name, tensor.elementType, tensor.shape)
-        let hash = try original.map { try $0.file.hash(of: $0.range) }
-        report.check(
-            tensor.name, shard.file.path, found: original != nil, hashMatches: hash == sealed,
-            certificateHolds: true)
     }
 
     // MARK: - Source and index

@@ -1,0 +1,42 @@
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// Writes what belongs to a converted checkpoint besides its shards and the manifest: copies, the configuration, the index.
+struct CompanionWriter {
+    private let companions: CompanionFiles
+    private let options: ConversionOptions
+
+    init(_ companions: CompanionFiles, _ options: ConversionOptions) {
+        self.companions = companions
+        self.options = options
+    }
+
+    /// Writes the files; what the manifest says of them.
+    ///
+    /// - Parameter dataBytes: bytes of all tensors' data, for the index.
+    func write(into directory: FilePath, _ shards: [FinishedShard], dataBytes: UInt64) throws -> [Manifest.File] {
+        var files: [Manifest.File] = []
+        func record(_ name: String, _ bytes: [UInt8]) throws {
+            let hash = try WholeFile.write(bytes, to: directory.appending(name))
+            files.append(Manifest.File(name: name, byteCount: UInt64(bytes.count), hash: hash, isShard: false))
+        }
+        for file in companions.copied {
+            try Interruption.check()
+            if file.name == CompanionFiles.configuration {
+                var configuration = try ConfigurationFile(reading: file.path)
+                try configuration.addQuantization(options.record)
+                try record(file.name, configuration.bytes)
+            } else {
+                let (hash, count) = try CompanionFiles.copy(file, into: directory)
+                files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
+            }
+        }
+        if shards.count > 1 {
+            let names = shards.map { ($0.name, $0.payloads.map(\.name) + $0.kept.map(\.name)) }
+            try record(ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: names))
+        }
+        return files
+    }
+}

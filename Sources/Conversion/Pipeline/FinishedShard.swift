@@ -1,0 +1,62 @@
+import Checkpoints
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// An output shard that has its name: written by this run, or by an earlier one.
+struct FinishedShard: Sendable {
+    /// Name of the file.
+    let name: String
+    /// Bytes of the file, and the hash of its seal.
+    let byteCount: UInt64, seal: ContentHash
+    /// Bytes of the source's file.
+    let sourceBytes: UInt64
+    /// The encoded tensors.
+    let payloads: [ConversionReport.Tensor]
+    /// The tensors that were kept, with their bytes.
+    let kept: [(name: TensorName, byteCount: UInt64)]
+    /// Tensors that missed their goals.
+    let warnings: [IngotWarning]
+    /// Whether an earlier run wrote it.
+    let isResumed: Bool
+
+    /// A shard that was written just now.
+    init(
+        _ layout: ShardLayout, _ summary: ShardWriter.Summary, name: String, sourceBytes: UInt64,
+        warnings: [IngotWarning]
+    ) {
+        self.name = name
+        byteCount = summary.byteCount
+        seal = summary.seal
+        self.sourceBytes = sourceBytes
+        payloads = zip(layout.payloads, summary.payloads).map { plan, payload in
+            ConversionReport.Tensor(
+                name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount)
+        }
+        kept = layout.ordinary.map { ($0.tensor.name, $0.tensor.range.count) }
+        self.warnings = warnings
+        isResumed = false
+    }
+
+    /// A shard that an earlier run wrote.
+    init(_ shard: SealedShard, sourceBytes: UInt64, warnings: [IngotWarning] = []) {
+        name = shard.file.path.lastComponent?.string ?? ""
+        byteCount = shard.file.byteCount
+        seal = shard.seal.hash
+        self.sourceBytes = sourceBytes
+        payloads = shard.payloads.map {
+            ConversionReport.Tensor(name: $0.name, descriptor: $0.descriptor, byteCount: $0.range.count)
+        }
+        kept = shard.ordinary.map { ($0.name, $0.range.count) }
+        self.warnings = warnings
+        isResumed = true
+    }
+
+    /// Bytes of its tensors in the source.
+    var dataBytes: UInt64 {
+        payloads.reduce(kept.reduce(0) { $0 + $1.byteCount }) { sum, tensor in
+            sum + UInt64(tensor.descriptor.shape.elementCount * tensor.descriptor.format.byteWidth)
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// Converts one shard.
+///
+/// Chunks are handed on by one worker at a time, in order; what they change lives here.
+final class ShardConversion {
+    private let shard: ConversionPlan.ShardPlan
+    private let file: MappedFile
+    private let rules: ChunkRules
+    private let progress: (ConversionProgress) -> Void
+    private var state: ConversionProgress
+    private var writer: ShardWriter?
+    private var hasher = ContentHasher()
+    private var nonFinite = NonFiniteCount()
+    /// Tensors that missed their goals.
+    private(set) var warnings: [IngotWarning] = []
+
+    /// Prepares a conversion.
+    ///
+    /// - Parameter progress: told after each chunk.
+    init(_ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, progress: @escaping (ConversionProgress) -> Void) {
+        self.shard = shard
+        self.progress = progress
+        self.state = state
+        file = shard.source.file
+        rules = ChunkRules(shard)
+    }
+
+    /// Writes the output shard, seals it, and gives it its name in a directory.
+    func run(
+        into directory: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>
+    ) async throws -> (summary: ShardWriter.Summary, progress: ConversionProgress) {
+        let payloads = shard.layout.payloads
+        let file = file
+        let rules = rules
+        writer = try ShardWriter(directory.appending(shard.outputName), layout: shard.layout)
+        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).lazy.map { job in
+            (job, rules.next(job))
+        }
+        try await pipeline.run(jobs) { job, workspace in
+            guard let descriptor = payloads[job.0.payload].descriptor else { return }
+            try workspace.encode(
+                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue,
+                by: job.1)
+        } consume: { job, workspace in
+            try self.take(job.0, workspace)
+        }
+        for plan in shard.layout.ordinary {
+            writer?.beginOrdinary()
+            try file.forEachPiece(of: plan.tensor.range) { bytes, _ in try writer?.append(ordinary: bytes) }
+            writer?.finishOrdinary()
+            state.doneBytes += plan.tensor.range.count
+        }
+        progress(state)
+        guard let writer = writer.take() else { preconditionFailure("a shard is converted once") }
+        return (try writer.seal(), state)
+    }
+
+    /// Takes an encoded chunk, the next in order.
+    private func take(_ job: ChunkJob, _ workspace: ChunkWorkspace) throws {
+        let plan = shard.layout.payloads[job.payload]
+        guard let prologue = plan.descriptor?.prologue else { return }
+        let grid = prologue.grid
+        let place = grid.place(of: job.chunk)
+        try Interruption.check()
+        if job.chunk == 0 {
+            try writer?.beginPayload()
+            hasher = ContentHasher()
+            nonFinite = NonFiniteCount()
+            state.tensor = plan.tensor.name
+        }
+        if prologue.scheme != .lossless { nonFinite.add(workspace.nonFinite) { grid.element($0, of: place) } }
+        try workspace.hashSource(into: hasher, chunk: job.chunk, of: plan.tensor.range, in: file, as: prologue)
+        try writer?.append(chunk: workspace.encoded)
+        rules.record(job, workspace.encoded)
+        state.doneBytes += UInt64(place.count * prologue.format.byteWidth)
+        state.codedBytes += UInt64(workspace.encoded.byteCount)
+        state.weights += UInt64(place.count)
+        if job.chunk == grid.count - 1 { try finish(plan, prologue, job, workspace) }
+        progress(state)
+    }
+
+    /// Ends the payload of a tensor whose chunks have all been taken.
+    private func finish(
+        _ plan: TensorPlan, _ prologue: PayloadPrologue, _ job: ChunkJob, _ workspace: ChunkWorkspace
+    ) throws {
+        if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
+            throw IngotError(
+                .nonFinite, file: file.path.string, tensor: plan.tensor.name, found: found, expected: "finite weights",
+                remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+        }
+        let controller = rules.finish(job)
+        if let controller { try repeatUntilHeld(plan, prologue, controller, workspace) }
+        if let missed = controller?.missed {
+            warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, missed))
+        }
+        try writer?.finishPayload(sourceHash: hasher.finish())
+        state.codedBytes += UInt64(prologue.fixedBytes)
+    }
+
+    /// Encodes a tensor again while it misses its goal: rare, and so one chunk at a time.
+    private func repeatUntilHeld(
+        _ plan: TensorPlan, _ prologue: PayloadPrologue, _ controller: RateController, _ workspace: ChunkWorkspace
+    ) throws {
+        while let rules = controller.correction() {
+            controller.restart(rules)
+            try writer?.restartPayload()
+            for (chunk, rule) in rules.enumerated() {
+                try Interruption.check()
+                try workspace.encode(
+                    chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule, maps: false)
+                try writer?.append(chunk: workspace.encoded)
+                controller.record(workspace.encoded)
+            }
+        }
+    }
+}

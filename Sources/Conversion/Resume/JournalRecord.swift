@@ -1,0 +1,171 @@
+import Container
+import FileAccess
+import Quantization
+import TensorModel
+
+/// A line of the journal (Specs/journal.md).
+enum JournalRecord: Sendable {
+    /// What the conversion was asked to do, by what program; the first line.
+    case begin(JournalHeading)
+    /// A shard of the source was opened.
+    case source(Int, SourceFingerprint)
+    /// Rates that hang on the whole model were decided.
+    case rates(Int, ConversionPlan.Findings)
+    /// An output shard has its final name.
+    case sealed(Int, SealedRecord)
+    /// A shard of the source is about to be deleted.
+    case consuming(Int)
+    /// The directory is complete, with a manifest of this hash, and about to get its name.
+    case publishing(ContentHash)
+
+    var text: [UInt8] {
+        func line(_ event: String, _ shard: Int?, _ members: [JSONValue.Member]) -> [UInt8] {
+            var all: [JSONValue.Member] = [.init("event", .string(event))]
+            if let shard { all.append(.init("shard", .unsigned(UInt64(shard)))) }
+            return Array(JSONValue.object(all + members).text().utf8)
+        }
+        switch self {
+        case .begin(let heading): return line("begin", nil, heading.members)
+        case .source(let shard, let fingerprint): return line("source", shard, [.init("file", fingerprint.json)])
+        case .rates(let shard, let findings):
+            return line(
+                "rates", shard,
+                [.init("payloads", .array(findings.sorted { $0.key < $1.key }.map { $1.journalEntry($0) }))])
+        case .sealed(let shard, let record): return line("sealed", shard, record.members)
+        case .consuming(let shard): return line("consuming", shard, [])
+        case .publishing(let hash):
+            return line("publishing", nil, [.init("manifest_xxh3_128", .string(hash.description))])
+        }
+    }
+
+    /// Reads a line; nil for one this version does not write.
+    init?(_ text: [UInt8]) {
+        guard let value = try? JSONValue.parse(text), let event = value["event"]?.string else { return nil }
+        let shard = value["shard"]?.unsigned.flatMap { Int(exactly: $0) }
+        switch (event, shard) {
+        case ("begin", nil):
+            guard let heading = JournalHeading(value) else { return nil }
+            self = .begin(heading)
+        case ("source", let shard?):
+            guard let fingerprint = value["file"].flatMap({ SourceFingerprint($0) }) else { return nil }
+            self = .source(shard, fingerprint)
+        case ("rates", let shard?):
+            var findings: ConversionPlan.Findings = [:]
+            for entry in value["payloads"]?.array ?? [] {
+                guard let (payload, finding) = RatePlanner.Finding.parse(entry) else { return nil }
+                findings[payload] = finding
+            }
+            self = .rates(shard, findings)
+        case ("sealed", let shard?):
+            guard let record = SealedRecord(value) else { return nil }
+            self = .sealed(shard, record)
+        case ("consuming", let shard?): self = .consuming(shard)
+        case ("publishing", nil):
+            guard let hash = value["manifest_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }) else {
+                return nil
+            }
+            self = .publishing(hash)
+        default: return nil
+        }
+    }
+}
+
+/// What must be the same for a conversion to be resumed.
+struct JournalHeading: Sendable {
+    private static let version: UInt64 = 1
+
+    /// The writing program and its codec libraries.
+    let writer: String, codecs: String
+    /// The options that decide the bytes.
+    let options: [JSONValue.Member]
+    /// Names of the source's shards.
+    let shardNames: [String]
+
+    init(_ options: ConversionOptions, shardNames: [String]) {
+        writer = ContainerFormat.writer
+        codecs = CodecLibraries.versions
+        self.options = options.record
+        self.shardNames = shardNames
+    }
+
+    init?(_ value: JSONValue) {
+        guard value["journal_version"]?.unsigned == JournalHeading.version, let writer = value["writer"]?.string,
+            let codecs = value["codecs"]?.string, let options = value["options"]?.object,
+            let names = value["source_shards"]?.array
+        else { return nil }
+        self.writer = writer
+        self.codecs = codecs
+        self.options = options
+        shardNames = names.compactMap(\.string)
+    }
+
+    var members: [JSONValue.Member] {
+        [
+            .init("journal_version", .unsigned(JournalHeading.version)), .init("writer", .string(writer)),
+            .init("codecs", .string(codecs)), .init("options", .object(options)),
+            .init("source_shards", .array(shardNames.map { .string($0) })),
+        ]
+    }
+
+    /// In words, what differs from an earlier heading; nil where nothing does.
+    func difference(from earlier: JournalHeading) -> String? {
+        if writer != earlier.writer { return "begun by \(earlier.writer), where this is \(writer)" }
+        if codecs != earlier.codecs { return "begun with \(earlier.codecs), where this has \(codecs)" }
+        func texts(_ members: [JSONValue.Member]) -> [String: String] {
+            Dictionary(members.map { ($0.key, $0.value.text()) }, uniquingKeysWith: { first, _ in first })
+        }
+        let (mine, others) = (texts(options), texts(earlier.options))
+        let keys = Set(mine.keys).union(others.keys).sorted().filter { mine[$0] != others[$0] }
+        if !keys.isEmpty {
+            let parts = keys.map { "\($0) \(others[$0] ?? "not given"), now \(mine[$0] ?? "not given")" }
+            return "begun with other options: " + parts.joined(separator: "; ")
+        }
+        if shardNames.map({ TensorName($0) }) != earlier.shardNames.map({ TensorName($0) }) {
+            return "begun on a source of other shards: \(earlier.shardNames.count), now \(shardNames.count)"
+        }
+        return nil
+    }
+}
+
+/// What the journal holds of a finished shard.
+struct SealedRecord: Sendable {
+    let byteCount: UInt64
+    let seal: ContentHash
+    let warnings: [IngotWarning]
+
+    init(byteCount: UInt64, seal: ContentHash, warnings: [IngotWarning]) {
+        self.byteCount = byteCount
+        self.seal = seal
+        self.warnings = warnings
+    }
+
+    init?(_ value: JSONValue) {
+        guard let bytes = value["bytes"]?.unsigned,
+            let seal = value["seal_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
+            let warnings = value["warnings"]?.array
+        else { return nil }
+        self.init(
+            byteCount: bytes, seal: seal,
+            warnings: warnings.map { warning in
+                IngotWarning(
+                    file: warning["file"]?.string ?? "", tensor: warning["tensor"]?.string.map { TensorName($0) },
+                    warning["message"]?.string ?? "")
+            })
+    }
+
+    var members: [JSONValue.Member] {
+        [
+            .init("bytes", .unsigned(byteCount)), .init("seal_xxh3_128", .string(seal.description)),
+            .init(
+                "warnings",
+                .array(
+                    warnings.map { warning in
+                        .object([
+                            .init("file", .string(warning.file)),
+                            .init("tensor", warning.tensor.map { .string($0.text) } ?? .null),
+                            .init("message", .string(warning.message)),
+                        ])
+                    })),
+        ]
+    }
+}

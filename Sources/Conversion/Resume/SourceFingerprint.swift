@@ -1,0 +1,77 @@
+import Checkpoints
+import FileAccess
+import TensorModel
+
+/// What tells whether a shard of the source is still the one that a conversion read.
+struct SourceFingerprint: Sendable, Hashable {
+    /// The file as the system knows it: one and the same while nobody touches it.
+    let identity: FileIdentity
+    /// XXH3-128 of the length field and the header.
+    let header: ContentHash
+    /// XXH3-128 of the sampled ranges, one after the other: all of a small file.
+    let samples: ContentHash
+
+    /// 64 ranges of 64 KiB, evenly spread, the first at the start and the last at the end of the file.
+    private static let sampleCount: UInt64 = 64
+    private static let sampleBytes: UInt64 = 64 << 10
+
+    init(identity: FileIdentity, header: ContentHash, samples: ContentHash) {
+        self.identity = identity
+        self.header = header
+        self.samples = samples
+    }
+
+    /// Takes the fingerprint of a shard.
+    init(_ shard: Shard) throws {
+        let file = shard.file
+        identity = file.identity
+        header = try ByteRange(start: 0, end: shard.header.dataStart).map { try file.hash(of: $0) } ?? ContentHasher().finish()
+        let hasher = ContentHasher()
+        for range in SourceFingerprint.ranges(file.byteCount) { try file.hash(range, into: hasher) }
+        samples = hasher.finish()
+    }
+
+    private static func ranges(_ byteCount: UInt64) -> [ByteRange] {
+        guard byteCount > sampleCount * sampleBytes else {
+            return ByteRange(start: 0, end: byteCount).map { [$0] } ?? []
+        }
+        return (0..<sampleCount).compactMap { index in
+            ByteRange(start: index * ((byteCount - sampleBytes) / (sampleCount - 1)), count: sampleBytes)
+        }
+    }
+
+    /// In words, what another fingerprint shows to be different; nil where nothing does.
+    func difference(from earlier: SourceFingerprint) -> String? {
+        if identity.byteCount != earlier.identity.byteCount {
+            return "\(identity.byteCount) bytes, where there were \(earlier.identity.byteCount)"
+        }
+        if header != earlier.header { return "a header of other bytes" }
+        if samples != earlier.samples { return "weights of other bytes" }
+        return nil
+    }
+
+    // MARK: - In the journal
+
+    var json: JSONValue {
+        .object([
+            .init("bytes", .unsigned(identity.byteCount)), .init("device", .unsigned(identity.device)),
+            .init("inode", .unsigned(identity.inode)),
+            .init("modified", .string("\(identity.modifiedSeconds).\(identity.modifiedNanoseconds)")),
+            .init("header_xxh3_128", .string(header.description)),
+            .init("samples_xxh3_128", .string(samples.description)),
+        ])
+    }
+
+    init?(_ value: JSONValue) {
+        let time = value["modified"]?.string?.split(separator: ".").compactMap { Int($0) } ?? []
+        guard let bytes = value["bytes"]?.unsigned, let device = value["device"]?.unsigned,
+            let inode = value["inode"]?.unsigned, time.count == 2,
+            let header = value["header_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
+            let samples = value["samples_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) })
+        else { return nil }
+        self.init(
+            identity: FileIdentity(
+                device: device, inode: inode, byteCount: bytes, modifiedSeconds: time[0], modifiedNanoseconds: time[1]),
+            header: header, samples: samples)
+    }
+}

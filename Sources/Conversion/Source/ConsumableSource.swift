@@ -1,0 +1,48 @@
+import Checkpoints
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// Which sources may be consumed, and how a shard goes.
+enum ConsumableSource {
+    /// Refuses a source whose shards must not, or cannot, be deleted one by one.
+    ///
+    /// - Throws: `usage`.
+    static func require(_ layout: CheckpointLayout) throws {
+        guard let directory = layout.directory, layout.indexName != nil else {
+            throw failure(
+                layout.path, "--consume-source with a checkpoint that is not in shards",
+                "shards and an index: one file alone cannot be deleted before all of it is converted")
+        }
+        for position in layout.shardNames.indices { try requireOwn(layout.shardPath(position)) }
+        guard try Directory.isWritable(directory) else {
+            throw failure(directory, "--consume-source with a directory that may not be written to", "write permission")
+        }
+    }
+
+    /// Refuses a shard that is not the directory's alone: deleting it would free nothing, or take it from a cache.
+    static func requireOwn(_ path: FilePath) throws {
+        guard let links = try Directory.links(path) else { return }
+        guard !links.isSymbolic else {
+            throw failure(
+                path, "--consume-source with a shard that is a symbolic link, as in a cache of downloads", "a file")
+        }
+        guard links.count == 1 else {
+            throw failure(path, "--consume-source with a shard that has \(links.count) names", "a file with one name")
+        }
+    }
+
+    private static func failure(_ path: FilePath, _ found: String, _ expected: String) -> IngotError {
+        IngotError(
+            .usage, file: path.string, found: found, expected: expected,
+            remedy: "convert without --consume-source, or download into a directory of its own (hf download --local-dir)")
+    }
+
+    /// Deletes a shard whose output is sealed, on the disk, and verified.
+    static func delete(_ shard: Shard) throws {
+        try requireOwn(shard.file.path)
+        try shard.file.checkUnchanged()
+        try Directory.removeFile(shard.file.path)
+        try Directory.synchronize(shard.file.path.removingLastComponent())
+    }
+}

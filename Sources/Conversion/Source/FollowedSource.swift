@@ -1,0 +1,162 @@
+import Checkpoints
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// A directory into which a checkpoint is still being downloaded.
+///
+/// The Hugging Face client writes under other names and renames what is whole; wget and its like write under the final name,
+/// aria2 too, beside a control file. A shard is there when it has all the bytes its header speaks of and nothing says that it
+/// is still written.
+struct FollowedSource {
+    let path: FilePath
+    /// How long nothing may arrive; nil for any time.
+    let patience: Duration?
+    /// Told what is waited for, and how many bytes of it are there.
+    let onWait: @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
+
+    private let clock = ContinuousClock()
+    private static let interval = Duration.milliseconds(200)
+    /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
+    private static let settled = Duration.seconds(60)
+    private static let downloads = [".cache", "huggingface", "download"]
+
+    init(
+        _ path: FilePath, patience: Duration?,
+        onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
+    ) {
+        self.path = path
+        self.patience = patience
+        self.onWait = onWait
+    }
+
+    /// Waits for the index, or, where there is none, for the one file.
+    func layout() async throws -> CheckpointLayout {
+        try await wait(for: "the index") {
+            guard try Directory.kind(path) == .directory else {
+                return try Directory.kind(path) == nil
+                    ? .notYet(bytes: 0, of: nil)
+                    : .failed(
+                        IngotError(
+                            .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
+            }
+            do {
+                return .ready(try CheckpointLayout.read(path))
+            } catch let error as IngotError where error.code == .unsupportedSource {
+                return .notYet(bytes: 0, of: nil)
+            } catch {
+                // Shards without an index yet, or an index of which half is there.
+                return .senseless(error)
+            }
+        }
+    }
+
+    /// Waits until one of some shards is there; the first in order of those that are.
+    func next(of positions: [Int], in layout: CheckpointLayout) async throws -> (position: Int, shard: Shard) {
+        try await wait(for: layout.shardNames[positions[0]]) {
+            var senseless: (any Error)?
+            var first: (bytes: UInt64, of: UInt64?) = (0, nil)
+            for position in positions {
+                switch try arrival(position, layout) {
+                case .ready(let shard): return .ready((position, shard))
+                case .failed(let error): return .failed(error)
+                case .senseless(let error): senseless = senseless ?? error
+                case .notYet(let bytes, let total): if position == positions[0] { first = (bytes, total) }
+                }
+            }
+            return senseless.map { .senseless($0) } ?? .notYet(bytes: first.bytes, of: first.of)
+        }
+    }
+
+    /// Waits until the client has no file under way any more: configuration and tokenizer may come last.
+    func rest() async throws {
+        _ = try await wait(for: "other files") { () -> Look<Void> in
+            let unfinished = try partialDownloads()
+            guard !unfinished.isEmpty else { return .ready(()) }
+            // One that an earlier download left behind does not grow.
+            return .senseless(nil)
+        }
+    }
+
+    // MARK: - Looking
+
+    private enum Look<Value> {
+        case ready(Value)
+        case failed(any Error)
+        case notYet(bytes: UInt64, of: UInt64?)
+        /// Not what it has to be; an error, or without one as good as ready, if nothing changes for some time.
+        case senseless((any Error)?)
+    }
+
+    private func arrival(_ position: Int, _ layout: CheckpointLayout) throws -> Look<Shard> {
+        let place = layout.shardPath(position)
+        guard try Directory.kind(place) != nil else { return .notYet(bytes: 0, of: nil) }
+        do {
+            if try Directory.kind(FilePath(place.string + ".aria2")) != nil {
+                return .notYet(bytes: FileIdentity(place)?.byteCount ?? 0, of: nil)
+            }
+            let file = try MappedFile.open(place)
+            switch try ShardArrival.of(file) {
+            case .absent: return .notYet(bytes: 0, of: nil)
+            case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
+            case .whole: break
+            }
+            let shard = try layout.open(position)
+            try shard.file.checkUnchanged()
+            return .ready(shard)
+        } catch let error as IngotError where [.interrupted, .terminated].contains(error.code) {
+            return .failed(error)
+        } catch {
+            return .senseless(error)
+        }
+    }
+
+    /// Files that the Hugging Face client has begun.
+    private func partialDownloads() throws -> [Directory.Entry] {
+        let place = FollowedSource.downloads.reduce(path) { $0.appending($1) }
+        guard try Directory.kind(place) == .directory else { return [] }
+        return try Directory.entries(place).filter { $0.name.hasSuffix(".incomplete") }
+    }
+
+    /// What changes when anything arrives.
+    private func state() throws -> [String: UInt64] {
+        guard try Directory.kind(path) == .directory else { return [:] }
+        let entries = try Directory.entries(path) + partialDownloads()
+        return Dictionary(entries.map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    // MARK: - Waiting
+
+    private func wait<Value>(for name: String, _ look: () throws -> Look<Value>) async throws -> Value {
+        var seen = try state()
+        var changed = clock.now
+        while true {
+            try Interruption.check()
+            let found = try look()
+            let now = try state()
+            if now != seen {
+                seen = now
+                changed = clock.now
+            }
+            let quiet = clock.now - changed
+            switch found {
+            case .ready(let value): return value
+            case .failed(let error): throw error
+            case .senseless(let error):
+                if quiet >= FollowedSource.settled {
+                    if let error { throw error }
+                    if let done = () as? Value { return done }
+                }
+                onWait(name, 0, nil)
+            case .notYet(let bytes, let total): onWait(name, bytes, total)
+            }
+            if let patience, quiet >= patience {
+                throw IngotError(
+                    .sourceIncomplete, file: path.string,
+                    found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",
+                    expected: "a download that goes on")
+            }
+            try await Task.sleep(for: FollowedSource.interval)
+        }
+    }
+}

@@ -4,6 +4,7 @@ import Conversion
 import FileAccess
 import Foundation
 import Inspection
+import Synchronization
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -145,13 +146,27 @@ import Testing
 
     // MARK: - The source changes
 
+    /// Converts, and changes the source when the first shard begins to be written.
+    private func failure(_ place: Place, _ change: @escaping @Sendable () throws -> Void) async throws -> IngotError? {
+        let changed = Mutex(false)
+        let hook = SystemCallHook { call throws(Errno) in
+            guard call.name == "open", call.path.hasSuffix(".ingot-tmp"), changed.withLock({ !$0 }) else { return }
+            changed.withLock { $0 = true }
+            do {
+                try change()
+            } catch {
+                throw Errno.ioError
+            }
+        }
+        return try await Verbs.failure {
+            try await SystemCallHook.$current.withValue(hook) { _ = try await Verbs.convert(place.source, to: place.target) }
+        }
+    }
+
     @Test func sourceTruncatedDuringTheRun() async throws {
         let place = try Place()
-        let plan = try ConversionPlan(Checkpoint.open(place.source), Verbs.options())
         let shard = place.source.appending(SampleSource.shardName(1, of: 2))
-        try Files.write(Array(Files.read(shard).prefix(100)), to: shard)
-        let converter = try Converter(plan, to: place.target)
-        let error = try await Verbs.failure { _ = try await converter.run() }
+        let error = try await failure(place) { try Files.write(Array(Files.read(shard).prefix(100)), to: shard) }
         #expect(error?.code == .sourceChanged)
         #expect(error?.code.exitStatus == 74)
         #expect(Files.names(place.at("")) == ["source"])
@@ -159,13 +174,12 @@ import Testing
 
     @Test func sourceRewrittenDuringTheRun() async throws {
         let place = try Place()
-        let plan = try ConversionPlan(Checkpoint.open(place.source), Verbs.options())
         let shard = place.source.appending(SampleSource.shardName(0, of: 2))
-        let bytes = try Files.read(shard)
-        try Directory.removeFile(shard)
-        try Files.write(bytes, to: shard)
-        let converter = try Converter(plan, to: place.target)
-        let error = try await Verbs.failure { _ = try await converter.run() }
+        let error = try await failure(place) {
+            let bytes = try Files.read(shard)
+            try Directory.removeFile(shard)
+            try Files.write(bytes, to: shard)
+        }
         #expect(error?.code == .sourceChanged)
         #expect(Files.names(place.at("")) == ["source"])
     }

@@ -10,8 +10,8 @@ package import TensorModel
 
 /// The verbs of the command as functions, for tests that need no process.
 package enum Verbs {
-    /// Bytes that are enough for one chunk under way, and for no second.
-    package static let leastMemory: UInt64 = 14 << 20
+    /// The smallest budget of memory.
+    package static let leastMemory = MemoryBudget.leastBytes
 
     /// Options with the memory of a small machine.
     package static func options(
@@ -32,7 +32,7 @@ package enum Verbs {
     package static func convert(
         _ source: FilePath, to target: FilePath, _ options: ConversionOptions = options()
     ) async throws -> ConversionReport {
-        try await Converter(ConversionPlan(Checkpoint.open(source), options), to: target).run()
+        try await Converter(source, to: target, options).run()
     }
 
     /// Verifies a directory, with a source or without.

@@ -17,7 +17,7 @@ enum Command {
                 try command.run()
             }
         } catch let error as IngotError {
-            Console.message(IngotErrorRenderer.text(error))
+            if !Progress.tell(error) { Console.message(IngotErrorRenderer.text(error)) }
             Console.exit(error.code.exitStatus)
         } catch let code as ExitCode {
             Console.exit(code.rawValue)

@@ -51,10 +51,14 @@ enum Console {
     }
 
     /// Columns of the terminal on standard output; nil where it is none.
-    static var width: Int? {
-        guard isatty(1) == 1 else { return nil }
+    static var width: Int? { isatty(1) == 1 ? columns(of: 1) : nil }
+
+    /// Columns of the terminal on standard error.
+    static var errorWidth: Int { columns(of: 2) }
+
+    private static func columns(of descriptor: CInt) -> Int {
         var size = winsize()
-        guard unsafe ioctl(1, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        guard unsafe ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
         return Int(size.ws_col)
     }
 

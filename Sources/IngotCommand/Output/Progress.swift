@@ -1,22 +1,141 @@
+import Conversion
+import Synchronization
 import TensorModel
 
-/// One line on a terminal that says how far a long run is; nothing anywhere else.
-enum Progress {
-    private static let visible = Console.showsProgress
+/// How a long run tells how far it is, on standard error.
+enum ProgressStyle: String, CaseIterable, Sendable {
+    /// A bar on a terminal, lines elsewhere.
+    case auto
+    /// One line that is drawn anew.
+    case bar
+    /// A line every few seconds.
+    case lines
+    /// A JSON object a line (Specs/json.md).
+    case json
+    /// Nothing.
+    case none
+}
 
-    /// Draws the line anew.
-    static func show(done: UInt64, total: UInt64, _ name: TensorName) {
-        guard visible else { return }
-        let share = total == 0 ? 1 : Double(done) / Double(total)
-        let filled = Int(share * 24)
-        let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 24 - filled)
-        let percent = Format.padded("\(Int(share * 100))", to: 3)
-        let text = "[\(bar)] \(percent) %  " + Format.shortened(IngotErrorRenderer.escaped(name.text), to: 44)
-        Console.raw("\r\u{1B}[K" + text)
+/// What is shown of a conversion while it runs.
+final class Progress: Sendable {
+    /// The one that is shown; messages make room for its bar, errors take its form.
+    private static let shown = Mutex<Progress?>(nil)
+
+    private let style: ProgressStyle
+    private let isQuiet: Bool
+    private let state = Mutex(State())
+    private static let barInterval = 0.1, lineInterval = 5.0, jsonInterval = 0.5
+
+    fileprivate struct State {
+        let clock = ContinuousClock()
+        let begin = ContinuousClock.now
+        var lastShown: Double?
+        var isDrawn = false
+        var meter = RateMeter()
+        var isSharded = false
+
+        var seconds: Double { (clock.now - begin).seconds }
     }
 
-    /// Removes the line.
+    /// Begins to show a run.
+    init(_ style: ProgressStyle, isQuiet: Bool) {
+        self.isQuiet = isQuiet
+        let chosen = style == .auto ? (Console.showsProgress ? .bar : .lines) : style
+        self.style = isQuiet ? .none : chosen
+        Progress.shown.withLock { $0 = self }
+    }
+
+    /// Removes the bar of the run that is shown, if there is one.
     static func clear() {
-        if visible { Console.raw("\r\u{1B}[K") }
+        guard let progress = shown.withLock({ $0 }) else { return }
+        progress.state.withLock { state in
+            if state.isDrawn { Console.raw("\r\u{1B}[K") }
+            state.isDrawn = false
+        }
+    }
+
+    /// Tells an error in the form of the run that is shown; false where that is for people.
+    static func tell(_ error: IngotError) -> Bool {
+        guard let progress = shown.withLock({ $0 }), progress.style == .json else { return false }
+        progress.write(ProgressText.json(error, seconds: progress.state.withLock { $0.seconds }))
+        return true
+    }
+
+    /// Shows an event.
+    func show(_ event: ConversionEvent) {
+        switch style {
+        case .auto, .none:
+            if case .warning(let warning) = event, !isQuiet { Console.message(IngotErrorRenderer.text(warning)) }
+        case .json: showJSON(event)
+        case .bar, .lines: showText(event)
+        }
+    }
+
+    private func showJSON(_ event: ConversionEvent) {
+        let (isDue, seconds, rate) = state.withLock { state in
+            (state.isDue(event, every: Progress.jsonInterval), state.seconds, state.meter.note(event, state.seconds))
+        }
+        if isDue { write(ProgressText.json(event, rate, seconds: seconds)) }
+    }
+
+    private func showText(_ event: ConversionEvent) {
+        if let message = ProgressText.message(event, isSharded: state.withLock { $0.noteSharded(event) }) {
+            return Console.message(message)
+        }
+        let interval = style == .bar ? Progress.barInterval : Progress.lineInterval
+        let (isDue, rate) = state.withLock { state in
+            // Short runs say nothing; a bar is drawn at once.
+            if style == .lines, state.lastShown == nil { state.lastShown = state.seconds }
+            let rate = state.meter.note(event, state.seconds)
+            return (state.isDue(event, every: interval), rate)
+        }
+        guard isDue else { return }
+        if style == .bar {
+            let width = Console.errorWidth
+            state.withLock { state in
+                state.isDrawn = true
+                Console.raw("\r\u{1B}[K" + ProgressText.bar(event, rate, width: width))
+            }
+        } else if let line = ProgressText.line(event, rate) {
+            Console.message(line)
+        }
+    }
+
+    private func write(_ value: JSONValue) { Console.raw(value.text() + "\n") }
+}
+
+extension Progress.State {
+    /// Whether an event is to be shown: those that come often are not, all the time.
+    fileprivate mutating func isDue(_ event: ConversionEvent, every interval: Double) -> Bool {
+        switch event {
+        case .progress(let progress) where isDrawn && progress.doneBytes == progress.totalBytes: break
+        case .progress, .waiting, .planning, .verifying:
+            let now = seconds
+            guard now - (lastShown ?? -interval) >= interval else { return false }
+            lastShown = now
+        default: break
+        }
+        return true
+    }
+
+    fileprivate mutating func noteSharded(_ event: ConversionEvent) -> Bool {
+        if case .progress(let progress) = event { isSharded = progress.shardCount > 1 }
+        return isSharded
+    }
+}
+
+/// Bytes a second over the last few seconds.
+struct RateMeter {
+    private var points: [(seconds: Double, bytes: UInt64)] = []
+    private static let window = 10.0
+
+    /// Takes note of an event; the rate, where one is known.
+    mutating func note(_ event: ConversionEvent, _ seconds: Double) -> Double? {
+        if case .progress(let progress) = event {
+            if let last = points.last, seconds - last.seconds < 0.2 {} else { points.append((seconds, progress.doneBytes)) }
+            while points.count > 2, seconds - points[0].seconds > RateMeter.window { points.removeFirst() }
+        }
+        guard let first = points.first, let last = points.last, last.seconds > first.seconds else { return nil }
+        return Double(last.bytes - min(first.bytes, last.bytes)) / (last.seconds - first.seconds)
     }
 }

@@ -17,6 +17,10 @@ struct Convert: AsyncParsableCommand {
 
             Matrices of F32, F16 and BF16 are quantized; embeddings and output heads get
             two bits more; everything else is kept as it is.
+
+            A run that was interrupted is resumed by the same command: shards that were
+            finished are checked and kept. They wait in .DEST.ingot-partial beside DEST,
+            with .DEST.ingot-journal.
             """)
 
     @Argument(help: "Checkpoint to convert: a safetensors file or a directory.")
@@ -30,33 +34,58 @@ struct Convert: AsyncParsableCommand {
     @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
     var force = false
 
+    @Flag(help: "Throw away what an interrupted run of other options finished, and begin anew.")
+    var restart = false
+
+    @Flag(help: "Delete each shard of SOURCE once its output is on the disk and verified against it.")
+    var consumeSource = false
+
+    @Flag(help: "Wait for shards of SOURCE that are still being downloaded.")
+    var follow = false
+
+    @Option(help: "With --follow: give up when nothing has arrived for so many seconds.")
+    var followTimeout: Int?
+
     @OptionGroup var work: WorkOptions
+    @OptionGroup var shown: ProgressOptions
     @OptionGroup var report: ReportOptions
+
+    func validate() throws {
+        guard !follow || rate.targetSize == nil && rate.bpw == nil else {
+            throw ValidationError("--target-size and --bpw need the whole source: not with --follow.")
+        }
+        guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
+        guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
+    }
 
     func run() async throws {
         var options = try rate.options()
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
         options.force = force
-        let plan = try ConversionPlan(ConversionPlan.openSource(source), options)
-        for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
-        var converter = try Converter(plan, to: dest)
-        converter.progress = Progress.show
+        options.restarts = restart
+        options.consumesSource = consumeSource
+        options.follows = follow
+        options.patience = followTimeout.map { .seconds($0) }
+        let progress = Progress(shown.progress, isQuiet: shown.quiet)
+        var converter = try Converter(source, to: dest, options)
+        converter.onEvent = progress.show
         let result = try await converter.run()
         Progress.clear()
-        for warning in result.warnings.dropFirst(plan.warnings.count) {
-            Console.message(IngotErrorRenderer.text(warning))
-        }
         switch report.format {
         case .json: Console.result(result.json.text(indented: true))
-        case .text: Console.result(ConversionText.text(result, source: source, destination: dest))
+        case .text:
+            Console.result(
+                ConversionText.text(result, source: source, destination: dest, isVerbose: shown.verbose))
         }
     }
 }
 
 /// The report of a conversion, for people.
 enum ConversionText {
-    static func text(_ report: ConversionReport, source: FilePath, destination: FilePath) -> String {
+    static func text(
+        _ report: ConversionReport, source: FilePath, destination: FilePath, isVerbose: Bool
+    ) -> String {
         var lines = [
             "\(IngotErrorRenderer.escaped(source.string)) -> \(IngotErrorRenderer.escaped(destination.string))"
         ]
@@ -85,6 +114,20 @@ enum ConversionText {
                 "\(Format.bytes(UInt64(rate)))/s of source, \(report.jobs) jobs, \(Format.fixed(report.seconds, 2)) s")
         }
         add("peak memory", Format.bytes(ProcessUsage.peakResidentBytes))
+        if report.resumedShards > 0 {
+            add("resumed", "\(report.resumedShards) of \(report.shardCount) shards were finished by an earlier run")
+        }
+        if isVerbose, report.seconds > 0 {
+            let all = report.seconds * Double(report.jobs)
+            func share(_ seconds: Double) -> String { "\(Format.fixed(seconds / all * 100, 1)) %" }
+            let (working, consuming) = (report.usage.working.seconds, report.usage.consuming.seconds)
+            add("workers' time", "\(share(working)) quantizing, \(share(consuming)) hashing and writing,")
+            add("", "\(share(max(0, all - working - consuming))) waiting")
+            add(
+                "processor time",
+                "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "
+                    + "of what \(report.jobs) jobs could use")
+        }
         for (name, reason) in report.skipped { add("left behind", "\(IngotErrorRenderer.escaped(name)) (\(reason))") }
         return lines.joined(separator: "\n")
     }

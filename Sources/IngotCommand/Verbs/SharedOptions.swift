@@ -37,7 +37,7 @@ struct WorkOptions: ParsableArguments {
     @Option(help: "Chunks worked on at the same time.")
     var jobs = WorkOptions.processors
 
-    @Option(help: "Memory for buffers at most, such as 256MiB.")
+    @Option(help: "Memory at most, the program's own 48 MiB not counted: 64MiB or more.")
     var maxMemory = ByteCount(256 << 20)
 
     private static var processors: Int { min(64, max(1, ProcessorCount.available)) }
@@ -46,6 +46,20 @@ struct WorkOptions: ParsableArguments {
         guard (1...1024).contains(jobs) else { throw ValidationError("--jobs must be between 1 and 1024.") }
     }
 }
+
+/// What is told of a run besides its result.
+struct ProgressOptions: ParsableArguments {
+    @Option(help: "Progress on standard error: auto (a bar on a terminal, else a line every 5 s), bar, lines, json, none.")
+    var progress = ProgressStyle.auto
+
+    @Flag(name: .shortAndLong, help: "No progress, no warnings: the result and errors only.")
+    var quiet = false
+
+    @Flag(name: .shortAndLong, help: "Tell what the time went into.")
+    var verbose = false
+}
+
+extension ProgressStyle: ExpressibleByArgument {}
 
 /// The form of the result, on verbs that print one.
 struct ReportOptions: ParsableArguments {

@@ -32,7 +32,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var expected: [String: [UInt8]]?
-        for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.leastMemory), (5, 30 << 20)] {
+        for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.leastMemory), (5, 72 << 20)] {
             var options = Verbs.options(scheme, jobs: jobs)
             options.memory = memory
             let target = directory.at("jobs\(jobs)-\(memory)")
@@ -57,7 +57,7 @@ import Testing
         shards[0].insert(DeterminismTests.large, at: 0)
         let source = try SampleSource.write(shards, to: directory.at("source"))
         var expected: [String: [UInt8]]?
-        for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.leastMemory), (5, 1 << 30), (3, 40 << 20)] {
+        for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.leastMemory), (5, 1 << 30), (3, 100 << 20)] {
             var options = Verbs.options(.trellis, jobs: jobs)
             options.goal = goal
             options.memory = memory

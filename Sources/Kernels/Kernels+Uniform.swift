@@ -66,6 +66,43 @@ extension Kernels {
         }
     }
 
+    /// Scale, bias and codes of every group by plain rounding (Specs/uniform.md, "Plain rounding").
+    ///
+    /// - Parameters:
+    ///   - source: finite elements, little-endian and row-major.
+    ///   - format: what they are; every scale and bias is exactly representable in it.
+    ///   - grouping: the shape of the chunk.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - symmetric: whether groups have a scale alone.
+    ///   - codes: at least one byte a weight.
+    ///   - scales: at least one a group.
+    ///   - biases: at least one a group; of symmetric codes left alone.
+    /// - Returns: the sums of `errorSums`, over the weights and what is restored from their codes.
+    public static func uniformRound(
+        _ source: Span<UInt8>, format: FloatFormat, grouping: Grouping, bits: Int, symmetric: Bool,
+        codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
+    ) -> (signal: Double, noise: Double, maxError: Double) {
+        let groups = grouping.groupCount
+        precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformRound: unsupported width")
+        precondition(
+            source.count == grouping.weightCount * format.byteWidth && codes.count >= grouping.weightCount
+                && scales.count >= groups && (symmetric || biases.count >= groups), "uniformRound: sizes differ")
+        return unsafe source.withUnsafeBufferPointer { source in
+            unsafe codes.withUnsafeMutableBufferPointer { codes in
+                unsafe scales.withUnsafeMutableBufferPointer { scales in
+                    unsafe biases.withUnsafeMutableBufferPointer { biases in
+                        guard source.count > 0 else { return (0, 0, 0) }
+                        let sums = unsafe ingot_uniform_round(
+                            Int32(format.rawValue), source.baseAddress, grouping.rows, grouping.columns,
+                            grouping.groupSize, Int32(bits), symmetric ? 1 : 0, codes.baseAddress,
+                            scales.baseAddress, biases.baseAddress)
+                        return (sums.signal, sums.noise, sums.max_error)
+                    }
+                }
+            }
+        }
+    }
+
     /// Restores a chunk: scale * code + bias, or scale * (code - 2^(bits-1)); binary32, each operation rounded.
     ///
     /// - Parameters:

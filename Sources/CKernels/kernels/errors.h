@@ -9,6 +9,22 @@ INLINE void add_errors(f32x16 original, f32x16 restored, f64x16 *signal, f64x16 
     *largest = size > *largest ? size : *largest;
 }
 
+// The lanes' sums as one.
+INLINE struct ingot_error_sums added_lanes(f64x16 signal, f64x16 noise, f64x16 largest) {
+    double s[LANES], e[LANES], m[LANES];
+    memcpy(s, &signal, sizeof s);
+    memcpy(e, &noise, sizeof e);
+    memcpy(m, &largest, sizeof m);
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int k = 0; k < half; k += 1) {
+            s[k] += s[k + half];
+            e[k] += e[k + half];
+            m[k] = m[k + half] > m[k] ? m[k + half] : m[k];
+        }
+    }
+    return (struct ingot_error_sums){s[0], e[0], m[0]};
+}
+
 static struct ingot_error_sums error_sums(const float *original, const float *restored, size_t n) {
     f64x16 signal = 0.0, noise = 0.0, largest = 0.0;
     size_t i = 0;
@@ -22,18 +38,7 @@ static struct ingot_error_sums error_sums(const float *original, const float *re
         memcpy(r, restored + i, (n - i) * sizeof(float));
         add_errors(LOAD(f32x16, w), LOAD(f32x16, r), &signal, &noise, &largest);
     }
-    double s[LANES], e[LANES], m[LANES];
-    memcpy(s, &signal, sizeof s);
-    memcpy(e, &noise, sizeof e);
-    memcpy(m, &largest, sizeof m);
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        for (int k = 0; k < half; k += 1) {
-            s[k] += s[k + half];
-            e[k] += e[k + half];
-            m[k] = m[k + half] > m[k] ? m[k + half] : m[k];
-        }
-    }
-    return (struct ingot_error_sums){s[0], e[0], m[0]};
+    return added_lanes(signal, noise, largest);
 }
 
 // The sum of squares of each row, in binary32.

@@ -2,7 +2,7 @@ internal import CKernels
 public import TensorModel
 
 extension Kernels {
-    /// The longest group `uniformEncode` accepts.
+    /// The longest group `uniformEncode` and `uniformRound` accept.
     public static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.
@@ -71,7 +71,7 @@ extension Kernels {
     /// - Parameters:
     ///   - source: finite elements, little-endian and row-major.
     ///   - format: what they are; every scale and bias is exactly representable in it.
-    ///   - grouping: the shape of the chunk.
+    ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
     ///   - symmetric: whether groups have a scale alone.
     ///   - codes: at least one byte a weight.
@@ -83,6 +83,7 @@ extension Kernels {
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
     ) -> (signal: Double, noise: Double, maxError: Double) {
         let groups = grouping.groupCount
+        precondition(grouping.groupSize <= maximumGroupSize, "uniformRound: group too long")
         precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformRound: unsupported width")
         precondition(
             source.count == grouping.weightCount * format.byteWidth && codes.count >= grouping.weightCount

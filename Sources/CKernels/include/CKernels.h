@@ -60,7 +60,7 @@ struct ingot_error_sums ingot_error_sums(const float *original, const float *res
 
 // Uniform scheme (Specs/uniform.md)
 
-/// The longest group the search accepts.
+/// The longest group the encoders accept.
 enum { INGOT_MAX_GROUP_SIZE = 256 };
 
 /// Chooses scales, biases and codes for rows x columns weights, row-major.

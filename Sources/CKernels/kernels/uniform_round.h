@@ -17,89 +17,57 @@ struct steps {
     f32x16 scale, bias, up, offset, inverse;
 };
 
-struct lane_sums {
-    f64x16 signal, noise, largest;
+// Weights and what is restored from them: of sixteen groups, and in front the last before them, fewer than sixteen, whose
+// vector of the error sums is not full yet. A vector may be read and written behind the last.
+struct run {
+    size_t waiting;
+    float weights[LANES * (INGOT_MAX_GROUP_SIZE + 2)], restored[LANES * (INGOT_MAX_GROUP_SIZE + 2)];
 };
-
-// Weights whose lane of the error sums is not that of their vector: their sums wait until sixteen are there.
-struct pending {
-    size_t count;
-    float weights[2 * LANES], restored[2 * LANES];
-};
-
-INLINE f32x16 widened(int32_t format, const uint8_t *source) {
-    switch (format) {
-    case FORMAT_F16: return float_from_half(LOAD(u16x16, source));
-    case FORMAT_BF16: return float_from_bfloat(LOAD(u16x16, source));
-    default: return LOAD(f32x16, source);
-    }
-}
-
-// The n < 16 elements at `source`, then zeros.
-INLINE f32x16 widened_part(struct rounding rules, const uint8_t *source, size_t n) {
-    uint8_t padded[LANES * 4] = {0};
-    memcpy(padded, source, n * rules.width);
-    return widened(rules.format, padded);
-}
 
 INLINE f32x16 extreme(int greatest, f32x16 a, f32x16 b) { return greatest ? greater(a, b) : lesser(a, b); }
 
-#define FOLD(a, b, ...)                                                                                  \
-    extreme(greatest, __builtin_shufflevector(a, b, __VA_ARGS__),                                        \
-            __builtin_shufflevector(a, b, FOLD_OTHERS))
-
 // Lane k of the result is the least, or greatest, lane of rows[k]. Destroys `rows`.
 INLINE f32x16 lane_extremes(int greatest, f32x16 *rows) {
-#define FOLD_OTHERS 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
-    for (int k = 0; k < 8; k += 1) {
-        rows[k] = FOLD(rows[k], rows[k + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    // Neighbours become one, and what is left of two rows becomes one row, four times.
+    for (int count = LANES / 2; count > 0; count /= 2) {
+        for (int k = 0; k < count; k += 1) {
+            f32x16 a = rows[2 * k], b = rows[2 * k + 1];
+            f32x16 even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            f32x16 odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            rows[k] = extreme(greatest, even, odd);
+        }
     }
-#undef FOLD_OTHERS
-#define FOLD_OTHERS 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
-    for (int k = 0; k < 4; k += 1) {
-        rows[k] = FOLD(rows[k], rows[k + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
-    }
-#undef FOLD_OTHERS
-#define FOLD_OTHERS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
-    for (int k = 0; k < 2; k += 1) {
-        rows[k] = FOLD(rows[k], rows[k + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    }
-#undef FOLD_OTHERS
-#define FOLD_OTHERS 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-    return FOLD(rows[0], rows[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
-#undef FOLD_OTHERS
+    return rows[0];
 }
-#undef FOLD
 
 // Extremes of the n weights of a group, in any lane.
-INLINE void group_extremes(struct rounding rules, const uint8_t *source, size_t n, f32x16 *low, f32x16 *high) {
-    size_t i = 0;
+INLINE void group_extremes(const float *weights, size_t n, f32x16 *low, f32x16 *high) {
     if (n < LANES) {
-        f32x16 first = widened_part(rules, source, 1)[0];
-        *low = first;
-        *high = first;
-    } else {
-        *low = widened(rules.format, source);
-        *high = *low;
-        i = LANES;
+        *low = weights[0];
+        *high = weights[0];
+        for (size_t i = 1; i < n; i += 1) {
+            *low = lesser(weights[i], *low);
+            *high = greater(weights[i], *high);
+        }
+        return;
     }
-    for (; i + LANES <= n; i += LANES) {
-        f32x16 weights = widened(rules.format, source + i * rules.width);
-        *low = lesser(weights, *low);
-        *high = greater(weights, *high);
-    }
-    for (; i < n; i += 1) {
-        f32x16 weight = widened_part(rules, source + i * rules.width, 1)[0];
-        *low = lesser(weight, *low);
-        *high = greater(weight, *high);
+    *low = LOAD(f32x16, weights);
+    *high = *low;
+    for (size_t i = LANES; i < n; i += LANES) {
+        // The last vector ends with the group, though some of it was seen before: so below, too.
+        f32x16 some = LOAD(f32x16, weights + (i + LANES <= n ? i : n - LANES));
+        *low = lesser(some, *low);
+        *high = greater(some, *high);
     }
 }
 
+// As the format stores it, but not zero.
 INLINE f32x16 rounded_scale(struct rounding rules, f32x16 step, f32x16 limit) {
     f32x16 scale = stored(rules.format, lesser(step, limit));
     return greater(scale, rules.least);
 }
 
+// Scales and biases of sixteen groups with these extremes.
 INLINE struct steps steps_of(struct rounding rules, f32x16 low, f32x16 high) {
     struct steps steps;
     // Which of two zeros was met first depends on the order of lanes.
@@ -109,7 +77,7 @@ INLINE struct steps steps_of(struct rounding rules, f32x16 low, f32x16 high) {
     f32x16 size = greater(magnitude(low), magnitude(high));
     f32x16 down = 1.0f;
     steps.up = 1.0f;
-    // Binary32 holds everything that follows of F16 as it is: powers of two would change no bit of a result.
+    // Nothing that follows leaves the range of binary32 where weights are F16: a power of two would change no bit.
     if (rules.format != FORMAT_F16) {
         i32x16 exponent = (i32x16)((u32x16)size >> 23);
         i32x16 shift = 127 - (exponent > 1 ? exponent : (i32x16)1);
@@ -154,99 +122,79 @@ INLINE f32x16 round_block(
     return restored(sum - 12582912.0f, scale, bias, rules.affine);
 }
 
-INLINE void add_pending(struct pending *pending, f32x16 weights, f32x16 restored, size_t n, struct lane_sums *sums) {
-    STORE(pending->weights + pending->count, weights);
-    STORE(pending->restored + pending->count, restored);
-    pending->count += n;
-    if (pending->count < LANES) { return; }
-    add_errors(
-        LOAD(f32x16, pending->weights), LOAD(f32x16, pending->restored), &sums->signal, &sums->noise, &sums->largest);
-    pending->count -= LANES;
-    STORE(pending->weights, LOAD(f32x16, pending->weights + LANES));
-    STORE(pending->restored, LOAD(f32x16, pending->restored + LANES));
-}
-
-// `in_lanes`: whether every vector of weights begins at a multiple of sixteen weights of the chunk, and is whole.
+// The n weights of a group to codes; `restored` is written a vector too far where n < 16.
 INLINE void round_group(
-    struct rounding rules, int in_lanes, const uint8_t *source, size_t n, const struct steps *steps, size_t lane,
-    uint8_t *codes, struct lane_sums *sums, struct pending *pending) {
+    struct rounding rules, const float *weights, size_t n, const struct steps *steps, size_t lane, uint8_t *codes,
+    float *restored) {
     float scale = steps->scale[lane], bias = steps->bias[lane];
     float up = steps->up[lane], offset = steps->offset[lane], inverse = steps->inverse[lane];
     u8x16 block;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        f32x16 weights = widened(rules.format, source + i * rules.width);
-        f32x16 restored = round_block(rules, weights, scale, bias, up, offset, inverse, &block);
-        STORE(codes + i, block);
-        if (in_lanes) {
-            add_errors(weights, restored, &sums->signal, &sums->noise, &sums->largest);
-        } else {
-            add_pending(pending, weights, restored, LANES, sums);
-        }
+    if (n < LANES) {
+        f32x16 some = LOAD(f32x16, weights);
+        STORE(restored, round_block(rules, some, scale, bias, up, offset, inverse, &block));
+        memcpy(codes, &block, n);
+        return;
     }
-    if (!in_lanes && i < n) {
-        f32x16 weights = widened_part(rules, source + i * rules.width, n - i);
-        f32x16 restored = round_block(rules, weights, scale, bias, up, offset, inverse, &block);
-        memcpy(codes + i, &block, n - i);
-        add_pending(pending, weights, restored, n - i, sums);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t at = i + LANES <= n ? i : n - LANES;
+        f32x16 some = LOAD(f32x16, weights + at);
+        STORE(restored + at, round_block(rules, some, scale, bias, up, offset, inverse, &block));
+        STORE(codes + at, block);
     }
 }
 
-INLINE struct ingot_error_sums round_all(
-    struct rounding rules, int in_lanes, const uint8_t *source, size_t rows, size_t columns, size_t group_size,
-    uint8_t *codes, float *scales, float *biases) {
+// Adds the errors of a run whose last `count` weights are new; those that fill no vector wait in front of the next.
+INLINE void add_run(struct run *run, size_t count, struct lane_sums *sums) {
+    size_t all = run->waiting + count;
+    size_t whole = all / LANES * LANES;
+    add_lanes(run->weights, run->restored, whole, sums);
+    run->waiting = all - whole;
+    STORE(run->weights, LOAD(f32x16, run->weights + whole));
+    STORE(run->restored, LOAD(f32x16, run->restored + whole));
+}
+
+INLINE struct ingot_error_sums round_chunk(
+    struct rounding rules, const uint8_t *source, size_t rows, size_t columns, size_t group_size, uint8_t *codes,
+    float *scales, float *biases) {
     struct lane_sums sums = {0};
-    struct pending pending = {0};
+    struct run run;
+    run.waiting = 0;
     size_t per_row = columns / group_size + (columns % group_size != 0);
     size_t left = rows * per_row;
     size_t group_in_row = 0;
     while (left > 0) {
         size_t count = left < LANES ? left : LANES;
-        size_t offsets[LANES + 1];
-        f32x16 lows[LANES], highs[LANES];
-        offsets[0] = 0;
+        size_t ends[LANES + 1] = {0};
         for (size_t k = 0; k < count; k += 1) {
             int last = group_in_row + 1 == per_row;
-            size_t n = last ? columns - group_in_row * group_size : group_size;
-            group_extremes(rules, source + offsets[k] * rules.width, n, &lows[k], &highs[k]);
-            offsets[k + 1] = offsets[k] + n;
+            ends[k + 1] = ends[k] + (last ? columns - group_in_row * group_size : group_size);
             group_in_row = last ? 0 : group_in_row + 1;
         }
-        for (size_t k = count; k < LANES; k += 1) {
-            lows[k] = lows[0];
-            highs[k] = highs[0];
+        float *weights = run.weights + run.waiting, *restored = run.restored + run.waiting;
+        expand_all(rules.format, rules.width, source, weights, ends[count]);
+        f32x16 lows[LANES], highs[LANES];
+        for (size_t k = 0; k < LANES; k += 1) {
+            size_t group = k < count ? k : 0;
+            group_extremes(weights + ends[group], ends[group + 1] - ends[group], &lows[k], &highs[k]);
         }
         struct steps steps = steps_of(rules, lane_extremes(0, lows), lane_extremes(1, highs));
         for (size_t k = 0; k < count; k += 1) {
             round_group(
-                rules, in_lanes, source + offsets[k] * rules.width, offsets[k + 1] - offsets[k], &steps, k,
-                codes + offsets[k], &sums, &pending);
+                rules, weights + ends[k], ends[k + 1] - ends[k], &steps, k, codes + ends[k], restored + ends[k]);
         }
+        add_run(&run, ends[count], &sums);
         memcpy(scales, &steps.scale, count * sizeof(float));
         scales += count;
         if (rules.affine) {
             memcpy(biases, &steps.bias, count * sizeof(float));
             biases += count;
         }
-        source += offsets[count] * rules.width;
-        codes += offsets[count];
+        source += ends[count] * rules.width;
+        codes += ends[count];
         left -= count;
     }
-    if (pending.count > 0) {
-        // The lanes behind the end add +0 to sums that are never -0.
-        memset(pending.weights + pending.count, 0, (LANES - pending.count) * sizeof(float));
-        memset(pending.restored + pending.count, 0, (LANES - pending.count) * sizeof(float));
-        add_errors(
-            LOAD(f32x16, pending.weights), LOAD(f32x16, pending.restored), &sums.signal, &sums.noise, &sums.largest);
-    }
-    return added_lanes(sums.signal, sums.noise, sums.largest);
-}
-
-INLINE struct ingot_error_sums round_chunk(
-    struct rounding rules, const uint8_t *source, size_t rows, size_t columns, size_t group_size, uint8_t *codes,
-    float *scales, float *biases) {
-    return columns % LANES == 0 ? round_all(rules, 1, source, rows, columns, group_size, codes, scales, biases)
-                                : round_all(rules, 0, source, rows, columns, group_size, codes, scales, biases);
+    add_tail(run.weights, run.restored, run.waiting, &sums);
+    return added_lanes(sums);
 }
 
 INLINE struct ingot_error_sums round_format(

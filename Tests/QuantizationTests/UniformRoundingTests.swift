@@ -70,7 +70,9 @@ extension InstructionSetTests {
             let parameters = try #require(asked.rounding)
             for extreme in [Float(0), 1, -1] {
                 for negative in 0..<33 {
-                    var weights = (0..<33).map { Float(sign: $0 == negative ? .minus : .plus, exponent: 0, significand: 0) }
+                    var weights = (0..<33).map {
+                        Float(sign: $0 == negative ? .minus : .plus, exponent: 0, significand: 0)
+                    }
                     weights[7] = extreme
                     let plain = weights.map { $0 + 0 }
                     onEveryInstructionSet { set in

@@ -103,6 +103,13 @@ void ingot_uniform_encode(
         weights, rows, columns, group_size, bits, symmetric, scale_format, codes, scales, biases);
 }
 
+struct ingot_error_sums ingot_uniform_round(
+    int32_t format, const void *source, size_t rows, size_t columns, size_t group_size, int32_t bits,
+    int32_t symmetric, uint8_t *codes, float *scales, float *biases) {
+    return ingot_active_table()->uniform_round(
+        format, source, rows, columns, group_size, bits, symmetric, codes, scales, biases);
+}
+
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights) {

@@ -2,7 +2,7 @@ internal import CKernels
 public import TensorModel
 
 extension Kernels {
-    /// The longest group `uniformEncode` accepts.
+    /// The longest group `uniformEncode` and `uniformRound` accept.
     public static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.
@@ -60,6 +60,44 @@ extension Kernels {
                             weights.baseAddress, grouping.rows, grouping.columns, grouping.groupSize,
                             Int32(bits), symmetric ? 1 : 0, Int32(scaleFormat.rawValue),
                             codes.baseAddress, scales.baseAddress, biases.baseAddress)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scale, bias and codes of every group by plain rounding (Specs/uniform.md, "Plain rounding").
+    ///
+    /// - Parameters:
+    ///   - source: finite elements, little-endian and row-major.
+    ///   - format: what they are; every scale and bias is exactly representable in it.
+    ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - symmetric: whether groups have a scale alone.
+    ///   - codes: at least one byte a weight.
+    ///   - scales: at least one a group.
+    ///   - biases: at least one a group; of symmetric codes left alone.
+    /// - Returns: the sums of `errorSums`, over the weights and what is restored from their codes.
+    public static func uniformRound(
+        _ source: Span<UInt8>, format: FloatFormat, grouping: Grouping, bits: Int, symmetric: Bool,
+        codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
+    ) -> (signal: Double, noise: Double, maxError: Double) {
+        let groups = grouping.groupCount
+        precondition(grouping.groupSize <= maximumGroupSize, "uniformRound: group too long")
+        precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformRound: unsupported width")
+        precondition(
+            source.count == grouping.weightCount * format.byteWidth && codes.count >= grouping.weightCount
+                && scales.count >= groups && (symmetric || biases.count >= groups), "uniformRound: sizes differ")
+        return unsafe source.withUnsafeBufferPointer { source in
+            unsafe codes.withUnsafeMutableBufferPointer { codes in
+                unsafe scales.withUnsafeMutableBufferPointer { scales in
+                    unsafe biases.withUnsafeMutableBufferPointer { biases in
+                        guard source.count > 0 else { return (0, 0, 0) }
+                        let sums = unsafe ingot_uniform_round(
+                            Int32(format.rawValue), source.baseAddress, grouping.rows, grouping.columns,
+                            grouping.groupSize, Int32(bits), symmetric ? 1 : 0, codes.baseAddress,
+                            scales.baseAddress, biases.baseAddress)
+                        return (sums.signal, sums.noise, sums.max_error)
                     }
                 }
             }

@@ -50,7 +50,8 @@ import Testing
     @Test(arguments: [
         ["--bits", "4"], ["--bits", "2.5", "--sample"], ["--bits", "3", "--codec", "rans"], ["--relative-mse", "1e-2"],
         ["--bpw", "3.8"], ["--target-size", "3MB"], ["--bits", "4", "--codec", "none"],
-        ["--scheme", "uniform", "--bits", "4"], ["--scheme", "lossless"],
+        ["--scheme", "uniform", "--bits", "4"],
+        ["--scheme", "uniform", "--bits", "4", "--scales", "minmax"], ["--scheme", "lossless"],
     ])
     func forecast(options: [String]) throws {
         let directory = try TemporaryDirectory()

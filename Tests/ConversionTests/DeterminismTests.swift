@@ -4,6 +4,7 @@ import Conversion
 import FileAccess
 import Inspection
 import Kernels
+import Quantization
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -27,13 +28,15 @@ import Testing
         [SampleTensor("c.weight", .f32, [600, 700]), SampleTensor("d.weight", .f16, [2, 262_200])],
     ]
 
-    @Test(arguments: [ConversionOptions.Scheme.uniform, .lossless])
-    func jobsAndMemoryDoNotMatter(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [
+        (ConversionOptions.Scheme.uniform, UniformScales.searched), (.uniform, .minmax), (.lossless, .searched),
+    ])
+    func jobsAndMemoryDoNotMatter(scheme: ConversionOptions.Scheme, scales: UniformScales) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var expected: [String: [UInt8]]?
         for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.leastMemory), (5, 72 << 20)] {
-            var options = Verbs.options(scheme, jobs: jobs)
+            var options = Verbs.options(scheme, scales: scales, jobs: jobs)
             options.memory = memory
             let target = directory.at("jobs\(jobs)-\(memory)")
             try await Verbs.convert(source, to: target, options)

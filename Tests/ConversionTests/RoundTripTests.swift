@@ -94,7 +94,10 @@ import Testing
     func uniformIsWhatItsCertificateSays(bits: Int, symmetric: Bool) async throws {
         let group = UniformParameters.supportedGroupSizes[bits % 3]
         let codec = Codec.allCases[(bits + (symmetric ? 1 : 0)) % 3]
-        try await checkCertificates(Verbs.options(bits: bits, group: group, symmetric: symmetric, codec: codec))
+        for scales in UniformScales.allCases {
+            try await checkCertificates(
+                Verbs.options(bits: bits, group: group, symmetric: symmetric, scales: scales, codec: codec))
+        }
     }
 
     /// Every goal, codec and number of states, on matrices most of which are too small for any rate.

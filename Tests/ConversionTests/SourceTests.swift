@@ -4,6 +4,7 @@ import Conversion
 import FileAccess
 import Foundation
 import Inspection
+import Quantization
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -109,6 +110,19 @@ import Testing
         try await Verbs.export(directory.at("sealed"), to: directory.at("bf16"), as: .bf16)
         let typed = try JSONValue.parse(Files.read(directory.at("bf16").appending("config.json")))
         #expect(typed["torch_dtype"]?.string == "bfloat16")
+    }
+
+    /// The choice of scales decides the bytes: it is on record, but where it is the default, so that older records stay true.
+    @Test func scalesAreOnRecord() throws {
+        func record(_ scheme: ConversionOptions.Scheme, _ scales: UniformScales) -> [String] {
+            Verbs.options(scheme, scales: scales).record.map { $0.key }
+        }
+        let plain = ["scheme", "bits", "group_size", "symmetric", "codec", "on_nonfinite"]
+        #expect(record(.uniform, .searched) == plain)
+        #expect(record(.uniform, .minmax) == plain[..<4] + ["scales"] + plain[4...])
+        #expect(record(.lossless, .minmax) == ["scheme", "codec", "on_nonfinite"])
+        let member = Verbs.options(.uniform, scales: .minmax).record.first { $0.key == "scales" }
+        #expect(member?.value.string == "minmax")
     }
 
     @Test(arguments: ["{}", "{ }", "{\n}", "{\"a\":1}", "{\"quantization_config\":null,\"a\":1}", "{\"a\":{}\n}\n"])

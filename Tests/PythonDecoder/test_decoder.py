@@ -191,6 +191,16 @@ def test_samples(tmp_path, sample, bits, group, symmetric, codec):
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.parametrize("source", ["odd", "wide"])
+@pytest.mark.parametrize("bits,group,symmetric,codec", MATRIX[::5])
+def test_plain_rounding(tmp_path, request, source, bits, group, symmetric, codec):
+    path = request.getfixturevalue(source)
+    ingot("convert", path, tmp_path / "q", *uniform_options(bits, group, symmetric, codec), "--scales", "minmax")
+    ingot("export", tmp_path / "q", tmp_path / "e", "--to", "safetensors", "--dtype", "f32")
+    check(path, tmp_path / "q", tmp_path / "e")
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("source", [*SAMPLES, "odd", "wide"])
 def test_lossless(tmp_path, request, source, codec):

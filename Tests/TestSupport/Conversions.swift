@@ -4,7 +4,7 @@ package import Conversion
 import Export
 import FileAccess
 package import Inspection
-import Quantization
+package import Quantization
 package import SystemPackage
 package import TensorModel
 
@@ -16,11 +16,12 @@ package enum Verbs {
     /// Options with the memory of a small machine.
     package static func options(
         _ scheme: ConversionOptions.Scheme = .uniform, bits: Int = 4, group: Int = 32, symmetric: Bool = false,
-        codec: Codec = .zstd, jobs: Int = 1
+        scales: UniformScales = .searched, codec: Codec = .zstd, jobs: Int = 1
     ) -> ConversionOptions {
         var options = ConversionOptions()
         options.scheme = scheme
-        options.parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric) ?? .standard
+        options.parameters =
+            UniformParameters(bits: bits, groupSize: group, symmetric: symmetric, scales: scales) ?? .standard
         options.codec = codec
         options.jobs = jobs
         options.memory = 64 << 20

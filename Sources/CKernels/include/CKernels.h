@@ -48,9 +48,19 @@ struct ingot_non_finite {
 };
 struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n);
 
+// Error statistics
+
+struct ingot_error_sums {
+    double signal;     // sum of w^2
+    double noise;      // sum of (w - w')^2
+    double max_error;  // max |w - w'|
+};
+/// Sums in binary64: element i goes to lane i % 16, then lanes k and k+8, k and k+4, k and k+2, 0 and 1 are added.
+struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n);
+
 // Uniform scheme (Specs/uniform.md)
 
-/// The longest group the search accepts.
+/// The longest group the encoders accept.
 enum { INGOT_MAX_GROUP_SIZE = 256 };
 
 /// Chooses scales, biases and codes for rows x columns weights, row-major.
@@ -61,20 +71,17 @@ void ingot_uniform_encode(
     const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
     int32_t scale_format, uint8_t *codes, float *scales, float *biases);
 
+/// Scales and biases from each group's extremes, codes by rounding; and the error sums of what is restored from them.
+///
+/// source: rows x columns finite elements of `format`, which scales and biases are representable in. Else as above.
+struct ingot_error_sums ingot_uniform_round(
+    int32_t format, const void *source, size_t rows, size_t columns, size_t group_size, int32_t bits,
+    int32_t symmetric, uint8_t *codes, float *scales, float *biases);
+
 /// weights = scale*code + bias (two roundings), or scale*(code - 2^(bits-1)) where biases is null.
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights);
-
-// Error statistics
-
-struct ingot_error_sums {
-    double signal;     // sum of w^2
-    double noise;      // sum of (w - w')^2
-    double max_error;  // max |w - w'|
-};
-/// Sums in binary64: element i goes to lane i % 16, then lanes k and k+8, k and k+4, k and k+2, 0 and 1 are added.
-struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n);
 
 // Code packing. `dense`: one little-endian bit stream, code i at bits [i*bits, (i+1)*bits). `aligned`: whole codes
 // per byte: 4 at 2 bits, 2 at 3 and 4 bits, 1 above. Unused bits are zero.

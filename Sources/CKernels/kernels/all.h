@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "uniform_decode.h"
 #include "uniform_encode.h"
+#include "uniform_round.h"
 #include "packing.h"
 #include "planes.h"
 #include "bytes64.h"
@@ -19,6 +20,7 @@ const struct ingot_table LEVEL_TABLE = {
     .narrow = narrow,
     .scan_non_finite = scan_non_finite,
     .uniform_encode = uniform_encode,
+    .uniform_round = uniform_round,
     .uniform_decode = uniform_decode,
     .error_sums = error_sums,
     .pack = pack,

@@ -3,14 +3,28 @@ import TensorModel
 
 /// Scheme `uniform` (Specs/uniform.md).
 extension ChunkWorkspace {
-    func encodeUniform(_ place: ChunkPlace, _ parameters: UniformParameters, _ format: FloatFormat, _ codec: Codec) {
-        UniformQuantizer.encode(
-            weights, rows: place.rows, columns: place.columns, parameters, scaleFormat: format, into: &groups)
-        UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
-        encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)
+    /// Encodes the chunk in `source`; false where one of its weights is not finite.
+    func encodeUniform(
+        _ place: ChunkPlace, _ parameters: UniformParameters, _ format: FloatFormat, _ codec: Codec
+    ) -> Bool {
+        switch parameters.scales {
+        case .searched:
+            guard expandFinite(format) else { return false }
+            UniformQuantizer.encode(
+                weights, rows: place.rows, columns: place.columns, parameters, scaleFormat: format, into: &groups)
+            UniformQuantizer.decode(groups, rows: place.rows, columns: place.columns, parameters, into: &restored)
+            encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)
+        case .minmax:
+            guard isFinite(format) else { return false }
+            let bytes = source
+            encoded.entry.sums = UniformQuantizer.round(
+                bytes.span.extracting(0..<sourceCount), format, rows: place.rows, columns: place.columns, parameters,
+                into: &groups)
+        }
         appendCodes(parameters.bits, codec)
         appendPlanes(of: groups.scales, groups.groupCount, format, codec)
         if !parameters.symmetric { appendPlanes(of: groups.biases, groups.groupCount, format, codec) }
+        return true
     }
 
     /// Appends the codes: byte-aligned symbols for zstd's entropy coder, dense bits otherwise.
@@ -18,7 +32,7 @@ extension ChunkWorkspace {
         let dense = BitPacking.byteCount(.dense, bits: bits, count: count)
         grow(&stream, dense)
         BitPacking.pack(groups.codes, count: count, .dense, bits: bits, into: &stream)
-        guard codec == .zstd else { return append(stream, 0..<dense, codec) }
+        guard codec == .zstd, BitPacking.layoutsDiffer(bits: bits) else { return append(stream, 0..<dense, codec) }
         let symbols = BitPacking.byteCount(.aligned, bits: bits, count: count)
         grow(&aligned, symbols)
         BitPacking.pack(groups.codes, count: count, .aligned, bits: bits, into: &aligned)

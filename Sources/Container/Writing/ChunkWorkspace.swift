@@ -129,8 +129,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
             LosslessCodec.split(source.span.extracting(0..<sourceCount), format, into: &stream)
             for plane in 0..<format.byteWidth { append(stream, plane * count..<(plane + 1) * count, prologue.codec) }
         case .uniform(let parameters):
-            guard expandFinite(format) else { return appendNothing(prologue) }
-            encodeUniform(place, parameters, format, prologue.codec)
+            guard encodeUniform(place, parameters, format, prologue.codec) else { return appendNothing(prologue) }
         case .trellis(let parameters):
             guard let rule else { preconditionFailure("a trellis without a step") }
             guard expandFinite(format) else { return appendNothing(prologue) }
@@ -150,11 +149,16 @@ public final class ChunkWorkspace: @unchecked Sendable {
         encoded.entry = ChunkEntry()
     }
 
+    /// Whether all weights of the chunk are finite.
+    func isFinite(_ format: FloatFormat) -> Bool {
+        nonFinite.add(source.span.extracting(0..<sourceCount), format, firstElement: 0)
+        return nonFinite.isZero
+    }
+
     /// Widens the chunk's weights; false where one of them is not finite.
     func expandFinite(_ format: FloatFormat) -> Bool {
+        guard isFinite(format) else { return false }
         let bytes = source
-        nonFinite.add(bytes.span.extracting(0..<sourceCount), format, firstElement: 0)
-        guard nonFinite.isZero else { return false }
         grow(&weights, count)
         grow(&restored, count)
         FloatConversion.expand(bytes.span.extracting(0..<sourceCount), format, into: &weights)

@@ -23,7 +23,7 @@ public struct ConversionOptions: Sendable, Hashable {
     public var goal = RateGoal.bits(4)
     /// States of the trellis: 8, 16 or 32.
     public var states = 8
-    /// Bits per code, and the group and symmetry of scheme `uniform`.
+    /// Bits per code, and the group, symmetry and scales of scheme `uniform`.
     public var parameters = UniformParameters.standard
     /// The codec of all streams.
     public var codec: Codec = .zstd
@@ -100,6 +100,7 @@ public struct ConversionOptions: Sendable, Hashable {
             members.append(.init("bits", .unsigned(UInt64(parameters.bits))))
             members.append(.init("group_size", .unsigned(UInt64(parameters.groupSize))))
             members.append(.init("symmetric", .bool(parameters.symmetric)))
+            if parameters.scales != .searched { members.append(.init("scales", .string(parameters.scales.rawValue))) }
         }
         members.append(.init("codec", .string(codec.name)))
         members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))

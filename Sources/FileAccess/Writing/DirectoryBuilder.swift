@@ -108,9 +108,13 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try Directory.removeTree(staging)
         if hasJournal { try Directory.removeFile(journal) }
         try Directory.create(staging)
-        if resumes {
+        guard resumes else { return false }
+        do {
             let parent = staging.removingLastComponent()
             try Directory.synchronize(parent.isEmpty ? "." : parent)
+        } catch {
+            try? Directory.removeTree(staging)
+            throw error
         }
         return false
     }

@@ -80,6 +80,8 @@ final class Progress: Sendable {
 
     private func showText(_ event: ConversionEvent) {
         if let message = ProgressText.message(event, isSharded: state.withLock { $0.noteSharded(event) }) {
+            // Short runs elsewhere than on a terminal say nothing of shards as they are done.
+            if case .sealed = event, style == .lines, state.withLock({ $0.seconds }) < Progress.lineInterval { return }
             return Console.message(message)
         }
         let interval = style == .bar ? Progress.barInterval : Progress.lineInterval

@@ -1,6 +1,6 @@
 public import ArgumentParser
 public import Conversion
-import Quantization
+public import Quantization
 import TensorModel
 
 /// What is asked of the quantizer, on the verbs that convert or plan to.
@@ -32,6 +32,13 @@ struct RateOptions: ParsableArguments {
 
     @Flag(help: "Uniform: scales without biases, as compressed-tensors has them.")
     var symmetric = false
+
+    @Option(
+        help: """
+            Uniform: scales searched for the least error (default), or minmax, plain rounding between the group's \
+            extremes as MLX does it, faster and less exact.
+            """)
+    var scales: UniformScales?
 
     @Option(
         help: "Codec: zstd, rans (trellis only, mostly 2 to 4 % smaller), lz4 or none (fixed widths, fastest to load).")
@@ -66,8 +73,8 @@ struct RateOptions: ParsableArguments {
             throw ValidationError("--codec rans needs --scheme trellis.")
         }
         guard scheme == .trellis || states == nil else { throw ValidationError("--states needs --scheme trellis.") }
-        guard scheme == .uniform || groupSize == nil && !symmetric else {
-            throw ValidationError("--group-size and --symmetric need --scheme uniform.")
+        guard scheme == .uniform || groupSize == nil && !symmetric && scales == nil else {
+            throw ValidationError("--group-size, --symmetric and --scales need --scheme uniform.")
         }
         guard UniformParameters(bits: 4, groupSize: groupSize ?? 64, symmetric: false) != nil else {
             throw ValidationError("--group-size must be 32, 64 or 128.")
@@ -91,7 +98,9 @@ struct RateOptions: ParsableArguments {
             options.goal = .bits(bits ?? 4)
         }
         let width = UniformParameters.roundingUp(bits: Int(min(max(bits ?? 4, 2), 8)))
-        guard let parameters = UniformParameters(bits: width, groupSize: groupSize ?? 64, symmetric: symmetric)
+        guard
+            let parameters = UniformParameters(
+                bits: width, groupSize: groupSize ?? 64, symmetric: symmetric, scales: scales ?? .searched)
         else {
             throw ValidationError("--bits \(width) --group-size \(groupSize ?? 64) is no combination there is.")
         }
@@ -102,3 +111,4 @@ struct RateOptions: ParsableArguments {
 
 extension ConversionOptions.Scheme: ExpressibleByArgument {}
 extension ConversionOptions.NonFinitePolicy: ExpressibleByArgument {}
+extension UniformScales: ExpressibleByArgument {}

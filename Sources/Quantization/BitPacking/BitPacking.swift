@@ -24,6 +24,9 @@ public enum BitPacking {
         Kernels.packedByteCount(layout.kernel, bits: bits, count: count)
     }
 
+    /// Whether codes of so many bits lie otherwise in the one layout than in the other.
+    public static func layoutsDiffer(bits: Int) -> Bool { 8 % bits != 0 }
+
     /// Packs the first `count` codes, each below 2^bits, into the first `byteCount` bytes of `packed`.
     public static func pack(
         _ codes: [UInt8], count: Int, _ layout: Layout, bits: Int, into packed: inout [UInt8]

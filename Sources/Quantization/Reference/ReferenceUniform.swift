@@ -1,7 +1,7 @@
 package import TensorModel
 
 extension Reference {
-    /// The codes, scales and biases of a chunk; biases are zeros for symmetric codes.
+    /// The codes, scales and biases of a chunk of weights that are elements of `format`; biases are zeros for symmetric codes.
     package static func uniformEncode(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: UniformParameters, _ format: FloatFormat
     ) -> (codes: [UInt8], scales: [Float], biases: [Float]) {
@@ -9,12 +9,20 @@ extension Reference {
         for row in 0..<rows {
             for start in stride(from: 0, to: columns, by: parameters.groupSize) {
                 let end = min(start + parameters.groupSize, columns)
-                let group = ReferenceGroup(
-                    Array(weights[row * columns + start..<row * columns + end]), parameters, format)
-                let (scale, bias) = group.chosen()
-                result.codes += group.codes(scale, bias)
-                result.scales.append(scale)
-                result.biases.append(bias)
+                let weights = Array(weights[row * columns + start..<row * columns + end])
+                switch parameters.scales {
+                case .searched:
+                    let group = ReferenceGroup(weights, parameters, format)
+                    let (scale, bias) = group.chosen()
+                    result.codes += group.codes(scale, bias)
+                    result.scales.append(scale)
+                    result.biases.append(bias)
+                case .minmax:
+                    let group = ReferenceRounding(weights, parameters, format)
+                    result.codes += group.codes
+                    result.scales.append(group.scale)
+                    result.biases.append(group.bias)
+                }
             }
         }
         return result

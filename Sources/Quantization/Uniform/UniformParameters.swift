@@ -1,3 +1,11 @@
+/// Where scales and biases come from.
+public enum UniformScales: String, Sendable, Hashable, CaseIterable {
+    /// Those of the least error that a search finds.
+    case searched
+    /// The group's least and greatest weight, as MLX has it; of symmetric groups the greatest magnitude.
+    case minmax
+}
+
 /// The choices of the uniform scheme.
 public struct UniformParameters: Sendable, Hashable {
     /// Bits a code: one of `supportedBits`.
@@ -6,27 +14,30 @@ public struct UniformParameters: Sendable, Hashable {
     public let groupSize: Int
     /// Whether a group has a scale alone, instead of scale and bias.
     public let symmetric: Bool
+    /// How an encoder finds scales and biases. Decoders need not know: files do not tell.
+    public let scales: UniformScales
 
     /// The widths there are.
     public static let supportedBits = [2, 3, 4, 5, 6, 8]
     /// The group sizes there are.
     public static let supportedGroupSizes = [32, 64, 128]
     /// 4 bits, groups of 64, affine.
-    public static let standard = UniformParameters(unchecked: 4, 64, false)
+    public static let standard = UniformParameters(unchecked: 4, 64, false, .searched)
 
     /// The given choices, or nil where one of them is not supported.
-    public init?(bits: Int, groupSize: Int, symmetric: Bool) {
+    public init?(bits: Int, groupSize: Int, symmetric: Bool, scales: UniformScales = .searched) {
         guard
             UniformParameters.supportedBits.contains(bits),
             UniformParameters.supportedGroupSizes.contains(groupSize)
         else { return nil }
-        self.init(unchecked: bits, groupSize, symmetric)
+        self.init(unchecked: bits, groupSize, symmetric, scales)
     }
 
-    private init(unchecked bits: Int, _ groupSize: Int, _ symmetric: Bool) {
+    private init(unchecked bits: Int, _ groupSize: Int, _ symmetric: Bool, _ scales: UniformScales) {
         self.bits = bits
         self.groupSize = groupSize
         self.symmetric = symmetric
+        self.scales = scales
     }
 
     /// The smallest supported width of at least `bits`; 8 for anything above.
@@ -34,6 +45,6 @@ public struct UniformParameters: Sendable, Hashable {
 
     /// The same parameters with `roundingUp(bits:)`.
     public func with(bits: Int) -> UniformParameters {
-        UniformParameters(unchecked: UniformParameters.roundingUp(bits: bits), groupSize, symmetric)
+        UniformParameters(unchecked: UniformParameters.roundingUp(bits: bits), groupSize, symmetric, scales)
     }
 }

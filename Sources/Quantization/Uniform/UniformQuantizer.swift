@@ -4,7 +4,7 @@ public import TensorModel
 /// The uniform scheme: groups of weights along rows, each a scale, perhaps a bias, and equally spaced codes
 /// (Specs/uniform.md).
 public enum UniformQuantizer {
-    /// Chooses codes, scales and biases for a chunk.
+    /// Chooses codes, scales and biases for a chunk by a search, whatever `parameters.scales` is.
     ///
     /// The result depends on nothing but the arguments: not on the processor, nor on what else is in the chunk
     /// than the group at hand.
@@ -37,6 +37,38 @@ public enum UniformQuantizer {
         Kernels.uniformEncode(
             weights, grouping: grouping, bits: parameters.bits, symmetric: parameters.symmetric,
             scaleFormat: scaleFormat, codes: &codes, scales: &scales, biases: &biases)
+    }
+
+    /// Codes, scales and biases of a chunk by plain rounding, whatever `parameters.scales` is.
+    ///
+    /// - Parameters:
+    ///   - source: rows * columns finite elements, little-endian, row-major.
+    ///   - format: their type; scales and biases are exactly representable in it.
+    ///   - rows: rows of the chunk.
+    ///   - columns: columns of the chunk; groups begin at every multiple of the group size.
+    ///   - parameters: width, group size, symmetry.
+    ///   - chunk: prepared and filled.
+    /// - Returns: the error sums of what `decode` makes of the result.
+    public static func round(
+        _ source: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, _ parameters: UniformParameters,
+        into chunk: inout UniformChunk
+    ) -> ErrorSums {
+        chunk.prepare(rows: rows, columns: columns, parameters)
+        let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
+        return round(source, format, grouping, parameters, &chunk.codes, &chunk.scales, &chunk.biases)
+    }
+
+    private static func round(
+        _ source: Span<UInt8>, _ format: FloatFormat, _ grouping: Kernels.Grouping, _ parameters: UniformParameters,
+        _ codes: inout [UInt8], _ scales: inout [Float], _ biases: inout [Float]
+    ) -> ErrorSums {
+        var codes = codes.mutableSpan
+        var scales = scales.mutableSpan
+        var biases = biases.mutableSpan
+        let sums = Kernels.uniformRound(
+            source, format: format, grouping: grouping, bits: parameters.bits, symmetric: parameters.symmetric,
+            codes: &codes, scales: &scales, biases: &biases)
+        return ErrorSums(signal: sums.signal, noise: sums.noise, maxError: sums.maxError)
     }
 
     /// Restores the weights of a chunk into the first rows * columns elements of `weights`.

@@ -36,6 +36,8 @@ public struct ConversionReport: Sendable {
     public var seconds: Double = 0
     /// Chunks that were worked on at the same time.
     public var jobs = 0
+    /// How often a matrix was encoded again because it missed its rate.
+    public internal(set) var repeats = 0
     /// What the workers spent their time on.
     public internal(set) var usage = PipelineUsage()
     /// Files of the source that were left behind, with the reasons.
@@ -89,6 +91,7 @@ public struct ConversionReport: Sendable {
             .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
             .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
+            .init("repeated_tensors", .unsigned(UInt64(repeats))),
             .init("processor_seconds", .number(ProcessUsage.processorSeconds)),
             .init(
                 "worker_seconds",

@@ -193,10 +193,12 @@ extension ChunkWorkspace {
     }
 
     /// Reads a chunk for trials, or for its scale.
+    ///
+    /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other.
     public func sample(
-        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
+        chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
     ) throws -> Sample {
-        try load(chunk, range, file, prologue, maps: false)
+        try load(chunk, range, file, prologue, .alone(inOrder: inOrder))
         return Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
     }
 

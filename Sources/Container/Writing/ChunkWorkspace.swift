@@ -70,11 +70,20 @@ public final class ChunkWorkspace: @unchecked Sendable {
         prologue.grid.band(of: chunk).count * prologue.format.byteWidth <= mappedBandLimit
     }
 
+    /// How a chunk's elements are read.
+    enum Access {
+        /// The chunks of a tensor, in order, by workers of one pipeline; `hashSource` gives pages back.
+        case shared
+        /// By one worker alone, which gives pages back itself: with the chunk, or, going through them in order, with the band.
+        case alone(inOrder: Bool)
+    }
+
+    /// Bytes of a band at most that each worker may have mapped by itself.
+    private static let ownBand = 4 << 20
+
     /// Reads a chunk's elements into `source`.
-    ///
-    /// - Parameter maps: whether pages may be mapped; not where nobody goes through the chunks in order and gives them back.
     func load(
-        _ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue, maps: Bool = true
+        _ chunk: Int, _ range: ByteRange, _ file: MappedFile, _ prologue: PayloadPrologue, _ access: Access = .shared
     ) throws {
         let grid = prologue.grid
         let place = grid.place(of: chunk)
@@ -88,12 +97,19 @@ public final class ChunkWorkspace: @unchecked Sendable {
             preconditionFailure("a chunk outside its tensor")
         }
         let (rows, stride) = (isContiguous ? 1 : place.rows, grid.columns * width)
-        guard !grid.isTiled || maps && isMapped(chunk, prologue) else {
-            return try file.read(run, rows: rows, stride: stride, into: &source)
+        guard grid.isTiled else {
+            try file.copy(run, rows: rows, stride: stride, into: &source)
+            return file.release(run)
         }
-        try file.copy(run, rows: rows, stride: stride, into: &source)
-        // Pages hold rows of many tiles: they are given back when the band is done (`hashSource`).
-        if !grid.isTiled { file.release(run) }
+        // Pages hold rows of many tiles: they are given back when the band is done.
+        switch access {
+        case .shared where isMapped(chunk, prologue):
+            try file.copy(run, rows: rows, stride: stride, into: &source)
+        case .alone(let inOrder) where grid.band(of: chunk).count * width <= ChunkWorkspace.ownBand:
+            try file.copy(run, rows: rows, stride: stride, into: &source)
+            if !inOrder || grid.endsBand(chunk) { file.release(ChunkWorkspace.band(of: chunk, range, prologue)) }
+        default: try file.read(run, rows: rows, stride: stride, into: &source)
+        }
     }
 
     /// The bytes of the rows a chunk is in, of a tensor whose bytes are `range`.
@@ -113,12 +129,12 @@ public final class ChunkWorkspace: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - rule: how to encode in scheme `trellis`; nil in the others.
-    ///   - maps: whether pages may be mapped; then `hashSource` gives them back.
+    ///   - isAlone: whether no pipeline goes through the chunks, whose `hashSource` gives pages back.
     public func encode(
         chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil,
-        maps: Bool = true
+        isAlone: Bool = false
     ) throws {
-        try load(chunk, range, file, prologue, maps: maps)
+        try load(chunk, range, file, prologue, isAlone ? .alone(inOrder: false) : .shared)
         beginChunk()
         nonFinite = NonFiniteCount()
         let place = prologue.grid.place(of: chunk)

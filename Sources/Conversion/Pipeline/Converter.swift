@@ -60,6 +60,7 @@ private final class ConversionRun {
     private var finished: [Int: FinishedShard] = [:]
     private var state = ConversionProgress()
     private var told = 0
+    private var repeats = 0
 
     init(_ converter: Converter, pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
         options = converter.options
@@ -189,6 +190,7 @@ private final class ConversionRun {
         let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
         let (summary, progress) = try await conversion.run(into: work.path, pipeline)
         state = progress
+        repeats += conversion.repeats
         try shard.source.file.checkUnchanged()
         for warning in conversion.warnings { onEvent(.warning(warning)) }
         finished[position] = FinishedShard(
@@ -319,6 +321,7 @@ private final class ConversionRun {
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
         report.usage = pipeline.usage
+        report.repeats = repeats
         return report
     }
 

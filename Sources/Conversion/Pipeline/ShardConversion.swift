@@ -17,7 +17,9 @@ final class ShardConversion {
     private var writer: ShardWriter?
     private var hasher = ContentHasher()
     private var nonFinite = NonFiniteCount()
-    /// Tensors that missed their goals.
+    /// How often a tensor was encoded again.
+    private(set) var repeats = 0
+    /// Tensors that missed their goals for good.
     private(set) var warnings: [IngotWarning] = []
 
     /// Prepares a conversion.
@@ -39,16 +41,25 @@ final class ShardConversion {
         let file = file
         let rules = rules
         writer = try ShardWriter(directory.appending(shard.outputName), layout: shard.layout)
-        let jobs = ChunkJob.all(payloads.map { $0.descriptor?.prologue.grid.count ?? 0 }).lazy.map { job in
-            (job, rules.next(job))
-        }
-        try await pipeline.run(jobs) { job, workspace in
-            guard let descriptor = payloads[job.0.payload].descriptor else { return }
-            try workspace.encode(
-                chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file, as: descriptor.prologue,
-                by: job.1)
-        } consume: { job, workspace in
-            try self.take(job.0, workspace)
+        var first = 0
+        while first < payloads.count {
+            let counts = payloads.enumerated().map { index, payload in
+                index < first ? 0 : payload.descriptor?.prologue.grid.count ?? 0
+            }
+            do {
+                try await pipeline.run(ChunkJob.all(counts).lazy.map { ($0, rules.next($0)) }) { job, workspace in
+                    guard let descriptor = payloads[job.0.payload].descriptor else { return }
+                    try workspace.encode(
+                        chunk: job.0.chunk, of: payloads[job.0.payload].tensor.range, in: file,
+                        as: descriptor.prologue, by: job.1)
+                } consume: { job, workspace in
+                    try self.take(job.0, workspace)
+                }
+                first = payloads.count
+            } catch let missed as Missed {
+                try await repeatUntilHeld(missed, pipeline)
+                first = missed.payload + 1
+            }
         }
         for plan in shard.layout.ordinary {
             writer?.beginOrdinary()
@@ -94,29 +105,49 @@ final class ShardConversion {
                 .nonFinite, file: file.path.string, tensor: plan.tensor.name, found: found, expected: "finite weights",
                 remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
         }
-        let controller = rules.finish(job)
-        if let controller { try repeatUntilHeld(plan, prologue, controller, workspace) }
-        if let missed = controller?.missed {
-            warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, missed))
+        if let controller = rules.finish(job), let rules = controller.correction() {
+            throw Missed(payload: job.payload, controller: controller, rules: rules)
         }
+        try end(plan, prologue)
+    }
+
+    /// Ends the payload that was begun.
+    private func end(_ plan: TensorPlan, _ prologue: PayloadPrologue) throws {
         try writer?.finishPayload(sourceHash: hasher.finish())
         state.codedBytes += UInt64(prologue.fixedBytes)
     }
 
-    /// Encodes a tensor again while it misses its goal: rare, and so one chunk at a time.
-    private func repeatUntilHeld(
-        _ plan: TensorPlan, _ prologue: PayloadPrologue, _ controller: RateController, _ workspace: ChunkWorkspace
-    ) throws {
-        while let rules = controller.correction() {
-            controller.restart(rules)
+    /// A tensor that missed its goal, with the rules for another try: what is under way behind it is dropped.
+    private struct Missed: Error {
+        let payload: Int
+        let controller: RateController
+        let rules: [TrellisRule]
+    }
+
+    /// Encodes a tensor again while it misses its goal.
+    private func repeatUntilHeld(_ missed: Missed, _ pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+        let plan = shard.layout.payloads[missed.payload]
+        guard let prologue = plan.descriptor?.prologue else { return }
+        let (file, controller) = (file, missed.controller)
+        var rules: [TrellisRule]? = missed.rules
+        while let next = rules {
+            repeats += 1
+            controller.restart(next)
             try writer?.restartPayload()
-            for (chunk, rule) in rules.enumerated() {
-                try Interruption.check()
+            try await pipeline.run(next.indices) { chunk, workspace in
                 try workspace.encode(
-                    chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: rule, maps: false)
-                try writer?.append(chunk: workspace.encoded)
+                    chunk: chunk, of: plan.tensor.range, in: file, as: prologue, by: next[chunk], isAlone: true)
+            } consume: { _, workspace in
+                try Interruption.check()
+                try self.writer?.append(chunk: workspace.encoded)
                 controller.record(workspace.encoded)
             }
+            rules = controller.correction()
         }
+        if let message = controller.missed {
+            warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, message))
+        }
+        try end(plan, prologue)
+        progress(state)
     }
 }

@@ -6,7 +6,8 @@ import TensorModel
 ///
 /// Large tensors correct themselves: a chunk's step follows from the sizes of the chunks up to `lag` before it, whatever the number
 /// of workers, which must not be further ahead.
-final class RateController {
+/// Used by one worker at a time (`ChunkRules`), hence the unchecked conformance.
+final class RateController: @unchecked Sendable {
     /// How far behind the sizes are that a step follows from; no more chunks than this are ever under way.
     static let lag = 32
     /// The most a step may leave the planned one, in octaves.

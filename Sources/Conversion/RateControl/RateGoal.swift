@@ -53,6 +53,8 @@ struct TensorGoal: Sendable, Hashable {
 
     /// Weights from which on a tensor holds its rate within half a percent.
     private static let largeTensor = 500_000
+    /// Weights from which on a tensor has so many chunks that the last of them make up for the first.
+    private static let correctedTensor = 1 << 24
     /// Weights below which a tensor's fixed bytes come on top of all of its bits, with some for streams that do not fill a few bytes.
     private static let tinyTensor = 4096
     private static let leastStreamBytes = 32
@@ -68,10 +70,10 @@ struct TensorGoal: Sendable, Hashable {
             weights < tinyTensor
             ? asked + Double(fixedBytes + leastStreamBytes) : asked * 0.75 + Double(fixedBytes)
         let most = max(asked, withFixed).rounded(.down)
-        let isLarge = weights >= largeTensor
+        // In the middle of what is accepted, where nothing but the probe brings it there: a miss costs a second pass.
+        let aim = weights >= correctedTensor ? 0.9995 : weights >= largeTensor ? 0.9975 : 0.997
         return TensorGoal(
-            quantity: .bytes, most: most, aim: most * (isLarge ? 0.9995 : 0.997), least: most * (isLarge ? 0.995 : 0.99)
-        )
+            quantity: .bytes, most: most, aim: most * aim, least: most * (weights >= largeTensor ? 0.995 : 0.99))
     }
 
     /// A relative MSE, and never more.

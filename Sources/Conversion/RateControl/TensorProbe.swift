@@ -21,8 +21,9 @@ struct TensorProbe {
     /// Chunks that are encoded on trial, at most; alphabets are tried on the first two of them.
     private static let sampleChunks = 4
     private static let alphabetChunks = 2
-    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest.
-    private static let scannedChunks = RateController.lag
+    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest: the last chunks cannot
+    /// make up for much. One pass over the weights costs a tenth of encoding them again.
+    private static let scannedChunks = 2 * RateController.lag
     private static let trials = 4
     private static let mostTrials = 8
     /// Share of the weights that may be stored as they are before a wider alphabet is worth a try: 0.02 bits.
@@ -46,7 +47,8 @@ struct TensorProbe {
         var some = all
         for chunk in scanned {
             try Interruption.check()
-            let part = try workspace.sample(chunk: chunk, of: tensor.range, in: file, as: prologue)
+            let part = try workspace.sample(
+                chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
             guard let (scale, energy) = workspace.logScale(part, prologue.format) else { return nil }
             let weights = Double(part.place.count)
             all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)
@@ -128,7 +130,9 @@ struct TensorProbe {
         if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
         for trial in 0..<TensorProbe.mostTrials {
-            guard let outcome = try measureFarEnough(&rate, options) else { return nil }
+            // The first step is a guess, for which half of the sample will do.
+            let parts = trial == 0 ? sample.prefix(TensorProbe.alphabetChunks) : sample[...]
+            guard let outcome = try measureFarEnough(&rate, parts, options) else { return nil }
             rate.bits = outcome.bits[0]
             rate.relativeMSE = outcome.noise / energy
             let scale = Double(rate.rule.step)
@@ -150,10 +154,12 @@ struct TensorProbe {
     }
 
     /// Encodes the sample with the alphabet for the rate, or a wider one where too many weights would have to be stored as they are.
-    private mutating func measureFarEnough(_ rate: inout TensorRate, _ options: ConversionOptions) throws -> Outcome? {
+    private mutating func measureFarEnough(
+        _ rate: inout TensorRate, _ parts: ArraySlice<ChunkWorkspace.Sample>, _ options: ConversionOptions
+    ) throws -> Outcome? {
         let bits = rate.goal.quantity == .bytes ? streamBits(rate.goal) : rate.bits
         rate.parameters = AlphabetChoice.first(bits: bits, options)
-        while let outcome = try measure(rate.rule, [rate.parameters], sample[...]) {
+        while let outcome = try measure(rate.rule, [rate.parameters], parts) {
             guard outcome.patched > TensorProbe.mostPatched,
                 let wider = AlphabetChoice.wider(rate.parameters, bits: bits, options)
             else { return outcome }

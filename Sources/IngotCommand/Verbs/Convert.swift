@@ -123,6 +123,7 @@ enum ConversionText {
             let (working, consuming) = (report.usage.working.seconds, report.usage.consuming.seconds)
             add("workers' time", "\(share(working)) quantizing, \(share(consuming)) hashing and writing,")
             add("", "\(share(max(0, all - working - consuming))) waiting")
+            add("encoded again", "\(report.repeats) of \(report.tensors.count) matrices, to hold their rate")
             add(
                 "processor time",
                 "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "

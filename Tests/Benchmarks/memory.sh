@@ -13,6 +13,10 @@ trap 'rm -rf "$work"' EXIT
 budgets=(64 128 256)
 above=0
 
+# Progress is of no use here.
+quiet=()
+if "$ingot" help convert | grep -q -- '--progress '; then quiet=(--progress none); fi
+
 member() { sed -n "s/^  \"$1\": \([0-9]*\),*$/\1/p"; }
 
 # The lengths of all headers of the source, in bytes.
@@ -31,7 +35,8 @@ row() {
     line="| $model | $2 | ${options[*]} |"
     for budget in "${budgets[@]}"; do
         rm -rf "$work/sealed"
-        peak=$("$ingot" convert "$work/source" "$work/sealed" "${options[@]}" --max-memory "${budget}MiB" --format json |
+        peak=$("$ingot" convert "$work/source" "$work/sealed" "${options[@]}" "${quiet[@]}" \
+            --max-memory "${budget}MiB" --format json |
             member peak_resident_bytes)
         bound=$(((budget + 48) * 1048576 + 8 * headers))
         if ((peak > bound)); then

@@ -36,8 +36,9 @@ METHOD = """\
 - Peak memory: the greatest resident set (`ru_maxrss`), mapped pages counted, of a process that a small one started; for what
   "anonymous" means, the part of it that no file backs and the system cannot drop, it is looked at 50 times a second.
   The greatest of all runs.
-- "x read + write": over what `dd` takes to read the whole source, and to write as many bytes as the output has, synchronized,
-  once in each round. The source is in the page cache as far as the system keeps it there.
+- "x read + write": over what `dd` takes to read the whole source, and to write about as many bytes as the output has,
+  synchronized. It runs before each converter, so that all find the source in the page cache, as far as the system keeps
+  it there; the least of all its runs counts.
 - Rows are measured round after round, not each so many times in a row.
 - llama.cpp's quantizer reads GGUF only: its rows come on top of the row before them. That conversion is done by a script
   of ours (to_gguf.py), since llama.cpp's own is not on PyPI.
@@ -59,7 +60,7 @@ class Converter:
     output: Path
     least: float
     most: float
-    floor: str  # rows with the same name share what dd took
+    share: float  # of the source's bytes dd writes for comparison; rows of one share are compared with the same runs of dd
     keep: bool = False  # the output is another row's input
     runs: list = field(default_factory=list)
     output_bytes: int = 0
@@ -124,28 +125,28 @@ def run(converter: Converter, source_bytes: int, log: Path) -> None:
         remove(converter.output)
 
 
-def run_all(rows: list[Converter], weights: Path, rounds: int, folder: Path) -> dict[str, Converter]:
-    """All rows, and dd for each size of output, round after round: what slows the machine down for a minute slows down
-    one run of several rows, not all runs of one. Returns what dd took."""
-    floors = {}
+def run_all(rows: list[Converter], weights: Path, rounds: int, folder: Path) -> dict[float, Converter]:
+    """All rows, round after round: what slows the machine down for a minute slows down one run of several rows, not
+    all runs of one. Each run comes after one of dd, so that all find the source read and the memory for files touched:
+    a virtual machine may have to ask its host for memory that was free for long, and whoever comes first would pay.
+    Returns dd's rows by share."""
+    floors = {row.share: floor(weights, row.share, folder) for row in rows}
     for i in range(rounds):
         for row in rows:
             print(f"round {i + 1} of {rounds}: {row.name}", file=sys.stderr)
+            run(floors[row.share], size_of(weights), folder / "log")
             run(row, size_of(weights), folder / "log")
-            if row.floor not in floors:
-                floors[row.floor] = floor(weights, row.output_bytes, folder)
-        for under in floors.values():
-            run(under, size_of(weights), folder / "log")
     return floors
 
 
-def floor(source: Path, output_bytes: int, folder: Path) -> Converter:
-    """Every byte of the source read once, and the first so many of them written and synchronized."""
+def floor(source: Path, share: float, folder: Path) -> Converter:
+    """Every byte of the source read once, and the first ones written and synchronized."""
     target = folder / "floor"
-    first = ["dd", f"if={source}", "bs=8M", "status=none", f"count={output_bytes}", "iflag=count_bytes"]
-    rest = ["dd", f"if={source}", "bs=8M", "status=none", f"skip={output_bytes}", "iflag=skip_bytes", "of=/dev/null"]
+    written = int(share * size_of(source))
+    first = ["dd", f"if={source}", "bs=8M", "status=none", f"count={written}", "iflag=count_bytes"]
+    rest = ["dd", f"if={source}", "bs=8M", "status=none", f"skip={written}", "iflag=skip_bytes", "of=/dev/null"]
     script = f"{' '.join(first)} of='{target}' conv=fsync && {' '.join(rest)}"
-    return Converter("dd, reading and writing", ["sh", "-c", script], target, 0, 1.01, "")
+    return Converter(f"dd, writing {100 * share:.0f} %", ["sh", "-c", script], target, 0, 1.01, share)
 
 
 def peers(source: Path, folder: Path) -> list[Converter]:
@@ -154,15 +155,15 @@ def peers(source: Path, folder: Path) -> list[Converter]:
     mlx = [python, "-m", "mlx_lm", "convert", "--hf-path", source, "--mlx-path", folder / "mlx"]
     mlx += ["-q", "--q-bits", "4", "--q-group-size", "64"]
     rows = [
-        Converter("mlx_lm convert, 4 bit, groups of 64", mlx, folder / "mlx", 0.27, 0.30, "4.5 bit"),
-        Converter("to fp16 GGUF (our script)", [python, HERE / "to_gguf.py", source, half], half, 0.99, 1.01, "16 bit", True),
+        Converter("mlx_lm convert, 4 bit, groups of 64", mlx, folder / "mlx", 0.27, 0.30, 0.28),
+        Converter("to fp16 GGUF (our script)", [python, HERE / "to_gguf.py", source, half], half, 0.99, 1.01, 1.0, True),
     ]
     for kind in ("Q4_0", "Q4_K_M"):
         for threads in JOBS:
             target = folder / f"{kind}.gguf"
             command = [python, HERE / "llama_quantize.py", half, target, kind, str(threads)]
             name = f"llama.cpp quantize {kind}, {threads} thread{'s' * (threads > 1)}"
-            rows.append(Converter(name, command, target, 0.27, 0.32, "4.5 bit"))
+            rows.append(Converter(name, command, target, 0.27, 0.32, 0.28))
     return rows
 
 
@@ -170,14 +171,14 @@ def ingot(binary: Path, source: Path, folder: Path) -> list[Converter]:
     """All schemes with each memory budget and number of jobs. Options that the binary does not know are left out."""
     helps = subprocess.run([binary, "help", "convert"], check=True, stdout=subprocess.PIPE, text=True).stdout
     schemes = [
-        (["--scheme", "uniform", "--bits", "4", "--scales", "minmax"], 0.27, 0.30, "4.5 bit"),
-        (["--scheme", "uniform", "--bits", "4"], 0.26, 0.30, "4.5 bit"),
-        (["--bits", "4"], 0.25, 0.28, "4.2 bit"),
-        (["--bits", "4", "--codec", "rans"], 0.24, 0.28, "4.2 bit"),
-        (["--scheme", "lossless"], 0.5, 1.0, "lossless"),
+        (["--scheme", "uniform", "--bits", "4", "--scales", "minmax"], 0.27, 0.30, 0.28),
+        (["--scheme", "uniform", "--bits", "4"], 0.26, 0.30, 0.28),
+        (["--bits", "4"], 0.25, 0.28, 0.265),
+        (["--bits", "4", "--codec", "rans"], 0.24, 0.28, 0.265),
+        (["--scheme", 0.85], 0.5, 1.0, 0.85),
     ]
     rows = []
-    for options, least, most, kind in schemes:
+    for options, least, most, share in schemes:
         if any(option.startswith("--") and option not in helps for option in options):
             print(f"left out, unknown to this binary: {' '.join(options)}", file=sys.stderr)
             continue
@@ -187,7 +188,7 @@ def ingot(binary: Path, source: Path, folder: Path) -> list[Converter]:
                 extra = ["--max-memory", memory, "--jobs", str(jobs)]
                 command = [binary, "convert", source, target, *options, *extra]
                 name = f"ingot {' '.join(options + extra)}"
-                rows.append(Converter(name, command, target, least, most, kind))
+                rows.append(Converter(name, command, target, least, most, share))
     return rows
 
 
@@ -243,7 +244,7 @@ def main() -> None:
     least = min(run["floor"] for row in rows for run in row.runs)
     print(f"{time.strftime('%F')}, {machine()}, load {load}; {packages}.")
     print(f"{source_bytes / 1e6:.0f} MB of fp16 weights, best of {arguments.runs}:\n")
-    print(table([cells(row, source_bytes, floors[row.floor]) for row in rows]))
+    print(table([cells(row, source_bytes, floors[row.share]) for row in rows]))
     print()
     print(table([cells(row, source_bytes, row) for row in floors.values()]))
     print(f"\n{METHOD}- The process that starts them has {least / MIB:.0f} MiB: no peak is measured below that.")

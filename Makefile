@@ -4,12 +4,15 @@
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
 #   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
-#   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ (builds llama.cpp, installs torch)
+#   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ; time and memory of the converters of
+#                       llama.cpp and MLX (builds llama.cpp, installs torch; 9 GB in BENCH_DIR)
+#   make bench-34b      a dense checkpoint of 68 GB converted and verified, and one of 13.5 GB (root; 24 GB in BENCH_DIR)
+#   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers arm64 bench bench-peers format lint layers build setup clean
+.PHONY: demo test peers arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -52,6 +55,14 @@ bench-peers: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/compare.py .build/peers.json --ingot $(INGOT)
 	.venv-bench/bin/python Tests/Benchmarks/peers/report.py .build/peers.json $(PEERS)
 	.venv-bench/bin/python Tests/Benchmarks/laboratory.py
+	.venv-bench/bin/python Tests/Benchmarks/peers/converters.py --ingot $(INGOT) --json .build/converters.json
+
+bench-34b: build .venv/ready
+	@Tests/setup.sh large
+	Tests/Benchmarks/large.sh
+
+bench-memory: build .venv/ready
+	Tests/Benchmarks/memory.sh
 
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests

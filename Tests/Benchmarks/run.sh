@@ -100,7 +100,7 @@ echo "Peak resident memory of convert, mapped pages counted:"
 echo
 echo "| --max-memory | MiB |"
 echo "|---|---|"
-for memory in 256MiB 20MiB; do
+for memory in 256MiB 64MiB; do
     rm -rf "$work/out"
     peak=$("$ingot" convert "$work/source.safetensors" "$work/out" --max-memory $memory --format json |
         sed -n 's/.*"peak_resident_bytes": \([0-9]*\).*/\1/p')

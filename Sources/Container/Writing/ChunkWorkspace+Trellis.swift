@@ -192,23 +192,33 @@ extension ChunkWorkspace {
         fileprivate let bytes: [UInt8]
     }
 
-    /// Reads a chunk for trials, or for its scale.
+    /// Reads a chunk for its scale, and for trials.
     ///
     /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other.
-    public func sample(
+    public func read(
         chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
-    ) throws -> Sample {
+    ) throws {
         try load(chunk, range, file, prologue, .alone(inOrder: inOrder))
-        return Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
+        nonFinite = NonFiniteCount()
+    }
+
+    /// The chunk that was read last, for trials later.
+    public func sample(chunk: Int, as prologue: PayloadPrologue) -> Sample {
+        Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
+    }
+
+    /// The scale of the rows of the chunk that was read last, and its energy (`RowStatistics`); nil where a weight is not finite.
+    public func logScale(chunk: Int, as prologue: PayloadPrologue) -> (scale: Double, energy: Double)? {
+        guard expandFinite(prologue.format) else { return nil }
+        let place = prologue.grid.place(of: chunk)
+        return RowStatistics.logScale(weights, rows: place.rows, columns: place.columns)
     }
 
     /// Loads and widens a sample; false where a weight is not finite.
     private func load(_ sample: Sample, _ format: FloatFormat) -> Bool {
-        source = sample.bytes
-        sourceCount = sample.bytes.count
         count = sample.place.count
         nonFinite = NonFiniteCount()
-        return expandFinite(format)
+        return expandFinite(sample.bytes.span, format)
     }
 
     /// What a trial of a chunk showed.
@@ -248,11 +258,5 @@ extension ChunkWorkspace {
         }
         levels.addLevels(rows: place.rows, columns: place.columns, to: &histogram)
         return trial
-    }
-
-    /// The scale of a sample's rows and its energy (`RowStatistics`); nil where a weight is not finite.
-    public func logScale(_ sample: Sample, _ format: FloatFormat) -> (scale: Double, energy: Double)? {
-        guard load(sample, format) else { return nil }
-        return RowStatistics.logScale(weights, rows: sample.place.rows, columns: sample.place.columns)
     }
 }

@@ -173,11 +173,17 @@ public final class ChunkWorkspace: @unchecked Sendable {
 
     /// Widens the chunk's weights; false where one of them is not finite.
     func expandFinite(_ format: FloatFormat) -> Bool {
-        guard isFinite(format) else { return false }
         let bytes = source
+        return expandFinite(bytes.span.extracting(0..<sourceCount), format)
+    }
+
+    /// Widens weights that stand elsewhere than in `source`.
+    func expandFinite(_ bytes: Span<UInt8>, _ format: FloatFormat) -> Bool {
+        nonFinite.add(bytes, format, firstElement: 0)
+        guard nonFinite.isZero else { return false }
         grow(&weights, count)
         grow(&restored, count)
-        FloatConversion.expand(bytes.span.extracting(0..<sourceCount), format, into: &weights)
+        FloatConversion.expand(bytes, format, into: &weights)
         return true
     }
 

@@ -21,9 +21,9 @@ struct TensorProbe {
     /// Chunks that are encoded on trial, at most; alphabets are tried on the first two of them.
     private static let sampleChunks = 4
     private static let alphabetChunks = 2
-    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest: the last chunks cannot
-    /// make up for much. One pass over the weights costs a tenth of encoding them again.
-    private static let scannedChunks = 2 * RateController.lag
+    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest: no chunk can make up
+    /// for others. Of twice as many chunks it gains nothing: reading costs what is saved of second passes.
+    private static let scannedChunks = RateController.lag
     private static let trials = 4
     private static let mostTrials = 8
     /// Share of the weights that may be stored as they are before a wider alphabet is worth a try: 0.02 bits.
@@ -47,14 +47,14 @@ struct TensorProbe {
         var some = all
         for chunk in scanned {
             try Interruption.check()
-            let part = try workspace.sample(
+            try workspace.read(
                 chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
-            guard let (scale, energy) = workspace.logScale(part, prologue.format) else { return nil }
-            let weights = Double(part.place.count)
+            guard let (scale, energy) = workspace.logScale(chunk: chunk, as: prologue) else { return nil }
+            let weights = Double(grid.place(of: chunk).count)
             all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)
             if sampled.contains(chunk) {
                 some = (some.scale + scale * weights, some.energy + energy, some.weights + weights)
-                sample.append(part)
+                sample.append(workspace.sample(chunk: chunk, as: prologue))
             }
         }
         correction = all.scale / all.weights - some.scale / some.weights

@@ -225,6 +225,27 @@ import Testing
         try await verification.run { try await Verbs.verify(place.target, against: place.source) }
     }
 
+    /// W02: calls that write less than they were asked to are made again, to the same bytes.
+    @Test(arguments: [1, 7, 1000, 65_535]) func shortWrites(most: Int) async throws {
+        let directory = try TemporaryDirectory()
+        let source = try SampleSource.write(
+            [[SampleTensor("a.weight", .f16, [300, 1000])], SampleSource.small()[0]], to: directory.at("source"))
+        let options = Verbs.options(.trellis)
+        try await Verbs.convert(source, to: directory.at("whole"), options)
+        let shortened = Mutex(0)
+        let hook = SystemCallHook(
+            { _ throws(Errno) in },
+            shorten: { _, count in
+                if count > most { shortened.withLock { $0 += 1 } }
+                return most
+            })
+        try await SystemCallHook.$current.withValue(hook) {
+            _ = try await Verbs.convert(source, to: directory.at("short"), options)
+        }
+        #expect(try Files.snapshot(directory.at("short")) == Files.snapshot(directory.at("whole")))
+        #expect(shortened.withLock { $0 } > 0)
+    }
+
     /// `EAGAIN` of a write is no failure, either.
     @Test func writesThatWouldBlock() async throws {
         let place = try Place()

@@ -174,4 +174,40 @@ import Testing
             #expect(ContentHash(hexadecimal: text) == nil, "\(text)")
         }
     }
+
+    /// Rows by read(2) are the rows of the mapping, however little each call gives; a file that is not the one that was opened is an error.
+    @Test(arguments: [1, 3, 4096]) func rowsByReading(most: Int) throws {
+        let directory = try TemporaryDirectory()
+        let bytes = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 8) }
+        let path = directory.at("f")
+        try Files.write(bytes, to: path)
+        let file = try MappedFile.open(path)
+        let range = try #require(ByteRange(start: 17, count: 100))
+        var copied = [UInt8](repeating: 0, count: 3000)
+        var read = copied
+        try file.copy(range, rows: 25, stride: 391, into: &copied)
+        let hook = SystemCallHook({ _ throws(Errno) in }, shorten: { _, _ in most })
+        try SystemCallHook.$current.withValue(hook) { try file.read(range, rows: 25, stride: 391, into: &read) }
+        #expect(read == copied && read[..<100].elementsEqual(bytes[17..<117]))
+        try Files.write(Array(bytes.dropLast()), to: path)
+        let error = try #require(throws: IngotError.self) { try file.read(range, rows: 1, stride: 0, into: &read) }
+        #expect(error.code == .sourceChanged)
+    }
+
+    /// Hashed in place or from a copy: the same; a file that is cut short meanwhile is an error.
+    @Test func hashesInPlace() throws {
+        let directory = try TemporaryDirectory()
+        let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 9) }
+        let path = directory.at("f")
+        try Files.write(bytes, to: path)
+        let file = try MappedFile.open(path)
+        for (start, end) in [(0, 3_000_000), (1, 2), (4095, 1_048_577), (2_999_999, 3_000_000), (5, 5)] {
+            let range = try #require(ByteRange(start: UInt64(start), end: UInt64(end)))
+            #expect(try file.hash(of: range) == ContentHash(of: bytes.span.extracting(start..<end)))
+        }
+        let handle = try FileDescriptor.open(path, .writeOnly)
+        try handle.closeAfter { try handle.resize(to: 1000) }
+        let error = try #require(throws: IngotError.self) { try file.hash(of: file.wholeRange) }
+        #expect(error.code == .sourceChanged)
+    }
 }

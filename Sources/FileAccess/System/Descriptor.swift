@@ -44,10 +44,11 @@ package struct Descriptor: ~Copyable, Sendable {
         var done = 0
         while done < bytes.count {
             do throws(Errno) {
+                let length = SystemCallHook.byteCount("pwrite", path, bytes.count - done)
                 let count = try repeating("pwrite", path) {
                     unsafe bytes.withUnsafeBytes {
                         unsafe pwrite(
-                            number, $0.baseAddress.map { unsafe $0 + done }, $0.count - done,
+                            number, $0.baseAddress.map { unsafe $0 + done }, length,
                             off_t(offset) + off_t(done))
                     }
                 }
@@ -65,10 +66,11 @@ package struct Descriptor: ~Copyable, Sendable {
         var done = 0
         while done < count {
             do throws(Errno) {
+                let length = SystemCallHook.byteCount("pread", path, count - done)
                 let read = try repeating("pread", path) {
                     unsafe buffer.withUnsafeMutableBytes {
                         unsafe pread(
-                            number, $0.baseAddress.map { unsafe $0 + start + done }, count - done,
+                            number, $0.baseAddress.map { unsafe $0 + start + done }, length,
                             off_t(offset) + off_t(done))
                     }
                 }

@@ -27,9 +27,24 @@ package struct SystemCallHook: Sendable {
     @TaskLocal package static var current: SystemCallHook?
 
     private let body: @Sendable (SystemCall) throws(Errno) -> Void
+    private let shorten: @Sendable (SystemCall, Int) -> Int
 
     /// Makes a hook that is called before each system call; an error thrown is what the call reports.
-    package init(_ body: @escaping @Sendable (SystemCall) throws(Errno) -> Void) { self.body = body }
+    ///
+    /// - Parameter shorten: how many bytes, from 1 on, a call that reads or writes so many gets; all of them where none is given.
+    package init(
+        _ body: @escaping @Sendable (SystemCall) throws(Errno) -> Void,
+        shorten: @escaping @Sendable (SystemCall, Int) -> Int = { $1 }
+    ) {
+        self.body = body
+        self.shorten = shorten
+    }
+
+    /// How many bytes a call is to be given.
+    static func byteCount(_ name: String, _ path: FilePath, _ count: Int) -> Int {
+        guard let current else { return count }
+        return min(max(current.shorten(SystemCall(name: name, path: path.string), count), 1), count)
+    }
 
     static func willCall(_ name: String, _ path: FilePath) throws(Errno) {
         if let current { try current.body(SystemCall(name: name, path: path.string)) }

@@ -21,7 +21,7 @@ enum ProgressText {
         let room = max(20, width - 1)
         switch event {
         case .progress(let progress):
-            let cells = 20
+            let cells = 10
             let share = progress.share ?? 0
             let filled = Int(share * Double(cells))
             var text = "[" + String(repeating: "#", count: filled) + String(repeating: ".", count: cells - filled) + "]"
@@ -30,7 +30,7 @@ enum ProgressText {
             if let rate { text += "  \(Format.bytes(UInt64(rate)))/s" }
             if let left = secondsLeft(progress, rate) { text += "  \(duration(left))" }
             if let bits = progress.bitsPerWeight { text += "  \(Format.fixed(bits, 2)) bits" }
-            if let name = progress.tensor, room - text.width > 10 {
+            if let name = progress.tensor, room - text.width > 8 {
                 text += "  " + Format.shortened(IngotErrorRenderer.escaped(name.text), to: room - text.width - 2)
             }
             return String(text.prefix(room))
@@ -62,7 +62,10 @@ enum ProgressText {
 
     private static func amounts(_ progress: ConversionProgress) -> String {
         let done = Format.bytes(progress.doneBytes)
-        return progress.totalBytes.map { "\(done) of \(Format.bytes($0))" } ?? done
+        guard let total = progress.totalBytes.map(Format.bytes) else { return done }
+        // `1.20 of 2.20 GB`: a unit that both have is told once.
+        let unit = total.split(separator: " ").last ?? ""
+        return (done.hasSuffix(" \(unit)") ? String(done.dropLast(unit.count + 1)) : done) + " of \(total)"
     }
 
     private static func secondsLeft(_ progress: ConversionProgress, _ rate: Double?) -> Double? {

@@ -17,8 +17,10 @@ struct Ingot: AsyncParsableCommand {
         version: "\(ContainerFormat.writer) (\(CodecLibraries.versions))",
         subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Export.self])
 
-    static func main() async {
+    // On the main thread up to the first switch to another one, which may not be had.
+    @MainActor static func main() async {
         Interruption.install()
+        Command.requireThreads()
         await Command.run()
     }
 }

@@ -53,7 +53,7 @@ extension IngotError {
         // Intact, but not what was claimed.
         case certificateMismatch, sourceMismatch
         // The environment.
-        case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, locked, interrupted, terminated
+        case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory, locked, interrupted, terminated
 
         /// The exit status the command ends with (DESIGN: sysexits where one fits).
         public var exitStatus: Int32 {
@@ -62,7 +62,7 @@ extension IngotError {
             case .usage: 64
             case .noInput: 66
             case .cannotCreate: 73
-            case .inputOutput, .sourceChanged, .outOfSpace: 74
+            case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory: 74
             case .locked, .sourceIncomplete: 75
             case .interrupted: 130
             case .terminated: 143
@@ -78,6 +78,7 @@ extension IngotError {
                 "the checkpoint is damaged: fetch it again, or convert the source again"
             case .containerVersion: "use a newer ingot"
             case .inputOutput, .sourceChanged: "check the disk and run the command again"
+            case .outOfMemory: "allow the process more memory (ulimit), or run it on a larger machine"
             case .outOfSpace: "free some space, or choose another place for the output"
             case .sourceIncomplete: "start the download again, then this command: it goes on from there"
             case .locked: "wait until the other ingot has finished, then run the command again"

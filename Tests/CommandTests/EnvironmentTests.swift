@@ -1,3 +1,4 @@
+import FileAccess
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -36,7 +37,7 @@ import Testing
         let source = try EnvironmentTests.source(in: directory)
         let target = directory.at("sealed")
         let result = try IngotProcess.shell(
-            "ulimit -c 0; ulimit -d \(megabytes * 1024); exec \"$INGOT\" convert \"$1\" \"$2\" --jobs 2",
+            "ulimit -c 0; ulimit -d \(megabytes * 1024); exec timeout -s KILL 60 \"$INGOT\" convert \"$1\" \"$2\" --jobs 2",
             [source.string, target.string])
         let left = Files.names(directory.path)
         #expect(left.contains("sealed") == (result.status == 0), "\(result.errors)")

@@ -242,6 +242,11 @@ int ingot_reserve_blocks(int descriptor, uint64_t count);
 /// Exchanges what two paths lead to, in one step. Returns 0, or -1 with errno set. Linux only.
 int32_t ingot_rename_exchange(const char *a, const char *b);
 
+// Threads (thread_room.c)
+
+/// Starts `count` threads, 16 at most, at once, and ends them. Returns 0, or the error of the one that could not be started.
+int32_t ingot_try_threads(int32_t count);
+
 // Interrupts (interrupt.c)
 
 /// Records SIGINT and SIGTERM instead of ending the process; ignores SIGPIPE and SIGXFSZ. Returns 0 or an errno.

@@ -97,6 +97,11 @@ public final class ChunkWorkspace: @unchecked Sendable {
             preconditionFailure("a chunk outside its tensor")
         }
         let (rows, stride) = (isContiguous ? 1 : place.rows, grid.columns * width)
+        if case .shared = access {
+            // Chunks, and bands of tiles, are read one after the other.
+            if !grid.isTiled { file.prefetch(behind: run) }
+            if grid.isTiled, grid.beginsBand(chunk) { file.prefetch(behind: ChunkWorkspace.band(of: chunk, range, prologue)) }
+        }
         guard grid.isTiled else {
             try file.copy(run, rows: rows, stride: stride, into: &source)
             return file.release(run)
@@ -235,6 +240,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
         count = place.count
         encoded.byteCount = Int(range.count)
         grow(&encoded.bytes, encoded.byteCount)
+        file.prefetch(behind: range)
         try file.copy(range, into: &encoded.bytes)
         file.release(range)
         guard ContentHash.checksum64(encoded.bytes.span.extracting(0..<encoded.byteCount)) == entry.checksum else {

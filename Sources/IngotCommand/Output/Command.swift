@@ -1,8 +1,21 @@
 import ArgumentParser
+import FileAccess
 import TensorModel
 
 /// Runs the verb the arguments name, and turns whatever it throws into a message and an exit status.
 enum Command {
+    /// Ends the process where it may have no threads to work with.
+    static func requireThreads() {
+        do {
+            try ThreadRoom.require(4)
+        } catch let error as IngotError {
+            Console.message(IngotErrorRenderer.text(error))
+            Console.exit(error.code.exitStatus)
+        } catch {
+            Console.exit(74)
+        }
+    }
+
     static func run() async {
         do {
             guard Console.hasTextArguments else {

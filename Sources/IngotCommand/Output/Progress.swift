@@ -73,7 +73,7 @@ final class Progress: Sendable {
 
     private func showJSON(_ event: ConversionEvent) {
         let (isDue, seconds, rate) = state.withLock { state in
-            (state.isDue(event, every: Progress.jsonInterval), state.seconds, state.meter.note(event, state.seconds))
+            (state.isDue(event, every: Progress.jsonInterval, style), state.seconds, state.meter.note(event, state.seconds))
         }
         if isDue { write(ProgressText.json(event, rate, seconds: seconds)) }
     }
@@ -89,7 +89,7 @@ final class Progress: Sendable {
             // Short runs say nothing; a bar is drawn at once.
             if style == .lines, state.lastShown == nil { state.lastShown = state.seconds }
             let rate = state.meter.note(event, state.seconds)
-            return (state.isDue(event, every: interval), rate)
+            return (state.isDue(event, every: interval, style), rate)
         }
         guard isDue else { return }
         if style == .bar {
@@ -107,10 +107,11 @@ final class Progress: Sendable {
 }
 
 extension Progress.State {
-    /// Whether an event is to be shown: those that come often are not, all the time.
-    fileprivate mutating func isDue(_ event: ConversionEvent, every interval: Double) -> Bool {
+    /// Whether an event is to be shown: those that come often are not, all the time; for programs all others are.
+    fileprivate mutating func isDue(_ event: ConversionEvent, every interval: Double, _ style: ProgressStyle) -> Bool {
         switch event {
-        case .progress(let progress) where isDrawn && progress.doneBytes == progress.totalBytes: break
+        case .progress(let progress) where style != .lines && progress.doneBytes == progress.totalBytes: break
+        case .planning where style == .json, .verifying where style == .json: break
         case .progress, .waiting, .planning, .verifying:
             let now = seconds
             guard now - (lastShown ?? -interval) >= interval else { return false }

@@ -58,36 +58,6 @@ import Testing
         Issue.record("no conversion was still running when its signal came")
     }
 
-    @Test func killed() throws {
-        let place = try Place()
-        let clock = ContinuousClock()
-        let begin = clock.now
-        #expect(try IngotProcess.run(place.arguments).status == 0)
-        let time = clock.now - begin
-        let expected = try Files.snapshot(place.target)
-        try Directory.removeTree(place.target)
-        let seconds = Double(time.components.attoseconds) / 1e18 + Double(time.components.seconds)
-        var generator = SystemRandomNumberGenerator()
-        var killed = 0
-        for _ in 0..<10 {
-            let process = try IngotProcess.start(place.arguments)
-            let moment = Double.random(in: 0...seconds, using: &generator)
-            InterruptionTests.sleep(moment)
-            process.signal(9)
-            if try process.wait().signalled { killed += 1 }
-            let known: Set<String> = [".sealed.ingot-lock", ".sealed.ingot-partial"]
-            #expect(known.isSuperset(of: place.leftovers), "killed after \(moment) s")
-            if Files.names(place.directory.path).contains("sealed") {
-                #expect(try Files.snapshot(place.target) == expected, "killed after \(moment) s")
-                try Directory.removeTree(place.target)
-            }
-        }
-        #expect(killed > 0)
-        #expect(try IngotProcess.run(place.arguments).status == 0)
-        #expect(try Files.snapshot(place.target) == expected)
-        #expect(place.leftovers.isEmpty)
-    }
-
     @Test func secondWriter() throws {
         let place = try Place()
         let first = try startAndWait(place)

@@ -67,7 +67,7 @@ private final class ConversionRun {
         let onEvent = converter.onEvent
         self.onEvent = onEvent
         self.pipeline = pipeline
-        followed = FollowedSource(converter.source, patience: options.patience) { name, bytes, total in
+        followed = FollowedSource(converter.source, converter.options) { name, bytes, total in
             onEvent(.waiting(name: name, bytes: bytes, total: total))
         }
         layout = options.follows ? try await followed.layout() : try CheckpointLayout.read(converter.source)

@@ -10,23 +10,19 @@ import TensorModel
 /// is still written.
 struct FollowedSource {
     let path: FilePath
-    /// How long nothing may arrive; nil for any time.
-    let patience: Duration?
+    private let options: ConversionOptions
     /// Told what is waited for, and how many bytes of it are there.
     let onWait: @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
 
     private let clock = ContinuousClock()
-    private static let interval = Duration.milliseconds(200)
-    /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
-    private static let settled = Duration.seconds(60)
     private static let downloads = [".cache", "huggingface", "download"]
 
     init(
-        _ path: FilePath, patience: Duration?,
+        _ path: FilePath, _ options: ConversionOptions,
         onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
     ) {
         self.path = path
-        self.patience = patience
+        self.options = options
         self.onWait = onWait
     }
 
@@ -143,20 +139,20 @@ struct FollowedSource {
             case .ready(let value): return value
             case .failed(let error): throw error
             case .senseless(let error):
-                if quiet >= FollowedSource.settled {
+                if quiet >= options.settledAfter {
                     if let error { throw error }
                     if let done = () as? Value { return done }
                 }
                 onWait(name, 0, nil)
             case .notYet(let bytes, let total): onWait(name, bytes, total)
             }
-            if let patience, quiet >= patience {
+            if let patience = options.patience, quiet >= patience {
                 throw IngotError(
                     .sourceIncomplete, file: path.string,
                     found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",
                     expected: "a download that goes on")
             }
-            try await Task.sleep(for: FollowedSource.interval)
+            try await Task.sleep(for: options.lookInterval)
         }
     }
 }

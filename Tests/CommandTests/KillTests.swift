@@ -2,6 +2,7 @@ import Container
 import FileAccess
 import Foundation
 import SystemPackage
+import TensorModel
 import TestSupport
 import Testing
 

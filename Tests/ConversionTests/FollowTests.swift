@@ -87,7 +87,8 @@ import Testing
         try await download.fetch([Followed.shards[1]])
         _ = try await conversion
         #expect(told.sealed == [2, 0, 1].map { Followed.shards[$0] })
-        #expect(told.all.contains { if case .waiting(let name, _, _) = $0 { name == Followed.shards[1] } else { false } })
+        #expect(
+            told.all.contains { if case .waiting(let name, _, _) = $0 { name == Followed.shards[1] } else { false } })
         try place.expectFinished(followed.expected)
     }
 
@@ -162,12 +163,14 @@ import Testing
         let most = Mutex<UInt64>(0)
         let watch = CallWatch { _, _ in
             let names = [place.source, place.work, place.target].flatMap { folder in
-                (try? FileManager.default.contentsOfDirectory(atPath: folder.string))?.map { folder.appending($0) } ?? []
+                (try? FileManager.default.contentsOfDirectory(atPath: folder.string))?.map { folder.appending($0) }
+                    ?? []
             }
             let bytes = names.reduce(UInt64(0)) { sum, path in
                 let values = try? FileManager.default.attributesOfItem(atPath: path.string)
-                return sum + (values?[.type] as? FileAttributeType == .typeRegular
-                    ? (values?[.size] as? UInt64 ?? 0) : 0)
+                return sum
+                    + (values?[.type] as? FileAttributeType == .typeRegular
+                        ? (values?[.size] as? UInt64 ?? 0) : 0)
             }
             most.withLock { $0 = max($0, bytes) }
             return nil
@@ -286,7 +289,7 @@ import Testing
         let bytes = followed.files[Followed.shards[1]] ?? []
         switch kind {
         case "zeros": try Files.write([UInt8](repeating: 0, count: bytes.count), to: path)
-        case "header": try Files.write(bytes.enumerated().map { $0 == 12 ? 0x7B : $1 }, to: path)
+        case "header": try Files.write(bytes.enumerated().map { $0 == 9 ? 0x7B : $1 }, to: path)
         case "trailing": try Files.write(bytes + [0], to: path)
         case "index": try Files.write("{\"weight_map\":", to: place.source.appending(Followed.index))
         default: try Files.write(kind, to: path)

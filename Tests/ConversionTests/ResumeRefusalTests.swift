@@ -28,7 +28,8 @@ import Testing
         #expect(
             left.filter { $0.key != ".sealed.ingot-journal" } == saved.filter { $0.key != ".sealed.ingot-journal" },
             "finished shards stay", sourceLocation: location)
-        #expect(left[".sealed.ingot-journal"]?.starts(with: saved[".sealed.ingot-journal"] ?? []) == true,
+        #expect(
+            left[".sealed.ingot-journal"]?.starts(with: saved[".sealed.ingot-journal"] ?? []) == true,
             "the journal stays", sourceLocation: location)
         #expect(try Directory.kind(place.target) == nil, sourceLocation: location)
         guard restarts else { return }
@@ -76,7 +77,7 @@ import Testing
         Difference("states", Verbs.options(.trellis)) { $0.states = 16 },
         Difference("relative_mse", Verbs.options(.trellis)) { $0.goal = .relativeMSE(0.01) },
         Difference("bits_per_weight", Verbs.options(.trellis)) { $0.goal = .averageBits(4) },
-        Difference("target_size", Verbs.options(.trellis)) { $0.goal = .totalBytes(40_000) },
+        Difference("target_size", Verbs.options(.trellis)) { $0.goal = .totalBytes(6900) },
     ]
 
     @Test(arguments: differences)
@@ -172,7 +173,8 @@ import Testing
         let path = place.source.appending("model.safetensors.index.json")
         let text = String(decoding: try Files.read(path), as: UTF8.self)
         try Files.write(
-            text.replacing("\"weight_map\":{", with: "\"weight_map\":{\"\(name)\":\"\(ShardedPlace.shardName(position))\","),
+            text.replacing(
+                "\"weight_map\":{", with: "\"weight_map\":{\"\(name)\":\"\(ShardedPlace.shardName(position))\","),
             to: path)
     }
 
@@ -198,8 +200,11 @@ import Testing
         let block = SampleTensor("block", .f16, [100, 512]).bytes
         let bytes = (0..<rows / 100).flatMap { _ in block }
         let shards = (0..<ShardedPlace.count).map { index in
-            [SampleTensor("layers.\(index).weight", .f16, index == 0 ? [rows, 512] : [2, 40],
-                bytes: index == 0 ? bytes : Array(bytes.prefix(160)))]
+            [
+                SampleTensor(
+                    "layers.\(index).weight", .f16, index == 0 ? [rows, 512] : [2, 40],
+                    bytes: index == 0 ? bytes : Array(bytes.prefix(160)))
+            ]
         }
         let place = try ShardedPlace(shards, Verbs.options(.lossless, codec: .none))
         try await place.interrupt(after: 1)

@@ -81,14 +81,20 @@ struct ShardedPlace: Sendable {
             sourceLocation: location)
     }
 
+    /// Whether a call removes the journal of a published target.
+    func isRemovingJournal(_ call: SystemCall) -> Bool {
+        call.name == "unlink" && call.path == journal.string && FileIdentity(target) != nil
+    }
+
     /// Runs a conversion that finds every call from one on failing, cleaning up included, as if it were killed there.
     func kill(
         at isLast: @escaping @Sendable (SystemCall) -> Bool, _ change: (inout ConversionOptions) -> Void = { _ in }
     ) async throws {
         let isOver = Mutex(false)
         let watch = CallWatch { _, call in
-            isOver.withLock { over in
-                if isLast(call) { over = true }
+            let isNow = isLast(call)
+            return isOver.withLock { over in
+                over = over || isNow
                 return over
             } ? .ioError : nil
         }

@@ -73,6 +73,9 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             replacing: replacing, resumes: resumes)
     }
 
+    /// Where a target grows.
+    public static func stagingPath(_ target: FilePath) -> FilePath { sibling(of: target, "partial") }
+
     /// Where the journal of a target is.
     public static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
 
@@ -110,7 +113,12 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try Directory.create(staging)
         if resumes {
             let parent = staging.removingLastComponent()
-            try Directory.synchronize(parent.isEmpty ? "." : parent)
+            do {
+                try Directory.synchronize(parent.isEmpty ? "." : parent)
+            } catch {
+                try? Directory.removeTree(staging)
+                throw error
+            }
         }
         return false
     }

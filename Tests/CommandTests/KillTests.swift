@@ -90,7 +90,7 @@ import Testing
             try Files.copyTree(place.original, to: place.source)
             for link in 0..<Int.random(in: 1...5, using: &generator) {
                 let process = try IngotProcess.start(place.arguments(consumes: consumes))
-                let moment = Double.random(in: 0...place.seconds * 1.05, using: &generator)
+                let moment = Double.random(in: 0...place.seconds * 0.9, using: &generator)
                 Thread.sleep(forTimeInterval: moment)
                 process.signal(9)
                 let result = try process.wait()

@@ -19,10 +19,10 @@ import Testing
         static let companions = ["config.json", "tokenizer.json"]
         static let shards = (0..<ShardedPlace.count).map(ShardedPlace.shardName)
 
-        init(_ shards: [[SampleTensor]] = ShardedPlace.shards()) async throws {
+        init(_ shards: [[SampleTensor]] = ShardedPlace.shards(), settledAfter: Duration = .seconds(20)) async throws {
             var place = try ShardedPlace(shards)
             place.options.lookInterval = .milliseconds(2)
-            place.options.settledAfter = .milliseconds(400)
+            place.options.settledAfter = settledAfter
             place.options.pauseBetweenFiles = .milliseconds(50)
             self.place = place
             expected = try await place.expected()
@@ -67,8 +67,14 @@ import Testing
     @Test func wholeSource() async throws {
         let followed = try await Followed()
         try await followed.download(.growing).fetch(followed.files.keys.sorted())
-        try await followed.place.convert(followed.follow)
-        try followed.place.expectFinished(followed.expected)
+        for patience in [nil, 0, 20] as [Int?] {
+            try await followed.place.convert { options in
+                options.follows = true
+                options.patience = patience.map { .milliseconds($0) }
+            }
+            try followed.place.expectFinished(followed.expected, "patience of \(patience ?? -1) ms")
+            try Directory.removeTree(followed.place.target)
+        }
     }
 
     /// The first shard that arrives is converted while the others are missing.
@@ -112,7 +118,7 @@ import Testing
 
     /// What an earlier download left behind, and nobody goes on with, is waited for only so long.
     @Test func abandonedPartialFile() async throws {
-        let followed = try await Followed()
+        let followed = try await Followed(settledAfter: .milliseconds(400))
         let download = followed.download(.hub)
         try await download.fetch(followed.files.keys.sorted())
         try Files.write("half", to: download.downloads.appending("other.bin.4567.incomplete"))
@@ -265,9 +271,9 @@ import Testing
         try Files.write([UInt8](repeating: 0, count: bytes.count), to: path)
         async let conversion = place.convert { options in
             options.follows = true
-            options.patience = .seconds(1)
+            options.patience = .seconds(3)
         }
-        for step in 0..<40 {
+        for step in 0..<90 {
             let offset = min(bytes.count - 1, step)
             try Files.patch([bytes[offset]], at: offset, in: path)
             try await Task.sleep(for: .milliseconds(50))
@@ -281,7 +287,7 @@ import Testing
     /// What no download makes sense of is an error, once nothing changes any more.
     @Test(arguments: ["<!doctype html><title>404</title>", "zeros", "header", "trailing", "index"])
     func senselessForGood(kind: String) async throws {
-        let followed = try await Followed()
+        let followed = try await Followed(settledAfter: .milliseconds(400))
         let place = followed.place
         try await followed.download(.growing).fetch(
             Followed.companions + [Followed.index, Followed.shards[0], Followed.shards[2]])

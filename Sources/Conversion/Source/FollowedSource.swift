@@ -41,6 +41,9 @@ struct FollowedSource {
             } catch let error as IngotError where error.code == .unsupportedSource {
                 return .notYet(bytes: 0, of: nil)
             } catch {
+                if let file = (error as? IngotError)?.file, try FollowedSource.isBeingWritten(FilePath(file)) {
+                    return .notYet(bytes: 0, of: nil)
+                }
                 // Shards without an index yet, or an index of which half is there.
                 return .senseless(error)
             }
@@ -82,9 +85,11 @@ struct FollowedSource {
     /// Waits until the client has no file under way any more, configuration and tokenizer may come last, and requires that
     /// the checkpoint is still what it was taken for.
     func rest(of layout: CheckpointLayout) async throws {
+        // A pause longer than anybody wants to wait is none of a download that stands still.
+        let pause = min(options.pauseBetweenFiles, options.patience ?? options.pauseBetweenFiles)
         try await wait(for: "other files") {
             // A partial file that an earlier download left behind does not grow.
-            .unsettled((), after: try hasPartialFiles() ? options.settledAfter : options.pauseBetweenFiles)
+            .unsettled((), after: try hasPartialFiles() ? options.settledAfter : pause)
         }
         let now = try CheckpointLayout.read(path)
         guard now.indexName == layout.indexName,
@@ -114,7 +119,7 @@ struct FollowedSource {
         let place = layout.shardPath(position)
         guard try Directory.kind(place) != nil else { return .notYet(bytes: 0, of: nil) }
         do {
-            if try Directory.kind(FilePath(place.string + ".aria2")) != nil {
+            if try FollowedSource.isBeingWritten(place) {
                 return .notYet(bytes: FileIdentity(place)?.byteCount ?? 0, of: nil)
             }
             let file = try MappedFile.open(place)
@@ -132,6 +137,11 @@ struct FollowedSource {
         } catch {
             return .senseless(error)
         }
+    }
+
+    /// Whether a file is one that aria2 is at.
+    private static func isBeingWritten(_ path: FilePath) throws -> Bool {
+        try Directory.kind(FilePath(path.string + ".aria2")) != nil
     }
 
     /// Files that the Hugging Face client has begun.

@@ -73,6 +73,7 @@ public struct CheckpointLayout: Sendable {
                 remedy: "fetch the shard, or the whole checkpoint again")
         }
         let file = try MappedFile.open(place)
-        return Shard(fileName: shardNames[position], file: file, header: try SafetensorsHeader.read(file, limits: limits))
+        return Shard(
+            fileName: shardNames[position], file: file, header: try SafetensorsHeader.read(file, limits: limits))
     }
 }

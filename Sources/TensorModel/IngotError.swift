@@ -53,7 +53,8 @@ extension IngotError {
         // Intact, but not what was claimed.
         case certificateMismatch, sourceMismatch
         // The environment.
-        case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory, locked, interrupted, terminated
+        case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
+            locked, interrupted, terminated
 
         /// The exit status the command ends with (DESIGN: sysexits where one fits).
         public var exitStatus: Int32 {

@@ -41,7 +41,9 @@ import Testing
             [source.string, target.string])
         let left = Files.names(directory.path)
         #expect(left.contains("sealed") == (result.status == 0), "\(result.errors)")
-        let known: Set<String> = [".sealed.ingot-journal", ".sealed.ingot-lock", ".sealed.ingot-partial", "sealed", "source"]
+        let known: Set<String> = [
+            ".sealed.ingot-journal", ".sealed.ingot-lock", ".sealed.ingot-partial", "sealed", "source",
+        ]
         #expect(known.isSuperset(of: left), "\(left)")
         #expect(try IngotProcess.run(["convert", source.string, target.string, "--force"]).status == 0)
         #expect(Files.names(directory.path) == ["sealed", "source"])

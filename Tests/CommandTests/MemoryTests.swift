@@ -16,7 +16,9 @@ import Testing
     }
 
     static let models = [
-        Model(testDescription: "384 MiB in six matrices", elementType: .bf16, shapes: .init(repeating: [4096, 8192], count: 6)),
+        Model(
+            testDescription: "384 MiB in six matrices", elementType: .bf16,
+            shapes: .init(repeating: [4096, 8192], count: 6)),
         Model(testDescription: "one matrix of 600 MB", elementType: .f16, shapes: [[20_000, 15_000]]),
         Model(testDescription: "binary32, bands of 32 MiB", elementType: .f32, shapes: [[2048, 65_536]]),
         Model(testDescription: "rows of 2 MB", elementType: .f16, shapes: [[300, 1_000_000]]),

@@ -9,7 +9,7 @@ import TensorModel
 import TestSupport
 import Testing
 
-/// System calls that fail, each in turn: the output is absent or whole, and nothing else is left.
+/// System calls that fail, each in turn: the output is absent or whole, and nothing else is left but finished shards.
 @Suite struct FaultTests {
     /// Counts the calls of a run, and fails some of them.
     private final class Fault: Sendable {
@@ -54,6 +54,11 @@ import Testing
             var options = Verbs.options()
             options.force = force
             try await Verbs.convert(source, to: target, options)
+        }
+
+        /// Removes what a later run would go on from.
+        func removeWork() throws {
+            for kind in ["partial", "journal"] { try Directory.removeTree(directory.at(".sealed.ingot-\(kind)")) }
         }
 
         /// The files a conversion without faults writes.
@@ -102,7 +107,8 @@ import Testing
         let published = try index("rename", place.target, after: ends[Manifest.fileName, default: .max])
         _ = try index("fsync", staging, after: manifest)
         let durable = try index("fsync", place.directory.path, after: published)
-        #expect(trace.dropFirst(durable + 1).map(\.name) == ["unlink", "unlink"], "only journal and lock go after that")
+        #expect(
+            trace.dropFirst(durable + 1).map(\.name) == ["unlink", "unlink"], "only journal and lock go after that")
         #expect(Files.names(place.directory.path) == ["sealed", "source"])
     }
 
@@ -184,6 +190,7 @@ import Testing
             } else {
                 for name in Place.work { try Directory.removeTree(place.directory.at(name)) }
             }
+            try place.removeWork()
         }
     }
 
@@ -202,6 +209,7 @@ import Testing
         #expect(try Files.snapshot(place.target) == new)
         for number in 0..<counting.trace.count {
             try Directory.removeTree(place.target)
+            try place.removeWork()
             try Files.copyTree(kept, to: place.target)
             let fault = Fault { call, _ in call == number ? .ioError : nil }
             let failure = try await Verbs.failure { try await fault.run { try await place.convert(force: true) } }

@@ -159,7 +159,9 @@ import Testing
             }
         }
         return try await Verbs.failure {
-            try await SystemCallHook.$current.withValue(hook) { _ = try await Verbs.convert(place.source, to: place.target) }
+            try await SystemCallHook.$current.withValue(hook) {
+                _ = try await Verbs.convert(place.source, to: place.target)
+            }
         }
     }
 

@@ -8,6 +8,8 @@ public enum ShardArrival: Sendable, Hashable {
     case absent
     /// So many bytes of it, of so many where its header is there.
     case partial(bytes: UInt64, of: UInt64?)
+    /// Bytes with which no shard begins: zeros where a file has its size from the start, or not a shard at all.
+    case senseless
     /// All the bytes that its header speaks of.
     case whole
 
@@ -19,7 +21,8 @@ public enum ShardArrival: Sendable, Hashable {
         else { return .partial(bytes: size, of: nil) }
         let length = try file.bytes(first).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         // A file that has its size from the start is zeros until its bytes arrive.
-        guard length > 0, length <= limits.headerBytes, size - SafetensorsFormat.lengthBytes >= length,
+        guard length > 0, length <= limits.headerBytes else { return .senseless }
+        guard size - SafetensorsFormat.lengthBytes >= length,
             let header = ByteRange(start: SafetensorsFormat.lengthBytes, count: length)
         else { return .partial(bytes: size, of: nil) }
         var end: UInt64 = 0
@@ -33,7 +36,7 @@ public enum ShardArrival: Sendable, Hashable {
                 }
             }
         } catch {
-            return .partial(bytes: size, of: nil)
+            return .senseless
         }
         guard let whole = Checked.add(SafetensorsFormat.lengthBytes + length, end) else { return .whole }
         return size < whole ? .partial(bytes: size, of: whole) : .whole

@@ -100,7 +100,9 @@ public final class ChunkWorkspace: @unchecked Sendable {
         if case .shared = access {
             // Chunks, and bands of tiles, are read one after the other.
             if !grid.isTiled { file.prefetch(behind: run) }
-            if grid.isTiled, grid.beginsBand(chunk) { file.prefetch(behind: ChunkWorkspace.band(of: chunk, range, prologue)) }
+            if grid.isTiled, grid.beginsBand(chunk) {
+                file.prefetch(behind: ChunkWorkspace.band(of: chunk, range, prologue))
+            }
         }
         guard grid.isTiled else {
             try file.copy(run, rows: rows, stride: stride, into: &source)

@@ -68,14 +68,15 @@ private final class ConversionRun {
         let onEvent = converter.onEvent
         self.onEvent = onEvent
         self.pipeline = pipeline
-        followed = FollowedSource(converter.source, patience: options.patience) { name, bytes, total in
+        followed = FollowedSource(converter.source, converter.options) { name, bytes, total in
             onEvent(.waiting(name: name, bytes: bytes, total: total))
         }
         layout = options.follows ? try await followed.layout() : try CheckpointLayout.read(converter.source)
         if options.consumesSource { try ConsumableSource.require(layout) }
         plan = ConversionPlan(layout, options)
         do {
-            work = try WorkDirectory.begin(destination, options, shardNames: layout.shardNames)
+            work = try WorkDirectory.begin(
+                destination, options, layout, outputNames: layout.shardNames.indices.map(plan.outputName))
         } catch is WorkDirectory.AlreadyPublished {
             work = nil
         }
@@ -103,7 +104,11 @@ private final class ConversionRun {
     // MARK: - Shards
 
     private func convert(_ work: WorkDirectory) async throws -> ConversionReport {
-        try CompanionFiles(of: layout).refuseQuantizedSource()
+        do {
+            try CompanionFiles(of: layout).refuseQuantizedSource()
+        } catch let error as IngotError where options.follows && error.code != .unsupportedSource {
+            // Half of the configuration may be there; it is read again when nothing is under way any more.
+        }
         try work.removeAll(except: Set(work.state.sealed.keys.map(plan.outputName)))
         state.shardCount = layout.shardNames.count
         try await resume(work)
@@ -115,7 +120,7 @@ private final class ConversionRun {
             waiting.removeAll { $0 == position }
         }
         if options.follows {
-            try await followed.rest()
+            try await followed.rest(of: layout)
             try CompanionFiles(of: layout).refuseQuantizedSource()
         }
         return try publish(work)
@@ -237,15 +242,16 @@ private final class ConversionRun {
     private func resume(_ work: WorkDirectory) async throws {
         for (position, record) in work.state.sealed.sorted(by: { $0.key < $1.key }) {
             let path = work.path.appending(plan.outputName(position))
-            let isConsumed = try work.state.consumed.contains(position) && Directory.kind(layout.shardPath(position)) == nil
+            let isConsumed =
+                try work.state.consumed.contains(position) && Directory.kind(layout.shardPath(position)) == nil
+            let shard: SealedShard
             do {
-                let shard = try SealedShard(path)
+                shard = try SealedShard(path)
                 guard shard.seal.hash == record.seal, shard.file.byteCount == record.byteCount else {
                     throw IngotError(
                         .sealInvalid, file: path.string, found: "another shard than the one the journal names")
                 }
                 _ = try await ShardVerification(shard) { _, _, _ in nil }.run(pipeline)
-                try await takeOver(shard, record, position, isConsumed: isConsumed, work)
             } catch var error as IngotError where WorkDirectory.isDamage(error) {
                 if isConsumed {
                     error.remedy =
@@ -258,7 +264,10 @@ private final class ConversionRun {
                             file: path.string, "finished earlier, but not whole any more: converted again")))
                 work.forget(position)
                 try Directory.removeTree(path)
+                continue
             }
+            // What is wrong with its source from here on is no damage of the output.
+            try await takeOver(shard, record, position, isConsumed: isConsumed, work)
         }
     }
 
@@ -288,7 +297,9 @@ private final class ConversionRun {
     ) throws {
         guard let earlier = work.state.sources[position] else { return }
         guard source.file.identity != earlier.identity else { return }
-        if let difference = try SourceFingerprint(source).difference(from: earlier) { throw changed(source, difference) }
+        if let difference = try SourceFingerprint(source).difference(from: earlier) {
+            throw changed(source, difference)
+        }
         let hashes = Dictionary(
             shard.payloads.map { ($0.name, $0.descriptor.sourceHash) }, uniquingKeysWith: { first, _ in first })
         let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })

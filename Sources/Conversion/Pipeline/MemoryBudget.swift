@@ -27,7 +27,8 @@ public struct MemoryBudget: Sendable, Hashable {
     public init(bytes: UInt64, jobs: Int) throws {
         guard bytes >= MemoryBudget.leastBytes else {
             throw IngotError(
-                .usage, found: "--max-memory of \(bytes) bytes", expected: "at least \(MemoryBudget.leastBytes >> 20)MiB")
+                .usage, found: "--max-memory of \(bytes) bytes",
+                expected: "at least \(MemoryBudget.leastBytes >> 20)MiB")
         }
         self.bytes = bytes
         let band = min(bytes / 4, MemoryBudget.largestBand)

@@ -25,7 +25,10 @@ final class ShardConversion {
     /// Prepares a conversion.
     ///
     /// - Parameter progress: told after each chunk.
-    init(_ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, progress: @escaping (ConversionProgress) -> Void) {
+    init(
+        _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress,
+        progress: @escaping (ConversionProgress) -> Void
+    ) {
         self.shard = shard
         self.progress = progress
         self.state = state

@@ -116,7 +116,8 @@ public struct ConversionForecast: Sendable {
             var sizes = (bytes: 0, weights: 0)
             var sums = ErrorSums.zero
             for chunk in chunks {
-                try workspace.encode(chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue, isAlone: true)
+                try workspace.encode(
+                    chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue, isAlone: true)
                 sizes.bytes += workspace.encoded.byteCount
                 sizes.weights += grid.place(of: chunk).count
                 sums = sums + workspace.encoded.entry.sums

@@ -44,6 +44,12 @@ public struct ConversionOptions: Sendable, Hashable {
     public var follows = false
     /// How long nothing may arrive of a source that is followed; nil for any time.
     public var patience: Duration?
+    /// How often a source that is followed is looked at.
+    package var lookInterval = Duration.milliseconds(200)
+    /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
+    package var settledAfter = Duration.seconds(60)
+    /// A client fetches the next file within so long, where it fetches one after the other.
+    package var pauseBetweenFiles = Duration.seconds(3)
 
     /// The defaults of the command.
     public init() {}

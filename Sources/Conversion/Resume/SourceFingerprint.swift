@@ -25,7 +25,9 @@ struct SourceFingerprint: Sendable, Hashable {
     init(_ shard: Shard) throws {
         let file = shard.file
         identity = file.identity
-        header = try ByteRange(start: 0, end: shard.header.dataStart).map { try file.hash(of: $0) } ?? ContentHasher().finish()
+        header =
+            try ByteRange(start: 0, end: shard.header.dataStart).map { try file.hash(of: $0) }
+            ?? ContentHasher().finish()
         let hasher = ContentHasher()
         for range in SourceFingerprint.ranges(file.byteCount) { try file.hash(range, into: hasher) }
         samples = hasher.finish()

@@ -1,3 +1,4 @@
+import Checkpoints
 import Container
 import FileAccess
 import SystemPackage
@@ -19,13 +20,15 @@ final class WorkDirectory {
 
     /// Takes the lock of DEST, and finds what an earlier run of the same conversion did.
     ///
+    /// - Parameter outputNames: names of the output's shards, by position.
     /// - Throws: `cannotCreate` where the earlier run was another conversion, and something would be lost; `AlreadyPublished`.
     static func begin(
-        _ target: FilePath, _ options: ConversionOptions, shardNames: [String]
+        _ target: FilePath, _ options: ConversionOptions, _ source: CheckpointLayout, outputNames: [String]
     ) throws -> WorkDirectory {
-        let heading = JournalHeading(options, shardNames: shardNames)
+        let heading = JournalHeading(options, shardNames: source.shardNames)
+        try requireNoOrphans(target, source, outputNames)
         var builder = try DirectoryBuilder.begin(target, resumes: true) { target in
-            try recognize(target, heading)
+            try recognize(target, heading, source)
             if options.force {
                 try SealedCheckpoint.requireReplaceable(target)
             } else {
@@ -36,9 +39,15 @@ final class WorkDirectory {
         builder.keepsWork = builder.isResumed
         var journal = try RecordFile.open(builder.journal)
         var state = JournalState(journal.lines)
-        if let found = state.heading, !state.sealed.isEmpty, options.restarts || heading.difference(from: found) != nil {
+        if let found = state.heading, !state.sealed.isEmpty, options.restarts || heading.difference(from: found) != nil
+        {
             try requireDiscardable(state, builder.staging, heading.difference(from: found), options)
             state = JournalState([])
+        } else if state.isForeign, !options.restarts {
+            throw IngotError(
+                .cannotCreate, file: builder.journal.string, found: "a journal that another version of ingot wrote",
+                expected: "the same version as in the run that was interrupted",
+                remedy: "go on with that version, or give --restart to begin anew")
         }
         if state.sealed.isEmpty {
             builder.keepsWork = false
@@ -58,10 +67,10 @@ final class WorkDirectory {
     }
 
     /// Finds out whether an existing DEST is what the earlier run made, killed between its last two steps.
-    private static func recognize(_ target: FilePath, _ heading: JournalHeading) throws {
+    private static func recognize(_ target: FilePath, _ heading: JournalHeading, _ source: CheckpointLayout) throws {
         let path = DirectoryBuilder.journalPath(target)
         guard try Directory.kind(path) != nil else { return }
-        let state = JournalState(try RecordFile.open(path).lines)
+        let state = JournalState(try RecordFile.lines(of: path))
         guard let published = state.publishing,
             try Directory.kind(target.appending(Manifest.fileName)) == .file,
             case let manifest = try MappedFile.open(target.appending(Manifest.fileName)),
@@ -69,7 +78,37 @@ final class WorkDirectory {
         else { return }
         try DirectoryBuilder.removeWork(of: target)
         guard let found = state.heading, heading.difference(from: found) == nil else { return }
+        for (position, earlier) in state.sources where source.shardNames.indices.contains(position) {
+            // One that is gone was consumed.
+            guard let identity = FileIdentity(source.shardPath(position)), identity != earlier.identity else {
+                continue
+            }
+            guard let now = try? SourceFingerprint(source.open(position)), now.difference(from: earlier) == nil else {
+                return
+            }
+        }
         throw AlreadyPublished()
+    }
+
+    /// Refuses to touch outputs whose sources are gone and which the journal does not name: they may be all that there is.
+    private static func requireNoOrphans(
+        _ target: FilePath, _ source: CheckpointLayout, _ outputNames: [String]
+    ) throws {
+        let staging = DirectoryBuilder.stagingPath(target)
+        let orphans = try outputNames.indices.filter { position in
+            try Directory.kind(source.shardPath(position)) == nil
+                && Directory.kind(staging.appending(outputNames[position])) == .file
+        }
+        guard !orphans.isEmpty else { return }
+        // Read after the files were looked at: a run under way names a shard before its source goes.
+        let journal = DirectoryBuilder.journalPath(target)
+        let state = JournalState(try Directory.kind(journal) == nil ? [] : RecordFile.lines(of: journal))
+        guard let orphan = orphans.first(where: { state.sealed[$0] == nil }) else { return }
+        throw IngotError(
+            .cannotCreate, file: staging.appending(outputNames[orphan]).string,
+            found: "the output of a shard whose source is gone, and a journal that is damaged or missing",
+            expected: "a journal that names it",
+            remedy: "fetch \(source.shardNames[orphan]) again, or move the directory away to keep what it holds")
     }
 
     /// Refuses to throw away what an earlier run did, unless that was asked for and its source is still there.
@@ -120,9 +159,12 @@ final class WorkDirectory {
 
     /// Ends a run that failed: what is finished stays where another run can go on from it; the error says so.
     func end(after error: any Error, shards: Int) -> any Error {
-        guard var builder = builder.take() else { return error }
-        guard !state.sealed.isEmpty, !state.consumed.isEmpty || WorkDirectory.canBeMended(error) else { return error }
-        builder.keepsWork = true
+        let isKept = !state.sealed.isEmpty && (!state.consumed.isEmpty || WorkDirectory.canBeMended(error))
+        if var builder = builder.take() {
+            if isKept || state.sealed.isEmpty { builder.keepsWork = isKept }
+        }
+        // Without a builder the directory was about to get its name, or has it.
+        guard isKept, FileIdentity(path) != nil else { return error }
         guard var error = error as? IngotError else { return error }
         let usual = [.interrupted, .terminated].contains(error.code) ? "" : error.remedy + "; "
         error.remedy =
@@ -137,7 +179,9 @@ final class WorkDirectory {
     /// Whether another run may succeed without another source or other options.
     private static func canBeMended(_ error: any Error) -> Bool {
         switch (error as? IngotError)?.code {
-        case .interrupted, .terminated, .inputOutput, .outOfSpace, .cannotCreate, .missingShard, .noInput, .locked, nil:
+        case .interrupted, .terminated, .inputOutput, .outOfSpace, .cannotCreate, .missingShard, .noInput, .locked,
+            .sourceIncomplete,
+            nil:
             true
         default: false
         }
@@ -152,9 +196,16 @@ struct JournalState: Sendable {
     var sealed: [Int: SealedRecord] = [:]
     private(set) var consumed: Set<Int> = []
     private(set) var publishing: ContentHash?
+    /// Whether whole lines begin with one that this version does not write.
+    let isForeign: Bool
 
     /// Reads lines up to the first that this version does not write.
     init(_ lines: [[UInt8]]) {
+        if case .begin? = lines.first.flatMap({ JournalRecord($0) }) {
+            isForeign = false
+        } else {
+            isForeign = !lines.isEmpty
+        }
         for line in lines {
             guard let record = JournalRecord(line) else { break }
             add(record)

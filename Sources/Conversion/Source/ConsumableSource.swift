@@ -35,7 +35,8 @@ enum ConsumableSource {
     private static func failure(_ path: FilePath, _ found: String, _ expected: String) -> IngotError {
         IngotError(
             .usage, file: path.string, found: found, expected: expected,
-            remedy: "convert without --consume-source, or download into a directory of its own (hf download --local-dir)")
+            remedy:
+                "convert without --consume-source, or download into a directory of its own (hf download --local-dir)")
     }
 
     /// Deletes a shard whose output is sealed, on the disk, and verified.

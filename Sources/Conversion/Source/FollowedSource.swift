@@ -10,23 +10,19 @@ import TensorModel
 /// is still written.
 struct FollowedSource {
     let path: FilePath
-    /// How long nothing may arrive; nil for any time.
-    let patience: Duration?
+    private let options: ConversionOptions
     /// Told what is waited for, and how many bytes of it are there.
     let onWait: @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
 
     private let clock = ContinuousClock()
-    private static let interval = Duration.milliseconds(200)
-    /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
-    private static let settled = Duration.seconds(60)
     private static let downloads = [".cache", "huggingface", "download"]
 
     init(
-        _ path: FilePath, patience: Duration?,
+        _ path: FilePath, _ options: ConversionOptions,
         onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
     ) {
         self.path = path
-        self.patience = patience
+        self.options = options
         self.onWait = onWait
     }
 
@@ -41,14 +37,31 @@ struct FollowedSource {
                             .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
             }
             do {
-                return .ready(try CheckpointLayout.read(path))
+                return try FollowedSource.look(at: CheckpointLayout.read(path), settledAfter: options.settledAfter)
             } catch let error as IngotError where error.code == .unsupportedSource {
                 return .notYet(bytes: 0, of: nil)
             } catch {
+                if let file = (error as? IngotError)?.file, try FollowedSource.isBeingWritten(FilePath(file)) {
+                    return .notYet(bytes: 0, of: nil)
+                }
                 // Shards without an index yet, or an index of which half is there.
                 return .senseless(error)
             }
         }
+    }
+
+    /// An index, or a file that can only be all of the checkpoint; any other file may be the first of several.
+    private static func look(at layout: CheckpointLayout, settledAfter: Duration) -> Look<CheckpointLayout> {
+        guard layout.indexName == nil, let name = layout.shardNames.first, name != "model.safetensors" else {
+            return .ready(layout)
+        }
+        let parts = name.dropLast(".safetensors".count).split(separator: "-")
+        guard parts.count > 2, parts[parts.count - 2] == "of", let count = parts.last.flatMap({ Int($0) }), count > 1
+        else { return .unsettled(layout, after: settledAfter) }
+        return .senseless(
+            IngotError(
+                .indexInvalid, file: layout.path.string, found: "\(name), one of \(count) shards, and no index",
+                expected: "the index of the checkpoint", remedy: "fetch the index (*.safetensors.index.json)"))
     }
 
     /// Waits until one of some shards is there; the first in order of those that are.
@@ -61,6 +74,7 @@ struct FollowedSource {
                 case .ready(let shard): return .ready((position, shard))
                 case .failed(let error): return .failed(error)
                 case .senseless(let error): senseless = senseless ?? error
+                case .unsettled: break
                 case .notYet(let bytes, let total): if position == positions[0] { first = (bytes, total) }
                 }
             }
@@ -68,13 +82,24 @@ struct FollowedSource {
         }
     }
 
-    /// Waits until the client has no file under way any more: configuration and tokenizer may come last.
-    func rest() async throws {
-        _ = try await wait(for: "other files") { () -> Look<Void> in
-            let unfinished = try partialDownloads()
-            guard !unfinished.isEmpty else { return .ready(()) }
-            // One that an earlier download left behind does not grow.
-            return .senseless(nil)
+    /// Waits until the client has no file under way any more, configuration and tokenizer may come last, and requires that
+    /// the checkpoint is still what it was taken for.
+    func rest(of layout: CheckpointLayout) async throws {
+        // A pause longer than anybody wants to wait is none of a download that stands still.
+        let pause = min(options.pauseBetweenFiles, options.patience ?? options.pauseBetweenFiles)
+        try await wait(for: "other files") {
+            // A partial file that an earlier download left behind does not grow.
+            .unsettled((), after: try hasPartialFiles() ? options.settledAfter : pause)
+        }
+        let now = try CheckpointLayout.read(path)
+        guard now.indexName == layout.indexName,
+            now.shardNames.map({ TensorName($0) }) == layout.shardNames.map({ TensorName($0) })
+        else {
+            throw IngotError(
+                .sourceChanged, file: path.string,
+                found: "an index, or other shards, that came after the first was converted",
+                expected: "the \(layout.shardNames.count) shards that were there or announced",
+                remedy: "run the command again, now that they are there")
         }
     }
 
@@ -84,22 +109,25 @@ struct FollowedSource {
         case ready(Value)
         case failed(any Error)
         case notYet(bytes: UInt64, of: UInt64?)
-        /// Not what it has to be; an error, or without one as good as ready, if nothing changes for some time.
-        case senseless((any Error)?)
+        /// Not what it has to be: an error, if nothing changes for some time.
+        case senseless(any Error)
+        /// As good as ready, if nothing changes for so long.
+        case unsettled(Value, after: Duration)
     }
 
     private func arrival(_ position: Int, _ layout: CheckpointLayout) throws -> Look<Shard> {
         let place = layout.shardPath(position)
         guard try Directory.kind(place) != nil else { return .notYet(bytes: 0, of: nil) }
         do {
-            if try Directory.kind(FilePath(place.string + ".aria2")) != nil {
+            if try FollowedSource.isBeingWritten(place) {
                 return .notYet(bytes: FileIdentity(place)?.byteCount ?? 0, of: nil)
             }
             let file = try MappedFile.open(place)
             switch try ShardArrival.of(file) {
             case .absent: return .notYet(bytes: 0, of: nil)
             case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
-            case .whole: break
+            // Opening it says what is wrong with it.
+            case .whole, .senseless: break
             }
             let shard = try layout.open(position)
             try shard.file.checkUnchanged()
@@ -111,18 +139,29 @@ struct FollowedSource {
         }
     }
 
-    /// Files that the Hugging Face client has begun.
-    private func partialDownloads() throws -> [Directory.Entry] {
-        let place = FollowedSource.downloads.reduce(path) { $0.appending($1) }
-        guard try Directory.kind(place) == .directory else { return [] }
-        return try Directory.entries(place).filter { $0.name.hasSuffix(".incomplete") }
+    /// Whether a file is one that aria2 is at.
+    private static func isBeingWritten(_ path: FilePath) throws -> Bool {
+        try Directory.kind(FilePath(path.string + ".aria2")) != nil
     }
 
-    /// What changes when anything arrives.
-    private func state() throws -> [String: UInt64] {
+    /// Files that the Hugging Face client has begun.
+    private func partialDownloads() throws -> [FilePath] {
+        let place = FollowedSource.downloads.reduce(path) { $0.appending($1) }
+        guard try Directory.kind(place) == .directory else { return [] }
+        return try Directory.entries(place).filter { $0.name.hasSuffix(".incomplete") }.map { place.appending($0.name) }
+    }
+
+    private func hasPartialFiles() throws -> Bool {
+        try !partialDownloads().isEmpty || Directory.entries(path).contains { $0.name.hasSuffix(".aria2") }
+    }
+
+    /// What changes when anything arrives: sizes, or the times of change of files that have their size from the start.
+    private func state() throws -> [FilePath: FileIdentity] {
         guard try Directory.kind(path) == .directory else { return [:] }
-        let entries = try Directory.entries(path) + partialDownloads()
-        return Dictionary(entries.map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+        let places = try Directory.entries(path).map { path.appending($0.name) } + partialDownloads()
+        return Dictionary(
+            places.compactMap { place in FileIdentity(place).map { (place, $0) } },
+            uniquingKeysWith: { first, _ in first })
     }
 
     // MARK: - Waiting
@@ -143,20 +182,20 @@ struct FollowedSource {
             case .ready(let value): return value
             case .failed(let error): throw error
             case .senseless(let error):
-                if quiet >= FollowedSource.settled {
-                    if let error { throw error }
-                    if let done = () as? Value { return done }
-                }
+                guard quiet < options.settledAfter else { throw error }
+                onWait(name, 0, nil)
+            case .unsettled(let value, let time):
+                guard quiet < time else { return value }
                 onWait(name, 0, nil)
             case .notYet(let bytes, let total): onWait(name, bytes, total)
             }
-            if let patience, quiet >= patience {
+            if let patience = options.patience, quiet >= patience {
                 throw IngotError(
                     .sourceIncomplete, file: path.string,
                     found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",
                     expected: "a download that goes on")
             }
-            try await Task.sleep(for: FollowedSource.interval)
+            try await Task.sleep(for: options.lookInterval)
         }
     }
 }

@@ -73,6 +73,9 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             replacing: replacing, resumes: resumes)
     }
 
+    /// Where a target grows.
+    public static func stagingPath(_ target: FilePath) -> FilePath { sibling(of: target, "partial") }
+
     /// Where the journal of a target is.
     public static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
 

@@ -21,6 +21,11 @@ public struct RecordFile: ~Copyable, Sendable {
     private static let maximumBytes: UInt64 = 1 << 30
     private static let digits = 16
 
+    /// The texts of the whole lines at the start of a file, which stays as it is.
+    public static func lines(of path: FilePath) throws -> [[UInt8]] {
+        parse(try WholeFile.read(path, limit: maximumBytes)).lines
+    }
+
     /// Opens a file, or makes one.
     public static func open(_ path: FilePath) throws -> RecordFile {
         let exists = try Directory.kind(path) != nil

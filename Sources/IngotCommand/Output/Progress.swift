@@ -73,7 +73,10 @@ final class Progress: Sendable {
 
     private func showJSON(_ event: ConversionEvent) {
         let (isDue, seconds, rate) = state.withLock { state in
-            (state.isDue(event, every: Progress.jsonInterval, style), state.seconds, state.meter.note(event, state.seconds))
+            (
+                state.isDue(event, every: Progress.jsonInterval, style), state.seconds,
+                state.meter.note(event, state.seconds)
+            )
         }
         if isDue { write(ProgressText.json(event, rate, seconds: seconds)) }
     }
@@ -135,7 +138,10 @@ struct RateMeter {
     /// Takes note of an event; the rate, where one is known.
     mutating func note(_ event: ConversionEvent, _ seconds: Double) -> Double? {
         if case .progress(let progress) = event {
-            if let last = points.last, seconds - last.seconds < 0.2 {} else { points.append((seconds, progress.doneBytes)) }
+            if let last = points.last, seconds - last.seconds < 0.2 {
+            } else {
+                points.append((seconds, progress.doneBytes))
+            }
             while points.count > 2, seconds - points[0].seconds > RateMeter.window { points.removeFirst() }
         }
         guard let first = points.first, let last = points.last, last.seconds > first.seconds else { return nil }

@@ -51,7 +51,8 @@ enum ProgressText {
             if progress.shardCount > 1 { parts.append("shard \(progress.shardNumber) of \(progress.shardCount)") }
             if let name = progress.tensor { parts.append(IngotErrorRenderer.escaped(name.text)) }
             return parts.joined(separator: ", ")
-        case .planning(let shard): return "planning rates" + (shard.map { " of \(IngotErrorRenderer.escaped($0))" } ?? "")
+        case .planning(let shard):
+            return "planning rates" + (shard.map { " of \(IngotErrorRenderer.escaped($0))" } ?? "")
         case .verifying(let shard): return "verifying \(IngotErrorRenderer.escaped(shard))"
         case .waiting(let name, let bytes, let total):
             let there = total.map { "\(Format.bytes(bytes)) of \(Format.bytes($0))" } ?? "\(Format.bytes(bytes))"
@@ -90,7 +91,8 @@ enum ProgressText {
         }
         func optional(_ value: UInt64?) -> JSONValue { value.map { .unsigned($0) } ?? .null }
         switch event {
-        case .warning(let warning): return object("warning", [.init("message", .string(IngotErrorRenderer.text(warning)))])
+        case .warning(let warning):
+            return object("warning", [.init("message", .string(IngotErrorRenderer.text(warning)))])
         case .resumed(let shard): return object("resumed", [.init("shard", .string(shard))])
         case .planning(let shard): return object("planning", [.init("shard", shard.map { .string($0) } ?? .null)])
         case .progress(let progress):

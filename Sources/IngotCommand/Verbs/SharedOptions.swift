@@ -49,7 +49,8 @@ struct WorkOptions: ParsableArguments {
 
 /// What is told of a run besides its result.
 struct ProgressOptions: ParsableArguments {
-    @Option(help: "Progress on standard error: auto (a bar on a terminal, else a line every 5 s), bar, lines, json, none.")
+    @Option(
+        help: "Progress on standard error: auto (a bar on a terminal, else a line every 5 s), bar, lines, json, none.")
     var progress = ProgressStyle.auto
 
     @Flag(name: .shortAndLong, help: "No progress, no warnings: the result and errors only.")

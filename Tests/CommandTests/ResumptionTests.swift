@@ -1,0 +1,110 @@
+import FileAccess
+import Foundation
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// What the command says and how it ends where a conversion is resumed, consumed or followed.
+@Suite(.serialized) struct ResumptionTests {
+    /// Three shards, of which some are missing.
+    private struct Place {
+        let directory: TemporaryDirectory
+        let source: FilePath
+        let target: FilePath
+        let last: FilePath
+        private let bytes: [UInt8]
+
+        init() throws {
+            directory = try TemporaryDirectory()
+            source = try SampleSource.write(
+                (0..<3).map { [SampleTensor("layers.\($0).weight", .f16, [64, 256], seed: UInt64($0))] },
+                to: directory.at("source"))
+            target = directory.at("sealed")
+            last = source.appending(SampleSource.shardName(2, of: 3))
+            bytes = try Files.read(last)
+            try Directory.removeFile(last)
+        }
+
+        func fetchLast() throws { try Files.write(bytes, to: last) }
+
+        func run(_ options: String...) throws -> Subprocess.Result { try IngotProcess.run(arguments + options) }
+
+        var arguments: [String] { ["convert", source.string, target.string] }
+        var work: FilePath { directory.at(".sealed.ingot-partial") }
+        var finished: [String] { Files.names(work).filter { $0.hasSuffix(".safetensors") } }
+        var leftovers: [String] { Files.names(directory.path).filter { $0 != "source" && $0 != "sealed" } }
+
+        /// Starts a conversion that waits for the last shard.
+        func startWaiting() throws -> Subprocess {
+            let process = try IngotProcess.start(arguments + ["--follow"])
+            for _ in 0..<20_000 where finished.count < 2 { Thread.sleep(forTimeInterval: 0.001) }
+            // The second shard has its name a moment before the journal says so.
+            Thread.sleep(forTimeInterval: 0.5)
+            return process
+        }
+    }
+
+    @Test(arguments: [(2, 130, "interrupted"), (15, 143, "terminated")])
+    func signalWhileWaiting(number: Int32, status: Int32, code: String) throws {
+        let place = try Place()
+        let process = try place.startWaiting()
+        process.signal(number)
+        let result = try process.wait()
+        #expect(!result.signalled && result.status == status, "\(result.errors)")
+        #expect(result.errors.contains("error: \(code): ") && result.errors.contains("2 of 3 shards are done"))
+        #expect(place.finished.count == 2)
+        #expect(place.leftovers == [".sealed.ingot-journal", ".sealed.ingot-partial"])
+        try place.fetchLast()
+        let resumed = try place.run()
+        #expect(resumed.status == 0 && resumed.output.contains("2 of 3 shards were finished by an earlier run"))
+        #expect(place.leftovers == [])
+    }
+
+    @Test func killedWhileWaiting() throws {
+        let place = try Place()
+        let process = try place.startWaiting()
+        process.signal(9)
+        #expect(try process.wait().signalled)
+        #expect(place.finished.count == 2)
+        let other = try place.run("--codec", "none")
+        #expect(other.status == 73 && other.errors.contains("codec"), "\(other.errors)")
+        #expect(place.finished.count == 2)
+        try place.fetchLast()
+        let resumed = try place.run("--follow")
+        #expect(resumed.status == 0 && resumed.output.contains("2 of 3 shards"), "\(resumed.errors)")
+        #expect(place.leftovers == [])
+    }
+
+    @Test func timeoutOfADownload() throws {
+        let place = try Place()
+        let result = try place.run("--follow", "--follow-timeout", "1")
+        #expect(result.status == 75 && result.errors.contains("error: sourceIncomplete: "), "\(result.errors)")
+        #expect(place.finished.count == 2)
+        try place.fetchLast()
+        #expect(try place.run("--follow").status == 0)
+        #expect(place.leftovers == [])
+    }
+
+    @Test(arguments: [
+        ["--follow", "--bpw", "4"], ["--follow", "--target-size", "1MiB"], ["--follow-timeout", "5"],
+        ["--follow", "--follow-timeout", "0"],
+    ])
+    func optionsThatContradict(options: [String]) throws {
+        let place = try Place()
+        try place.fetchLast()
+        let result = try IngotProcess.run(place.arguments + options)
+        #expect(result.status == 64 && result.output.isEmpty, "\(result.errors)")
+        #expect(place.leftovers == [] && Files.names(place.directory.path) == ["source"])
+    }
+
+    @Test func consumedSource() throws {
+        let place = try Place()
+        try place.fetchLast()
+        #expect(try place.run("--consume-source").status == 0)
+        #expect(Files.names(place.source) == ["config.json", "model.safetensors.index.json"])
+        #expect(place.leftovers == [])
+        let verified = try IngotProcess.run(["verify", place.target.string])
+        #expect(verified.status == 0, "\(verified.errors)")
+    }
+}

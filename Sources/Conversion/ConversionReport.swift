@@ -29,8 +29,9 @@ public struct ConversionReport: Sendable {
     public private(set) var tensors: [Tensor] = []
     /// How many tensors were kept as they are, and their bytes.
     public private(set) var keptCount = 0, keptBytes: UInt64 = 0
-    /// Number of shards, and how many of them an earlier run had finished.
+    /// Number of shards.
     public private(set) var shardCount = 0
+    /// How many of them an earlier run had finished.
     public internal(set) var resumedShards = 0
     /// Wall-clock seconds of the conversion.
     public var seconds: Double = 0

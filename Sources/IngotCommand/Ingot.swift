@@ -11,8 +11,8 @@ struct Ingot: AsyncParsableCommand {
         discussion: """
             Results go to standard output, progress and messages to standard error.
             Exit codes: 0 success, 1 a claim or comparison failed, 64 usage, 65 bad data,
-            66 no input, 73 cannot create, 74 I/O error, 75 try again (locked),
-            130/143 interrupted.
+            66 no input, 73 cannot create, 74 I/O error, 75 try again
+            (locked, or a download that stopped), 130/143 interrupted.
             """,
         version: "\(ContainerFormat.writer) (\(CodecLibraries.versions))",
         subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Export.self])

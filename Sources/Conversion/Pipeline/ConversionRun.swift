@@ -1,0 +1,308 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// One run of a converter.
+final class ConversionRun {
+    private let options: ConversionOptions
+    private let destination: FilePath
+    private let onEvent: @Sendable (ConversionEvent) -> Void
+    private let pipeline: OrderedPipeline<ChunkWorkspace>
+    private let followed: FollowedSource
+    private let layout: CheckpointLayout
+    private var plan: ConversionPlan
+    /// Nil where an earlier run had published already.
+    private let work: WorkDirectory?
+    /// What is finished, by position.
+    private var finished: [Int: FinishedShard] = [:]
+    private var state = ConversionProgress()
+    private var told = 0
+    private var repeats = 0
+
+    init(_ converter: Converter, pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+        options = converter.options
+        destination = converter.destination
+        let onEvent = converter.onEvent
+        self.onEvent = onEvent
+        self.pipeline = pipeline
+        followed = FollowedSource(converter.source, converter.options) { name, bytes, total in
+            onEvent(.waiting(name: name, bytes: bytes, total: total))
+        }
+        layout = options.follows ? try await followed.layout() : try CheckpointLayout.read(converter.source)
+        if options.consumesSource { try ConsumableSource.require(layout) }
+        plan = ConversionPlan(layout, options)
+        do {
+            work = try WorkDirectory.begin(
+                destination, options, layout, outputNames: layout.shardNames.indices.map(plan.outputName))
+        } catch is WorkDirectory.AlreadyPublished {
+            work = nil
+        }
+    }
+
+    func finish() async throws -> ConversionReport {
+        guard let work else { return try publishedReport() }
+        do {
+            return try await convert(work)
+        } catch {
+            throw work.end(after: error, shards: layout.shardNames.count)
+        }
+    }
+
+    /// The report of a conversion that an earlier run ended but for its traces.
+    private func publishedReport() throws -> ConversionReport {
+        let checkpoint = try SealedCheckpoint(destination)
+        var report = ConversionReport(sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])
+        for shard in checkpoint.shards { report.add(FinishedShard(shard, sourceBytes: 0)) }
+        report.resumedShards = checkpoint.shards.count
+        report.companionBytes = checkpoint.manifest.files.filter { !$0.isShard }.reduce(0) { $0 + $1.byteCount }
+        return report
+    }
+
+    // MARK: - Shards
+
+    private func convert(_ work: WorkDirectory) async throws -> ConversionReport {
+        do {
+            try CompanionFiles(of: layout).refuseQuantizedSource()
+        } catch let error as IngotError where options.follows && error.code != .unsupportedSource {
+            // Half of the configuration may be there; it is read again when nothing is under way any more.
+        }
+        try work.removeAll(except: Set(work.state.sealed.keys.map(plan.outputName)))
+        state.shardCount = layout.shardNames.count
+        try await resume(work)
+        try await open(work)
+        var waiting = layout.shardNames.indices.filter { finished[$0] == nil }
+        while !waiting.isEmpty {
+            let position = try await next(of: waiting, work)
+            try await convert(position, work)
+            waiting.removeAll { $0 == position }
+        }
+        if options.follows {
+            try await followed.rest(of: layout)
+            try CompanionFiles(of: layout).refuseQuantizedSource()
+        }
+        return try publish(work)
+    }
+
+    /// Opens and plans what is there: all of it, unless the source is followed.
+    private func open(_ work: WorkDirectory) async throws {
+        guard !options.follows else { return }
+        if work.state.sealed.isEmpty {
+            plan = try ConversionPlan(Checkpoint.open(layout.path), options)
+        } else {
+            for position in layout.shardNames.indices where finished[position] == nil {
+                try plan.add(layout.open(position), at: position)
+            }
+        }
+        tellWarnings()
+        try work.note(plan.openShards.compactMap { try fingerprint($0.source, $0.position, work) })
+        state.totalBytes = state.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataBytes }
+        guard options.goal.isShared, options.scheme == .trellis else { return }
+        if plan.openShards.allSatisfy({ work.state.rates[$0.position] != nil }) {
+            for shard in plan.openShards {
+                try plan.apply(work.state.rates[shard.position] ?? [:], at: shard.position)
+            }
+        } else {
+            onEvent(.planning(shard: nil))
+            let shards = plan.openShards
+            try options.requireReachable()
+            let findings = try await plan.findings(shards, pipeline)
+            for (shard, found) in zip(shards, findings) { try plan.apply(found, at: shard.position) }
+            try work.note(zip(shards, findings).map { .rates($0.position, $1) })
+        }
+        tellWarnings()
+    }
+
+    /// The next shard to convert; waits for one where the source is followed.
+    private func next(of positions: [Int], _ work: WorkDirectory) async throws -> Int {
+        guard options.follows else { return positions[0] }
+        let (position, shard) = try await followed.next(of: positions, in: layout)
+        if options.consumesSource { try ConsumableSource.requireOwn(shard.file.path) }
+        try plan.add(shard, at: position)
+        tellWarnings()
+        try work.note([fingerprint(shard, position, work)].compactMap { $0 })
+        return position
+    }
+
+    /// Requires that a shard is the one an earlier run opened; the line for the journal where none has.
+    private func fingerprint(_ shard: Shard, _ position: Int, _ work: WorkDirectory) throws -> JournalRecord? {
+        let fingerprint = try SourceFingerprint(shard)
+        guard let earlier = work.state.sources[position] else { return .source(position, fingerprint) }
+        if let difference = fingerprint.difference(from: earlier) { throw changed(shard, difference) }
+        return fingerprint == earlier ? nil : .source(position, fingerprint)
+    }
+
+    private func changed(_ shard: Shard, _ difference: String) -> IngotError {
+        IngotError(
+            .sourceChanged, file: shard.file.path.string, found: difference,
+            expected: "the shard that the interrupted conversion read",
+            remedy: "put the source back as it was, or begin anew with --restart")
+    }
+
+    private func convert(_ position: Int, _ work: WorkDirectory) async throws {
+        state.shard = layout.shardNames[position]
+        state.shardNumber = finished.count + 1
+        if let shard = plan.shards[position], shard.needsRates {
+            onEvent(.planning(shard: state.shard))
+            try options.requireReachable()
+            try plan.apply(await plan.findings([shard], pipeline)[0], at: position)
+            tellWarnings()
+        }
+        guard let shard = plan.shards[position] else { return }
+        let onEvent = onEvent
+        let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
+        let (summary, progress) = try await conversion.run(into: work.path, pipeline)
+        state = progress
+        repeats += conversion.repeats
+        try shard.source.file.checkUnchanged()
+        for warning in conversion.warnings { onEvent(.warning(warning)) }
+        finished[position] = FinishedShard(
+            shard.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount,
+            warnings: conversion.warnings)
+        try work.note([
+            .sealed(
+                position,
+                SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: conversion.warnings))
+        ])
+        onEvent(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
+        if options.consumesSource { try await consume(shard.source, position, work) }
+    }
+
+    // MARK: - Consuming
+
+    /// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
+    private func consume(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
+        let name = plan.outputName(position)
+        onEvent(.verifying(shard: name))
+        let path = work.path.appending(name)
+        try MappedFile.dropCache(path)
+        let tensors = try await ShardVerification(SealedShard(path), against: source).run(pipeline)
+        if let failed = tensors.first(where: { !$0.holds }) {
+            throw IngotError(
+                .certificateMismatch, file: path.string, tensor: failed.name,
+                found: "an output that does not hold what it claims: its source is not deleted",
+                expected: "the error of the certificate", remedy: "check memory and disk of this machine")
+        }
+        guard tensors.count == source.header.tensors.count else {
+            throw IngotError(
+                .sourceMismatch, file: path.string, found: "\(tensors.count) tensors",
+                expected: "\(source.header.tensors.count), as in the source, which is not deleted")
+        }
+        try work.note([.consuming(position)])
+        try ConsumableSource.delete(source)
+        plan.remove(at: position)
+        onEvent(.consumed(shard: layout.shardNames[position]))
+    }
+
+    // MARK: - Resuming
+
+    /// Checks what an earlier run finished, and takes it over.
+    private func resume(_ work: WorkDirectory) async throws {
+        for (position, record) in work.state.sealed.sorted(by: { $0.key < $1.key }) {
+            let path = work.path.appending(plan.outputName(position))
+            let isConsumed =
+                try work.state.consumed.contains(position) && Directory.kind(layout.shardPath(position)) == nil
+            let shard: SealedShard
+            do {
+                shard = try SealedShard(path)
+                guard shard.seal.hash == record.seal, shard.file.byteCount == record.byteCount else {
+                    throw IngotError(
+                        .sealInvalid, file: path.string, found: "another shard than the one the journal names")
+                }
+                _ = try await ShardVerification(shard) { _, _, _ in nil }.run(pipeline)
+            } catch var error as IngotError where WorkDirectory.isDamage(error) {
+                if isConsumed {
+                    error.remedy =
+                        "its source was consumed: fetch \(layout.shardNames[position]) again, then run the same command"
+                    throw error
+                }
+                onEvent(
+                    .warning(
+                        IngotWarning(
+                            file: path.string, "finished earlier, but not whole any more: converted again")))
+                work.forget(position)
+                try Directory.removeTree(path)
+                continue
+            }
+            // What is wrong with its source from here on is no damage of the output.
+            try await takeOver(shard, record, position, isConsumed: isConsumed, work)
+        }
+    }
+
+    private func takeOver(
+        _ shard: SealedShard, _ record: SealedRecord, _ position: Int, isConsumed: Bool, _ work: WorkDirectory
+    ) async throws {
+        let name = plan.outputName(position)
+        var sourceBytes = work.state.sources[position]?.identity.byteCount ?? 0
+        if !isConsumed {
+            let source = try layout.open(position)
+            sourceBytes = source.file.byteCount
+            try requireUnchanged(source, position, shard, work)
+            if options.consumesSource { try await consume(source, position, work) }
+        }
+        let done = FinishedShard(shard, sourceBytes: sourceBytes, warnings: record.warnings)
+        finished[position] = done
+        state.doneBytes += done.dataBytes
+        state.resumedBytes += done.dataBytes
+        state.codedBytes += done.payloads.reduce(0) { $0 + $1.byteCount }
+        state.weights += done.payloads.reduce(0) { $0 + UInt64($1.descriptor.shape.elementCount) }
+        onEvent(.resumed(shard: name))
+    }
+
+    /// Requires that the source of a finished shard is the one that was converted: by its identity, or else by all of its bytes.
+    private func requireUnchanged(
+        _ source: Shard, _ position: Int, _ shard: SealedShard, _ work: WorkDirectory
+    ) throws {
+        guard let earlier = work.state.sources[position] else { return }
+        guard source.file.identity != earlier.identity else { return }
+        if let difference = try SourceFingerprint(source).difference(from: earlier) {
+            throw changed(source, difference)
+        }
+        let hashes = Dictionary(
+            shard.payloads.map { ($0.name, $0.descriptor.sourceHash) }, uniquingKeysWith: { first, _ in first })
+        let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        for tensor in source.header.tensors {
+            let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkOrdinary($0) }
+            guard try source.file.hash(of: tensor.range) == expected else {
+                throw changed(source, "other weights in \(tensor.name.text)")
+            }
+        }
+    }
+
+    // MARK: - The rest of the directory
+
+    private func publish(_ work: WorkDirectory) throws -> ConversionReport {
+        let companions = try CompanionFiles(of: layout)
+        var report = ConversionReport(
+            sourceBytes: finished.values.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
+            warnings: plan.warnings)
+        let shards = layout.shardNames.indices.compactMap { finished[$0] }
+        for shard in shards { report.add(shard) }
+        var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
+        files += try CompanionWriter(companions, options).write(into: work.path, shards, dataBytes: report.dataBytes)
+        let manifest = Manifest(
+            files: files, options: options.record, sourceBytes: report.sourceBytes, codecs: CodecLibraries.versions
+        ).encoded()
+        try Interruption.check()
+        for shard in plan.openShards { try shard.source.file.checkUnchanged() }
+        let hash = try WholeFile.write(manifest, to: work.path.appending(Manifest.fileName))
+        try work.publish(manifest: hash)
+        report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
+        report.resumedShards = shards.count { $0.isResumed }
+        report.usage = pipeline.usage
+        report.repeats = repeats
+        return report
+    }
+
+    private func tellWarnings() {
+        for warning in plan.warnings[min(told, plan.warnings.count)...] { onEvent(.warning(warning)) }
+        told = plan.warnings.count
+    }
+}
+
+extension Shard {
+    /// Bytes of the tensors.
+    var dataBytes: UInt64 { file.byteCount - header.dataStart }
+}

@@ -28,7 +28,7 @@ processor() {
     for ((i = 0; i < runs; i++)); do
         rm -rf "$work/out"
         TIMEFORMAT="%U %S"
-        { time INGOT_KERNELS=$kernels "$ingot" convert "$work/source.safetensors" "$work/out" "$@" >/dev/null; } 2>&1
+        { time INGOT_KERNELS=$kernels "$ingot" convert -q "$work/source.safetensors" "$work/out" "$@" >/dev/null; } 2>&1
     done | awk '{ t = $1 + $2; if (!best || t < best) best = t } END { print best }'
 }
 # One line of the table: a name and a command.
@@ -46,26 +46,26 @@ echo
 echo "| command | seconds | MB of source/s | times cp |"
 echo "|---|---|---|---|"
 for bits in 2 3 4 6 8; do
-    row "convert --bits $bits" "$ingot" convert "$work/source.safetensors" "$work/out" --bits $bits
+    row "convert --bits $bits" "$ingot" convert -q "$work/source.safetensors" "$work/out" --bits $bits
 done
-row "convert --bits 4 --jobs 1" "$ingot" convert "$work/source.safetensors" "$work/out" --jobs 1
-row "convert --bits 4 --states 16" "$ingot" convert "$work/source.safetensors" "$work/out" --states 16
-row "convert --bits 4 --states 32" "$ingot" convert "$work/source.safetensors" "$work/out" --states 32
-row "convert --relative-mse 5e-3" "$ingot" convert "$work/source.safetensors" "$work/out" --relative-mse 5e-3
-row "convert --bits 4 --codec lz4" "$ingot" convert "$work/source.safetensors" "$work/out" --codec lz4
-row "convert --bits 4 --codec none" "$ingot" convert "$work/source.safetensors" "$work/out" --codec none
+row "convert --bits 4 --jobs 1" "$ingot" convert -q "$work/source.safetensors" "$work/out" --jobs 1
+row "convert --bits 4 --states 16" "$ingot" convert -q "$work/source.safetensors" "$work/out" --states 16
+row "convert --bits 4 --states 32" "$ingot" convert -q "$work/source.safetensors" "$work/out" --states 32
+row "convert --relative-mse 5e-3" "$ingot" convert -q "$work/source.safetensors" "$work/out" --relative-mse 5e-3
+row "convert --bits 4 --codec lz4" "$ingot" convert -q "$work/source.safetensors" "$work/out" --codec lz4
+row "convert --bits 4 --codec none" "$ingot" convert -q "$work/source.safetensors" "$work/out" --codec none
 for bits in 2 4 8; do
     row "convert --scheme uniform --bits $bits" \
-        "$ingot" convert "$work/source.safetensors" "$work/out" --scheme uniform --bits $bits
+        "$ingot" convert -q "$work/source.safetensors" "$work/out" --scheme uniform --bits $bits
 done
 row "convert --scheme uniform --symmetric" \
-    "$ingot" convert "$work/source.safetensors" "$work/out" --scheme uniform --symmetric
+    "$ingot" convert -q "$work/source.safetensors" "$work/out" --scheme uniform --symmetric
 for codec in zstd lz4 none; do
     row "convert --scheme uniform --scales minmax --codec $codec" \
-        "$ingot" convert "$work/source.safetensors" "$work/out" --scheme uniform --scales minmax --codec $codec
+        "$ingot" convert -q "$work/source.safetensors" "$work/out" --scheme uniform --scales minmax --codec $codec
 done
-row "convert --scheme lossless" "$ingot" convert "$work/source.safetensors" "$work/out" --scheme lossless
-"$ingot" convert "$work/source.safetensors" "$work/sealed" >/dev/null
+row "convert --scheme lossless" "$ingot" convert -q "$work/source.safetensors" "$work/out" --scheme lossless
+"$ingot" convert -q "$work/source.safetensors" "$work/sealed" >/dev/null
 row "verify" "$ingot" verify "$work/sealed"
 row "verify --against" "$ingot" verify "$work/sealed" --against "$work/source.safetensors"
 row "export --to safetensors" "$ingot" export "$work/sealed" "$work/out"
@@ -102,7 +102,7 @@ echo "| --max-memory | MiB |"
 echo "|---|---|"
 for memory in 256MiB 64MiB; do
     rm -rf "$work/out"
-    peak=$("$ingot" convert "$work/source.safetensors" "$work/out" --max-memory $memory --format json |
+    peak=$("$ingot" convert -q "$work/source.safetensors" "$work/out" --max-memory $memory --format json |
         sed -n 's/.*"peak_resident_bytes": \([0-9]*\).*/\1/p')
     echo "| $memory | $((peak >> 20)) |"
 done

@@ -28,7 +28,7 @@ echo "|---|---|---|---|"
 compare() {
     local predicted converted
     predicted=$("$ingot" plan "$work/dense.safetensors" "$@" --format json | member output_bytes)
-    converted=$("$ingot" convert "$work/dense.safetensors" "$work/out" "${@//--sample/--jobs=$(nproc)}" --format json | member output_bytes)
+    converted=$("$ingot" convert -q "$work/dense.safetensors" "$work/out" "${@//--sample/--jobs=$(nproc)}" --format json | member output_bytes)
     awk -v p="$predicted" -v c="$converted" -v n="$*" \
         'BEGIN { printf "| %s | %.1f | %.1f | %.2f %% |\n", n, p / 1e6, c / 1e6, 100 * (p - c) / c }'
     rm -rf "$work/out"

@@ -26,13 +26,3 @@ void ingot_advise_drop(int descriptor, uint64_t start, uint64_t count) {
     (void)descriptor, (void)start, (void)count;
 #endif
 }
-
-int ingot_reserve_blocks(int descriptor, uint64_t count) {
-#ifdef __linux__
-    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, (off_t)count);
-#else
-    (void)descriptor, (void)count;
-    errno = ENOTSUP;
-    return -1;
-#endif
-}

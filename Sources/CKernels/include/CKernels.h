@@ -234,8 +234,6 @@ int32_t ingot_guarded_hash(void *state, const void *source, size_t n);
 void ingot_advise_write_out(int descriptor, uint64_t start, uint64_t count);
 /// Drops the cached pages of a range that are not waiting to be written.
 void ingot_advise_drop(int descriptor, uint64_t start, uint64_t count);
-/// Gives a file its disk blocks up to `count` bytes, its size unchanged. Returns 0, or -1 with errno set.
-int ingot_reserve_blocks(int descriptor, uint64_t count);
 
 // Names (rename_exchange.c)
 

@@ -280,7 +280,7 @@ def test_no_encoded_tensor(tmp_path):
 ])  # fmt: skip
 def test_same_bytes_for_any_jobs_and_memory(wide, odd, tmp_path, options):
     for source in (SAMPLE, wide, odd):
-        runs = [(1, "32MiB"), (2, "32MiB"), (1, "1GiB"), (2, "1GiB")]
+        runs = [(1, "64MiB"), (2, "64MiB"), (1, "1GiB"), (2, "1GiB")]
         for number, (jobs, memory) in enumerate(runs):
             ingot("convert", source, tmp_path / str(number), "--jobs", jobs, "--max-memory", memory, *options)
             if number:

@@ -55,13 +55,10 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try EnvironmentTests.source(in: directory)
         let disk = directory.at("disk")
-        try Directory.create(disk)
-        let mounted = try IngotProcess.shell("mount -t tmpfs -o ro,size=1m tmpfs \"$1\"", [disk.string])
-        guard mounted.status == 0 else {
-            print("no tmpfs could be mounted here: a read-only file system is not tested")
+        guard let mounted = try MountedDisk.mount(at: disk, "ro,size=1m", for: "a read-only file system") else {
             return
         }
-        defer { _ = try? IngotProcess.shell("umount \"$1\"", [disk.string]) }
+        defer { mounted.unmount() }
         let result = try IngotProcess.run(["convert", source.string, disk.appending("sealed").string])
         #expect(result.status == 73, "\(result.errors)")
         #expect(result.errors.hasPrefix("error: cannotCreate: "))

@@ -1,3 +1,4 @@
+import FileAccess
 import Foundation
 import SystemPackage
 import TestSupport
@@ -56,4 +57,24 @@ struct CommandSample {
     }
 
     func at(_ name: String) -> String { directory.at(name).string }
+}
+
+/// A file system in memory, mounted in a directory; only root can make one.
+struct MountedDisk {
+    /// Where it is.
+    let path: FilePath
+
+    /// Mounts one; nil where that is not allowed here, which is printed with what is not tested then.
+    static func mount(at path: FilePath, _ options: String, for what: String) throws -> MountedDisk? {
+        try Directory.create(path)
+        let mounted = try IngotProcess.shell("mount -t tmpfs -o \(options) tmpfs \"$1\"", [path.string])
+        guard mounted.status == 0 else {
+            print("no tmpfs could be mounted here: \(what) is not tested")
+            return nil
+        }
+        return MountedDisk(path: path)
+    }
+
+    /// Unmounts it.
+    func unmount() { _ = try? IngotProcess.shell("umount \"$1\"", [path.string]) }
 }

@@ -88,13 +88,8 @@ import Testing
     @Test func fullDisk() throws {
         let place = try Place(rows: 3000)
         let disk = place.directory.at("disk")
-        try Directory.create(disk)
-        let mounted = try IngotProcess.shell("mount -t tmpfs -o size=1m tmpfs \"$1\"", [disk.string])
-        guard mounted.status == 0 else {
-            print("no tmpfs could be mounted here: a full disk is not tested")
-            return
-        }
-        defer { _ = try? IngotProcess.shell("umount \"$1\"", [disk.string]) }
+        guard let mounted = try MountedDisk.mount(at: disk, "size=1m", for: "a full disk") else { return }
+        defer { mounted.unmount() }
         let target = disk.appending("sealed").string
         for scheme in ["lossless", "uniform"] {
             let result = try IngotProcess.run(["convert", place.source.string, target, "--scheme", scheme])
@@ -115,13 +110,8 @@ import Testing
     @Test func fullDiskThatGrows() throws {
         let place = try Place(rows: 400)
         let disk = place.directory.at("disk")
-        try Directory.create(disk)
-        let mounted = try IngotProcess.shell("mount -t tmpfs -o size=384k tmpfs \"$1\"", [disk.string])
-        guard mounted.status == 0 else {
-            print("no tmpfs could be mounted here: a full disk that grows is not tested")
-            return
-        }
-        defer { _ = try? IngotProcess.shell("umount \"$1\"", [disk.string]) }
+        guard let mounted = try MountedDisk.mount(at: disk, "size=384k", for: "a full disk that grows") else { return }
+        defer { mounted.unmount() }
         let arguments = ["convert", place.source.string, disk.appending("sealed").string, "--scheme", "uniform"]
         for _ in 0..<2 {
             let result = try IngotProcess.run(arguments)

@@ -154,6 +154,7 @@ final class ToldEvents: Sendable {
         change(&options)
         var converter = try Converter(place.source, to: place.target, options)
         converter.onEvent = { [self] event in list.withLock { $0.append(event) } }
-        return try await converter.run()
+        let listening = converter
+        return try await Verbs.whenUnlocked { try await listening.run() }
     }
 }

@@ -33,7 +33,20 @@ package enum Verbs {
     package static func convert(
         _ source: FilePath, to target: FilePath, _ options: ConversionOptions = options()
     ) async throws -> ConversionReport {
-        try await Converter(source, to: target, options).run()
+        try await whenUnlocked { try await Converter(source, to: target, options).run() }
+    }
+
+    /// Tries again while the target is locked, unless a hook fails the calls: a process that another test is starting has the lock of a
+    /// run that just ended, until it becomes its program.
+    package static func whenUnlocked<Value>(_ body: () async throws -> Value) async throws -> Value {
+        for _ in 0..<100 {
+            do {
+                return try await body()
+            } catch let error as IngotError where error.code == .locked && SystemCallHook.current == nil {
+                try await Task.sleep(for: .milliseconds(10))
+            }
+        }
+        return try await body()
     }
 
     /// Verifies a directory, with a source or without.

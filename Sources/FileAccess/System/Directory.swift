@@ -142,6 +142,12 @@ public enum Directory {
         try Descriptor(path, flags: O_RDONLY | O_DIRECTORY, code: .inputOutput).synchronize()
     }
 
+    /// Makes the name of a file or directory durable.
+    package static func synchronizeName(of path: FilePath) throws {
+        let parent = path.removingLastComponent()
+        try synchronize(parent.isEmpty ? "." : parent)
+    }
+
     /// Removes a directory and all in it; symbolic links are removed, not followed. Nothing there is no error.
     package static func removeTree(_ path: FilePath) throws {
         guard let status = try? FileStatus(path, followingLinks: false) else { return }

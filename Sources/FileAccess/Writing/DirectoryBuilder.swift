@@ -113,8 +113,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try Directory.create(staging)
         guard resumes else { return false }
         do {
-            let parent = staging.removingLastComponent()
-            try Directory.synchronize(parent.isEmpty ? "." : parent)
+            try Directory.synchronizeName(of: staging)
         } catch {
             try? Directory.removeTree(staging)
             throw error
@@ -156,8 +155,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             try Directory.rename(staging, to: target)
         }
         published = true
-        let parent = target.removingLastComponent()
-        try Directory.synchronize(parent.isEmpty ? "." : parent)
+        try Directory.synchronizeName(of: target)
         // What is left over from here on, the next run will try again to remove.
         if resumes { try? Directory.removeTree(journal) }
         if replacing { try? Directory.removeTree(staging) }

@@ -35,8 +35,7 @@ public struct RecordFile: ~Copyable, Sendable {
             path, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o666, code: .cannotCreate)
         if end < bytes.count { try descriptor.truncate(to: UInt64(end)) }
         if !exists {
-            let parent = path.removingLastComponent()
-            try Directory.synchronize(parent.isEmpty ? "." : parent)
+            try Directory.synchronizeName(of: path)
         }
         return RecordFile(path: path, lines: lines, descriptor: descriptor, end: UInt64(end))
     }

@@ -51,11 +51,6 @@ public struct CheckpointLayout: Sendable {
     /// Where a shard is, or will be.
     public func shardPath(_ position: Int) -> FilePath { directory?.appending(shardNames[position]) ?? path }
 
-    /// The tensors that the index says a shard holds; nil where there is no index.
-    public func tensorNames(of position: Int) -> [TensorName]? {
-        index.map { $0.tensors.filter { $0.shard == position }.map(\.name) }
-    }
-
     /// Opens a shard, and requires that it holds what the index says it does.
     ///
     /// - Throws: `missingShard` where it is not there.

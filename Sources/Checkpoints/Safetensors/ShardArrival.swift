@@ -4,8 +4,6 @@ public import TensorModel
 
 /// How much of a safetensors file that somebody still writes is there.
 public enum ShardArrival: Sendable, Hashable {
-    /// There is none.
-    case absent
     /// So many bytes of it, of so many where its header is there.
     case partial(bytes: UInt64, of: UInt64?)
     /// Bytes with which no shard begins: zeros where a file has its size from the start, or not a shard at all.

@@ -107,7 +107,6 @@ final class ConversionRun {
         } else {
             onEvent(.planning(shard: nil))
             let shards = plan.openShards
-            try options.requireReachable()
             let findings = try await plan.findings(shards, pipeline)
             for (shard, found) in zip(shards, findings) { try plan.apply(found, at: shard.position) }
             try work.note(zip(shards, findings).map { .rates($0.position, $1) })
@@ -146,7 +145,6 @@ final class ConversionRun {
         state.shardNumber = finished.count + 1
         if let shard = plan.shards[position], shard.needsRates {
             onEvent(.planning(shard: state.shard))
-            try options.requireReachable()
             try plan.apply(await plan.findings([shard], pipeline)[0], at: position)
             tellWarnings()
         }

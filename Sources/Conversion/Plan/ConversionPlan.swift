@@ -122,7 +122,6 @@ public struct ConversionPlan: Sendable {
     /// Plans a rate for every tensor of scheme `trellis` in the shards that are open and have none yet: reads a sample of the
     /// weights, or all of them where a tensor is small or an error must be held.
     mutating func addRates(_ pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
-        try options.requireReachable()
         let planned = openShards.filter(\.needsRates)
         guard !planned.isEmpty else { return }
         for (shard, findings) in zip(planned, try await findings(planned, pipeline)) {
@@ -132,6 +131,7 @@ public struct ConversionPlan: Sendable {
 
     /// What there is to be found for some shards, in their order.
     func findings(_ planned: [ShardPlan], _ pipeline: OrderedPipeline<ChunkWorkspace>) async throws -> [Findings] {
+        try options.requireReachable()
         var otherBytes: UInt64 = 0
         if case .totalBytes = options.goal { otherBytes = try bytesBesideTrellis() }
         return try await RatePlanner(planned, options, otherBytes: otherBytes, pipeline).findings()

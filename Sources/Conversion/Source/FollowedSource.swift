@@ -124,7 +124,6 @@ struct FollowedSource {
             }
             let file = try MappedFile.open(place)
             switch try ShardArrival.of(file) {
-            case .absent: return .notYet(bytes: 0, of: nil)
             case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
             // Opening it says what is wrong with it.
             case .whole, .senseless: break

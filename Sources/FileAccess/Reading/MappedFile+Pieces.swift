@@ -4,14 +4,13 @@ extension MappedFile {
     /// The whole file.
     public var wholeRange: ByteRange { ByteRange.whole(byteCount) }
 
-    /// Hands a range on in pieces, giving back the pages behind each unless told not to; stops between two pieces when a signal came.
+    /// Hands a range on in pieces, giving back the pages behind each; stops between two pieces when a signal came.
     ///
     /// - Parameters:
     ///   - pieceBytes: bytes of a piece at most; every piece but the last has that many.
-    ///   - releasing: whether the pages behind are given back; not where others will read them soon.
     ///   - body: called with the bytes, and their place in the file.
     public func forEachPiece(
-        of range: ByteRange, pieceBytes: Int = 1 << 20, releasing: Bool = true,
+        of range: ByteRange, pieceBytes: Int = 1 << 20,
         _ body: (Span<UInt8>, ByteRange) throws -> Void
     ) throws {
         var buffer = [UInt8](repeating: 0, count: Int(min(range.count, UInt64(pieceBytes))))
@@ -22,7 +21,7 @@ extension MappedFile {
             try Interruption.check()
             try copy(piece, into: &buffer)
             try body(buffer.span.extracting(0..<Int(piece.count)), piece)
-            if releasing { release(piece) }
+            release(piece)
             start = piece.end
         }
     }

@@ -153,6 +153,18 @@ int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
     return ingot_active_table()->unpack_thirds(packed, symbols, n);
 }
 
+void ingot_weight_statistics(
+    int32_t format, const void *source, size_t rows, size_t columns, double shift, uint32_t *counts,
+    float *row_energies, float *column_energies, struct ingot_moments *moments) {
+    ingot_active_table()->weight_statistics(
+        format, source, rows, columns, shift, counts, row_energies, column_energies, moments);
+}
+
+struct ingot_comparison ingot_compare_weights(
+    const float *original, const float *restored, size_t n, uint32_t *error_counts) {
+    return ingot_active_table()->compare_weights(original, restored, n, error_counts);
+}
+
 void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
     ingot_active_table()->row_energies(weights, rows, columns, energies);
 }

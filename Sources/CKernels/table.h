@@ -19,6 +19,9 @@ struct ingot_trellis_sources {
 
 struct ingot_table {
     void (*expand)(int32_t, const void *, float *, size_t);
+    void (*weight_statistics)(
+        int32_t, const void *, size_t, size_t, double, uint32_t *, float *, float *, struct ingot_moments *);
+    struct ingot_comparison (*compare_weights)(const float *, const float *, size_t, uint32_t *);
     size_t (*narrow)(int32_t, const float *, void *, size_t);
     struct ingot_non_finite (*scan_non_finite)(int32_t, const void *, size_t);
     void (*uniform_encode)(

@@ -58,6 +58,37 @@ struct ingot_error_sums {
 /// Sums in binary64: element i goes to lane i % 16, then lanes k and k+8, k and k+4, k and k+2, 0 and 1 are added.
 struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n);
 
+// Statistics
+
+struct ingot_moments {
+    double first, second, third, fourth;  // sums of (w - shift)^k over finite weights
+    double smallest, largest;             // of the finite weights
+    uint64_t zeros, subnormals, infinities;
+};
+/// Adds up what there is to know of rows x columns elements, row-major.
+///
+/// counts: 65,536, of each pattern of 16 bits: the element itself, or of binary32 its upper half; at most 2^32 - 1 each.
+/// row_energies, column_energies: sums of squares, or null. moments: of binary32 only; for the others they follow from counts.
+void ingot_weight_statistics(
+    int32_t format, const void *source, size_t rows, size_t columns, double shift, uint32_t *counts,
+    float *row_energies, float *column_energies, struct ingot_moments *moments);
+
+enum {
+    // |w - w'| in binary32 is counted by its bits without the lowest 17: 6 bits of the mantissa.
+    INGOT_ERROR_BIN_SHIFT = 17,
+    INGOT_ERROR_BINS = 1 << 14,
+};
+struct ingot_comparison {
+    struct ingot_error_sums sums;       // those of ingot_error_sums, to the bit
+    double product, restored_energy;    // sums of w * w' and of w'^2
+    uint64_t changed;                   // w != w'
+    uint64_t sign_flips;                // w and w' of opposite signs
+    uint64_t zeroed;                    // w' is zero, w is not
+};
+/// Compares n weights with what was restored of them; adds to error_counts, of INGOT_ERROR_BINS.
+struct ingot_comparison ingot_compare_weights(
+    const float *original, const float *restored, size_t n, uint32_t *error_counts);
+
 // Uniform scheme (Specs/uniform.md)
 
 /// The longest group the encoders accept.

@@ -3,6 +3,7 @@
 #include "lanes.h"
 #include "floats.h"
 #include "errors.h"
+#include "statistics.h"
 #include "uniform_decode.h"
 #include "uniform_encode.h"
 #include "uniform_round.h"
@@ -23,6 +24,8 @@ const struct ingot_table LEVEL_TABLE = {
     .uniform_round = uniform_round,
     .uniform_decode = uniform_decode,
     .error_sums = error_sums,
+    .weight_statistics = weight_statistics,
+    .compare_weights = compare_weights,
     .pack = pack,
     .unpack = unpack,
     .planes_split = planes_split,

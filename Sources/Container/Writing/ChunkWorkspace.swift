@@ -20,17 +20,21 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// Bytes a workspace grows to at most, with fp32 input: input, weights, restored weights, codes, streams, contexts.
     public static let maximumBytes = 10 << 20
 
-    var source: [UInt8] = []
-    var sourceCount = 0
-    var weights: [Float] = []
-    var restored: [Float] = []
+    /// Elements as the source has them, or as a lossless chunk was decoded to, in the first `sourceCount` bytes.
+    public internal(set) var source: [UInt8] = []
+    /// How many of them count.
+    public internal(set) var sourceCount = 0
+    /// The source's weights, where they were widened, in the first `count` elements.
+    public internal(set) var weights: [Float] = []
+    /// The weights of a uniform or trellis chunk, as they are restored, in the first `count` elements.
+    public internal(set) var restored: [Float] = []
     var groups = UniformChunk()
     var levels = TrellisChunk()
     var stream: [UInt8] = []
     var aligned: [UInt8] = []
     private let codec = StreamCodec()
     /// The chunk's number of weights.
-    var count = 0
+    public internal(set) var count = 0
 
     /// The last chunk that was encoded.
     public internal(set) var encoded = EncodedChunk()

@@ -50,6 +50,9 @@ enum Console {
         return true
     }
 
+    /// A variable of the environment.
+    static func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
+
     /// Columns of the terminal on standard output; nil where it is none.
     static var width: Int? { isatty(1) == 1 ? columns(of: 1) : nil }
 
@@ -65,6 +68,6 @@ enum Console {
     /// Whether standard error is a terminal that progress may be drawn on.
     static var showsProgress: Bool {
         guard isatty(2) == 1 else { return false }
-        return unsafe getenv("TERM").map { unsafe String(cString: $0) != "dumb" } ?? false
+        return variable("TERM").map { $0 != "dumb" } ?? false
     }
 }

@@ -100,8 +100,22 @@ enum Format {
 }
 
 extension String {
-    /// Characters of the text; at once for ASCII, which nearly all names are.
-    var width: Int { utf8.allSatisfy { $0 < 0x80 } ? utf8.count : count }
+    /// Columns the text takes, its colours not counted; at once for plain ASCII, which nearly all names are.
+    var width: Int {
+        if utf8.allSatisfy({ $0 < 0x80 && $0 != 0x1B }) { return utf8.count }
+        var columns = 0
+        var isEscape = false
+        for character in self {
+            if isEscape {
+                isEscape = character != "m"
+            } else if character == "\u{1B}" {
+                isEscape = true
+            } else {
+                columns += 1
+            }
+        }
+        return columns
+    }
 
     /// Without spaces at the end.
     var trimmingSuffix: String {

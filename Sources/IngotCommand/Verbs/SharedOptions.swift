@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Container
+import FileAccess
 public import SystemPackage
 
 /// A number of bytes: `268435456`, `256MiB`, `1GB`.
@@ -66,6 +67,26 @@ extension ProgressStyle: ExpressibleByArgument {}
 struct ReportOptions: ParsableArguments {
     @Option(help: "Form of the result: text or json.")
     var format = OutputFormat.text
+}
+
+extension ColorChoice: ExpressibleByArgument {}
+
+/// Where the result goes, and in which colours, on verbs that print one for people.
+struct ResultOptions: ParsableArguments {
+    @Option(name: .shortAndLong, help: "Write the result to this file instead of standard output.")
+    var output: FilePath?
+
+    @Option(help: "Colours in text: auto (on a terminal, unless NO_COLOR is set), always, never.")
+    var color = ColorChoice.auto
+
+    /// The style of text.
+    var style: Style { output == nil || color == .always ? .forOutput(color) : .plain }
+
+    /// Hands the result over; a file appears whole or not at all, and replaces one of the same name.
+    func deliver(_ text: String) throws {
+        guard let output else { return Console.result(text) }
+        try WholeFile.write(Array((text + "\n").utf8), to: output)
+    }
 }
 
 extension FilePath: @retroactive ExpressibleByArgument {

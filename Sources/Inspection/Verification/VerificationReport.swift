@@ -16,6 +16,16 @@ public struct VerificationReport: Sendable {
         public let certificate: ErrorSums
         /// The error measured against the source; nil where there is none to compare with.
         public let measured: ErrorSums?
+        /// What it does in its model.
+        public let role: TensorRole
+        /// Elements it has.
+        public let elements: Int
+        /// Bytes it takes in its file, and in the source; nil where the source has no such tensor.
+        public let byteCount: UInt64, sourceByteCount: UInt64?
+        /// What became of each weight; nil where there is no source, and for tensors that are no floating-point numbers.
+        public let errors: ErrorStatistics?
+        /// The weights as they are restored, and as the source has them; nil for tensors that are no floating-point numbers.
+        public let restored: WeightStatistics?, original: WeightStatistics?
     }
 
     /// Whether there was a source to compare with.

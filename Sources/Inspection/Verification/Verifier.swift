@@ -46,7 +46,8 @@ public struct Verifier: Sendable {
             report.tensors.append(
                 VerificationReport.Tensor(
                     name: tensor.name, scheme: tensor.scheme, certificate: tensor.certificate,
-                    measured: tensor.measured))
+                    measured: tensor.measured, role: TensorRole(tensor.name), elements: 0, byteCount: 0,
+                    sourceByteCount: nil, errors: nil, restored: nil, original: nil))
             guard source != nil else { continue }
             report.check(
                 tensor.name, shard.file.path, found: tensor.isFound, hashMatches: tensor.hashMatches,

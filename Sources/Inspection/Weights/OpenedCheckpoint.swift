@@ -1,0 +1,71 @@
+public import Checkpoints
+public import Container
+import FileAccess
+public import SystemPackage
+public import TensorModel
+
+/// A checkpoint of any format we read, as the list of its tensors.
+public struct OpenedCheckpoint: Sendable {
+    /// What it is.
+    public enum Content: Sendable {
+        /// One of ours.
+        case sealed(SealedCheckpoint)
+        /// Any other.
+        case plain(Checkpoint)
+    }
+
+    /// What it is.
+    public let content: Content
+    /// The path it was opened by.
+    public let path: FilePath
+    /// The tensors, in the order of the files, and in each in the order of their bytes.
+    public let tensors: [StoredWeights]
+    /// What is odd but stops nothing.
+    public let warnings: [IngotWarning]
+
+    /// Opens a checkpoint: a directory of ours, or a source. Headers are read, no weights.
+    public init(_ path: FilePath) throws {
+        if try SealedCheckpoint.isOne(path) {
+            self.init(try SealedCheckpoint(path))
+        } else {
+            self.init(try Checkpoint.open(path))
+        }
+    }
+
+    /// A checkpoint of ours.
+    public init(_ checkpoint: SealedCheckpoint) {
+        content = .sealed(checkpoint)
+        path = checkpoint.path
+        tensors = checkpoint.shards.flatMap { shard in
+            let name = shard.file.path.lastComponent?.string ?? ""
+            let payloads = shard.payloads.map { StoredWeights($0, of: shard, fileName: name) }
+            let kept = shard.ordinary.map { StoredWeights($0, in: shard.file, fileName: name) }
+            return (payloads + kept).sorted { $0.start < $1.start }
+        }
+        warnings = checkpoint.warnings
+    }
+
+    /// Any other checkpoint.
+    public init(_ checkpoint: Checkpoint) {
+        content = .plain(checkpoint)
+        path = checkpoint.path
+        tensors = checkpoint.shards.flatMap { shard in
+            shard.header.tensors.map { StoredWeights($0, in: shard.file, fileName: shard.fileName) }
+        }
+        warnings = checkpoint.warnings
+    }
+
+    /// Whether it is one of ours.
+    public var isSealed: Bool { if case .sealed = content { true } else { false } }
+
+    /// The name of its format: `ingot` or `safetensors`.
+    public var formatName: String { isSealed ? "ingot" : "safetensors" }
+
+    /// Bytes of its weight files, headers and seals included.
+    public var fileBytes: UInt64 {
+        switch content {
+        case .sealed(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }
+        case .plain(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }
+        }
+    }
+}

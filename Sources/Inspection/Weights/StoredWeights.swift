@@ -1,0 +1,80 @@
+import Checkpoints
+public import Container
+public import FileAccess
+public import TensorModel
+
+/// A tensor of a checkpoint, in whatever form it is stored.
+public struct StoredWeights: Sendable {
+    /// Its name.
+    public let name: TensorName
+    /// What it does in its model.
+    public let role: TensorRole
+    /// The file it is in, without directory.
+    public let fileName: String
+    /// Element type and shape of the tensor; of an encoded one, of its original.
+    public let elementType: ElementType, shape: Shape
+    /// Bytes it takes in its file.
+    public let byteCount: UInt64
+    /// Where its bytes are, and how they are to be read.
+    public let form: Form
+
+    /// How a tensor is stored.
+    public enum Form: Sendable {
+        /// Its elements, row by row.
+        case plain(file: MappedFile, range: ByteRange)
+        /// A payload of ours.
+        case payload(SealedShard.Payload, of: SealedShard)
+    }
+
+    init(_ tensor: StoredTensor, in file: MappedFile, fileName: String) {
+        name = tensor.name
+        role = TensorRole(tensor.name)
+        self.fileName = fileName
+        elementType = tensor.elementType
+        shape = tensor.shape
+        byteCount = tensor.range.count
+        form = .plain(file: file, range: tensor.range)
+    }
+
+    init(_ payload: SealedShard.Payload, of shard: SealedShard, fileName: String) {
+        name = payload.name
+        role = TensorRole(payload.name)
+        self.fileName = fileName
+        elementType = payload.descriptor.format.elementType
+        shape = payload.descriptor.shape
+        byteCount = payload.range.count
+        form = .payload(payload, of: shard)
+    }
+
+    /// What the header says of its payload; nil for a tensor stored as it is.
+    public var descriptor: TensorDescriptor? {
+        if case .payload(let payload, _) = form { payload.descriptor } else { nil }
+    }
+
+    /// The file its bytes are in.
+    public var file: MappedFile {
+        switch form {
+        case .plain(let file, _): file
+        case .payload(_, let shard): shard.file
+        }
+    }
+
+    /// The type its elements can be read as; nil where they are no floating-point numbers of 16 or 32 bits.
+    public var format: FloatFormat? { elementType.quantizable }
+
+    /// Offset of its first byte in the file.
+    var start: UInt64 {
+        switch form {
+        case .plain(_, let range): range.start
+        case .payload(let payload, _): payload.range.start
+        }
+    }
+
+    /// How it is stored, for tables: `trellis`, `uniform 4 g64`, `kept`.
+    public var scheme: String { descriptor?.scheme.summary ?? "kept" }
+
+    /// Bits per element, all side information counted; nil for an empty tensor.
+    public var bitsPerElement: Double? {
+        shape.elementCount == 0 ? nil : Double(byteCount) * 8 / Double(shape.elementCount)
+    }
+}

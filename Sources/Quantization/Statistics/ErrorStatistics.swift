@@ -1,0 +1,128 @@
+internal import Kernels
+public import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// What became of weights: the difference between a tensor and what was restored of it.
+///
+/// Adds up over the pieces of a tensor, in their order, so that the sums have the same bits in every run.
+public struct ErrorStatistics: Sendable {
+    /// The sums certificates hold.
+    public private(set) var sums = ErrorSums.zero
+    /// Weights compared.
+    public private(set) var count: UInt64 = 0
+    /// Weights that are not what they were; of opposite sign; zero where they were not.
+    public private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
+    private var product = 0.0, restoredEnergy = 0.0
+    private var bins = [UInt64](repeating: 0, count: Kernels.errorBinCount)
+
+    /// Statistics of no weights.
+    public init() {}
+
+    /// Adds a piece.
+    public mutating func add(_ piece: PieceComparison) {
+        let found = piece.found
+        sums = sums + piece.sums
+        count += UInt64(piece.count)
+        changed += found.changed
+        signFlips += found.signFlips
+        zeroed += found.zeroed
+        product += found.product
+        restoredEnergy += found.restoredEnergy
+        let added = piece.bins
+        for bin in 0..<bins.count { bins[bin] &+= UInt64(added[bin]) }
+    }
+
+    /// The cosine of the angle between both tensors as vectors: 1 where both are zero, 0 where one is.
+    public var cosine: Double {
+        if sums.noise == 0 { return 1 }
+        let lengths = (sums.signal * restoredEnergy).squareRoot()
+        return lengths == 0 ? 0 : min(1, max(-1, product / lengths))
+    }
+
+    /// The error that 99.9 % of the weights do not exceed, at most 1.6 % too large.
+    public var error999: Double {
+        let rank = (Double(count) * 0.999).rounded(.up)
+        var below: UInt64 = 0
+        for bin in bins.indices {
+            below += bins[bin]
+            // Errors of no size at all are in the first bin, with some below 2^-143.
+            if Double(below) >= rank {
+                return bin == 0 ? 0 : min(sums.maxError, Double(Kernels.errorBinStart(bin + 1)))
+            }
+        }
+        return sums.maxError
+    }
+}
+
+/// The comparison of one piece of a tensor; reused from piece to piece.
+public struct PieceComparison: Sendable {
+    /// Weights compared.
+    public private(set) var count = 0
+    var found = Kernels.Comparison.none
+    var bins = [UInt32](repeating: 0, count: Kernels.errorBinCount)
+
+    /// A comparison of nothing.
+    public init() {}
+
+    /// The sums certificates hold.
+    public var sums: ErrorSums { ErrorSums(signal: found.signal, noise: found.noise, maxError: found.maxError) }
+
+    /// Compares the first `count` weights of two arrays.
+    public mutating func compare(_ original: Span<Float>, _ restored: Span<Float>) {
+        count = original.count
+        for bin in 0..<bins.count { bins[bin] = 0 }
+        var target = bins.mutableSpan
+        found = Kernels.compareWeights(original: original, restored: restored, errorCounts: &target)
+    }
+}
+
+extension ErrorStatistics {
+    /// The statistics as reports show them: the members of `ErrorSums`, `error_p999`, `cosine`, `changed`, `sign_flips`, `zeroed`.
+    public var json: [JSONValue.Member] {
+        sums.json + [
+            .init("error_p999", .number(error999)), .init("cosine", .number(cosine)),
+            .init("changed", .unsigned(changed)), .init("sign_flips", .unsigned(signFlips)),
+            .init("zeroed", .unsigned(zeroed)),
+        ]
+    }
+}
+
+extension WeightStatistics {
+    /// The statistics as reports show them (Specs/json.md, `statistics`).
+    public var json: JSONValue {
+        func spread(_ spread: Spread?) -> JSONValue {
+            guard let spread else { return .null }
+            return .object([
+                .init("min", .number(spread.minimum)), .init("median", .number(spread.median)),
+                .init("max", .number(spread.maximum)),
+            ])
+        }
+        return .object([
+            .init("count", .unsigned(count)), .init("min", .number(minimum)), .init("max", .number(maximum)),
+            .init("mean", .number(mean)), .init("std", .number(standardDeviation)),
+            .init("absmax", .number(absoluteMaximum)), .init("kurtosis", .number(kurtosis)),
+            .init("zeros", .unsigned(zeros)), .init("nan", .unsigned(nan)), .init("infinite", .unsigned(infinite)),
+            .init("subnormal", .unsigned(subnormal)), .init("outliers_6_sigma", .unsigned(outliers)),
+            .init("value_entropy_bits", valueEntropy.map(JSONValue.number) ?? .null),
+            .init("code_entropy_bits", codeEntropy.map(JSONValue.number) ?? .null), .init("row_rms", spread(rows)),
+            .init("column_rms", spread(columns)), .init("histogram", histogram.json),
+        ])
+    }
+}
+
+extension Histogram {
+    /// The histogram as reports show it: `from`, `to`, `below`, `counts`, `above`.
+    public var json: JSONValue {
+        .object([
+            .init("from", .number(from)), .init("to", .number(to)), .init("below", .unsigned(below)),
+            .init("counts", .array(counts.map(JSONValue.unsigned))), .init("above", .unsigned(above)),
+        ])
+    }
+}

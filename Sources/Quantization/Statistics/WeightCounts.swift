@@ -1,0 +1,172 @@
+internal import Kernels
+public import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// What is counted of weights, and can be added up over the pieces of a tensor: how often each pattern of 16 bits occurs, and
+/// for binary32 the sums that those do not give.
+public struct WeightCounts: Sendable {
+    /// What the elements are; of F16 and BF16 the counts tell everything, of F32 they are of the upper halves.
+    public let format: FloatFormat
+    /// What binary32 moments are taken about: any value near the mean.
+    public let shift: Double
+    /// Number of elements.
+    public private(set) var total: UInt64 = 0
+    var counts = [UInt64](repeating: 0, count: Kernels.patternCount)
+    var moments = Kernels.Moments()
+
+    /// Counts of no elements.
+    public init(_ format: FloatFormat, shift: Double = 0) {
+        self.format = format
+        self.shift = shift
+    }
+
+    /// Adds what was counted of a piece of the same tensor.
+    public mutating func add(_ piece: PieceCounts) {
+        precondition(piece.format == format)
+        total += UInt64(piece.total)
+        let added = piece.counts
+        for pattern in 0..<counts.count { counts[pattern] &+= UInt64(added[pattern]) }
+        let more = piece.moments
+        moments.first += more.first
+        moments.second += more.second
+        moments.third += more.third
+        moments.fourth += more.fourth
+        moments.smallest = min(moments.smallest, more.smallest)
+        moments.largest = max(moments.largest, more.largest)
+        moments.zeros += more.zeros
+        moments.subnormals += more.subnormals
+        moments.infinities += more.infinities
+    }
+
+    /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
+    ///
+    /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
+    public func forEachFinite(_ body: (Float, UInt64) -> Void) {
+        let infinity = format == .f16 ? 0x7C00 : 0x7F80
+        for pattern in stride(from: infinity - 1, through: 0, by: -1) where counts[0x8000 | pattern] > 0 {
+            body(value(0x8000 | pattern), counts[0x8000 | pattern])
+        }
+        for pattern in 0..<infinity where counts[pattern] > 0 { body(value(pattern), counts[pattern]) }
+    }
+
+    private func value(_ pattern: Int) -> Float {
+        format == .f16 ? WeightCounts.halves[pattern] : Float(bitPattern: UInt32(pattern) << 16)
+    }
+
+    /// All numbers of binary16.
+    private static let halves: [Float] = {
+        let bytes = (0..<Kernels.patternCount).flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
+        var values = [Float](repeating: 0, count: Kernels.patternCount)
+        FloatConversion.expand(bytes.span, .f16, into: &values)
+        return values
+    }()
+
+    /// How many elements are NaN, and how many infinite.
+    public var nonFinite: (nan: UInt64, infinite: UInt64) {
+        let infinity = format == .f16 ? 0x7C00 : 0x7F80
+        var either: UInt64 = 0
+        for pattern in infinity...0x7FFF { either += counts[pattern] + counts[0x8000 | pattern] }
+        // The upper half of a NaN of F32 may be that of infinity.
+        let infinite = format == .f32 ? moments.infinities : counts[infinity] + counts[0x8000 | infinity]
+        return (either - infinite, infinite)
+    }
+
+    /// The zeroth-order entropy of the elements in bits: what a coder that knows nothing but their frequencies would take for each.
+    /// Of F32, nil.
+    public var valueEntropy: Double? {
+        guard format != .f32, total > 0 else { return nil }
+        return Entropy.bits(counts)
+    }
+}
+
+/// What is counted of one piece of a tensor; reused from piece to piece.
+public struct PieceCounts: Sendable {
+    /// What the elements are.
+    public private(set) var format = FloatFormat.f32
+    /// Number of elements.
+    public private(set) var total = 0
+    /// Sums of squares of the piece's rows and columns; without a meaning where they were not asked for.
+    public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
+    var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
+    var moments = Kernels.Moments()
+
+    /// Counts of no elements.
+    public init() {}
+
+    private mutating func begin(_ format: FloatFormat, _ rows: Int, _ columns: Int, _ wantsEnergies: Bool) {
+        self.format = format
+        total = rows * columns
+        moments = Kernels.Moments()
+        for pattern in 0..<counts.count { counts[pattern] = 0 }
+        rowEnergies = [Float](repeating: 0, count: wantsEnergies ? rows : 0)
+        columnEnergies = [Float](repeating: 0, count: wantsEnergies ? columns : 0)
+    }
+
+    /// Counts a piece of rows x columns elements.
+    ///
+    /// - Parameters:
+    ///   - bytes: rows * columns elements, row-major, little-endian.
+    ///   - shift: that of the tensor's `WeightCounts`.
+    ///   - wantsEnergies: whether sums of squares of rows and columns are taken.
+    public mutating func count(
+        _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+    ) {
+        begin(format, rows, columns, wantsEnergies)
+        PieceCounts.add(bytes, format, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+    }
+
+    /// Counts a piece of rows x columns weights in binary32.
+    public mutating func count(
+        _ weights: Span<Float>, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+    ) {
+        begin(.f32, rows, columns, wantsEnergies)
+        PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+    }
+
+    /// The buffers as separate arguments, which may be written to at once.
+    private static func add(
+        _ bytes: Span<UInt8>, _ format: FloatFormat, _ rows: Int, _ columns: Int, _ shift: Double,
+        _ counts: inout [UInt32], _ rowEnergies: inout [Float], _ columnEnergies: inout [Float],
+        _ moments: inout Kernels.Moments
+    ) {
+        var counts = counts.mutableSpan
+        var rowEnergies = rowEnergies.mutableSpan
+        var columnEnergies = columnEnergies.mutableSpan
+        Kernels.weightStatistics(
+            bytes, format: format, rows: rows, columns: columns, shift: shift, counts: &counts,
+            rowEnergies: &rowEnergies, columnEnergies: &columnEnergies, moments: &moments)
+    }
+
+    private static func add(
+        _ weights: Span<Float>, _ rows: Int, _ columns: Int, _ shift: Double, _ counts: inout [UInt32],
+        _ rowEnergies: inout [Float], _ columnEnergies: inout [Float], _ moments: inout Kernels.Moments
+    ) {
+        var counts = counts.mutableSpan
+        var rowEnergies = rowEnergies.mutableSpan
+        var columnEnergies = columnEnergies.mutableSpan
+        Kernels.weightStatistics(
+            weights, rows: rows, columns: columns, shift: shift, counts: &counts, rowEnergies: &rowEnergies,
+            columnEnergies: &columnEnergies, moments: &moments)
+    }
+}
+
+/// Entropy of counts.
+public enum Entropy {
+    /// The zeroth-order entropy of symbols with these counts, in bits a symbol: -sum p log2 p; 0 for none.
+    public static func bits(_ counts: some Sequence<UInt64>) -> Double {
+        var total = 0.0
+        var sum = 0.0
+        for count in counts where count > 0 {
+            total += Double(count)
+            sum += Double(count) * log2(Double(count))
+        }
+        return total == 0 ? 0 : max(0, log2(total) - sum / total)
+    }
+}

@@ -15,7 +15,7 @@ struct Ingot: AsyncParsableCommand {
             (locked, or a download that stopped), 130/143 interrupted.
             """,
         version: "\(ContainerFormat.writer) (\(CodecLibraries.versions))",
-        subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Export.self])
+        subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Diff.self, Export.self])
 
     // On the main thread up to the first switch to another one, which may not be had.
     @MainActor static func main() async {

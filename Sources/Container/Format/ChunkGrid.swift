@@ -94,6 +94,11 @@ public struct ChunkPlace: Sendable, Hashable {
     /// Number of rows and columns.
     public let rows: Int, columns: Int
 
+    /// The given rectangle.
+    public init(row: Int, column: Int, rows: Int, columns: Int) {
+        (self.row, self.column, self.rows, self.columns) = (row, column, rows, columns)
+    }
+
     /// Number of weights.
     public var count: Int { rows * columns }
 }

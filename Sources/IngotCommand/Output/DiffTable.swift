@@ -1,0 +1,117 @@
+import Inspection
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// A comparison of two checkpoints as tables for other programs.
+enum DiffTable {
+    // MARK: - CSV
+
+    private static let columns = [
+        "name", "old_name", "status", "renamed_by", "kind", "layer", "old_dtype", "new_dtype", "old_shape", "new_shape",
+        "old_scheme", "new_scheme", "old_bytes", "new_bytes", "elements", "changed", "relative_mse", "snr_db",
+        "max_error", "cosine", "not_finite_changed",
+    ]
+
+    /// A row a tensor (RFC 4180); what does not apply is empty.
+    static func csv(_ diff: CheckpointDiff) -> String {
+        var rows = [columns]
+        rows += diff.tensors.map { tensor in
+            let errors = tensor.weights?.errors
+            return cells(tensor.old, tensor.new, tensor.status.rawValue, tensor.rename?.name) + [
+                tensor.changed.map(String.init) ?? "", number(errors?.sums.relativeMSE),
+                number(errors?.sums.signalToNoise), number(errors?.sums.maxError), number(errors?.cosine),
+                tensor.weights.map { String($0.changedNonFinite) } ?? "",
+            ]
+        }
+        let none = [String](repeating: "", count: 6)
+        rows += diff.added.map { cells(nil, $0, "added", nil) + none }
+        rows += diff.removed.map { cells($0, nil, "removed", nil) + none }
+        return rows.map { $0.map(quoted).joined(separator: ",") }.joined(separator: "\n")
+    }
+
+    private static func cells(
+        _ old: StoredWeights?, _ new: StoredWeights?, _ status: String, _ rename: String?
+    ) -> [String] {
+        let either = new ?? old
+        func both(_ value: (StoredWeights) -> String) -> [String] { [old.map(value) ?? "", new.map(value) ?? ""] }
+        return [
+            new?.name.text ?? "", old?.name.text ?? "", status, rename ?? "", either?.role.kind.rawValue ?? "",
+            either?.role.layer.map(String.init) ?? "",
+        ] + both { $0.elementType.rawValue } + both(\.shape.description) + both(\.scheme)
+            + both { String($0.byteCount) } + [either.map { String($0.shape.elementCount) } ?? ""]
+    }
+
+    private static func number(_ value: Double?) -> String {
+        guard let value, value.isFinite else { return "" }
+        return String(value)
+    }
+
+    private static func quoted(_ cell: String) -> String {
+        guard cell.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return cell }
+        return "\"" + cell.replacing("\"", with: "\"\"") + "\""
+    }
+
+    // MARK: - Markdown
+
+    /// The report as tables for issues and pull requests.
+    static func markdown(_ diff: CheckpointDiff, top: Int) -> String {
+        var lines = ["# \(escaped(diff.old.path.string)) and \(escaped(diff.new.path.string))", ""]
+        lines.append(diff.isSame ? "The same weights." : "The checkpoints differ.")
+        lines += ["", "| tensors | |", "|---|---:|"]
+        for status in TensorDifference.Status.allCases where diff.count(status) > 0 {
+            lines.append("| \(status.rawValue) | \(diff.count(status)) |")
+        }
+        let renamed = diff.tensors.filter { $0.rename != nil }
+        lines += [("renamed", renamed.count), ("added", diff.added.count), ("removed", diff.removed.count)]
+            .filter { $0.1 > 0 }.map { "| \($0.0) | \($0.1) |" }
+        let movers = diff.movers(top)
+        if !movers.isEmpty {
+            lines += ["", "| changed most | old | new | size | rel MSE | max change | changed |"]
+            lines.append("|---|---|---|---:|---:|---:|---:|")
+            lines += movers.map { tensor in
+                let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
+                let sums = tensor.weights?.errors.sums
+                let cells = [
+                    escaped(tensor.new.name.text), DiffText.form(tensor.old), DiffText.form(tensor.new),
+                    DiffText.percent(size) ?? "-", sums.map { Format.scientific($0.relativeMSE) } ?? "-",
+                    sums.map { Format.scientific($0.maxError) } ?? "-", "\(tensor.changed ?? 0)",
+                ]
+                return "| " + cells.joined(separator: " | ") + " |"
+            }
+        }
+        if !renamed.isEmpty {
+            lines += ["", "| old name | new name | by | sampled rel MSE |", "|---|---|---|---:|"]
+            lines += renamed.map { tensor in
+                let sampled = tensor.rename?.sampled.map(Format.scientific) ?? "-"
+                return "| \(escaped(tensor.old.name.text)) | \(escaped(tensor.new.name.text)) "
+                    + "| \(tensor.rename?.name ?? "") | \(sampled) |"
+            }
+        }
+        for (title, tensors) in [("added", diff.added), ("removed", diff.removed)] where !tensors.isEmpty {
+            lines += ["", "| \(title) | type | shape | size |", "|---|---|---|---:|"]
+            lines += tensors.map {
+                "| \(escaped($0.name.text)) | \(DiffText.form($0)) | \($0.shape) | \(Format.bytes($0.byteCount)) |"
+            }
+        }
+        lines += sizes("kind", diff.sizes.kinds, diff.sizes.total)
+        lines += sizes("layer", DiffText.merged(diff.sizes.layers), diff.sizes.total)
+        return lines.joined(separator: "\n")
+    }
+
+    private static func sizes(_ title: String, _ rows: [SizeChanges.Row], _ total: SizeChange) -> [String] {
+        ["", "| \(title) | new | change | % | old |", "|---|---:|---:|---:|---:|"]
+            + (rows + [SizeChanges.Row(name: "total", size: total)]).map { row in
+                "| \(row.name) | \(Format.bytes(row.size.new)) | \(DiffText.signed(row.size)) "
+                    + "| \(DiffText.percent(row.size) ?? "-") | \(Format.bytes(row.size.old)) |"
+            }
+    }
+
+    /// Text that is neither markup nor a column.
+    private static func escaped(_ text: String) -> String {
+        IngotErrorRenderer.escaped(text).reduce(into: "") { result, character in
+            if "|\\`*_<>[]".contains(character) { result.append("\\") }
+            result.append(character)
+        }
+    }
+}

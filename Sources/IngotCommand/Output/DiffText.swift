@@ -1,0 +1,257 @@
+import Inspection
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// A comparison of two checkpoints for people: what matters most first.
+struct DiffText {
+    private let diff: CheckpointDiff
+    private let style: Style
+    private let top: Int
+
+    init(_ diff: CheckpointDiff, _ style: Style, top: Int) {
+        (self.diff, self.style, self.top) = (diff, style, top)
+    }
+
+    /// The whole text.
+    var text: String {
+        let sections = [
+            [verdict, head].joined(separator: "\n"), movers, lists, forms,
+            sizes("size by kind", diff.sizes.kinds), sizes("size by layer", DiffText.merged(diff.sizes.layers)),
+            sizes("size by part of the files", diff.sizes.parts), metadata,
+        ]
+        return sections.filter { !$0.isEmpty }.joined(separator: "\n\n")
+    }
+
+    // MARK: - What it comes to
+
+    private var verdict: String {
+        let all = diff.tensors.count
+        if diff.isSame {
+            guard diff.weightsRead else { return style.good("the same names, shapes and types; weights were not read") }
+            return style.good(
+                diff.count(.same) == all ? "the same in every byte of every tensor" : "the same weights in other bytes")
+        }
+        return style.bad(diff.weightsRead ? "the checkpoints differ" : "the checkpoints differ in their headers")
+    }
+
+    private var head: String {
+        func line(_ label: String, _ side: CheckpointDiff.Side) -> [String] {
+            [
+                label, IngotErrorRenderer.escaped(side.path.string), side.format,
+                "\(side.tensorCount) \(side.tensorCount == 1 ? "tensor" : "tensors")", Format.bytes(side.byteCount),
+            ]
+        }
+        let table = Format.table([line("old", diff.old), line("new", diff.new)], width: nil, left: [0, 1, 2])
+        let total = diff.sizes.total
+        let change = "size  " + DiffText.signed(total) + DiffText.percent(total).map { " (\($0))" }.orEmpty
+        return [table, colored(change, total), counts].joined(separator: "\n")
+    }
+
+    private var counts: String {
+        let words: [(TensorDifference.Status, String, (String) -> String)] = [
+            (.changed, "changed", style.warning), (.reshaped, "reshaped", style.bad),
+            (.retyped, "of another type", style.bad), (.recoded, "the same in other bytes", style.good),
+            (.same, "the same", style.good), (.unread, "not read", style.faint),
+        ]
+        var parts = words.compactMap { status, word, color in
+            let count = diff.count(status)
+            return count == 0 ? nil : color("\(count) \(word)")
+        }
+        let renamed = diff.tensors.count { $0.rename != nil }
+        if renamed > 0 { parts.append(style.warning("\(renamed) of them renamed")) }
+        if !diff.added.isEmpty { parts.append(style.warning("\(diff.added.count) added")) }
+        if !diff.removed.isEmpty { parts.append(style.bad("\(diff.removed.count) removed")) }
+        return Format.list("tensors:", parts.isEmpty ? ["none"] : parts)
+    }
+
+    // MARK: - Tensors
+
+    private var movers: String {
+        let movers = diff.movers(top)
+        guard !movers.isEmpty else { return "" }
+        var rows = [
+            ["changed most", "stored as", "size", "rel MSE", "cosine", "max change", "changed"].map(style.strong)
+        ]
+        for tensor in movers {
+            let elements = Double(max(1, tensor.new.shape.elementCount))
+            let share = Format.fixed(Double(tensor.changed ?? 0) / elements * 100, 1) + " %"
+            let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
+            let weights = tensor.weights
+            let hidden = (weights?.changedNonFinite ?? 0) > 0
+            rows.append([
+                DiffText.name(tensor.new), DiffText.form(tensor.new),
+                colored(size.old == size.new ? "=" : DiffText.percent(size) ?? "-", size),
+                weights.map { Format.scientific($0.errors.sums.relativeMSE) + (hidden ? "*" : "") } ?? "-",
+                weights.map { DiffText.cosine($0.errors.cosine) } ?? "-",
+                weights.map { Format.scientific($0.errors.sums.maxError) } ?? "-", share,
+            ])
+        }
+        var lines = [Format.table(rows, width: style.width, left: [0, 1])]
+        let more = diff.count(.changed) - movers.count
+        if more > 0 {
+            lines.append(style.faint("... and \(more) more that changed less; --top \(diff.count(.changed))"))
+        }
+        let broken = diff.tensors.filter { ($0.weights?.changedNonFinite ?? 0) > 0 }
+        if !broken.isEmpty {
+            let count = broken.reduce(0) { $0 + ($1.weights?.changedNonFinite ?? 0) }
+            lines.append(
+                style.bad("* without \(count) weights that are NaN or infinite in one of both, or otherwise so"))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private var lists: String {
+        var sections: [String] = []
+        func add(_ title: String, _ lines: [String]) {
+            guard !lines.isEmpty else { return }
+            let shown = lines.prefix(max(1, top)).map { "  " + $0 }
+            let more = lines.count > shown.count ? [style.faint("  ... and \(lines.count - shown.count) more")] : []
+            sections.append(([style.strong("\(title) (\(lines.count))")] + shown + more).joined(separator: "\n"))
+        }
+        func named(_ tensor: StoredWeights) -> String {
+            "\(DiffText.name(tensor))  \(DiffText.form(tensor)) \(tensor.shape), \(Format.bytes(tensor.byteCount))"
+        }
+        let tensors = diff.tensors
+        add("removed", diff.removed.map(named))
+        add("added", diff.added.map(named))
+        add(
+            "another shape",
+            tensors.filter { $0.status == .reshaped }.map {
+                "\(DiffText.name($0.new))  \($0.old.shape) -> \($0.new.shape)"
+            })
+        add(
+            "another type, not compared",
+            tensors.filter { $0.status == .retyped }.map {
+                "\(DiffText.name($0.new))  \(DiffText.form($0.old)) -> \(DiffText.form($0.new))"
+            })
+        add(
+            "renamed",
+            tensors.compactMap { tensor in
+                tensor.rename.map {
+                    "\(DiffText.name(tensor.old))\n    -> \(DiffText.name(tensor.new))  " + style.faint(evidence($0))
+                }
+            })
+        return sections.joined(separator: "\n\n")
+    }
+
+    private func evidence(_ rename: TensorDifference.Rename) -> String {
+        switch rename {
+        case .sameBytes: "(the same bytes)"
+        case .sameOriginal: "(the hash of the original is the same)"
+        case .similarWeights(let error): "(samples: rel MSE \(Format.scientific(error)))"
+        }
+    }
+
+    /// How many tensors went from one form to another.
+    private var forms: String {
+        var counts: [[String]: (count: Int, size: SizeChange)] = [:]
+        for tensor in diff.tensors {
+            let key = [DiffText.form(tensor.old), DiffText.form(tensor.new)]
+            guard key[0] != key[1] else { continue }
+            var entry = counts[key] ?? (0, SizeChange())
+            entry.count += 1
+            entry.size.old += tensor.old.byteCount
+            entry.size.new += tensor.new.byteCount
+            counts[key] = entry
+        }
+        guard !counts.isEmpty else { return "" }
+        let sorted = counts.sorted { a, b in
+            a.value.size.old != b.value.size.old
+                ? a.value.size.old > b.value.size.old : a.key.lexicographicallyPrecedes(b.key)
+        }
+        var rows = [["stored otherwise", "tensors", "old", "new", "change"].map(style.strong)]
+        rows += sorted.map { key, value in
+            [
+                "\(key[0]) -> \(key[1])", "\(value.count)", Format.bytes(value.size.old),
+                Format.bytes(value.size.new), colored(DiffText.percent(value.size) ?? "-", value.size),
+            ]
+        }
+        return Format.table(rows, width: style.width)
+    }
+
+    // MARK: - Sizes
+
+    private func sizes(_ title: String, _ list: [SizeChanges.Row]) -> String {
+        let total = SizeChanges.Row(name: "total", size: diff.sizes.total)
+        var rows = [[title, "new", "change", "%", "old"].map(style.strong)]
+        for row in list + [total] {
+            let size = row.size
+            rows.append([
+                row.name, Format.bytes(size.new), colored(DiffText.signed(size), size),
+                colored(size.old == size.new ? "=" : DiffText.percent(size) ?? "new", size), Format.bytes(size.old),
+            ])
+        }
+        return Format.table(rows, width: style.width)
+    }
+
+    /// Layers beside each other whose sizes are the same as one row, with their sum.
+    static func merged(_ rows: [SizeChanges.Row]) -> [SizeChanges.Row] {
+        var merged: [(first: String, last: String, each: SizeChange, count: UInt64)] = []
+        for row in rows {
+            if let last = merged.last, let number = Int(last.last), row.name == String(number + 1),
+                last.each == row.size
+            {
+                merged[merged.count - 1].last = row.name
+                merged[merged.count - 1].count += 1
+            } else {
+                merged.append((row.name, row.name, row.size, 1))
+            }
+        }
+        return merged.map { run in
+            SizeChanges.Row(
+                name: run.count == 1 ? run.first : "\(run.first) to \(run.last), each \(Format.bytes(run.each.new))",
+                size: SizeChange(old: run.each.old * run.count, new: run.each.new * run.count))
+        }
+    }
+
+    private var metadata: String {
+        guard !diff.metadata.isEmpty else { return "" }
+        func value(_ text: String?) -> String {
+            guard let text else { return "-" }
+            let escaped = IngotErrorRenderer.escaped(text)
+            return escaped.count > 24 ? escaped.prefix(21) + "..." : escaped
+        }
+        let rows =
+            [["metadata", "old", "new"].map(style.strong)]
+            + diff.metadata.prefix(max(1, top)).map {
+                [IngotErrorRenderer.escaped($0.key), value($0.old), value($0.new)]
+            }
+        let more = diff.metadata.count - max(1, top)
+        return Format.table(rows, width: style.width, left: [0, 1, 2])
+            + (more > 0 ? "\n" + style.faint("... and \(more) more") : "")
+    }
+
+    // MARK: - Words and numbers
+
+    private func colored(_ text: String, _ size: SizeChange) -> String {
+        size.new == size.old ? text : size.new < size.old ? style.good(text) : style.warning(text)
+    }
+
+    static func name(_ tensor: StoredWeights) -> String { IngotErrorRenderer.escaped(tensor.name.text) }
+
+    /// The scheme of an encoded tensor, the element type of any other.
+    static func form(_ tensor: StoredWeights) -> String {
+        tensor.descriptor == nil ? tensor.elementType.rawValue : tensor.scheme
+    }
+
+    /// `-1.20 MB`, with a sign; `=` where nothing changed.
+    static func signed(_ size: SizeChange) -> String {
+        if size.old == size.new { return "=" }
+        return size.new > size.old
+            ? "+" + Format.bytes(size.new - size.old) : "-" + Format.bytes(size.old - size.new)
+    }
+
+    static func percent(_ size: SizeChange) -> String? {
+        size.percent.map { ($0 > 0 ? "+" : "") + Format.fixed($0, 1) + " %" }
+    }
+
+    /// A cosine, with as many digits as tell it from 1.
+    private static func cosine(_ value: Double) -> String {
+        value == 1 ? "1" : Format.fixed(min(value, 0.999999), abs(1 - value) < 0.001 ? 6 : 4)
+    }
+}
+
+extension String? {
+    fileprivate var orEmpty: String { self ?? "" }
+}

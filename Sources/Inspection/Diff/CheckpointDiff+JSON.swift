@@ -1,0 +1,117 @@
+import Quantization
+import SystemPackage
+public import TensorModel
+
+extension CheckpointDiff {
+    /// The comparison as JSON, schema `ingot.diff` version 1 (Specs/json.md).
+    public func json(top: Int) -> JSONValue {
+        .object([
+            .init("schema", .string("ingot.diff")), .init("schema_version", .unsigned(1)),
+            .init("same", .bool(isSame)), .init("weights_read", .bool(weightsRead)), .init("old", old.json),
+            .init("new", new.json),
+            .init(
+                "counts",
+                .object(
+                    TensorDifference.Status.allCases.map { .init($0.rawValue, .unsigned(UInt64(count($0)))) } + [
+                        .init("renamed", .unsigned(UInt64(tensors.count { $0.rename != nil }))),
+                        .init("added", .unsigned(UInt64(added.count))),
+                        .init("removed", .unsigned(UInt64(removed.count))),
+                    ])),
+            .init(
+                "sizes",
+                .object([
+                    .init("total", sizes.total.json), .init("kinds", .array(sizes.kinds.map(\.json))),
+                    .init("layers", .array(sizes.layers.map(\.json))),
+                    .init("parts", .array(sizes.parts.map(\.json))),
+                ])),
+            .init("tensors", .array(tensors.map(\.json))),
+            .init("top", .array(movers(top).map { .string($0.new.name.text) })),
+            .init("added", .array(added.map { .object($0.diffMembers) })),
+            .init("removed", .array(removed.map { .object($0.diffMembers) })),
+            .init(
+                "metadata",
+                .array(
+                    metadata.map { change in
+                        .object([
+                            .init("key", .string(change.key)),
+                            .init("old", change.old.map(JSONValue.string) ?? .null),
+                            .init("new", change.new.map(JSONValue.string) ?? .null),
+                        ])
+                    })),
+            .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
+        ])
+    }
+}
+
+extension CheckpointDiff.Side {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("path", .string(path.string)), .init("format", .string(format)),
+            .init("bytes", .unsigned(byteCount)), .init("files", .unsigned(UInt64(fileCount))),
+            .init("tensors", .unsigned(UInt64(tensorCount))),
+        ])
+    }
+}
+
+extension SizeChange {
+    fileprivate var members: [JSONValue.Member] {
+        [
+            .init("old", .unsigned(old)), .init("new", .unsigned(new)),
+            .init("percent", percent.map(JSONValue.number) ?? .null),
+        ]
+    }
+
+    fileprivate var json: JSONValue { .object(members) }
+}
+
+extension SizeChanges.Row {
+    fileprivate var json: JSONValue { .object([.init("name", .string(name))] + size.members) }
+}
+
+extension StoredWeights {
+    /// What `ingot.diff` says of one tensor of one checkpoint.
+    fileprivate var diffMembers: [JSONValue.Member] {
+        [
+            .init("name", .string(name.text)), .init("file", .string(fileName)),
+            .init("dtype", .string(elementType.rawValue)),
+            .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
+            .init("scheme", .string(scheme)), .init("bytes", .unsigned(byteCount)),
+        ]
+    }
+}
+
+extension TensorDifference {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("name", .string(new.name.text)), .init("status", .string(status.rawValue)),
+            .init(
+                "role",
+                .object([
+                    .init("kind", .string(new.role.kind.rawValue)),
+                    .init("layer", new.role.layer.map { .unsigned(UInt64($0)) } ?? .null),
+                ])),
+            .init("old", .object(old.diffMembers)), .init("new", .object(new.diffMembers)),
+            .init("renamed_by", rename.map { .string($0.name) } ?? .null),
+            .init("sampled_relative_mse", rename?.sampled.map(JSONValue.number) ?? .null),
+            .init("same_bytes", isSameBytes.map(JSONValue.bool) ?? .null),
+            .init("elements", .unsigned(UInt64(new.shape.elementCount))),
+            .init("changed", changed.map(JSONValue.unsigned) ?? .null),
+            .init("not_finite_changed", weights.map { .unsigned($0.changedNonFinite) } ?? .null),
+            .init("errors", weights.map { .object($0.errors.json) } ?? .null),
+        ])
+    }
+}
+
+extension TensorDifference.Rename {
+    /// The name in reports.
+    public var name: String {
+        switch self {
+        case .sameBytes: "same_bytes"
+        case .sameOriginal: "same_original"
+        case .similarWeights: "similar_weights"
+        }
+    }
+
+    /// The relative mean squared error of the samples, where those told.
+    public var sampled: Double? { if case .similarWeights(let error) = self { error } else { nil } }
+}

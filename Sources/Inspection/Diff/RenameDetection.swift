@@ -1,0 +1,178 @@
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// Finds tensors that are in both checkpoints under different names: by the hash of their content, then by their weights.
+struct RenameDetection {
+    /// Relative mean squared error of the samples of two tensors up to which they may be one; unrelated weights have about 2.
+    static let limit = 0.3
+    /// So many times nearer than any other the best match has to be.
+    private static let margin = 4.0
+    /// Pairs of samples of one shape at most: what many tensors of one shape are is not guessed.
+    private static let mostPairs = 1 << 20
+
+    /// A tensor under its old and its new name.
+    typealias Match = (old: StoredWeights, new: StoredWeights, rename: TensorDifference.Rename)
+
+    private(set) var matches: [Match] = []
+    private(set) var removed: [StoredWeights], added: [StoredWeights]
+    private(set) var warnings: [IngotWarning] = []
+
+    /// Begins with the tensors whose names only one of both has.
+    init(removed: [StoredWeights], added: [StoredWeights]) { (self.removed, self.added) = (removed, added) }
+
+    /// Tensors without elements are all alike: they match none.
+    private static func isTelling(_ tensor: StoredWeights) -> Bool { tensor.shape.elementCount > 0 }
+
+    // MARK: - By content
+
+    /// What a tensor is made of: shape, element type and bytes, of an encoded one those of its original.
+    private struct Content: Hashable {
+        let shape: Shape
+        let elementType: ElementType
+        let hash: ContentHash
+    }
+
+    private struct Form: Hashable {
+        let shape: Shape
+        let elementType: ElementType
+
+        init(_ tensor: StoredWeights) { (shape, elementType) = (tensor.shape, tensor.elementType) }
+    }
+
+    /// Matches tensors whose original bytes are the same. Where several are, all of them have to be on both sides: then they are
+    /// matched in the order of the files.
+    mutating func matchContents() throws {
+        // Only what may match is read.
+        let forms = Set(removed.map(Form.init)).intersection(added.map(Form.init))
+        let old = try RenameDetection.contents(removed, forms)
+        let new = try RenameDetection.contents(added, forms)
+        var gone: Set<TensorName> = []
+        var found: [Match] = []
+        for (content, tensors) in old {
+            guard let others = new[content], others.count == tensors.count else { continue }
+            for (a, b) in zip(tensors, others) {
+                let isBytes = a.descriptor == nil && b.descriptor == nil
+                found.append((a, b, isBytes ? .sameBytes : .sameOriginal))
+                gone.insert(a.name)
+            }
+        }
+        take(found)
+    }
+
+    private static func contents(_ tensors: [StoredWeights], _ forms: Set<Form>) throws -> [Content: [StoredWeights]] {
+        var contents: [Content: [StoredWeights]] = [:]
+        for tensor in tensors where isTelling(tensor) && forms.contains(Form(tensor)) {
+            let hash = try tensor.descriptor?.sourceHash ?? tensor.file.hash(of: tensor.storedRange)
+            contents[Content(shape: tensor.shape, elementType: tensor.elementType, hash: hash), default: []]
+                .append(tensor)
+        }
+        return contents
+    }
+
+    private mutating func take(_ found: [Match]) {
+        let (gone, come) = (Set(found.map(\.old.name)), Set(found.map(\.new.name)))
+        let order = Dictionary(removed.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+        matches += found.sorted { (order[$0.old.name] ?? 0) < (order[$1.old.name] ?? 0) }
+        removed.removeAll { gone.contains($0.name) }
+        added.removeAll { come.contains($0.name) }
+    }
+
+    // MARK: - By weights
+
+    /// A few weights of a tensor, from its beginning to its end.
+    private struct Sample {
+        let tensor: StoredWeights
+        let weights: [Float]
+
+        static let runs = 4, runLength = 64
+
+        init?(_ tensor: StoredWeights, _ reader: WeightReader) throws {
+            guard RenameDetection.isTelling(tensor), let readable = try ReadableWeights(tensor) else { return nil }
+            self.tensor = tensor
+            var weights: [Float] = []
+            let length = min(readable.columns, Sample.runLength)
+            let places = min(Sample.runs, readable.rows * (readable.columns / length))
+            for run in 0..<places {
+                // Places along the diagonal: rows, or parts of the only row, far from each other.
+                let row = readable.rows == 1 ? 0 : (readable.rows - 1) * run / max(1, places - 1)
+                let column = (readable.columns - length) * run / max(1, places - 1)
+                try reader.read(ChunkPlace(row: row, column: column, rows: 1, columns: length), of: readable, .copied)
+                weights += reader.weights.prefix(length)
+            }
+            guard weights.allSatisfy(\.isFinite), weights.contains(where: { $0 != 0 }) else { return nil }
+            self.weights = weights
+        }
+
+        /// The relative mean squared error of another sample against this one.
+        func distance(_ other: Sample) -> Double {
+            var (signal, noise) = (0.0, 0.0)
+            for (a, b) in zip(weights, other.weights) {
+                signal += Double(a) * Double(a)
+                noise += (Double(a) - Double(b)) * (Double(a) - Double(b))
+            }
+            return noise / signal
+        }
+    }
+
+    /// Matches tensors of the same shape whose samples are near each other, each the nearest of the other by far.
+    mutating func matchWeights() throws {
+        let shapes = Set(removed.map(\.shape)).intersection(added.map(\.shape))
+        let candidates = Dictionary(grouping: removed.filter { shapes.contains($0.shape) }, by: \.shape)
+        let others = Dictionary(grouping: added.filter { shapes.contains($0.shape) }, by: \.shape)
+        let reader = WeightReader()
+        var found: [Match] = []
+        for (shape, tensors) in candidates.sorted(by: { $0.key.description < $1.key.description }) {
+            let news = others[shape] ?? []
+            guard tensors.count * news.count <= RenameDetection.mostPairs else {
+                warnings.append(
+                    IngotWarning(
+                        file: news[0].file.path.string,
+                        "\(news.count) added tensors of shape \(shape) were not compared with \(tensors.count) removed "
+                            + "ones: too many to tell which was renamed"))
+                continue
+            }
+            try Interruption.check()
+            let old = try tensors.compactMap { try Sample($0, reader) }
+            let new = try news.compactMap { try Sample($0, reader) }
+            found += RenameDetection.nearest(old, new)
+        }
+        take(found)
+    }
+
+    private static func nearest(_ old: [Sample], _ new: [Sample]) -> [Match] {
+        var rows = [Nearest](repeating: Nearest(), count: old.count)
+        var columns = [Nearest](repeating: Nearest(), count: new.count)
+        for (row, a) in old.enumerated() {
+            for (column, b) in new.enumerated() {
+                let distance = a.distance(b)
+                rows[row].note(distance, column)
+                columns[column].note(distance, row)
+            }
+        }
+        return rows.enumerated().compactMap { row, nearest in
+            guard let column = nearest.unique, columns[column].unique == row else { return nil }
+            return (old[row].tensor, new[column].tensor, .similarWeights(sampled: nearest.best))
+        }
+    }
+
+    /// The nearest of several, and how near the next is.
+    private struct Nearest {
+        var index = 0
+        var best = Double.infinity, second = Double.infinity
+
+        mutating func note(_ distance: Double, _ index: Int) {
+            if distance < best {
+                (second, best, self.index) = (best, distance, index)
+            } else {
+                second = min(second, distance)
+            }
+        }
+
+        /// The nearest, where it is near, and nearer by far than the next.
+        var unique: Int? {
+            best < RenameDetection.limit && second > RenameDetection.margin * best ? index : nil
+        }
+    }
+}

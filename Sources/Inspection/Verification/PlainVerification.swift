@@ -1,0 +1,121 @@
+import Container
+import FileAccess
+import Quantization
+import SystemPackage
+public import TensorModel
+
+/// Verifies a checkpoint by its weights alone: an export, or one of ours against something else than it was converted from.
+///
+/// Every tensor of the source has to be there with the same shape, none may be added, and what is no floating-point number has
+/// to have the same bytes. Element types may differ. What the weights lost is measured, and judged by nobody here.
+public struct PlainVerification: Sendable {
+    private let checkpoint: OpenedCheckpoint
+    private let source: OpenedCheckpoint
+    private let comparison: TensorComparison
+    private let bytes: ByteComparison
+
+    /// What a verification found, in the order of the checkpoint's files.
+    public struct Result: Sendable {
+        /// The tensors that the source has too.
+        public internal(set) var tensors: [VerificationReport.Tensor] = []
+        /// What is missing, added, of another shape, or not a number.
+        public internal(set) var failures: [IngotError] = []
+    }
+
+    /// Prepares a verification within a budget.
+    public init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
+        self.checkpoint = checkpoint
+        self.source = source
+        comparison = try TensorComparison(memory: memory, jobs: jobs, wantsStatistics: true)
+        bytes = ByteComparison(memory: memory, jobs: jobs)
+    }
+
+    /// Compares every tensor with the source's of the same name.
+    ///
+    /// - Throws: what reading throws; damage of an encoded tensor names it.
+    public func run() async throws -> Result {
+        var result = Result()
+        let originals = Dictionary(source.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var matched: [(own: StoredWeights, original: StoredWeights)] = []
+        for own in checkpoint.tensors {
+            guard let original = originals[own.name] else {
+                result.failures.append(failure(own, "a tensor that the source does not have"))
+                continue
+            }
+            guard own.shape == original.shape else {
+                result.failures.append(
+                    failure(own, "the shape \(own.shape)", expected: "\(original.shape), as in the source"))
+                continue
+            }
+            matched.append((own, original))
+        }
+        let names = Set(checkpoint.tensors.map(\.name))
+        for original in source.tensors where !names.contains(original.name) {
+            result.failures.append(
+                IngotError(
+                    .sourceMismatch, file: original.file.path.string, tensor: original.name,
+                    found: "a tensor of the source that the checkpoint does not have",
+                    remedy: PlainVerification.remedy))
+        }
+        let errors = try await weights(of: matched)
+        let same = try await bytes(of: matched)
+        for (index, (own, original)) in matched.enumerated() {
+            if let found = errors[index] {
+                if found.changedNonFinite > 0 {
+                    result.failures.append(
+                        failure(
+                            own, "\(found.changedNonFinite) weights that are NaN or infinite here or in the source",
+                            expected: "the same of both"))
+                }
+            } else if same[index] != true {
+                result.failures.append(
+                    failure(own, "\(own.elementType.rawValue) of other bytes than the source's tensor"))
+            }
+            result.tensors.append(
+                VerificationReport.Tensor(
+                    name: own.name, scheme: own.scheme, certificate: own.descriptor?.sums ?? .zero,
+                    measured: errors[index]?.errors.sums, role: own.role, elements: own.shape.elementCount,
+                    byteCount: own.byteCount, sourceByteCount: original.byteCount, errors: errors[index]?.errors,
+                    restored: errors[index]?.second, original: errors[index]?.first))
+        }
+        return result
+    }
+
+    private static let remedy = "verify against the source it was made from"
+
+    private func failure(_ tensor: StoredWeights, _ found: String, expected: String? = nil) -> IngotError {
+        IngotError(
+            .sourceMismatch, file: tensor.file.path.string, tensor: tensor.name, found: found, expected: expected,
+            remedy: PlainVerification.remedy)
+    }
+
+    private typealias Matched = [(own: StoredWeights, original: StoredWeights)]
+
+    private func weights(of matched: Matched) async throws -> [Int: ComparedWeights] {
+        var indices: [Int] = []
+        var pairs: [TensorComparison.Pair] = []
+        for (index, (own, original)) in matched.enumerated() {
+            guard let pair = TensorComparison.Pair(original, own) else { continue }
+            indices.append(index)
+            pairs.append(pair)
+        }
+        var found: [Int: ComparedWeights] = [:]
+        try await comparison.run(pairs) { found[indices[$0]] = $1 }
+        return found
+    }
+
+    /// Whether tensors that hold no floating-point numbers have the same bytes.
+    private func bytes(of matched: Matched) async throws -> [Int: Bool] {
+        var indices: [Int] = []
+        var pairs: [ByteComparison.Pair] = []
+        for (index, (own, original)) in matched.enumerated() {
+            guard TensorComparison.Pair(original, own) == nil, let pair = ByteComparison.Pair(original, own) else {
+                continue
+            }
+            indices.append(index)
+            pairs.append(pair)
+        }
+        let results = try await bytes.run(pairs)
+        return Dictionary(zip(indices, results.map(\.isSame)), uniquingKeysWith: { first, _ in first })
+    }
+}

@@ -29,7 +29,7 @@ import Testing
         }.joined(separator: "\n")
     }
 
-    @Test(arguments: ["", "convert", "plan", "inspect", "verify", "export"])
+    @Test(arguments: ["", "convert", "plan", "inspect", "verify", "diff", "export"])
     func help(verb: String) throws {
         let words = verb.isEmpty ? [] : [verb]
         let result = try IngotProcess.run(words + ["--help"])

@@ -79,6 +79,25 @@ import Testing
         #expect(limited.status == 0, "\(limited.errors)")
     }
 
+    /// Comparing two conversions of different grids puts chunks together to pieces: those are shared out too.
+    @Test(arguments: [1, 2, 3, 4, 5]) func diffStaysWithinTheBudget(index: Int) throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at("large.safetensors")
+        let header = try MemoryTests.write(MemoryTests.models[index], to: source)
+        let (tiles, bands) = (directory.at("tiles").string, directory.at("bands").string)
+        #expect(try IngotProcess.run(["convert", source.string, tiles]).status == 0)
+        #expect(try IngotProcess.run(["convert", source.string, bands, "--scheme", "uniform"]).status == 0)
+        let limit = (64 + 48) * 1024 + Int(8 * header / 1024)
+        for (old, new, jobs) in [(source.string, tiles, 2), (source.string, bands, 8), (bands, tiles, 8)] {
+            let script = """
+                ulimit -d \(limit); "$INGOT" diff "$1" "$2" --max-memory 64MiB --jobs \(jobs) --format csv > "$3" &&
+                    grep -c same "$3"
+                """
+            let limited = try IngotProcess.shell(script, [old, new, directory.at("out").string])
+            #expect(limited.status <= 1 && limited.errors.isEmpty, "\(limited.errors)")
+        }
+    }
+
     /// Many small tensors: what is kept of a header is bounded by its size.
     @Test func manyTensors() throws {
         let directory = try TemporaryDirectory()

@@ -1,0 +1,143 @@
+import Checkpoints
+import FileAccess
+import Foundation
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// `ingot diff` as people and programs meet it: exit status, every format, memory.
+@Suite struct DiffCommandTests {
+    private static let goldens = FilePath(#filePath).removingLastComponent().appending("Goldens")
+
+    private func expect(_ text: String, golden name: String) throws {
+        let path = DiffCommandTests.goldens.appending(name)
+        if ProcessInfo.processInfo.environment["INGOT_UPDATE_GOLDENS"] == "1" { try Files.write(text, to: path) }
+        let golden = String(decoding: try Files.read(path), as: UTF8.self)
+        #expect(text == golden, "INGOT_UPDATE_GOLDENS=1 writes \(name) anew")
+    }
+
+    /// Two checkpoints between which everything happens that can; weights are literals, so that figures are the same everywhere.
+    private static func write(in directory: TemporaryDirectory) throws -> (old: String, new: String) {
+        func ramp(_ count: Int, _ scale: Float) -> [Float] { (0..<count).map { Float($0 % 37 - 18) * scale } }
+        var moved = ramp(96, 0.125)
+        moved[3] += 0.5
+        moved[70] = 0
+        let old = [
+            SampleTensor("model.embed_tokens.weight", .f16, [8, 12], values: ramp(96, 0.25)),
+            SampleTensor("model.layers.0.q_proj.weight", .f16, [8, 12], values: ramp(96, 0.125)),
+            SampleTensor("model.layers.1.q_proj.weight", .f16, [12, 8], values: ramp(96, 0.5)),
+            SampleTensor("model.layers.1.norm.weight", .f32, [4], values: [1, 2, 3, 4]),
+            SampleTensor("model.layers.1.counts", .i64, [1], bytes: [1, 0, 0, 0, 0, 0, 0, 0]),
+            SampleTensor("model.layers.1.old_name", .f16, [5], values: [5, 4, 3, 2, 1]),
+            SampleTensor("model.gone", .f16, [3], values: [1, 2, 3]),
+        ]
+        let new = [
+            SampleTensor("model.embed_tokens.weight", .bf16, [8, 12], values: ramp(96, 0.25)),
+            SampleTensor("model.layers.0.q_proj.weight", .f16, [8, 12], values: moved),
+            SampleTensor("model.layers.1.q_proj.weight", .f16, [8, 12], values: ramp(96, 0.5)),
+            SampleTensor("model.layers.1.norm.weight", .f32, [4], values: [1, 2, .nan, 4.5]),
+            SampleTensor("model.layers.1.counts", .i64, [1], bytes: [2, 0, 0, 0, 0, 0, 0, 0]),
+            SampleTensor("model.layers.1.new|name", .f16, [5], values: [5, 4, 3, 2, 1]),
+            SampleTensor("model.come, \"late\"", .f16, [6], values: [3, 1, 4, 1, 5, 9]),
+        ]
+        let paths = (directory.at("old.safetensors"), directory.at("new.safetensors"))
+        try SampleSource.writeShard(old, to: paths.0, metadata: [.init("format", "pt")])
+        try SampleSource.writeShard(new, to: paths.1, metadata: [.init("format", "pt"), .init("step", "2000")])
+        return (paths.0.string, paths.1.string)
+    }
+
+    @Test(arguments: ["text", "json", "csv", "markdown"]) func goldens(format: String) throws {
+        let directory = try TemporaryDirectory()
+        let (old, new) = try DiffCommandTests.write(in: directory)
+        let result = try IngotProcess.run(["diff", old, new, "--format", format])
+        #expect(result.status == 1 && result.errors.isEmpty, "\(result.errors)")
+        try expect(result.output.replacing(directory.path.string, with: "..."), golden: "diff-\(format).txt")
+        if format == "text" {
+            for line in result.output.replacing(directory.path.string, with: "...").split(separator: "\n") {
+                #expect(line.count <= 100, "\(line)")
+            }
+        }
+        // A file gets the same.
+        let place = directory.at("result")
+        let written = try IngotProcess.run(["diff", old, new, "--format", format, "--output", place.string])
+        #expect(written.status == 1 && written.output.isEmpty)
+        #expect(String(decoding: try Files.read(place), as: UTF8.self) == result.output)
+    }
+
+    @Test func headersOnly() throws {
+        let directory = try TemporaryDirectory()
+        let (old, new) = try DiffCommandTests.write(in: directory)
+        let result = try IngotProcess.run(["diff", old, new, "--headers-only"])
+        #expect(result.status == 1)
+        try expect(result.output.replacing(directory.path.string, with: "..."), golden: "diff-headers.txt")
+        #expect(try IngotProcess.run(["diff", old, old, "--headers-only"]).status == 0)
+    }
+
+    @Test func colors() throws {
+        let directory = try TemporaryDirectory()
+        let (old, new) = try DiffCommandTests.write(in: directory)
+        let colored = try IngotProcess.run(["diff", old, new, "--color", "always"]).output
+        #expect(colored.contains("\u{1B}[31mthe checkpoints differ\u{1B}[0m"))
+        let plain = try IngotProcess.run(["diff", old, new, "--color", "never"]).output
+        #expect(colored.replacing(/\u{1B}\[[0-9]+m/, with: "") == plain)
+    }
+
+    /// 0 where the weights are the same, whatever their bytes; 1 where they are not; what cannot be read has its own status.
+    @Test func exitStatus() async throws {
+        let sample = try await CommandSample()
+        let (source, sealed) = (sample.source.string, sample.sealed.string)
+        #expect(try IngotProcess.run(["diff", source, source]).status == 0)
+        #expect(try IngotProcess.run(["diff", sealed, sealed]).status == 0)
+        #expect(try IngotProcess.run(["diff", source, sealed]).status == 1)
+        #expect(try IngotProcess.run(["diff", source, sealed, "--filter", "*.norm.*"]).status == 0)
+        let lossless = sample.at("lossless")
+        #expect(try IngotProcess.run(["convert", source, lossless, "--scheme", "lossless"]).status == 0)
+        #expect(try IngotProcess.run(["diff", source, lossless]).status == 0)
+        #expect(try IngotProcess.run(["export", sealed, sample.at("out")]).status == 0)
+        // What is exported is rounded once to the type of each tensor.
+        #expect(try IngotProcess.run(["export", sealed, sample.at("wide"), "--dtype", "f32"]).status == 0)
+        #expect(try IngotProcess.run(["diff", sealed, sample.at("wide")]).status == 0)
+        for (status, arguments) in [
+            (Int32(66), [source, sample.at("missing")]), (64, [source]), (64, [source, sealed, "--filter", "[a"]),
+            (64, [source, sealed, "--top", "-1"]), (64, [source, sealed, "--max-memory", "1MiB"]),
+            (64, [source, sealed, "--format", "xml"]),
+        ] {
+            let result = try IngotProcess.run(["diff"] + arguments)
+            #expect(result.status == status && result.output.isEmpty, "\(arguments): \(result.errors)")
+        }
+    }
+
+    @Test func members() async throws {
+        let sample = try await CommandSample()
+        let result = try IngotProcess.run(["diff", sample.source.string, sample.sealed.string, "--format", "json"])
+        let report = try JSONValue.parse(Array(result.output.utf8))
+        #expect(report["schema"]?.string == "ingot.diff" && report["schema_version"]?.unsigned == 1)
+        func names(_ value: JSONValue?) -> Set<String> { Set(value?.object?.map(\.key) ?? []) }
+        func words(_ text: String) -> Set<String> { Set(text.split(separator: " ").map(String.init)) }
+        #expect(
+            names(report)
+                == words("schema schema_version same weights_read old new counts sizes tensors top added removed metadata warnings"))
+        #expect(names(report["old"]) == words("path format bytes files tensors"))
+        #expect(names(report["sizes"]) == words("total kinds layers parts"))
+        #expect(
+            names(report["counts"]) == words("same recoded changed reshaped retyped unread renamed added removed"))
+        let tensors = try #require(report["tensors"]?.array)
+        #expect(tensors.count == 8)
+        for tensor in tensors {
+            #expect(
+                names(tensor)
+                    == words(
+                        "name status role old new renamed_by sampled_relative_mse same_bytes elements changed "
+                            + "not_finite_changed errors"))
+            #expect(names(tensor["old"]) == words("name file dtype shape scheme bytes"))
+            guard tensor["status"]?.string == "changed" else { continue }
+            #expect(
+                names(tensor["errors"])
+                    == words("relative_mse snr_db max_error error_p999 cosine changed sign_flips zeroed"))
+        }
+        let sizes = report["sizes"]?["total"]
+        #expect(sizes?["old"]?.unsigned == report["old"]?["bytes"]?.unsigned)
+        #expect(sizes?["new"]?.unsigned == report["new"]?["bytes"]?.unsigned)
+    }
+}

@@ -117,7 +117,9 @@ import Testing
         func words(_ text: String) -> Set<String> { Set(text.split(separator: " ").map(String.init)) }
         #expect(
             names(report)
-                == words("schema schema_version same weights_read old new counts sizes tensors top added removed metadata warnings"))
+                == words(
+                    "schema schema_version same weights_read old new counts sizes tensors top added removed metadata warnings"
+                ))
         #expect(names(report["old"]) == words("path format bytes files tensors"))
         #expect(names(report["sizes"]) == words("total kinds layers parts"))
         #expect(

@@ -134,6 +134,8 @@ import Testing
             (["convert", source.string, sealed], 0), (["inspect", source.string], 0), (["inspect", sealed], 0),
             (["verify", sealed, "--against", source.string], 0), (["verify", sealed, "--against", bad.string], 1),
             (["convert", bad.string, directory.at("x").string], 65), (["inspect", sealed + "\u{1B}[5m"], 66),
+            (["diff", source.string, sealed], 1), (["diff", source.string, sealed, "--format", "csv"], 1),
+            (["diff", bad.string, sealed, "--format", "markdown"], 1),
             (["export", sealed, directory.at("out\u{1B}[5m").string], 0), (["inspect", "--\u{1B}[5m"], 64),
         ]
         for (arguments, status) in runs {

@@ -475,3 +475,36 @@ def test_worked_example_is_what_ingot_writes(tmp_path):
         assert made == kept
     tensors = [decoder.open_shard(data, "example")[0] for data in (made, kept)]  # with other versions in the header
     assert [bytes(t.data) for t in tensors[0]] == [bytes(t.data) for t in tensors[1]]
+
+
+# ---------------------------------------------------------------- ingot diff
+
+
+@pytest.mark.parametrize("options", [["--bits", 4], ["--scheme", "uniform", "--bits", 4], ["--scheme", "lossless"]])
+def test_diff(tmp_path, options):
+    """What `ingot diff` says of a model and its conversion is what numpy finds between the source and this decoder."""
+    dest = tmp_path / "dest"
+    ingot("convert", SAMPLE, dest, *options)
+    lossless = "lossless" in options
+    report = json.loads(ingot("diff", SAMPLE, dest, "--format", "json", code=0 if lossless else 1).stdout)
+    source, tensors = decoder.read_source(str(SAMPLE)), decoder.open_checkpoint(str(dest))
+    assert report["same"] == lossless and {t["name"] for t in report["tensors"]} == source.keys()
+    for row in report["tensors"]:
+        dtype, shape, data = source[row["name"]]
+        before = decoder.to_float32(np.frombuffer(data, "<u2"), dtype).astype(np.float64)
+        kind, decoded = tensors[row["name"]].decode()
+        words = {"F32": "<u4", "F16": "<u2", "BF16": "<u2"}[kind]
+        after = decoder.to_float32(np.frombuffer(decoded, words), kind).astype(np.float64)
+        assert row["changed"] == int((before != after).sum()) and row["elements"] == before.size
+        if row["errors"] is None:
+            assert row["same_bytes"] and row["changed"] == 0
+            continue
+        noise = ((before - after) ** 2).sum()
+        assert row["errors"]["relative_mse"] == pytest.approx(noise / (before**2).sum(), rel=1e-9)
+        assert row["errors"]["max_error"] == np.abs(before - after).max()
+        lengths = np.sqrt((before**2).sum() * (after**2).sum())
+        assert row["errors"]["cosine"] == pytest.approx((before * after).sum() / lengths, rel=1e-9)
+        assert row["errors"]["zeroed"] == int(((before != 0) & (after == 0)).sum())
+        assert row["errors"]["sign_flips"] == int((before * after < 0).sum())
+    top = sorted((r for r in report["tensors"] if r["changed"]), key=lambda r: -r["errors"]["relative_mse"])
+    assert report["top"] == [r["name"] for r in top[:10]]

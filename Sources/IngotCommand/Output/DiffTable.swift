@@ -13,7 +13,7 @@ enum DiffTable {
         "max_error", "cosine", "not_finite_changed",
     ]
 
-    /// A row a tensor (RFC 4180); what does not apply is empty.
+    /// A row a tensor (RFC 4180); what does not apply is empty. Control characters in names are escaped: JSON has them exactly.
     static func csv(_ diff: CheckpointDiff) -> String {
         var rows = [columns]
         rows += diff.tensors.map { tensor in
@@ -36,7 +36,8 @@ enum DiffTable {
         let either = new ?? old
         func both(_ value: (StoredWeights) -> String) -> [String] { [old.map(value) ?? "", new.map(value) ?? ""] }
         return [
-            new?.name.text ?? "", old?.name.text ?? "", status, rename ?? "", either?.role.kind.rawValue ?? "",
+            new.map(DiffText.name) ?? "", old.map(DiffText.name) ?? "", status, rename ?? "",
+            either?.role.kind.rawValue ?? "",
             either?.role.layer.map(String.init) ?? "",
         ] + both { $0.elementType.rawValue } + both(\.shape.description) + both(\.scheme)
             + both { String($0.byteCount) } + [either.map { String($0.shape.elementCount) } ?? ""]

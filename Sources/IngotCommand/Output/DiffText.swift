@@ -96,7 +96,7 @@ struct DiffText {
         if !broken.isEmpty {
             let count = broken.reduce(0) { $0 + ($1.weights?.changedNonFinite ?? 0) }
             lines.append(
-                style.bad("* without \(count) weights that are NaN or infinite in one of both, or otherwise so"))
+                style.bad("* not counting weights that became, or no longer are, NaN or infinite: \(count)"))
         }
         return lines.joined(separator: "\n")
     }
@@ -109,27 +109,31 @@ struct DiffText {
             let more = lines.count > shown.count ? [style.faint("  ... and \(lines.count - shown.count) more")] : []
             sections.append(([style.strong("\(title) (\(lines.count))")] + shown + more).joined(separator: "\n"))
         }
+        // Names give way to what is said of them.
+        func line(_ tensor: StoredWeights, _ text: String) -> String {
+            let name = DiffText.name(tensor)
+            guard let width = style.width else { return "\(name)  \(text)" }
+            return "\(Format.shortened(name, to: max(16, width - 8 - text.width)))  \(text)"
+        }
         func named(_ tensor: StoredWeights) -> String {
-            "\(DiffText.name(tensor))  \(DiffText.form(tensor)) \(tensor.shape), \(Format.bytes(tensor.byteCount))"
+            line(tensor, "\(DiffText.form(tensor)) \(tensor.shape), \(Format.bytes(tensor.byteCount))")
         }
         let tensors = diff.tensors
         add("removed", diff.removed.map(named))
         add("added", diff.added.map(named))
         add(
             "another shape",
-            tensors.filter { $0.status == .reshaped }.map {
-                "\(DiffText.name($0.new))  \($0.old.shape) -> \($0.new.shape)"
-            })
+            tensors.filter { $0.status == .reshaped }.map { line($0.new, "\($0.old.shape) -> \($0.new.shape)") })
         add(
             "another type, not compared",
             tensors.filter { $0.status == .retyped }.map {
-                "\(DiffText.name($0.new))  \(DiffText.form($0.old)) -> \(DiffText.form($0.new))"
+                line($0.new, "\(DiffText.form($0.old)) -> \(DiffText.form($0.new))")
             })
         add(
             "renamed",
             tensors.compactMap { tensor in
                 tensor.rename.map {
-                    "\(DiffText.name(tensor.old))\n    -> \(DiffText.name(tensor.new))  " + style.faint(evidence($0))
+                    line(tensor.old, "").trimmingSuffix + "\n    -> " + line(tensor.new, style.faint(evidence($0)))
                 }
             })
         return sections.joined(separator: "\n\n")
@@ -164,7 +168,8 @@ struct DiffText {
         rows += sorted.map { key, value in
             [
                 "\(key[0]) -> \(key[1])", "\(value.count)", Format.bytes(value.size.old),
-                Format.bytes(value.size.new), colored(DiffText.percent(value.size) ?? "-", value.size),
+                Format.bytes(value.size.new),
+                colored(value.size.old == value.size.new ? "=" : DiffText.percent(value.size) ?? "new", value.size),
             ]
         }
         return Format.table(rows, width: style.width)

@@ -8,13 +8,14 @@ struct Diff: AsyncParsableCommand {
         abstract: "Compare two checkpoints of any formats, tensor by tensor.",
         usage: "ingot diff <old> <new> [options]",
         discussion: """
-            OLD and NEW are safetensors files, directories of them, or checkpoints that
-            `ingot convert` made; what is encoded is compared as it is restored. Tensors
-            whose names differ are recognized by the hash of their content, or by samples of
-            their weights. Two kinds of change are told apart: other bytes, and other weights.
+            OLD and NEW are safetensors files, directories of them, or checkpoints
+            that `ingot convert` made; what is encoded is compared as it is restored.
+            Tensors under other names are recognized by the hash of their content, or by
+            samples of their weights. Other bytes and other weights are told apart.
 
             Exit code 0: the same tensors with the same weights, whatever their bytes.
-            1: something differs. 65: bytes are damaged.
+            1: something differs. 65: bytes are damaged; those that are the same in both
+            are not decoded, and so not checked.
             """)
 
     /// The forms of the result.

@@ -50,14 +50,9 @@ package struct TensorComparison: Sendable {
         self.memory = memory - 2 * UInt64(mappedBand) - (4 << 20)
     }
 
-    /// Weights of a piece that is put together of chunks: so many that each job can have one, within reason.
-    private var gatheredWeights: Int {
-        func weights(_ bytes: UInt64) -> Int {
-            Int(bytes - min(bytes, UInt64(2 * ChunkWorkspace.maximumBytes))) / TensorComparison.gatheredBytes
-        }
-        return max(min(8 << 20, weights(memory / UInt64(jobs + 1))), min(2 << 20, weights(memory)))
-    }
-
+    /// Weights of a piece that is put together of chunks, at most: as many as the smallest budget has room for, whatever the
+    /// budget, so that sums are taken in the same order in every run.
+    private static let gatheredWeights = 2 << 20
     /// Bytes a weight of a gathered piece takes: both in binary32, one of them, if lossless, as it is stored too.
     private static let gatheredBytes = 12
     /// Bytes of a reader of plain pieces, with the pages it reads from.
@@ -108,7 +103,7 @@ package struct TensorComparison: Sendable {
         guard let first = try ReadableWeights(pair.first), let second = try ReadableWeights(pair.second) else {
             preconditionFailure("a pair has floating-point numbers")
         }
-        let grid = PieceGrid(first, second, gatheredWeights: gatheredWeights)
+        let grid = PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights)
         let bandBytes = grid.pieceRows * grid.columns * max(first.format.byteWidth, second.format.byteWidth)
         return Planned(
             index: index, first: first, second: second, grid: grid,

@@ -249,18 +249,20 @@ import Testing
 
     // MARK: - Damage
 
-    @Test(arguments: [Form.trellis3, .uniform4, .lossless]) func damageIsNamed(form: Form) async throws {
+    @Test(arguments: [Form.trellis3, .uniform4, .lossless], ["wide.weight", "norm.weight", "counts"])
+    func damageIsNamed(form: Form, name: String) async throws {
         let directory = try TemporaryDirectory()
         let sealed = try await ComparisonTests.open(form)
         let damaged = directory.at("damaged")
         try Files.copyTree(sealed.path, to: damaged)
-        let tensor = try #require(sealed.tensors.first { $0.name.text == "wide.weight" })
-        guard case .payload(let payload, _) = tensor.form else {
-            Issue.record("an encoded tensor")
-            return
-        }
-        // In the middle of the payload: codes, not the table.
-        let place = Int(payload.range.start + payload.range.count / 2)
+        let tensor = try #require(sealed.tensors.first { $0.name.text == name })
+        // In the middle of a payload: codes, not the table; of a tensor that is kept, any byte.
+        let range =
+            switch tensor.form {
+            case .payload(let payload, _): payload.range
+            case .plain(_, let range): range
+            }
+        let place = Int(range.start + range.count / 2)
         let path = damaged.appending(tensor.fileName)
         let byte = try Files.read(path)[place]
         try Files.patch([byte ^ 0xFF], at: place, in: path)
@@ -268,6 +270,6 @@ import Testing
             _ = try await CheckpointDiff(
                 ComparisonTests.open(.plain), OpenedCheckpoint(damaged), ComparisonTests.options())
         }
-        #expect(error?.tensor?.text == "wide.weight" && error?.code.exitStatus == 65, "\(String(describing: error))")
+        #expect(error?.tensor?.text == name && error?.code.exitStatus == 65, "\(String(describing: error))")
     }
 }

@@ -82,7 +82,15 @@ public struct CheckpointDiff: Sendable {
             if let original = originals[tensor.name] { return TensorDifference(original, tensor) }
             return renamed[tensor.name].map { TensorDifference($0.old, tensor, rename: $0.rename) }
         }.filter { isMeant($0.old) || isMeant($0.new) }
-        if !options.headersOnly { try await CheckpointDiff.measure(&tensors, options) }
+        if !options.headersOnly {
+            try await CheckpointDiff.measure(&tensors, options)
+            // What differs may be damage: chunks have checksums, tensors that are kept only the seal's hash.
+            let differing = tensors.filter { $0.isSameBytes == false }
+            for (side, names) in [(old, differing.map(\.old.name)), (new, differing.map(\.new.name))] {
+                let names = Set(names)
+                try side.checkKept { names.contains($0) }
+            }
+        }
         self.tensors = tensors
         added = renames.added.filter(isMeant)
         removed = renames.removed.filter(isMeant)

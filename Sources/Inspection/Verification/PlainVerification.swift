@@ -35,6 +35,8 @@ public struct PlainVerification: Sendable {
     /// - Throws: what reading throws; damage of an encoded tensor names it.
     public func run() async throws -> Result {
         var result = Result()
+        try checkpoint.checkKept { _ in true }
+        try source.checkKept { _ in true }
         let originals = Dictionary(source.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var matched: [(own: StoredWeights, original: StoredWeights)] = []
         for own in checkpoint.tensors {

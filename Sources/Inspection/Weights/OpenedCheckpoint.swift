@@ -55,6 +55,19 @@ public struct OpenedCheckpoint: Sendable {
         warnings = checkpoint.warnings
     }
 
+    /// Requires that tensors of ours that are kept as they are have the bytes that were sealed; nothing of other checkpoints.
+    ///
+    /// - Throws: `sealInvalid`, naming the tensor.
+    func checkKept(_ isMeant: (TensorName) -> Bool) throws {
+        guard case .sealed(let checkpoint) = content else { return }
+        for shard in checkpoint.shards {
+            for tensor in shard.ordinary where isMeant(tensor.name) {
+                try Interruption.check()
+                _ = try shard.checkOrdinary(tensor)
+            }
+        }
+    }
+
     /// Whether it is one of ours.
     public var isSealed: Bool { if case .sealed = content { true } else { false } }
 

@@ -83,6 +83,7 @@ package struct ShardVerification {
         let payloads = shard.payloads
         let fronts = try payloads.map { try shard.front(of: $0) }
         let sums = Sums()
+        sums.tensors.reserveCapacity(payloads.count + shard.ordinary.count)
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
             try workspace.decode(
@@ -135,7 +136,8 @@ package struct ShardVerification {
         }
         var kept = try shard.ordinary.map(verify)
         if measures { try await measure(&kept, pipeline) }
-        return sums.tensors + kept
+        sums.tensors += kept
+        return sums.tensors
     }
 
     private func verify(_ tensor: StoredTensor) throws -> Tensor {

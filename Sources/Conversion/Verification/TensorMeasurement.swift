@@ -15,7 +15,10 @@ package struct TensorMeasurement: Sendable {
 /// Adds up what was gathered of a tensor's chunks, in their order; 1.2 MB, one at a time.
 struct MeasurementSums {
     private var errors = ErrorStatistics()
-    private var restored: WeightCounts, original: WeightCounts
+    private var original: WeightCounts
+    /// Nil as long as all that was restored is the source's.
+    private var restored: WeightCounts?
+    private let restoredFormat: FloatFormat
     private let isCompared: Bool
     private var identical: UInt64 = 0
 
@@ -26,39 +29,42 @@ struct MeasurementSums {
     ///   - isLossy: whether weights are restored as binary32, not as elements of the format.
     ///   - isCompared: whether there is a source.
     init(_ format: FloatFormat, isLossy: Bool, isCompared: Bool) {
-        restored = WeightCounts(isLossy ? .f32 : format)
         original = WeightCounts(format)
+        restoredFormat = isLossy ? .f32 : format
         self.isCompared = isCompared
     }
 
     /// Adds a chunk, or a piece of a tensor stored as it is.
     mutating func add(_ chunk: ChunkMeasurement) {
-        if isCompared { original.add(chunk.original) }
         if chunk.isIdentical {
-            restored.add(chunk.original)
+            restored?.add(chunk.original)
             identical += UInt64(chunk.original.total)
         } else {
-            restored.add(chunk.restored)
+            if restored == nil { restored = identical > 0 ? original : WeightCounts(restoredFormat) }
+            restored?.add(chunk.restored)
             if isCompared { errors.add(chunk.comparison) }
         }
+        if isCompared { original.add(chunk.original) }
     }
 
     /// What they come to.
     func measurement() -> TensorMeasurement {
-        let statistics = isCompared ? WeightStatistics(original) : nil
+        guard isCompared else {
+            return TensorMeasurement(
+                errors: nil, restored: WeightStatistics(restored ?? original), original: nil, restoredHistogram: nil)
+        }
+        let source = WeightStatistics(original)
         var errors = errors
-        if let statistics, identical > 0 { 
+        if identical > 0 {
             // The energy of what was compared is known; the rest is that of what need not be.
-            let finite = Double(statistics.count - statistics.nan - statistics.infinite)
-            let (mean, deviation) = (statistics.mean, statistics.standardDeviation)
-            let energy = finite * (mean * mean + deviation * deviation) - errors.sums.signal
-            errors.add(identical: identical, energy: max(0, energy))
+            let finite = Double(source.count - source.nan - source.infinite)
+            let energy = finite * (source.mean * source.mean + source.standardDeviation * source.standardDeviation)
+            errors.add(identical: identical, energy: max(0, energy - errors.sums.signal))
         }
         errors.settle()
         return TensorMeasurement(
-            errors: isCompared ? errors : nil, restored: WeightStatistics(restored), original: statistics,
-            restoredHistogram: statistics.map {
-                Histogram(restored, from: $0.histogram.from, to: $0.histogram.to)
-            })
+            errors: errors, restored: restored.map { WeightStatistics($0) } ?? source, original: source,
+            restoredHistogram: restored.map { Histogram($0, from: source.histogram.from, to: source.histogram.to) }
+                ?? source.histogram)
     }
 }

@@ -33,6 +33,7 @@ public struct Verifier: Sendable {
             compared: source != nil,
             sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
+        report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
         var claims = Claims()
         let pipeline = budget.pipeline()
         for shard in checkpoint.shards { try await verify(shard, pipeline, &report, &claims) }

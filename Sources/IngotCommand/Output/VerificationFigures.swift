@@ -3,12 +3,14 @@ import Quantization
 import TensorModel
 
 extension VerificationReport {
-    /// The tensors by falling relative error; of equal ones, in the order of the files. What is not a number comes first.
-    var worst: [Tensor] {
-        tensors.enumerated().sorted { a, b in
-            let (x, y) = (a.element.rank, b.element.rank)
-            return x != y ? x > y : a.offset < b.offset
-        }.map(\.element)
+    /// The tensors that are not what they were and how many there are, those of the largest relative error first, `count` of them at
+    /// most; of equal errors, in the order of the files. What is not a number comes first.
+    func worst(_ count: Int) -> (shown: [Tensor], of: Int) {
+        // Of tens of thousands of tensors only the indices are sorted.
+        let lossy = tensors.indices.filter { !tensors[$0].isKept || tensors[$0].sums.noise != 0 }
+        let ranks = lossy.map { (index: $0, rank: tensors[$0].rank) }
+            .sorted { $0.rank != $1.rank ? $0.rank > $1.rank : $0.index < $1.index }
+        return (ranks.prefix(count).map { tensors[$0.index] }, lossy.count)
     }
 
     /// Tensors by kind, in the order data meets them.

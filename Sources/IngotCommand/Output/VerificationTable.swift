@@ -63,7 +63,7 @@ enum VerificationTable {
             let hidden = report.failures.count - max(1, top)
             if hidden > 0 { blocks.append("... and \(hidden) more") }
         }
-        let shown = report.worst.filter { !$0.isKept || $0.sums.noise != 0 }.prefix(top)
+        let shown = report.worst(top).shown
         let titles = [
             "tensor", "stored as", "rel MSE", "SNR dB", "max error", "p99.9", "cosine", "flips", "zeroed",
         ]

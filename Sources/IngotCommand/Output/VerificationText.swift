@@ -9,7 +9,7 @@ struct VerificationText {
     private let top: Int
 
     /// Offenders told in full, and by name alone: with the verdict above them they stay on the first screen.
-    private static let detailed = 2, named = 6
+    private static let detailed = 2, named = 5
 
     init(_ report: VerificationReport, _ style: Style, top: Int) {
         self.report = report
@@ -42,8 +42,12 @@ struct VerificationText {
             if sums.noise > 0 { facts.append("SNR \(ErrorText.signalToNoise(sums)) dB") }
             facts.append("\(ErrorText.bits(report.bitsPerWeight)) bits per weight")
         }
-        let size = "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes))"
-        return "\(style.good("PASS"))  \((facts + [size]).joined(separator: ", "))"
+        let share = abs(report.reduction) * 100
+        let size =
+            "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes)), "
+            + "\(Format.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
+        let head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), "      " + size]
+        return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
     }
 
     /// What does not hold: the first with all that is known, then names.
@@ -138,9 +142,7 @@ struct VerificationText {
     private static let leastNameWidth = 24
 
     private var table: String? {
-        // Those that are as they were have nothing to tell, unless one of them is not.
-        let lossy = report.worst.filter { !$0.isKept || $0.sums.noise != 0 }
-        let shown = Array(lossy.prefix(top))
+        let (shown, count) = report.worst(top)
         guard !shown.isEmpty else { return nil }
         var columns = columns
         func width(_ column: Column) -> Int {
@@ -166,8 +168,8 @@ struct VerificationText {
         }
         let measured = report.compared ? "measured against the source" : "as certified"
         let title =
-            shown.count < lossy.count
-            ? "The \(shown.count) largest errors of \(lossy.count), \(measured) (--all lists all):"
+            shown.count < count
+            ? "The \(shown.count) largest errors of \(count), \(measured) (--all lists all):"
             : "Errors, \(measured):"
         return ([title] + lines).joined(separator: "\n")
     }

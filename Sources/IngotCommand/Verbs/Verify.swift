@@ -54,6 +54,9 @@ struct Verify: AsyncParsableCommand {
         let report = try await verifier.run()
         let count = all ? Int.max : top
         switch format {
+        case .json where result.output == nil:
+            report.writeJSON { Console.part($0) }
+            Console.part([UInt8(ascii: "\n")])
         case .json: try result.deliver(report.json.text(indented: true))
         case .text: try result.deliver(VerificationText(report, result.style, top: count).text)
         case .csv: try result.deliver(VerificationTable.csv(report))

@@ -111,7 +111,33 @@ public struct VerificationReport: Sendable {
 
 extension VerificationReport {
     /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md).
-    public var json: JSONValue {
+    public var json: JSONValue { object(tensors: .array(tensors.map(\.json))) }
+
+    /// Hands on the indented text of `json` in pieces: the tree of a thousand tensors would take many times the memory of its text.
+    public func writeJSON(to sink: ([UInt8]) throws -> Void) rethrows {
+        let frame = object(tensors: .null).text(indented: true)
+        // Within a string there is no newline.
+        guard !tensors.isEmpty, let hole = frame.firstRange(of: "\n  \"tensors\": null") else {
+            return try sink(Array(json.text(indented: true).utf8))
+        }
+        var bytes = Array((frame[..<hole.lowerBound] + "\n  \"tensors\": [").utf8)
+        for (index, tensor) in tensors.enumerated() {
+            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+            for byte in ("\n" + tensor.json.text(indented: true)).utf8 {
+                bytes.append(byte)
+                if byte == UInt8(ascii: "\n") { bytes += [0x20, 0x20, 0x20, 0x20] }
+            }
+            guard bytes.count > VerificationReport.pieceBytes else { continue }
+            try sink(bytes)
+            bytes.removeAll(keepingCapacity: true)
+        }
+        bytes += Array(("\n  ]" + frame[hole.upperBound...]).utf8)
+        try sink(bytes)
+    }
+
+    private static let pieceBytes = 1 << 16
+
+    private func object(tensors: JSONValue) -> JSONValue {
         .object([
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
             .init("intact", .bool(true)), .init("compared", .bool(compared)), .init("holds", .bool(holds)),
@@ -120,7 +146,7 @@ extension VerificationReport {
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("reduction", .number(reduction)), .init("weights", .unsigned(weights)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
-            .init("tensors", .array(tensors.map(\.json))),
+            .init("tensors", tensors),
             .init(
                 "failures",
                 .array(

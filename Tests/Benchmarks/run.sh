@@ -68,6 +68,7 @@ row "convert --scheme lossless" "$ingot" convert -q "$work/source.safetensors" "
 "$ingot" convert -q "$work/source.safetensors" "$work/sealed" >/dev/null
 row "verify" "$ingot" verify "$work/sealed"
 row "verify --against" "$ingot" verify "$work/sealed" --against "$work/source.safetensors"
+row "verify --against --jobs 1" "$ingot" verify "$work/sealed" --against "$work/source.safetensors" --jobs 1
 row "export --to safetensors" "$ingot" export "$work/sealed" "$work/out"
 
 echo

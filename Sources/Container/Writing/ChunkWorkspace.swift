@@ -45,7 +45,9 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// How many of them count.
     public private(set) var exportedCount = 0
     /// The error sums that `compare` measured.
-    public private(set) var measured = ErrorSums.zero
+    public internal(set) var measured = ErrorSums.zero
+    /// What `compare` and `countRestored` gathered besides, where they were asked to.
+    public internal(set) var measurement: ChunkMeasurement?
 
     /// Bytes of a band of tiles at most that may be resident as mapped pages; wider bands are read by read(2).
     private let mappedBandLimit: Int
@@ -302,29 +304,6 @@ public final class ChunkWorkspace: @unchecked Sendable {
             for index in 0..<count { stream[plane * count + index] = aligned[index] }
         }
         return start
-    }
-
-    // MARK: - Comparing
-
-    /// Measures the decoded chunk against the source, whose tensor's bytes are `range` of `original`.
-    public func compare(
-        chunk: Int, of range: ByteRange, in original: MappedFile, as prologue: PayloadPrologue
-    ) throws {
-        switch prologue.scheme {
-        case .lossless:
-            // Bit-exact or not: the source's hash tells; what was decoded is kept in `stream` meanwhile.
-            grow(&stream, sourceCount)
-            swap(&stream, &source)
-            let decoded = sourceCount
-            try load(chunk, range, original, prologue)
-            let same = decoded == sourceCount && stream[..<decoded].elementsEqual(source[..<sourceCount])
-            measured = same ? .zero : ErrorSums(signal: 0, noise: .infinity, maxError: .infinity)
-        case .uniform, .trellis:
-            try load(chunk, range, original, prologue)
-            grow(&weights, count)
-            FloatConversion.expand(source.span.extracting(0..<sourceCount), prologue.format, into: &weights)
-            measured = ErrorSums.measure(weights, restored, count: count)
-        }
     }
 
     // MARK: - Handing on

@@ -22,6 +22,12 @@ package struct ShardVerification {
         package let certificate: ErrorSums, measured: ErrorSums?
         /// Whether there was an original, whether it is the one that was converted, and whether the certificate holds.
         package let isFound: Bool, hashMatches: Bool, certificateHolds: Bool
+        /// How many elements it has, and bytes in its file and in the source's.
+        package let elements: Int, byteCount: UInt64, sourceByteCount: UInt64?
+        /// The hash the shard has of the original, and the one the source's tensor has.
+        package let sealedHash: ContentHash, sourceHash: ContentHash?
+        /// What was gathered, where that was asked for, of floating-point numbers.
+        package var measurement: TensorMeasurement?
 
         /// Whether all claims hold.
         package var holds: Bool { isFound && hashMatches && certificateHolds }
@@ -30,12 +36,19 @@ package struct ShardVerification {
     private let shard: SealedShard
     private let originals: [Original?]
     private let originalOf: (TensorName, ElementType, Shape) -> Original?
+    private let measures: Bool
 
     /// Prepares a verification.
     ///
-    /// - Parameter original: finds the tensor of a name, type and shape in the source.
-    package init(_ shard: SealedShard, original: @escaping (TensorName, ElementType, Shape) -> Original?) {
+    /// - Parameters:
+    ///   - measures: whether statistics of the weights and their errors are gathered too, which costs as much again.
+    ///   - original: finds the tensor of a name, type and shape in the source.
+    package init(
+        _ shard: SealedShard, measures: Bool = false,
+        original: @escaping (TensorName, ElementType, Shape) -> Original?
+    ) {
         self.shard = shard
+        self.measures = measures
         originalOf = original
         originals = shard.payloads.map { original($0.name, $0.descriptor.format.elementType, $0.descriptor.shape) }
     }
@@ -58,53 +71,73 @@ package struct ShardVerification {
         var agrees = true
         var hasher = ContentHasher()
         var tensors: [Tensor] = []
+        var gathered: MeasurementSums?
     }
 
-    /// Checks the shard; its tensors in the order of the file.
+    /// Checks the shard; its tensors in the order of the file, those that are kept as they were behind the others.
     package func run(_ pipeline: OrderedPipeline<ChunkWorkspace>) async throws -> [Tensor] {
         try shard.checkSealPadding()
         let shard = shard
         let originals = originals
+        let measures = measures
         let payloads = shard.payloads
         let fronts = try payloads.map { try shard.front(of: $0) }
         let sums = Sums()
+        sums.tensors.reserveCapacity(payloads.count + shard.ordinary.count)
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
             try workspace.decode(
                 chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
             if let (range, file) = originals[job.payload] {
-                try workspace.compare(chunk: job.chunk, of: range, in: file, as: payload.prologue)
+                try workspace.compare(
+                    chunk: job.chunk, of: range, in: file, as: payload.prologue, gathers: measures)
+            } else if measures {
+                workspace.countRestored(as: payload.prologue)
             }
         } consume: { job, workspace in
             try Interruption.check()
             let payload = payloads[job.payload]
             let entry = fronts[job.payload][job.chunk]
+            let original = originals[job.payload]
             if job.chunk == 0 {
                 (sums.stored, sums.measured, sums.agrees) = (.zero, .zero, true)
                 sums.hasher = ContentHasher()
+                if measures {
+                    sums.gathered = MeasurementSums(
+                        payload.descriptor.format, isLossy: payload.descriptor.scheme != .lossless,
+                        isCompared: original != nil)
+                }
             }
             sums.stored = sums.stored + entry.sums
-            if let (range, file) = originals[job.payload] {
+            if let (range, file) = original {
                 try workspace.hashSource(
                     into: sums.hasher, chunk: job.chunk, of: range, in: file, as: payload.prologue)
                 sums.measured = sums.measured + workspace.measured
                 sums.agrees = sums.agrees && workspace.measured == entry.sums
             }
+            if measures, let measurement = workspace.measurement { sums.gathered?.add(measurement) }
             guard job.chunk == fronts[job.payload].count - 1 else { return }
             guard sums.stored == payload.descriptor.sums else {
                 throw IngotError(
                     .payloadInvalid, file: shard.file.path.string, tensor: payload.name, offset: payload.range.start,
                     found: "error sums of the chunks that do not add up to the certificate")
             }
-            let isFound = originals[job.payload] != nil
+            let hash = original == nil ? nil : sums.hasher.finish()
             sums.tensors.append(
                 Tensor(
                     name: payload.name, scheme: payload.descriptor.scheme.summary,
-                    certificate: payload.descriptor.sums, measured: isFound ? sums.measured : nil, isFound: isFound,
-                    hashMatches: isFound && sums.hasher.finish() == payload.descriptor.sourceHash,
-                    certificateHolds: sums.agrees))
+                    certificate: payload.descriptor.sums, measured: original == nil ? nil : sums.measured,
+                    isFound: original != nil, hashMatches: hash == payload.descriptor.sourceHash,
+                    certificateHolds: sums.agrees, elements: payload.descriptor.shape.elementCount,
+                    byteCount: payload.range.count, sourceByteCount: original?.range.count,
+                    sealedHash: payload.descriptor.sourceHash, sourceHash: hash,
+                    measurement: measures ? sums.gathered?.measurement() : nil))
+            sums.gathered = nil
         }
-        return try sums.tensors + shard.ordinary.map(verify)
+        var kept = try shard.ordinary.map(verify)
+        if measures { try await measure(&kept, pipeline) }
+        sums.tensors += kept
+        return sums.tensors
     }
 
     private func verify(_ tensor: StoredTensor) throws -> Tensor {
@@ -114,6 +147,64 @@ package struct ShardVerification {
         let hash = try original.map { try $0.file.hash(of: $0.range) }
         return Tensor(
             name: tensor.name, scheme: "kept", certificate: .zero, measured: nil, isFound: original != nil,
-            hashMatches: hash == sealed, certificateHolds: true)
+            hashMatches: hash == sealed, certificateHolds: true, elements: tensor.shape.elementCount,
+            byteCount: tensor.range.count, sourceByteCount: original?.range.count, sealedHash: sealed, sourceHash: hash)
+    }
+
+    // MARK: - Tensors kept as they were
+
+    /// A piece of a tensor that is kept as it was.
+    private struct Piece: Sendable {
+        let tensor: Int
+        let range: ByteRange, original: ByteRange?
+        let isFirst: Bool, isLast: Bool
+    }
+
+    /// Bytes of a piece: those of a chunk of binary32.
+    private static let pieceBytes: UInt64 = 1 << 20
+
+    /// Counts the floating-point numbers of kept tensors, and compares those that are not the source's.
+    private func measure(_ kept: inout [Tensor], _ pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+        let file = shard.file
+        let tensors = shard.ordinary
+        // The bytes of equal hashes are equal: they are counted, and not compared.
+        let differing = zip(tensors, kept).map { tensor, found in
+            found.isFound && !found.hashMatches ? originalOf(tensor.name, tensor.elementType, tensor.shape) : nil
+        }
+        let pieces = tensors.indices.lazy.flatMap { index -> [Piece] in
+            guard tensors[index].elementType.quantizable != nil else { return [] }
+            return ShardVerification.pieces(index, tensors[index].range, differing[index]?.range)
+        }
+        let matches = kept.map { $0.isFound && $0.hashMatches }
+        let sums = Sums()
+        var found: [Int: TensorMeasurement] = [:]
+        try await pipeline.run(pieces) { piece, workspace in
+            guard let format = tensors[piece.tensor].elementType.quantizable else { return }
+            var original: Original?
+            if let range = piece.original, let source = differing[piece.tensor] { original = (range, source.file) }
+            try workspace.measure(
+                piece.range, in: file, format, against: original, isIdentical: matches[piece.tensor])
+        } consume: { piece, workspace in
+            try Interruption.check()
+            guard let format = tensors[piece.tensor].elementType.quantizable else { return }
+            if piece.isFirst {
+                sums.gathered = MeasurementSums(
+                    format, isLossy: false, isCompared: matches[piece.tensor] || piece.original != nil)
+            }
+            if let measurement = workspace.measurement { sums.gathered?.add(measurement) }
+            if piece.isLast { found[piece.tensor] = sums.gathered?.measurement() }
+        }
+        for (index, measurement) in found { kept[index].measurement = measurement }
+    }
+
+    private static func pieces(_ tensor: Int, _ range: ByteRange, _ original: ByteRange?) -> [Piece] {
+        stride(from: 0, to: range.count, by: Int(pieceBytes)).compactMap { start in
+            let count = min(pieceBytes, range.count - start)
+            guard let piece = ByteRange(start: range.start + start, count: count) else { return nil }
+            return Piece(
+                tensor: tensor, range: piece,
+                original: original.flatMap { ByteRange(start: $0.start + start, count: count) }, isFirst: start == 0,
+                isLast: start + count == range.count)
+        }
     }
 }

@@ -11,9 +11,12 @@ enum Console {
     /// Writes a result to standard output, with a newline.
     ///
     /// A closed reader (`ingot inspect x | head`) is no error; a full disk is.
-    static func result(_ text: String) {
+    static func result(_ text: String) { part((text + "\n").utf8) }
+
+    /// Writes a part of a result to standard output.
+    static func part(_ bytes: some Sequence<UInt8>) {
         do {
-            _ = try FileDescriptor.standardOutput.writeAll((text + "\n").utf8)
+            _ = try FileDescriptor.standardOutput.writeAll(bytes)
         } catch Errno.brokenPipe {
             // Nobody reads the rest; the exit status still tells how it went.
             return

@@ -3,7 +3,6 @@ import Checkpoints
 import Container
 import Conversion
 import Inspection
-import Quantization
 import SystemPackage
 import TensorModel
 
@@ -29,7 +28,21 @@ struct Verify: AsyncParsableCommand {
     var against: FilePath?
 
     @OptionGroup var work: WorkOptions
-    @OptionGroup var report: ReportOptions
+
+    @Option(help: "Form of the result: text, json, csv or markdown.")
+    var format = VerificationFormat.text
+
+    @Option(help: "How many of the tensors with the largest errors text and markdown list.")
+    var top = 10
+
+    @Flag(help: "List all tensors.")
+    var all = false
+
+    @OptionGroup var result: ResultOptions
+
+    func validate() throws {
+        guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
+    }
 
     func run() async throws {
         let checkpoint = try SealedCheckpoint(dest)
@@ -38,44 +51,27 @@ struct Verify: AsyncParsableCommand {
             Console.message(IngotErrorRenderer.text(warning))
         }
         let verifier = try Verifier(checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
-        let result = try await verifier.run()
-        switch report.format {
-        case .json: Console.result(result.json.text(indented: true))
-        case .text: Console.result(VerificationText.text(result, width: Console.width))
+        let report = try await verifier.run()
+        let count = all ? Int.max : top
+        switch format {
+        case .json where result.output == nil:
+            report.writeJSON { Console.part($0) }
+            Console.part([UInt8(ascii: "\n")])
+        case .json: try result.deliver(report.json.text(indented: true))
+        case .text: try result.deliver(VerificationText(report, result.style, top: count).text)
+        case .csv: try result.deliver(VerificationTable.csv(report))
+        case .markdown: try result.deliver(VerificationTable.markdown(report, top: count))
         }
-        for failure in result.failures.prefix(Verify.failuresShown) {
+        for failure in report.failures.prefix(Verify.failuresShown) {
             Console.message(IngotErrorRenderer.text(failure))
         }
-        let hidden = result.failures.count - Verify.failuresShown
+        let hidden = report.failures.count - Verify.failuresShown
         if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }
-        if !result.holds { throw ExitCode(1) }
+        if !report.holds { throw ExitCode(1) }
     }
 }
 
-/// The report of a verification, for people.
-enum VerificationText {
-    static func text(_ report: VerificationReport, width: Int?) -> String {
-        let head = ["tensor", "stored as", "rel MSE", "SNR dB", "max error"]
-        var rows = [head]
-        for tensor in report.tensors where tensor.scheme != "kept" {
-            let sums = tensor.measured ?? tensor.certificate
-            rows.append([
-                IngotErrorRenderer.escaped(tensor.name.text), tensor.scheme, Format.scientific(sums.relativeMSE),
-                sums.noise == 0 ? "exact" : Format.fixed(sums.signalToNoise, 1), Format.scientific(sums.maxError),
-            ])
-        }
-        var lines = rows.count > 1 ? [Format.table(rows, width: width, left: [0, 1]), ""] : []
-        let kept = report.tensors.count { $0.scheme == "kept" }
-        lines.append("\(report.tensors.count) tensors, \(kept) of them kept as they were; every byte is intact")
-        if report.compared {
-            lines.append(
-                report.holds
-                    ? "the source is the one that was converted, and every certificate holds"
-                    : "\(report.failures.count) claims do not hold")
-        } else {
-            lines.append(
-                "not compared with a source: the errors are the certificates' (--against SOURCE measures them)")
-        }
-        return lines.joined(separator: "\n")
-    }
+/// The form of a verification's result.
+enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, csv, markdown
 }

@@ -216,7 +216,7 @@ package struct TensorComparison: Sendable {
             if pair.grid.endsBand(job.piece) { pair.release(job.piece) }
             guard job.piece == pair.grid.count - 1 else { return }
             (sums.result.first, sums.result.second) = (sums.first?.statistics, sums.second?.statistics)
-            sums.result.errors.finish()
+            sums.result.errors.settle()
             sums.results.append((pair.index, sums.result))
         }
         // A pair without weights has no pieces.
@@ -224,7 +224,7 @@ package struct TensorComparison: Sendable {
         return batch.map { pair in
             if let result = compared[pair.index] { return (pair.index, result) }
             var empty = ComparedWeights()
-            empty.errors.finish()
+            empty.errors.settle()
             if wantsStatistics {
                 empty.first = WeightTally(pair.first, shift: 0).statistics
                 empty.second = WeightTally(pair.second, shift: 0).statistics

@@ -26,10 +26,45 @@ public struct VerificationReport: Sendable {
         public let errors: ErrorStatistics?
         /// The weights as they are restored, and as the source has them; nil for tensors that are no floating-point numbers.
         public let restored: WeightStatistics?, original: WeightStatistics?
+        /// The restored weights in the bins of `original.histogram`; nil where there is no source.
+        public let restoredHistogram: Histogram?
+
+        /// Describes a tensor.
+        package init(
+            name: TensorName, scheme: String, certificate: ErrorSums, measured: ErrorSums? = nil, elements: Int = 0,
+            byteCount: UInt64 = 0, sourceByteCount: UInt64? = nil, errors: ErrorStatistics? = nil,
+            restored: WeightStatistics? = nil, original: WeightStatistics? = nil, restoredHistogram: Histogram? = nil
+        ) {
+            self.name = name
+            self.scheme = scheme
+            self.certificate = certificate
+            self.measured = measured
+            role = TensorRole(name)
+            self.elements = elements
+            self.byteCount = byteCount
+            self.sourceByteCount = sourceByteCount
+            self.errors = errors
+            self.restored = restored
+            self.original = original
+            self.restoredHistogram = restoredHistogram
+        }
+
+        /// Whether it stayed as it was.
+        public var isKept: Bool { scheme == "kept" }
+
+        /// Bits per element, all side information counted; nil for an empty tensor.
+        public var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
+
+        /// The error against the source as far as it is known: measured, or else certified.
+        public var sums: ErrorSums { errors?.sums ?? measured ?? certificate }
     }
 
     /// Whether there was a source to compare with.
     public let compared: Bool
+    /// What was verified: `ingot`.
+    public let format: String
+    /// Bytes of the weight files of the source (without one, as the manifest has it), and of ours.
+    public let sourceBytes: UInt64, outputBytes: UInt64
     /// The tensors, in order of the files.
     public internal(set) var tensors: [Tensor] = []
     /// Claims that do not hold.
@@ -39,54 +74,79 @@ public struct VerificationReport: Sendable {
     /// Wall-clock seconds.
     public internal(set) var seconds: Double = 0
 
-    init(compared: Bool, warnings: [IngotWarning]) {
+    /// Makes a report.
+    package init(
+        compared: Bool, format: String = "ingot", sourceBytes: UInt64 = 0, outputBytes: UInt64 = 0,
+        tensors: [Tensor] = [], failures: [IngotError] = [], warnings: [IngotWarning] = [], seconds: Double = 0
+    ) {
         self.compared = compared
+        self.format = format
+        self.sourceBytes = sourceBytes
+        self.outputBytes = outputBytes
+        self.tensors = tensors
+        self.failures = failures
         self.warnings = warnings
+        self.seconds = seconds
     }
 
     /// Whether every claim holds.
     public var holds: Bool { failures.isEmpty }
 
-    mutating func check(
-        _ name: TensorName, _ path: FilePath, found: Bool, hashMatches: Bool, certificateHolds: Bool
-    ) {
-        let remedy = "verify against the source it was converted from"
-        if !found {
-            failures.append(
-                IngotError(
-                    .sourceMismatch, file: path.string, tensor: name,
-                    found: "the source has no such tensor of the same type and shape", remedy: remedy))
-        } else if !hashMatches {
-            failures.append(
-                IngotError(
-                    .sourceMismatch, file: path.string, tensor: name,
-                    found: "the source's bytes have another hash than the converted tensor's", remedy: remedy))
-        } else if !certificateHolds {
-            failures.append(
-                IngotError(
-                    .certificateMismatch, file: path.string, tensor: name,
-                    found: "an error against the source that is not the certificate's",
-                    remedy: "convert the source again; the checkpoint claims what it does not keep"))
+    /// What the weight files lost in size, as a share of the source.
+    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+
+    /// The tensors that are encoded.
+    public var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
+
+    /// Number of weights in encoded tensors.
+    public var weights: UInt64 { encoded.reduce(0) { $0 + UInt64($1.elements) } }
+
+    /// Bits per weight over all encoded tensors; nil where there are none.
+    public var bitsPerWeight: Double? {
+        weights == 0 ? nil : Double(encoded.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+    }
+}
+
+// MARK: - JSON
+
+extension VerificationReport {
+    /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md).
+    public var json: JSONValue { object(tensors: .array(tensors.map(\.json))) }
+
+    /// Hands on the indented text of `json` in pieces: the tree of a thousand tensors would take many times the memory of its text.
+    public func writeJSON(to sink: ([UInt8]) throws -> Void) rethrows {
+        let frame = object(tensors: .null).text(indented: true)
+        // Within a string there is no newline.
+        guard !tensors.isEmpty, let hole = frame.firstRange(of: "\n  \"tensors\": null") else {
+            return try sink(Array(json.text(indented: true).utf8))
         }
+        var bytes = Array((frame[..<hole.lowerBound] + "\n  \"tensors\": [").utf8)
+        for (index, tensor) in tensors.enumerated() {
+            if index > 0 { bytes.append(UInt8(ascii: ",")) }
+            for byte in ("\n" + tensor.json.text(indented: true)).utf8 {
+                bytes.append(byte)
+                if byte == UInt8(ascii: "\n") { bytes += [0x20, 0x20, 0x20, 0x20] }
+            }
+            guard bytes.count > VerificationReport.pieceBytes else { continue }
+            try sink(bytes)
+            bytes.removeAll(keepingCapacity: true)
+        }
+        bytes += Array(("\n  ]" + frame[hole.upperBound...]).utf8)
+        try sink(bytes)
     }
 
-    /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md).
-    public var json: JSONValue {
+    private static let pieceBytes = 1 << 16
+
+    private func object(tensors: JSONValue) -> JSONValue {
         .object([
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
             .init("intact", .bool(true)), .init("compared", .bool(compared)), .init("holds", .bool(holds)),
-            .init("seconds", .number(seconds)),
+            .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
-            .init(
-                "tensors",
-                .array(
-                    tensors.map { tensor in
-                        .object([
-                            .init("name", .string(tensor.name.text)), .init("scheme", .string(tensor.scheme)),
-                            .init("certificate", .object(tensor.certificate.json)),
-                            .init("measured", tensor.measured.map { .object($0.json) } ?? .null),
-                        ])
-                    })),
+            .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
+            .init("reduction", .number(reduction)), .init("weights", .unsigned(weights)),
+            .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("tensors", tensors),
             .init(
                 "failures",
                 .array(
@@ -98,6 +158,37 @@ public struct VerificationReport: Sendable {
                         ])
                     })),
             .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
+        ])
+    }
+}
+
+extension VerificationReport.Tensor {
+    var json: JSONValue {
+        .object([
+            .init("name", .string(name.text)), .init("role", place), .init("scheme", .string(scheme)),
+            .init("elements", .unsigned(UInt64(elements))), .init("bytes", .unsigned(byteCount)),
+            .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("source_bytes", sourceByteCount.map(JSONValue.unsigned) ?? .null),
+            .init("certificate", .object(certificate.json)),
+            .init("measured", (errors?.json ?? measured?.json).map(JSONValue.object) ?? .null),
+            .init("statistics", restored?.json ?? .null), .init("source_statistics", original?.json ?? .null),
+            .init("histograms", histograms),
+        ])
+    }
+
+    private var place: JSONValue {
+        .object([
+            .init("kind", .string(role.kind.rawValue)),
+            .init("layer", role.layer.map { .unsigned(UInt64($0)) } ?? .null),
+        ])
+    }
+
+    private var histograms: JSONValue {
+        guard let source = original?.histogram, let restored = restoredHistogram else { return .null }
+        return .object([
+            .init("from", .number(source.from)), .init("to", .number(source.to)),
+            .init("source", .array(source.counts.map(JSONValue.unsigned))),
+            .init("restored", .array(restored.counts.map(JSONValue.unsigned))),
         ])
     }
 }

@@ -6,7 +6,7 @@ import Quantization
 import SystemPackage
 import TensorModel
 
-/// Checks a checkpoint of ours: every byte, and, with the source, every claim.
+/// Checks a checkpoint of ours: every byte, what its weights are, and, with the source, every claim.
 ///
 /// Broken bytes are thrown. Claims that do not hold are collected, so that one report names them all.
 public struct Verifier: Sendable {
@@ -29,29 +29,38 @@ public struct Verifier: Sendable {
         let begin = clock.now
         try checkpoint.checkFiles()
         try checkIndex()
-        var report = VerificationReport(compared: source != nil, warnings: checkpoint.warnings)
+        var report = VerificationReport(
+            compared: source != nil,
+            sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
+            outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
+        report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
+        var claims = Claims()
         let pipeline = budget.pipeline()
-        for shard in checkpoint.shards { try await verify(shard, pipeline, &report) }
-        if let source { findMissing(in: source, &report) }
+        for shard in checkpoint.shards { try await verify(shard, pipeline, &report, &claims) }
+        if let source {
+            report.failures += claims.failures
+            findMissing(in: source, &report)
+        }
         let time = clock.now - begin
         report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
         return report
     }
 
     private func verify(
-        _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport
+        _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport,
+        _ claims: inout Claims
     ) async throws {
-        let verification = ShardVerification(shard) { original(of: $0, $1, $2) }
+        let verification = ShardVerification(shard, measures: true) { original(of: $0, $1, $2) }
         for tensor in try await verification.run(pipeline) {
+            let found = tensor.measurement
+            // A kept tensor has no chunks whose sums could be checked; where it differs, its error is known all the same.
             report.tensors.append(
                 VerificationReport.Tensor(
                     name: tensor.name, scheme: tensor.scheme, certificate: tensor.certificate,
-                    measured: tensor.measured, role: TensorRole(tensor.name), elements: 0, byteCount: 0,
-                    sourceByteCount: nil, errors: nil, restored: nil, original: nil))
-            guard source != nil else { continue }
-            report.check(
-                tensor.name, shard.file.path, found: tensor.isFound, hashMatches: tensor.hashMatches,
-                certificateHolds: tensor.certificateHolds)
+                    measured: tensor.measured ?? found?.errors?.sums, elements: tensor.elements,
+                    byteCount: tensor.byteCount, sourceByteCount: tensor.sourceByteCount, errors: found?.errors,
+                    restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram))
+            claims.check(tensor, shard.file.path)
         }
     }
 
@@ -114,6 +123,43 @@ public struct Verifier: Sendable {
         init(_ member: JSONValue.Member) {
             name = TensorName(member.key)
             shard = member.value.string.map { TensorName($0) }
+        }
+    }
+}
+
+/// What the shards say of their tensors, held against the source.
+private struct Claims {
+    private var broken: [(tensor: ShardVerification.Tensor, path: FilePath)] = []
+    private var owners: [ContentHash: TensorName] = [:]
+
+    mutating func check(_ tensor: ShardVerification.Tensor, _ path: FilePath) {
+        owners[tensor.sealedHash] = owners[tensor.sealedHash] ?? tensor.name
+        if !tensor.holds { broken.append((tensor, path)) }
+    }
+
+    /// The claims that do not hold; of a tensor whose bytes are those of another one, which.
+    var failures: [IngotError] {
+        let otherSource = "verify against the source it was converted from"
+        return broken.map { tensor, path in
+            func failure(_ code: IngotError.Code, _ found: String, _ remedy: String) -> IngotError {
+                IngotError(code, file: path.string, tensor: tensor.name, found: found, remedy: remedy)
+            }
+            guard tensor.isFound else {
+                return failure(
+                    .sourceMismatch, "the source has no such tensor of the same type and shape", otherSource)
+            }
+            guard !tensor.hashMatches else {
+                return failure(
+                    .certificateMismatch, "an error against the source that is not the certificate's",
+                    "convert the source again; the checkpoint claims what it does not keep")
+            }
+            if let owner = tensor.sourceHash.flatMap({ owners[$0] }) {
+                return failure(
+                    .sourceMismatch, "the source's bytes are those that became `\(owner.text)` here",
+                    "\(otherSource); unless both were exchanged in the checkpoint: then convert again")
+            }
+            return failure(
+                .sourceMismatch, "the source's bytes have another hash than the converted tensor's", otherSource)
         }
     }
 }

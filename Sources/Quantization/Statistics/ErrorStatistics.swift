@@ -21,13 +21,21 @@ public struct ErrorStatistics: Sendable {
     public private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
     private var product = 0.0, restoredEnergy = 0.0
     private var bins = [UInt64](repeating: 0, count: Kernels.errorBinCount)
-    private var finished999: Double?
+    /// `error999`, once the bins it follows from were given up.
+    private var settled: Double?
 
     /// Statistics of no weights.
     public init() {}
 
+    /// Gives up the 128 KiB that more pieces would be added to; what was found stays.
+    public mutating func settle() {
+        settled = error999
+        bins = []
+    }
+
     /// Adds a piece.
     public mutating func add(_ piece: PieceComparison) {
+        precondition(settled == nil, "a piece added to statistics that were settled")
         let found = piece.found
         sums = sums + piece.sums
         count += UInt64(piece.count)
@@ -40,10 +48,13 @@ public struct ErrorStatistics: Sendable {
         for bin in 0..<bins.count { bins[bin] &+= UInt64(added[bin]) }
     }
 
-    /// Gives back the room that counting takes (128 KiB), with what it told; nothing can be added any more.
-    public mutating func finish() {
-        finished999 = error999
-        bins = []
+    /// Adds weights that are what they were, to the bit, and whose squares add up to `energy`.
+    public mutating func add(identical weights: UInt64, energy: Double) {
+        count += weights
+        sums.signal += energy
+        product += energy
+        restoredEnergy += energy
+        bins[0] += weights
     }
 
     /// The cosine of the angle between both tensors as vectors: 1 where both are zero, 0 where one is.
@@ -55,7 +66,7 @@ public struct ErrorStatistics: Sendable {
 
     /// The error that 99.9 % of the weights do not exceed, at most 1.6 % too large.
     public var error999: Double {
-        if let finished999 { return finished999 }
+        if let settled { return settled }
         let rank = (Double(count) * 0.999).rounded(.up)
         var below: UInt64 = 0
         for bin in bins.indices {

@@ -18,7 +18,9 @@ public struct WeightCounts: Sendable {
     public let shift: Double
     /// Number of elements.
     public private(set) var total: UInt64 = 0
-    var counts = [UInt64](repeating: 0, count: Kernels.patternCount)
+    /// By pattern; empty as long as there are so few elements that `few` has them one by one.
+    private var counts: [UInt64] = []
+    private var few: [UInt16] = []
     var moments = Kernels.Moments()
 
     /// Counts of no elements.
@@ -31,8 +33,7 @@ public struct WeightCounts: Sendable {
     public mutating func add(_ piece: PieceCounts) {
         precondition(piece.format == format)
         total += UInt64(piece.total)
-        let added = piece.counts
-        for pattern in 0..<counts.count { counts[pattern] &+= UInt64(added[pattern]) }
+        addPatterns(piece)
         let more = piece.moments
         moments.first += more.first
         moments.second += more.second
@@ -45,15 +46,51 @@ public struct WeightCounts: Sendable {
         moments.infinities += more.infinities
     }
 
+    /// Models have many tiny tensors, for which a table of all patterns would be most of the work.
+    private mutating func addPatterns(_ piece: PieceCounts) {
+        let isSmall = piece.isSmall
+        if isSmall, counts.isEmpty, few.count + piece.patterns.count <= PieceCounts.smallest {
+            few += piece.patterns
+            return
+        }
+        if counts.isEmpty {
+            counts = [UInt64](repeating: 0, count: Kernels.patternCount)
+            for pattern in few { counts[Int(pattern)] += 1 }
+            few = []
+        }
+        if isSmall {
+            for pattern in piece.patterns { counts[Int(pattern)] += 1 }
+        } else {
+            let added = piece.counts
+            for pattern in 0..<counts.count { counts[pattern] &+= UInt64(added[pattern]) }
+        }
+    }
+
+    /// How often each pattern occurs of those that do where elements are few, of all otherwise; by rising value, NaN at the ends.
+    private func forEachPattern(_ body: (Int, UInt64) -> Void) {
+        guard counts.isEmpty else {
+            for pattern in stride(from: 0xFFFF, through: 0x8000, by: -1) { body(pattern, counts[pattern]) }
+            for pattern in 0...0x7FFF { body(pattern, counts[pattern]) }
+            return
+        }
+        let rising = few.map { $0 & 0x8000 == 0 ? $0 | 0x8000 : ~$0 }.sorted()
+        var index = 0
+        while index < rising.count {
+            let key = rising[index]
+            let start = index
+            while index < rising.count, rising[index] == key { index += 1 }
+            body(Int(key & 0x8000 == 0 ? ~key : key & 0x7FFF), UInt64(index - start))
+        }
+    }
+
     /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
     ///
     /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
     public func forEachFinite(_ body: (Float, UInt64) -> Void) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
-        for pattern in stride(from: infinity - 1, through: 0, by: -1) where counts[0x8000 | pattern] > 0 {
-            body(value(0x8000 | pattern), counts[0x8000 | pattern])
+        forEachPattern { pattern, count in
+            if count > 0, pattern & 0x7FFF < infinity { body(value(pattern), count) }
         }
-        for pattern in 0..<infinity where counts[pattern] > 0 { body(value(pattern), counts[pattern]) }
     }
 
     private func value(_ pattern: Int) -> Float {
@@ -71,10 +108,13 @@ public struct WeightCounts: Sendable {
     /// How many elements are NaN, and how many infinite.
     public var nonFinite: (nan: UInt64, infinite: UInt64) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
-        var either: UInt64 = 0
-        for pattern in infinity...0x7FFF { either += counts[pattern] + counts[0x8000 | pattern] }
+        var (either, exact): (UInt64, UInt64) = (0, 0)
+        forEachPattern { pattern, count in
+            if pattern & 0x7FFF >= infinity { either += count }
+            if pattern & 0x7FFF == infinity { exact += count }
+        }
         // The upper half of a NaN of F32 may be that of infinity.
-        let infinite = format == .f32 ? moments.infinities : counts[infinity] + counts[0x8000 | infinity]
+        let infinite = format == .f32 ? moments.infinities : exact
         return (either - infinite, infinite)
     }
 
@@ -82,7 +122,9 @@ public struct WeightCounts: Sendable {
     /// Of F32, nil.
     public var valueEntropy: Double? {
         guard format != .f32, total > 0 else { return nil }
-        return Entropy.bits(counts)
+        var occurring: [UInt64] = []
+        forEachPattern { _, count in if count > 0 { occurring.append(count) } }
+        return Entropy.bits(occurring)
     }
 }
 
@@ -95,18 +137,36 @@ public struct PieceCounts: Sendable {
     /// Sums of squares of the piece's rows and columns; without a meaning where they were not asked for.
     public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
     var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
+    /// Of a small piece, the pattern of each element.
+    private(set) var patterns: [UInt16] = []
     var moments = Kernels.Moments()
+
+    /// Elements of a small piece at most.
+    static let smallest = 4096
 
     /// Counts of no elements.
     public init() {}
 
+    /// Whether the piece has so few elements that `patterns` has them.
+    var isSmall: Bool { patterns.count == total }
+
     private mutating func begin(_ format: FloatFormat, _ rows: Int, _ columns: Int, _ wantsEnergies: Bool) {
+        clear()
         self.format = format
         total = rows * columns
         moments = Kernels.Moments()
-        for pattern in 0..<counts.count { counts[pattern] = 0 }
         rowEnergies = [Float](repeating: 0, count: wantsEnergies ? rows : 0)
         columnEnergies = [Float](repeating: 0, count: wantsEnergies ? columns : 0)
+    }
+
+    /// Sets the counts to zero; after a small piece, those it touched.
+    private mutating func clear() {
+        if isSmall {
+            for pattern in patterns { counts[Int(pattern)] = 0 }
+        } else {
+            for pattern in 0..<counts.count { counts[pattern] = 0 }
+        }
+        patterns.removeAll(keepingCapacity: true)
     }
 
     /// Counts a piece of rows x columns elements.
@@ -120,6 +180,11 @@ public struct PieceCounts: Sendable {
     ) {
         begin(format, rows, columns, wantsEnergies)
         PieceCounts.add(bytes, format, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+        guard total <= PieceCounts.smallest else { return }
+        let width = format.byteWidth
+        for end in stride(from: width, through: total * width, by: width) {
+            patterns.append(UInt16(bytes[end - 1]) << 8 | UInt16(bytes[end - 2]))
+        }
     }
 
     /// Counts a piece of rows x columns weights in binary32.
@@ -128,6 +193,8 @@ public struct PieceCounts: Sendable {
     ) {
         begin(.f32, rows, columns, wantsEnergies)
         PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+        guard total <= PieceCounts.smallest else { return }
+        for index in 0..<total { patterns.append(UInt16(weights[index].bitPattern >> 16)) }
     }
 
     /// The buffers as separate arguments, which may be written to at once.

@@ -1,0 +1,126 @@
+public import FileAccess
+public import Quantization
+public import TensorModel
+
+/// What is gathered of a chunk of a tensor besides its error sums; 576 KiB, reused from chunk to chunk.
+public struct ChunkMeasurement: Sendable {
+    /// The comparison with the source; without a meaning where there is none, or the weights are what they were.
+    public internal(set) var comparison = PieceComparison()
+    /// The source's weights, and those that were restored: of a lossy chunk in binary32, else in the element type.
+    public internal(set) var original = PieceCounts(), restored = PieceCounts()
+    /// Whether all bytes are the source's: `original` alone was counted.
+    public internal(set) var isIdentical = false
+}
+
+extension ChunkWorkspace {
+    /// Measures the decoded chunk against the source, whose tensor's bytes are `range` of `original`.
+    ///
+    /// - Parameter gathers: whether `measurement` is filled too; the error sums are the same to the bit.
+    public func compare(
+        chunk: Int, of range: ByteRange, in original: MappedFile, as prologue: PayloadPrologue, gathers: Bool = false
+    ) throws {
+        let format = prologue.format
+        if gathers { beginMeasurement() }
+        switch prologue.scheme {
+        case .lossless:
+            // Bit-exact or not: the source's hash tells; what was decoded is kept in `stream` meanwhile.
+            grow(&stream, sourceCount)
+            swap(&stream, &source)
+            let decoded = sourceCount
+            try load(chunk, range, original, prologue)
+            let same = decoded == sourceCount && stream[..<decoded].elementsEqual(source[..<sourceCount])
+            measured = same ? .zero : ErrorSums(signal: 0, noise: .infinity, maxError: .infinity)
+            if gathers { compareBytes(format, areIdentical: same) }
+        case .uniform, .trellis:
+            try load(chunk, range, original, prologue)
+            grow(&weights, count)
+            FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
+            guard gathers else {
+                measured = ErrorSums.measure(weights, restored, count: count)
+                return
+            }
+            compareWeights()
+            measured = measurement?.comparison.sums ?? .zero
+            countOriginal(format)
+            countRestoredWeights()
+        }
+    }
+
+    /// Counts the weights of the decoded chunk, where there is no source to compare them with.
+    public func countRestored(as prologue: PayloadPrologue) {
+        beginMeasurement()
+        if case .lossless = prologue.scheme { countRestored(prologue.format) } else { countRestoredWeights() }
+    }
+
+    /// Counts a piece of a tensor that is stored as it is, and compares it with the source's where there is one.
+    ///
+    /// - Parameter isIdentical: whether it is known to be the source's, to the bit.
+    public func measure(
+        _ range: ByteRange, in file: MappedFile, _ format: FloatFormat,
+        against original: (range: ByteRange, file: MappedFile)?, isIdentical: Bool
+    ) throws {
+        beginMeasurement()
+        sourceCount = Int(range.count)
+        count = sourceCount / format.byteWidth
+        grow(&source, sourceCount)
+        try file.copy(range, into: &source)
+        file.release(range)
+        if let original {
+            grow(&stream, sourceCount)
+            swap(&stream, &source)
+            grow(&source, sourceCount)
+            try original.file.copy(original.range, into: &source)
+            original.file.release(original.range)
+            compareBytes(format, areIdentical: stream[..<sourceCount].elementsEqual(source[..<sourceCount]))
+        } else if isIdentical {
+            compareBytes(format, areIdentical: true)
+        } else {
+            countRestored(format)
+        }
+    }
+
+    // MARK: - Parts
+
+    private func beginMeasurement() {
+        if measurement == nil { measurement = ChunkMeasurement() }
+        measurement?.isIdentical = false
+    }
+
+    /// Compares the elements in `stream`, which were restored, with the source's in `source`.
+    private func compareBytes(_ format: FloatFormat, areIdentical: Bool) {
+        countOriginal(format)
+        measurement?.isIdentical = areIdentical
+        guard !areIdentical else { return }
+        let bytes = stream
+        measurement?.restored.count(
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+        grow(&weights, count)
+        grow(&restored, count)
+        FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
+        FloatConversion.expand(bytes.span.extracting(0..<sourceCount), format, into: &restored)
+        compareWeights()
+    }
+
+    private func countOriginal(_ format: FloatFormat) {
+        let bytes = source
+        measurement?.original.count(
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+    }
+
+    private func countRestored(_ format: FloatFormat) {
+        let bytes = source
+        measurement?.restored.count(
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+    }
+
+    private func countRestoredWeights() {
+        let weights = restored
+        measurement?.restored.count(
+            weights.span.extracting(0..<count), rows: 1, columns: count, shift: 0, wantsEnergies: false)
+    }
+
+    private func compareWeights() {
+        let (before, after) = (weights, restored)
+        measurement?.comparison.compare(before.span.extracting(0..<count), after.span.extracting(0..<count))
+    }
+}

@@ -1,0 +1,111 @@
+import Inspection
+import Quantization
+import TensorModel
+
+/// The report of a verification as a table, for spreadsheets and for pages.
+enum VerificationTable {
+    // MARK: - CSV
+
+    /// One row a tensor, as RFC 4180 has it; numbers in full, nothing where there is none.
+    ///
+    /// Control characters in names are written as `\u{..}`: the table may be shown on a terminal.
+    static func csv(_ report: VerificationReport) -> String {
+        let head = [
+            "tensor", "kind", "layer", "stored_as", "elements", "bytes", "bits_per_weight", "source_bytes",
+            "certified_relative_mse", "relative_mse", "snr_db", "max_error", "error_p999", "cosine", "changed",
+            "sign_flips", "zeroed", "nan", "infinite", "failure",
+        ]
+        let failures = Dictionary(
+            report.failures.compactMap { failure in failure.tensor.map { ($0, failure.code.rawValue) } },
+            uniquingKeysWith: { first, _ in first })
+        let rows = report.tensors.map { tensor -> [String] in
+            let measured = tensor.errors?.sums ?? tensor.measured
+            return [
+                IngotErrorRenderer.escaped(tensor.name.text), tensor.role.kind.rawValue, text(tensor.role.layer),
+                tensor.scheme, "\(tensor.elements)", "\(tensor.byteCount)", number(tensor.bitsPerWeight),
+                text(tensor.sourceByteCount), number(tensor.certificate.relativeMSE), number(measured?.relativeMSE),
+                number(measured?.signalToNoise), number(measured?.maxError), number(tensor.errors?.error999),
+                number(tensor.errors?.cosine), text(tensor.errors?.changed), text(tensor.errors?.signFlips),
+                text(tensor.errors?.zeroed), text(tensor.restored?.nan), text(tensor.restored?.infinite),
+                failures[tensor.name] ?? "",
+            ]
+        }
+        // The newline of the last line is added when it is handed over.
+        return ([head] + rows).map { $0.map(field).joined(separator: ",") + "\r" }.joined(separator: "\n")
+    }
+
+    private static func text(_ value: (some BinaryInteger)?) -> String { value.map { "\($0)" } ?? "" }
+
+    private static func number(_ value: Double?) -> String {
+        guard let value, value.isFinite else { return "" }
+        return "\(value)"
+    }
+
+    private static func field(_ text: String) -> String {
+        guard text.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return text }
+        return "\"\(text.replacing("\"", with: "\"\""))\""
+    }
+
+    // MARK: - Markdown
+
+    /// The verdict, who broke it, and the largest errors, as GitHub shows tables.
+    static func markdown(_ report: VerificationReport, top: Int) -> String {
+        let size = "\(Format.bytes(report.sourceBytes)) to \(Format.bytes(report.outputBytes))"
+        let bits = ErrorText.bits(report.bitsPerWeight)
+        var blocks = ["**\(report.holds ? "PASS" : "FAIL")**: \(size), \(bits) bits per weight"]
+        if !report.failures.isEmpty {
+            blocks.append(
+                table(
+                    ["does not hold", "what", "to do"],
+                    report.failures.prefix(max(1, top)).map { failure in
+                        [name(failure.tensor?.text ?? ""), escaped(failure.found), escaped(failure.remedy)]
+                    }, numbers: 3))
+            let hidden = report.failures.count - max(1, top)
+            if hidden > 0 { blocks.append("... and \(hidden) more") }
+        }
+        let shown = report.worst(top).shown
+        let titles = [
+            "tensor", "stored as", "rel MSE", "SNR dB", "max error", "p99.9", "cosine", "flips", "zeroed",
+        ]
+        if !shown.isEmpty {
+            blocks.append(
+                table(
+                    titles,
+                    shown.map { tensor in
+                        let errors = tensor.errors
+                        return [
+                            name(tensor.name.text), tensor.scheme, ErrorText.relative(tensor.sums),
+                            ErrorText.signalToNoise(tensor.sums), Format.scientific(tensor.sums.maxError),
+                            errors.map { Format.scientific($0.error999) } ?? "-",
+                            errors.map(ErrorText.cosine) ?? "-", errors.map { "\($0.signFlips)" } ?? "-",
+                            errors.map { "\($0.zeroed)" } ?? "-",
+                        ]
+                    }, numbers: 2))
+        }
+        return blocks.joined(separator: "\n\n")
+    }
+
+    /// A table whose columns from `numbers` on are set right.
+    private static func table(_ titles: [String], _ rows: [[String]], numbers: Int) -> String {
+        let rule = titles.indices.map { $0 < numbers ? "---" : "--:" }
+        return ([titles, rule] + rows).map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")
+    }
+
+    private static func name(_ text: String) -> String { text.isEmpty ? "" : escaped(text) }
+
+    /// Text that is neither markup nor HTML nor the end of a cell.
+    private static func escaped(_ text: String) -> String {
+        var safe = ""
+        for character in IngotErrorRenderer.escaped(text) {
+            switch character {
+            case "&": safe += "&amp;"
+            case "<": safe += "&lt;"
+            case ">": safe += "&gt;"
+            case "\\", "|", "`", "*", "_", "[", "]", "~", "!", "#", "@":
+                safe += "\\\(character)"
+            default: safe.append(character)
+            }
+        }
+        return safe
+    }
+}

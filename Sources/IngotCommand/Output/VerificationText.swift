@@ -1,0 +1,211 @@
+import Inspection
+import Quantization
+import TensorModel
+
+/// The report of a verification, for people: the verdict and who broke it, then the largest errors, then errors by kind.
+struct VerificationText {
+    private let report: VerificationReport
+    private let style: Style
+    private let top: Int
+
+    /// Offenders told in full, and by name alone: with the verdict above them they stay on the first screen.
+    private static let detailed = 2, named = 5
+
+    init(_ report: VerificationReport, _ style: Style, top: Int) {
+        self.report = report
+        self.style = style
+        self.top = top
+    }
+
+    var text: String {
+        var sections = [verdict]
+        if !report.failures.isEmpty { sections.append(offenders) }
+        if let unusual { sections.append(unusual) }
+        if let table { sections.append(table) }
+        if let kinds { sections.append(kinds) }
+        sections.append(closing)
+        return sections.joined(separator: "\n\n")
+    }
+
+    // MARK: - Verdict
+
+    private var verdict: String {
+        let names = Set(report.failures.compactMap(\.tensor))
+        guard report.holds else {
+            let what = names.count == 1 ? "1 tensor is not" : "\(names.count) tensors are not"
+            return "\(style.bad("FAIL"))  \(what) what the checkpoint claims (of \(report.tensors.count))"
+        }
+        var facts: [String] = []
+        if report.weights > 0 {
+            let sums = report.total.sums
+            facts.append("relative MSE \(ErrorText.relative(sums))")
+            if sums.noise > 0 { facts.append("SNR \(ErrorText.signalToNoise(sums)) dB") }
+            facts.append("\(ErrorText.bits(report.bitsPerWeight)) bits per weight")
+        }
+        let share = abs(report.reduction) * 100
+        let size =
+            "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes)), "
+            + "\(Format.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
+        let head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), "      " + size]
+        return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
+    }
+
+    /// What does not hold: the first with all that is known, then names.
+    private var offenders: String {
+        let tensors = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var blocks = report.failures.prefix(VerificationText.detailed).map { detail($0, tensors) }
+        let rest = report.failures.dropFirst(VerificationText.detailed)
+        if !rest.isEmpty {
+            var lines = rest.prefix(VerificationText.named).map { failure in
+                "  \(style.bad(name(failure))): \(reason(failure))"
+            }
+            if rest.count > lines.count { lines.append("  ... and \(rest.count - lines.count) more") }
+            blocks.append(lines.map(cut).joined(separator: "\n"))
+        }
+        return blocks.joined(separator: "\n")
+    }
+
+    private func detail(_ failure: IngotError, _ tensors: [TensorName: VerificationReport.Tensor]) -> String {
+        let tensor = failure.tensor.flatMap { tensors[$0] }
+        let stored = tensor.map { style.faint("  (\($0.scheme))") } ?? ""
+        var lines = [
+            "  \(style.bad(name(failure)))\(stored)", cut("    \(IngotErrorRenderer.escaped(failure.found))"),
+        ]
+        if let tensor, let errors = tensor.errors {
+            var rows = [["", "rel MSE", "SNR dB", "max error", "cosine", "changed", "sign flips"]]
+            rows.append(
+                ["    measured"] + figures(errors.sums)
+                    + [ErrorText.cosine(errors), "\(errors.changed)", "\(errors.signFlips)"])
+            let claim = tensor.isKept ? "    kept as it was" : "    certified"
+            rows.append([claim] + figures(tensor.certificate) + ["", tensor.isKept ? "0" : "", ""])
+            lines.append(Format.table(rows, width: nil))
+        }
+        lines.append(cut("    to do: \(IngotErrorRenderer.escaped(failure.remedy))"))
+        return lines.joined(separator: "\n")
+    }
+
+    private func figures(_ sums: ErrorSums) -> [String] {
+        [ErrorText.relative(sums), ErrorText.signalToNoise(sums), Format.scientific(sums.maxError)]
+    }
+
+    private func name(_ failure: IngotError) -> String {
+        let name = failure.tensor.map { IngotErrorRenderer.escaped($0.text) } ?? "checkpoint"
+        return style.width.map { Format.shortened(name, to: max(24, $0 - 24)) } ?? name
+    }
+
+    private func reason(_ failure: IngotError) -> String {
+        failure.code == .certificateMismatch ? "not its certificate's error" : "not the source's tensor"
+    }
+
+    /// A line no longer than the terminal's, where it has no colours in it.
+    private func cut(_ line: String) -> String {
+        guard let width = style.width, line.width > width, !line.contains("\u{1B}") else { return line }
+        return line.prefix(max(1, width - 3)) + "..."
+    }
+
+    /// Weights that are no numbers: no error of ours, but worth knowing.
+    private var unusual: String? {
+        let tensors = report.tensors.filter { ($0.restored?.nan ?? 0) + ($0.restored?.infinite ?? 0) > 0 }
+        guard let first = tensors.first, let weights = first.restored else { return nil }
+        let others = tensors.count > 1 ? ", and \(tensors.count - 1) more tensors have some" : ""
+        return style.warning("NaN or infinity in ")
+            + "\(IngotErrorRenderer.escaped(first.name.text)): \(weights.nan) NaN, \(weights.infinite) infinite\(others)"
+    }
+
+    // MARK: - Tensors
+
+    /// A column of the table of tensors, and its place in the order in which columns give way on narrow terminals.
+    private struct Column {
+        let title: String
+        let priority: Int
+        let cell: (VerificationReport.Tensor) -> String
+    }
+
+    private var columns: [Column] {
+        var columns = [
+            Column(title: "stored as", priority: 5) { $0.scheme },
+            Column(title: "rel MSE", priority: 1) { ErrorText.relative($0.sums) },
+            Column(title: "SNR dB", priority: 2) { ErrorText.signalToNoise($0.sums) },
+            Column(title: "max error", priority: 3) { Format.scientific($0.sums.maxError) },
+        ]
+        guard report.compared else { return columns }
+        columns += [
+            Column(title: "p99.9", priority: 6) { $0.errors.map { Format.scientific($0.error999) } ?? "-" },
+            Column(title: "cosine", priority: 7) { $0.errors.map(ErrorText.cosine) ?? "-" },
+            Column(title: "flips", priority: 4) { $0.errors.map { "\($0.signFlips)" } ?? "-" },
+            Column(title: "zeroed", priority: 8) { $0.errors.map { "\($0.zeroed)" } ?? "-" },
+        ]
+        return columns
+    }
+
+    /// Columns that a name keeps at least.
+    private static let leastNameWidth = 24
+
+    private var table: String? {
+        let (shown, count) = report.worst(top)
+        guard !shown.isEmpty else { return nil }
+        var columns = columns
+        func width(_ column: Column) -> Int {
+            shown.reduce(column.title.width) { max($0, column.cell($1).width) } + 2
+        }
+        while let limit = style.width, columns.count > 1,
+            columns.reduce(VerificationText.leastNameWidth, { $0 + width($1) }) > limit,
+            let last = columns.indices.max(by: { columns[$0].priority < columns[$1].priority })
+        {
+            columns.remove(at: last)
+        }
+        let broken = Set(report.failures.compactMap(\.tensor))
+        var rows = [["tensor"] + columns.map(\.title)]
+        rows += shown.map { tensor in
+            [IngotErrorRenderer.escaped(tensor.name.text)] + columns.map { $0.cell(tensor) }
+        }
+        let left: Set<Int> = columns.first?.title == "stored as" ? [0, 1] : [0]
+        // Coloured line by line: a name made shorter in the middle of a colour would lose its end.
+        let lines = Format.table(rows, width: style.width, left: left).split(separator: "\n").enumerated().map {
+            index, line in
+            if index == 0 { return style.strong(String(line)) }
+            return broken.contains(shown[index - 1].name) ? style.bad(String(line)) : String(line)
+        }
+        let measured = report.compared ? "measured against the source" : "as certified"
+        let title =
+            shown.count < count
+            ? "The \(shown.count) largest errors of \(count), \(measured) (--all lists all):"
+            : "Errors, \(measured):"
+        return ([title] + lines).joined(separator: "\n")
+    }
+
+    // MARK: - Kinds
+
+    private var kinds: String? {
+        let kinds = report.kinds
+        guard report.weights > 0 else { return nil }
+        func row(_ name: String, _ error: KindError) -> [String] {
+            [
+                name, "\(error.tensors)", "\(error.weights)", ErrorText.bits(error.bitsPerWeight),
+                ErrorText.relative(error.sums), ErrorText.signalToNoise(error.sums),
+            ] + (report.compared ? ["\(error.signFlips)"] : [])
+        }
+        let head =
+            ["kind", "tensors", "weights", "bits/weight", "rel MSE", "SNR dB"] + (report.compared ? ["flips"] : [])
+        let rows = [head] + kinds.map { row($0.kind.rawValue, $0.error) } + [row("all encoded", report.total)]
+        let lines = Format.table(rows, width: style.width).split(separator: "\n").map(String.init)
+        return ([style.strong(lines[0])] + lines.dropFirst()).joined(separator: "\n")
+    }
+
+    // MARK: - End
+
+    private var closing: String {
+        let kept = report.tensors.count(where: \.isKept)
+        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept as they were; every byte is intact"]
+        if report.compared {
+            lines.append(
+                report.holds
+                    ? style.good("the source is the one that was converted, and every certificate holds")
+                    : style.bad("\(report.failures.count) claims do not hold"))
+        } else {
+            lines.append(
+                "not compared with a source: the errors are the certificates' (--against SOURCE measures them)")
+        }
+        return lines.joined(separator: "\n")
+    }
+}

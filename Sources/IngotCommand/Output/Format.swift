@@ -54,19 +54,26 @@ enum Format {
         text + String(repeating: " ", count: max(0, width - text.width))
     }
 
-    /// A name made to fit: the components of its path become initials as far as needed, the telling
-    /// one last (`m.l.0.s.k_proj.w`), so that names stay apart; then the middle gives way to `...`.
+    /// A name made to fit: the components of its path become initials as far as needed; then the telling one, before
+    /// the last, loses its middle (`m.l.0.post_..norm.w`), so that names stay apart; then the whole gives way to `...`.
     static func shortened(_ text: String, to width: Int) -> String {
-        var parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        var text = text
-        let order = parts.indices.dropLast(2) + parts.indices.suffix(2).reversed()
-        for index in order where text.width > width {
-            if let initial = parts[index].first, !initial.isNumber { parts[index] = parts[index].prefix(1) }
-            text = parts.joined(separator: ".")
+        guard text.width > width else { return text }
+        var parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        let telling =
+            parts.count > 1 && ["weight", "bias"].contains(parts[parts.count - 1]) ? parts.count - 2 : parts.count - 1
+        for index in parts.indices where index != telling && parts.joined(separator: ".").width > width {
+            if let initial = parts[index].first, !initial.isNumber { parts[index] = String(initial) }
         }
-        guard text.width > width, width > 3 else { return text }
+        let excess = parts.joined(separator: ".").width - width
+        // Two dots stand for what is left out; four characters of it are little enough.
+        if excess > 0, parts[telling].width >= excess + 6 {
+            let kept = parts[telling].width - excess - 2
+            parts[telling] = parts[telling].prefix((kept + 1) / 2) + ".." + parts[telling].suffix(kept / 2)
+        }
+        let short = parts.joined(separator: ".")
+        guard short.width > width, width > 3 else { return short }
         let tail = (width - 3) * 2 / 3
-        return text.prefix(width - 3 - tail) + "..." + text.suffix(tail)
+        return short.prefix(width - 3 - tail) + "..." + short.suffix(tail)
     }
 
     /// Items set one after the other, with commas, on lines of at most `width` characters.

@@ -12,6 +12,8 @@ public struct ComparedWeights: Sendable {
     public internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
     /// The weights of the first and of the second; nil where they were not asked for.
     public internal(set) var first: WeightStatistics?, second: WeightStatistics?
+    /// The second's weights in the bins of the first's histogram; nil where statistics were not asked for.
+    public internal(set) var secondHistogram: Histogram?
 
     /// Weights that are not what they were.
     public var changed: UInt64 { errors.changed + changedNonFinite }
@@ -178,6 +180,11 @@ package struct TensorComparison: Sendable {
         var result = ComparedWeights()
         var first: WeightTally?, second: WeightTally?
         var results: [(Int, ComparedWeights)] = []
+
+        func describe() {
+            (result.first, result.second) = (first?.statistics, second?.statistics)
+            result.secondHistogram = result.first.flatMap { second?.histogram(binnedAs: $0.histogram) }
+        }
     }
 
     private struct Job: Sendable {
@@ -215,7 +222,7 @@ package struct TensorComparison: Sendable {
             sums.second?.add(workspace.secondCounts, place)
             if pair.grid.endsBand(job.piece) { pair.release(job.piece) }
             guard job.piece == pair.grid.count - 1 else { return }
-            (sums.result.first, sums.result.second) = (sums.first?.statistics, sums.second?.statistics)
+            sums.describe()
             sums.result.errors.settle()
             sums.results.append((pair.index, sums.result))
         }

@@ -28,6 +28,9 @@ struct WeightTally {
         }
     }
 
+    /// The weights in the bins of another histogram.
+    func histogram(binnedAs other: Histogram) -> Histogram { Histogram(counts, from: other.from, to: other.to) }
+
     var statistics: WeightStatistics {
         var statistics = WeightStatistics(counts)
         guard !rowEnergies.isEmpty else { return statistics }

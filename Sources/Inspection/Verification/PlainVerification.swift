@@ -76,9 +76,9 @@ public struct PlainVerification: Sendable {
             result.tensors.append(
                 VerificationReport.Tensor(
                     name: own.name, scheme: own.scheme, certificate: own.descriptor?.sums ?? .zero,
-                    measured: errors[index]?.errors.sums, role: own.role, elements: own.shape.elementCount,
-                    byteCount: own.byteCount, sourceByteCount: original.byteCount, errors: errors[index]?.errors,
-                    restored: errors[index]?.second, original: errors[index]?.first))
+                    measured: errors[index]?.errors.sums, elements: own.shape.elementCount, byteCount: own.byteCount,
+                    sourceByteCount: original.byteCount, errors: errors[index]?.errors, restored: errors[index]?.second,
+                    original: errors[index]?.first, restoredHistogram: errors[index]?.secondHistogram))
         }
         return result
     }

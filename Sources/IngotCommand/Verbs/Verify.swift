@@ -29,7 +29,7 @@ struct Verify: AsyncParsableCommand {
     var against: FilePath?
 
     @OptionGroup var work: WorkOptions
-    @OptionGroup var report: ReportOptions
+    @OptionGroup var report: PageOptions
 
     func run() async throws {
         let checkpoint = try SealedCheckpoint(dest)
@@ -41,6 +41,9 @@ struct Verify: AsyncParsableCommand {
         let result = try await verifier.run()
         switch report.format {
         case .json: Console.result(result.json.text(indented: true))
+        case .html:
+            Console.result(
+                HTMLReport.page(title: against.map { "\(dest) against \($0)" } ?? dest.string, json: result.json))
         case .text: Console.result(VerificationText.text(result, width: Console.width))
         }
         for failure in result.failures.prefix(Verify.failuresShown) {

@@ -56,7 +56,7 @@ bench: build .venv/ready
 	Tests/Benchmarks/run.sh
 	Tests/Benchmarks/shapes.sh
 
-# PEERS=--keep keeps the tables in PEERS.md and the chart in Specs/.
+# PEERS=--keep keeps the tables in PEERS.md, the chart in Specs/, and the points that the HTML report draws.
 bench-peers: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/speed.py
 	Tests/Benchmarks/kernels.sh

@@ -193,7 +193,7 @@ def test_histograms(pages, verification):
     counts = by_name[chosen]["histograms"]["source"]
     few, many = counts.index(min(c for c in counts if c > 0)), counts.index(max(counts))
     assert log_heights[few] / log_heights[many] > counts[few] / counts[many]
-    figures = page.inner_text("#distribution-figures")
+    figures = page.inner_text("#distribution-figures") + page.inner_text("#distribution-errors")
     assert f"{by_name[chosen]['source_statistics']['kurtosis']:.2f}" in figures
     assert scientific(by_name[chosen]["measured"]["error_p999"]) in figures
 

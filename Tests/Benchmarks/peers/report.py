@@ -25,8 +25,8 @@ CODECS = ("zstd", "rans")
 INTRODUCTION = """\
 # Bits per weight at equal error: Ingot and its peers
 
-`make bench-peers` measures this anew; with `PEERS=--keep` it writes this page and the chart,
-[Specs/rate-error.svg](../../../Specs/rate-error.svg).
+`make bench-peers` measures this anew; with `PEERS=--keep` it writes this page, the chart
+[Specs/rate-error.svg](../../../Specs/rate-error.svg), and the points that the HTML report draws.
 """
 
 METHOD = """\

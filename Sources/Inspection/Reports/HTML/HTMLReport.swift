@@ -14,21 +14,30 @@ public enum HTMLReport {
 
     /// The page for the JSON of `ingot.inspect` or `ingot.verify`; `title` says what was looked at.
     public static func page(title: String, json: JSONValue) -> String {
+        parts(title: title, json: [json.text()]).joined()
+    }
+
+    /// The same in parts, for JSON that comes in parts: no more than one is held at a time. The last ends the last line.
+    public static func parts(title: String, json: some Sequence<String>) -> some Sequence<String> {
         let script = "(() => {\n\"use strict\";\n" + program.map(text).joined(separator: "\n") + "})();"
-        let parts = [
+        let values = [
             "title": escaped(IngotErrorRenderer.escaped(title)), "style": text(PackageResources.report_css),
-            "script": script, "data": dataBlock(json.text()), "peers": dataBlock(text(PackageResources.peers_json)),
+            "script": script, "peers": dataBlock(text(PackageResources.peers_json)),
         ]
+        var sections: [AnySequence<String>] = []
         // One pass: what was put in is not looked into for places to put more.
-        var page = ""
         var rest = text(PackageResources.page_html)[...]
         while let open = firstRange(of: "{{", in: rest), let close = firstRange(of: "}}", in: rest[open.upperBound...])
         {
-            page += rest[..<open.lowerBound]
-            page += parts[String(rest[open.upperBound..<close.lowerBound])] ?? ""
+            sections.append(AnySequence(CollectionOfOne(String(rest[..<open.lowerBound]))))
+            let place = String(rest[open.upperBound..<close.lowerBound])
+            sections.append(
+                place == "data"
+                    ? AnySequence(json.lazy.map(dataBlock)) : AnySequence(CollectionOfOne(values[place] ?? "")))
             rest = rest[close.upperBound...]
         }
-        return page + rest
+        sections.append(AnySequence(CollectionOfOne(String(rest))))
+        return sections.joined()
     }
 
     private static func text(_ file: [UInt8]) -> String { String(decoding: file, as: UTF8.self) }
@@ -61,7 +70,7 @@ public enum HTMLReport {
     /// JSON with nothing in it that could end a script element, begin a comment in one, or separate lines.
     ///
     /// These characters occur in strings only, where `\u003c` and its like mean the same.
-    static func dataBlock(_ json: String) -> String {
+    private static func dataBlock(_ json: String) -> String {
         let bytes = json.utf8
         var safe: [UInt8] = []
         safe.reserveCapacity(bytes.count + bytes.count / 64)

@@ -15,7 +15,7 @@ function distributionSection(app) {
   let isLog = false;
   const name = element("h3", { class: "tensor-name", id: "distribution-name" });
   const host = element("div", { class: "chart-host", id: "histogram" });
-  const figures = element("div", { id: "distribution-figures" });
+  const [errors, figures] = ["errors", "figures"].map((part) => element("div", { id: `distribution-${part}`, class: "scroll-wide" }));
   const labelled = (item) => `${shortened(visible(item.name), 64)}${value(item) === null ? "" : `  (${model.hasErrors ? scientific(value(item)) : fixed(value(item), 2)})`}`;
   const chooser = menu(`Tensor, by ${model.hasErrors ? "relative MSE" : "kurtosis"}, greatest first`, listed.map(labelled), 0, (index) => show(listed[index]));
   chooser.id = "tensor-choice";
@@ -29,7 +29,8 @@ function distributionSection(app) {
     chooser.value = String(listed.indexOf(item));
     name.textContent = shortened(visible(item.name), 300);
     name.title = shortened(visible(item.name), 2000);
-    figures.replaceChildren(...comparison(item));
+    errors.replaceChildren(...[errorTable(item)].filter(Boolean));
+    figures.replaceChildren(...[statisticsTable(item), storedTable(item)].filter(Boolean));
     redraw();
   };
   app.select = (item) => {
@@ -40,7 +41,7 @@ function distributionSection(app) {
   const switcher = choice("Scale of the counts", [["linear", "Linear"], ["log", "Log"]], "linear", (chosen) => { isLog = chosen === "log"; redraw(); });
   const order = model.hasErrors ? "the one with the greatest relative error first" : "the one with the heaviest tails first";
   return section("distribution", "Distribution of a tensor", `Choose here or click a tensor anywhere; ${order}.`, [chooser, switcher],
-    name, element("div", { class: "two-columns" }, element("div", {}, host), element("div", { class: "scroll-wide" }, figures)));
+    name, element("div", { class: "two-columns" }, element("div", {}, host, errors), figures));
 }
 
 function histogram(tensor, isLog, width) {
@@ -94,31 +95,41 @@ const ERRORS = [
 
 const shownAs = (format, value) => (number(value) === null ? NONE : format(value));
 
-/** Tables of a tensor's figures, the source's beside ours where there are both. */
-function comparison(tensor) {
-  const table = (head, rows) => element("table", { class: "figures-table" },
+function figuresTable(head, rows) {
+  return element("table", { class: "figures-table" },
     element("thead", {}, element("tr", {}, ...head.map((title) => element("th", { scope: "col" }, title)))),
     element("tbody", {}, ...rows.map(([label, ...cells]) => element("tr", {}, element("th", { scope: "row" }, label), ...cells.map((cell) => element("td", {}, cell))))));
-  const both = tensor.source && tensor.statistics;
-  const one = tensor.source ?? tensor.statistics;
-  const tables = [];
-  const stored = [["stored as", visible(tensor.scheme) || NONE], ["size", tensor.sourceBytes === null ? bytes(tensor.bytes) : `${bytes(tensor.sourceBytes)} to ${bytes(tensor.bytes)}`], ["bits per weight", tensor.bits === null ? NONE : fixed(tensor.bits, 3)]];
-  if (tensor.error) {
-    const certificate = tensor.certificate && tensor.certificate !== tensor.error;
-    const rows = ERRORS.filter(([member]) => number(tensor.error[member]) !== null).map(([member, label, format]) =>
-      [label, shownAs(format, tensor.error[member]), ...(certificate ? [shownAs(format, tensor.certificate[member])] : [])]);
-    tables.push(table(["error", certificate ? "measured" : "certificate", ...(certificate ? ["certificate"] : [])], rows));
-  }
-  if (one) {
-    const rows = STATISTICS.filter(([member]) => number(one[member]) !== null || number(tensor.statistics?.[member]) !== null).map(([member, label, format]) =>
-      [label, shownAs(format, one[member]), ...(both ? [shownAs(format, tensor.statistics[member])] : [])]);
-    for (const [member, side] of [["row_rms", "row RMS"], ["column_rms", "column RMS"]]) {
-      for (const [end, what] of [["min", "least"], ["median", "median"], ["max", "greatest"]]) {
-        const found = (from) => shownAs(figure, object(from?.[member])?.[end]);
-        if (object(one[member])) rows.push([`${side}, ${what}`, found(one), ...(both ? [found(tensor.statistics)] : [])]);
-      }
+}
+
+/** The error measured, and the certificate's beside it where both are known. */
+function errorTable({ error, certificate }) {
+  if (!error) return null;
+  const isMeasured = error !== certificate;
+  const rows = ERRORS.filter(([member]) => number(error[member]) !== null).map(([member, label, format]) =>
+    [label, shownAs(format, error[member]), ...(isMeasured && certificate ? [shownAs(format, certificate[member])] : [])]);
+  return figuresTable(isMeasured ? ["error", "measured", ...(certificate ? ["certificate"] : [])] : ["error", "certificate"], rows);
+}
+
+/** Figures of the weights, the source's and the restored ones' side by side where there are both. */
+function statisticsTable({ source, statistics }) {
+  const one = source ?? statistics;
+  if (!one) return null;
+  const others = source && statistics ? [statistics] : [];
+  const sides = [one, ...others];
+  const rows = STATISTICS.filter(([member]) => sides.some((side) => number(side[member]) !== null)).map(([member, label, format]) =>
+    [label, ...sides.map((side) => shownAs(format, side[member]))]);
+  for (const [member, spread] of [["row_rms", "row RMS"], ["column_rms", "column RMS"]]) {
+    if (!object(one[member])) continue;
+    for (const [end, what] of [["min", "least"], ["median", "median"], ["max", "greatest"]]) {
+      rows.push([`${spread}, ${what}`, ...sides.map((side) => shownAs(figure, object(side[member])?.[end]))]);
     }
-    tables.push(table(["distribution", both ? "original" : "weights", ...(both ? ["restored"] : [])], rows));
   }
-  return [...tables, table(["stored", ""], stored)];
+  return figuresTable(["distribution", ...(others.length ? ["original", "restored"] : ["weights"])], rows);
+}
+
+function storedTable(tensor) {
+  const size = tensor.sourceBytes === null ? bytes(tensor.bytes) : `${bytes(tensor.sourceBytes)} to ${bytes(tensor.bytes)}`;
+  return figuresTable(["stored", ""], [
+    ["as", visible(tensor.scheme) || NONE], ["size", size], ["bits per weight", tensor.bits === null ? NONE : fixed(tensor.bits, 3)],
+  ]);
 }

@@ -57,7 +57,7 @@ function figures(app) {
   const tiles = [];
   const tile = (id, label, value, detail, act) => tiles.push(element(act ? "button" : "div", { class: "tile", id: `figure-${id}`, click: act, type: act ? "button" : null },
     element("span", { class: "tile-label" }, label), element("span", { class: "tile-value" }, value), element("span", { class: "tile-detail dim" }, detail ?? "")));
-  if (number(report.reduction) !== null) tile("reduction", "smaller by", percent(report.reduction), before && after ? `${bytes(before)} to ${bytes(after)}` : "");
+  if (number(report.reduction) !== null) tile("reduction", report.reduction < 0 ? "larger by" : "smaller by", percent(Math.abs(report.reduction)), before && after ? `${bytes(before)} to ${bytes(after)}` : "");
   if (after !== null) tile("size", model.isVerification ? "size" : "size of all files", bytes(after), before !== null && before !== after ? `of ${bytes(before)} before` : counted(list(report.files).length, "file"));
   if (bits !== null) tile("bits", model.isVerification ? "bits per weight" : "bits per element", fixed(bits, 2), number(report.weights) ? `over ${whole(report.weights)} encoded weights` : "all bytes of the files");
   if (model.hasErrors) {

@@ -253,19 +253,24 @@ def test_failures_come_first(pages, verification):
     report["failures"] = [{"code": "certificate-mismatch", "tensor": "lm_head.weight", "found": "an error that is not the certificate's"}]
     report["warnings"] = ["the source has a file that is no checkpoint's"]
     report["claims"] = [
-        {"claim": "max_output_bytes", "pattern": None, "level": "error", "status": "pass", "limit": 5e6, "measured": 2.9e6,
-         "basis": "file", "offender": None, "message": "holds"},
-        {"claim": "max_relative_mse", "pattern": "*.q_proj.*", "level": "error", "status": "fail", "limit": 1e-3,
+        {"claim": "max_total_bytes", "pattern": None, "level": "error", "status": "pass", "limit": 5000000,
+         "measured": 2900000, "basis": "file", "offender": None, "message": "holds"},
+        {"claim": "min_snr_db", "pattern": None, "level": "warn", "status": "fail", "limit": 30.5, "measured": 21.1,
+         "basis": "source", "offender": "lm_head.weight", "message": "noisy"},
+        {"claim": "max_relative_mse", "pattern": "*.q_proj.*", "level": "error", "status": "fail", "limit": 1e-4,
          "measured": 9e-3, "basis": "source", "offender": "model.layers.0.self_attn.q_proj.weight", "message": "use more bits"},
     ]  # fmt: skip
     page = pages.open(report)
     assert page.inner_text("#verdict") == "does not hold"
-    assert page.inner_text("#claims-verdict") == "claims FAIL, 1 of 2"
+    assert page.inner_text("#claims-verdict") == "claims FAIL, 1 of 3"
     ids = page.eval_on_selector_all("main > section", "(all) => all.map((node) => node.id)")
     assert ids[:4] == ["failures", "claims", "warnings", "size"]
     assert "lm_head.weight" in page.inner_text("#failures")
-    assert texts(page, "#claims .status") == ["FAIL", "PASS"]
-    assert "model.layers.0.self_attn.q_proj.weight: use more bits" in page.inner_text("#claims tbody tr:first-child")
+    assert texts(page, "#claims .status") == ["FAIL", "WARN", "PASS"]
+    rows = texts(page, "#claims tbody tr")
+    for part in ("1.00e-04", "0.009000", "model.layers.0.self_attn.q_proj.weight", "use more bits"):
+        assert part in rows[0]
+    assert "5.00 MB" in rows[2] and "2.90 MB" in rows[2]
 
 
 def test_inspection(pages, inspection):

@@ -36,11 +36,16 @@ function head(app) {
     element("p", { class: "dim" }, told));
 }
 
-const statusOf = (claim) => text(object(claim)?.status).toLowerCase();
+/** PASS, SKIP, FAIL, or WARN where a claim fails that is only to warn. */
+function wordOf(claim) {
+  const status = text(object(claim)?.status).toUpperCase();
+  if (status === "FAIL") return claim.level === "warn" ? "WARN" : "FAIL";
+  return status === "PASS" ? "PASS" : "SKIP";
+}
 
 function claimsPill(claims) {
-  const failed = claims.filter((claim) => statusOf(claim) === "fail").length;
-  const passed = claims.filter((claim) => statusOf(claim) === "pass").length;
+  const failed = claims.filter((claim) => wordOf(claim) === "FAIL").length;
+  const passed = claims.filter((claim) => wordOf(claim) === "PASS").length;
   return element("a", { class: `verdict ${failed ? "fail" : "pass"}`, id: "claims-verdict", href: "#claims" },
     failed ? `claims FAIL, ${whole(failed)} of ${whole(claims.length)}` : `claims PASS, ${whole(passed)} of ${whole(claims.length)}`);
 }
@@ -86,19 +91,21 @@ function failuresSection({ model }) {
 function claimsSection({ model }) {
   const claims = list(model.report.claims).map((claim) => object(claim) ?? {});
   if (!claims.length) return null;
-  const order = ["fail", "skip", "pass"];
-  const sorted = claims.toSorted((a, b) => order.indexOf(statusOf(a)) - order.indexOf(statusOf(b)));
-  const plain = (value) => (typeof value === "number" ? figure(value) : value === null || value === undefined ? NONE : shortened(visible(typeof value === "object" ? JSON.stringify(value) : text(value)), 200));
+  const order = ["FAIL", "WARN", "SKIP", "PASS"];
+  const sorted = claims.toSorted((a, b) => order.indexOf(wordOf(a)) - order.indexOf(wordOf(b)));
+  const plain = (value, limit = 300) => (typeof value === "object" ? NONE : shortened(visible(text(value)), limit));
+  const measure = (claim, value) => (number(value) === null ? plain(value ?? null) : /bytes|memory|size/.test(text(claim.claim)) ? bytes(value) : Number.isInteger(value) ? whole(value) : figure(value));
   const rows = sorted.map((claim) => {
-    const status = order.includes(statusOf(claim)) ? statusOf(claim) : "skip";
+    const word = wordOf(claim);
+    const offender = text(claim.offender);
     return element("tr", {},
-      element("td", { class: "text" }, element("span", { class: `status ${status}` }, status.toUpperCase())),
-      element("th", { scope: "row", class: "text" }, plain(claim.claim), claim.pattern ? element("code", {}, plain(claim.pattern)) : null),
-      element("td", {}, plain(claim.limit)), element("td", {}, plain(claim.measured)), element("td", { class: "text" }, plain(claim.level)),
-      element("td", { class: "text words" }, [claim.offender, claim.message].filter(Boolean).map(plain).join(": ")));
+      element("td", { class: "text" }, element("span", { class: `status ${word.toLowerCase()}` }, word)),
+      element("th", { scope: "row", class: "text" }, plain(claim.claim ?? null), claim.pattern ? element("code", {}, plain(claim.pattern)) : null),
+      element("td", {}, measure(claim, claim.limit)), element("td", {}, measure(claim, claim.measured)), element("td", { class: "text" }, plain(claim.basis ?? null)),
+      element("td", { class: "text words" }, offender ? element("code", { class: "offender" }, shortened(visible(offender), 300)) : null, plain(claim.message ?? null, 1000)));
   });
   return section("claims", "Claims", null, [], element("div", { class: "scroll-wide" }, element("table", { class: "claims" },
-    element("thead", {}, element("tr", {}, ...["", "claim", "limit", "measured", "level", "offender"].map((title, at) => element("th", { scope: "col", class: at === 2 || at === 3 ? null : "text" }, title)))),
+    element("thead", {}, element("tr", {}, ...["", "claim", "limit", "measured", "from", "what was found"].map((title, at) => element("th", { scope: "col", class: at === 2 || at === 3 ? null : "text" }, title)))),
     element("tbody", {}, ...rows))));
 }
 

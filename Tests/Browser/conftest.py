@@ -18,7 +18,9 @@ DATA_BLOCK = re.compile(r'(<script type="application/json" id="data">).*?(</scri
 
 
 def ingot(*arguments) -> str:
-    done = subprocess.run([INGOT, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    done = subprocess.run(
+        [INGOT, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -45,7 +47,9 @@ class Pages:
 
     def open(self, report: dict | Path, width: int = 1280, scheme: str = "light"):
         path = report if isinstance(report, Path) else self.write(report)
-        context = self.browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce")
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        )
         self.contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))

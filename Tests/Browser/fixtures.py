@@ -154,8 +154,17 @@ def inspection(tensors: dict[str, np.ndarray]) -> dict:
 def many(count: int) -> dict:
     """A verification of many small tensors, each of its own weights."""
     random = np.random.default_rng(1)
-    kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj"]
-    names = [f"model.layers.{index // 60}.experts.{index // 6 % 10}.{kinds[index % 6]}.weight" for index in range(count)]
+    kinds = [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+    ]
+    names = [
+        f"model.layers.{index // 60}.experts.{index // 6 % 10}.{kinds[index % 6]}.weight" for index in range(count)
+    ]
     weights = [random.standard_normal((4, 64)) * (1 + index % 7) for index in range(count)]
     return verification(dict(zip(names, weights)))
 
@@ -165,7 +174,7 @@ HOSTILE_NAMES = [
     "<!--<script>window.broken = true",
     "]]></script><img src=x onerror='window.broken = true'>",
     "\"'`; window.broken = true; //",
-    "quote\"><svg onload=window.broken=true>",
+    'quote"><svg onload=window.broken=true>',
     "right-to-left \u202e gnp.thgiew",
     "\u2028separators\u2029",
     "\x1b[31mcolour\x07\x00",

@@ -1,6 +1,6 @@
 """Pictures of the report for the documentation: SampleWeights at 4 bits, verified and inspected.
 
-    screenshots.py INGOT FOLDER
+screenshots.py INGOT FOLDER
 """
 
 import shutil
@@ -49,7 +49,9 @@ def take(page, until: str, path: Path) -> None:
     if not page.locator(f"#{until}").count():
         until = page.locator("main > section").last.get_attribute("id")
     box = page.locator(f"#{until}").bounding_box()
-    page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 16})
+    page.screenshot(
+        path=path, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 16}
+    )
 
 
 def reduce(path: Path) -> int:
@@ -69,7 +71,9 @@ def main() -> None:
         pages = reports(ingot, Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, report, scheme, until in PICTURES:
-            page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+            page = browser.new_page(
+                viewport={"width": WIDTH, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+            )
             page.goto(pages[report].as_uri())
             page.wait_for_timeout(300)
             path = target / f"{name}.png"

@@ -57,7 +57,16 @@ def test_table_has_every_tensor(pages, verification):
     assert cells["kurtosis"] == f"{worst['statistics']['kurtosis']:.2f}"
     assert cells["changed"].replace("\u2009", "") == str(worst["measured"]["changed"])
     assert cells["kind"].strip() == worst["role"]["kind"]
-    assert {"error_p999", "cosine", "sign_flips", "zeroed", "certificate_mse", "std", "outliers_6_sigma", "row_spread"} <= set(head)
+    assert {
+        "error_p999",
+        "cosine",
+        "sign_flips",
+        "zeroed",
+        "certificate_mse",
+        "std",
+        "outliers_6_sigma",
+        "row_spread",
+    } <= set(head)
     assert "code_entropy_bits" not in head, "a column without a value"
 
 
@@ -76,7 +85,19 @@ KEYS |= {
 }
 KEYS |= {
     member: lambda row, member=member: row["statistics"][member]
-    for member in ("min", "max", "mean", "std", "absmax", "kurtosis", "zeros", "subnormal", "outliers_6_sigma", "nan", "infinite")
+    for member in (
+        "min",
+        "max",
+        "mean",
+        "std",
+        "absmax",
+        "kurtosis",
+        "zeros",
+        "subnormal",
+        "outliers_6_sigma",
+        "nan",
+        "infinite",
+    )
     + ("value_entropy_bits",)
 }
 
@@ -146,7 +167,9 @@ def test_size_bars(pages, verification):
     page.get_by_role("button", name="Bars by kind").click()
     sizes = numbers(page, "#size-chart .bar:not(.faint)", "data-value")
     assert sum(sizes) == sum(row["bytes"] for row in verification["tensors"])
-    widths = page.eval_on_selector_all("#size-chart .bar:not(.faint)", "(all) => all.map((n) => n.getBoundingClientRect().width)")
+    widths = page.eval_on_selector_all(
+        "#size-chart .bar:not(.faint)", "(all) => all.map((n) => n.getBoundingClientRect().width)"
+    )
     largest = sizes.index(max(sizes))
     for size, width in zip(sizes, widths):
         assert abs(width - widths[largest] * size / sizes[largest]) < 1.1
@@ -204,7 +227,9 @@ def test_rate_against_error(pages, verification):
     assert page.locator("#rate-chart .own").count() == len(encoded) + 1, "and one in the legend"
     peers = page.evaluate("JSON.parse(document.getElementById('peers').textContent)")
     formats = peers["sets"][0]["formats"]
-    shown = page.eval_on_selector_all("#rate-chart .drawing .peer", "(all) => all.map((node) => node.getAttribute('aria-label'))")
+    shown = page.eval_on_selector_all(
+        "#rate-chart .drawing .peer", "(all) => all.map((node) => node.getAttribute('aria-label'))"
+    )
     assert len(shown) == len(formats) == 25
     for row, label in zip(formats, shown):
         name, bits, error = label.split(", ")[:3]
@@ -212,10 +237,19 @@ def test_rate_against_error(pages, verification):
         assert float(bits.removeprefix("bits per weight ")) == pytest.approx(row["bits_per_weight"], abs=0.00051)
         assert float(error.removeprefix("relative MSE ")) == pytest.approx(row["relative_mse"], rel=0.006)
     # D = 2^(-2R) is a straight line on a logarithmic axis: 6.02 dB a bit, in the scale of the marks.
-    ends = [tuple(map(float, point.split(","))) for point in page.get_attribute("#rate-chart .drawing .bound", "points").split()]
-    own = page.eval_on_selector_all("#rate-chart .drawing .own", "(all) => all.map((n) => [n.cx.baseVal.value, n.cy.baseVal.value])")
-    labels = page.eval_on_selector_all("#rate-chart .drawing .own", "(all) => all.map((node) => node.getAttribute('aria-label'))")
-    points = {tuple(place): row for place, label in zip(own, labels) for row in encoded if label.startswith(row["name"] + ",")}
+    ends = [
+        tuple(map(float, point.split(",")))
+        for point in page.get_attribute("#rate-chart .drawing .bound", "points").split()
+    ]
+    own = page.eval_on_selector_all(
+        "#rate-chart .drawing .own", "(all) => all.map((n) => [n.cx.baseVal.value, n.cy.baseVal.value])"
+    )
+    labels = page.eval_on_selector_all(
+        "#rate-chart .drawing .own", "(all) => all.map((node) => node.getAttribute('aria-label'))"
+    )
+    points = {
+        tuple(place): row for place, label in zip(own, labels) for row in encoded if label.startswith(row["name"] + ",")
+    }
     assert len(points) >= 2
     (xa, ya), (xb, yb) = min(points), max(points)
     a, b = points[xa, ya], points[xb, yb]
@@ -250,7 +284,9 @@ def test_light_and_dark(pages, verification):
 def test_failures_come_first(pages, verification):
     report = copy.deepcopy(verification)
     report["holds"] = False
-    report["failures"] = [{"code": "certificate-mismatch", "tensor": "lm_head.weight", "found": "an error that is not the certificate's"}]
+    report["failures"] = [
+        {"code": "certificate-mismatch", "tensor": "lm_head.weight", "found": "an error that is not the certificate's"}
+    ]
     report["warnings"] = ["the source has a file that is no checkpoint's"]
     report["claims"] = [
         {"claim": "max_total_bytes", "pattern": None, "level": "error", "status": "pass", "limit": 5000000,
@@ -302,7 +338,13 @@ def test_optional_members_may_be_missing(pages, verification):
     assert len(names(page)) == len(report["tensors"])
     bare = pages.open({"schema": "ingot.verify", "tensors": []})
     assert bare.locator("main > section").count() == 0
-    odd = pages.open({"schema": "ingot.verify", "tensors": [None, 3, {}, {"name": 5, "measured": "x", "shape": "y", "bytes": "z"}], "claims": 7})
+    odd = pages.open(
+        {
+            "schema": "ingot.verify",
+            "tensors": [None, 3, {}, {"name": 5, "measured": "x", "shape": "y", "bytes": "z"}],
+            "claims": 7,
+        }
+    )
     assert len(names(odd)) == 4
 
 
@@ -352,5 +394,7 @@ def test_on_paper(pages, verification):
     page = pages.open(verification, scheme="dark")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(27, 32, 40)", "dark ink on paper"
+    assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == "rgb(27, 32, 40)", (
+        "dark ink on paper"
+    )
     assert not page.locator("nav").is_visible()

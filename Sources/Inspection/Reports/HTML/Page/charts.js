@@ -55,7 +55,9 @@ function axes(frame, across, upward, names) {
  * squares as a greedy choice of rows makes them.
  */
 function squarified(weights, box) {
-  const order = weights.map((weight, index) => ({ weight, index })).filter((item) => item.weight > 0).sort((a, b) => b.weight - a.weight);
+  const order = weights.map(
+    (weight, index) => ({ weight, index })
+  ).filter((item) => item.weight > 0).sort((a, b) => b.weight - a.weight);
   const total = sum(order, (item) => item.weight);
   const places = weights.map(() => null);
   let { x, y, width, height } = box;
@@ -99,9 +101,14 @@ function bars(rows, most, label) {
       element("span", { class: "bar-label" }, row.label),
       element("span", { class: "bar-tracks" }, ...row.bars.map((bar) =>
         element("span", { class: "bar-track" },
-          element("span", { class: `bar ${bar.class}`, style: { width: `${most > 0 ? (100 * bar.value) / most : 0}%` }, "data-value": bar.raw ?? bar.value }),
+          element(
+            "span",
+            { class: `bar ${bar.class}`, style: { width: `${most > 0 ? (100 * bar.value) / most : 0}%` }, "data-value": bar.raw ?? bar.value },
+          ),
           element("span", { class: "bar-text" }, bar.text)))));
-    items.push({ node: line, title: row.title ?? row.label, rows: row.rows ?? row.bars.map((bar) => [bar.name ?? "", bar.text]), act: row.act });
+    items.push(
+      { node: line, title: row.title ?? row.label, rows: row.rows ?? row.bars.map((bar) => [bar.name ?? "", bar.text]), act: row.act }
+    );
     return line;
   });
   const host = element("div", { class: "bars", role: "group", "aria-label": label }, ...lines);

@@ -65,7 +65,11 @@ function marks(owner, items) {
   items.forEach((item, index) => {
     const { node } = item;
     const label = [item.title, ...item.rows.filter(Boolean).map(([name, value]) => `${name} ${value}`)].join(", ");
-    fill(node, { tabindex: index === 0 ? 0 : -1, role: item.act ? "button" : "img", "aria-label": shortened(visible(label), 400) }, []);
+    fill(
+      node,
+      { tabindex: index === 0 ? 0 : -1, role: item.act ? "button" : "img", "aria-label": shortened(visible(label), 400) },
+      [],
+    );
     node.addEventListener("pointermove", (event) => explain(item, { x: event.clientX, y: event.clientY }));
     node.addEventListener("pointerleave", hideNote);
     node.addEventListener("blur", hideNote);

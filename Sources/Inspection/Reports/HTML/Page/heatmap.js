@@ -55,16 +55,28 @@ function heatmap(app, metric, width) {
   const full = Math.max(width, left + cellWidth * layers.length + 2);
   const height = top + rowHeight * kinds.length + 2;
   const items = [];
-  const parts = kinds.map((kind, row) => letters(left - 8, top + rowHeight * (row + 0.5) + 4, kind, { class: "tick", "text-anchor": "end" }));
+  const parts = kinds.map(
+    (kind, row) => letters(left - 8, top + rowHeight * (row + 0.5) + 4, kind, { class: "tick", "text-anchor": "end" })
+  );
   const every = Math.ceil(26 / cellWidth);
   layers.forEach((layer, column) => {
     if (layer !== null && layer % every) return;
-    parts.push(letters(left + cellWidth * (column + 0.5), 13, layer === null ? "none" : String(layer), { class: "tick", "text-anchor": "middle" }));
+    parts.push(
+      letters(
+        left + cellWidth * (column + 0.5),
+        13,
+        layer === null ? "none" : String(layer),
+        { class: "tick", "text-anchor": "middle" },
+      )
+    );
   });
   for (const cell of cells) {
     const [x, y] = [left + cellWidth * layers.indexOf(cell.layer), top + rowHeight * kinds.indexOf(cell.kind)];
     const shade = place(cell.value);
-    const node = drawn("rect", { class: "heat-cell", x: x + 1, y: y + 1, width: cellWidth - 2, height: rowHeight - 2, rx: 2, style: { fill: heat(shade) }, "data-value": cell.value });
+    const node = drawn(
+      "rect",
+      { class: "heat-cell", x: x + 1, y: y + 1, width: cellWidth - 2, height: rowHeight - 2, rx: 2, style: { fill: heat(shade) }, "data-value": cell.value },
+    );
     parts.push(node);
     if (cellWidth >= 58) {
       parts.push(letters(x + cellWidth / 2, y + rowHeight / 2 + 4, metric.format(cell.value), {
@@ -73,7 +85,11 @@ function heatmap(app, metric, width) {
     }
     items.push({
       node, title: `${layerName(cell.layer)}, ${cell.kind}`,
-      rows: [[metric.label, metric.format(cell.value)], cell.tensors.length > 1 && ["tensors", whole(cell.tensors.length)], cell.tensors.length === 1 && ["tensor", shortened(visible(cell.tensors[0].name), 60)]],
+      rows: [
+        [metric.label, metric.format(cell.value)],
+        cell.tensors.length > 1 && ["tensors", whole(cell.tensors.length)],
+        cell.tensors.length === 1 && ["tensor", shortened(visible(cell.tensors[0].name), 60)],
+      ],
       act: () => (cell.tensors.length === 1 ? app.select(cell.tensors[0]) : app.filter({ layer: cell.layer, kind: cell.kind })),
     });
   }
@@ -96,7 +112,9 @@ function metricBars(app, metric) {
     .filter((group) => group.value !== null);
   const most = Math.max(...groups.map((group) => Math.abs(group.value)), 0);
   return bars(groups.map(({ kind, tensors, value }) => ({
-    label: kind, bars: [{ value: Math.abs(value), raw: value, text: metric.format(value), class: `k-${kind}`, name: metric.label }],
+    label: kind, bars: [
+      { value: Math.abs(value), raw: value, text: metric.format(value), class: `k-${kind}`, name: metric.label },
+    ],
     rows: [[metric.label, metric.format(value)], ["tensors", whole(tensors.length)]],
     act: () => app.filter({ kind }),
   })), most, `${metric.label} by kind`);

@@ -9,15 +9,24 @@ function distributionSection(app) {
   const value = model.hasErrors ? fromError("relative_mse") : fromStatistics("kurtosis");
   // Vectors of a few hundred weights have heavy tails by chance: matrices come first.
   const isSmall = (item) => Number(item.kind === "norm" || item.kind === "bias");
-  const ranked = tensors.toSorted((a, b) => isSmall(a) - isSmall(b) || (value(b) ?? -1) - (value(a) ?? -1)).slice(0, LISTED_AT_MOST);
+  const ranked = tensors.toSorted(
+    (a, b) => isSmall(a) - isSmall(b) || (value(b) ?? -1) - (value(a) ?? -1)
+  ).slice(0, LISTED_AT_MOST);
   const listed = [...ranked];
   let tensor = ranked[0];
   let isLog = false;
   const name = element("h3", { class: "tensor-name", id: "distribution-name" });
   const host = element("div", { class: "chart-host", id: "histogram" });
-  const [errors, figures] = ["errors", "figures"].map((part) => element("div", { id: `distribution-${part}`, class: "scroll-wide" }));
+  const [errors, figures] = ["errors", "figures"].map(
+    (part) => element("div", { id: `distribution-${part}`, class: "scroll-wide" })
+  );
   const labelled = (item) => `${shortened(visible(item.name), 64)}${value(item) === null ? "" : `  (${model.hasErrors ? scientific(value(item)) : fixed(value(item), 2)})`}`;
-  const chooser = menu(`Tensor, by ${model.hasErrors ? "relative MSE" : "kurtosis"}, greatest first`, listed.map(labelled), 0, (index) => show(listed[index]));
+  const chooser = menu(
+    `Tensor, by ${model.hasErrors ? "relative MSE" : "kurtosis"}, greatest first`,
+    listed.map(labelled),
+    0,
+    (index) => show(listed[index]),
+  );
   chooser.id = "tensor-choice";
   const redraw = later(() => keepDrawn(host, (width) => histogram(tensor, isLog, width)));
   const show = (item) => {
@@ -38,7 +47,12 @@ function distributionSection(app) {
     document.getElementById("distribution").scrollIntoView({ block: "start" });
   };
   show(tensor);
-  const switcher = choice("Scale of the counts", [["linear", "Linear"], ["log", "Log"]], "linear", (chosen) => { isLog = chosen === "log"; redraw(); });
+  const switcher = choice(
+    "Scale of the counts",
+    [["linear", "Linear"], ["log", "Log"]],
+    "linear",
+    (chosen) => { isLog = chosen === "log"; redraw(); },
+  );
   const order = model.hasErrors ? "the one with the greatest relative error first" : "the one with the heaviest tails first";
   return section("distribution", "Distribution of a tensor", `Choose here or click a tensor anywhere; ${order}.`, [chooser, switcher],
     name, element("div", { class: "two-columns" }, element("div", {}, host, errors), figures));
@@ -59,17 +73,29 @@ function histogram(tensor, isLog, width) {
   const columns = (counts, style) => counts.map((count, bin) =>
     drawn("rect", { class: style, x: edge(bin), y: level(count), width: Math.max(0.5, edge(bin + 1) - edge(bin) - 0.6), height: frame.bottom - level(count), "data-count": count }));
   const outline = (counts) => {
-    const steps = counts.map((count, bin) => `${bin ? "L" : "M"}${fixed(edge(bin), 2)} ${fixed(level(count), 2)}H${fixed(edge(bin + 1), 2)}`);
+    const steps = counts.map(
+      (count, bin) => `${bin ? "L" : "M"}${fixed(edge(bin), 2)} ${fixed(level(count), 2)}H${fixed(edge(bin + 1), 2)}`
+    );
     return drawn("path", { class: "restored", d: steps.join(""), "data-counts": counts.join(" ") });
   };
   const items = Array.from({ length: bins }, (_, bin) => ({
-    node: drawn("rect", { class: "catcher", x: edge(bin), y: frame.top, width: edge(bin + 1) - edge(bin), height: frame.bottom - frame.top }),
+    node: drawn(
+      "rect",
+      { class: "catcher", x: edge(bin), y: frame.top, width: edge(bin + 1) - edge(bin), height: frame.bottom - frame.top },
+    ),
     title: `${figure(from + ((to - from) * bin) / bins)} to ${figure(from + ((to - from) * (bin + 1)) / bins)}`,
     rows: [source && ["original", whole(source[bin])], restored && [source ? "restored" : "weights", whole(restored[bin])]],
   }));
-  const short = (count) => (count >= 1e6 ? `${figure(count / 1e6)} M` : count >= 1e4 ? `${fixed(count / 1e3, 0)} k` : whole(count));
+  const short = (count) => (
+    count >= 1e6 ? `${figure(count / 1e6)} M` : count >= 1e4 ? `${fixed(count / 1e3, 0)} k` : whole(count)
+  );
   const picture = drawing(width, height, "Histogram of the weights",
-    axes(frame, across, upward, { x: "weight", y: "weights in a bin", formatX: (value) => (Math.abs(value) < 1e-9 * (to - from) ? "0" : brief(value)), formatY: isLog ? power : short }),
+    axes(
+      frame,
+      across,
+      upward,
+      { x: "weight", y: "weights in a bin", formatX: (value) => (Math.abs(value) < 1e-9 * (to - from) ? "0" : brief(value)), formatY: isLog ? power : short },
+    ),
     ...(source ? columns(source, "original") : columns(restored, "only")), source && restored ? outline(restored) : null, ...items.map((item) => item.node));
   marks(picture, items);
   const legend = element("div", { class: "legend" },
@@ -81,14 +107,26 @@ function histogram(tensor, isLog, width) {
 
 const STATISTICS = [
   ["count", "weights", whole], ["min", "minimum", figure], ["max", "maximum", figure], ["mean", "mean", figure],
-  ["std", "standard deviation", figure], ["absmax", "absolute maximum", figure], ["kurtosis", "kurtosis", (value) => fixed(value, 2)],
+  ["std", "standard deviation", figure], ["absmax", "absolute maximum", figure], [
+    "kurtosis",
+    "kurtosis",
+    (value) => fixed(value, 2),
+  ],
   ["zeros", "zeros", whole], ["subnormal", "subnormal", whole], ["outliers_6_sigma", "beyond 6 σ", whole],
   ["nan", "NaN", whole], ["infinite", "infinite", whole],
-  ["value_entropy_bits", "entropy of values, bits", (value) => fixed(value, 2)], ["code_entropy_bits", "entropy of codes, bits", (value) => fixed(value, 2)],
+  [
+    "value_entropy_bits",
+    "entropy of values, bits",
+    (value) => fixed(value, 2),
+  ], ["code_entropy_bits", "entropy of codes, bits", (value) => fixed(value, 2)],
 ];
 
 const ERRORS = [
-  ["relative_mse", "relative MSE", scientific], ["snr_db", "SNR", (value) => `${fixed(value, 1)} dB`], ["max_error", "maximum error", scientific],
+  ["relative_mse", "relative MSE", scientific], [
+    "snr_db",
+    "SNR",
+    (value) => `${fixed(value, 1)} dB`,
+  ], ["max_error", "maximum error", scientific],
   ["error_p999", "99.9th percentile error", scientific], ["cosine", "cosine", (value) => fixed(value, 6)],
   ["changed", "changed", whole], ["sign_flips", "sign flips", whole], ["zeroed", "rounded to zero", whole],
 ];
@@ -107,7 +145,10 @@ function errorTable({ error, certificate }) {
   const isMeasured = error !== certificate;
   const rows = ERRORS.filter(([member]) => number(error[member]) !== null).map(([member, label, format]) =>
     [label, shownAs(format, error[member]), ...(isMeasured && certificate ? [shownAs(format, certificate[member])] : [])]);
-  return figuresTable(isMeasured ? ["error", "measured", ...(certificate ? ["certificate"] : [])] : ["error", "certificate"], rows);
+  return figuresTable(
+    isMeasured ? ["error", "measured", ...(certificate ? ["certificate"] : [])] : ["error", "certificate"],
+    rows,
+  );
 }
 
 /** Figures of the weights, the source's and the restored ones' side by side where there are both. */
@@ -130,6 +171,9 @@ function statisticsTable({ source, statistics }) {
 function storedTable(tensor) {
   const size = tensor.sourceBytes === null ? bytes(tensor.bytes) : `${bytes(tensor.sourceBytes)} to ${bytes(tensor.bytes)}`;
   return figuresTable(["stored", ""], [
-    ["as", visible(tensor.scheme) || NONE], ["size", size], ["bits per weight", tensor.bits === null ? NONE : fixed(tensor.bits, 3)],
+    ["as", visible(tensor.scheme) || NONE], ["size", size], [
+      "bits per weight",
+      tensor.bits === null ? NONE : fixed(tensor.bits, 3),
+    ],
   ]);
 }

@@ -17,7 +17,9 @@ function readTensor(entry, index) {
   const statistics = object(entry.statistics);
   const source = object(entry.source_statistics);
   const scheme = text(entry.scheme);
-  const elements = number(entry.elements) ?? (shape ? shape.reduce((product, side) => product * side, 1) : number(statistics?.count));
+  const elements = number(entry.elements) ?? (
+    shape ? shape.reduce((product, side) => product * side, 1) : number(statistics?.count)
+  );
   const size = number(entry.bytes);
   const isEncoded = scheme !== "" && scheme !== "kept";
   const certificate = isEncoded ? object(entry.certificate) ?? (number(entry.relative_mse) === null ? null : entry) : null;

@@ -51,7 +51,9 @@ function maps(app, tensors, hasBoth, width, legend) {
 function treemap(app, tensors, member, id, title, width, height) {
   const groups = byLayer(grouped(tensors, (tensor) => tensor.layer)).map(([layer, inside]) => ({
     layer,
-    cells: byKind(grouped(inside, (tensor) => tensor.kind)).map(([kind, all]) => ({ kind, all, size: sum(all, (tensor) => tensor[member]) })),
+    cells: byKind(grouped(inside, (tensor) => tensor.kind)).map(
+      ([kind, all]) => ({ kind, all, size: sum(all, (tensor) => tensor[member]) })
+    ),
   }));
   const total = sum(tensors, (tensor) => tensor[member]);
   const places = squarified(groups.map((group) => sum(group.cells, (cell) => cell.size)), { x: 0, y: 0, width, height });
@@ -65,7 +67,10 @@ function treemap(app, tensors, member, id, title, width, height) {
     group.cells.forEach((cell, at) => {
       const box = inner[at];
       if (!box) return;
-      const node = drawn("rect", { class: `cell k-${cell.kind}`, x: box.x, y: box.y, width: box.width, height: box.height, "data-bytes": cell.size });
+      const node = drawn(
+        "rect",
+        { class: `cell k-${cell.kind}`, x: box.x, y: box.y, width: box.width, height: box.height, "data-bytes": cell.size },
+      );
       parts.push(node);
       items.push({
         node,
@@ -96,7 +101,11 @@ function cellLabels(box, layer, cell) {
 function sizeLegend(app, tensors, hasBoth) {
   const rows = byKind(grouped(tensors, (tensor) => tensor.kind)).map(([kind, all]) => {
     const [before, after] = [sum(all, (tensor) => tensor.sourceBytes), sum(all, (tensor) => tensor.bytes)];
-    const cells = hasBoth ? [bytes(before), bytes(after), before > 0 ? percent(1 - after / before) : NONE] : [bytes(after), whole(all.length)];
+    const cells = hasBoth ? [
+      bytes(before),
+      bytes(after),
+      before > 0 ? percent(1 - after / before) : NONE,
+    ] : [bytes(after), whole(all.length)];
     return element("tr", {},
       element("th", { scope: "row" }, swatch(`k-${kind}`), kind), ...cells.map((cell) => element("td", {}, cell)));
   });
@@ -137,7 +146,10 @@ function accountSection({ model }) {
   const style = (part) => `p-${part in PARTS ? part : "other"}`;
   const items = [];
   const segments = parts.map(([part, size]) => {
-    const node = element("span", { class: `segment ${style(part)}`, style: { "flex-grow": String(size / total) }, "data-bytes": size });
+    const node = element(
+      "span",
+      { class: `segment ${style(part)}`, style: { "flex-grow": String(size / total) }, "data-bytes": size },
+    );
     items.push({ node, title: part, rows: [["bytes", whole(size)], ["share", percent(size / total, 2)]] });
     return node;
   });
@@ -147,7 +159,20 @@ function accountSection({ model }) {
     element("th", { scope: "row" }, swatch(style(part)), part), element("td", { class: "words dim" }, PARTS[part] ?? ""),
     element("td", {}, whole(size)), element("td", {}, percent(size / total, 2))));
   const table = element("table", { class: "legend-table" },
-    element("thead", {}, element("tr", {}, ...["part", "what", "bytes", "share"].map((title, at) => element("th", { scope: "col", class: at === 1 ? "words" : null }, title)))),
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        ...[
+          "part",
+          "what",
+          "bytes",
+          "share",
+        ].map((title, at) => element("th", { scope: "col", class: at === 1 ? "words" : null }, title)),
+      ),
+    ),
     element("tbody", {}, ...rows, element("tr", { class: "total" },
       element("th", { scope: "row" }, "total"), element("td", { class: "words dim" }, "sum of the files' sizes"), element("td", {}, whole(total)), element("td", {}, percent(1)))));
   return section("account", "Byte account", "Every byte of the files, and what it is for.", [], bar,

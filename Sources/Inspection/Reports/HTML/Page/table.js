@@ -49,9 +49,19 @@ function tableSection(app) {
     column.isPicture ? model.tensors.some((tensor) => tensor.histograms) : model.tensors.some((tensor) => column.of(tensor) !== null));
   const sets = [["main", "Overview"], ["errors", "Errors"], ["statistics", "Statistics"], ["all", "All columns"]]
     .filter(([set]) => set === "main" || set === "all" || columns.some((column) => column.group === set));
-  const isShown = (column) => set === "all" || column.id === "name" || (set === "main" ? column.group === "base" || column.isMain : column.group === set);
+  const isShown = (column) => set === "all" || column.id === "name" || (
+    set === "main" ? column.group === "base" || column.isMain : column.group === set
+  );
   const collator = new Intl.Collator("en", { numeric: true });
-  const state = { sort: model.hasErrors ? "relative_mse" : null, isDescending: true, page: 0, size: 100, pattern: "", layer: undefined, kind: undefined };
+  const state = {
+    sort: model.hasErrors ? "relative_mse" : null,
+    isDescending: true,
+    page: 0,
+    size: 100,
+    pattern: "",
+    layer: undefined,
+    kind: undefined,
+  };
   let set = "main";
   let rows = [];
 
@@ -63,12 +73,27 @@ function tableSection(app) {
   });
   const layers = [undefined, ...model.layers];
   const kinds = [undefined, ...model.kinds];
-  const layer = menu("Layer", layers.map((item) => (item === undefined ? "all layers" : layerName(item))), 0, (index) => { state.layer = layers[index]; state.page = 0; update(); });
-  const kind = menu("Kind", kinds.map((item) => item ?? "all kinds"), 0, (index) => { state.kind = kinds[index]; state.page = 0; update(); });
+  const layer = menu(
+    "Layer",
+    layers.map((item) => (item === undefined ? "all layers" : layerName(item))),
+    0,
+    (index) => { state.layer = layers[index]; state.page = 0; update(); },
+  );
+  const kind = menu(
+    "Kind",
+    kinds.map((item) => item ?? "all kinds"),
+    0,
+    (index) => { state.kind = kinds[index]; state.page = 0; update(); },
+  );
   const turn = (step) => () => { state.page += step; render(); table.scrollIntoView({ block: "nearest" }); };
   const previous = element("button", { type: "button", id: "page-back", click: turn(-1) }, "Back");
   const next = element("button", { type: "button", id: "page-on", click: turn(1) }, "Next");
-  const size = menu("Rows on a page", PAGE_SIZES.map((rows) => `${rows} rows`), PAGE_SIZES.indexOf(state.size), (index) => { state.size = PAGE_SIZES[index]; state.page = 0; render(); });
+  const size = menu(
+    "Rows on a page",
+    PAGE_SIZES.map((rows) => `${rows} rows`),
+    PAGE_SIZES.indexOf(state.size),
+    (index) => { state.size = PAGE_SIZES[index]; state.page = 0; render(); },
+  );
 
   function matcher() {
     const wanted = state.pattern.trim();
@@ -162,7 +187,9 @@ function sparkline(tensor) {
   const counts = tensor.histograms?.restored ?? tensor.histograms?.source;
   if (!counts) return NONE;
   const most = Math.max(1, ...counts);
-  const points = counts.map((count, bin) => `${fixed((bin * 88) / (counts.length - 1 || 1), 1)},${fixed(17 - (16 * count) / most, 1)}`);
+  const points = counts.map(
+    (count, bin) => `${fixed((bin * 88) / (counts.length - 1 || 1), 1)},${fixed(17 - (16 * count) / most, 1)}`
+  );
   return drawn("svg", { class: "sparkline", width: 88, height: 18, viewBox: "0 0 88 18", "aria-hidden": "true" },
     drawn("polygon", { points: `0,18 ${points.join(" ")} 88,18` }));
 }

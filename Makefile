@@ -2,6 +2,8 @@
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make test           install what is missing, build, and run all tests that need no other runtime
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
+#   make browser        the HTML report in a real browser (installs chromium)
+#   make screenshots    the pictures of the report in Specs/screenshots/, anew
 #   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
 #   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ; time and memory of the converters of
@@ -12,7 +14,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
+.PHONY: demo test peers browser screenshots arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -40,6 +42,12 @@ test: build lint layers .venv/ready
 peers: build .venv-peers/ready
 	INGOT=$(CURDIR)/$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
 
+browser: build .venv-browser/ready
+	INGOT=$(CURDIR)/$(INGOT) .venv-browser/bin/python -m pytest -q -p no:cacheprovider Tests/Browser
+
+screenshots: build .venv-browser/ready
+	.venv-browser/bin/python Tests/Browser/screenshots.py $(INGOT) Specs/screenshots
+
 arm64:
 	@Tests/setup.sh arm64
 	Tests/kernels-aarch64.sh
@@ -48,7 +56,7 @@ bench: build .venv/ready
 	Tests/Benchmarks/run.sh
 	Tests/Benchmarks/shapes.sh
 
-# PEERS=--keep keeps the tables in PEERS.md and the chart in Specs/.
+# PEERS=--keep keeps the tables in PEERS.md, the chart in Specs/, and the points that the HTML report draws.
 bench-peers: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/speed.py
 	Tests/Benchmarks/kernels.sh
@@ -74,7 +82,7 @@ layers:
 	Tests/check-layers.sh
 
 clean:
-	rm -rf .build .build-test .venv .venv-peers .venv-bench $(DEMO)
+	rm -rf .build .build-test .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 
@@ -97,4 +105,10 @@ setup:
 	@Tests/setup.sh bench
 	python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv-browser/ready: Tests/Browser/requirements.txt
+	@Tests/setup.sh browser
+	python3 -m venv .venv-browser
+	.venv-browser/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -11,8 +11,8 @@ let settings: [SwiftSetting] = [
 ]
 
 /// A target under `Sources/` written in Swift, with the settings every one of them shares.
-func layer(_ name: String, imports: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: imports, swiftSettings: settings)
+func layer(_ name: String, imports: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .target(name: name, dependencies: imports, resources: resources, swiftSettings: settings)
 }
 
 /// The tests of one layer, under `Tests/`.
@@ -70,7 +70,9 @@ let package = Package(
             imports: [
                 "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
                 system,
-            ]),
+            ],
+            // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
+            resources: [.embedInCode("Reports/HTML/Page")]),
         layer(
             "Export",
             imports: [

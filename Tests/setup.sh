@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the build needs and this machine lacks. With `python`,
-# `arm64`, `bench` or `large`: what those tests need, too.
+# `browser`, `arm64`, `bench` or `large`: what those tests need, too.
 set -euo pipefail
 
 packages=()
@@ -20,7 +20,7 @@ Linux)
     need libzstd-dev test -e /usr/include/zstd.h
     need liblz4-dev test -e /usr/include/lz4.h
     need libxxhash-dev test -e /usr/include/xxhash.h
-    if [[ ${1:-} == python || ${1:-} == bench || ${1:-} == large ]]; then
+    if [[ ${1:-} == python || ${1:-} == bench || ${1:-} == large || ${1:-} == browser ]]; then
         need python3 command -v python3
         need python3-venv python3 -c 'import ensurepip, venv'
     fi
@@ -32,6 +32,10 @@ Linux)
     if [[ ${1:-} == large ]]; then # file systems in image files
         need xfsprogs command -v mkfs.xfs
         need mount command -v mount
+    fi
+    if [[ ${1:-} == browser ]]; then
+        need chromium command -v chromium
+        need fonts-dejavu-core test -d /usr/share/fonts/truetype/dejavu
     fi
     if [[ ${1:-} == arm64 ]]; then
         need qemu-user command -v qemu-aarch64

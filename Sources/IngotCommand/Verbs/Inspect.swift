@@ -17,13 +17,14 @@ struct Inspect: ParsableCommand {
     @Argument(help: "Checkpoint to look into.")
     var path: FilePath
 
-    @OptionGroup var report: ReportOptions
+    @OptionGroup var report: PageOptions
 
     func run() throws {
         let result = try CheckpointReport(path)
         for warning in result.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         switch report.format {
         case .json: Console.result(result.json.text(indented: true))
+        case .html: Console.result(HTMLReport.page(title: path.string, json: result.json))
         case .text: Console.result(InspectionText.text(result, width: Console.width))
         }
     }

@@ -33,6 +33,11 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
+/// The form of a result that is also a page to look at.
+enum PageFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, html
+}
+
 /// Options of the verbs that go through the weights.
 struct WorkOptions: ParsableArguments {
     @Option(help: "Chunks worked on at the same time.")
@@ -67,6 +72,12 @@ extension ProgressStyle: ExpressibleByArgument {}
 struct ReportOptions: ParsableArguments {
     @Option(help: "Form of the result: text or json.")
     var format = OutputFormat.text
+}
+
+/// The form of the result, on verbs that also make a page of it.
+struct PageOptions: ParsableArguments {
+    @Option(help: "Form of the result: text, json or html.")
+    var format = PageFormat.text
 }
 
 extension ColorChoice: ExpressibleByArgument {}

@@ -29,7 +29,7 @@ struct Verify: AsyncParsableCommand {
 
     @OptionGroup var work: WorkOptions
 
-    @Option(help: "Form of the result: text, json, csv or markdown.")
+    @Option(help: "Form of the result: text, json, csv, markdown or html.")
     var format = VerificationFormat.text
 
     @Option(help: "How many of the tensors with the largest errors text and markdown list.")
@@ -43,6 +43,9 @@ struct Verify: AsyncParsableCommand {
     func validate() throws {
         guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
     }
+
+    /// The title of a page.
+    private var title: String { against.map { "\(dest) against \($0)" } ?? dest.string }
 
     func run() async throws {
         let checkpoint = try SealedCheckpoint(dest)
@@ -59,6 +62,7 @@ struct Verify: AsyncParsableCommand {
             Console.part([UInt8(ascii: "\n")])
         case .json: try result.deliver(report.json.text(indented: true))
         case .text: try result.deliver(VerificationText(report, result.style, top: count).text)
+        case .html: try result.deliver(HTMLReport.page(title: title, json: report.json))
         case .csv: try result.deliver(VerificationTable.csv(report))
         case .markdown: try result.deliver(VerificationTable.markdown(report, top: count))
         }
@@ -73,5 +77,5 @@ struct Verify: AsyncParsableCommand {
 
 /// The form of a verification's result.
 enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json, csv, markdown
+    case text, json, csv, markdown, html
 }

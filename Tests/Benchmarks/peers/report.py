@@ -2,7 +2,8 @@
 
     report.py RESULTS.json [--keep]
 
-Prints the Markdown. --keep writes it to PEERS.md beside this program, and the chart to Specs/rate-error.svg.
+Prints the Markdown. --keep writes it to PEERS.md beside this program, the chart to Specs/rate-error.svg, and the points
+that the HTML report draws to peers.json in Sources/Inspection/Reports/HTML/Page/.
 """
 
 import argparse
@@ -24,8 +25,8 @@ CODECS = ("zstd", "rans")
 INTRODUCTION = """\
 # Bits per weight at equal error: Ingot and its peers
 
-`make bench-peers` measures this anew; with `PEERS=--keep` it writes this page and the chart,
-[Specs/rate-error.svg](../../../Specs/rate-error.svg).
+`make bench-peers` measures this anew; with `PEERS=--keep` it writes this page, the chart
+[Specs/rate-error.svg](../../../Specs/rate-error.svg), and the points that the HTML report draws.
 """
 
 METHOD = """\
@@ -112,10 +113,36 @@ def markdown(report: dict) -> str:
     return "\n".join([*parts, METHOD])
 
 
+def points(report: dict) -> str:
+    """What the HTML report draws: of each set of weights the peers' bits and errors, and Ingot's at the same errors."""
+    sets = {weights["key"]: weights for weights in report["sets"]}
+    kept = []
+    for key in ("minilm", "sample", "gaussian"):
+        weights = {member: sets[key][member] for member in ("key", "title", "matrices", "weights")}
+        weights["formats"] = [rounded(row) for row in sets[key]["formats"]]
+        kept.append(weights)
+    lines = ",\n".join(json.dumps(weights) for weights in kept).replace('{"family"', '\n  {"family"')
+    versions = json.dumps({"ingot": report["ingot"], **report["packages"]})
+    return f'{{"date": "{report["date"]}", "packages": {versions},\n"sets": [\n{lines}\n]}}\n'
+
+
+def rounded(row: dict) -> dict:
+    """As many digits as a chart shows, and two more."""
+    kept = {"family": row["family"], "type": row["type"]}
+    figures = {"": row, "zstd": row["zstd"], "rans": row["rans"]}
+    for codec, figure in figures.items():
+        pair = {
+            "bits_per_weight": round(figure["bits_per_weight"], 4),
+            "relative_mse": float(f"{figure['relative_mse']:.4e}"),
+        }
+        kept.update(pair if codec == "" else {codec: pair})
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="JSON file that compare.py wrote")
-    parser.add_argument("--keep", action="store_true", help="write PEERS.md and Specs/rate-error.svg")
+    parser.add_argument("--keep", action="store_true", help="write PEERS.md, Specs/rate-error.svg and peers.json")
     arguments = parser.parse_args()
     report = json.loads(arguments.results.read_text())
     if arguments.keep and report["ingot"] is None:
@@ -126,6 +153,7 @@ def main() -> None:
         (HERE / "PEERS.md").write_text(text)
         minilm = next(weights for weights in report["sets"] if weights["key"] == "minilm")
         (ROOT / "Specs/rate-error.svg").write_text(rate_error_chart(minilm))
+        (ROOT / "Sources/Inspection/Reports/HTML/Page/peers.json").write_text(points(report))
 
 
 if __name__ == "__main__":

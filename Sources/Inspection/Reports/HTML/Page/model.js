@@ -1,0 +1,136 @@
+// What the report says, in one form for both schemas (Specs/json.md). Whatever is missing or odd becomes null.
+
+const KINDS = [
+  "embedding", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "router", "ffn_gate", "ffn_up", "ffn_gate_up",
+  "ffn_down", "norm", "bias", "head", "other",
+];
+
+const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+const text = (value) => (typeof value === "string" ? value : value === null || value === undefined ? "" : String(value));
+const object = (value) => (value && typeof value === "object" && !Array.isArray(value) ? value : null);
+const list = (value) => (Array.isArray(value) ? value : []);
+const sum = (items, value) => items.reduce((total, item) => total + (value(item) ?? 0), 0);
+
+function readTensor(entry, index) {
+  const role = object(entry.role);
+  const shape = Array.isArray(entry.shape) ? entry.shape.filter((side) => number(side) !== null) : null;
+  const statistics = object(entry.statistics);
+  const source = object(entry.source_statistics);
+  const scheme = text(entry.scheme);
+  const elements = number(entry.elements) ?? (
+    shape ? shape.reduce((product, side) => product * side, 1) : number(statistics?.count)
+  );
+  const size = number(entry.bytes);
+  const isEncoded = scheme !== "" && scheme !== "kept";
+  const certificate = isEncoded ? object(entry.certificate) ?? (number(entry.relative_mse) === null ? null : entry) : null;
+  return {
+    index, scheme, shape, elements, isEncoded, certificate, statistics, source,
+    name: text(entry.name),
+    kind: KINDS.includes(role?.kind) ? role.kind : "other",
+    layer: Number.isSafeInteger(role?.layer) ? role.layer : null,
+    hasRole: role !== null,
+    dtype: text(entry.dtype),
+    bytes: size,
+    sourceBytes: number(entry.source_bytes),
+    bits: number(entry.bits_per_weight) ?? number(entry.bits_per_element) ?? (size && elements ? (8 * size) / elements : null),
+    error: isEncoded ? object(entry.measured) ?? certificate : null,
+    histograms: readHistograms(entry, statistics),
+  };
+}
+
+/** Counts of the weights in bins of equal width: as the source has them, as they are restored, or of what there is. */
+function readHistograms(entry, statistics) {
+  const both = object(entry.histograms);
+  const one = object(statistics?.histogram);
+  const from = number(both?.from ?? one?.from);
+  const to = number(both?.to ?? one?.to);
+  const counts = (values) => (Array.isArray(values) && values.length ? values.map((value) => number(value) ?? 0) : null);
+  const source = counts(both?.source);
+  const restored = counts(both?.restored) ?? (both ? null : counts(one?.counts));
+  return from === null || to === null || !(to > from) || !(source || restored) ? null : { from, to, source, restored };
+}
+
+function readReport(report) {
+  const tensors = list(report.tensors).map((entry, index) => readTensor(object(entry) ?? {}, index));
+  const model = {
+    report, tensors,
+    isVerification: report.schema === "ingot.verify",
+    hasRoles: tensors.some((tensor) => tensor.hasRole),
+    hasErrors: tensors.some((tensor) => number(tensor.error?.relative_mse) !== null),
+    hasStatistics: tensors.some((tensor) => tensor.statistics),
+    layers: [...new Set(tensors.map((tensor) => tensor.layer))].sort((a, b) => (a ?? -1) - (b ?? -1)),
+    kinds: KINDS.filter((kind) => tensors.some((tensor) => tensor.kind === kind)),
+  };
+  model.worst = model.tensors.reduce(
+    (worst, tensor) => ((number(tensor.error?.relative_mse) ?? -1) > (number(worst?.error?.relative_mse) ?? -1) ? tensor : worst), null);
+  return model;
+}
+
+/** Sum of squares of the weights, which a relative error is relative to; their number where nobody took statistics. */
+function energy(tensor) {
+  const taken = tensor.source ?? tensor.statistics;
+  const [deviation, mean] = [number(taken?.std), number(taken?.mean)];
+  const count = tensor.elements ?? 0;
+  return deviation === null || mean === null ? count : count * (deviation ** 2 + mean ** 2);
+}
+
+const averaged = (weight) => (tensors, value) => {
+  const known = tensors.filter((tensor) => value(tensor) !== null);
+  const total = sum(known, weight);
+  return total > 0 ? sum(known, (tensor) => value(tensor) * weight(tensor)) / total : null;
+};
+const byEnergy = averaged(energy);
+const byElements = averaged((tensor) => tensor.elements);
+const greatest = (tensors, value) => {
+  const known = tensors.map(value).filter((found) => found !== null);
+  return known.length ? known.reduce((a, b) => Math.max(a, b)) : null;
+};
+
+const fromError = (member) => (tensor) => number(tensor.error?.[member]);
+const fromStatistics = (member) => (tensor) => number((tensor.source ?? tensor.statistics)?.[member]);
+const share = (value) => (tensor) => {
+  const found = value(tensor);
+  return found === null || !tensor.elements ? null : found / tensor.elements;
+};
+const ratio = (member, over, under) => (tensor) => {
+  const spread = object((tensor.source ?? tensor.statistics)?.[member]);
+  const found = number(spread?.[over]) / number(spread?.[under]);
+  return spread && Number.isFinite(found) ? found : null;
+};
+
+/** What a map by layer and kind can show: the value of a tensor, and of several taken together. */
+const ERROR_METRICS = [
+  { id: "relative_mse", label: "relative MSE", of: fromError("relative_mse"), over: byEnergy, format: scientific, log: true },
+  { id: "max_error", label: "maximum error", of: fromError("max_error"), over: greatest, format: scientific, log: true },
+  { id: "error_p999", label: "99.9th percentile error", of: fromError("error_p999"), over: greatest, format: scientific, log: true },
+  { id: "sign_flips", label: "sign flips, share", of: share(fromError("sign_flips")), over: byElements, format: (value) => percent(value, 2) },
+  { id: "zeroed", label: "rounded to zero, share", of: share(fromError("zeroed")), over: byElements, format: (value) => percent(value, 2) },
+];
+
+const DISTRIBUTION_METRICS = [
+  { id: "kurtosis", label: "kurtosis (Gaussian: 3)", of: fromStatistics("kurtosis"), over: byElements, format: (value) => fixed(value, 2) },
+  { id: "outliers", label: "outliers beyond 6 σ, share", of: share(fromStatistics("outliers_6_sigma")), over: byElements, format: (value) => percent(value, 4) },
+  { id: "std", label: "standard deviation", of: fromStatistics("std"), over: byElements, format: figure },
+  { id: "absmax", label: "absolute maximum", of: fromStatistics("absmax"), over: greatest, format: figure },
+  { id: "zeros", label: "zeros, share", of: share(fromStatistics("zeros")), over: byElements, format: (value) => percent(value, 2) },
+  { id: "rows", label: "row RMS, max / median", of: ratio("row_rms", "max", "median"), over: greatest, format: figure },
+  { id: "columns", label: "column RMS, max / median", of: ratio("column_rms", "max", "median"), over: greatest, format: figure },
+  { id: "entropy", label: "entropy of values, bits", of: fromStatistics("value_entropy_bits"), over: byElements, format: (value) => fixed(value, 2) },
+];
+
+const known = (metrics, tensors) => metrics.filter((metric) => tensors.some((tensor) => metric.of(tensor) !== null));
+
+/** Tensors by layer, by kind, or by both, in order. */
+function grouped(tensors, key) {
+  const groups = new Map();
+  for (const tensor of tensors) {
+    const found = key(tensor);
+    if (!groups.has(found)) groups.set(found, []);
+    groups.get(found).push(tensor);
+  }
+  return groups;
+}
+
+const layerName = (layer) => (layer === null ? "outside of layers" : `layer ${layer}`);
+const byLayer = (groups) => [...groups].sort(([a], [b]) => (a ?? -1) - (b ?? -1));
+const byKind = (groups) => [...groups].sort(([a], [b]) => KINDS.indexOf(a) - KINDS.indexOf(b));

@@ -1,0 +1,236 @@
+// The page: its head, the figures that matter, what failed, and the sections in order.
+
+function readData(id) {
+  return JSON.parse(document.getElementById(id).textContent);
+}
+
+function verdict({ report, isVerification, tensors }) {
+  if (!isVerification) return ["neutral", "inspected"];
+  if (report.holds === false || list(report.failures).length) return ["fail", "does not hold"];
+  return report.compared === true ? ["pass", "holds"] : ["neutral", "intact, not compared"];
+}
+
+const VERDICTS = {
+  pass: "Every byte is intact, the source is the one that was converted, and every claim holds.",
+  fail: "Every byte is intact, but not everything that was claimed holds.",
+  neutral: "Every byte is intact. There was no source to compare with: errors are the certificates'.",
+};
+
+function head(app) {
+  const { model, title } = app;
+  const [state, word] = verdict(model);
+  const themes = choice("Colours", [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]], "auto", (theme) => {
+    document.documentElement.dataset.theme = theme;
+  });
+  themes.id = "theme";
+  const claims = list(model.report.claims);
+  const kind = model.isVerification ? "Verification" : "Inspection";
+  const format = text(model.report.format);
+  const told = model.isVerification ? VERDICTS[state] : {
+    ingot: "An Ingot checkpoint.",
+    safetensors: "A safetensors checkpoint.",
+  }[format] ?? "";
+  return element("header", { class: "page-head" },
+    element("div", { class: "head-line" },
+      element("span", { class: "brand" }, element("strong", {}, "ingot"), ` ${kind.toLowerCase()} report`), themes),
+    element("div", { class: "head-title" },
+      element("h1", {}, visible(title)), element("span", { class: `verdict ${state}`, id: "verdict" }, word),
+      claims.length ? claimsPill(claims) : null),
+    element("p", { class: "dim" }, told));
+}
+
+/** PASS, SKIP, FAIL, or WARN where a claim fails that is only to warn. */
+function wordOf(claim) {
+  const status = text(object(claim)?.status).toUpperCase();
+  if (status === "FAIL") return claim.level === "warn" ? "WARN" : "FAIL";
+  return status === "PASS" ? "PASS" : "SKIP";
+}
+
+function claimsPill(claims) {
+  const failed = claims.filter((claim) => wordOf(claim) === "FAIL").length;
+  const passed = claims.filter((claim) => wordOf(claim) === "PASS").length;
+  return element("a", { class: `verdict ${failed ? "fail" : "pass"}`, id: "claims-verdict", href: "#claims" },
+    failed ? `claims FAIL, ${whole(failed)} of ${whole(claims.length)}` : `claims PASS, ${whole(passed)} of ${whole(claims.length)}`);
+}
+
+/** The figures at the top; each only where the report has it. */
+function figures(app) {
+  const { model } = app;
+  const { report, tensors, worst } = model;
+  const [before, after] = [number(report.source_bytes), number(report.output_bytes) ?? number(report.bytes?.total)];
+  const encoded = tensors.filter((tensor) => tensor.isEncoded);
+  const elements = number(report.elements) ?? sum(tensors, (tensor) => tensor.elements);
+  const bits = number(report.bits_per_weight) ?? (
+    model.isVerification ? null : after && elements ? (8 * after) / elements : null
+  );
+  const kept = tensors.length - encoded.length;
+  const tiles = [];
+  const tile = (id, label, value, detail, act) => tiles.push(element(act ? "button" : "div", { class: "tile", id: `figure-${id}`, click: act, type: act ? "button" : null },
+    element("span", { class: "tile-label" }, label), element("span", { class: "tile-value" }, value), element("span", { class: "tile-detail dim" }, detail ?? "")));
+  if (number(report.reduction) !== null) tile(
+    "reduction",
+    report.reduction < 0 ? "larger by" : "smaller by",
+    percent(Math.abs(report.reduction)),
+    before && after ? `${bytes(before)} to ${bytes(after)}` : "",
+  );
+  if (after !== null) tile(
+    "size",
+    model.isVerification ? "size" : "size of all files",
+    bytes(after),
+    before !== null && before !== after ? `of ${bytes(before)} before` : counted(list(report.files).length, "file"),
+  );
+  if (bits !== null) tile(
+    "bits",
+    model.isVerification ? "bits per weight" : "bits per element",
+    fixed(bits, 2),
+    number(report.weights) ? `over ${whole(report.weights)} encoded weights` : "all bytes of the files",
+  );
+  if (model.hasErrors) {
+    const error = byEnergy(encoded, fromError("relative_mse"));
+    const isExact = error === 0;
+    if (error !== null) tile(
+      "error",
+      encoded.some((tensor) => tensor.source ?? tensor.statistics) ? "relative MSE, all" : "relative MSE, mean",
+      scientific(error),
+      isExact ? "exact" : `SNR ${fixed(-10 * Math.log10(error), 1)} dB`,
+    );
+    if (worst) tile(
+      "worst",
+      "worst tensor",
+      scientific(worst.error.relative_mse),
+      shortened(visible(worst.name), 48),
+      app.select && (() => app.select(worst)),
+    );
+  }
+  tile(
+    "tensors",
+    "tensors",
+    whole(tensors.length),
+    encoded.length ? `${whole(kept)} kept as they were` : `${whole(elements)} elements`,
+  );
+  if (model.hasStatistics) {
+    const bad = sum(tensors, (tensor) => (number(tensor.statistics?.nan) ?? 0) + (number(tensor.statistics?.infinite) ?? 0));
+    tile("nonfinite", "NaN and infinite", whole(bad), bad ? "weights that are no numbers" : "none");
+  }
+  return element("div", { class: "tiles", id: "figures" }, ...tiles);
+}
+
+function failuresSection({ model }) {
+  const failures = list(model.report.failures).map((failure) => object(failure) ?? {});
+  if (!failures.length) return null;
+  const rows = failures.slice(0, 1000).map((failure) => element("li", {},
+    element("code", {}, shortened(visible(text(failure.tensor)), 300) || visible(text(failure.code))),
+    element("span", {}, shortened(visible(text(failure.found)), 1000))));
+  return section(
+    "failures",
+    counted(failures.length, "failure"),
+    "What was claimed of these does not hold.",
+    [],
+    element("ol", { class: "messages bad-list" }, ...rows),
+  );
+}
+
+function claimsSection({ model }) {
+  const claims = list(model.report.claims).map((claim) => object(claim) ?? {});
+  if (!claims.length) return null;
+  const order = ["FAIL", "WARN", "SKIP", "PASS"];
+  const sorted = claims.toSorted((a, b) => order.indexOf(wordOf(a)) - order.indexOf(wordOf(b)));
+  const plain = (value, limit = 300) => (typeof value === "object" ? NONE : shortened(visible(text(value)), limit));
+  const measure = (claim, value) => (
+    number(value) === null ? plain(value ?? null) : /bytes|memory|size/.test(text(claim.claim)) ? bytes(value) : Number.isInteger(value) ? whole(value) : figure(value)
+  );
+  const rows = sorted.map((claim) => {
+    const word = wordOf(claim);
+    const offender = text(claim.offender);
+    return element("tr", {},
+      element("td", { class: "text" }, element("span", { class: `status ${word.toLowerCase()}` }, word)),
+      element(
+        "th",
+        { scope: "row", class: "text" },
+        plain(claim.claim ?? null),
+        claim.pattern ? element("code", {}, plain(claim.pattern)) : null,
+      ),
+      element("td", {}, measure(claim, claim.limit)), element("td", {}, measure(claim, claim.measured)), element(
+        "td",
+        { class: "text" },
+        plain(claim.basis ?? null),
+      ),
+      element("td", { class: "text words" }, offender ? element("code", { class: "offender" }, shortened(visible(offender), 300)) : null, plain(claim.message ?? null, 1000)));
+  });
+  return section("claims", "Claims", null, [], element("div", { class: "scroll-wide" }, element("table", { class: "claims" },
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        ...[
+          "",
+          "claim",
+          "limit",
+          "measured",
+          "from",
+          "what was found",
+        ].map((title, at) => element("th", { scope: "col", class: at === 2 || at === 3 ? null : "text" }, title)),
+      ),
+    ),
+    element("tbody", {}, ...rows))));
+}
+
+function warningsSection({ model }) {
+  const warnings = list(model.report.warnings).map(text).filter(Boolean);
+  if (!warnings.length) return null;
+  return section("warnings", counted(warnings.length, "warning"), null, [],
+    element("ul", { class: "messages" }, ...warnings.slice(0, 1000).map((warning) => element("li", {}, shortened(visible(warning), 1000)))));
+}
+
+function foot({ model, peers }) {
+  const { report } = model;
+  const run = [
+    number(report.seconds) === null ? null : `${fixed(report.seconds, 1)} s`,
+    number(report.peak_resident_bytes) === null ? null : `${bytes(report.peak_resident_bytes)} of memory at the peak`,
+  ].filter(Boolean);
+  const packages = Object.entries(object(peers.packages) ?? {}).map(
+    ([name, version]) => (name === "ingot" ? version : `${name} ${version}`)
+  ).join(", ");
+  return element("footer", { class: "dim" },
+    run.length ? element("p", {}, `This run took ${run.join(", ")}.`) : null,
+    model.hasErrors ? element("p", {}, `Other formats measured ${text(peers.date)} by make bench-peers: ${packages}.`) : null,
+    element("p", {}, `The report's data, ${text(report.schema)} version ${text(report.schema_version)}, are in this file; it loads nothing.`));
+}
+
+function build() {
+  const app = {
+    model: readReport(object(readData("data")) ?? {}),
+    peers: object(readData("peers")) ?? {},
+    title: document.title,
+    select: null,
+    filter: () => {},
+  };
+  const { model } = app;
+  const distribution = distributionSection(app);
+  const errors = model.hasErrors ? mapSection(
+    app,
+    "errors",
+    "Error by layer and kind",
+    model.report.compared === false || !model.isVerification ? "As the certificates say." : "Measured against the source.",
+    ERROR_METRICS,
+  ) : null;
+  const parts = [
+    failuresSection(app), claimsSection(app), warningsSection(app), sizeSection(app), errors, rateSection(app), distribution,
+    mapSection(
+      app,
+      "statistics",
+      "Distributions by layer and kind",
+      model.tensors.some((tensor) => tensor.source) ? "Of the source's weights." : model.report.format === "ingot" ? "Of the weights as they are restored." : "Of the weights.",
+      DISTRIBUTION_METRICS,
+    ),
+    accountSection(app), tableSection(app),
+  ].filter(Boolean);
+  const links = parts.map((part) => element("a", { href: `#${part.id}` }, part.querySelector("h2").textContent));
+  document.getElementById("report").replaceChildren(
+    head(app), figures(app), element("nav", { "aria-label": "Sections" }, ...links), element("main", {}, ...parts), foot(app), note);
+  document.title = `${app.title} – ingot`;
+}
+
+build();

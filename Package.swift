@@ -49,10 +49,13 @@ let package = Package(
         .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash",
             providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
+        .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .target(name: "CKernels", dependencies: ["CXXHash"]),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
-        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", system]),
+        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", "CCrypto", system]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(

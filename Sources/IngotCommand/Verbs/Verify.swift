@@ -15,8 +15,10 @@ struct Verify: AsyncParsableCommand {
             Without --against: the manifest, all files' hashes, every seal and chunk.
             With it also: each tensor's hash, and its error, recomputed from the source.
 
-            Exit code 65: bytes are damaged. 1: intact, but a certificate does not hold,
-            or SOURCE is not what was converted.
+            With --claims: every claim of a file, such as sizes and errors at most.
+
+            Exit code 65: bytes are damaged. 1: intact, but a certificate or a claim does
+            not hold, or SOURCE is not what was converted.
             """)
 
     /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
@@ -28,10 +30,28 @@ struct Verify: AsyncParsableCommand {
     @Option(help: "The source it was converted from.")
     var against: FilePath?
 
+    @OptionGroup var claims: ClaimsOptions
     @OptionGroup var work: WorkOptions
-    @OptionGroup var report: ReportOptions
+    @OptionGroup var report: VerificationReportOptions
+    @OptionGroup var output: ResultOptions
+
+    func validate() throws {
+        guard !claims.updateBaseline || report.format == .text else {
+            throw ValidationError("--update-baseline prints text: not with --format \(report.format.rawValue).")
+        }
+    }
 
     func run() async throws {
+        let stated = try claims.read()
+        do {
+            try await verify(stated)
+        } catch let error as IngotError {
+            try ClaimsOutput.tellDamage(error, dest.string, stated?.path.string, report.format, output)
+            throw error
+        }
+    }
+
+    private func verify(_ stated: ClaimsFile?) async throws {
         let checkpoint = try SealedCheckpoint(dest)
         let source = try against.map { try ConversionPlan.openSource($0) }
         for warning in checkpoint.warnings + (source?.warnings ?? []) {
@@ -39,16 +59,28 @@ struct Verify: AsyncParsableCommand {
         }
         let verifier = try Verifier(checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
         let result = try await verifier.run()
+        let facts = try claims.facts(result, of: OpenedCheckpoint(checkpoint), against: source)
+        if claims.updateBaseline, result.holds { return try output.deliver(claims.updateLimits(facts, stated)) }
+        let outcome = try claims.evaluate(facts, stated)
         switch report.format {
-        case .json: Console.result(result.json.text(indented: true))
-        case .text: Console.result(VerificationText.text(result, width: Console.width))
+        case .json: try output.deliver(result.json(with: stated == nil ? nil : outcome).text(indented: true))
+        case .text:
+            let text = VerificationText.text(result, width: output.style.width)
+            try output.deliver(
+                stated == nil ? text : text + "\n\n" + ClaimsText.text(outcome, style: output.style))
+        case .junit, .github, .markdown, .sarif:
+            try output.deliver(
+                ClaimsOutput.text(outcome, report.format, seconds: result.seconds, style: output.style))
         }
         for failure in result.failures.prefix(Verify.failuresShown) {
             Console.message(IngotErrorRenderer.text(failure))
         }
         let hidden = result.failures.count - Verify.failuresShown
         if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }
-        if !result.holds { throw ExitCode(1) }
+        if claims.updateBaseline {
+            Console.message("the claims file is left as it is: the checkpoint is not what it claims")
+        }
+        if !result.holds || !outcome.holds { throw ExitCode(1) }
     }
 }
 

@@ -96,6 +96,7 @@ let package = Package(
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
+        tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
     ]
 )

@@ -44,10 +44,15 @@ public enum ClaimsMarkdown {
         result.status == .fail ? "**\(result.word)**" : result.word
     }
 
-    /// A name in code style, which no character of it can leave; a pipe would end the cell even there.
+    /// A name in code style, if it has no character that could leave it or the cell.
     private static func code(_ text: String) -> String {
-        let text = IngotErrorRenderer.escaped(text)
-        return text.contains("`") || text.contains("|") ? cell(text) : "`\(text)`"
+        let isPlain = text.utf8.allSatisfy { byte in
+            switch byte {
+            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
+            default: "._-*?, ".utf8.contains(byte)
+            }
+        }
+        return isPlain ? "`\(text)`" : cell(text)
     }
 
     /// Text in a cell: nothing in it is markup, a link, or a mention.

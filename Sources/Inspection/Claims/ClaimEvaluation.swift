@@ -72,7 +72,8 @@ public struct ClaimEvaluation {
         case .unknown(let reason): return result(claim, .skip, reason)
         case .nothing(let reason):
             return result(
-                claim, .fail, "\(reason): a claim that checks nothing; to do: correct the pattern", excess: .infinity)
+                claim, .fail, "\(reason): a claim that checks nothing\(note(claim)); to do: correct the pattern",
+                excess: .infinity)
         case .known(let found): return judge(claim, found)
         }
     }
@@ -121,7 +122,7 @@ public struct ClaimEvaluation {
         let (measured, claimed) = isClose ? (found.worst?.exact, limit?.exact) : (found.worst?.text, limit?.text)
         let text = found.fault ?? "\(measured ?? "")\(place), claimed is \(word) \(claimed ?? "")"
         return result(
-            claim, .fail, "\(text)\(more(found.offenders)); to do: \(kind.remedy)", measured: found.worst,
+            claim, .fail, "\(text)\(more(found.offenders))\(note(claim)); to do: \(kind.remedy)", measured: found.worst,
             basis: found.basis, offender: found.offender, offenders: found.offenders, excess: excess)
     }
 
@@ -134,6 +135,8 @@ public struct ClaimEvaluation {
         if case .figure(let rule, _) = rule { rule.isMinimum } else { false }
     }
 
+    private func note(_ claim: Claim) -> String { claim.note.map { " (\($0))" } ?? "" }
+
     private func more(_ count: Int) -> String { count > 1 ? ", and \(count - 1) more" : "" }
 
     private func result(
@@ -143,8 +146,7 @@ public struct ClaimEvaluation {
         ClaimResult(
             claim.rule.kind, pattern: claim.patterns?.map(\.text).joined(separator: ", "), level: claim.level,
             status: status, limit: claim.limitValue, measured: measured, basis: basis, offender: offender,
-            offenders: offenders, message: message + (status == .fail ? claim.note.map { " (\($0))" } ?? "" : ""),
-            line: claim.line, excess: excess)
+            offenders: offenders, message: message, line: claim.line, excess: excess)
     }
 
     // MARK: - Measuring

@@ -138,12 +138,12 @@ public struct ClaimFacts: Sendable {
     /// Every regular file of a directory, however deep; the file itself where the path is that of one.
     private static func files(of path: FilePath) throws -> [File] {
         guard try Directory.kind(path) == .directory else {
-            return [File(name: path.lastComponent?.string ?? "", byteCount: try MappedFile.open(path).byteCount)]
+            return [File(name: path.lastComponent?.string ?? "", byteCount: FileIdentity(path)?.byteCount ?? 0)]
         }
         return try Directory.tree(path).compactMap { name, isText in
             let place = path.appending(FilePath(name).components)
             guard isText, try Directory.kind(place) == .file else { return nil }
-            return File(name: name, byteCount: try MappedFile.open(place).byteCount)
+            return FileIdentity(place).map { File(name: name, byteCount: $0.byteCount) }
         }
     }
 }

@@ -49,10 +49,13 @@ let package = Package(
         .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash",
             providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
+        .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .target(name: "CKernels", dependencies: ["CXXHash"]),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
-        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", system]),
+        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", "CCrypto", system]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(
@@ -95,6 +98,7 @@ let package = Package(
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
+        tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
     ]
 )

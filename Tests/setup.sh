@@ -20,6 +20,7 @@ Linux)
     need libzstd-dev test -e /usr/include/zstd.h
     need liblz4-dev test -e /usr/include/lz4.h
     need libxxhash-dev test -e /usr/include/xxhash.h
+    need libssl-dev test -e /usr/include/openssl/evp.h
     if [[ ${1:-} == python || ${1:-} == bench || ${1:-} == large || ${1:-} == browser ]]; then
         need python3 command -v python3
         need python3-venv python3 -c 'import ensurepip, venv'
@@ -55,11 +56,11 @@ Linux)
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
     ;;
 Darwin)
-    for formula in zstd lz4 xxhash pkgconf; do
+    for formula in zstd lz4 xxhash openssl@3 pkgconf; do
         brew list --formula "$formula" >/dev/null 2>&1 || brew install "$formula"
     done
     ;;
 *)
-    echo "unknown system: install zstd, lz4 and xxhash with their headers" >&2
+    echo "unknown system: install zstd, lz4, xxhash and OpenSSL with their headers" >&2
     ;;
 esac

@@ -51,7 +51,9 @@ extension IngotError {
         case manifestInvalid, fileHash, sealInvalid, checksum, containerVersion, payloadInvalid, chunkInvalid
         case descriptorInvalid, valueOutOfRange
         // Intact, but not what was claimed.
-        case certificateMismatch, sourceMismatch
+        case certificateMismatch, sourceMismatch, claimFailed
+        // Files that say what is claimed, or what a run measured.
+        case claimsInvalid, reportInvalid
         // The environment.
         case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
             locked, interrupted, terminated
@@ -59,7 +61,7 @@ extension IngotError {
         /// The exit status the command ends with (DESIGN: sysexits where one fits).
         public var exitStatus: Int32 {
             switch self {
-            case .certificateMismatch, .sourceMismatch: 1
+            case .certificateMismatch, .sourceMismatch, .claimFailed: 1
             case .usage: 64
             case .noInput: 66
             case .cannotCreate: 73
@@ -78,6 +80,8 @@ extension IngotError {
                 .descriptorInvalid:
                 "the checkpoint is damaged: fetch it again, or convert the source again"
             case .containerVersion: "use a newer ingot"
+            case .claimsInvalid: "correct the claims file; Specs/claims.md describes it"
+            case .reportInvalid: "name what `ingot convert --format json` printed when it made this checkpoint"
             case .inputOutput, .sourceChanged: "check the disk and run the command again"
             case .outOfMemory: "allow the process more memory (ulimit), or run it on a larger machine"
             case .outOfSpace: "free some space, or choose another place for the output"

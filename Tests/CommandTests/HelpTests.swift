@@ -8,18 +8,6 @@ import Testing
 ///
 /// `INGOT_UPDATE_GOLDENS=1 swift test -c release --filter CommandTests` writes them anew.
 @Suite struct HelpTests {
-    private static let goldens = FilePath(#filePath).removingLastComponent().appending("Goldens")
-
-    /// Compares text with a golden, or writes the golden.
-    private func expect(_ text: String, golden name: String) throws {
-        let path = HelpTests.goldens.appending(name)
-        if ProcessInfo.processInfo.environment["INGOT_UPDATE_GOLDENS"] == "1" {
-            try Files.write(text, to: path)
-        }
-        let golden = String(decoding: try Files.read(path), as: UTF8.self)
-        #expect(text == golden, "INGOT_UPDATE_GOLDENS=1 writes \(name) anew")
-    }
-
     /// The number of processors is the machine's.
     private func withoutProcessors(_ text: String) -> String {
         text.split(separator: "\n", omittingEmptySubsequences: false).map { line -> String in
@@ -36,7 +24,7 @@ import Testing
         #expect(result.status == 0 && result.errors.isEmpty)
         let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
         for line in lines { #expect(line.count <= 80, "\(line)") }
-        try expect(withoutProcessors(result.output), golden: "help\(verb.isEmpty ? "" : "-")\(verb).txt")
+        try Golden.expect(withoutProcessors(result.output), "help\(verb.isEmpty ? "" : "-")\(verb).txt")
         #expect(try IngotProcess.run(["help"] + words).output == result.output)
     }
 
@@ -65,6 +53,6 @@ import Testing
             let result = try IngotProcess.run(arguments)
             text += "$ ingot \(arguments.joined(separator: " "))\n\(result.errors)[exit \(result.status)]\n\n"
         }
-        try expect(text.replacing(sample.directory.path.string, with: "..."), golden: "messages.txt")
+        try Golden.expect(text.replacing(sample.directory.path.string, with: "..."), "messages.txt")
     }
 }

@@ -10,6 +10,7 @@ final class ConversionRun {
     private let options: ConversionOptions
     private let destination: FilePath
     private let onEvent: @Sendable (ConversionEvent) -> Void
+    private let beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
     private let pipeline: OrderedPipeline<ChunkWorkspace>
     private let followed: FollowedSource
     private let layout: CheckpointLayout
@@ -25,6 +26,7 @@ final class ConversionRun {
     init(_ converter: Converter, pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
         options = converter.options
         destination = converter.destination
+        beforePublishing = converter.beforePublishing
         let onEvent = converter.onEvent
         self.onEvent = onEvent
         self.pipeline = pipeline
@@ -43,7 +45,7 @@ final class ConversionRun {
     }
 
     func finish() async throws -> ConversionReport {
-        guard let work else { return try publishedReport() }
+        guard let work else { return try await publishedReport() }
         do {
             return try await convert(work)
         } catch {
@@ -52,12 +54,13 @@ final class ConversionRun {
     }
 
     /// The report of a conversion that an earlier run ended but for its traces.
-    private func publishedReport() throws -> ConversionReport {
+    private func publishedReport() async throws -> ConversionReport {
         let checkpoint = try SealedCheckpoint(destination)
         var report = ConversionReport(sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])
         for shard in checkpoint.shards { report.add(FinishedShard(shard, sourceBytes: 0)) }
         report.resumedShards = checkpoint.shards.count
         report.companionBytes = checkpoint.manifest.files.filter { !$0.isShard }.reduce(0) { $0 + $1.byteCount }
+        try await beforePublishing?(destination, report)
         return report
     }
 
@@ -83,7 +86,7 @@ final class ConversionRun {
             try await followed.rest(of: layout)
             try CompanionFiles(of: layout).refuseQuantizedSource()
         }
-        return try publish(work)
+        return try await publish(work)
     }
 
     /// Opens and plans what is there: all of it, unless the source is followed.
@@ -271,7 +274,7 @@ final class ConversionRun {
 
     // MARK: - The rest of the directory
 
-    private func publish(_ work: WorkDirectory) throws -> ConversionReport {
+    private func publish(_ work: WorkDirectory) async throws -> ConversionReport {
         let companions = try CompanionFiles(of: layout)
         var report = ConversionReport(
             sourceBytes: finished.values.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
@@ -286,11 +289,18 @@ final class ConversionRun {
         try Interruption.check()
         for shard in plan.openShards { try shard.source.file.checkUnchanged() }
         let hash = try WholeFile.write(manifest, to: work.path.appending(Manifest.fileName))
-        try work.publish(manifest: hash)
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
         report.usage = pipeline.usage
         report.repeats = repeats
+        if let beforePublishing {
+            onEvent(.verifying(shard: destination.lastComponent?.string ?? ""))
+            try await beforePublishing(work.path, report)
+            // It took a while, in which the source had to stay.
+            for shard in plan.openShards { try shard.source.file.checkUnchanged() }
+            try Interruption.check()
+        }
+        try work.publish(manifest: hash)
         return report
     }
 

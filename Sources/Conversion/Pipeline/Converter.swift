@@ -17,6 +17,9 @@ public struct Converter: Sendable {
     public let options: ConversionOptions
     /// Told what happens, by one thread at a time.
     public var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
+    /// Called with the finished directory before it gets its name, and with the report: what it throws keeps it from that, and a
+    /// `claimFailed` leaves the directory for another run. Of a conversion that an earlier run published, called with that.
+    public var beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
     private let budget: MemoryBudget
 
     /// Prepares a conversion.

@@ -180,7 +180,7 @@ final class WorkDirectory {
     private static func canBeMended(_ error: any Error) -> Bool {
         switch (error as? IngotError)?.code {
         case .interrupted, .terminated, .inputOutput, .outOfSpace, .cannotCreate, .missingShard, .noInput, .locked,
-            .sourceIncomplete,
+            .sourceIncomplete, .claimFailed,
             nil:
             true
         default: false

@@ -95,7 +95,7 @@ public struct AtomicFile: ~Copyable, Sendable {
         try descriptor.synchronize()
         try Directory.rename(temporary, to: path)
         published = true
-        try Directory.synchronize(path.removingLastComponent())
+        try Directory.synchronizeName(of: path)
     }
 
     private mutating func flush() throws {

@@ -56,6 +56,9 @@ enum Console {
     /// A variable of the environment.
     static func variable(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
 
+    /// The time, in seconds since 1970.
+    static var secondsSinceEpoch: Int { time(nil) }
+
     /// Columns of the terminal on standard output; nil where it is none.
     static var width: Int? { isatty(1) == 1 ? columns(of: 1) : nil }
 

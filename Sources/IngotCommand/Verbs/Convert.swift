@@ -2,6 +2,7 @@ import ArgumentParser
 import Container
 import Conversion
 import FileAccess
+import Inspection
 import Quantization
 import SystemPackage
 import TensorModel
@@ -46,6 +47,9 @@ struct Convert: AsyncParsableCommand {
     @Option(help: "With --follow: give up when nothing has arrived for so many seconds.")
     var followTimeout: Int?
 
+    @Option(help: "Publish only what holds the claims of this file (Specs/claims.md).")
+    var claims: FilePath?
+
     @OptionGroup var work: WorkOptions
     @OptionGroup var shown: ProgressOptions
     @OptionGroup var report: ReportOptions
@@ -54,11 +58,15 @@ struct Convert: AsyncParsableCommand {
         guard !follow || rate.targetSize == nil && rate.bpw == nil else {
             throw ValidationError("--target-size and --bpw need the whole source: not with --follow.")
         }
+        guard claims == nil || !consumeSource else {
+            throw ValidationError("--claims needs SOURCE until all is done: not with --consume-source.")
+        }
         guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
         guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
     }
 
     func run() async throws {
+        let stated = try claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
@@ -70,13 +78,18 @@ struct Convert: AsyncParsableCommand {
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         var converter = try Converter(source, to: dest, options)
         converter.onEvent = progress.show
+        let gate = stated.map {
+            ClaimsGate($0, source: source, destination: dest, memory: options.memory, jobs: options.jobs)
+        }
+        if let gate { converter.beforePublishing = { try await gate.check($0, $1) } }
         let result = try await converter.run()
         Progress.clear()
         switch report.format {
-        case .json: Console.result(result.json.text(indented: true))
+        case .json: Console.result(result.json(with: gate?.report).text(indented: true))
         case .text:
-            Console.result(
-                ConversionText.text(result, source: source, destination: dest, isVerbose: shown.verbose))
+            let text = ConversionText.text(result, source: source, destination: dest, isVerbose: shown.verbose)
+            let claimed = gate?.report.map { "\n\n" + ClaimsText.text($0, style: .forOutput(.auto)) }
+            Console.result(text + (claimed ?? ""))
         }
     }
 }

@@ -2,6 +2,7 @@ public import ArgumentParser
 import Container
 import FileAccess
 public import SystemPackage
+import TensorModel
 
 /// A number of bytes: `268435456`, `256MiB`, `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
@@ -10,18 +11,8 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
     init(_ bytes: UInt64) { self.bytes = bytes }
 
     init?(argument: String) {
-        let units: [(String, UInt64)] = [
-            ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("kB", 1_000), ("MB", 1_000_000),
-            ("GB", 1_000_000_000), ("TB", 1_000_000_000_000), ("B", 1), ("", 1),
-        ]
-        for (suffix, scale) in units where argument.lowercased().hasSuffix(suffix.lowercased()) {
-            guard let number = UInt64(argument.dropLast(suffix.count)) else { continue }
-            let (bytes, overflow) = number.multipliedReportingOverflow(by: scale)
-            guard !overflow else { return nil }
-            self.bytes = bytes
-            return
-        }
-        return nil
+        guard let bytes = ByteSize.parse(argument) else { return nil }
+        self.bytes = bytes
     }
 
     var description: String { bytes % (1 << 20) == 0 ? "\(bytes >> 20)MiB" : "\(bytes)" }

@@ -14,8 +14,10 @@ struct Verify: AsyncParsableCommand {
             Without --against: the manifest, all files' hashes, every seal and chunk.
             With it also: each tensor's hash, and its error, recomputed from the source.
 
-            Exit code 65: bytes are damaged. 1: intact, but a certificate does not hold,
-            or SOURCE is not what was converted.
+            With --claims: every claim of a file, such as sizes and errors at most.
+
+            Exit code 65: bytes are damaged. 1: intact, but a certificate or a claim does
+            not hold, or SOURCE is not what was converted.
             """)
 
     /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
@@ -27,9 +29,10 @@ struct Verify: AsyncParsableCommand {
     @Option(help: "The source it was converted from.")
     var against: FilePath?
 
+    @OptionGroup var claims: ClaimsOptions
     @OptionGroup var work: WorkOptions
 
-    @Option(help: "Form of the result: text, json, csv, markdown or html.")
+    @Option(help: "Form: text, json, csv, markdown, html; of the claims alone: junit, github, sarif.")
     var format = VerificationFormat.text
 
     @Option(help: "How many of the tensors with the largest errors text and markdown list.")
@@ -42,12 +45,25 @@ struct Verify: AsyncParsableCommand {
 
     func validate() throws {
         guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
+        guard !claims.updateBaseline || format == .text else {
+            throw ValidationError("--update-baseline prints text: not with --format \(format.rawValue).")
+        }
     }
 
     /// The title of a page.
     private var title: String { against.map { "\(dest) against \($0)" } ?? dest.string }
 
     func run() async throws {
+        let stated = try claims.read()
+        do {
+            try await verify(stated)
+        } catch let error as IngotError {
+            try ClaimsOutput.tellDamage(error, dest.string, stated?.path.string, format, result)
+            throw error
+        }
+    }
+
+    private func verify(_ stated: ClaimsFile?) async throws {
         let checkpoint = try SealedCheckpoint(dest)
         let source = try against.map { try ConversionPlan.openSource($0) }
         for warning in checkpoint.warnings + (source?.warnings ?? []) {
@@ -55,27 +71,38 @@ struct Verify: AsyncParsableCommand {
         }
         let verifier = try Verifier(checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
         let report = try await verifier.run()
-        let count = all ? Int.max : top
-        switch format {
-        case .json where result.output == nil:
-            report.writeJSON { Console.part($0) }
-            Console.part([UInt8(ascii: "\n")])
-        case .json: try result.deliver(report.json.text(indented: true))
-        case .text: try result.deliver(VerificationText(report, result.style, top: count).text)
-        case .html: try result.deliver(HTMLReport.page(title: title, json: report.json))
-        case .csv: try result.deliver(VerificationTable.csv(report))
-        case .markdown: try result.deliver(VerificationTable.markdown(report, top: count))
+        let facts = try claims.facts(report, of: OpenedCheckpoint(checkpoint), against: source)
+        if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
+        let outcome = try claims.evaluate(facts, stated)
+        try show(report, outcome, isClaimed: stated != nil)
         }
         for failure in report.failures.prefix(Verify.failuresShown) {
             Console.message(IngotErrorRenderer.text(failure))
         }
         let hidden = report.failures.count - Verify.failuresShown
         if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }
-        if !report.holds { throw ExitCode(1) }
+        if claims.updateBaseline {
+            Console.message("the claims file is left as it is: the checkpoint is not what it claims")
+        }
+        if !report.holds || !outcome.holds { throw ExitCode(1) }
     }
-}
 
-/// The form of a verification's result.
-enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json, csv, markdown, html
+    private func show(_ report: VerificationReport, _ outcome: ClaimsReport, isClaimed: Bool) throws {
+        let claimed = isClaimed ? outcome : nil
+        let count = all ? Int.max : top
+        switch format {
+        case .text:
+            let text = VerificationText(report, result.style, top: count).text
+            try result.deliver(
+                claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
+        case .json: try result.deliver(parts: report.jsonText(with: claimed))
+        case .html: try result.deliver(parts: HTMLReport.parts(title: title, json: report.jsonText(with: claimed)))
+        case .csv: try result.deliver(VerificationTable.csv(report))
+        case .markdown:
+            let table = VerificationTable.markdown(report, top: count)
+            try result.deliver(claimed.map { ClaimsMarkdown.text($0) + "\n\n" + table } ?? table)
+        case .junit, .github, .sarif:
+            try result.deliver(ClaimsOutput.text(outcome, format, seconds: report.seconds))
+        }
+    }
 }

@@ -110,43 +110,42 @@ public struct VerificationReport: Sendable {
 // MARK: - JSON
 
 extension VerificationReport {
-    /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md).
-    public var json: JSONValue { object(tensors: .array(tensors.map(\.json))) }
-
-    /// Hands on the indented text of `json` in pieces: the tree of a thousand tensors would take many times the memory of its text.
-    public func writeJSON(to sink: ([UInt8]) throws -> Void) rethrows {
-        let frame = object(tensors: .null).text(indented: true)
-        // Within a string there is no newline.
-        guard !tensors.isEmpty, let hole = frame.firstRange(of: "\n  \"tensors\": null") else {
-            return try sink(Array(json.text(indented: true).utf8))
-        }
-        var bytes = Array((frame[..<hole.lowerBound] + "\n  \"tensors\": [").utf8)
-        for (index, tensor) in tensors.enumerated() {
-            if index > 0 { bytes.append(UInt8(ascii: ",")) }
-            for byte in ("\n" + tensor.json.text(indented: true)).utf8 {
-                bytes.append(byte)
-                if byte == UInt8(ascii: "\n") { bytes += [0x20, 0x20, 0x20, 0x20] }
-            }
-            guard bytes.count > VerificationReport.pieceBytes else { continue }
-            try sink(bytes)
-            bytes.removeAll(keepingCapacity: true)
-        }
-        bytes += Array(("\n  ]" + frame[hole.upperBound...]).utf8)
-        try sink(bytes)
+    /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md), with the results of claims if there are any.
+    public func json(with claims: ClaimsReport? = nil) -> JSONValue {
+        .object(head(claims) + [.init("tensors", .array(tensors.map(\.json)))] + tail(claims))
     }
 
-    private static let pieceBytes = 1 << 16
+    /// The same as indented text in parts: the tree of a thousand tensors would take many times the memory of its text.
+    public func jsonText(with claims: ClaimsReport? = nil) -> some Sequence<String> {
+        let opening = JSONValue.object(head(claims)).text(indented: true)
+        let closing = JSONValue.object(tail(claims)).text(indented: true)
+        let count = tensors.count
+        return (0..<count + 2).lazy.map { part in
+            switch part {
+            case 0: String(opening.dropLast(2)) + ",\n  \"tensors\": [" + (count == 0 ? "]," : "\n")
+            case count + 1: String(closing.dropFirst(1)) + "\n"
+            default:
+                tensors[part - 1].json.text(indented: true, level: 2, isPrefixed: true)
+                    + (part == count ? "\n  ]," : ",\n")
+            }
+        }
+    }
 
-    private func object(tensors: JSONValue) -> JSONValue {
-        .object([
+    private func head(_ claims: ClaimsReport?) -> [JSONValue.Member] {
+        [
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
-            .init("intact", .bool(true)), .init("compared", .bool(compared)), .init("holds", .bool(holds)),
+            .init("intact", .bool(true)), .init("compared", .bool(compared)),
+            .init("holds", .bool(holds && claims?.holds != false)),
             .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("reduction", .number(reduction)), .init("weights", .unsigned(weights)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
-            .init("tensors", tensors),
+        ]
+    }
+
+    private func tail(_ claims: ClaimsReport?) -> [JSONValue.Member] {
+        [
             .init(
                 "failures",
                 .array(
@@ -158,7 +157,7 @@ extension VerificationReport {
                         ])
                     })),
             .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
-        ])
+        ] + (claims.map { [.init("claims", $0.json)] } ?? [])
     }
 }
 

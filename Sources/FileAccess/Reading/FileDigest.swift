@@ -1,0 +1,69 @@
+internal import CCrypto
+public import SystemPackage
+internal import TensorModel
+
+/// The SHA-256 of a file, as model hubs publish it and `sha256sum` prints it.
+public struct FileDigest: Sendable, Hashable, CustomStringConvertible {
+    /// Its 32 bytes.
+    public let bytes: [UInt8]
+
+    private init(bytes: [UInt8]) { self.bytes = bytes }
+
+    /// Reads 64 hexadecimal digits of either case; nil for anything else.
+    public init?(hexadecimal text: String) {
+        let digits = text.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+        guard text.utf8.count == 64, digits.count == 64 else { return nil }
+        bytes = stride(from: 0, to: 64, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    }
+
+    /// The digest of some bytes.
+    public init(of bytes: Span<UInt8>) {
+        let hasher = DigestHasher()
+        hasher.update(bytes)
+        self.init(bytes: hasher.finish())
+    }
+
+    /// The digest of a file, read piece by piece; the pages behind are given back, and a signal stops it.
+    ///
+    /// - Throws: `noInput`, `notARegularFile`, `sourceChanged`.
+    public static func of(_ path: FilePath) throws -> FileDigest {
+        let file = try MappedFile.open(path)
+        let hasher = DigestHasher()
+        try file.forEachPiece(of: file.wholeRange) { bytes, _ in hasher.update(bytes) }
+        return FileDigest(bytes: hasher.finish())
+    }
+
+    /// The digest as 64 lower-case hexadecimal digits.
+    public var description: String {
+        bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+    }
+}
+
+/// SHA-256 of bytes that come piece by piece, by libcrypto.
+@safe private final class DigestHasher {
+    private let context: OpaquePointer
+
+    init() {
+        // Both fail only where memory or the library's default provider are missing.
+        guard let context = unsafe EVP_MD_CTX_new(), unsafe EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else {
+            preconditionFailure("libcrypto has no SHA-256")
+        }
+        unsafe self.context = context
+    }
+
+    deinit { unsafe EVP_MD_CTX_free(context) }
+
+    func update(_ bytes: Span<UInt8>) {
+        let done = unsafe bytes.withUnsafeBytes { unsafe EVP_DigestUpdate(context, $0.baseAddress, $0.count) }
+        precondition(done == 1)
+    }
+
+    func finish() -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 32)
+        let done = unsafe digest.withUnsafeMutableBufferPointer {
+            unsafe EVP_DigestFinal_ex(context, $0.baseAddress, nil)
+        }
+        precondition(done == 1)
+        return digest
+    }
+}

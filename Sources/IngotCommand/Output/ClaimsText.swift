@@ -1,0 +1,90 @@
+import Inspection
+import TensorModel
+
+/// The results of claims, for people.
+enum ClaimsText {
+    private static let columns = 80
+    /// Columns of a title beside its message; longer ones get a line of their own.
+    private static let titleColumns = 24
+
+    /// A line or a few for each claim, what fails at the top.
+    static func text(_ report: ClaimsReport, style: Style) -> String {
+        let width = max(40, min(style.width ?? columns, 120))
+        var lines: [String] = []
+        for result in report.results {
+            let title = IngotErrorRenderer.escaped(result.title)
+            let message = IngotErrorRenderer.escaped(result.message)
+            let word = colored(result, style)
+            if result.status != .fail, title.width <= titleColumns {
+                let indent = 6 + titleColumns + 2
+                let parts = wrapped(message, to: width - indent)
+                lines.append("\(word)  \(Format.filled(title, to: titleColumns))  \(parts[0])".trimmingSuffix)
+                lines += parts.dropFirst().map { String(repeating: " ", count: indent) + $0 }
+            } else {
+                lines.append("\(word)  \(result.status == .fail ? style.strong(title) : title)")
+                let parts = message.split(separator: "; to do: ", maxSplits: 1).map(String.init)
+                for (index, part) in parts.enumerated() {
+                    let text = index == 0 ? part : "to do: \(part)"
+                    lines += wrapped(text, to: width - 6).map { "      \($0)" }
+                }
+            }
+        }
+        let summary = "claims: \(report.summary)"
+        lines.append(report.holds ? style.good(summary) : style.bad(summary))
+        return lines.joined(separator: "\n")
+    }
+
+    private static func colored(_ result: ClaimResult, _ style: Style) -> String {
+        switch result.word {
+        case "FAIL": style.bad(result.word)
+        case "WARN": style.warning(result.word)
+        case "SKIP": style.faint(result.word)
+        default: style.good(result.word)
+        }
+    }
+
+    /// What `--update-baseline` changed.
+    static func text(_ changes: [ClaimsBaseline.Change], of file: String, isNew: Bool) -> String {
+        let head = "\(IngotErrorRenderer.escaped(file)) \(isNew ? "made" : "updated")"
+        let rows = changes.map { change in
+            let title = IngotErrorRenderer.escaped(change.title)
+            let (old, new) = (change.old.map(shortDigests), change.new.map(shortDigests))
+            let text: String =
+                if let reason = change.reason {
+                    "\(isNew ? "left out" : "kept\(old.map { " \($0)" } ?? "")"): \(reason)"
+                } else if let new {
+                    old == nil ? new : change.old == change.new ? "\(new), unchanged" : "\(old ?? "") -> \(new)"
+                } else {
+                    "holds"
+                }
+            return (title, IngotErrorRenderer.escaped(text))
+        }
+        let width = min(40, rows.map(\.0.width).max() ?? 0)
+        return ([head] + rows.map { "  \(Format.filled($0.0, to: width))  \($0.1)" }).joined(separator: "\n")
+    }
+
+    /// Digests by their first digits.
+    private static func shortDigests(_ text: String) -> String {
+        text.split(separator: " ", omittingEmptySubsequences: false).map { word in
+            let digits = word.prefix { $0.isHexDigit }
+            return digits.count == 64 ? digits.prefix(12) + "..." + word.dropFirst(64) : word
+        }.joined(separator: " ")
+    }
+
+    /// Text in lines of so many columns, broken at spaces; a longer word is broken where it ends.
+    static func wrapped(_ text: String, to width: Int) -> [String] {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            var word = String(word)
+            let last = lines[lines.count - 1]
+            if !last.isEmpty, last.width + 1 + word.width > width { lines.append("") }
+            while word.width > width {
+                lines[lines.count - 1] += word.prefix(width - lines[lines.count - 1].width)
+                word = String(word.dropFirst(width))
+                lines.append("")
+            }
+            lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
+        }
+        return lines
+    }
+}

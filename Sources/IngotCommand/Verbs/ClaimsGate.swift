@@ -1,0 +1,57 @@
+import Checkpoints
+import Container
+import Conversion
+import FileAccess
+import Inspection
+import Synchronization
+import SystemPackage
+import TensorModel
+
+/// Holds the finished output of a conversion against claims before it gets its name.
+final class ClaimsGate: Sendable {
+    private let claims: ClaimsFile
+    private let source: FilePath, destination: FilePath
+    private let memory: UInt64, jobs: Int
+    private let found = Mutex<ClaimsReport?>(nil)
+
+    /// Prepares the check of a conversion.
+    init(_ claims: ClaimsFile, source: FilePath, destination: FilePath, memory: UInt64, jobs: Int) {
+        self.claims = claims
+        self.source = source
+        self.destination = destination
+        self.memory = memory
+        self.jobs = jobs
+    }
+
+    /// The results, once they are there.
+    var report: ClaimsReport? { found.withLock { $0 } }
+
+    /// Verifies a directory against the source, and evaluates the claims.
+    ///
+    /// - Throws: `claimFailed` where one of level error does not hold.
+    func check(_ directory: FilePath, _ conversion: ConversionReport) async throws {
+        // Before the verification adds to it.
+        let peak = ProcessUsage.peakResidentBytes
+        let checkpoint = try SealedCheckpoint(directory)
+        let original = try Checkpoint.open(source)
+        let result = try await Verifier(checkpoint, against: original, memory: memory, jobs: jobs).run()
+        var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: original)
+        facts.peakMemory = peak
+        let report = try ClaimEvaluation(facts).run(
+            claims.claims, subject: destination.string, file: claims.path.string)
+        found.withLock { $0 = report }
+        guard let worst = report.failed.first else { return }
+        Console.message(ClaimsText.text(report, style: .plain))
+        let count = report.failed.count
+        let isPublished = directory == destination
+        throw IngotError(
+            .claimFailed, file: directory.string,
+            tensor: worst.kind.isAboutTensors ? worst.offender.map { TensorName($0) } : nil,
+            found: "\(worst.title): \(worst.message.split(separator: "; to do: ").first ?? "")"
+                + (count > 1 ? "; \(count - 1) more \(count == 2 ? "claim fails" : "claims fail")" : ""),
+            expected: "every claim of \(claims.path) to hold"
+                + (isPublished ? "; an earlier run published the checkpoint" : ", or nothing is published"),
+            remedy: "convert with other options and --restart, or correct the claims"
+                + (isPublished ? "" : "; the output is kept in \(directory)"))
+    }
+}

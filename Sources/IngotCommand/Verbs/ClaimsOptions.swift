@@ -1,0 +1,129 @@
+import ArgumentParser
+import Checkpoints
+import Container
+import FileAccess
+import Inspection
+import SystemPackage
+import TensorModel
+
+/// The form of the result of a verification.
+enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, csv, markdown, html, junit, github, sarif
+}
+
+/// A share: `5%`, `0.05`.
+struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
+    let share: Double
+
+    init(_ share: Double) { self.share = share }
+
+    init?(argument: String) {
+        let isPercent = argument.hasSuffix("%")
+        let digits = isPercent ? argument.dropLast() : Substring(argument)
+        guard let number = Double(digits), case let share = isPercent ? number / 100 : number,
+            (0...1).contains(share)
+        else { return nil }
+        self.share = share
+    }
+
+    var description: String { "\(Format.fixed(share * 100, 0))%" }
+    var defaultValueDescription: String { description }
+}
+
+/// What is claimed of the checkpoint that is verified.
+struct ClaimsOptions: ParsableArguments {
+    @Option(help: "Hold the checkpoint against this claims file (Specs/claims.md).")
+    var claims: FilePath?
+
+    @Option(help: "What `ingot convert --format json` printed, for claims about its memory.")
+    var conversionReport: FilePath?
+
+    @Flag(help: "Set the limits of the claims file to what is measured; make the file where there is none.")
+    var updateBaseline = false
+
+    @Option(help: "With --update-baseline: how much worse a later checkpoint may be.")
+    var tolerance: Tolerance?
+
+    func validate() throws {
+        guard claims != nil || conversionReport == nil && !updateBaseline else {
+            throw ValidationError("--conversion-report and --update-baseline need --claims.")
+        }
+        guard updateBaseline || tolerance == nil else {
+            throw ValidationError("--tolerance needs --update-baseline.")
+        }
+    }
+
+    /// The claims file, read before any work; nil where none is named, or it is to be made.
+    func read() throws -> ClaimsFile? {
+        guard let claims else { return nil }
+        if updateBaseline, try Directory.kind(claims) == nil { return nil }
+        return try ClaimsFile.read(claims)
+    }
+
+    /// What is known of a checkpoint that was verified.
+    func facts(
+        _ result: VerificationReport, of checkpoint: OpenedCheckpoint, against source: Checkpoint?
+    ) throws -> ClaimFacts {
+        var facts = try ClaimFacts(result, of: checkpoint, against: source)
+        if let conversionReport {
+            facts.peakMemory = try ConversionMemory.read(conversionReport, outputBytes: facts.outputBytes)
+        }
+        return facts
+    }
+
+    /// The results of the claims, and of what is always checked.
+    func evaluate(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> ClaimsReport {
+        try ClaimEvaluation(facts).run(file?.claims ?? [], subject: facts.path.string, file: file?.path.string)
+    }
+
+    /// Writes the claims file with new limits; what changed, as text.
+    func updateLimits(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> String {
+        guard let claims else { return "" }
+        let baseline = ClaimsBaseline(facts, tolerance: (tolerance ?? Tolerance(0.05)).share)
+        let (new, changes) = try file.map { try baseline.update($0) } ?? baseline.make(at: claims)
+        try new.write()
+        return ClaimsText.text(changes, of: claims.string, isNew: file == nil)
+    }
+}
+
+/// The results of claims in the forms that other programs read.
+enum ClaimsOutput {
+    /// The report in a form; of `github` a summary goes to the step's page too.
+    static func text(_ report: ClaimsReport, _ format: VerificationFormat, seconds: Double) throws -> String {
+        switch format {
+        case .text, .json, .csv, .html: return ""
+        case .junit: return ClaimsJUnit.text(report, seconds: seconds, time: Console.secondsSinceEpoch)
+        case .markdown: return ClaimsMarkdown.text(report)
+        case .sarif: return ClaimsSARIF.json(report).text(indented: true)
+        case .github:
+            try appendSummary(report)
+            return ClaimsGitHub.text(report)
+        }
+    }
+
+    private static func appendSummary(_ report: ClaimsReport) throws {
+        guard let path = Console.variable("GITHUB_STEP_SUMMARY"), !path.isEmpty else { return }
+        do {
+            let file = try FileDescriptor.open(
+                FilePath(path), .writeOnly, options: [.append, .create],
+                permissions: [.ownerReadWrite, .groupRead, .otherRead])
+            try file.closeAfter {
+                let used = try file.seek(offset: 0, from: .end)
+                _ = try file.writeAll(ClaimsGitHub.summary(report, used: UInt64(max(0, used))).utf8)
+            }
+        } catch {
+            throw IngotError(
+                .inputOutput, file: path, found: "GITHUB_STEP_SUMMARY names a file that cannot be written: \(error)")
+        }
+    }
+
+    /// Tells of damage in the forms that other programs read; people get the message alone.
+    static func tellDamage(
+        _ error: IngotError, _ subject: String, _ claims: String?, _ format: VerificationFormat, _ result: ResultOptions
+    ) throws {
+        let isOfCheckpoint = error.code.exitStatus == 65 && error.code != .claimsInvalid && error.code != .reportInvalid
+        guard isOfCheckpoint, [.markdown, .junit, .github, .sarif].contains(format) else { return }
+        let report = ClaimsReport.damaged(error, subject: subject, file: claims)
+        try result.deliver(text(report, format, seconds: 0))
+    }
+}

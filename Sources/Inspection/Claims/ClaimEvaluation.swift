@@ -1,0 +1,296 @@
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// Holds claims against what is known of a checkpoint.
+public struct ClaimEvaluation {
+    private let facts: ClaimFacts
+    /// The digest of a file by its name; nil where there is no such file.
+    private let digest: (Claim.DigestRule, String) throws -> FileDigest?
+
+    /// Prepares an evaluation; files are hashed where claims name them.
+    public init(_ facts: ClaimFacts) {
+        self.init(facts) { rule, name in
+            guard let root = rule == .source ? facts.sourcePath : facts.path else { return nil }
+            return try ClaimEvaluation.digest(of: name, below: root)
+        }
+    }
+
+    /// Prepares an evaluation with digests from elsewhere.
+    init(_ facts: ClaimFacts, digest: @escaping (Claim.DigestRule, String) throws -> FileDigest?) {
+        self.facts = facts
+        self.digest = digest
+    }
+
+    /// The digest of a file below a directory, or of the file that the path itself is.
+    static func digest(of name: String, below root: FilePath) throws -> FileDigest? {
+        if try Directory.kind(root) == .directory {
+            let path = root.appending(FilePath(name).components)
+            return try Directory.kind(path) == .file ? FileDigest.of(path) : nil
+        }
+        return root.lastComponent?.string == name ? try FileDigest.of(root) : nil
+    }
+
+    /// Evaluates what is always checked, and the claims of a file.
+    public func run(_ claims: [Claim], subject: String, file: String?) throws -> ClaimsReport {
+        ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)))
+    }
+
+    // MARK: - What is always checked
+
+    private func builtIn() -> [ClaimResult] {
+        let intact = ClaimResult(
+            .bytesIntact, status: .pass, basis: .file, message: "every byte is as it was written")
+        return [
+            intact,
+            agreement(.certificatesHold, .certificateMismatch, "every certificate states the error that was measured"),
+            agreement(.sourceMatches, .sourceMismatch, "the source is the one that was converted"),
+        ]
+    }
+
+    private func agreement(_ kind: Claim.Kind, _ code: IngotError.Code, _ holds: String) -> ClaimResult {
+        let failures = facts.failures.filter { failure in
+            code == .sourceMismatch ? failure.code == code : failure.code != .sourceMismatch
+        }
+        guard facts.sourcePath != nil || !failures.isEmpty else {
+            return ClaimResult(kind, status: .skip, message: "not compared with the source; give --against")
+        }
+        guard let first = failures.first else {
+            return ClaimResult(kind, status: .pass, basis: .source, message: holds)
+        }
+        return ClaimResult(
+            kind, status: .fail, basis: .source, offender: first.tensor?.text ?? first.file, offenders: failures.count,
+            message: "\(first.found)\(more(failures.count)); to do: \(first.remedy)", excess: .infinity)
+    }
+
+    // MARK: - Claims of a file
+
+    /// Evaluates one claim.
+    public func evaluate(_ claim: Claim) throws -> ClaimResult {
+        guard claim.level != .off else { return result(claim, .skip, "switched off") }
+        switch try measure(claim) {
+        case .unknown(let reason): return result(claim, .skip, reason)
+        case .nothing(let reason):
+            return result(
+                claim, .fail, "\(reason): a claim that checks nothing\(note(claim)); to do: correct the pattern",
+                excess: .infinity)
+        case .known(let found): return judge(claim, found)
+        }
+    }
+
+    /// What was found for a claim.
+    struct Finding {
+        /// The worst of it.
+        var worst: ClaimResult.Value?
+        var basis: ClaimResult.Basis
+        /// The tensor or file it is, and how many do not hold.
+        var offender: String?
+        var offenders = 0
+        /// Where there is no limit, what is wrong with the offender.
+        var fault: String?
+    }
+
+    /// A finding, or why there is none.
+    enum Measurement {
+        case known(Finding)
+        /// Nothing is known of what the claim is about.
+        case unknown(String)
+        /// There is nothing that the claim is about.
+        case nothing(String)
+    }
+
+    private func judge(_ claim: Claim, _ found: Finding) -> ClaimResult {
+        let kind = claim.rule.kind
+        let isTogether = kind == .bitsPerWeight
+        let place = found.offender.map { isTogether ? " together, most in \($0)" : " in \($0)" } ?? ""
+        let (fails, excess): (Bool, Double) =
+            switch (claim.rule, found.worst) {
+            case (.bytes(_, let limit), .bytes(let worst)): (worst > limit, Double(worst) / Double(limit) - 1)
+            case (.figure(let rule, let limit), .figure(let worst)):
+                // Written so that what is no number fails.
+                (!(rule.isMinimum ? worst >= limit : worst <= limit), ClaimEvaluation.excess(worst, limit))
+            default: (found.offenders > 0, .infinity)
+            }
+        let limit = claim.limitValue
+        let word = isMinimum(claim.rule) ? "at least" : "at most"
+        guard fails else {
+            let text = limit.map { "\(found.worst?.short ?? "")\(place), \(word) \($0.short)" } ?? kind.meaning
+            return result(claim, .pass, text, measured: found.worst, basis: found.basis)
+        }
+        // By a hair: then every digit counts.
+        let isClose = found.worst?.text == limit?.text
+        let (measured, claimed) = isClose ? (found.worst?.exact, limit?.exact) : (found.worst?.text, limit?.text)
+        let text = found.fault ?? "\(measured ?? "")\(place), claimed is \(word) \(claimed ?? "")"
+        return result(
+            claim, .fail, "\(text)\(more(found.offenders))\(note(claim)); to do: \(kind.remedy)", measured: found.worst,
+            basis: found.basis, offender: found.offender, offenders: found.offenders, excess: excess)
+    }
+
+    private static func excess(_ worst: Double, _ limit: Double) -> Double {
+        guard limit != 0 else { return .infinity }
+        return abs(worst - limit) / abs(limit)
+    }
+
+    private func isMinimum(_ rule: Claim.Rule) -> Bool {
+        if case .figure(let rule, _) = rule { rule.isMinimum } else { false }
+    }
+
+    private func note(_ claim: Claim) -> String { claim.note.map { " (\($0))" } ?? "" }
+
+    private func more(_ count: Int) -> String { count > 1 ? ", and \(count - 1) more" : "" }
+
+    private func result(
+        _ claim: Claim, _ status: ClaimResult.Status, _ message: String, measured: ClaimResult.Value? = nil,
+        basis: ClaimResult.Basis? = nil, offender: String? = nil, offenders: Int = 0, excess: Double = 0
+    ) -> ClaimResult {
+        ClaimResult(
+            claim.rule.kind, pattern: claim.patterns?.map(\.text).joined(separator: ", "), level: claim.level,
+            status: status, limit: claim.limitValue, measured: measured, basis: basis, offender: offender,
+            offenders: offenders, message: message, line: claim.line, excess: excess)
+    }
+
+    // MARK: - Measuring
+
+    /// Measures what a claim is about, its level aside.
+    func measure(_ claim: Claim) throws -> Measurement {
+        let chosen = facts.tensors.filter { tensor in
+            claim.patterns?.contains { $0.matches(tensor.name) } ?? true
+        }
+        for pattern in claim.patterns ?? [] where !facts.tensors.contains(where: { pattern.matches($0.name) }) {
+            return .nothing("no tensor matches \(pattern.text)")
+        }
+        switch claim.rule {
+        case .bytes(let rule, let limit): return measure(rule, limit)
+        case .figure(.reduction, _):
+            guard let source = facts.sourceBytes, source > 0 else {
+                return .unknown("the size of the source is not known; give --against")
+            }
+            return .known(Finding(worst: .figure(1 - Double(facts.outputBytes) / Double(source)), basis: .file))
+        case .figure(.bitsPerWeight, let limit): return bitsPerWeight(chosen, limit)
+        case .figure(let rule, let limit): return error(rule, chosen, limit)
+        case .finite: return finite(chosen)
+        case .digests(let rule, let entries): return try digests(rule, entries)
+        }
+    }
+
+    private func measure(_ rule: Claim.ByteRule, _ limit: UInt64) -> Measurement {
+        switch rule {
+        case .total:
+            return .known(Finding(worst: .bytes(facts.files.reduce(0) { $0 + $1.byteCount }), basis: .file))
+        case .largestFile:
+            guard let largest = facts.files.max(by: { $0.byteCount < $1.byteCount }) else {
+                return .nothing("there is no file")
+            }
+            return .known(
+                Finding(
+                    worst: .bytes(largest.byteCount), basis: .file, offender: largest.name,
+                    offenders: facts.files.count { $0.byteCount > limit }))
+        case .peakMemory:
+            guard let peak = facts.peakMemory else {
+                return .unknown(
+                    "the memory of the conversion is not known; give --conversion-report, or claim it in convert")
+            }
+            return .known(Finding(worst: .bytes(peak), basis: .report))
+        }
+    }
+
+    /// Bits of the encoded tensors over their weights, together; the tensor that takes the most is named.
+    private func bitsPerWeight(_ tensors: [ClaimFacts.Tensor], _ limit: Double) -> Measurement {
+        let encoded = tensors.filter { $0.isEncoded && $0.elements > 0 }
+        func bits(_ tensor: ClaimFacts.Tensor) -> Double { Double(tensor.byteCount) * 8 / Double(tensor.elements) }
+        guard let worst = encoded.max(by: { bits($0) < bits($1) }) else {
+            return .nothing("no encoded tensor is meant")
+        }
+        let weights = encoded.reduce(0.0) { $0 + Double($1.elements) }
+        let bytes = encoded.reduce(0.0) { $0 + Double($1.byteCount) }
+        let found = bytes * 8 / weights
+        return .known(
+            Finding(
+                worst: .figure(found), basis: .file, offender: worst.name.text,
+                offenders: encoded.count { bits($0) > limit }))
+    }
+
+    private func error(_ rule: Claim.FigureRule, _ tensors: [ClaimFacts.Tensor], _ limit: Double) -> Measurement {
+        guard !tensors.isEmpty else { return .nothing("there is no tensor") }
+        func figure(_ tensor: ClaimFacts.Tensor) -> Double? {
+            guard let error = tensor.error else { return nil }
+            return switch rule {
+            case .relativeMSE: error.relativeMSE
+            case .signalToNoise: error.signalToNoise
+            case .maxError: error.maxError
+            case .cosine: error.cosine
+            case .reduction, .bitsPerWeight: nil
+            }
+        }
+        var worst: (tensor: ClaimFacts.Tensor, figure: Double)?
+        var (offenders, isMeasured, unknown) = (0, true, 0)
+        for tensor in tensors {
+            guard let found = figure(tensor) else {
+                unknown += 1
+                continue
+            }
+            isMeasured = isMeasured && tensor.error?.isMeasured == true
+            if !(rule.isMinimum ? found >= limit : found <= limit) { offenders += 1 }
+            // What is no number is worse than any.
+            let isWorse = worst.map { rule.isMinimum ? !(found >= $0.figure) : !(found <= $0.figure) } ?? true
+            if isWorse { worst = (tensor, found) }
+        }
+        // One that is known to fail is enough; all must be known to hold.
+        guard let worst, unknown == 0 || offenders > 0 else {
+            return .unknown(
+                rule == .cosine && facts.sourcePath == nil
+                    ? "certificates state no cosine; give --against"
+                    : "the error of \(unknown) of \(tensors.count) tensors is not known; give --against")
+        }
+        return .known(
+            Finding(
+                worst: .figure(worst.figure), basis: isMeasured ? .source : .certificate,
+                offender: worst.tensor.name.text, offenders: offenders))
+    }
+
+    private func finite(_ tensors: [ClaimFacts.Tensor]) -> Measurement {
+        guard !tensors.isEmpty else { return .nothing("there is no tensor") }
+        let bad = tensors.filter { $0.nonFinite ?? 0 > 0 }
+        let unknown = tensors.count { $0.nonFinite == nil }
+        guard !bad.isEmpty || unknown == 0 else {
+            return .unknown("the weights of \(unknown) of \(tensors.count) tensors were not counted")
+        }
+        let total = bad.reduce(0) { $0 + Int(clamping: $1.nonFinite ?? 0) }
+        let worst = bad.max { ($0.nonFinite ?? 0) < ($1.nonFinite ?? 0) }
+        return .known(
+            Finding(
+                worst: .count(total), basis: .file, offender: worst?.name.text, offenders: bad.count,
+                fault: worst.map { "\($0.nonFinite ?? 0) NaN or infinite weights in \($0.name.text)" }))
+    }
+
+    private func digests(_ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]) throws -> Measurement {
+        guard rule == .output || facts.sourcePath != nil else {
+            return .unknown("there is no source to hash; give --against")
+        }
+        var wrong: [(name: String, fault: String)] = []
+        for entry in entries {
+            guard let found = try digest(rule, entry.file) else {
+                wrong.append((entry.file, "no file \(entry.file)"))
+                continue
+            }
+            if found != entry.digest {
+                wrong.append((entry.file, "\(entry.file) has the SHA-256 \(found), claimed is \(entry.digest)"))
+            }
+        }
+        return .known(
+            Finding(
+                worst: .count(wrong.count), basis: rule == .source ? .source : .file, offender: wrong.first?.name,
+                offenders: wrong.count, fault: wrong.first?.fault))
+    }
+}
+
+extension Claim {
+    /// The limit as reports show it.
+    var limitValue: ClaimResult.Value? {
+        switch rule {
+        case .bytes(_, let limit): .bytes(limit)
+        case .figure(_, let limit): .figure(limit)
+        case .finite, .digests: nil
+        }
+    }
+}

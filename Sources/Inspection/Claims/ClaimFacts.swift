@@ -1,0 +1,184 @@
+public import Checkpoints
+import Container
+import FileAccess
+import Quantization
+public import SystemPackage
+public import TensorModel
+
+/// What is known of a checkpoint, for claims to be held against.
+public struct ClaimFacts: Sendable {
+    /// A file and its size.
+    public struct File: Sendable, Hashable {
+        /// Its path, relative to the checkpoint's directory.
+        public let name: String
+        /// Its bytes.
+        public let byteCount: UInt64
+
+        /// Makes an entry.
+        public init(name: String, byteCount: UInt64) {
+            self.name = name
+            self.byteCount = byteCount
+        }
+    }
+
+    /// A tensor.
+    public struct Tensor: Sendable {
+        /// Its name.
+        public let name: TensorName
+        /// Whether it is encoded; else it is stored as it was.
+        public let isEncoded: Bool
+        /// Its elements, and the bytes they take.
+        public let elements: Int, byteCount: UInt64
+        /// Its error; nil where nothing is known of it.
+        public let error: Error?
+        /// Weights that are NaN or infinite; nil where they were not counted.
+        public let nonFinite: UInt64?
+
+        /// Makes a tensor.
+        public init(
+            _ name: TensorName, isEncoded: Bool, elements: Int, byteCount: UInt64, error: Error?, nonFinite: UInt64?
+        ) {
+            self.name = name
+            self.isEncoded = isEncoded
+            self.elements = elements
+            self.byteCount = byteCount
+            self.error = error
+            self.nonFinite = nonFinite
+        }
+    }
+
+    /// What was lost of a tensor.
+    public struct Error: Sendable {
+        /// The figures; `cosine` is nil where it was not measured.
+        public let relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?
+        /// Whether they were measured against the source, rather than read off the certificate.
+        public let isMeasured: Bool
+
+        /// Makes an error.
+        public init(
+            relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?, isMeasured: Bool
+        ) {
+            self.relativeMSE = relativeMSE
+            self.signalToNoise = signalToNoise
+            self.maxError = maxError
+            self.cosine = cosine
+            self.isMeasured = isMeasured
+        }
+    }
+
+    /// The directory of the checkpoint, or its only file.
+    public var path: FilePath
+    /// Every file of the checkpoint.
+    public var files: [File]
+    /// The bytes of its weight files, and of the source's; nil where the source's are not known.
+    public var outputBytes: UInt64, sourceBytes: UInt64?
+    /// Its tensors.
+    public var tensors: [Tensor]
+    /// Bytes that the conversion had resident at the worst moment; nil where nobody knows.
+    public var peakMemory: UInt64?
+    /// Names of the weight files, and where the source is: a directory or its only file.
+    public var weightFiles: [String], sourcePath: FilePath?
+    /// Names of the source's weight files.
+    public var sourceFiles: [String] = []
+    /// Certificates and hashes that do not hold.
+    public var failures: [IngotError]
+
+    /// Makes facts of their parts.
+    public init(
+        path: FilePath, files: [File], outputBytes: UInt64, sourceBytes: UInt64?, tensors: [Tensor],
+        peakMemory: UInt64? = nil, weightFiles: [String] = [], sourcePath: FilePath? = nil,
+        failures: [IngotError] = []
+    ) {
+        self.path = path
+        self.files = files
+        self.outputBytes = outputBytes
+        self.sourceBytes = sourceBytes
+        self.tensors = tensors
+        self.peakMemory = peakMemory
+        self.weightFiles = weightFiles
+        self.sourcePath = sourcePath
+        self.failures = failures
+    }
+
+    /// Gathers what a verification of a checkpoint found, and the sizes of its files.
+    public init(_ report: VerificationReport, of checkpoint: OpenedCheckpoint, against source: Checkpoint?) throws {
+        path = checkpoint.path
+        files = try ClaimFacts.files(of: checkpoint.path)
+        outputBytes = checkpoint.fileBytes
+        switch checkpoint.content {
+        case .sealed(let sealed):
+            weightFiles = sealed.manifest.files.filter(\.isShard).map(\.name)
+            sourceBytes = sealed.manifest.sourceBytes
+        case .plain(let plain):
+            weightFiles = plain.shards.map(\.fileName)
+            sourceBytes = nil
+        }
+        if let source {
+            sourceBytes = source.shards.reduce(0) { $0 + $1.file.byteCount }
+            sourceFiles = source.shards.map(\.fileName)
+            sourcePath = source.path
+        }
+        let verified = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let disputed = Set(report.failures.compactMap(\.tensor))
+        let (isSealed, compared) = (checkpoint.isSealed, report.compared)
+        tensors = checkpoint.tensors.map { stored in
+            let found = verified[stored.name]
+            return Tensor(
+                stored.name, isEncoded: stored.descriptor != nil, elements: stored.shape.elementCount,
+                byteCount: stored.byteCount,
+                error: found.flatMap {
+                    Error($0, stored, isSealed: isSealed, isSame: compared && !disputed.contains(stored.name))
+                },
+                nonFinite: stored.elementType.isInteger
+                    ? 0 : (found?.restored).map { $0.nan + $0.infinite })
+        }
+        failures = report.failures
+    }
+
+    /// Every regular file of a directory, however deep; the file itself where the path is that of one.
+    private static func files(of path: FilePath) throws -> [File] {
+        guard try Directory.kind(path) == .directory else {
+            return [File(name: path.lastComponent?.string ?? "", byteCount: FileIdentity(path)?.byteCount ?? 0)]
+        }
+        return try Directory.tree(path).compactMap { name, isText in
+            let place = path.appending(FilePath(name).components)
+            guard isText, try Directory.kind(place) == .file else { return nil }
+            return FileIdentity(place).map { File(name: name, byteCount: $0.byteCount) }
+        }
+    }
+}
+
+extension ClaimFacts.Error {
+    /// What a verification says of a tensor; nil where it says nothing.
+    init?(_ tensor: VerificationReport.Tensor, _ stored: StoredWeights, isSealed: Bool, isSame: Bool) {
+        let isLossless = stored.descriptor == nil && isSealed
+        if let errors = tensor.errors {
+            self.init(errors.sums, cosine: errors.cosine, isMeasured: true)
+        } else if let measured = tensor.measured {
+            self.init(measured, cosine: nil, isMeasured: true)
+        } else if isLossless {
+            // Its hash says that it is as it was.
+            self.init(.zero, cosine: 1, isMeasured: isSame)
+        } else if isSealed {
+            self.init(tensor.certificate, cosine: nil, isMeasured: false)
+        } else {
+            return nil
+        }
+    }
+
+    private init(_ sums: ErrorSums, cosine: Double?, isMeasured: Bool) {
+        self.init(
+            relativeMSE: sums.relativeMSE, signalToNoise: sums.signalToNoise, maxError: sums.maxError,
+            cosine: cosine ?? (sums.noise == 0 ? 1 : nil), isMeasured: isMeasured)
+    }
+}
+
+extension ElementType {
+    /// Whether no value of the type can be other than finite.
+    var isInteger: Bool {
+        switch self {
+        case .bool, .u8, .i8, .u16, .i16, .u32, .i32, .u64, .i64: true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,66 @@
+/// Numbers of claims as text, and rounded for people.
+enum ClaimNumber {
+    /// A number with five significant digits at most: `0.0069432`, `4.0313`, `6.94e-05`, `1.2e+30`.
+    static func text(_ value: Double) -> String {
+        guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
+        let exponent = exponent(of: value)
+        guard (-4..<9).contains(exponent) else {
+            let mantissa = rounded(value / power(exponent), digits: 4)
+            return "\(short(mantissa, 4))e\(exponent < 0 ? "-" : "+")\(abs(exponent) < 10 ? "0" : "")\(abs(exponent))"
+        }
+        return short(value, max(0, 4 - exponent))
+    }
+
+    /// Bytes with four digits at most and a decimal unit: `3.332 MB`.
+    static func text(bytes: UInt64) -> String {
+        let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
+        var (value, unit) = (Double(bytes), 0)
+        while value >= 999.95, unit < units.count - 1 { (value, unit) = (value / 1000, unit + 1) }
+        return unit == 0 ? "\(bytes) bytes" : "\(short(value, value < 10 ? 3 : value < 100 ? 2 : 1)) \(units[unit])"
+    }
+
+    /// A number with so many digits behind the point, without zeros at the end.
+    private static func short(_ value: Double, _ digits: Int) -> String {
+        let scaled = (abs(value) * power(digits)).rounded()
+        guard scaled < 1e15 else { return "\(value)" }
+        var text = "\(UInt64(scaled))"
+        text = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
+        var fraction = text.suffix(digits)
+        while fraction.last == "0" { fraction.removeLast() }
+        return (value < 0 ? "-" : "") + text.dropLast(digits) + (fraction.isEmpty ? "" : "." + fraction)
+    }
+
+    private static func rounded(_ value: Double, digits: Int) -> Double {
+        (value * power(digits)).rounded() / power(digits)
+    }
+
+    /// The place of the first digit: 0 for 1 to 9.
+    private static func exponent(of value: Double) -> Int {
+        var (left, exponent) = (abs(value), 0)
+        while left >= 10 { (left, exponent) = (left / 10, exponent + 1) }
+        while left < 1 { (left, exponent) = (left * 10, exponent - 1) }
+        return exponent
+    }
+
+    private static func power(_ exponent: Int) -> Double {
+        (0..<abs(exponent)).reduce(1.0) { power, _ in exponent < 0 ? power / 10 : power * 10 }
+    }
+
+    /// A limit with so many significant digits that a value stays within: not below it for a maximum, not above for a minimum.
+    static func limit(_ value: Double, digits: Int, isMinimum: Bool) -> Double {
+        guard value != 0, value.isFinite else { return value }
+        return outward(value, places: digits - 1 - exponent(of: value), isMinimum: isMinimum)
+    }
+
+    /// A limit with so many decimal places that a value stays within.
+    static func outward(_ value: Double, places: Int, isMinimum: Bool) -> Double {
+        let rule: FloatingPointRoundingRule = isMinimum ? .down : .up
+        // A division by a power of ten gives the number nearest to the decimal; a product would not.
+        let step = { (whole: Double) in places < 0 ? whole * power(-places) : whole / power(places) }
+        let whole = (places < 0 ? value / power(-places) : value * power(places)).rounded(rule)
+        guard whole.isFinite, abs(whole) < 1e15 else { return value }
+        let rounded = step(whole)
+        if isMinimum { return rounded <= value ? rounded : step(whole - 1) }
+        return rounded >= value ? rounded : step(whole + 1)
+    }
+}

@@ -1,0 +1,37 @@
+import FileAccess
+public import SystemPackage
+import TensorModel
+
+/// What the report of a conversion (`ingot convert --format json`) says of its memory.
+public enum ConversionMemory {
+    /// Bytes that were resident at the worst moment of the conversion that made a checkpoint.
+    ///
+    /// - Parameter outputBytes: bytes of the checkpoint's weight files, which the report must name too.
+    /// - Throws: `reportInvalid` where the file is no such report, or is about another checkpoint.
+    public static func read(_ path: FilePath, outputBytes: UInt64) throws -> UInt64 {
+        func failure(_ found: String, _ expected: String) -> IngotError {
+            IngotError(.reportInvalid, file: path.string, found: found, expected: expected)
+        }
+        let report: JSONValue
+        do {
+            report = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
+        } catch let error as IngotError where error.code.exitStatus == 65 {
+            throw failure(error.found, "the JSON of a conversion")
+        }
+        guard report["schema"]?.string == "ingot.convert" else {
+            throw failure("schema: \(report["schema"]?.summary ?? "missing")", "\"ingot.convert\"")
+        }
+        guard report["schema_version"]?.unsigned == 1 else {
+            throw failure("schema_version: \(report["schema_version"]?.summary ?? "missing")", "1")
+        }
+        guard report["output_bytes"]?.unsigned == outputBytes else {
+            throw failure(
+                "output_bytes: \(report["output_bytes"]?.summary ?? "missing")",
+                "\(outputBytes), the bytes of this checkpoint's weight files")
+        }
+        guard let peak = report["peak_resident_bytes"]?.unsigned, peak > 0 else {
+            throw failure("peak_resident_bytes: \(report["peak_resident_bytes"]?.summary ?? "missing")", "bytes")
+        }
+        return peak
+    }
+}

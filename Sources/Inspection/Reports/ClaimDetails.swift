@@ -1,0 +1,13 @@
+/// What several reports of claims say of a result.
+enum ClaimDetails {
+    /// Limit, measurement, offender, on a line each.
+    static func text(_ result: ClaimResult) -> String {
+        var lines = [result.kind.meaning]
+        if let limit = result.limit { lines.append("limit: \(limit.text)") }
+        if let measured = result.measured { lines.append("measured: \(measured.text)") }
+        if let offender = result.offender { lines.append("worst: \(offender)") }
+        if result.offenders > 1 { lines.append("offenders: \(result.offenders)") }
+        if let basis = result.basis { lines.append("basis: \(basis.rawValue)") }
+        return lines.joined(separator: "\n")
+    }
+}

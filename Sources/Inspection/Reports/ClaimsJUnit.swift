@@ -1,0 +1,98 @@
+import TensorModel
+
+/// The results of claims as JUnit XML, in the form that Jenkins, GitLab and GitHub's actions read.
+public enum ClaimsJUnit {
+    /// The report as a document: a suite of one case a claim.
+    ///
+    /// - Parameters:
+    ///   - seconds: how long the verification took.
+    ///   - time: when it was, in seconds since 1970.
+    public static func text(_ report: ClaimsReport, seconds: Double, time: Int) -> String {
+        let results = report.results
+        let failures = results.count { $0.status == .fail && $0.level == .error }
+        let skipped = results.count { $0.status == .skip }
+        let duration = decimal(seconds)
+        var lines = [
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<testsuites>",
+            "  <testsuite id=\"0\" package=\"ingot\" name=\"\(escaped(report.subject))\" timestamp=\"\(timestamp(time))\" "
+                + "hostname=\"localhost\" tests=\"\(results.count)\" failures=\"\(failures)\" errors=\"0\" "
+                + "skipped=\"\(skipped)\" time=\"\(duration)\">",
+            "    <properties>",
+        ]
+        if let file = report.file { lines.append("      <property name=\"claims\" value=\"\(escaped(file))\"/>") }
+        lines.append("    </properties>")
+        for result in results {
+            let open =
+                "    <testcase name=\"\(escaped(result.title))\" classname=\"ingot.claims\" time=\"0.000\""
+            switch (result.status, result.level) {
+            case (.pass, _): lines.append(open + "/>")
+            case (.skip, _):
+                lines += [open + ">", "      <skipped message=\"\(escaped(result.message))\"/>", "    </testcase>"]
+            case (.fail, .error):
+                lines += [
+                    open + ">",
+                    "      <failure message=\"\(escaped(result.message))\" type=\"\(result.kind.rawValue)\">"
+                        + "\(escaped(ClaimDetails.text(result)))</failure>",
+                    "    </testcase>",
+                ]
+            case (.fail, _): lines.append(open + "/>")
+            }
+        }
+        // A case that passes with a warning is told of here: not every reader knows output of single cases.
+        let warnings = report.warned.map { "WARN \($0.title): \($0.message)" }.joined(separator: "\n")
+        lines += [
+            "    <system-out>\(escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
+            "    <system-err></system-err>", "  </testsuite>", "</testsuites>",
+        ]
+        return lines.joined(separator: "\n")
+    }
+
+    /// Text for content and attributes; characters that XML 1.0 has not, not even as references, are written as `\u{..}`.
+    static func escaped(_ text: String) -> String {
+        var safe = ""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "&": safe += "&amp;"
+            case "<": safe += "&lt;"
+            case ">": safe += "&gt;"
+            case "\"": safe += "&quot;"
+            case "\t", "\n", "\r": safe += "&#\(scalar.value);"
+            case "\u{20}"..."\u{D7FF}", "\u{E000}"..."\u{FFFD}", "\u{10000}"..."\u{10FFFF}":
+                let isShown =
+                    scalar.properties.generalCategory != .control && scalar.properties.generalCategory != .format
+                if isShown {
+                    safe.unicodeScalars.append(scalar)
+                } else {
+                    safe += IngotErrorRenderer.escaped("\(scalar)")
+                }
+            default: safe += "\\u{\(String(scalar.value, radix: 16))}"
+            }
+        }
+        return safe
+    }
+
+    /// Seconds with three digits behind the point, as XML Schema's decimal.
+    private static func decimal(_ seconds: Double) -> String {
+        let thousandths = UInt64(max(0, min(seconds, 1e9)) * 1000)
+        let fraction = "\(thousandths % 1000)"
+        return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+    }
+
+    /// `2026-11-21T14:50:59`, UTC, without a zone, as the schema has it.
+    static func timestamp(_ time: Int) -> String {
+        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let seconds = max(0, time)
+        // The calendar of 400 years, which begin with March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        let days = seconds / 86_400 + 719_468
+        let day = days % 146_097
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365
+        let dayOfYear = day - (365 * year + year / 4 - year / 100)
+        let month = (5 * dayOfYear + 2) / 153
+        let date = dayOfYear - (153 * month + 2) / 5 + 1
+        let calendarMonth = month < 10 ? month + 3 : month - 9
+        let calendarYear = year + days / 146_097 * 400 + (calendarMonth <= 2 ? 1 : 0)
+        let clock = seconds % 86_400
+        return
+            "\(calendarYear)-\(two(calendarMonth))-\(two(date))T\(two(clock / 3600)):\(two(clock / 60 % 60)):\(two(clock % 60))"
+    }
+}

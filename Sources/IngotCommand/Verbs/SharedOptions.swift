@@ -87,6 +87,14 @@ struct ResultOptions: ParsableArguments {
         guard let output else { return Console.result(text) }
         try WholeFile.write(Array((text + "\n").utf8), to: output)
     }
+
+    /// Hands a long result over in parts, the last of which ends its last line.
+    func deliver(parts: some Sequence<String>) throws {
+        guard let output else { return Console.result(parts: parts) }
+        var file = try AtomicFile(output)
+        for part in parts { try file.append(Array(part.utf8).span) }
+        try file.publish()
+    }
 }
 
 extension FilePath: @retroactive ExpressibleByArgument {

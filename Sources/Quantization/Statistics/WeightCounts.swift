@@ -14,30 +14,52 @@ public import TensorModel
 public struct WeightCounts: Sendable {
     /// What the elements are; of F16 and BF16 the counts tell everything, of F32 they are of the upper halves.
     public let format: FloatFormat
-    /// What binary32 moments are taken about: any value near the mean.
-    public let shift: Double
+    /// What binary32 moments are taken about: any value near the mean. That of the first piece, unless it was given.
+    public private(set) var shift: Double
     /// Number of elements.
     public private(set) var total: UInt64 = 0
-    var counts = [UInt64](repeating: 0, count: Kernels.patternCount)
+    /// The patterns that occur, rising, as long as `dense` is empty: small tensors have few, and there may be many of those.
+    private var sparse: [PatternCount] = []
+    /// The counts of all patterns.
+    private var dense: [UInt64] = []
     var moments = Kernels.Moments()
+    private var hasShift: Bool
 
     /// Counts of no elements.
-    public init(_ format: FloatFormat, shift: Double = 0) {
+    public init(_ format: FloatFormat, shift: Double? = nil) {
         self.format = format
-        self.shift = shift
+        self.shift = shift ?? 0
+        hasShift = shift != nil
     }
 
     /// Adds what was counted of a piece of the same tensor.
     public mutating func add(_ piece: PieceCounts) {
         precondition(piece.format == format)
+        if !hasShift { (shift, hasShift) = (piece.shift, true) }
+        if total == 0, let patterns = piece.patterns {
+            sparse = patterns
+        } else {
+            spread()
+            if let patterns = piece.patterns {
+                for entry in patterns { dense[Int(entry.pattern)] += entry.count }
+            } else {
+                let added = piece.counts
+                for pattern in 0..<dense.count { dense[pattern] &+= UInt64(added[pattern]) }
+            }
+        }
         total += UInt64(piece.total)
-        let added = piece.counts
-        for pattern in 0..<counts.count { counts[pattern] &+= UInt64(added[pattern]) }
+        if format == .f32 { addMoments(piece) }
+    }
+
+    /// Adds sums about another shift: with d between both, (w - s)^k is expanded by powers of d.
+    private mutating func addMoments(_ piece: PieceCounts) {
         let more = piece.moments
-        moments.first += more.first
-        moments.second += more.second
-        moments.third += more.third
-        moments.fourth += more.fourth
+        let finite = Double(UInt64(piece.total) - piece.nonFiniteTotal)
+        let d = piece.shift - shift
+        moments.first += more.first + finite * d
+        moments.second += more.second + d * (2 * more.first + finite * d)
+        moments.third += more.third + d * (3 * more.second + d * (3 * more.first + finite * d))
+        moments.fourth += more.fourth + d * (4 * more.third + d * (6 * more.second + d * (4 * more.first + finite * d)))
         moments.smallest = min(moments.smallest, more.smallest)
         moments.largest = max(moments.largest, more.largest)
         moments.zeros += more.zeros
@@ -45,15 +67,47 @@ public struct WeightCounts: Sendable {
         moments.infinities += more.infinities
     }
 
+    /// Makes room for the counts of all patterns.
+    private mutating func spread() {
+        guard dense.isEmpty else { return }
+        dense = [UInt64](repeating: 0, count: Kernels.patternCount)
+        for entry in sparse { dense[Int(entry.pattern)] = entry.count }
+        sparse = []
+    }
+
+    /// Keeps only the patterns that occur, which are gone through faster.
+    mutating func compact() {
+        guard !dense.isEmpty else { return }
+        for pattern in dense.indices where dense[pattern] > 0 {
+            sparse.append(PatternCount(UInt16(pattern), dense[pattern]))
+        }
+        dense = []
+    }
+
+    private func forEachPattern(_ body: (Int, UInt64) -> Void) {
+        for entry in sparse { body(Int(entry.pattern), entry.count) }
+        for pattern in dense.indices where dense[pattern] > 0 { body(pattern, dense[pattern]) }
+    }
+
     /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
     ///
     /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
     public func forEachFinite(_ body: (Float, UInt64) -> Void) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
-        for pattern in stride(from: infinity - 1, through: 0, by: -1) where counts[0x8000 | pattern] > 0 {
-            body(value(0x8000 | pattern), counts[0x8000 | pattern])
+        if dense.isEmpty {
+            let positive = sparse.partitioningIndex { $0.pattern >= 0x8000 }
+            for entry in sparse[positive...].reversed() where entry.pattern < 0x8000 | infinity {
+                body(value(Int(entry.pattern)), entry.count)
+            }
+            for entry in sparse[..<positive] where entry.pattern < infinity {
+                body(value(Int(entry.pattern)), entry.count)
+            }
+            return
         }
-        for pattern in 0..<infinity where counts[pattern] > 0 { body(value(pattern), counts[pattern]) }
+        for pattern in stride(from: infinity - 1, through: 0, by: -1) where dense[0x8000 | pattern] > 0 {
+            body(value(0x8000 | pattern), dense[0x8000 | pattern])
+        }
+        for pattern in 0..<infinity where dense[pattern] > 0 { body(value(pattern), dense[pattern]) }
     }
 
     private func value(_ pattern: Int) -> Float {
@@ -72,9 +126,13 @@ public struct WeightCounts: Sendable {
     public var nonFinite: (nan: UInt64, infinite: UInt64) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         var either: UInt64 = 0
-        for pattern in infinity...0x7FFF { either += counts[pattern] + counts[0x8000 | pattern] }
+        var infinite: UInt64 = 0
+        forEachPattern { pattern, count in
+            if pattern & 0x7FFF >= infinity { either += count }
+            if pattern & 0x7FFF == infinity { infinite += count }
+        }
         // The upper half of a NaN of F32 may be that of infinity.
-        let infinite = format == .f32 ? moments.infinities : counts[infinity] + counts[0x8000 | infinity]
+        if format == .f32 { infinite = moments.infinities }
         return (either - infinite, infinite)
     }
 
@@ -82,7 +140,30 @@ public struct WeightCounts: Sendable {
     /// Of F32, nil.
     public var valueEntropy: Double? {
         guard format != .f32, total > 0 else { return nil }
-        return Entropy.bits(counts)
+        return dense.isEmpty ? Entropy.bits(sparse.lazy.map(\.count)) : Entropy.bits(dense)
+    }
+}
+
+/// How often a pattern of 16 bits occurs.
+struct PatternCount: Sendable {
+    let pattern: UInt16
+    let count: UInt64
+
+    init(_ pattern: UInt16, _ count: UInt64) {
+        self.pattern = pattern
+        self.count = count
+    }
+}
+
+extension [PatternCount] {
+    /// The first index from which on all entries hold what is asked.
+    fileprivate func partitioningIndex(_ belongs: (PatternCount) -> Bool) -> Int {
+        var (low, high) = (0, count)
+        while low < high {
+            let middle = (low + high) / 2
+            if belongs(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }
 
@@ -92,42 +173,107 @@ public struct PieceCounts: Sendable {
     public private(set) var format = FloatFormat.f32
     /// Number of elements.
     public private(set) var total = 0
-    /// Sums of squares of the piece's rows and columns; without a meaning where they were not asked for.
+    /// What binary32 moments are taken about.
+    public private(set) var shift = 0.0
+    /// Sums of squares of the piece's rows and columns; empty where they were not asked for.
     public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
+    /// The patterns that occur, rising, in a piece of few elements, whose counts are cleared already; nil in any other.
+    private(set) var patterns: [PatternCount]?
     var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
     var moments = Kernels.Moments()
+    private var isClear = true
+
+    /// Up to so many elements, looking each of them up costs less than going through all patterns.
+    private static let few = 1024
 
     /// Counts of no elements.
     public init() {}
 
-    private mutating func begin(_ format: FloatFormat, _ rows: Int, _ columns: Int, _ wantsEnergies: Bool) {
+    private mutating func begin(
+        _ format: FloatFormat, _ rows: Int, _ columns: Int, _ shift: Double, _ wantsEnergies: Bool
+    ) {
         self.format = format
+        self.shift = shift
         total = rows * columns
+        patterns = nil
         moments = Kernels.Moments()
-        for pattern in 0..<counts.count { counts[pattern] = 0 }
-        rowEnergies = [Float](repeating: 0, count: wantsEnergies ? rows : 0)
-        columnEnergies = [Float](repeating: 0, count: wantsEnergies ? columns : 0)
+        if !isClear { for pattern in 0..<counts.count { counts[pattern] = 0 } }
+        isClear = false
+        PieceCounts.clear(&rowEnergies, wantsEnergies ? rows : 0)
+        PieceCounts.clear(&columnEnergies, wantsEnergies ? columns : 0)
+    }
+
+    /// So many zeros, in the memory there is.
+    private static func clear(_ numbers: inout [Float], _ count: Int) {
+        numbers.removeAll(keepingCapacity: true)
+        numbers.append(contentsOf: repeatElement(0, count: count))
+    }
+
+    /// How many elements are not finite.
+    var nonFiniteTotal: UInt64 {
+        let infinity = format == .f16 ? 0x7C00 : 0x7F80
+        if let patterns {
+            return patterns.reduce(0) { $1.pattern & 0x7FFF >= infinity ? $0 + $1.count : $0 }
+        }
+        return (infinity...0x7FFF).reduce(0) { $0 + UInt64(counts[$1]) + UInt64(counts[0x8000 | $1]) }
     }
 
     /// Counts a piece of rows x columns elements.
     ///
     /// - Parameters:
     ///   - bytes: rows * columns elements, row-major, little-endian.
-    ///   - shift: that of the tensor's `WeightCounts`.
+    ///   - shift: that of the tensor's `WeightCounts`, or of this piece alone; nil takes the first finite weight of binary32.
     ///   - wantsEnergies: whether sums of squares of rows and columns are taken.
     public mutating func count(
-        _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+        _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        begin(format, rows, columns, wantsEnergies)
-        PieceCounts.add(bytes, format, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+        var found = shift ?? 0
+        if shift == nil, format == .f32 {
+            found = PieceCounts.firstFinite(bytes.count / 4) { PieceCounts.element(bytes, $0, 4) }
+        }
+        begin(format, rows, columns, found, wantsEnergies)
+        PieceCounts.add(bytes, format, rows, columns, found, &counts, &rowEnergies, &columnEnergies, &moments)
+        guard total <= PieceCounts.few else { return }
+        let width = format.byteWidth
+        gather { UInt16(truncatingIfNeeded: PieceCounts.element(bytes, $0, width) >> (width == 4 ? 16 : 0)) }
     }
 
     /// Counts a piece of rows x columns weights in binary32.
     public mutating func count(
-        _ weights: Span<Float>, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+        _ weights: Span<Float>, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        begin(.f32, rows, columns, wantsEnergies)
+        let shift = shift ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
+        begin(.f32, rows, columns, shift, wantsEnergies)
         PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
+        if total <= PieceCounts.few { gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) } }
+    }
+
+    /// Moves the counts of the elements' patterns to `patterns`.
+    private mutating func gather(_ pattern: (Int) -> UInt16) {
+        var found: [PatternCount] = []
+        for index in 0..<total {
+            let pattern = pattern(index)
+            let count = counts[Int(pattern)]
+            guard count > 0 else { continue }
+            found.append(PatternCount(pattern, UInt64(count)))
+            counts[Int(pattern)] = 0
+        }
+        patterns = found.sorted { $0.pattern < $1.pattern }
+        isClear = true
+    }
+
+    private static func firstFinite(_ count: Int, _ bits: (Int) -> UInt32) -> Double {
+        for index in 0..<count {
+            let weight = Float(bitPattern: bits(index))
+            if weight.isFinite { return Double(weight) }
+        }
+        return 0
+    }
+
+    private static func element(_ bytes: Span<UInt8>, _ index: Int, _ width: Int) -> UInt32 {
+        var bits: UInt32 = 0
+        for byte in (0..<width).reversed() { bits = bits << 8 | UInt32(bytes[index * width + byte]) }
+        return bits
     }
 
     /// The buffers as separate arguments, which may be written to at once.

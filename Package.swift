@@ -93,6 +93,7 @@ let package = Package(
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
+        tests(of: "Inspection", imports: ["TestSupport"] + everyLayer),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
     ]
 )

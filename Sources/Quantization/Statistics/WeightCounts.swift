@@ -227,7 +227,8 @@ public struct PieceCounts: Sendable {
     public mutating func count(
         _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        var found = shift ?? 0
+        // The kernel's lanes without a weight need a shift that binary32 holds.
+        var found = Double(Float(shift ?? 0))
         if shift == nil, format == .f32 {
             found = PieceCounts.firstFinite(bytes.count / 4) { PieceCounts.element(bytes, $0, 4) }
         }
@@ -242,7 +243,7 @@ public struct PieceCounts: Sendable {
     public mutating func count(
         _ weights: Span<Float>, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        let shift = shift ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
+        let shift = shift.map { Double(Float($0)) } ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
         begin(.f32, rows, columns, shift, wantsEnergies)
         PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
         if total <= PieceCounts.few { gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) } }

@@ -178,7 +178,7 @@ enum InspectionText {
             .init("total", .strong), .init(Format.grouped(account.total), .strong),
             .init(Format.bytes(account.total), .strong), .init(""),
         ])
-        let files = report.files.count == 1 ? "the file's size" : "the sizes of the \(report.files.count) files"
+        let files = report.files.count == 1 ? "the file's size" : "the size of the \(report.files.count) files"
         let claim =
             account.total == report.fileBytes
             ? style.faint("every byte is accounted for: the total is \(files)")

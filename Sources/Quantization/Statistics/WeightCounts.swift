@@ -177,7 +177,8 @@ public struct PieceCounts: Sendable {
     public private(set) var shift = 0.0
     /// Sums of squares of the piece's rows and columns; empty where they were not asked for.
     public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
-    /// The patterns that occur, rising, in a piece of few elements, whose counts are cleared already; nil in any other.
+    /// The patterns that occur, rising, in a piece of no more elements than there are patterns, whose counts are cleared already; nil in
+    /// any other.
     private(set) var patterns: [PatternCount]?
     var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
     var moments = Kernels.Moments()
@@ -234,7 +235,7 @@ public struct PieceCounts: Sendable {
         }
         begin(format, rows, columns, found, wantsEnergies)
         PieceCounts.add(bytes, format, rows, columns, found, &counts, &rowEnergies, &columnEnergies, &moments)
-        guard total <= PieceCounts.few else { return }
+        guard total <= PieceCounts.few else { return gatherAll() }
         let width = format.byteWidth
         gather { UInt16(truncatingIfNeeded: PieceCounts.element(bytes, $0, width) >> (width == 4 ? 16 : 0)) }
     }
@@ -246,7 +247,33 @@ public struct PieceCounts: Sendable {
         let shift = shift.map { Double(Float($0)) } ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
         begin(.f32, rows, columns, shift, wantsEnergies)
         PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
-        if total <= PieceCounts.few { gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) } }
+        guard total <= PieceCounts.few else { return gatherAll() }
+        gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) }
+    }
+
+    /// Moves all counts to `patterns`, where that is shorter than the counts.
+    private mutating func gatherAll() {
+        guard total <= Kernels.patternCount else { return }
+        patterns = PieceCounts.taken(&counts, expecting: min(total, 8192))
+        isClear = true
+    }
+
+    /// The patterns that occur, whose counts become zero.
+    private static func taken(_ counts: inout [UInt32], expecting capacity: Int) -> [PatternCount] {
+        var found: [PatternCount] = []
+        found.reserveCapacity(capacity)
+        var counts = counts.mutableSpan
+        // Most blocks hold nothing.
+        for start in stride(from: 0, to: counts.count, by: 16) {
+            var any: UInt32 = 0
+            for pattern in start..<start + 16 { any |= counts[pattern] }
+            guard any != 0 else { continue }
+            for pattern in start..<start + 16 where counts[pattern] > 0 {
+                found.append(PatternCount(UInt16(pattern), UInt64(counts[pattern])))
+                counts[pattern] = 0
+            }
+        }
+        return found
     }
 
     /// Moves the counts of the elements' patterns to `patterns`.

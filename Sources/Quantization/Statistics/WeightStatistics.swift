@@ -131,7 +131,13 @@ public struct Histogram: Sendable, Hashable {
     /// Where the first bin begins and the last ends.
     public let from: Double, to: Double
     /// Weights in each bin; a weight on an edge counts in the bin above.
-    public let counts: [UInt64]
+    public var counts: [UInt64] {
+        (0..<Histogram.binCount).map { bin in
+            (0..<byteWidth).reversed().reduce(0) { $0 << 8 | UInt64(packed[bin * byteWidth + $1]) }
+        }
+    }
+    /// The counts in as few bytes each as hold them: there is a histogram for each of very many tensors.
+    private let packed: [UInt8], byteWidth: Int
     /// Weights below the first bin, and at or above the end of the last.
     public let below: UInt64, above: UInt64
 
@@ -155,7 +161,11 @@ public struct Histogram: Sendable, Hashable {
                 counts[Int(place)] += occurrences
             }
         }
-        (self.counts, self.below, self.above) = (counts, below, above)
+        let bits = UInt64.bitWidth - (counts.max() ?? 0).leadingZeroBitCount
+        let width = max(1, (bits + 7) / 8)
+        packed = counts.flatMap { count in (0..<width).map { UInt8(truncatingIfNeeded: count >> UInt64(8 * $0)) } }
+        byteWidth = width
+        (self.below, self.above) = (below, above)
     }
 
     /// A histogram of four standard deviations to each side of the mean; of one unit where all weights are equal.

@@ -11,7 +11,7 @@ extension InstructionSetTests {
     /// Elements of all sorts: every pattern of bits, NaN, infinity, subnormals, zeros of both signs.
     private static func bytes(_ count: Int, _ format: FloatFormat, seed: UInt64) -> [UInt8] {
         var generator = SeededGenerator(seed: seed)
-        let special: [Float] = [.nan, .infinity, -.infinity, 0, -0.0, 1e-45, -1e-40, 1, .greatestFiniteMagnitude]
+        let special: [Float] = [.nan, .infinity, -.infinity, 0, -0.0, 0x1p-149, -0x1p-133, 1, .greatestFiniteMagnitude]
         return (0..<count).flatMap { index -> [UInt8] in
             let element =
                 switch generator.next() % 4 {
@@ -79,7 +79,7 @@ extension InstructionSetTests {
                 case 1: 0
                 case 2: -weight
                 case 3: -0.0
-                case 4: Float(index) * 1e-39
+                case 4: Float(index) * 0x1p-130
                 default: weight + generator.roughlyNormal() * 0.002
                 }
             }

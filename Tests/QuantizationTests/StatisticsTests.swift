@@ -11,7 +11,7 @@ import Testing
         let finite: [Double]
 
         init(_ weights: [Float]) {
-            finite = weights.filter(\.isFinite).map(Double.init)
+            let finite = weights.filter(\.isFinite).map(Double.init)
             let count = max(1, Double(finite.count))
             let mean = finite.reduce(0, +) / count
             func moment(_ power: Int) -> Double {
@@ -19,8 +19,10 @@ import Testing
                     / count
             }
             let variance = moment(2)
+            self.finite = finite
             self.mean = mean
-            deviation = variance.squareRoot()
+            let deviation = variance.squareRoot()
+            self.deviation = deviation
             skewness = variance > 0 ? moment(3) / (variance * deviation) : 0
             kurtosis = variance > 0 ? moment(4) / (variance * variance) : 0
         }

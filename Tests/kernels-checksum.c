@@ -141,6 +141,38 @@ static int rounding(void) {
     return 0;
 }
 
+// Counts weights of every format, and compares finite ones with neighbours of theirs.
+static void statistics(void) {
+    static uint32_t counts[65536], errors[INGOT_ERROR_BINS];
+    static float row_energies[ROWS], column_energies[COLUMNS];
+    for (int32_t format = 1; format <= 3; format += 1) {
+        for (size_t columns = 1; columns <= COLUMNS; columns += columns < 40 ? 1 : 97) {
+            struct ingot_moments moments = {.smallest = 0x1p1000, .largest = -0x1p1000};
+            memset(row_energies, 0, sizeof row_energies);
+            memset(column_energies, 0, sizeof column_energies);
+            ingot_narrow(format, weights, bytes, COUNT);
+            // Any patterns among them, NaN and infinity too, whose energies have many patterns.
+            memcpy(bytes, raw, columns % 3 == 0 ? 4096 : 0);
+            ingot_weight_statistics(
+                format, bytes, ROWS, columns, 0.25, counts, row_energies, column_energies, &moments);
+            add(counts, sizeof counts);
+            add(&moments, sizeof moments);
+            if (columns % 3 == 0) { continue; }
+            add(row_energies, sizeof row_energies);
+            add(column_energies, columns * sizeof(float));
+        }
+    }
+    for (size_t count = 0; count < 70; count += 1) {
+        size_t n = count * count * 2;
+        for (size_t i = 0; i < n; i += 1) {
+            restored[i] = i % 5 == 0 ? weights[i] : i % 7 == 0 ? 0 : i % 11 == 0 ? -weights[i] : weights[i] * 0.875f;
+        }
+        struct ingot_comparison found = ingot_compare_weights(weights, restored, n, errors);
+        add(&found, sizeof found);
+        add(errors, sizeof errors);
+    }
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -210,5 +242,7 @@ int main(void) {
         if (ingot_unpack_thirds(bytes, again, packed) != 0 || memcmp(codes, again, count) != 0) { return 1; }
     }
     report("thirds");
+    statistics();
+    report("statistics");
     return 0;
 }

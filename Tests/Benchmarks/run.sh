@@ -109,13 +109,35 @@ for memory in 256MiB 64MiB; do
 done
 
 echo
+echo "Statistics, against reading the same file with dd (bar: 1000 MB of fp16 per second and core, --jobs 1):"
+echo
+echo "| command | seconds | MB/s | times dd | peak MiB |"
+echo "|---|---|---|---|---|"
+reading=$(best dd status=none if="$work/source.safetensors" of=/dev/null bs=1M)
+for options in "--jobs 1" "--jobs 2" "--jobs 1 --headers-only"; do
+    # shellcheck disable=SC2086 # words, not one argument
+    seconds=$(best "$ingot" inspect -q "$work/source.safetensors" $options)
+    # shellcheck disable=SC2086
+    peak=$("$ingot" inspect --verbose "$work/source.safetensors" $options 2>&1 >/dev/null |
+        sed -n 's/.*peak memory \([0-9]*\) bytes/\1/p')
+    awk -v o="$options" -v s="$seconds" -v r="$reading" -v b="$bytes" -v p="${peak:-0}" \
+        'BEGIN { printf "| inspect %s | %.3f | %.0f | %.1f | %s |\n", o, s, b / 1e6 / s, s / r, p ? int(p / 1048576) : "" }'
+done
+for scheme in trellis uniform lossless; do
+    "$ingot" convert -q --force "$work/source.safetensors" "$work/sealed" --scheme $scheme >/dev/null
+    seconds=$(best "$ingot" inspect -q "$work/sealed" --jobs 1)
+    awk -v o="of $scheme" -v s="$seconds" -v r="$reading" -v b="$bytes" \
+        'BEGIN { printf "| inspect --jobs 1 %s (MB of source) | %.3f | %.0f | %.1f | |\n", o, s, b / 1e6 / s, s / r }'
+done
+
+echo
 echo "Headers (bars: 50 ms for 435 tensors, 500 ms for 100,000), whole command, start of the process included:"
 echo
-echo "| inspect | ms |"
+echo "| inspect --headers-only | ms |"
 echo "|---|---|"
 for count in 435 100000; do
     .venv/bin/python Tests/Benchmarks/make_header.py "$work/header.safetensors" $count
-    awk -v s="$(best "$ingot" inspect "$work/header.safetensors")" -v n=$count \
+    awk -v s="$(best "$ingot" inspect --headers-only "$work/header.safetensors")" -v n=$count \
         'BEGIN { printf "| %d tensors | %.0f |\n", n, s * 1000 }'
 done
 

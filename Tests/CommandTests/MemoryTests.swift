@@ -110,6 +110,24 @@ import Testing
         #expect(found <= bound, "\(found >> 20) MiB of \(bound >> 20), header \(header)")
     }
 
+    /// The same of an inspection: of sources, whose pages are read and not mapped, and of what was made of them.
+    @Test(arguments: models) func inspectionStaysWithinTheBudget(model: Model) throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at("large.safetensors")
+        let bound = UInt64(64) << 20 + MemoryTests.own + 8 * (try MemoryTests.write(model, to: source))
+        let sealed = directory.at("sealed")
+        let made = try IngotProcess.run(["convert", "-q", source.string, sealed.string, "--scheme", "uniform"])
+        #expect(made.status == 0, "\(made.errors)")
+        for (path, jobs) in [(source, "1"), (source, "8"), (sealed, "2")] {
+            let result = try IngotProcess.run(
+                ["inspect", path.string, "--verbose", "--max-memory", "64MiB", "--jobs", jobs])
+            #expect(result.status == 0, "\(result.errors)")
+            let words = result.errors.split(separator: " ")
+            let peak = try #require(words.dropLast().last.flatMap { UInt64($0) })
+            #expect(peak <= bound, "\(path), \(jobs) jobs: \(peak >> 20) MiB of \(bound >> 20)")
+        }
+    }
+
     /// A limit that the system enforces on the memory of a process and its cached files together: more would be killed.
     @Test(arguments: ["trellis", "uniform"]) func staysWithinAControlGroup(scheme: String) throws {
         let directory = try TemporaryDirectory()

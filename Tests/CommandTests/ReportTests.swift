@@ -77,7 +77,7 @@ import Testing
             let report = try json(["inspect", path.string])
             #expect(report["schema"]?.string == "ingot.inspect" && report["schema_version"]?.unsigned == 1)
             #expect(report["format"]?.string == format && report["path"]?.string == path.string)
-            expectMembers("elements bytes files tensors warnings", of: report)
+            expectMembers("elements bytes weights_read files tensors warnings", of: report)
             #expect(report["tensors"]?.array?.count == 8)
             var total: UInt64 = 0
             for file in report["files"]?.array ?? [] {
@@ -91,7 +91,7 @@ import Testing
             let sum = parts.filter { $0.key != "total" }.reduce(0) { $0 + ($1.value.unsigned ?? 0) }
             #expect(sum == total)
             for tensor in report["tensors"]?.array ?? [] {
-                expectMembers("name file dtype shape bytes bits_per_element scheme", of: tensor)
+                expectMembers("name file role dtype shape bytes bits_per_element scheme statistics", of: tensor)
                 if tensor["scheme"]?.string == "uniform" {
                     expectMembers(
                         "bits group_size symmetric codec relative_mse snr_db max_error source_xxh3_128", of: tensor)

@@ -93,7 +93,7 @@ extension ChunkWorkspace {
         guard !areIdentical else { return }
         let bytes = stream
         measurement?.restored.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
         grow(&weights, count)
         grow(&restored, count)
         FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
@@ -104,19 +104,19 @@ extension ChunkWorkspace {
     private func countOriginal(_ format: FloatFormat) {
         let bytes = source
         measurement?.original.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
     }
 
     private func countRestored(_ format: FloatFormat) {
         let bytes = source
         measurement?.restored.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, shift: 0, wantsEnergies: false)
+            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
     }
 
     private func countRestoredWeights() {
         let weights = restored
         measurement?.restored.count(
-            weights.span.extracting(0..<count), rows: 1, columns: count, shift: 0, wantsEnergies: false)
+            weights.span.extracting(0..<count), rows: 1, columns: count, wantsEnergies: false)
     }
 
     private func compareWeights() {

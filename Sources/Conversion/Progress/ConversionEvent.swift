@@ -34,6 +34,9 @@ public struct ConversionProgress: Sendable, Hashable {
     /// Bytes that were written for `weights` weights.
     public var codedBytes: UInt64 = 0, weights: UInt64 = 0
 
+    /// Nothing yet.
+    public init() {}
+
     /// Bits per weight so far; nil before the first.
     public var bitsPerWeight: Double? { weights == 0 ? nil : Double(codedBytes) * 8 / Double(weights) }
 }

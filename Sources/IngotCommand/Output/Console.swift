@@ -11,12 +11,19 @@ enum Console {
     /// Writes a result to standard output, with a newline.
     ///
     /// A closed reader (`ingot inspect x | head`) is no error; a full disk is.
-    static func result(_ text: String) { part((text + "\n").utf8) }
+    static func result(_ text: String) { result(parts: CollectionOfOne(text + "\n")) }
 
-    /// Writes a part of a result to standard output.
-    static func part(_ bytes: some Sequence<UInt8>) {
+    /// Writes a result in parts, a few of them at a time.
+    static func result(parts: some Sequence<String>) {
+        var pending: [UInt8] = []
         do {
-            _ = try FileDescriptor.standardOutput.writeAll(bytes)
+            for part in parts {
+                pending += part.utf8
+                guard pending.count >= 1 << 20 else { continue }
+                _ = try FileDescriptor.standardOutput.writeAll(pending)
+                pending.removeAll(keepingCapacity: true)
+            }
+            _ = try FileDescriptor.standardOutput.writeAll(pending)
         } catch Errno.brokenPipe {
             // Nobody reads the rest; the exit status still tells how it went.
             return

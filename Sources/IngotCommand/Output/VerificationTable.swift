@@ -23,7 +23,7 @@ enum VerificationTable {
             return [
                 IngotErrorRenderer.escaped(tensor.name.text), tensor.role.kind.rawValue, text(tensor.role.layer),
                 tensor.scheme, "\(tensor.elements)", "\(tensor.byteCount)", number(tensor.bitsPerWeight),
-                text(tensor.sourceByteCount), number(tensor.certificate.relativeMSE), number(measured?.relativeMSE),
+                text(tensor.sourceByteCount), number(tensor.certificate?.relativeMSE), number(measured?.relativeMSE),
                 number(measured?.signalToNoise), number(measured?.maxError), number(tensor.errors?.error999),
                 number(tensor.errors?.cosine), text(tensor.errors?.changed), text(tensor.errors?.signFlips),
                 text(tensor.errors?.zeroed), text(tensor.restored?.nan), text(tensor.restored?.infinite),

@@ -33,7 +33,8 @@ struct VerificationText {
         let names = Set(report.failures.compactMap(\.tensor))
         guard report.holds else {
             let what = names.count == 1 ? "1 tensor is not" : "\(names.count) tensors are not"
-            return "\(style.bad("FAIL"))  \(what) what the checkpoint claims (of \(report.tensors.count))"
+            let meant = report.comparison == .weights ? "the source's" : "what the checkpoint claims"
+            return "\(style.bad("FAIL"))  \(what) \(meant) (of \(report.tensors.count))"
         }
         var facts: [String] = []
         if report.weights > 0 {
@@ -76,8 +77,10 @@ struct VerificationText {
             rows.append(
                 ["    measured"] + figures(errors.sums)
                     + [ErrorText.cosine(errors), "\(errors.changed)", "\(errors.signFlips)"])
-            let claim = tensor.isKept ? "    kept as it was" : "    certified"
-            rows.append([claim] + figures(tensor.certificate) + ["", tensor.isKept ? "0" : "", ""])
+            if let certificate = tensor.certificate {
+                let claim = tensor.isKept ? "    kept as it was" : "    certified"
+                rows.append([claim] + figures(certificate) + ["", tensor.isKept ? "0" : "", ""])
+            }
             lines.append(Format.table(rows, width: nil))
         }
         lines.append(cut("    to do: \(IngotErrorRenderer.escaped(failure.remedy))"))
@@ -196,15 +199,18 @@ struct VerificationText {
 
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
-        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept as they were; every byte is intact"]
-        if report.compared {
-            lines.append(
-                report.holds
-                    ? style.good("the source is the one that was converted, and every certificate holds")
-                    : style.bad("\(report.failures.count) claims do not hold"))
-        } else {
+        let intact = report.isSealed ? "every byte is intact" : "the format has no hashes of its bytes"
+        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept as they were; \(intact)"]
+        switch report.comparison {
+        case nil:
             lines.append(
                 "not compared with a source: the errors are the certificates' (--against SOURCE measures them)")
+        case .source where report.holds:
+            lines.append(style.good("the source is the one that was converted, and every certificate holds"))
+        case .weights where report.holds:
+            lines.append(style.good("every tensor of the source is there; the errors are those of its weights"))
+        case .source: lines.append(style.bad("\(report.failures.count) claims do not hold"))
+        case .weights: lines.append(style.bad("\(report.failures.count) tensors are not the source's"))
         }
         return lines.joined(separator: "\n")
     }

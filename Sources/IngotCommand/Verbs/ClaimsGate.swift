@@ -35,7 +35,7 @@ final class ClaimsGate: Sendable {
         let checkpoint = try SealedCheckpoint(directory)
         let original = try Checkpoint.open(source)
         let result = try await Verifier(checkpoint, against: original, memory: memory, jobs: jobs).run()
-        var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: original)
+        var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: OpenedCheckpoint(original))
         facts.peakMemory = peak
         let report = try ClaimEvaluation(facts).run(
             claims.claims, subject: destination.string, file: claims.path.string)

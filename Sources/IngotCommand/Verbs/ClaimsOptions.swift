@@ -1,5 +1,4 @@
 import ArgumentParser
-import Checkpoints
 import Container
 import FileAccess
 import Inspection
@@ -62,7 +61,7 @@ struct ClaimsOptions: ParsableArguments {
 
     /// What is known of a checkpoint that was verified.
     func facts(
-        _ result: VerificationReport, of checkpoint: OpenedCheckpoint, against source: Checkpoint?
+        _ result: VerificationReport, of checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?
     ) throws -> ClaimFacts {
         var facts = try ClaimFacts(result, of: checkpoint, against: source)
         if let conversionReport {

@@ -1,60 +1,155 @@
-import ArgumentParser
-import Container
-import Inspection
-import Quantization
+public import ArgumentParser
+import Conversion
+import FileAccess
+public import Inspection
 import SystemPackage
-import TensorModel
+public import TensorModel
 
-struct Inspect: ParsableCommand {
+struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List the tensors of a checkpoint, and where its bytes go.",
+        abstract: "Show what is in a checkpoint: tensors, weights, and where its bytes go.",
         usage: "ingot inspect <path> [options]",
         discussion: """
             PATH is a safetensors file, a directory of them, or a checkpoint that
-            `ingot convert` made. Headers and tables are read, no weights.
+            `ingot convert` made. All weights are read, once and in bounded memory; those
+            of an encoded tensor as they are restored. Of F32 and of restored weights,
+            outliers and histogram are good to 8 bits; all else is exact.
+
+            In text, `>6 sd` counts the weights farther than six standard deviations from
+            the mean, `kurt` is 3 for a Gaussian, and the bars show how weights are
+            distributed, four standard deviations to each side of the mean. Figures of a
+            group are those of all its weights together; its outliers and bars are those of
+            each tensor by itself, added up.
             """)
 
     @Argument(help: "Checkpoint to look into.")
     var path: FilePath
 
-    @OptionGroup var report: PageOptions
+    @Flag(help: "Read headers and tables only, no weights.")
+    var headersOnly = false
 
-    func run() throws {
-        let result = try CheckpointReport(path)
-        for warning in result.warnings { Console.message(IngotErrorRenderer.text(warning)) }
-        switch report.format {
-        case .json: Console.result(result.json.text(indented: true))
-        case .html: Console.result(HTMLReport.page(title: path.string, json: result.json))
-        case .text: Console.result(InspectionText.text(result, width: Console.width))
+    @Option(
+        name: .customLong("filter"),
+        help: "Only tensors whose names match, as in '*.k_proj.weight'; may be repeated.")
+    var filters: [NamePattern] = []
+
+    @Option(
+        help:
+            "Order: file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error; figures fall."
+    )
+    var sort = TensorOrder.file
+
+    @Option(help: "Only so many of the rows.")
+    var top: Int?
+
+    @Option(help: "Rows: tensor, layer or kind.")
+    var groupBy = InspectGrouping.tensor
+
+    @Flag(help: "All figures of each tensor, on a card of its own (text).")
+    var details = false
+
+    @Option(help: "Form of the result: text, json, csv, markdown or html.")
+    var format = InspectFormat.text
+
+    @OptionGroup var result: ResultOptions
+    @OptionGroup var work: WorkOptions
+    @OptionGroup var shown: ProgressOptions
+
+    func validate() throws {
+        if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
+        if details, groupBy != .tensor { throw ValidationError("--details shows tensors: not with --group-by.") }
+    }
+
+    func run() async throws {
+        Interruption.install()
+        let progress = Progress(shown.progress, isQuiet: shown.quiet)
+        var report = try CheckpointReport(path)
+        for warning in report.warnings { progress.show(.warning(warning)) }
+        report.select(filters)
+        if report.tensors.isEmpty, !filters.isEmpty {
+            progress.show(.warning(IngotWarning(file: path.string, "no tensor's name matches --filter")))
+        }
+        if !headersOnly { try await readWeights(&report, progress) }
+        Progress.clear()
+        var view = InspectionView()
+        view.hasDetails = details
+        view.kinds = TensorGroup.groups(of: report.tensors, by: .kind)
+        if let key = groupBy.key {
+            let groups = TensorGroup.groups(of: report.tensors, by: key)
+            view.grouping = key
+            view.rowsInAll = groups.count
+            view.groups = TensorGroup.ordered(groups, by: sort, top: top)
+        } else {
+            view.rowsInAll = report.tensors.count
+            report.order(by: sort, top: top)
+        }
+        switch format {
+        case .text: try result.deliver(parts: InspectionText.parts(report, view, style))
+        case .json: try result.deliver(parts: report.jsonText(view.groups))
+        case .html:
+            try result.deliver(parts: HTMLReport.parts(title: path.string, json: report.jsonText(view.groups)))
+        case .csv: try result.deliver(parts: InspectionCSV.parts(report, view))
+        case .markdown: try result.deliver(parts: InspectionMarkdown.parts(report, view))
+        }
+    }
+
+    /// Without a terminal, as wide as `COLUMNS` says, where it does.
+    private var style: Style {
+        let style = result.style
+        guard style.width == nil, result.output == nil,
+            let columns = Console.variable("COLUMNS").flatMap({ Int($0) }), columns > 0
+        else { return style }
+        return Style(isColored: style.isColored, usesBlocks: style.usesBlocks, width: columns)
+    }
+
+    private func readWeights(_ report: inout CheckpointReport, _ progress: Progress) async throws {
+        let clock = ContinuousClock()
+        let begin = clock.now
+        var state = ConversionProgress()
+        state.totalBytes = report.tensors.reduce(0) { $0 + $1.byteCount }
+        state.shardCount = report.files.count
+        let numbers = Dictionary(
+            report.files.enumerated().map { ($0.element.name, $0.offset + 1) }, uniquingKeysWith: { first, _ in first })
+        try await report.readWeights(by: StatisticsReader(memory: work.maxMemory.bytes, jobs: work.jobs)) {
+            tensor, bytes in
+            state.doneBytes = bytes
+            state.tensor = tensor.name
+            state.shard = tensor.fileName
+            state.shardNumber = numbers[tensor.fileName] ?? 0
+            progress.show(.progress(state))
+        }
+        guard shown.verbose, !shown.quiet else { return }
+        let seconds = (clock.now - begin).seconds
+        let bytes = state.totalBytes ?? 0
+        let rate = seconds > 0 ? Format.bytes(UInt64(Double(bytes) / seconds)) : "-"
+        Console.message(
+            "read \(Format.bytes(bytes)) in \(Format.fixed(seconds, 2)) s, \(rate)/s, "
+                + "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
+                + "peak memory \(ProcessUsage.peakResidentBytes) bytes")
+    }
+}
+
+/// The form of an inspection.
+enum InspectFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, csv, markdown, html
+}
+
+/// What a row of an inspection is.
+enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
+    case tensor, layer, kind
+
+    var key: TensorGroup.Key? {
+        switch self {
+        case .tensor: nil
+        case .layer: .layer
+        case .kind: .kind
         }
     }
 }
 
-/// The report of an inspection, for people.
-enum InspectionText {
-    static func text(_ report: CheckpointReport, width: Int?) -> String {
-        var rows = [["tensor", "type", "shape", "stored as", "size", "bits", "rel MSE"]]
-        for tensor in report.tensors {
-            let sums = tensor.descriptor?.sums
-            rows.append([
-                IngotErrorRenderer.escaped(tensor.name.text), tensor.elementType.rawValue, tensor.shape.description,
-                tensor.descriptor?.scheme.summary ?? "as it is", Format.bytes(tensor.byteCount),
-                tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
-                sums.map { Format.scientific($0.relativeMSE) } ?? "-",
-            ])
-        }
-        var lines = [Format.table(rows, width: width, left: [0, 1, 3])]
-        lines.append("")
-        let kind = report.isSealed ? "Ingot checkpoint" : "safetensors"
-        let count = report.files.count
-        lines.append(
-            "\(kind), \(count) \(count == 1 ? "shard" : "shards"), \(report.tensors.count) tensors, "
-                + "\(report.elements) elements, \(Format.bytes(report.account.total))")
-        let account = report.account
-        let parts = ByteAccount.Part.allCases.compactMap { part in
-            account.bytes[part].map { "\(part.rawValue) \($0)" }
-        }
-        lines.append(Format.list("bytes:", parts + ["total \(account.total)"]))
-        return lines.joined(separator: "\n")
-    }
+extension TensorOrder: ExpressibleByArgument {}
+
+extension NamePattern: ExpressibleByArgument {
+    /// A pattern as the user typed it.
+    public init?(argument: String) { self.init(argument) }
 }

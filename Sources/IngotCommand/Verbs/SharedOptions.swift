@@ -24,11 +24,6 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
-/// The form of a result that is also a page to look at.
-enum PageFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json, html
-}
-
 /// Options of the verbs that go through the weights.
 struct WorkOptions: ParsableArguments {
     @Option(help: "Chunks worked on at the same time.")
@@ -65,12 +60,6 @@ struct ReportOptions: ParsableArguments {
     var format = OutputFormat.text
 }
 
-/// The form of the result, on verbs that also make a page of it.
-struct PageOptions: ParsableArguments {
-    @Option(help: "Form of the result: text, json or html.")
-    var format = PageFormat.text
-}
-
 extension ColorChoice: ExpressibleByArgument {}
 
 /// Where the result goes, and in which colours, on verbs that print one for people.
@@ -88,6 +77,14 @@ struct ResultOptions: ParsableArguments {
     func deliver(_ text: String) throws {
         guard let output else { return Console.result(text) }
         try WholeFile.write(Array((text + "\n").utf8), to: output)
+    }
+
+    /// Hands a long result over in parts, the last of which ends its last line.
+    func deliver(parts: some Sequence<String>) throws {
+        guard let output else { return Console.result(parts: parts) }
+        var file = try AtomicFile(output)
+        for part in parts { try file.append(Array(part.utf8).span) }
+        try file.publish()
     }
 }
 

@@ -1,7 +1,4 @@
 import ArgumentParser
-import Checkpoints
-import Container
-import Conversion
 import Inspection
 import SystemPackage
 import TensorModel
@@ -13,6 +10,7 @@ struct Verify: AsyncParsableCommand {
         discussion: """
             Without --against: the manifest, all files' hashes, every seal and chunk.
             With it also: each tensor's hash, and its error, recomputed from the source.
+            DEST may be an export, and SOURCE any checkpoint: then weights are compared.
 
             With --claims: every claim of a file, such as sizes and errors at most.
 
@@ -23,7 +21,7 @@ struct Verify: AsyncParsableCommand {
     /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
     private static let failuresShown = 8
 
-    @Argument(help: "Checkpoint that `ingot convert` made.")
+    @Argument(help: "Checkpoint that `ingot convert` made; with --against, any.")
     var dest: FilePath
 
     @Option(help: "The source it was converted from.")
@@ -64,18 +62,18 @@ struct Verify: AsyncParsableCommand {
     }
 
     private func verify(_ stated: ClaimsFile?) async throws {
-        let checkpoint = try SealedCheckpoint(dest)
-        let source = try against.map { try ConversionPlan.openSource($0) }
+        let checkpoint = try OpenedCheckpoint(dest)
+        let source = try against.map { try OpenedCheckpoint($0) }
         for warning in checkpoint.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }
-        let verifier = try Verifier(checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
-        let report = try await verifier.run()
-        let facts = try claims.facts(report, of: OpenedCheckpoint(checkpoint), against: source)
+        let verification = try CheckpointVerification(
+            checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
+        let report = try await verification.run()
+        let facts = try claims.facts(report, of: checkpoint, against: source)
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)
         try show(report, outcome, isClaimed: stated != nil)
-        }
         for failure in report.failures.prefix(Verify.failuresShown) {
             Console.message(IngotErrorRenderer.text(failure))
         }
@@ -93,8 +91,7 @@ struct Verify: AsyncParsableCommand {
         switch format {
         case .text:
             let text = VerificationText(report, result.style, top: count).text
-            try result.deliver(
-                claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
+            try result.deliver(claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
         case .json: try result.deliver(parts: report.jsonText(with: claimed))
         case .html: try result.deliver(parts: HTMLReport.parts(title: title, json: report.jsonText(with: claimed)))
         case .csv: try result.deliver(VerificationTable.csv(report))

@@ -39,12 +39,17 @@ public struct ClaimEvaluation {
     // MARK: - What is always checked
 
     private func builtIn() -> [ClaimResult] {
-        let intact = ClaimResult(
-            .bytesIntact, status: .pass, basis: .file, message: "every byte is as it was written")
+        let intact =
+            facts.isSealed
+            ? ClaimResult(.bytesIntact, status: .pass, basis: .file, message: "every byte is as it was written")
+            : ClaimResult(.bytesIntact, status: .skip, message: "the format has no hashes that bytes are held against")
         return [
             intact,
             agreement(.certificatesHold, .certificateMismatch, "every certificate states the error that was measured"),
-            agreement(.sourceMatches, .sourceMismatch, "the source is the one that was converted"),
+            agreement(
+                .sourceMatches, .sourceMismatch,
+                facts.comparison == .weights
+                    ? "every tensor is one of the source's" : "the source is the one that was converted"),
         ]
     }
 
@@ -52,8 +57,11 @@ public struct ClaimEvaluation {
         let failures = facts.failures.filter { failure in
             code == .sourceMismatch ? failure.code == code : failure.code != .sourceMismatch
         }
-        guard facts.sourcePath != nil || !failures.isEmpty else {
+        guard facts.comparison != nil || !failures.isEmpty else {
             return ClaimResult(kind, status: .skip, message: "not compared with the source; give --against")
+        }
+        if kind == .certificatesHold, facts.comparison == .weights, failures.isEmpty {
+            return ClaimResult(kind, status: .skip, message: "weights were compared: there is no certificate of that")
         }
         guard let first = failures.first else {
             return ClaimResult(kind, status: .pass, basis: .source, message: holds)

@@ -1,4 +1,4 @@
-public import Checkpoints
+import Checkpoints
 import Container
 import FileAccess
 import Quantization
@@ -80,6 +80,10 @@ public struct ClaimFacts: Sendable {
     public var weightFiles: [String], sourcePath: FilePath?
     /// Names of the source's weight files.
     public var sourceFiles: [String] = []
+    /// Whether every byte was held against hashes, as those of our checkpoints are.
+    public var isSealed = true
+    /// What the checkpoint was compared with, if anything.
+    public var comparison: VerificationReport.Comparison?
     /// Certificates and hashes that do not hold.
     public var failures: [IngotError]
 
@@ -97,30 +101,29 @@ public struct ClaimFacts: Sendable {
         self.peakMemory = peakMemory
         self.weightFiles = weightFiles
         self.sourcePath = sourcePath
+        comparison = sourcePath == nil ? nil : .source
         self.failures = failures
     }
 
     /// Gathers what a verification of a checkpoint found, and the sizes of its files.
-    public init(_ report: VerificationReport, of checkpoint: OpenedCheckpoint, against source: Checkpoint?) throws {
+    public init(
+        _ report: VerificationReport, of checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?
+    ) throws {
         path = checkpoint.path
+        isSealed = report.isSealed
+        comparison = report.comparison
         files = try ClaimFacts.files(of: checkpoint.path)
         outputBytes = checkpoint.fileBytes
-        switch checkpoint.content {
-        case .sealed(let sealed):
-            weightFiles = sealed.manifest.files.filter(\.isShard).map(\.name)
-            sourceBytes = sealed.manifest.sourceBytes
-        case .plain(let plain):
-            weightFiles = plain.shards.map(\.fileName)
-            sourceBytes = nil
-        }
+        weightFiles = checkpoint.weightFiles
+        if case .sealed(let sealed) = checkpoint.content { sourceBytes = sealed.manifest.sourceBytes }
         if let source {
-            sourceBytes = source.shards.reduce(0) { $0 + $1.file.byteCount }
-            sourceFiles = source.shards.map(\.fileName)
+            sourceBytes = source.fileBytes
+            sourceFiles = source.weightFiles
             sourcePath = source.path
         }
         let verified = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let disputed = Set(report.failures.compactMap(\.tensor))
-        let (isSealed, compared) = (checkpoint.isSealed, report.compared)
+        let (isSealed, compared) = (report.isSealed, report.compared)
         tensors = checkpoint.tensors.map { stored in
             let found = verified[stored.name]
             return Tensor(
@@ -160,7 +163,7 @@ extension ClaimFacts.Error {
             // Its hash says that it is as it was.
             self.init(.zero, cosine: 1, isMeasured: isSame)
         } else if isSealed {
-            self.init(tensor.certificate, cosine: nil, isMeasured: false)
+            self.init(tensor.certificate ?? .zero, cosine: nil, isMeasured: false)
         } else {
             return nil
         }

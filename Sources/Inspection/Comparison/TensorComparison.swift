@@ -67,7 +67,6 @@ package struct TensorComparison: Sendable {
         let index: Int
         let first: ReadableWeights, second: ReadableWeights
         let grid: PieceGrid
-        let shifts: (first: Double, second: Double)
         let access: WeightReader.Access
 
         /// Bytes a workspace takes for its pieces.
@@ -109,18 +108,7 @@ package struct TensorComparison: Sendable {
         let bandBytes = grid.pieceRows * grid.columns * max(first.format.byteWidth, second.format.byteWidth)
         return Planned(
             index: index, first: first, second: second, grid: grid,
-            shifts: (try shift(of: first, grid), try shift(of: second, grid)),
             access: bandBytes <= mappedBand ? .mapped : .copied)
-    }
-
-    /// A value near the mean of a tensor of binary32, for the moments about it: that of its first weights.
-    private func shift(of tensor: ReadableWeights, _ grid: PieceGrid) throws -> Double {
-        guard wantsStatistics, tensor.countedFormat == .f32, grid.count > 0 else { return 0 }
-        let reader = WeightReader()
-        try reader.read(
-            ChunkPlace(row: 0, column: 0, rows: 1, columns: min(grid.columns, 4096)), of: tensor, .copied)
-        let finite = reader.weights.prefix(reader.count).filter(\.isFinite)
-        return finite.isEmpty ? 0 : finite.reduce(0) { $0 + Double($1) } / Double(finite.count)
     }
 
     // MARK: - Pieces
@@ -143,8 +131,8 @@ package struct TensorComparison: Sendable {
             comparison.compare(
                 original.span.extracting(first: place.count), restored.span.extracting(first: place.count))
             guard wantsStatistics else { return }
-            Workspace.count(&firstCounts, first, place, pair.shifts.first)
-            Workspace.count(&secondCounts, second, place, pair.shifts.second)
+            Workspace.count(&firstCounts, first, place, pair.first)
+            Workspace.count(&secondCounts, second, place, pair.second)
         }
 
         /// Sets pairs with NaN or infinity to zero, so that sums over the others stay finite; counts them.
@@ -159,18 +147,18 @@ package struct TensorComparison: Sendable {
         }
 
         private static func count(
-            _ counts: inout PieceCounts, _ reader: WeightReader, _ place: ChunkPlace, _ shift: Double
+            _ counts: inout PieceCounts, _ reader: WeightReader, _ place: ChunkPlace, _ tensor: ReadableWeights
         ) {
             if let format = reader.elementFormat {
                 let bytes = reader.storedElements
                 counts.count(
                     bytes.span.extracting(first: place.count * format.byteWidth), format, rows: place.rows,
-                    columns: place.columns, shift: shift, wantsEnergies: true)
+                    columns: place.columns, wantsEnergies: tensor.hasEnergies)
             } else {
                 let weights = reader.weights
                 counts.count(
                     weights.span.extracting(first: place.count), rows: place.rows, columns: place.columns,
-                    shift: shift, wantsEnergies: true)
+                    wantsEnergies: tensor.hasEnergies)
             }
         }
     }
@@ -178,12 +166,13 @@ package struct TensorComparison: Sendable {
     /// What is summed up over the pieces of the pair under way.
     private final class Sums {
         var result = ComparedWeights()
-        var first: WeightTally?, second: WeightTally?
+        var first: TensorSums?, second: TensorSums?
         var results: [(Int, ComparedWeights)] = []
 
         func describe() {
-            (result.first, result.second) = (first?.statistics, second?.statistics)
+            result.first = first?.finish()
             result.secondHistogram = result.first.flatMap { second?.histogram(binnedAs: $0.histogram) }
+            result.second = second?.finish()
         }
     }
 
@@ -210,16 +199,16 @@ package struct TensorComparison: Sendable {
             if job.piece == 0 {
                 sums.result = ComparedWeights()
                 if wantsStatistics {
-                    sums.first = WeightTally(pair.first, shift: pair.shifts.first)
-                    sums.second = WeightTally(pair.second, shift: pair.shifts.second)
+                    sums.first = TensorSums(pair.first)
+                    sums.second = TensorSums(pair.second)
                 }
             }
             sums.result.errors.add(workspace.comparison)
             sums.result.sameNonFinite += workspace.same
             sums.result.changedNonFinite += workspace.changed
             let place = pair.grid.place(of: job.piece)
-            sums.first?.add(workspace.firstCounts, place)
-            sums.second?.add(workspace.secondCounts, place)
+            sums.first?.add(workspace.firstCounts, at: PiecePlace(place))
+            sums.second?.add(workspace.secondCounts, at: PiecePlace(place))
             if pair.grid.endsBand(job.piece) { pair.release(job.piece) }
             guard job.piece == pair.grid.count - 1 else { return }
             sums.describe()
@@ -233,8 +222,8 @@ package struct TensorComparison: Sendable {
             var empty = ComparedWeights()
             empty.errors.settle()
             if wantsStatistics {
-                empty.first = WeightTally(pair.first, shift: 0).statistics
-                empty.second = WeightTally(pair.second, shift: 0).statistics
+                var (first, second) = (TensorSums(pair.first), TensorSums(pair.second))
+                (empty.first, empty.second) = (first.finish(), second.finish())
             }
             return (pair.index, empty)
         }

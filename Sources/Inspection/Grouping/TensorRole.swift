@@ -33,30 +33,47 @@ public struct TensorRole: Sendable, Hashable {
     }
 
     /// Modules by the last components of their names, in the families of the Hugging Face hub and in GGUF.
-    private static let modules: [(kind: Kind, names: Set<String>)] = [
+    private static let modules: [(kind: Kind, names: String)] = [
         (
             .embedding,
-            [
-                "embed_tokens", "tok_embeddings", "word_embeddings", "position_embeddings", "token_type_embeddings",
-                "wte",
-                "wpe", "embed_in", "embeddings", "shared", "token_embd", "embed_positions",
-            ]
+            """
+            embed_tokens tok_embeddings word_embeddings position_embeddings token_type_embeddings wte wpe embed_in \
+            embeddings shared token_embd embed_positions token_types position_embd
+            """
         ),
-        (.head, ["lm_head", "embed_out", "output_layer", "head"]),
-        (.attentionQuery, ["q_proj", "query", "wq", "attn_q", "q"]),
-        (.attentionKey, ["k_proj", "key", "wk", "attn_k", "k"]),
-        (.attentionValue, ["v_proj", "value", "wv", "attn_v", "v"]),
-        (.attentionFused, ["qkv_proj", "query_key_value", "c_attn", "wqkv", "qkv", "attn_qkv"]),
-        (.attentionOutput, ["o_proj", "out_proj", "wo", "attn_output", "o"]),
-        (.router, ["router", "ffn_gate_inp"]),
-        (.gate, ["gate_proj", "w1", "ffn_gate", "ffn_gate_exps"]),
-        (.up, ["up_proj", "w3", "ffn_up", "ffn_up_exps", "fc1", "c_fc", "dense_h_to_4h", "fc_in", "intermediate"]),
-        (.gateUp, ["gate_up_proj"]),
-        (.down, ["down_proj", "w2", "ffn_down", "ffn_down_exps", "fc2", "dense_4h_to_h", "fc_out"]),
+        (.head, "lm_head embed_out output_layer head score classifier decoder"),
+        (.attentionQuery, "q_proj query wq attn_q q q_a_proj q_b_proj attn_q_a attn_q_b"),
+        (.attentionKey, "k_proj key wk attn_k k"),
+        (.attentionValue, "v_proj value wv attn_v v"),
+        (
+            .attentionFused,
+            """
+            qkv_proj query_key_value c_attn wqkv qkv attn_qkv W_pack kv_a_proj_with_mqa kv_b_proj attn_kv_a_mqa \
+            attn_kv_b
+            """
+        ),
+        (.attentionOutput, "o_proj out_proj attn_output o"),
+        (.router, "router ffn_gate_inp ffn_gate_inp_shexp shared_expert_gate"),
+        (.gate, "gate_proj w1 ffn_gate ffn_gate_exps ffn_gate_shexp wi_0"),
+        (
+            .up,
+            """
+            up_proj w3 ffn_up ffn_up_exps ffn_up_shexp fc1 c_fc dense_h_to_4h fc_in intermediate wi wi_1
+            """
+        ),
+        (.gateUp, "gate_up_proj"),
+        (.down, "down_proj w2 ffn_down ffn_down_exps ffn_down_shexp fc2 dense_4h_to_h fc_out"),
+    ]
+
+    /// What stands behind a module's name: its own tensors, and those that other quantizers make of them.
+    private static let leaves: Set<String> = [
+        "weight", "bias", "qweight", "qzeros", "scales", "biases", "g_idx", "weight_packed", "weight_scale",
+        "weight_zero_point", "weight_shape",
     ]
 
     private static let kinds = Dictionary(
-        modules.flatMap { entry in entry.names.map { ($0, entry.kind) } }, uniquingKeysWith: { first, _ in first })
+        modules.flatMap { entry in entry.names.split(separator: " ").map { (String($0), entry.kind) } },
+        uniquingKeysWith: { first, _ in first })
 
     /// Reads a name such as `model.layers.3.self_attn.q_proj.weight` or `blk.3.attn_q.weight`.
     public init(_ name: TensorName) {
@@ -73,23 +90,29 @@ public struct TensorRole: Sendable, Hashable {
 
     private static func kind(_ parts: [String], inLayer: Bool) -> Kind {
         let last = parts.last ?? ""
-        let module = ["weight", "bias"].contains(last) ? parts.dropLast().last ?? last : last
+        var path = parts
+        if leaves.contains(last), parts.count > 1 { path.removeLast() }
+        // Experts of old GGUF files: `ffn_gate.3.weight`.
+        if path.count > 2, number(path[path.count - 1]) != nil, last == "weight" { path.removeLast() }
+        let module = path.last ?? ""
         let isNorm = module.lowercased().contains("norm") || module.hasPrefix("ln_") || module.hasPrefix("layer_norm")
         if isNorm { return .norm }
-        if last == "bias" { return .bias }
-        // `output` alone is a head, or in GGUF; in a layer it is a projection, of what the module above it says.
-        let above = parts.dropLast(module == last ? 1 : 2).last ?? ""
+        if last == "bias" || last.hasSuffix("_bias") { return .bias }
+        let above = path.dropLast().last ?? ""
         switch module {
+        // `output` alone is a head; in a layer it is a projection, of what the module above it says.
         case "output" where !inLayer: return .head
-        case "dense", "c_proj", "output":
-            let path = parts.dropLast()
-            if path.contains("attention") || path.contains("attn") || above == "self_attention" {
+        case "dense", "c_proj", "output", "wo":
+            guard inLayer else { return .other }
+            if path.contains(where: { $0.lowercased().contains("attention") || $0 == "attn" || $0 == "self_attn" }) {
                 return .attentionOutput
             }
+            // T5 calls its lower projection `wo`, Llama's own files the output of attention.
+            if module == "wo" { return above == "DenseReluDense" ? .down : .attentionOutput }
             return above == "intermediate" ? .up : .down
         case "gate": return inLayer ? .router : .other
-        default: break
+        case "decoder" where above != "predictions": return .other
+        default: return kinds[module] ?? .other
         }
-        return kinds[module] ?? .other
     }
 }

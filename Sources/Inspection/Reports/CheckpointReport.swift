@@ -1,7 +1,7 @@
 import Checkpoints
 public import Container
 import FileAccess
-import Quantization
+public import Quantization
 public import SystemPackage
 public import TensorModel
 
@@ -9,27 +9,35 @@ public import TensorModel
 public struct CheckpointReport: Sendable {
     /// A tensor of the checkpoint.
     public struct Tensor: Sendable {
-        /// Its name.
-        public let name: TensorName
-        /// File it is in.
-        public let fileName: String
-        /// Element type and shape of the original.
-        public let elementType: ElementType, shape: Shape
-        /// Bytes it takes in the file.
-        public let byteCount: UInt64
-        /// What the header says of its payload; nil for a tensor kept as it is.
-        public let descriptor: TensorDescriptor?
+        /// The tensor as it is stored.
+        public let stored: StoredWeights
+        /// What its weights, as they are restored, have to say; nil where they were not read, or are no numbers of a kind we read.
+        public internal(set) var statistics: WeightStatistics?
 
+        /// Its name.
+        public var name: TensorName { stored.name }
+        /// What it does in its model.
+        public var role: TensorRole { stored.role }
+        /// File it is in.
+        public var fileName: String { stored.fileName }
+        /// Element type of the original.
+        public var elementType: ElementType { stored.elementType }
+        /// Shape of the original.
+        public var shape: Shape { stored.shape }
+        /// Bytes it takes in the file.
+        public var byteCount: UInt64 { stored.byteCount }
+        /// What the header says of its payload; nil for a tensor kept as it is.
+        public var descriptor: TensorDescriptor? { stored.descriptor }
         /// Bits per element; nil for an empty tensor.
-        public var bitsPerElement: Double? {
-            shape.elementCount == 0 ? nil : Double(byteCount) * 8 / Double(shape.elementCount)
-        }
+        public var bitsPerElement: Double? { stored.bitsPerElement }
     }
 
     /// A file with tensors.
     public struct File: Sendable {
         /// Its name.
         public let name: String
+        /// Its size.
+        public let byteCount: UInt64
         /// Where its bytes go.
         public let account: ByteAccount
         /// Its `__metadata__`, without Ingot's own members.
@@ -40,103 +48,75 @@ public struct CheckpointReport: Sendable {
     public let path: FilePath
     /// Whether it is one of our checkpoints.
     public let isSealed: Bool
+    /// The name of its format: `ingot` or `safetensors`.
+    public let formatName: String
+    /// Number of elements of all tensors, those left out of `tensors` too.
+    public let elements: Int
+    /// How many tensors the checkpoint has.
+    public let tensorCount: Int
     /// The files.
     public let files: [File]
-    /// The tensors, in order of the files.
-    public let tensors: [Tensor]
+    /// The tensors, in order of the files; those that `select` has left.
+    public private(set) var tensors: [Tensor]
+    /// Whether statistics were taken.
+    public private(set) var weightsRead = false
     /// What is odd but stops nothing.
     public let warnings: [IngotWarning]
 
-    /// Reads what there is to say: headers, and chunk tables of our own shards.
-    public init(_ path: FilePath) throws {
-        self.path = path
-        isSealed = try SealedCheckpoint.isOne(path)
-        var files: [File] = []
-        var tensors: [Tensor] = []
-        if isSealed {
-            let checkpoint = try SealedCheckpoint(path)
-            for shard in checkpoint.shards {
-                let name = shard.file.path.lastComponent?.string ?? ""
+    /// Reads what there is to say without weights: headers, and chunk tables of our own shards.
+    public init(_ path: FilePath) throws { try self.init(try OpenedCheckpoint(path)) }
+
+    /// Reads what there is to say of a checkpoint without weights.
+    public init(_ checkpoint: OpenedCheckpoint) throws {
+        path = checkpoint.path
+        isSealed = checkpoint.isSealed
+        formatName = checkpoint.formatName
+        warnings = checkpoint.warnings
+        tensors = checkpoint.tensors.map { Tensor(stored: $0, statistics: nil) }
+        tensorCount = tensors.count
+        elements = tensors.reduce(0) { $0 + $1.shape.elementCount }
+        switch checkpoint.content {
+        case .sealed(let checkpoint):
+            files = try checkpoint.shards.map { shard in
                 let fronts = try shard.payloads.map { try shard.front(of: $0) }
-                files.append(
-                    File(name: name, account: ByteAccount(shard, fronts: fronts), metadata: []))
-                let payloads = shard.payloads.map { payload in
-                    (
-                        payload.range.start,
-                        Tensor(
-                            name: payload.name, fileName: name, elementType: payload.descriptor.format.elementType,
-                            shape: payload.descriptor.shape, byteCount: payload.range.count,
-                            descriptor: payload.descriptor)
-                    )
-                }
-                let ordinary = shard.ordinary.map { ($0.range.start, CheckpointReport.plain($0, name)) }
-                tensors += (payloads + ordinary).sorted { $0.0 < $1.0 }.map(\.1)
+                return File(
+                    name: shard.file.path.lastComponent?.string ?? "", byteCount: shard.file.byteCount,
+                    account: ByteAccount(shard, fronts: fronts), metadata: [])
             }
-            warnings = checkpoint.warnings
-        } else {
-            let checkpoint = try Checkpoint.open(path)
-            for shard in checkpoint.shards {
-                files.append(
-                    File(
-                        name: shard.fileName, account: ByteAccount(shard),
-                        metadata: shard.header.metadata.map { .init($0.key, .string($0.value)) }))
-                tensors += shard.header.tensors.map { CheckpointReport.plain($0, shard.fileName) }
+        case .plain(let checkpoint):
+            files = checkpoint.shards.map { shard in
+                File(
+                    name: shard.fileName, byteCount: shard.file.byteCount, account: ByteAccount(shard),
+                    metadata: shard.header.metadata.map { .init($0.key, .string($0.value)) })
             }
-            warnings = checkpoint.warnings
         }
-        self.files = files
-        self.tensors = tensors
     }
 
-    private static func plain(_ tensor: StoredTensor, _ fileName: String) -> Tensor {
-        Tensor(
-            name: tensor.name, fileName: fileName, elementType: tensor.elementType, shape: tensor.shape,
-            byteCount: tensor.range.count, descriptor: nil)
+    /// Keeps only the tensors whose names match one of the patterns; all of them where there is none.
+    public mutating func select(_ patterns: [NamePattern]) {
+        guard !patterns.isEmpty else { return }
+        tensors.removeAll { tensor in !patterns.contains { $0.matches(tensor.name) } }
+    }
+
+    /// Reads the weights of the tensors there are.
+    ///
+    /// - Parameter progress: called now and then with the tensor under way, and the bytes of all tensors that are done.
+    public mutating func readWeights(
+        by reader: StatisticsReader, progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
+    ) async throws {
+        let statistics = try await reader.read(tensors.map(\.stored), progress: progress)
+        for (index, found) in statistics.enumerated() { tensors[index].statistics = found }
+        weightsRead = true
+    }
+
+    /// Orders the tensors; the `most` first of them stay, or all.
+    public mutating func order(by key: TensorOrder, top most: Int? = nil) {
+        tensors = key.ordered(tensors, top: most) { TensorFigures($0) }
     }
 
     /// Where the bytes of all files go.
     public var account: ByteAccount { files.reduce(ByteAccount()) { $0 + $1.account } }
 
-    /// Number of elements of all tensors.
-    public var elements: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
-
-    /// The report as JSON, schema `ingot.inspect` version 1 (Specs/json.md).
-    public var json: JSONValue {
-        .object([
-            .init("schema", .string("ingot.inspect")), .init("schema_version", .unsigned(1)),
-            .init("path", .string(path.string)), .init("format", .string(isSealed ? "ingot" : "safetensors")),
-            .init("elements", .unsigned(UInt64(elements))), .init("bytes", account.json),
-            .init(
-                "files",
-                .array(
-                    files.map { file in
-                        .object([
-                            .init("name", .string(file.name)), .init("bytes", file.account.json),
-                            .init("metadata", .object(file.metadata)),
-                        ])
-                    })),
-            .init("tensors", .array(tensors.map(\.json))),
-            .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
-        ])
-    }
-}
-
-extension CheckpointReport.Tensor {
-    var json: JSONValue {
-        var members: [JSONValue.Member] = [
-            .init("name", .string(name.text)), .init("file", .string(fileName)),
-            .init("dtype", .string(elementType.rawValue)),
-            .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
-            .init("bytes", .unsigned(byteCount)),
-            .init("bits_per_element", bitsPerElement.map(JSONValue.number) ?? .null),
-            .init("scheme", .string(descriptor?.scheme.name ?? "kept")),
-        ]
-        if let descriptor {
-            members += descriptor.scheme.members
-            members.append(.init("codec", .string(descriptor.codec.name)))
-            members += descriptor.sums.json
-            members.append(.init("source_xxh3_128", .string(descriptor.sourceHash.description)))
-        }
-        return .object(members)
-    }
+    /// Bytes of all files.
+    public var fileBytes: UInt64 { files.reduce(0) { $0 + $1.byteCount } }
 }

@@ -1,26 +1,18 @@
 import Container
+import Conversion
 import FileAccess
 import Quantization
 import SystemPackage
-public import TensorModel
+import TensorModel
 
 /// Verifies a checkpoint by its weights alone: an export, or one of ours against something else than it was converted from.
 ///
 /// Every tensor of the source has to be there with the same shape, none may be added, and what is no floating-point number has
 /// to have the same bytes. Element types may differ. What the weights lost is measured, and judged by nobody here.
 public struct PlainVerification: Sendable {
-    private let checkpoint: OpenedCheckpoint
-    private let source: OpenedCheckpoint
+    private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint
     private let comparison: TensorComparison
     private let bytes: ByteComparison
-
-    /// What a verification found, in the order of the checkpoint's files.
-    public struct Result: Sendable {
-        /// The tensors that the source has too.
-        public internal(set) var tensors: [VerificationReport.Tensor] = []
-        /// What is missing, added, of another shape, or not a number.
-        public internal(set) var failures: [IngotError] = []
-    }
 
     /// Prepares a verification within a budget.
     public init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
@@ -33,8 +25,12 @@ public struct PlainVerification: Sendable {
     /// Compares every tensor with the source's of the same name.
     ///
     /// - Throws: what reading throws; damage of an encoded tensor names it.
-    public func run() async throws -> Result {
-        var result = Result()
+    public func run() async throws -> VerificationReport {
+        let clock = ContinuousClock()
+        let begin = clock.now
+        var result = VerificationReport(
+            comparison: .weights, format: checkpoint.formatName, sourceBytes: source.fileBytes,
+            outputBytes: checkpoint.fileBytes, warnings: checkpoint.warnings)
         try checkpoint.checkKept { _ in true }
         try source.checkKept { _ in true }
         let originals = Dictionary(source.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -62,25 +58,34 @@ public struct PlainVerification: Sendable {
         let errors = try await weights(of: matched)
         let same = try await bytes(of: matched)
         for (index, (own, original)) in matched.enumerated() {
-            if let found = errors[index] {
-                if found.changedNonFinite > 0 {
-                    result.failures.append(
-                        failure(
-                            own, "\(found.changedNonFinite) weights that are NaN or infinite here or in the source",
-                            expected: "the same of both"))
-                }
-            } else if same[index] != true {
+            let found = errors[index]
+            if let found, found.changedNonFinite > 0 {
+                result.failures.append(
+                    failure(
+                        own, "\(found.changedNonFinite) weights that are NaN or infinite here or in the source",
+                        expected: "the same of both"))
+            }
+            if found == nil, same[index] != true {
                 result.failures.append(
                     failure(own, "\(own.elementType.rawValue) of other bytes than the source's tensor"))
             }
-            result.tensors.append(
-                VerificationReport.Tensor(
-                    name: own.name, scheme: own.scheme, certificate: own.descriptor?.sums ?? .zero,
-                    measured: errors[index]?.errors.sums, elements: own.shape.elementCount, byteCount: own.byteCount,
-                    sourceByteCount: original.byteCount, errors: errors[index]?.errors, restored: errors[index]?.second,
-                    original: errors[index]?.first, restoredHistogram: errors[index]?.secondHistogram))
+            result.tensors.append(report(own, original, found))
         }
+        result.seconds = (clock.now - begin).seconds
         return result
+    }
+
+    /// Without a certificate, what is stored in another element type or has other weights is not kept.
+    private func report(
+        _ own: StoredWeights, _ original: StoredWeights, _ found: ComparedWeights?
+    ) -> VerificationReport.Tensor {
+        let isKept = own.descriptor == nil && own.elementType == original.elementType && found?.isSame != false
+        return VerificationReport.Tensor(
+            name: own.name, scheme: own.descriptor?.scheme.summary ?? (isKept ? "kept" : own.elementType.rawValue),
+            certificate: checkpoint.isSealed ? own.descriptor?.sums ?? .zero : nil, measured: found?.errors.sums,
+            elements: own.shape.elementCount,
+            byteCount: own.byteCount, sourceByteCount: original.byteCount, errors: found?.errors,
+            restored: found?.second, original: found?.first, restoredHistogram: found?.secondHistogram)
     }
 
     private static let remedy = "verify against the source it was made from"

@@ -4,16 +4,24 @@ public import Quantization
 import SystemPackage
 public import TensorModel
 
-/// What a verification found; the bytes themselves are intact, or there would be no report.
+/// What a verification found; of a checkpoint of ours the bytes themselves are intact, or there would be no report.
 public struct VerificationReport: Sendable {
+    /// What a checkpoint was compared with.
+    public enum Comparison: String, Sendable {
+        /// The source it was converted from: hashes, certificates and weights.
+        case source
+        /// Any other checkpoint, or the checkpoint has no hashes and certificates: weights alone.
+        case weights
+    }
+
     /// A tensor of the checkpoint.
     public struct Tensor: Sendable {
         /// Its name.
         public let name: TensorName
         /// How it is stored; `kept` for a tensor that stayed as it was.
         public let scheme: String
-        /// Its certificate; zero for a tensor that stayed as it was.
-        public let certificate: ErrorSums
+        /// Its certificate, zero for a tensor that stayed as it was; nil where the format has none.
+        public let certificate: ErrorSums?
         /// The error measured against the source; nil where there is none to compare with.
         public let measured: ErrorSums?
         /// What it does in its model.
@@ -31,7 +39,7 @@ public struct VerificationReport: Sendable {
 
         /// Describes a tensor.
         package init(
-            name: TensorName, scheme: String, certificate: ErrorSums, measured: ErrorSums? = nil, elements: Int = 0,
+            name: TensorName, scheme: String, certificate: ErrorSums?, measured: ErrorSums? = nil, elements: Int = 0,
             byteCount: UInt64 = 0, sourceByteCount: UInt64? = nil, errors: ErrorStatistics? = nil,
             restored: WeightStatistics? = nil, original: WeightStatistics? = nil, restoredHistogram: Histogram? = nil
         ) {
@@ -56,12 +64,12 @@ public struct VerificationReport: Sendable {
         public var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
 
         /// The error against the source as far as it is known: measured, or else certified.
-        public var sums: ErrorSums { errors?.sums ?? measured ?? certificate }
+        public var sums: ErrorSums { errors?.sums ?? measured ?? certificate ?? .zero }
     }
 
-    /// Whether there was a source to compare with.
-    public let compared: Bool
-    /// What was verified: `ingot`.
+    /// What it was compared with, if anything.
+    public let comparison: Comparison?
+    /// What was verified: `ingot`, or the name of another format, which has no hashes that bytes could be held against.
     public let format: String
     /// Bytes of the weight files of the source (without one, as the manifest has it), and of ours.
     public let sourceBytes: UInt64, outputBytes: UInt64
@@ -76,10 +84,10 @@ public struct VerificationReport: Sendable {
 
     /// Makes a report.
     package init(
-        compared: Bool, format: String = "ingot", sourceBytes: UInt64 = 0, outputBytes: UInt64 = 0,
+        comparison: Comparison?, format: String = "ingot", sourceBytes: UInt64 = 0, outputBytes: UInt64 = 0,
         tensors: [Tensor] = [], failures: [IngotError] = [], warnings: [IngotWarning] = [], seconds: Double = 0
     ) {
-        self.compared = compared
+        self.comparison = comparison
         self.format = format
         self.sourceBytes = sourceBytes
         self.outputBytes = outputBytes
@@ -88,6 +96,12 @@ public struct VerificationReport: Sendable {
         self.warnings = warnings
         self.seconds = seconds
     }
+
+    /// Whether there was something to compare with.
+    public var compared: Bool { comparison != nil }
+
+    /// Whether every byte was held against the hashes of the format, as those of ours were.
+    public var isSealed: Bool { format == "ingot" }
 
     /// Whether every claim holds.
     public var holds: Bool { failures.isEmpty }
@@ -134,7 +148,8 @@ extension VerificationReport {
     private func head(_ claims: ClaimsReport?) -> [JSONValue.Member] {
         [
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
-            .init("intact", .bool(true)), .init("compared", .bool(compared)),
+            .init("intact", isSealed ? .bool(true) : .null), .init("compared", .bool(compared)),
+            .init("comparison", comparison.map { .string($0.rawValue) } ?? .null),
             .init("holds", .bool(holds && claims?.holds != false)),
             .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
@@ -168,7 +183,7 @@ extension VerificationReport.Tensor {
             .init("elements", .unsigned(UInt64(elements))), .init("bytes", .unsigned(byteCount)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("source_bytes", sourceByteCount.map(JSONValue.unsigned) ?? .null),
-            .init("certificate", .object(certificate.json)),
+            .init("certificate", certificate.map { .object($0.json) } ?? .null),
             .init("measured", (errors?.json ?? measured?.json).map(JSONValue.object) ?? .null),
             .init("statistics", restored?.json ?? .null), .init("source_statistics", original?.json ?? .null),
             .init("histograms", histograms),

@@ -15,10 +15,16 @@ public struct Verifier: Sendable {
     /// The source to compare with, if there is one.
     public let source: Checkpoint?
     private let budget: MemoryBudget
+    private let measures: Bool
 
     /// Prepares a verification.
-    public init(_ checkpoint: SealedCheckpoint, against source: Checkpoint?, memory: UInt64, jobs: Int) throws {
+    ///
+    /// - Parameter measures: whether statistics of the weights and their errors are gathered too.
+    public init(
+        _ checkpoint: SealedCheckpoint, against source: Checkpoint?, memory: UInt64, jobs: Int, measures: Bool = true
+    ) throws {
         self.checkpoint = checkpoint
+        self.measures = measures
         self.source = source
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
@@ -30,7 +36,7 @@ public struct Verifier: Sendable {
         try checkpoint.checkFiles()
         try checkIndex()
         var report = VerificationReport(
-            compared: source != nil,
+            comparison: source == nil ? nil : .source,
             sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
         report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
@@ -41,8 +47,7 @@ public struct Verifier: Sendable {
             report.failures += claims.failures
             findMissing(in: source, &report)
         }
-        let time = clock.now - begin
-        report.seconds = Double(time.components.seconds) + Double(time.components.attoseconds) / 1e18
+        report.seconds = (clock.now - begin).seconds
         return report
     }
 
@@ -50,7 +55,7 @@ public struct Verifier: Sendable {
         _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport,
         _ claims: inout Claims
     ) async throws {
-        let verification = ShardVerification(shard, measures: true) { original(of: $0, $1, $2) }
+        let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
         for tensor in try await verification.run(pipeline) {
             let found = tensor.measurement
             // A kept tensor has no chunks whose sums could be checked; where it differs, its error is known all the same.

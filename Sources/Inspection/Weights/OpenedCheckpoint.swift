@@ -74,6 +74,14 @@ public struct OpenedCheckpoint: Sendable {
     /// The name of its format: `ingot` or `safetensors`.
     public var formatName: String { isSealed ? "ingot" : "safetensors" }
 
+    /// Names of its weight files.
+    public var weightFiles: [String] {
+        switch content {
+        case .sealed(let checkpoint): checkpoint.manifest.files.filter(\.isShard).map(\.name)
+        case .plain(let checkpoint): checkpoint.shards.map(\.fileName)
+        }
+    }
+
     /// Bytes of its weight files, headers and seals included.
     public var fileBytes: UInt64 {
         switch content {

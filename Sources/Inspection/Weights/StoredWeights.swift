@@ -18,8 +18,8 @@ public struct StoredWeights: Sendable {
     /// Where its bytes are, and how they are to be read.
     public let form: Form
 
-    /// How a tensor is stored.
-    public enum Form: Sendable {
+    /// How a tensor is stored; held apart, so that copies of very many tensors stay small.
+    public indirect enum Form: Sendable {
         /// Its elements, row by row.
         case plain(file: MappedFile, range: ByteRange)
         /// A payload of ours.

@@ -42,6 +42,11 @@ package struct ReadableWeights: Sendable {
         }
     }
 
+    /// Whether the energies of its rows and columns are kept.
+    var hasEnergies: Bool {
+        tensor.shape.isMatrix && rows <= TensorPieces.mostLines && columns <= TensorPieces.mostLines
+    }
+
     /// The bytes of whole rows of a tensor that is stored as it is; nil for an encoded one.
     func bytes(ofRows first: Int, count: Int) -> ByteRange? {
         guard case .plain(_, let range) = tensor.form else { return nil }

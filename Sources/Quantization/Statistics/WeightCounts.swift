@@ -14,31 +14,52 @@ public import TensorModel
 public struct WeightCounts: Sendable {
     /// What the elements are; of F16 and BF16 the counts tell everything, of F32 they are of the upper halves.
     public let format: FloatFormat
-    /// What binary32 moments are taken about: any value near the mean.
-    public let shift: Double
+    /// What binary32 moments are taken about: any value near the mean. That of the first piece, unless it was given.
+    public private(set) var shift: Double
     /// Number of elements.
     public private(set) var total: UInt64 = 0
-    /// By pattern; empty as long as there are so few elements that `few` has them one by one.
-    private var counts: [UInt64] = []
-    private var few: [UInt16] = []
+    /// The patterns that occur, rising, as long as `dense` is empty: small tensors have few, and there may be many of those.
+    private var sparse: [PatternCount] = []
+    /// The counts of all patterns.
+    private var dense: [UInt64] = []
     var moments = Kernels.Moments()
+    private var hasShift: Bool
 
     /// Counts of no elements.
-    public init(_ format: FloatFormat, shift: Double = 0) {
+    public init(_ format: FloatFormat, shift: Double? = nil) {
         self.format = format
-        self.shift = shift
+        self.shift = shift ?? 0
+        hasShift = shift != nil
     }
 
     /// Adds what was counted of a piece of the same tensor.
     public mutating func add(_ piece: PieceCounts) {
         precondition(piece.format == format)
+        if !hasShift { (shift, hasShift) = (piece.shift, true) }
+        if total == 0, let patterns = piece.patterns {
+            sparse = patterns
+        } else {
+            spread()
+            if let patterns = piece.patterns {
+                for entry in patterns { dense[Int(entry.pattern)] += entry.count }
+            } else {
+                let added = piece.counts
+                for pattern in 0..<dense.count { dense[pattern] &+= UInt64(added[pattern]) }
+            }
+        }
         total += UInt64(piece.total)
-        addPatterns(piece)
+        if format == .f32 { addMoments(piece) }
+    }
+
+    /// Adds sums about another shift: with d between both, (w - s)^k is expanded by powers of d.
+    private mutating func addMoments(_ piece: PieceCounts) {
         let more = piece.moments
-        moments.first += more.first
-        moments.second += more.second
-        moments.third += more.third
-        moments.fourth += more.fourth
+        let finite = Double(UInt64(piece.total) - piece.nonFiniteTotal)
+        let d = piece.shift - shift
+        moments.first += more.first + finite * d
+        moments.second += more.second + d * (2 * more.first + finite * d)
+        moments.third += more.third + d * (3 * more.second + d * (3 * more.first + finite * d))
+        moments.fourth += more.fourth + d * (4 * more.third + d * (6 * more.second + d * (4 * more.first + finite * d)))
         moments.smallest = min(moments.smallest, more.smallest)
         moments.largest = max(moments.largest, more.largest)
         moments.zeros += more.zeros
@@ -46,41 +67,26 @@ public struct WeightCounts: Sendable {
         moments.infinities += more.infinities
     }
 
-    /// Models have many tiny tensors, for which a table of all patterns would be most of the work.
-    private mutating func addPatterns(_ piece: PieceCounts) {
-        let isSmall = piece.isSmall
-        if isSmall, counts.isEmpty, few.count + piece.patterns.count <= PieceCounts.smallest {
-            few += piece.patterns
-            return
-        }
-        if counts.isEmpty {
-            counts = [UInt64](repeating: 0, count: Kernels.patternCount)
-            for pattern in few { counts[Int(pattern)] += 1 }
-            few = []
-        }
-        if isSmall {
-            for pattern in piece.patterns { counts[Int(pattern)] += 1 }
-        } else {
-            let added = piece.counts
-            for pattern in 0..<counts.count { counts[pattern] &+= UInt64(added[pattern]) }
-        }
+    /// Makes room for the counts of all patterns.
+    private mutating func spread() {
+        guard dense.isEmpty else { return }
+        dense = [UInt64](repeating: 0, count: Kernels.patternCount)
+        for entry in sparse { dense[Int(entry.pattern)] = entry.count }
+        sparse = []
     }
 
-    /// How often each pattern occurs of those that do where elements are few, of all otherwise; by rising value, NaN at the ends.
+    /// Keeps only the patterns that occur, which are gone through faster.
+    mutating func compact() {
+        guard !dense.isEmpty else { return }
+        for pattern in dense.indices where dense[pattern] > 0 {
+            sparse.append(PatternCount(UInt16(pattern), dense[pattern]))
+        }
+        dense = []
+    }
+
     private func forEachPattern(_ body: (Int, UInt64) -> Void) {
-        guard counts.isEmpty else {
-            for pattern in stride(from: 0xFFFF, through: 0x8000, by: -1) { body(pattern, counts[pattern]) }
-            for pattern in 0...0x7FFF { body(pattern, counts[pattern]) }
-            return
-        }
-        let rising = few.map { $0 & 0x8000 == 0 ? $0 | 0x8000 : ~$0 }.sorted()
-        var index = 0
-        while index < rising.count {
-            let key = rising[index]
-            let start = index
-            while index < rising.count, rising[index] == key { index += 1 }
-            body(Int(key & 0x8000 == 0 ? ~key : key & 0x7FFF), UInt64(index - start))
-        }
+        for entry in sparse { body(Int(entry.pattern), entry.count) }
+        for pattern in dense.indices where dense[pattern] > 0 { body(pattern, dense[pattern]) }
     }
 
     /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
@@ -88,9 +94,20 @@ public struct WeightCounts: Sendable {
     /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
     public func forEachFinite(_ body: (Float, UInt64) -> Void) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
-        forEachPattern { pattern, count in
-            if count > 0, pattern & 0x7FFF < infinity { body(value(pattern), count) }
+        if dense.isEmpty {
+            let positive = sparse.partitioningIndex { $0.pattern >= 0x8000 }
+            for entry in sparse[positive...].reversed() where entry.pattern < 0x8000 | infinity {
+                body(value(Int(entry.pattern)), entry.count)
+            }
+            for entry in sparse[..<positive] where entry.pattern < infinity {
+                body(value(Int(entry.pattern)), entry.count)
+            }
+            return
         }
+        for pattern in stride(from: infinity - 1, through: 0, by: -1) where dense[0x8000 | pattern] > 0 {
+            body(value(0x8000 | pattern), dense[0x8000 | pattern])
+        }
+        for pattern in 0..<infinity where dense[pattern] > 0 { body(value(pattern), dense[pattern]) }
     }
 
     private func value(_ pattern: Int) -> Float {
@@ -108,13 +125,14 @@ public struct WeightCounts: Sendable {
     /// How many elements are NaN, and how many infinite.
     public var nonFinite: (nan: UInt64, infinite: UInt64) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
-        var (either, exact): (UInt64, UInt64) = (0, 0)
+        var either: UInt64 = 0
+        var infinite: UInt64 = 0
         forEachPattern { pattern, count in
             if pattern & 0x7FFF >= infinity { either += count }
-            if pattern & 0x7FFF == infinity { exact += count }
+            if pattern & 0x7FFF == infinity { infinite += count }
         }
         // The upper half of a NaN of F32 may be that of infinity.
-        let infinite = format == .f32 ? moments.infinities : exact
+        if format == .f32 { infinite = moments.infinities }
         return (either - infinite, infinite)
     }
 
@@ -122,9 +140,30 @@ public struct WeightCounts: Sendable {
     /// Of F32, nil.
     public var valueEntropy: Double? {
         guard format != .f32, total > 0 else { return nil }
-        var occurring: [UInt64] = []
-        forEachPattern { _, count in if count > 0 { occurring.append(count) } }
-        return Entropy.bits(occurring)
+        return dense.isEmpty ? Entropy.bits(sparse.lazy.map(\.count)) : Entropy.bits(dense)
+    }
+}
+
+/// How often a pattern of 16 bits occurs.
+struct PatternCount: Sendable {
+    let pattern: UInt16
+    let count: UInt64
+
+    init(_ pattern: UInt16, _ count: UInt64) {
+        self.pattern = pattern
+        self.count = count
+    }
+}
+
+extension [PatternCount] {
+    /// The first index from which on all entries hold what is asked.
+    fileprivate func partitioningIndex(_ belongs: (PatternCount) -> Bool) -> Int {
+        var (low, high) = (0, count)
+        while low < high {
+            let middle = (low + high) / 2
+            if belongs(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }
 
@@ -134,67 +173,135 @@ public struct PieceCounts: Sendable {
     public private(set) var format = FloatFormat.f32
     /// Number of elements.
     public private(set) var total = 0
-    /// Sums of squares of the piece's rows and columns; without a meaning where they were not asked for.
+    /// What binary32 moments are taken about.
+    public private(set) var shift = 0.0
+    /// Sums of squares of the piece's rows and columns; empty where they were not asked for.
     public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
+    /// The patterns that occur, rising, in a piece of no more elements than there are patterns, whose counts are cleared already; nil in
+    /// any other.
+    private(set) var patterns: [PatternCount]?
     var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
-    /// Of a small piece, the pattern of each element.
-    private(set) var patterns: [UInt16] = []
     var moments = Kernels.Moments()
+    private var isClear = true
 
-    /// Elements of a small piece at most.
-    static let smallest = 4096
+    /// Up to so many elements, looking each of them up costs less than going through all patterns.
+    private static let few = 1024
 
     /// Counts of no elements.
     public init() {}
 
-    /// Whether the piece has so few elements that `patterns` has them.
-    var isSmall: Bool { patterns.count == total }
-
-    private mutating func begin(_ format: FloatFormat, _ rows: Int, _ columns: Int, _ wantsEnergies: Bool) {
-        clear()
+    private mutating func begin(
+        _ format: FloatFormat, _ rows: Int, _ columns: Int, _ shift: Double, _ wantsEnergies: Bool
+    ) {
         self.format = format
+        self.shift = shift
         total = rows * columns
+        patterns = nil
         moments = Kernels.Moments()
-        rowEnergies = [Float](repeating: 0, count: wantsEnergies ? rows : 0)
-        columnEnergies = [Float](repeating: 0, count: wantsEnergies ? columns : 0)
+        if !isClear { for pattern in 0..<counts.count { counts[pattern] = 0 } }
+        isClear = false
+        PieceCounts.clear(&rowEnergies, wantsEnergies ? rows : 0)
+        PieceCounts.clear(&columnEnergies, wantsEnergies ? columns : 0)
     }
 
-    /// Sets the counts to zero; after a small piece, those it touched.
-    private mutating func clear() {
-        if isSmall {
-            for pattern in patterns { counts[Int(pattern)] = 0 }
-        } else {
-            for pattern in 0..<counts.count { counts[pattern] = 0 }
+    /// So many zeros, in the memory there is.
+    private static func clear(_ numbers: inout [Float], _ count: Int) {
+        numbers.removeAll(keepingCapacity: true)
+        numbers.append(contentsOf: repeatElement(0, count: count))
+    }
+
+    /// How many elements are not finite.
+    var nonFiniteTotal: UInt64 {
+        let infinity = format == .f16 ? 0x7C00 : 0x7F80
+        if let patterns {
+            return patterns.reduce(0) { $1.pattern & 0x7FFF >= infinity ? $0 + $1.count : $0 }
         }
-        patterns.removeAll(keepingCapacity: true)
+        return (infinity...0x7FFF).reduce(0) { $0 + UInt64(counts[$1]) + UInt64(counts[0x8000 | $1]) }
     }
 
     /// Counts a piece of rows x columns elements.
     ///
     /// - Parameters:
     ///   - bytes: rows * columns elements, row-major, little-endian.
-    ///   - shift: that of the tensor's `WeightCounts`.
+    ///   - shift: that of the tensor's `WeightCounts`, or of this piece alone; nil takes the first finite weight of binary32.
     ///   - wantsEnergies: whether sums of squares of rows and columns are taken.
     public mutating func count(
-        _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+        _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        begin(format, rows, columns, wantsEnergies)
-        PieceCounts.add(bytes, format, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
-        guard total <= PieceCounts.smallest else { return }
-        let width = format.byteWidth
-        for end in stride(from: width, through: total * width, by: width) {
-            patterns.append(UInt16(bytes[end - 1]) << 8 | UInt16(bytes[end - 2]))
+        // The kernel's lanes without a weight need a shift that binary32 holds.
+        var found = Double(Float(shift ?? 0))
+        if shift == nil, format == .f32 {
+            found = PieceCounts.firstFinite(bytes.count / 4) { PieceCounts.element(bytes, $0, 4) }
         }
+        begin(format, rows, columns, found, wantsEnergies)
+        PieceCounts.add(bytes, format, rows, columns, found, &counts, &rowEnergies, &columnEnergies, &moments)
+        guard total <= PieceCounts.few else { return gatherAll() }
+        let width = format.byteWidth
+        gather { UInt16(truncatingIfNeeded: PieceCounts.element(bytes, $0, width) >> (width == 4 ? 16 : 0)) }
     }
 
     /// Counts a piece of rows x columns weights in binary32.
     public mutating func count(
-        _ weights: Span<Float>, rows: Int, columns: Int, shift: Double, wantsEnergies: Bool
+        _ weights: Span<Float>, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        begin(.f32, rows, columns, wantsEnergies)
+        let shift = shift.map { Double(Float($0)) } ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
+        begin(.f32, rows, columns, shift, wantsEnergies)
         PieceCounts.add(weights, rows, columns, shift, &counts, &rowEnergies, &columnEnergies, &moments)
-        guard total <= PieceCounts.smallest else { return }
-        for index in 0..<total { patterns.append(UInt16(weights[index].bitPattern >> 16)) }
+        guard total <= PieceCounts.few else { return gatherAll() }
+        gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) }
+    }
+
+    /// Moves all counts to `patterns`, where that is shorter than the counts.
+    private mutating func gatherAll() {
+        guard total <= Kernels.patternCount else { return }
+        patterns = PieceCounts.taken(&counts, expecting: min(total, 8192))
+        isClear = true
+    }
+
+    /// The patterns that occur, whose counts become zero.
+    private static func taken(_ counts: inout [UInt32], expecting capacity: Int) -> [PatternCount] {
+        var found: [PatternCount] = []
+        found.reserveCapacity(capacity)
+        var counts = counts.mutableSpan
+        // Most blocks hold nothing.
+        for start in stride(from: 0, to: counts.count, by: 16) {
+            var any: UInt32 = 0
+            for pattern in start..<start + 16 { any |= counts[pattern] }
+            guard any != 0 else { continue }
+            for pattern in start..<start + 16 where counts[pattern] > 0 {
+                found.append(PatternCount(UInt16(pattern), UInt64(counts[pattern])))
+                counts[pattern] = 0
+            }
+        }
+        return found
+    }
+
+    /// Moves the counts of the elements' patterns to `patterns`.
+    private mutating func gather(_ pattern: (Int) -> UInt16) {
+        var found: [PatternCount] = []
+        for index in 0..<total {
+            let pattern = pattern(index)
+            let count = counts[Int(pattern)]
+            guard count > 0 else { continue }
+            found.append(PatternCount(pattern, UInt64(count)))
+            counts[Int(pattern)] = 0
+        }
+        patterns = found.sorted { $0.pattern < $1.pattern }
+        isClear = true
+    }
+
+    private static func firstFinite(_ count: Int, _ bits: (Int) -> UInt32) -> Double {
+        for index in 0..<count {
+            let weight = Float(bitPattern: bits(index))
+            if weight.isFinite { return Double(weight) }
+        }
+        return 0
+    }
+
+    private static func element(_ bytes: Span<UInt8>, _ index: Int, _ width: Int) -> UInt32 {
+        var bits: UInt32 = 0
+        for byte in (0..<width).reversed() { bits = bits << 8 | UInt32(bytes[index * width + byte]) }
+        return bits
     }
 
     /// The buffers as separate arguments, which may be written to at once.

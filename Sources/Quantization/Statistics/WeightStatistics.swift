@@ -16,6 +16,8 @@ public struct WeightStatistics: Sendable {
     public let mean: Double, standardDeviation: Double
     /// The fourth central moment over the squared variance: 3 for a Gaussian, 1.8 for a uniform distribution; 0 for a constant.
     public let kurtosis: Double
+    /// The third central moment over the third power of the standard deviation: 0 for anything symmetric.
+    public let skewness: Double
     /// Weights that are zero, of either sign, and that are subnormal in the element type.
     public let zeros: UInt64, subnormal: UInt64
     /// Weights farther from the mean than six standard deviations.
@@ -38,10 +40,11 @@ public struct WeightStatistics: Sendable {
         public let minimum: Double, median: Double, maximum: Double
 
         /// The spread of numbers, of which those that are not finite are left out; nil where none is left.
-        public init?(_ numbers: [Double]) {
-            let sorted = numbers.filter(\.isFinite).sorted()
-            guard let first = sorted.first, let last = sorted.last else { return nil }
-            (minimum, median, maximum) = (first, sorted[sorted.count / 2], last)
+        public init?(_ numbers: consuming [Double]) {
+            numbers.removeAll { !$0.isFinite }
+            numbers.sort()
+            guard let first = numbers.first, let last = numbers.last else { return nil }
+            (minimum, median, maximum) = (first, numbers[numbers.count / 2], last)
         }
 
         /// Greatest over middle: 1 where all are alike; nil where the middle is zero.
@@ -49,7 +52,9 @@ public struct WeightStatistics: Sendable {
     }
 
     /// Reads the statistics off counts.
-    public init(_ counts: WeightCounts) {
+    public init(_ given: WeightCounts) {
+        var counts = given
+        counts.compact()
         count = counts.total
         (nan, infinite) = counts.nonFinite
         valueEntropy = counts.valueEntropy
@@ -67,17 +72,18 @@ public struct WeightStatistics: Sendable {
             }
         }
         guard finite > 0 else {
-            (minimum, maximum, mean, standardDeviation, kurtosis) = (0, 0, 0, 0, 0)
+            (minimum, maximum, mean, standardDeviation, kurtosis, skewness) = (0, 0, 0, 0, 0, 0)
             (zeros, subnormal, outliers) = (0, 0, 0)
             histogram = Histogram(counts, mean: 0, deviation: 0)
             return
         }
         let mean: Double
-        var (second, fourth) = (0.0, 0.0)
+        var (second, third, fourth) = (0.0, 0.0, 0.0)
         if isWide {
             let first = moments.first / finite
             mean = counts.shift + first
             second = moments.second / finite - first * first
+            third = moments.third / finite - 3 * first * moments.second / finite + 2 * first * first * first
             fourth =
                 moments.fourth / finite - 4 * first * moments.third / finite
                 + 6 * first * first * moments.second / finite - 3 * first * first * first * first
@@ -87,13 +93,16 @@ public struct WeightStatistics: Sendable {
             let smallestNormal: Float = counts.format == .f16 ? 0x1p-14 : .leastNormalMagnitude
             var (none, tiny): (UInt64, UInt64) = (0, 0)
             counts.forEachFinite { value, occurrences in
-                let square = (Double(value) - mean) * (Double(value) - mean)
+                let distance = Double(value) - mean
+                let square = distance * distance
                 second += square * Double(occurrences)
+                third += square * distance * Double(occurrences)
                 fourth += square * square * Double(occurrences)
                 if value == 0 { none += occurrences } else if value.magnitude < smallestNormal { tiny += occurrences }
             }
             (zeros, subnormal) = (none, tiny)
             second /= finite
+            third /= finite
             fourth /= finite
         }
         let variance = smallest == largest ? 0 : max(0, second)
@@ -108,6 +117,7 @@ public struct WeightStatistics: Sendable {
         self.mean = mean
         standardDeviation = deviation
         kurtosis = variance > 0 ? max(0, fourth) / (variance * variance) : 0
+        skewness = variance > 0 ? third / (variance * deviation) : 0
         outliers = beyond
         histogram = Histogram(counts, mean: mean, deviation: deviation)
     }
@@ -121,7 +131,13 @@ public struct Histogram: Sendable, Hashable {
     /// Where the first bin begins and the last ends.
     public let from: Double, to: Double
     /// Weights in each bin; a weight on an edge counts in the bin above.
-    public let counts: [UInt64]
+    public var counts: [UInt64] {
+        (0..<Histogram.binCount).map { bin in
+            (0..<byteWidth).reversed().reduce(0) { $0 << 8 | UInt64(packed[bin * byteWidth + $1]) }
+        }
+    }
+    /// The counts in as few bytes each as hold them: there is a histogram for each of very many tensors.
+    private let packed: [UInt8], byteWidth: Int
     /// Weights below the first bin, and at or above the end of the last.
     public let below: UInt64, above: UInt64
 
@@ -145,7 +161,11 @@ public struct Histogram: Sendable, Hashable {
                 counts[Int(place)] += occurrences
             }
         }
-        (self.counts, self.below, self.above) = (counts, below, above)
+        let bits = UInt64.bitWidth - (counts.max() ?? 0).leadingZeroBitCount
+        let width = max(1, (bits + 7) / 8)
+        packed = counts.flatMap { count in (0..<width).map { UInt8(truncatingIfNeeded: count >> UInt64(8 * $0)) } }
+        byteWidth = width
+        (self.below, self.above) = (below, above)
     }
 
     /// A histogram of four standard deviations to each side of the mean; of one unit where all weights are equal.

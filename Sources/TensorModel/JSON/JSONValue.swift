@@ -112,9 +112,13 @@ extension JSONValue {
     /// The document as text: on one line, or indented by two spaces a level.
     ///
     /// A number that is not finite becomes `null`.
-    public func text(indented: Bool = false) -> String {
-        var out = ""
-        write(to: &out, indent: indented ? 0 : nil)
+    ///
+    /// - Parameters:
+    ///   - level: how deep the document stands in another one.
+    ///   - isPrefixed: whether its first line is indented too.
+    public func text(indented: Bool = false, level: Int = 0, isPrefixed: Bool = false) -> String {
+        var out = isPrefixed ? String(repeating: "  ", count: level) : ""
+        write(to: &out, indent: indented ? level : nil)
         return out
     }
 

@@ -1,0 +1,107 @@
+import Container
+import Inspection
+import Quantization
+import TensorModel
+
+/// All figures of one tensor, one below the other.
+enum InspectionCard {
+    private static let label = 11
+
+    static func lines(_ tensor: CheckpointReport.Tensor, _ style: Style) -> [String] {
+        let width = max(60, style.width ?? 80)
+        func line(_ title: String, _ text: String) -> String {
+            "  " + style.faint(Format.filled(title, to: label)) + text
+        }
+        let name = IngotErrorRenderer.escaped(tensor.name.text)
+        var lines = [style.strong(style.width == nil ? name : Format.shortened(name, to: width))]
+        lines.append(line("stored", stored(tensor)))
+        lines.append(line("in", IngotErrorRenderer.escaped(tensor.fileName)))
+        let role = tensor.role.layer.map { "\(tensor.role.kind.rawValue), layer \($0)" } ?? tensor.role.kind.rawValue
+        lines.append(line("role", role))
+        let bits = tensor.bitsPerElement.map { ", \(Format.fixed($0, 3)) bits an element" } ?? ""
+        lines.append(
+            line(
+                "size",
+                "\(Format.grouped(tensor.byteCount)) bytes, \(Format.grouped(UInt64(tensor.shape.elementCount))) elements\(bits)"
+            ))
+        if let sums = tensor.descriptor?.sums {
+            let noise = sums.noise == 0 ? "exact" : "\(Format.fixed(sums.signalToNoise, 2)) dB"
+            lines.append(
+                line(
+                    "certificate",
+                    "relative MSE \(Format.scientific(sums.relativeMSE)), SNR \(noise), largest error \(Format.scientific(sums.maxError))"
+                ))
+        }
+        guard let found = tensor.statistics else { return lines }
+        let finite = found.count - found.nan - found.infinite
+        if found.nan + found.infinite > 0 {
+            lines.append(
+                line(
+                    "not finite",
+                    style.bad("\(Format.grouped(found.nan)) NaN, \(Format.grouped(found.infinite)) infinite")))
+        }
+        if finite > 0 {
+            lines += figures(found, finite, style, line)
+        }
+        var entropies: [String] = []
+        if let bits = found.valueEntropy { entropies.append("elements \(Format.fixed(bits, 3)) bits") }
+        if let bits = found.codeEntropy { entropies.append("codes \(Format.fixed(bits, 3)) bits") }
+        if !entropies.isEmpty { lines.append(line("entropy", entropies.joined(separator: ", "))) }
+        if let rows = found.rows { lines.append(line("row RMS", spread(rows))) }
+        if let columns = found.columns { lines.append(line("column RMS", spread(columns))) }
+        if finite > 0 { lines += histogram(found.histogram, style, line) }
+        return lines
+    }
+
+    private static func stored(_ tensor: CheckpointReport.Tensor) -> String {
+        let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
+        guard let descriptor = tensor.descriptor else { return "\(original), as it is" }
+        return "\(descriptor.scheme.summary), codec \(descriptor.codec.name), of \(original)"
+    }
+
+    private static func figures(
+        _ found: WeightStatistics, _ finite: UInt64, _ style: Style, _ line: (String, String) -> String
+    ) -> [String] {
+        let kurtosis = "kurtosis " + Format.fixed(found.kurtosis, 3)
+        let many = Double(found.outliers) > InspectionText.manyOutliers * Double(finite) && found.outliers > 0
+        let outliers = "\(Format.grouped(found.outliers)) (\(Format.percent(found.outliers, of: finite)))"
+        return [
+            line(
+                "range",
+                "\(Format.scientific(found.minimum)) to \(Format.scientific(found.maximum)), largest magnitude \(Format.scientific(found.absoluteMaximum))"
+            ),
+            line(
+                "mean",
+                "\(Format.scientific(found.mean)), standard deviation \(Format.scientific(found.standardDeviation))"),
+            line(
+                "tails",
+                (found.kurtosis >= InspectionText.heavyKurtosis ? style.warning(kurtosis) : kurtosis) + ", skewness "
+                    + Format.fixed(found.skewness, 3)),
+            line("outliers", (many ? style.warning(outliers) : outliers) + " farther than 6 standard deviations"),
+            line(
+                "zeros",
+                "\(Format.grouped(found.zeros)) (\(Format.percent(found.zeros, of: finite))), subnormal \(Format.grouped(found.subnormal))"
+            ),
+        ]
+    }
+
+    private static func spread(_ spread: WeightStatistics.Spread) -> String {
+        let ratio = spread.ratio.map { ", largest \(Format.fixed($0, 2)) times the median" } ?? ""
+        return "\(Format.scientific(spread.minimum)), median \(Format.scientific(spread.median)), "
+            + "to \(Format.scientific(spread.maximum))\(ratio)"
+    }
+
+    private static func histogram(
+        _ histogram: Histogram, _ style: Style, _ line: (String, String) -> String
+    ) -> [String] {
+        let from = Format.brief(histogram.from), to = Format.brief(histogram.to)
+        let bins = histogram.counts.count
+        let axis = from + String(repeating: " ", count: max(1, bins - from.width - to.width)) + to
+        var lines = [line("histogram", style.sparkline(histogram.counts).trimmingSuffix), line("", style.faint(axis))]
+        if histogram.below + histogram.above > 0 {
+            lines.append(
+                line("", "\(Format.grouped(histogram.below)) below, \(Format.grouped(histogram.above)) above"))
+        }
+        return lines
+    }
+}

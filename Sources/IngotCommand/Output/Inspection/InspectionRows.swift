@@ -1,0 +1,193 @@
+import Container
+import Inspection
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// The report of an inspection as rows for other programs: CSV and Markdown.
+enum InspectionCSV {
+    private static let tensorColumns =
+        "name,file,kind,layer,dtype,shape,scheme,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,"
+        + "nan,infinite,outliers_6_sigma,value_entropy_bits,code_entropy_bits,row_rms_min,row_rms_median,row_rms_max,"
+        + "column_rms_min,column_rms_median,column_rms_max,relative_mse,snr_db,max_error"
+    private static let groupColumns =
+        "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,nan,infinite,outliers_6_sigma,"
+        + "value_entropy_bits,code_entropy_bits,relative_mse"
+
+    /// The rows by RFC 4180, a header first, in parts.
+    static func parts(_ report: CheckpointReport, _ view: InspectionView) -> some Sequence<String> {
+        let groups = view.groups
+        let count = groups?.count ?? report.tensors.count
+        return (0..<count + 1).lazy.map { part in
+            if part == 0 { return (groups == nil ? tensorColumns : groupColumns) + "\r\n" }
+            return (groups.map { fields($0[part - 1]) } ?? fields(report.tensors[part - 1])).joined(separator: ",")
+                + "\r\n"
+        }
+    }
+
+    private static func fields(_ tensor: CheckpointReport.Tensor) -> [String] {
+        let found = tensor.statistics
+        let finite = found.map { $0.count > $0.nan + $0.infinite } ?? false
+        let moments = finite ? found : nil
+        let sums = tensor.descriptor?.sums
+        var fields = [
+            text(tensor.name.text), text(tensor.fileName), tensor.role.kind.rawValue,
+            tensor.role.layer.map { "\($0)" } ?? "", tensor.elementType.rawValue, tensor.shape.description,
+            text(tensor.stored.scheme), "\(tensor.shape.elementCount)", "\(tensor.byteCount)",
+            number(tensor.bitsPerElement),
+        ]
+        fields += [
+            number(moments?.minimum), number(moments?.maximum), number(moments?.mean),
+            number(moments?.standardDeviation),
+            number(moments?.absoluteMaximum), number(moments?.kurtosis), count(found?.zeros), count(found?.subnormal),
+            count(found?.nan), count(found?.infinite), count(found?.outliers), number(found?.valueEntropy),
+            number(found?.codeEntropy),
+        ]
+        for spread in [found?.rows, found?.columns] {
+            fields += [number(spread?.minimum), number(spread?.median), number(spread?.maximum)]
+        }
+        return fields + [number(sums?.relativeMSE), number(sums?.signalToNoise), number(sums?.maxError)]
+    }
+
+    private static func fields(_ group: TensorGroup) -> [String] {
+        let figures = group.figures
+        let isRead = figures.count > 0
+        return [
+            text(group.name.text), "\(figures.tensors)", "\(figures.elements)", "\(figures.bytes)",
+            number(figures.bitsPerElement), number(figures.minimum), number(figures.maximum), number(figures.mean),
+            number(figures.standardDeviation), number(figures.absoluteMaximum), number(figures.kurtosis),
+            count(isRead ? figures.zeros : nil), count(isRead ? figures.subnormal : nil),
+            count(isRead ? figures.nan : nil), count(isRead ? figures.infinite : nil),
+            count(isRead ? figures.outliers : nil), number(figures.valueEntropy), number(figures.codeEntropy),
+            number(figures.relativeMSE),
+        ]
+    }
+
+    private static func number(_ value: Double?) -> String { value.map { $0.isFinite ? "\($0)" : "" } ?? "" }
+    private static func count(_ value: UInt64?) -> String { value.map { "\($0)" } ?? "" }
+
+    /// Text from a file as a field: control characters as `\u{..}`, in quotes where the format needs them.
+    ///
+    /// Spreadsheets take what begins with `=`, `+`, `-` or `@` for a formula: an apostrophe before it keeps it text.
+    static func text(_ text: String) -> String {
+        var safe = IngotErrorRenderer.escaped(text)
+        if let first = safe.unicodeScalars.first, "=+-@".unicodeScalars.contains(first) { safe = "'" + safe }
+        guard
+            safe.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: ",") })
+                || safe != safe.trimmingSuffix
+                || safe.utf8.first == UInt8(ascii: " ")
+        else { return safe }
+        return "\"" + safe.replacing("\"", with: "\"\"") + "\""
+    }
+}
+
+/// The report as tables that GitHub renders.
+enum InspectionMarkdown {
+    /// The document in parts.
+    static func parts(_ report: CheckpointReport, _ view: InspectionView) -> [String] {
+        var lines = ["# \(escaped(report.path.lastComponent?.string ?? report.path.string))", ""]
+        lines += [InspectionText.summary(report) + ".", ""]
+        let rows = view.groups?.count ?? report.tensors.count
+        if let groups = view.groups, let grouping = view.grouping {
+            lines += table(groups, grouping.rawValue, report)
+        } else {
+            lines += tensors(report)
+        }
+        if rows < view.rowsInAll {
+            lines += ["", "\(rows) of \(view.rowsInAll) \(view.groups == nil ? "tensors" : "groups")."]
+        }
+        if view.grouping != .kind, view.kinds.count > 1 {
+            lines += ["", "## By kind", ""] + table(view.kinds, "kind", report)
+        }
+        lines += ["", "## Bytes", ""] + account(report)
+        return [lines.joined(separator: "\n") + "\n"]
+    }
+
+    private static func tensors(_ report: CheckpointReport) -> [String] {
+        let titles =
+            ["tensor", "stored as", "shape", "size", "bits"]
+            + (report.weightsRead ? figureTitles : report.isSealed ? ["relative MSE"] : [])
+        let rows = report.tensors.map { tensor -> [String] in
+            let figures = TensorFigures(tensor)
+            let head = [
+                escaped(tensor.name.text),
+                tensor.descriptor == nil ? tensor.elementType.rawValue : escaped(tensor.stored.scheme),
+                tensor.shape.description, Format.bytes(tensor.byteCount),
+                tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
+            ]
+            if report.weightsRead { return head + cells(figures) }
+            return head + (report.isSealed ? [figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-"] : [])
+        }
+        return table(titles, rows, left: 3)
+    }
+
+    private static func table(_ groups: [TensorGroup], _ title: String, _ report: CheckpointReport) -> [String] {
+        let titles = [title, "tensors", "weights", "size", "share", "bits"] + (report.weightsRead ? figureTitles : [])
+        let rows = groups.map { group -> [String] in
+            let figures = group.figures
+            return [
+                escaped(group.name.text), "\(figures.tensors)", Format.grouped(UInt64(figures.elements)),
+                Format.bytes(figures.bytes), Format.percent(figures.bytes, of: report.fileBytes),
+                figures.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
+            ] + (report.weightsRead ? cells(figures) : [])
+        }
+        return table(titles, rows, left: 1)
+    }
+
+    private static let figureTitles = [
+        "min", "max", "mean", "std", "kurtosis", "outliers", "zeros", "not finite", "code bits", "relative MSE",
+    ]
+
+    private static func cells(_ figures: TensorFigures) -> [String] {
+        func number(_ value: Double?) -> String { value.map(Format.brief) ?? "-" }
+        func count(_ value: UInt64) -> String { figures.count > 0 ? Format.grouped(value) : "-" }
+        return [
+            number(figures.minimum), number(figures.maximum), number(figures.mean), number(figures.standardDeviation),
+            figures.kurtosis.map { Format.fixed($0, 2) } ?? "-", count(figures.outliers), count(figures.zeros),
+            figures.nan + figures.infinite > 0 ? "**\(count(figures.nan + figures.infinite))**" : count(0),
+            figures.codeEntropy.map { Format.fixed($0, 2) } ?? "-",
+            figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-",
+        ]
+    }
+
+    private static func account(_ report: CheckpointReport) -> [String] {
+        let account = report.account
+        var rows = ByteAccount.Part.allCases.compactMap { part in
+            account.bytes[part].map {
+                [part.label(isSealed: report.isSealed), Format.grouped($0), Format.percent($0, of: account.total)]
+            }
+        }
+        rows.append(["**total**", "**\(Format.grouped(account.total))**", ""])
+        let same = account.total == report.fileBytes
+        return table(["part", "bytes", "share"], rows, left: 1)
+            + [
+                "",
+                same
+                    ? "Every byte is accounted for: the total is the size of the files."
+                    : "**The total is not the size of the files.**",
+            ]
+    }
+
+    private static func table(_ titles: [String], _ rows: [[String]], left: Int) -> [String] {
+        func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
+        return [line(titles), line(titles.indices.map { $0 < left ? "---" : "---:" })] + rows.map(line)
+    }
+
+    /// Text from a file such that Markdown and HTML take it for nothing but text, in one cell of a table.
+    static func escaped(_ text: String) -> String {
+        var safe = ""
+        for scalar in IngotErrorRenderer.escaped(text).unicodeScalars {
+            switch scalar {
+            case "&": safe += "&amp;"
+            case "<": safe += "&lt;"
+            case ">": safe += "&gt;"
+            // An underscore within a word is one.
+            case "\\", "`", "*", "|", "[", "]", "~", "#", "$", "!", "@": safe += "\\" + String(scalar)
+            default: safe.unicodeScalars.append(scalar)
+            }
+        }
+        return safe.hasPrefix("_") || safe.hasSuffix("_") || safe.contains("__") || safe.contains("._")
+            || safe.contains("_.")
+            ? safe.replacing("_", with: "\\_") : safe
+    }
+}

@@ -1,0 +1,46 @@
+import TensorModel
+
+/// What tensors and groups are ordered by: names rising, figures falling; those that lack the figure come last.
+public enum TensorOrder: String, Sendable, Hashable, CaseIterable {
+    case file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error
+
+    /// The figure; nil where there is none, and for the order of files and names.
+    func figure(_ figures: TensorFigures) -> Double? {
+        switch self {
+        case .file, .name: nil
+        case .size: Double(figures.bytes)
+        case .elements: Double(figures.elements)
+        case .bits: figures.bitsPerElement
+        case .mean: figures.mean.map(abs)
+        case .std: figures.standardDeviation
+        case .absmax: figures.absoluteMaximum
+        case .kurtosis: figures.kurtosis
+        case .outliers: figures.count > 0 ? Double(figures.outliers) : nil
+        case .zeros: figures.count > 0 ? Double(figures.zeros) : nil
+        case .nonfinite: figures.count > 0 ? Double(figures.nan + figures.infinite) : nil
+        case .entropy: figures.codeEntropy ?? figures.valueEntropy
+        case .error: figures.relativeMSE
+        }
+    }
+
+    /// The `most` first of the items in this order; equal ones stay as they were.
+    func ordered<Item: Named>(_ items: [Item], top most: Int?, _ figures: (Item) -> TensorFigures) -> [Item] {
+        var places = Array(items.indices)
+        switch self {
+        case .file: break
+        case .name: places.sort { items[$0].name == items[$1].name ? $0 < $1 : items[$0].name < items[$1].name }
+        default:
+            let keys = items.map { figure(figures($0)) ?? -.infinity }
+            places.sort { keys[$0] == keys[$1] ? $0 < $1 : keys[$0] > keys[$1] }
+        }
+        return places.prefix(most ?? places.count).map { items[$0] }
+    }
+}
+
+/// What has a name to be ordered by.
+protocol Named {
+    var name: TensorName { get }
+}
+
+extension CheckpointReport.Tensor: Named {}
+extension TensorGroup: Named {}

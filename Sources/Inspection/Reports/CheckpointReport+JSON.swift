@@ -1,0 +1,102 @@
+import Container
+import FileAccess
+import Quantization
+import SystemPackage
+public import TensorModel
+
+extension CheckpointReport {
+    /// The report as JSON, schema `ingot.inspect` version 1 (Specs/json.md).
+    ///
+    /// - Parameter groups: groups of the tensors, to be told beside them.
+    public func json(_ groups: [TensorGroup]? = nil) -> JSONValue {
+        .object(head + listed(groups) + [.init("tensors", .array(tensors.map(\.json))), .init("warnings", notes)])
+    }
+
+    /// The same as indented text in parts, so that a report of very many tensors need not be held whole.
+    public func jsonText(_ groups: [TensorGroup]? = nil) -> some Sequence<String> {
+        let opening = JSONValue.object(head + listed(groups)).text(indented: true)
+        let closing = "\"warnings\": " + notes.text(indented: true)
+        let count = tensors.count
+        return (0..<count + 2).lazy.map { part in
+            switch part {
+            case 0: String(opening.dropLast(2)) + ",\n  \"tensors\": [" + (count == 0 ? "],\n" : "\n")
+            case count + 1: "  \(closing)\n}\n"
+            default:
+                tensors[part - 1].json.text(indented: true, level: 2, isPrefixed: true)
+                    + (part == count ? "\n  ],\n" : ",\n")
+            }
+        }
+    }
+
+    private var head: [JSONValue.Member] {
+        [
+            .init("schema", .string("ingot.inspect")), .init("schema_version", .unsigned(1)),
+            .init("path", .string(path.string)), .init("format", .string(formatName)),
+            .init("elements", .unsigned(UInt64(elements))), .init("bytes", account.json),
+            .init("weights_read", .bool(weightsRead)),
+            .init(
+                "files",
+                .array(
+                    files.map { file in
+                        .object([
+                            .init("name", .string(file.name)), .init("bytes", file.account.json),
+                            .init("metadata", .object(file.metadata)),
+                        ])
+                    })),
+        ]
+    }
+
+    private func listed(_ groups: [TensorGroup]?) -> [JSONValue.Member] {
+        guard let groups else { return [] }
+        return [.init("groups", .array(groups.map(\.json)))]
+    }
+
+    private var notes: JSONValue { .array(warnings.map { .string(IngotErrorRenderer.text($0)) }) }
+}
+
+extension CheckpointReport.Tensor {
+    var json: JSONValue {
+        var members: [JSONValue.Member] = [
+            .init("name", .string(name.text)), .init("file", .string(fileName)),
+            .init(
+                "role",
+                .object([
+                    .init("kind", .string(role.kind.rawValue)),
+                    .init("layer", role.layer.map { .unsigned(UInt64($0)) } ?? .null),
+                ])),
+            .init("dtype", .string(elementType.rawValue)),
+            .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
+            .init("bytes", .unsigned(byteCount)),
+            .init("bits_per_element", bitsPerElement.map(JSONValue.number) ?? .null),
+            .init("scheme", .string(descriptor?.scheme.name ?? "kept")),
+        ]
+        if let descriptor {
+            members += descriptor.scheme.members
+            members.append(.init("codec", .string(descriptor.codec.name)))
+            members += descriptor.sums.json
+            members.append(.init("source_xxh3_128", .string(descriptor.sourceHash.description)))
+        }
+        members.append(.init("statistics", statistics?.json ?? .null))
+        return .object(members)
+    }
+}
+
+extension TensorGroup {
+    /// The group as reports show it (Specs/json.md, `groups`).
+    var json: JSONValue {
+        func number(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
+        return .object([
+            .init("name", .string(name.text)), .init("tensors", .unsigned(UInt64(figures.tensors))),
+            .init("elements", .unsigned(UInt64(figures.elements))), .init("bytes", .unsigned(figures.bytes)),
+            .init("bits_per_element", number(figures.bitsPerElement)), .init("min", number(figures.minimum)),
+            .init("max", number(figures.maximum)), .init("mean", number(figures.mean)),
+            .init("std", number(figures.standardDeviation)), .init("absmax", number(figures.absoluteMaximum)),
+            .init("kurtosis", number(figures.kurtosis)), .init("zeros", .unsigned(figures.zeros)),
+            .init("subnormal", .unsigned(figures.subnormal)), .init("nan", .unsigned(figures.nan)),
+            .init("infinite", .unsigned(figures.infinite)), .init("outliers_6_sigma", .unsigned(figures.outliers)),
+            .init("value_entropy_bits", number(figures.valueEntropy)),
+            .init("code_entropy_bits", number(figures.codeEntropy)),
+            .init("relative_mse", number(figures.relativeMSE)),
+        ])
+    }
+}

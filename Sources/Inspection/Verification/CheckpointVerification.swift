@@ -1,0 +1,50 @@
+import Container
+import SystemPackage
+import TensorModel
+
+/// Verifies a checkpoint of any format by all that its format and what it is compared with allow.
+///
+/// One of ours is checked byte by byte, and held against the source it was converted from; against another checkpoint of ours, and
+/// for an export, weights are compared.
+public struct CheckpointVerification: Sendable {
+    private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint?
+    private let memory: UInt64, jobs: Int
+
+    /// Prepares a verification within a budget.
+    ///
+    /// - Throws: `usage` for a format without hashes and nothing to compare it with, or below the smallest budget.
+    public init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {
+        guard checkpoint.isSealed || source != nil else {
+            throw IngotError(
+                .noInput, file: checkpoint.path.string, found: "no \(Manifest.fileName): not a checkpoint of Ingot's",
+                remedy:
+                    "name a directory that `ingot convert` made, or what it is to be compared with: --against SOURCE")
+        }
+        self.checkpoint = checkpoint
+        self.source = source
+        self.memory = memory
+        self.jobs = jobs
+    }
+
+    /// Verifies.
+    ///
+    /// - Throws: what is damaged, named; claims that do not hold are in the report.
+    public func run() async throws -> VerificationReport {
+        guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights() }
+        switch source?.content {
+        case nil: return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run()
+        case .plain(let plain): return try await Verifier(sealed, against: plain, memory: memory, jobs: jobs).run()
+        case .sealed:
+            let intact = try await Verifier(sealed, against: nil, memory: memory, jobs: jobs, measures: false).run()
+            var report = try await compareWeights()
+            report.failures = intact.failures + report.failures
+            report.seconds += intact.seconds
+            return report
+        }
+    }
+
+    private func compareWeights() async throws -> VerificationReport {
+        guard let source else { preconditionFailure("weights are compared with something") }
+        return try await PlainVerification(checkpoint, against: source, memory: memory, jobs: jobs).run()
+    }
+}

@@ -1,0 +1,72 @@
+/// How often each code of an encoded tensor occurs; adds up over chunks.
+public struct CodeCounts: Sendable {
+    /// Counts by code, or by level of a trellis from `-reach` to `reach`.
+    private var counts: [UInt64] = []
+    /// The farthest level; 0 where codes are counted.
+    private var reach = 0
+
+    /// Counts of nothing.
+    public init() {}
+
+    /// Counts the codes of a chunk of scheme `uniform`, after clearing what was counted before.
+    public mutating func count(_ codes: [UInt8], count: Int) {
+        prepare(256, reach: 0)
+        for index in 0..<count { counts[Int(codes[index])] &+= 1 }
+    }
+
+    /// Counts the levels of a chunk of scheme `trellis`, after clearing what was counted before: each weight over the step, rounded.
+    ///
+    /// Patches count as the level next to them, no farther than levels go.
+    public mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
+        // The farthest a decoder takes: symbol -128 * 2^b, level 2k.
+        let reach = 256 << parameters.lowBits
+        prepare(2 * reach + 1, reach: reach)
+        guard step > 0 else { return }
+        let (inverse, limit) = (1 / Double(step), Double(reach))
+        // Added to a number below 2^51, this leaves the nearest integer in the lowest bits.
+        let magic = 0x1.8p52
+        let zero = Int(truncatingIfNeeded: magic.bitPattern) - reach
+        for index in 0..<count {
+            let level = min(max(Double(weights[index]) * inverse, -limit), limit)
+            counts[Int(truncatingIfNeeded: (level + magic).bitPattern) &- zero] &+= 1
+        }
+    }
+
+    private mutating func prepare(_ size: Int, reach: Int) {
+        self.reach = reach
+        if counts.count != size {
+            counts = [UInt64](repeating: 0, count: size)
+        } else {
+            for index in 0..<size { counts[index] = 0 }
+        }
+    }
+
+    /// Adds the counts of another chunk of the same tensor.
+    public mutating func add(_ other: CodeCounts) {
+        if counts.isEmpty {
+            self = other
+        } else {
+            precondition(counts.count == other.counts.count)
+            let added = other.counts
+            for index in 0..<counts.count { counts[index] &+= added[index] }
+        }
+    }
+
+    /// The zeroth-order entropy in bits a weight; nil of nothing.
+    ///
+    /// Of a trellis: given the parity of the state, which is that of the level (Specs/trellis.md, section 2).
+    public var entropy: Double? {
+        guard counts.contains(where: { $0 > 0 }) else { return nil }
+        guard reach > 0 else { return Entropy.bits(counts) }
+        var total = 0.0
+        var bits = 0.0
+        for parity in 0..<2 {
+            // The first level counted is even.
+            let levels = stride(from: parity, to: counts.count, by: 2).lazy.map { counts[$0] }
+            let weights = Double(levels.reduce(0, +))
+            total += weights
+            bits += weights * Entropy.bits(levels)
+        }
+        return bits / total
+    }
+}

@@ -9,7 +9,7 @@ public struct Shard: Sendable {
     /// The bytes.
     public let file: MappedFile
     /// What the file holds.
-    public let header: SafetensorsHeader
+    public let header: ShardHeader
 }
 
 /// A checkpoint in neutral form: the tensors of one file, or of a directory with one file or many.

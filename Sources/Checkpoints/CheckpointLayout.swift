@@ -69,6 +69,7 @@ public struct CheckpointLayout: Sendable {
         }
         let file = try MappedFile.open(place)
         return Shard(
-            fileName: shardNames[position], file: file, header: try SafetensorsHeader.read(file, limits: limits))
+            fileName: shardNames[position], file: file,
+            header: ShardHeader(try SafetensorsHeader.read(file, limits: limits)))
     }
 }

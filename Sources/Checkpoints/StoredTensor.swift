@@ -8,15 +8,26 @@ public struct StoredTensor: Sendable, Hashable {
     public let elementType: ElementType
     /// The dimensions.
     public let shape: Shape
-    /// Where the bytes are, counted from the start of the file; as long as type and shape demand.
+    /// Where the bytes are, row by row, counted from the start of the file; as long as type and shape demand.
+    ///
+    /// Of a tensor that the file holds in another form, the range of its derived bytes (`MappedFile.addDerived`).
     public let range: ByteRange
+    /// The bytes of the file that hold the tensor.
+    public let storedRange: ByteRange
+    /// The name of the blocks of codes it is stored in, such as `Q4_K`; nil where the elements are stored themselves.
+    public let encoding: String?
 
     /// Makes a tensor of its parts.
-    public init(name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange) {
+    public init(
+        name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange, storedRange: ByteRange? = nil,
+        encoding: String? = nil
+    ) {
         self.name = name
         self.elementType = elementType
         self.shape = shape
         self.range = range
+        self.storedRange = storedRange ?? range
+        self.encoding = encoding
     }
 }
 

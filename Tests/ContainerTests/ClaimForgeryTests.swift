@@ -13,7 +13,7 @@ import Testing
         -> ClaimsReport
     {
         let checkpoint = try SealedCheckpoint(sample.path)
-        let original = source ? try Checkpoint.open(sample.source) : nil
+        let original = source ? try OpenedCheckpoint(sample.source) : nil
         let report = try await Verbs.verify(sample.path, against: source ? sample.source : nil)
         let facts = try ClaimFacts(report, of: OpenedCheckpoint(checkpoint), against: original)
         return try ClaimEvaluation(facts).run(file.claims, subject: sample.path.string, file: nil)
@@ -22,7 +22,7 @@ import Testing
     /// One code of one weight is another one, and everything that hashes it is right.
     @Test func oneCode() async throws {
         var sample = try await ForgeryTests.Sample(.none)
-        let original = try Checkpoint.open(sample.source)
+        let original = try OpenedCheckpoint(sample.source)
         let report = try await Verbs.verify(sample.path, against: sample.source)
         let facts = try ClaimFacts(
             report, of: OpenedCheckpoint(try SealedCheckpoint(sample.path)), against: original)

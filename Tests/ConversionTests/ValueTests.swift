@@ -176,7 +176,7 @@ import Testing
                     try await Verbs.convert(source, to: directory.at("sealed"), options)
                     let report = try await Verbs.verify(directory.at("sealed"), against: source)
                     #expect(report.holds, what)
-                    let sums = report.tensors[0].certificate
+                    let sums = try #require(report.tensors[0].certificate)
                     #expect(sums.maxError.isFinite && sums.noise.isFinite, what)
                     if name.contains("zeros") { #expect(sums.noise == 0, what) }
                     if case .relativeMSE(let error) = goal { #expect(sums.relativeMSE <= error, what) }
@@ -230,7 +230,7 @@ import Testing
                 try await Verbs.convert(source, to: directory.at("sealed"), options)
                 let report = try await Verbs.verify(directory.at("sealed"), against: source)
                 #expect(report.holds, "\(name), \(bits) bits")
-                let sums = report.tensors[0].certificate
+                let sums = try #require(report.tensors[0].certificate)
                 #expect(sums.maxError.isFinite && sums.noise.isFinite, "\(name), \(bits) bits")
                 if name.contains("zeros") || name == "constant" && !symmetric {
                     #expect(sums.noise == 0, "\(name), \(bits) bits, symmetric \(symmetric)")

@@ -32,12 +32,6 @@ public struct SafetensorsHeader: Sendable {
 
     /// Offset in the file of the first byte of data.
     public var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }
-
-    /// The value of a metadata entry, or nil where there is none; keys are compared as bytes.
-    public func metadataValue(_ key: String) -> String? {
-        let wanted = TensorName(key)
-        return metadata.first { TensorName($0.key) == wanted }?.value
-    }
 }
 
 /// The constants of the format.

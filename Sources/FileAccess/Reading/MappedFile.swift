@@ -19,6 +19,7 @@ public final class MappedFile: Sendable {
     /// What the file was when it was opened.
     public let identity: FileIdentity
     private let address: UInt
+    private let derived = DerivedRanges()
 
     /// Opens and maps a file, symbolic links followed.
     ///
@@ -57,7 +58,7 @@ public final class MappedFile: Sendable {
 
     /// A copy of a range of the file.
     public func bytes(_ range: ByteRange) throws -> [UInt8] {
-        try check(range)
+        if !DerivedRanges.contain(range) { try check(range) }
         var buffer = [UInt8](repeating: 0, count: Int(range.count))
         try copy(range, into: &buffer)
         return buffer
@@ -78,8 +79,11 @@ public final class MappedFile: Sendable {
         guard rows > 0, let last = Checked.add(range.end, UInt64(stride) * UInt64(rows - 1)),
             let whole = ByteRange(start: range.start, end: last)
         else { return }
-        try check(whole)
         precondition(buffer.count >= Int(range.count) * rows)
+        if DerivedRanges.contain(whole) {
+            return try derived.copy(range, rows: rows, stride: stride, of: self, into: &buffer)
+        }
+        try check(whole)
         guard range.count > 0 else { return }
         let failed = unsafe buffer.withUnsafeMutableBytes { target in
             unsafe ingot_guarded_copy_rows(
@@ -93,6 +97,11 @@ public final class MappedFile: Sendable {
     ///
     /// - Throws: `sourceChanged` where the file was cut short since it was opened.
     func add(_ range: ByteRange, to hasher: ContentHasher) throws {
+        if DerivedRanges.contain(range) {
+            var buffer = [UInt8](repeating: 0, count: Int(range.count))
+            try copy(range, into: &buffer)
+            return hasher.update(buffer.span)
+        }
         try check(range)
         guard range.count > 0 else { return }
         let failed = unsafe ingot_guarded_hash(
@@ -112,6 +121,7 @@ public final class MappedFile: Sendable {
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
     public func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+        if DerivedRanges.contain(range) { return try copy(range, rows: rows, stride: stride, into: &buffer) }
         let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
         guard FileStatus(try file.status()).identity == identity else { throw cutShort(range) }
         let width = Int(range.count)
@@ -129,6 +139,7 @@ public final class MappedFile: Sendable {
 
     /// Gives back the resident pages that hold a range; reading it again works, and costs a fault.
     public func release(_ range: ByteRange) {
+        if DerivedRanges.contain(range) { return derived.release(range, of: self) }
         guard address != 0, range.count > 0, range.end <= byteCount else { return }
         let window = MappedFile.faultWindow
         let start = address + UInt(range.start) & ~(window - 1)
@@ -142,6 +153,7 @@ public final class MappedFile: Sendable {
     /// Has the system begin to read what lies some way behind a range that is about to be read, without waiting; nothing of it
     /// becomes resident.
     public func prefetch(behind range: ByteRange) {
+        guard range.end <= byteCount else { return }
         let page: UInt64 = 4096
         let start = (range.start + MappedFile.readAhead) & ~(page - 1)
         let end = min(range.end + MappedFile.readAhead, byteCount)
@@ -153,6 +165,12 @@ public final class MappedFile: Sendable {
     package static func dropCache(_ path: FilePath) throws {
         try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput).dropCache()
     }
+
+    /// Makes bytes that the file holds in another form readable as a range of the file, which lies far behind its end.
+    ///
+    /// - Returns: the range; every reading method takes it, or a part of it.
+    /// - Throws: `tooManyTensors` where there is no room for so many bytes.
+    public func addDerived(_ bytes: any DerivedBytes) throws -> ByteRange { try derived.add(bytes, to: self) }
 
     /// Requires that the file at the path is still the one that was opened, of the same size and time of change.
     public func checkUnchanged() throws {

@@ -47,12 +47,6 @@ public struct ShardHeader: Sendable {
         self.warnings = warnings
     }
 
-    /// The value of a metadata entry, or nil where there is none; keys are compared as bytes.
-    public func metadataValue(_ key: String) -> String? {
-        let wanted = TensorName(key)
-        return metadata.first { TensorName($0.key) == wanted }?.value
-    }
-
     /// The header of a safetensors file.
     public init(_ header: SafetensorsHeader) {
         self.init(

@@ -34,6 +34,14 @@ public struct SafetensorsHeader: Sendable {
     public var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }
 }
 
+extension Sequence<SafetensorsHeader.MetadataEntry> {
+    /// The value of an entry, or nil where there is none; keys are compared as bytes.
+    public func value(of key: String) -> String? {
+        let wanted = TensorName(key)
+        return first { TensorName($0.key) == wanted }?.value
+    }
+}
+
 /// The constants of the format.
 enum SafetensorsFormat {
     /// Bytes of the length before the header.

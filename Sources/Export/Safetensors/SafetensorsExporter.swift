@@ -161,7 +161,7 @@ public struct SafetensorsExporter: Sendable {
         let found = try Directory.tree(path)
         if found.isEmpty { return }
         let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard -> Set<TensorName> in
-            let text = shard.header.metadataValue(filesKey) ?? ""
+            let text = shard.header.metadata.value(of: filesKey) ?? ""
             let names = (try? JSONValue.parse(Array(text.utf8)))?.array ?? []
             return Set(names.compactMap { $0.string.map { TensorName($0) } })
         }

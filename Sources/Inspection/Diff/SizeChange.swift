@@ -106,13 +106,13 @@ extension OpenedCheckpoint {
 
     /// The entries of `__metadata__`, without those that describe payloads; of shards that disagree, the first one's.
     var metadata: [(key: String, value: String)] {
-        let headers =
+        let entries =
             switch content {
-            case .plain(let checkpoint): checkpoint.shards.map(\.header)
-            case .sealed(let checkpoint): checkpoint.shards.map(\.header)
+            case .plain(let checkpoint): checkpoint.shards.map(\.header.metadata)
+            case .sealed(let checkpoint): checkpoint.shards.map(\.header.metadata)
             }
         var seen: Set<TensorName> = []
-        return headers.flatMap(\.metadata).filter { entry in
+        return entries.joined().filter { entry in
             !entry.key.utf8.starts(with: ContainerFormat.tensorKeyPrefix.utf8)
                 && seen.insert(TensorName(entry.key)).inserted
         }.map { ($0.key, $0.value) }

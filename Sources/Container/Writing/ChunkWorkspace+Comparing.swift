@@ -8,8 +8,22 @@ public struct ChunkMeasurement: Sendable {
     public internal(set) var comparison = PieceComparison()
     /// The source's weights, and those that were restored: of a lossy chunk in binary32, else in the element type.
     public internal(set) var original = PieceCounts(), restored = PieceCounts()
+    /// The chunk as a matrix.
+    var rows = 0, columns = 0
     /// Whether all bytes are the source's: `original` alone was counted.
     public internal(set) var isIdentical = false
+
+    fileprivate mutating func countOriginal(_ bytes: Span<UInt8>, _ format: FloatFormat) {
+        original.count(bytes, format, rows: rows, columns: columns, wantsEnergies: true)
+    }
+
+    fileprivate mutating func countRestored(_ bytes: Span<UInt8>, _ format: FloatFormat) {
+        restored.count(bytes, format, rows: rows, columns: columns, wantsEnergies: true)
+    }
+
+    fileprivate mutating func countRestored(_ weights: Span<Float>) {
+        restored.count(weights, rows: rows, columns: columns, wantsEnergies: true)
+    }
 }
 
 extension ChunkWorkspace {
@@ -20,7 +34,7 @@ extension ChunkWorkspace {
         chunk: Int, of range: ByteRange, in original: MappedFile, as prologue: PayloadPrologue, gathers: Bool = false
     ) throws {
         let format = prologue.format
-        if gathers { beginMeasurement() }
+        if gathers { beginMeasurement(prologue.grid.place(of: chunk)) }
         switch prologue.scheme {
         case .lossless:
             // Bit-exact or not: the source's hash tells; what was decoded is kept in `stream` meanwhile.
@@ -47,21 +61,23 @@ extension ChunkWorkspace {
     }
 
     /// Counts the weights of the decoded chunk, where there is no source to compare them with.
-    public func countRestored(as prologue: PayloadPrologue) {
-        beginMeasurement()
+    public func countRestored(_ chunk: Int, as prologue: PayloadPrologue) {
+        beginMeasurement(prologue.grid.place(of: chunk))
         if case .lossless = prologue.scheme { countRestored(prologue.format) } else { countRestoredWeights() }
     }
 
     /// Counts a piece of a tensor that is stored as it is, and compares it with the source's where there is one.
     ///
-    /// - Parameter isIdentical: whether it is known to be the source's, to the bit.
+    /// - Parameters:
+    ///   - rows: how many rows of the tensor it is; 1 where it is a part of one, or rows do not matter.
+    ///   - isIdentical: whether it is known to be the source's, to the bit.
     public func measure(
-        _ range: ByteRange, in file: MappedFile, _ format: FloatFormat,
+        _ range: ByteRange, in file: MappedFile, _ format: FloatFormat, rows: Int,
         against original: (range: ByteRange, file: MappedFile)?, isIdentical: Bool
     ) throws {
-        beginMeasurement()
         sourceCount = Int(range.count)
         count = sourceCount / format.byteWidth
+        beginMeasurement(rows: rows, columns: count / rows)
         grow(&source, sourceCount)
         try file.copy(range, into: &source)
         file.release(range)
@@ -81,9 +97,13 @@ extension ChunkWorkspace {
 
     // MARK: - Parts
 
-    private func beginMeasurement() {
+    private func beginMeasurement(_ place: ChunkPlace) { beginMeasurement(rows: place.rows, columns: place.columns) }
+
+    private func beginMeasurement(rows: Int, columns: Int) {
         if measurement == nil { measurement = ChunkMeasurement() }
         measurement?.isIdentical = false
+        measurement?.rows = rows
+        measurement?.columns = columns
     }
 
     /// Compares the elements in `stream`, which were restored, with the source's in `source`.
@@ -92,8 +112,7 @@ extension ChunkWorkspace {
         measurement?.isIdentical = areIdentical
         guard !areIdentical else { return }
         let bytes = stream
-        measurement?.restored.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
+        measurement?.countRestored(bytes.span.extracting(0..<sourceCount), format)
         grow(&weights, count)
         grow(&restored, count)
         FloatConversion.expand(source.span.extracting(0..<sourceCount), format, into: &weights)
@@ -103,20 +122,17 @@ extension ChunkWorkspace {
 
     private func countOriginal(_ format: FloatFormat) {
         let bytes = source
-        measurement?.original.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
+        measurement?.countOriginal(bytes.span.extracting(0..<sourceCount), format)
     }
 
     private func countRestored(_ format: FloatFormat) {
         let bytes = source
-        measurement?.restored.count(
-            bytes.span.extracting(0..<sourceCount), format, rows: 1, columns: count, wantsEnergies: false)
+        measurement?.countRestored(bytes.span.extracting(0..<sourceCount), format)
     }
 
     private func countRestoredWeights() {
         let weights = restored
-        measurement?.restored.count(
-            weights.span.extracting(0..<count), rows: 1, columns: count, wantsEnergies: false)
+        measurement?.countRestored(weights.span.extracting(0..<count))
     }
 
     private func compareWeights() {

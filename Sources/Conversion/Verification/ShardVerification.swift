@@ -92,7 +92,7 @@ package struct ShardVerification {
                 try workspace.compare(
                     chunk: job.chunk, of: range, in: file, as: payload.prologue, gathers: measures)
             } else if measures {
-                workspace.countRestored(as: payload.prologue)
+                workspace.countRestored(job.chunk, as: payload.prologue)
             }
         } consume: { job, workspace in
             try Interruption.check()
@@ -104,7 +104,8 @@ package struct ShardVerification {
                 sums.hasher = ContentHasher()
                 if measures {
                     sums.gathered = MeasurementSums(
-                        payload.descriptor.format, isLossy: payload.descriptor.scheme != .lossless,
+                        payload.descriptor.format, payload.descriptor.shape,
+                        isLossy: payload.descriptor.scheme != .lossless,
                         isCompared: original != nil)
                 }
             }
@@ -115,7 +116,10 @@ package struct ShardVerification {
                 sums.measured = sums.measured + workspace.measured
                 sums.agrees = sums.agrees && workspace.measured == entry.sums
             }
-            if measures, let measurement = workspace.measurement { sums.gathered?.add(measurement) }
+            if measures, let measurement = workspace.measurement {
+                let place = payload.prologue.grid.place(of: job.chunk)
+                sums.gathered?.add(measurement, row: place.row, column: place.column)
+            }
             guard job.chunk == fronts[job.payload].count - 1 else { return }
             guard sums.stored == payload.descriptor.sums else {
                 throw IngotError(
@@ -157,6 +161,8 @@ package struct ShardVerification {
     private struct Piece: Sendable {
         let tensor: Int
         let range: ByteRange, original: ByteRange?
+        /// The first of its rows, and how many it has: more than one where it is whole rows.
+        let row: Int, rows: Int
         let isFirst: Bool, isLast: Bool
     }
 
@@ -173,7 +179,7 @@ package struct ShardVerification {
         }
         let pieces = tensors.indices.lazy.flatMap { index -> [Piece] in
             guard tensors[index].elementType.quantizable != nil else { return [] }
-            return ShardVerification.pieces(index, tensors[index].range, differing[index]?.range)
+            return ShardVerification.pieces(index, tensors[index], differing[index]?.range)
         }
         let matches = kept.map { $0.isFound && $0.hashMatches }
         let sums = Sums()
@@ -183,28 +189,37 @@ package struct ShardVerification {
             var original: Original?
             if let range = piece.original, let source = differing[piece.tensor] { original = (range, source.file) }
             try workspace.measure(
-                piece.range, in: file, format, against: original, isIdentical: matches[piece.tensor])
+                piece.range, in: file, format, rows: piece.rows, against: original, isIdentical: matches[piece.tensor])
         } consume: { piece, workspace in
             try Interruption.check()
             guard let format = tensors[piece.tensor].elementType.quantizable else { return }
             if piece.isFirst {
                 sums.gathered = MeasurementSums(
-                    format, isLossy: false, isCompared: matches[piece.tensor] || piece.original != nil)
+                    format, tensors[piece.tensor].shape, isLossy: false,
+                    isCompared: matches[piece.tensor] || piece.original != nil)
             }
-            if let measurement = workspace.measurement { sums.gathered?.add(measurement) }
+            if let measurement = workspace.measurement {
+                sums.gathered?.add(measurement, row: piece.row, column: 0)
+            }
             if piece.isLast { found[piece.tensor] = sums.gathered?.measurement() }
         }
         for (index, measurement) in found { kept[index].measurement = measurement }
     }
 
-    private static func pieces(_ tensor: Int, _ range: ByteRange, _ original: ByteRange?) -> [Piece] {
-        stride(from: 0, to: range.count, by: Int(pieceBytes)).compactMap { start in
-            let count = min(pieceBytes, range.count - start)
+    /// Pieces of whole rows where energies of rows and columns are kept, else of equal numbers of bytes.
+    private static func pieces(_ index: Int, _ tensor: StoredTensor, _ original: ByteRange?) -> [Piece] {
+        let range = tensor.range
+        guard range.count > 0 else { return [] }
+        let rowBytes = TensorSums.keepsEnergies(of: tensor.shape) ? range.count / UInt64(tensor.shape.rows) : nil
+        let step = rowBytes.map { max(1, pieceBytes / $0) * $0 } ?? pieceBytes
+        return stride(from: 0, to: range.count, by: Int(step)).compactMap { start in
+            let count = min(step, range.count - start)
             guard let piece = ByteRange(start: range.start + start, count: count) else { return nil }
             return Piece(
-                tensor: tensor, range: piece,
-                original: original.flatMap { ByteRange(start: $0.start + start, count: count) }, isFirst: start == 0,
-                isLast: start + count == range.count)
+                tensor: index, range: piece,
+                original: original.flatMap { ByteRange(start: $0.start + start, count: count) },
+                row: rowBytes.map { Int(start / $0) } ?? 0, rows: rowBytes.map { Int(count / $0) } ?? 1,
+                isFirst: start == 0, isLast: start + count == range.count)
         }
     }
 }

@@ -60,7 +60,13 @@ enum ClaimsText {
             return (title, IngotErrorRenderer.escaped(text))
         }
         let width = min(40, rows.map(\.0.width).max() ?? 0)
-        return ([head] + rows.map { "  \(Format.filled($0.0, to: width))  \($0.1)" }).joined(separator: "\n")
+        let indent = String(repeating: " ", count: width + 4)
+        let lines = rows.flatMap { title, text in
+            wrapped(text, to: max(columns - width - 4, 24)).enumerated().map { index, part in
+                index == 0 ? "  \(Format.filled(title, to: width))  \(part)" : indent + part
+            }
+        }
+        return ([head] + lines).joined(separator: "\n")
     }
 
     /// Digests by their first digits.

@@ -32,7 +32,9 @@ struct Style: Sendable {
             case .auto:
                 Console.width != nil && Console.variable("NO_COLOR") == nil && Console.variable("TERM") != "dumb"
             }
-        return Style(isColored: isColored, usesBlocks: isUTF8, width: Console.width)
+        // Without a terminal, as wide as `COLUMNS` says, where it does.
+        let given = Console.variable("COLUMNS").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+        return Style(isColored: isColored, usesBlocks: isUTF8, width: Console.width ?? given)
     }
 
     /// Whether the locale's characters are UTF-8, as the environment says.

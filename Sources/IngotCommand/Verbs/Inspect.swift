@@ -84,22 +84,13 @@ struct Inspect: AsyncParsableCommand {
             report.order(by: sort, top: top)
         }
         switch format {
-        case .text: try result.deliver(parts: InspectionText.parts(report, view, style))
+        case .text: try result.deliver(parts: InspectionText.parts(report, view, result.style))
         case .json: try result.deliver(parts: report.jsonText(view.groups))
         case .html:
             try result.deliver(parts: HTMLReport.parts(title: path.string, json: report.jsonText(view.groups)))
         case .csv: try result.deliver(parts: InspectionCSV.parts(report, view))
         case .markdown: try result.deliver(parts: InspectionMarkdown.parts(report, view))
         }
-    }
-
-    /// Without a terminal, as wide as `COLUMNS` says, where it does.
-    private var style: Style {
-        let style = result.style
-        guard style.width == nil, result.output == nil,
-            let columns = Console.variable("COLUMNS").flatMap({ Int($0) }), columns > 0
-        else { return style }
-        return Style(isColored: style.isColored, usesBlocks: style.usesBlocks, width: columns)
     }
 
     private func readWeights(_ report: inout CheckpointReport, _ progress: Progress) async throws {

@@ -199,16 +199,16 @@ package struct TensorComparison: Sendable {
             if job.piece == 0 {
                 sums.result = ComparedWeights()
                 if wantsStatistics {
-                    sums.first = TensorSums(pair.first)
-                    sums.second = TensorSums(pair.second)
+                    sums.first = TensorSums(pair.first.countedFormat, pair.first.tensor.shape)
+                    sums.second = TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
                 }
             }
             sums.result.errors.add(workspace.comparison)
             sums.result.sameNonFinite += workspace.same
             sums.result.changedNonFinite += workspace.changed
             let place = pair.grid.place(of: job.piece)
-            sums.first?.add(workspace.firstCounts, at: PiecePlace(place))
-            sums.second?.add(workspace.secondCounts, at: PiecePlace(place))
+            sums.first?.add(workspace.firstCounts, row: place.row, column: place.column)
+            sums.second?.add(workspace.secondCounts, row: place.row, column: place.column)
             if pair.grid.endsBand(job.piece) { pair.release(job.piece) }
             guard job.piece == pair.grid.count - 1 else { return }
             sums.describe()
@@ -222,7 +222,10 @@ package struct TensorComparison: Sendable {
             var empty = ComparedWeights()
             empty.errors.settle()
             if wantsStatistics {
-                var (first, second) = (TensorSums(pair.first), TensorSums(pair.second))
+                var (first, second) = (
+                    TensorSums(pair.first.countedFormat, pair.first.tensor.shape),
+                    TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
+                )
                 (empty.first, empty.second) = (first.finish(), second.finish())
             }
             return (pair.index, empty)

@@ -98,7 +98,8 @@ private final class FileSums {
     }
 
     func add(_ workspace: PieceWorkspace, _ piece: Int, of work: TensorPieces) {
-        sums.add(workspace.counts, at: work.place(of: piece), workspace.hasCodes ? workspace.codes : nil)
+        let place = work.place(of: piece)
+        sums.add(workspace.counts, row: place.row, column: place.column, workspace.hasCodes ? workspace.codes : nil)
     }
 
     func finish(_ work: TensorPieces) -> WeightStatistics {

@@ -21,14 +21,12 @@ struct TensorPieces: Sendable {
 
     /// Weights of a piece: few enough that buffers and pages stay small, many enough that what a piece costs by itself does not count.
     static let pieceWeights = 1 << 19
-    /// Rows or columns up to which energies are kept.
-    static let mostLines = 1 << 20
 
     /// Plans the reading of a tensor; reads the chunk table of a payload.
     init(_ tensor: StoredWeights) throws {
         self.tensor = tensor
         let shape = tensor.shape
-        let isMatrix = shape.isMatrix && shape.rows <= TensorPieces.mostLines && shape.columns <= TensorPieces.mostLines
+        let isMatrix = TensorSums.keepsEnergies(of: shape)
         switch tensor.form {
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)

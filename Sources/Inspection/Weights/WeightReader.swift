@@ -43,9 +43,7 @@ package struct ReadableWeights: Sendable {
     }
 
     /// Whether the energies of its rows and columns are kept.
-    var hasEnergies: Bool {
-        tensor.shape.isMatrix && rows <= TensorPieces.mostLines && columns <= TensorPieces.mostLines
-    }
+    var hasEnergies: Bool { TensorSums.keepsEnergies(of: tensor.shape) }
 
     /// The bytes of whole rows of a tensor that is stored as it is; nil for an encoded one.
     func bytes(ofRows first: Int, count: Int) -> ByteRange? {

@@ -1,8 +1,10 @@
-import Quantization
-import TensorModel
+public import TensorModel
 
 /// What is added up over the pieces of a tensor, in their order.
-struct TensorSums {
+public struct TensorSums: Sendable {
+    /// Rows or columns up to which energies are kept.
+    public static let mostLines = 1 << 20
+
     private var weights: WeightCounts
     private var codes: CodeCounts?
     private var rowEnergies: [Double] = [], columnEnergies: [Double] = []
@@ -10,7 +12,7 @@ struct TensorSums {
     /// Sums of nothing.
     ///
     /// - Parameter energies: rows and columns, where their energies are kept.
-    init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
+    public init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
         weights = WeightCounts(format)
         if let energies {
             rowEnergies = [Double](repeating: 0, count: energies.rows)
@@ -18,30 +20,35 @@ struct TensorSums {
         }
     }
 
-    /// Sums of no pieces of a tensor.
-    init(_ tensor: ReadableWeights) {
-        self.init(tensor.countedFormat, energies: tensor.hasEnergies ? (tensor.rows, tensor.columns) : nil)
+    /// Sums of no pieces of a tensor; energies of rows and columns are kept of a matrix that has not too many of them.
+    public init(_ format: FloatFormat, _ shape: Shape) {
+        self.init(format, energies: TensorSums.keepsEnergies(of: shape) ? (shape.rows, shape.columns) : nil)
+    }
+
+    /// Whether energies of rows and columns are kept of a tensor; its pieces then are rectangles.
+    public static func keepsEnergies(of shape: Shape) -> Bool {
+        shape.isMatrix && shape.rows <= mostLines && shape.columns <= mostLines
     }
 
     /// The weights in the bins of another histogram.
-    func histogram(binnedAs other: Histogram) -> Histogram { Histogram(weights, from: other.from, to: other.to) }
+    public func histogram(binnedAs other: Histogram) -> Histogram { Histogram(weights, from: other.from, to: other.to) }
 
-    /// Adds a piece that stands at a place of the tensor.
-    mutating func add(_ piece: PieceCounts, at place: PiecePlace, _ codes: CodeCounts? = nil) {
+    /// Adds a piece whose first weight stands in a row and a column of the tensor.
+    public mutating func add(_ piece: PieceCounts, row: Int, column: Int, _ codes: CodeCounts? = nil) {
         weights.add(piece)
         if let codes {
             if self.codes == nil { self.codes = codes } else { self.codes?.add(codes) }
         }
         guard !rowEnergies.isEmpty else { return }
         let (rows, columns) = (piece.rowEnergies, piece.columnEnergies)
-        for row in 0..<place.rows { rowEnergies[place.row + row] += Double(rows[row]) }
-        for column in 0..<place.columns { columnEnergies[place.column + column] += Double(columns[column]) }
+        for index in rows.indices { rowEnergies[row + index] += Double(rows[index]) }
+        for index in columns.indices { columnEnergies[column + index] += Double(columns[index]) }
     }
 
     /// The statistics of the tensor; what was added up is used up.
     ///
     /// - Parameter isLossless: whether the elements themselves are what was encoded.
-    mutating func finish(isLossless: Bool = false) -> WeightStatistics {
+    public mutating func finish(isLossless: Bool = false) -> WeightStatistics {
         var result = WeightStatistics(weights)
         result.codeEntropy = isLossless ? result.valueEntropy : codes?.entropy
         if !rowEnergies.isEmpty {

@@ -94,7 +94,7 @@ import Testing
         #expect(new > 1.1 * old)
         // It has the largest error of all, too.
         let table = result.output.split(separator: "\n").drop { !$0.hasPrefix("tensor ") }
-        #expect(table.dropFirst().first?.hasPrefix(Sample.matrix(177)) == true)
+        #expect(table.dropFirst().first?.contains("l.177.") == true, "\(table)")
         for format in ["csv", "markdown"] {
             let lines = try sample.verify(["--format", format]).output.split(separator: "\n")
             let named = lines.filter { $0.contains("certificateMismatch") || $0.contains("not the certificate's") }
@@ -135,9 +135,9 @@ import Testing
         try sample.shard.publish()
         let result = try sample.verify()
         #expect(result.status == 1)
-        let screen = firstScreen(result)
+        let screen = firstScreen(result).replacing(/\n {4}(?=\S)/, with: " ")
         for (name, other) in [(120, 121), (121, 120)] {
-            #expect(screen.contains("\n  \(Sample.matrix(name))  (uniform 4 g32)\n"), "\(screen)")
+            #expect(screen.contains("\n  \(Sample.matrix(name))  (uniform 4 g32) "), "\(screen)")
             #expect(screen.contains("the source's bytes are those that became `\(Sample.matrix(other))` here"))
         }
         let tensor = try report(sample, Sample.matrix(120), status: 1)

@@ -90,13 +90,11 @@ import Testing
             case .uniform: #expect(try #require(found.codeEntropy) <= 4)
             case .lossless: #expect(found.codeEntropy == found.valueEntropy)
             default:
-                // What an ideal coder would take for the levels is not far from what was stored; where rows differ in
-                // scale, their classes let the stored form take less.
+                // What an ideal coder would take for the levels is not far from what was stored, where rows are alike;
+                // where they are not, classes of rows take less, patches and escapes more.
                 guard tensor.shape.elementCount > 100_000 else { continue }
-                let entropy = try #require(found.codeEntropy)
-                let isMixed = ["high", "square"].contains(tensor.name.text)
-                #expect(bits < entropy + 0.25, "\(tensor.name.text): \(bits) bits, entropy \(entropy)")
-                #expect(isMixed || bits > entropy - 0.25, "\(tensor.name.text): \(bits) bits, entropy \(entropy)")
+                let distance = abs(try #require(found.codeEntropy) - bits)
+                #expect(distance < (tensor.name.text == "wide" ? 0.25 : 1), "\(tensor.name.text): \(distance)")
             }
         }
         let many = try await report(sealed, jobs: 4)

@@ -17,7 +17,7 @@ enum ClaimsText {
             let word = colored(result, style)
             if result.status != .fail, title.width <= titleColumns {
                 let indent = 6 + titleColumns + 2
-                let parts = wrapped(message, to: width - indent)
+                let parts = Format.wrapped(message, to: width - indent)
                 lines.append("\(word)  \(Format.filled(title, to: titleColumns))  \(parts[0])".trimmingSuffix)
                 lines += parts.dropFirst().map { String(repeating: " ", count: indent) + $0 }
             } else {
@@ -25,7 +25,7 @@ enum ClaimsText {
                 let parts = message.split(separator: "; to do: ", maxSplits: 1).map(String.init)
                 for (index, part) in parts.enumerated() {
                     let text = index == 0 ? part : "to do: \(part)"
-                    lines += wrapped(text, to: width - 6).map { "      \($0)" }
+                    lines += Format.wrapped(text, to: width - 6).map { "      \($0)" }
                 }
             }
         }
@@ -62,7 +62,7 @@ enum ClaimsText {
         let width = min(40, rows.map(\.0.width).max() ?? 0)
         let indent = String(repeating: " ", count: width + 4)
         let lines = rows.flatMap { title, text in
-            wrapped(text, to: max(columns - width - 4, 24)).enumerated().map { index, part in
+            Format.wrapped(text, to: max(columns - width - 4, 24)).enumerated().map { index, part in
                 index == 0 ? "  \(Format.filled(title, to: width))  \(part)" : indent + part
             }
         }
@@ -75,22 +75,5 @@ enum ClaimsText {
             let digits = word.prefix { $0.isHexDigit }
             return digits.count == 64 ? digits.prefix(12) + "..." + word.dropFirst(64) : word
         }.joined(separator: " ")
-    }
-
-    /// Text in lines of so many columns, broken at spaces; a longer word is broken where it ends.
-    static func wrapped(_ text: String, to width: Int) -> [String] {
-        var lines = [""]
-        for word in text.split(separator: " ") {
-            var word = String(word)
-            let last = lines[lines.count - 1]
-            if !last.isEmpty, last.width + 1 + word.width > width { lines.append("") }
-            while word.width > width {
-                lines[lines.count - 1] += word.prefix(width - lines[lines.count - 1].width)
-                word = String(word.dropFirst(width))
-                lines.append("")
-            }
-            lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
-        }
-        return lines
     }
 }

@@ -76,6 +76,23 @@ enum Format {
         return short.prefix(width - 3 - tail) + "..." + short.suffix(tail)
     }
 
+    /// Text in lines of so many columns, broken at spaces; a longer word is broken where it ends.
+    static func wrapped(_ text: String, to width: Int) -> [String] {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            var word = String(word)
+            let last = lines[lines.count - 1]
+            if !last.isEmpty, last.width + 1 + word.width > width { lines.append("") }
+            while word.width > width {
+                lines[lines.count - 1] += word.prefix(width - lines[lines.count - 1].width)
+                word = String(word.dropFirst(width))
+                lines.append("")
+            }
+            lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
+        }
+        return lines
+    }
+
     /// Items set one after the other, with commas, on lines of at most `width` characters.
     static func list(_ label: String, _ items: [String], width: Int = 78) -> String {
         var lines = [label]

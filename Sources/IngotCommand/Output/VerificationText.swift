@@ -34,7 +34,8 @@ struct VerificationText {
         guard report.holds else {
             let what = names.count == 1 ? "1 tensor is not" : "\(names.count) tensors are not"
             let meant = report.comparison == .weights ? "the source's" : "what the checkpoint claims"
-            return "\(style.bad("FAIL"))  \(what) \(meant) (of \(report.tensors.count))"
+            let all = names.count > report.tensors.count ? "" : " (of \(report.tensors.count))"
+            return "\(style.bad("FAIL"))  \(what) \(meant)\(all)"
         }
         var facts: [String] = []
         if report.weights > 0 {
@@ -69,9 +70,7 @@ struct VerificationText {
     private func detail(_ failure: IngotError, _ tensors: [TensorName: VerificationReport.Tensor]) -> String {
         let tensor = failure.tensor.flatMap { tensors[$0] }
         let stored = tensor.map { style.faint("  (\($0.scheme))") } ?? ""
-        var lines = [
-            "  \(style.bad(name(failure)))\(stored)", cut("    \(IngotErrorRenderer.escaped(failure.found))"),
-        ]
+        var lines = ["  \(style.bad(name(failure)))\(stored)"] + indented(failure.found)
         if let tensor, let errors = tensor.errors {
             var rows = [["", "rel MSE", "SNR dB", "max error", "cosine", "changed", "sign flips"]]
             rows.append(
@@ -83,8 +82,14 @@ struct VerificationText {
             }
             lines.append(Format.table(rows, width: nil))
         }
-        lines.append(cut("    to do: \(IngotErrorRenderer.escaped(failure.remedy))"))
-        return lines.joined(separator: "\n")
+        return (lines + indented("to do: \(failure.remedy)")).joined(separator: "\n")
+    }
+
+    /// Text in lines of the terminal's width.
+    private func indented(_ text: String) -> [String] {
+        let text = IngotErrorRenderer.escaped(text)
+        guard let width = style.width else { return ["    \(text)"] }
+        return Format.wrapped(text, to: max(20, width - 4)).map { "    \($0)" }
     }
 
     private func figures(_ sums: ErrorSums) -> [String] {

@@ -10,7 +10,7 @@ extension ShardHeader {
         do {
             switch try FileSignature.of(file, limits: limits) {
             case .zip:
-                let archive = try ZipArchive.read(file, limits: limits)
+                let archive = try ZipArchive.read(file, limits: limits, look: PyTorchArchive.refuseScript)
                 guard PyTorchArchive.isOne(archive) else {
                     throw refusal(
                         "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")

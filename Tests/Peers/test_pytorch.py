@@ -353,12 +353,12 @@ def flat(value, prefix=""):
 
 
 def by_torch(path):
-    """The tensors that torch reads; nothing where it refuses."""
+    """The tensors that torch reads, or why it refuses."""
     try:
         value = torch.load(path, weights_only=True)
-        return flat(value) if isinstance(value, dict) else None
-    except Exception:
-        return None
+        return (flat(value), None) if isinstance(value, dict) else (None, "no state dict")
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 # Why `ingot` refuses what torch reads: each is a rule of ours that torch does not have.
@@ -378,9 +378,9 @@ STRICTER = {
     "unknownElementType": "torch has types that safetensors has not",
 }
 
-# What torch refuses and `ingot` reads.
+# What torch refuses and `ingot` reads, by a part of torch's message.
 LAXER = {
-    "damage where ingot looks at nothing": "",
+    "don't know how to restore data location": "the name of a device is of no interest to ingot: it reads the bytes",
 }
 
 
@@ -391,21 +391,22 @@ def test_malformed(tmp_path):
     for index, (kind, data) in enumerate(mutations()):
         path = tmp_path / f"{index}.pt"
         path.write_bytes(data)
-        theirs = by_torch(path)
-        result = ingot("convert", path, tmp_path / f"{index}.out", "--scheme", "lossless", "--on-nonfinite", "keep", "--quiet")
+        theirs, reason = by_torch(path)
+        result = ingot("convert", path, tmp_path / f"{index}.out", "--scheme", "lossless", "--on-nonfinite", "keep")
         assert result.returncode in (0, 65), (kind, index, result)
         if result.returncode == 0:
             assert ingot("export", tmp_path / f"{index}.out", tmp_path / f"{index}.back").returncode == 0
             ours = load_file(tmp_path / f"{index}.back" / "model.safetensors")
             if theirs is None:
                 table[kind, "read by ingot alone"] += 1
-                unexplained.append((kind, index, "read by ingot alone"))
+                if not any(known in reason for known in LAXER):
+                    unexplained.append((kind, index, reason))
                 continue
             table[kind, "read by both"] += 1
             for name, tensor in ours.items():
                 if name not in theirs or tensor.dtype != theirs[name].dtype or not torch.equal(bits(tensor), bits(theirs[name])):
                     wrong.append((kind, index, name))
-            missing = {name for name in theirs if name not in ours and "the same bytes" not in result.stderr}
+            missing = {name for name in theirs if name not in ours and f"tensor {name}: the same bytes" not in result.stderr}
             if missing:
                 wrong.append((kind, index, missing))
         else:

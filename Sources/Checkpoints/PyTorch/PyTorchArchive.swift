@@ -1,6 +1,6 @@
-import FileAccess
+package import FileAccess
 import SystemPackage
-import TensorModel
+package import TensorModel
 
 /// What to do about a file of PyTorch that is not read.
 enum PyTorchRemedy {
@@ -16,7 +16,7 @@ enum PyTorchRemedy {
 
 /// A checkpoint as `torch.save` writes it since version 1.6: a zip archive with the pickle of a state dict, and a record for
 /// each storage.
-struct PyTorchArchive {
+package struct PyTorchArchive {
     private let file: MappedFile
     private let archive: ZipArchive
     private let limits: Limits
@@ -34,9 +34,7 @@ struct PyTorchArchive {
 
     /// Whether an archive is one of PyTorch's.
     static func isOne(_ archive: ZipArchive) -> Bool {
-        archive.entries.contains { entry in
-            [pickleName, "constants.pkl"].contains { entry.name == $0 || TensorName.hasSuffix(entry.name, "/" + $0) }
-        }
+        archive.entries.contains { $0.name == pickleName || TensorName.hasSuffix($0.name, "/" + pickleName) }
     }
 
     /// Reads what a file holds.
@@ -46,8 +44,10 @@ struct PyTorchArchive {
     ///
     /// - Parameter key: the members of nested dicts that lead to the state dict, joined by `.`.
     /// - Throws: `unsupportedSource` for what PyTorch wrote in another form, and whatever archive and pickle can be wrong with.
-    static func readHeader(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
-        try readHeader(file, ZipArchive.read(file, limits: limits), key: key, limits: limits)
+    package static func readHeader(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws
+        -> ShardHeader
+    {
+        try readHeader(file, ZipArchive.read(file, limits: limits, look: refuseScript), key: key, limits: limits)
     }
 
     /// The same for an archive whose directory was read.
@@ -70,17 +70,17 @@ struct PyTorchArchive {
 
     // MARK: - Records
 
+    /// Refuses a name that a TorchScript program has in its archive, and a state dict has not.
+    static func refuseScript(_ name: String, _ place: UInt64) throws {
+        let parts = name.split(separator: "/")
+        guard parts.last == "constants.pkl" || parts.count > 2 && parts[1] == "code" else { return }
+        throw IngotError(
+            .unsupportedSource, offset: place, found: "a TorchScript program (record `\(name)`)",
+            expected: "a state dict",
+            remedy: PyTorchRemedy.script)
+    }
+
     private static func prefix(_ archive: ZipArchive) throws -> String {
-        let scripts = archive.entries.filter { entry in
-            entry.name == "constants.pkl" || TensorName.hasSuffix(entry.name, "/constants.pkl")
-                || entry.name.split(separator: "/").dropFirst().first == "code"
-        }
-        if let script = scripts.first {
-            throw IngotError(
-                .unsupportedSource, offset: script.headerStart,
-                found: "a TorchScript program (record `\(script.name)`)",
-                expected: "a state dict", remedy: PyTorchRemedy.script)
-        }
         let pickles = archive.entries.filter { entry in
             entry.name == pickleName || TensorName.hasSuffix(entry.name, "/" + pickleName)
         }

@@ -25,7 +25,6 @@ struct StateDictionary {
     /// What training scripts call the state dict of the model, among other things.
     private static let usualKeys = ["state_dict", "model_state_dict", "model"]
     private static let maximumDepth = 256
-    private static let maximumVisits = 1 << 24
 
     /// Finds the tensors.
     ///
@@ -108,7 +107,7 @@ struct StateDictionary {
     /// Memo entries let a small pickle refer to one dict many times over: what is gone through is counted, not what there is.
     private mutating func visit() throws {
         visits += 1
-        guard visits <= StateDictionary.maximumVisits else {
+        guard visits <= 4 * limits.tensorsPerFile else {
             throw IngotError(
                 .pickleInvalid, offset: place, found: "dicts that hold each other more than \(visits - 1) times over",
                 expected: "at most so many entries")

@@ -46,11 +46,16 @@ struct ZipArchive: Sendable {
 
     /// Reads the directory and every local header.
     ///
+    /// - Parameter look: told each name, and where the directory has it, before anything else of the record is looked at: a format
+    ///   that is not read may be told by its names.
     /// - Throws: `zipInvalid`, `invalidText`, `duplicateKey`, `headerTooLarge`.
-    static func read(_ file: MappedFile, limits: Limits = .standard) throws -> ZipArchive {
+    static func read(
+        _ file: MappedFile, limits: Limits = .standard,
+        look: (_ name: String, _ place: UInt64) throws -> Void = { _, _ in }
+    ) throws -> ZipArchive {
         do {
             let end = try ZipEndRecord.read(file, limits: limits)
-            let listed = try ZipDirectory(file, end, limits: limits).entries()
+            let listed = try ZipDirectory(file, end, limits: limits).entries(look)
             let entries = try ZipLocalHeaders(file, directoryStart: end.directory.start).check(listed)
             file.release(file.wholeRange)
             return try ZipArchive(entries: entries, directoryStart: end.directory.start)

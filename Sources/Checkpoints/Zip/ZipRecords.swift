@@ -158,11 +158,11 @@ struct ZipDirectory {
     }
 
     /// The records, in the order of the directory.
-    func entries() throws -> [ZipListing] {
+    func entries(_ look: (_ name: String, _ place: UInt64) throws -> Void) throws -> [ZipListing] {
         var entries: [ZipListing] = []
         entries.reserveCapacity(Int(end.entryCount))
         var at = 0
-        for _ in 0..<end.entryCount { entries.append(try entry(&at)) }
+        for _ in 0..<end.entryCount { entries.append(try entry(&at, look)) }
         guard at == numbers.bytes.count else {
             throw refusal(
                 end.directory.start + UInt64(at),
@@ -172,7 +172,9 @@ struct ZipDirectory {
         return entries
     }
 
-    private func entry(_ at: inout Int) throws -> ZipListing {
+    private func entry(
+        _ at: inout Int, _ look: (_ name: String, _ place: UInt64) throws -> Void
+    ) throws -> ZipListing {
         let place = end.directory.start + UInt64(at)
         let rest = numbers.bytes.count - at
         guard rest >= 46, numbers.u32(at) == Signature.central else {
@@ -183,6 +185,7 @@ struct ZipDirectory {
         guard total <= rest else { throw refusal(place, "a record of the directory that leaves it") }
         let nameBytes = Array(numbers.bytes[at + 46..<at + 46 + nameCount])
         let name = try checkedName(nameBytes, place)
+        try look(name, place)
         do {
             let listing = try listing(
                 at, name, nameBytes, extra: at + 46 + nameCount..<at + 46 + nameCount + extraCount)
@@ -204,9 +207,10 @@ struct ZipDirectory {
             throw refusal(place, what, "a plain record, flags 0x8 and 0x800 at most")
         }
         guard numbers.u16(at + 10) == 0 else {
-            throw refusal(
-                place, "compressed by method \(numbers.u16(at + 10))", "stored records, as PyTorch and NumPy write them"
-            )
+            throw IngotError(
+                .zipInvalid, offset: place, found: "compressed by method \(numbers.u16(at + 10))",
+                expected: "stored records, as torch.save and numpy.savez write them",
+                remedy: "write the archive again without compression")
         }
         let wide = try ZipExtra(numbers.bytes, extra, place)
         var reader = wide.values.makeIterator()

@@ -18,7 +18,7 @@ private typealias P = PickleBytes
             directory = try TemporaryDirectory()
             file = try MappedFile.open(directory.write("x.pt", bytes))
             header = try key.map { try PyTorchArchive.readHeader(file, key: $0) } ?? ShardHeader.read(file)
-            try Shard(fileName: "x.pt", file: file, header: header).checkRecords()
+            try Checkpoint.open(file.path).shards[0].checkRecords()
         }
 
         func bytes(_ name: String) throws -> [UInt8] {
@@ -110,7 +110,7 @@ private typealias P = PickleBytes
     @Test("Protocols 3 and 4, as far as they make data") func laterProtocols() throws {
         let short = [UInt8(0x8C), 1, UInt8(ascii: "a")]
         let body = P.op("}") + short + [0x94] + PyTorchArchiveTests.tensor + P.op("s") + short
-        let bytes = [0x43, 2, 1, 2, 0x85]
+        let bytes: [UInt8] = [0x43, 2, 1, 2, 0x85]
         let framed = body.dropLast(short.count) + P.text("b") + bytes + P.op("s")
         let pickle = [0x80, 4, 0x95] + ZipImage.number(UInt64(framed.count), 8) + framed + P.op(".")
         let opened = try Opened(

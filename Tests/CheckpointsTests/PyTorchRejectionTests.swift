@@ -1,5 +1,4 @@
 import Checkpoints
-import FileAccess
 import TensorModel
 import TestSupport
 import Testing
@@ -10,10 +9,9 @@ private typealias P = PickleBytes
 @Suite struct PyTorchRejectionTests {
     static func read(_ bytes: [UInt8], limits: Limits = .standard) throws -> ShardHeader {
         let directory = try TemporaryDirectory()
-        let file = try MappedFile.open(directory.write("x.pt", bytes))
-        let header = try ShardHeader.read(file, limits: limits)
-        try Shard(fileName: "x.pt", file: file, header: header).checkRecords()
-        return header
+        let shard = try Checkpoint.open(directory.write("x.pt", bytes), limits: limits).shards[0]
+        try shard.checkRecords()
+        return shard.header
     }
 
     @Test(arguments: forms + ends + locals + compressed + checksums + names + overlaps)
@@ -188,13 +186,13 @@ private typealias P = PickleBytes
     }
 
     static let compressed: [Malformed] =
-        [1, 8, 9, 12, 93].map { method in
+        ([1, 8, 9, 12, 93] as [UInt64]).map { method in
             changed("P04 method \(method)", .zipInvalid) {
                 $0[weights].central.method = method
                 $0[weights].local.method = method
             }
         }
-        + [0x1, 0x20, 0x40, 0x2000, 0x2, 0x10].map { flag in
+        + ([0x1, 0x20, 0x40, 0x2000, 0x2, 0x10] as [UInt64]).map { flag in
             changed("P04 flag \(flag)", .zipInvalid) {
                 $0[weights].central.flags |= flag
                 $0[weights].local.flags |= flag

@@ -17,7 +17,11 @@ private typealias P = PickleBytes
         init(_ bytes: [UInt8], key: String? = nil) throws {
             directory = try TemporaryDirectory()
             file = try MappedFile.open(directory.write("x.pt", bytes))
-            header = try key.map { try PyTorchArchive.readHeader(file, key: $0) } ?? ShardHeader.read(file)
+            if let key {
+                header = try PyTorchArchive.readHeader(file, key: key)
+            } else {
+                header = try ShardHeader.read(file)
+            }
             try Checkpoint.open(file.path).shards[0].checkRecords()
         }
 

@@ -9,6 +9,8 @@ import TensorModel
 struct StridedBytes: DerivedBytes {
     let byteCount: UInt64
     let storedRange: ByteRange
+    /// Rows may be made of elements from everywhere.
+    let isScattered = true
 
     /// A dimension: how many indices, and elements from one to the next.
     private struct Axis {

@@ -1,7 +1,7 @@
 # What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make test           install what is missing, build, and run all tests that need no other runtime
-#   make peers          what we export, loaded by transformers (installs torch: about 1 GB)
+#   make peers          what we export, loaded by transformers; what torch saves, read by us (installs torch: about 1 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
 #   make tour           Specs/tour.md, anew: what the command prints on two models

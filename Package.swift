@@ -91,7 +91,7 @@ let package = Package(
             ],
             swiftSettings: settings),
         tests(of: "TensorModel", imports: ["TensorModel"]),
-        tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", system]),
+        tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
         .target(
             name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),

@@ -19,7 +19,9 @@ public struct CheckpointLayout: Sendable {
     /// Finds the files of a checkpoint.
     ///
     /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
-    /// only `.safetensors` file in it. Symbolic links to regular files are followed.
+    /// only `.safetensors` file in it. A directory without any is read in the same way as PyTorch's: by `*.bin.index.json`, as
+    /// `pytorch_model.bin`, or the only `.bin`, `.pt` or `.pth` file that is not what training leaves beside a model. A
+    /// single file may have any name. Symbolic links to regular files are followed.
     ///
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
     public static func read(_ path: FilePath, limits: Limits = .standard) throws -> CheckpointLayout {
@@ -28,10 +30,10 @@ public struct CheckpointLayout: Sendable {
         case .none: throw IngotError(.noInput, file: path.string, found: "nothing under this path")
         case .file, .other:
             let name = path.lastComponent?.string ?? path.string
-            guard !TensorName.hasSuffix(name, ShardIndex.suffix) else {
+            guard WeightFiles.all.allSatisfy({ !TensorName.hasSuffix(name, $0.indexSuffix) }) else {
                 throw IngotError(
                     .unsupportedSource, file: path.string, found: "an index",
-                    expected: "a checkpoint's directory, or a .safetensors file", remedy: "name the index's directory")
+                    expected: "a checkpoint's directory, or a file of weights", remedy: "name the index's directory")
             }
             return CheckpointLayout(
                 path: path, directory: nil, indexName: nil, shardNames: [name], warnings: [], index: nil)
@@ -42,7 +44,7 @@ public struct CheckpointLayout: Sendable {
                 path: path, directory: path, indexName: nil, shardNames: [listing.lone],
                 warnings: listing.warnings(of: path, used: [listing.lone]), index: nil)
         }
-        let index = try ShardIndex.read(path.appending(indexName), limits: limits)
+        let index = try ShardIndex.read(path.appending(indexName), of: listing.kind, limits: limits)
         return CheckpointLayout(
             path: path, directory: path, indexName: indexName, shardNames: index.shardNames,
             warnings: listing.warnings(of: path, used: Set(index.shardNames)), index: index)
@@ -70,6 +72,6 @@ public struct CheckpointLayout: Sendable {
         let file = try MappedFile.open(place)
         return Shard(
             fileName: shardNames[position], file: file,
-            header: ShardHeader(try SafetensorsHeader.read(file, limits: limits)))
+            header: try ShardHeader.read(file, limits: limits))
     }
 }

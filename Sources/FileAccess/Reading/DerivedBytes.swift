@@ -9,6 +9,9 @@ public protocol DerivedBytes: Sendable {
     /// The bytes of the file that hold them.
     var storedRange: ByteRange { get }
 
+    /// Whether any part of them may come from bytes all over the stored range, as the rows of a transposed matrix do.
+    var isScattered: Bool { get }
+
     /// Derives a part of the bytes.
     ///
     /// - Parameters:
@@ -17,6 +20,11 @@ public protocol DerivedBytes: Sendable {
     ///   - file: the file that holds them.
     ///   - offset: where in the buffer the first belongs; the buffer is large enough.
     func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws
+}
+
+extension DerivedBytes {
+    /// A part comes from the same part of the stored range, in proportion.
+    public var isScattered: Bool { false }
 }
 
 /// The ranges of a file that stand for derived bytes: they begin where no file ends, so that no other range can be meant.
@@ -89,11 +97,13 @@ final class DerivedRanges: Sendable {
         }
     }
 
-    /// Gives back pages in proportion: where derived bytes come from is known for all of them together only.
+    /// Gives back pages in proportion: where derived bytes come from is known for all of them together only. All pages go
+    /// where each part comes from all over them.
     func release(_ range: ByteRange, of file: MappedFile) {
         guard range.count > 0, let entry = entry(range) else { return }
         let stored = entry.bytes.storedRange
         let share = Double(stored.count) / Double(entry.range.count)
+        if entry.bytes.isScattered { return file.release(stored) }
         let start = stored.start + UInt64(Double(range.start - entry.range.start) * share)
         let end = min(stored.end, stored.start + UInt64((Double(range.end - entry.range.start) * share).rounded(.up)))
         if let part = ByteRange(start: min(start, end), end: end) { file.release(part) }

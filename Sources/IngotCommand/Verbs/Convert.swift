@@ -13,7 +13,8 @@ struct Convert: AsyncParsableCommand {
         usage: "ingot convert <source> <dest> [options]",
         discussion: """
             SOURCE is a safetensors file, or a directory with one or more of them in the
-            Hugging Face layout. DEST is a directory that must not exist yet: it appears,
+            Hugging Face layout; or the same of torch.save's files (.bin, .pt, .pth), of
+            which no code is run. DEST is a directory that must not exist yet: it appears,
             complete, at the end.
 
             Matrices of F32, F16 and BF16 are quantized; embeddings and output heads get

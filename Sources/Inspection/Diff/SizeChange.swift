@@ -92,7 +92,10 @@ extension OpenedCheckpoint {
         var frame = Frame()
         switch content {
         case .plain(let checkpoint):
-            frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.dataStart }
+            frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.headerByteCount }
+            // Tensors that share their bytes are counted each, and leave less than nothing for the rest.
+            let known = tensors.reduce(frame.header) { $0 + $1.byteCount }
+            frame.padding = fileBytes - min(fileBytes, known)
         case .sealed(let checkpoint):
             for shard in checkpoint.shards {
                 frame.header += shard.header.dataStart

@@ -10,6 +10,8 @@ struct DirectoryListing {
     let lone: String
     /// All `.safetensors` files that are regular files or lead to one, sorted.
     let safetensors: [String]
+    /// All `.gguf` files.
+    var gguf: [String] = []
 
     /// The file that is the checkpoint, whatever stands beside it, where there is no index.
     private static let usualName = "model.safetensors"
@@ -24,14 +26,17 @@ struct DirectoryListing {
                 .indexInvalid, file: path.string, found: "\(indexes.count) index files: " + listed(indexes),
                 expected: "one", remedy: "leave one index in the directory, or name a single .safetensors file")
         }
-        if let indexName = indexes.first { return DirectoryListing(indexName: indexName, lone: "", safetensors: files) }
+        let gguf = GGUFDirectory.files(entries)
+        if let indexName = indexes.first {
+            return DirectoryListing(indexName: indexName, lone: "", safetensors: files, gguf: gguf)
+        }
         if files.contains(usualName) {
-            return DirectoryListing(indexName: nil, lone: usualName, safetensors: files)
+            return DirectoryListing(indexName: nil, lone: usualName, safetensors: files, gguf: gguf)
         }
         guard let lone = files.first else {
             throw IngotError(
-                .unsupportedSource, file: path.string, found: "a directory without a .safetensors file",
-                expected: "a checkpoint in safetensors", remedy: "check the path, or convert to safetensors first")
+                .unsupportedSource, file: path.string, found: "a directory without a checkpoint",
+                expected: "a .safetensors or .gguf file", remedy: "check the path; name a .npy file itself")
         }
         guard files.count == 1 else {
             throw IngotError(
@@ -40,7 +45,7 @@ struct DirectoryListing {
                 expected: "model.safetensors.index.json, model.safetensors, or one file",
                 remedy: "add the index of the checkpoint, or name one of the files")
         }
-        return DirectoryListing(indexName: nil, lone: lone, safetensors: files)
+        return DirectoryListing(indexName: nil, lone: lone, safetensors: files, gguf: gguf)
     }
 
     /// One warning for each `.safetensors` file that is not part of the checkpoint, 20 at most.
@@ -50,6 +55,13 @@ struct DirectoryListing {
         var list = extra.prefix(20).map { IngotWarning(file: path.appending($0).string, "left out: \(reason)") }
         if extra.count > list.count {
             list.append(IngotWarning(file: path.string, "\(extra.count - list.count) more files left out: \(reason)"))
+        }
+        if let first = gguf.first {
+            list.append(
+                IngotWarning(
+                    file: path.appending(first).string,
+                    "left out\(gguf.count > 1 ? ", as \(gguf.count - 1) other GGUF files" : ""): "
+                        + "safetensors beside it are the checkpoint"))
         }
         return list
     }

@@ -1,5 +1,6 @@
 public import Checkpoints
 public import Container
+import FileAccess
 import Quantization
 public import TensorModel
 
@@ -7,9 +8,9 @@ public import TensorModel
 public struct ByteAccount: Sendable, Hashable {
     /// A kind of bytes.
     public enum Part: String, Sendable, Hashable, CaseIterable {
-        /// The length field and header of a safetensors file.
+        /// The length field and header of a safetensors file; of other formats, all that stands before the first tensor.
         case header
-        /// Tensors as they are.
+        /// Tensors as they are, or in the blocks of another format.
         case tensors
         /// Prologues and chunk tables of payloads.
         case tables
@@ -23,7 +24,7 @@ public struct ByteAccount: Sendable, Hashable {
         case scales
         /// Byte planes of lossless tensors, after compression.
         case planes
-        /// Zeros that align what follows.
+        /// Zeros that align what follows; what stands between the tensors of another format.
         case padding
         /// The seal.
         case seal
@@ -35,10 +36,11 @@ public struct ByteAccount: Sendable, Hashable {
     /// An account without bytes.
     public init() {}
 
-    /// The account of a plain safetensors file.
+    /// The account of a file that is none of ours.
     public init(_ shard: Shard) {
         add(shard.header.dataStart, to: .header)
-        for tensor in shard.header.tensors { add(tensor.range.count, to: .tensors) }
+        for tensor in shard.header.tensors { add(tensor.storedRange.count, to: .tensors) }
+        if total < shard.file.byteCount { add(shard.file.byteCount - total, to: .padding) }
     }
 
     /// The account of one of our shards, with the chunk tables of its payloads.

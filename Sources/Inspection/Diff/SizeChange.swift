@@ -92,7 +92,10 @@ extension OpenedCheckpoint {
         var frame = Frame()
         switch content {
         case .plain(let checkpoint):
-            frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.dataStart }
+            for account in checkpoint.shards.map(ByteAccount.init) {
+                frame.header += account.bytes[.header] ?? 0
+                frame.padding += account.bytes[.padding] ?? 0
+            }
         case .sealed(let checkpoint):
             for shard in checkpoint.shards {
                 frame.header += shard.header.dataStart

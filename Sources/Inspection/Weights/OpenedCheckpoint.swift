@@ -71,8 +71,13 @@ public struct OpenedCheckpoint: Sendable {
     /// Whether it is one of ours.
     public var isSealed: Bool { if case .sealed = content { true } else { false } }
 
-    /// The name of its format: `ingot` or `safetensors`.
-    public var formatName: String { isSealed ? "ingot" : "safetensors" }
+    /// The name of its format: `ingot`, `safetensors`, `gguf`, `pytorch` or `numpy`.
+    public var formatName: String {
+        switch content {
+        case .sealed: "ingot"
+        case .plain(let checkpoint): (checkpoint.shards.first?.header.format ?? .safetensors).rawValue
+        }
+    }
 
     /// Names of its weight files.
     public var weightFiles: [String] {

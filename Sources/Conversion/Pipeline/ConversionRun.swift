@@ -312,5 +312,5 @@ final class ConversionRun {
 
 extension Shard {
     /// Bytes of the tensors.
-    var dataBytes: UInt64 { file.byteCount - header.dataStart }
+    var dataBytes: UInt64 { header.tensors.reduce(0) { $0 + $1.range.count } }
 }

@@ -259,7 +259,7 @@ import Testing
         // In the middle of a payload: codes, not the table; of a tensor that is kept, any byte.
         let range =
             switch tensor.form {
-            case .payload(let payload, _): payload.range
+            case .payload(let index, let shared): shared.shard.payloads[index].range
             case .plain(_, let range): range
             }
         let place = Int(range.start + range.count / 2)

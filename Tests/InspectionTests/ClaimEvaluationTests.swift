@@ -177,7 +177,7 @@ import Testing
         let report = try ClaimEvaluation(facts).run([], subject: "", file: nil)
         #expect(report.failed.map(\.kind) == [.certificatesHold, .sourceMatches])
         #expect(report.failed.map(\.offender) == ["a", "b"] && report.failed.map(\.offenders) == [1, 2])
-        (facts.failures, facts.sourcePath) = ([], nil)
+        (facts.failures, facts.sourcePath, facts.comparison) = ([], nil, nil)
         let alone = try ClaimEvaluation(facts).run([], subject: "", file: nil)
         #expect(alone.holds && alone.results.map(\.status) == [.skip, .skip, .pass])
     }

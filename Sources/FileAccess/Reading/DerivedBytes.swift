@@ -47,8 +47,8 @@ final class DerivedRanges: Sendable {
         }
     }
 
-    /// The entry that holds a range, of whose bytes it is a part.
-    private func entry(_ range: ByteRange) -> Entry {
+    /// The entry that holds a range; nil where there is none.
+    private func entry(_ range: ByteRange) -> Entry? {
         let found = entries.withLock { entries in
             // The last that begins no later; entries without bytes begin where the next one does.
             var (low, high) = (0, entries.count)
@@ -58,13 +58,29 @@ final class DerivedRanges: Sendable {
             }
             return low > 0 ? entries[low - 1] : nil
         }
-        guard let found, range.end <= found.range.end else { preconditionFailure("a range of no derived bytes") }
-        return found
+        return found.flatMap { range.end <= $0.range.end ? $0 : nil }
     }
+
+    /// The entry that holds a range.
+    ///
+    /// - Throws: `invalidOffsets` where there is none.
+    @discardableResult
+    private func check(_ range: ByteRange, of file: MappedFile) throws -> Entry {
+        guard let entry = entry(range) else {
+            throw IngotError(
+                .invalidOffsets, file: file.path.string, offset: range.start,
+                found: "a range up to byte \(range.end)",
+                expected: "at most \(file.byteCount) bytes, the size of the file")
+        }
+        return entry
+    }
+
+    /// Requires that a range is one of derived bytes, or a part of one.
+    func require(_ range: ByteRange, of file: MappedFile) throws { try check(range, of: file) }
 
     func copy(_ range: ByteRange, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]) throws {
         guard range.count > 0 else { return }
-        let entry = entry(range)
+        let entry = try check(range, of: file)
         let width = Int(range.count)
         for row in 0..<rows {
             let start = range.start - entry.range.start + UInt64(row * stride)
@@ -75,8 +91,7 @@ final class DerivedRanges: Sendable {
 
     /// Gives back pages in proportion: where derived bytes come from is known for all of them together only.
     func release(_ range: ByteRange, of file: MappedFile) {
-        guard range.count > 0 else { return }
-        let entry = entry(range)
+        guard range.count > 0, let entry = entry(range) else { return }
         let stored = entry.bytes.storedRange
         let share = Double(stored.count) / Double(entry.range.count)
         let start = stored.start + UInt64(Double(range.start - entry.range.start) * share)

@@ -58,7 +58,7 @@ public final class MappedFile: Sendable {
 
     /// A copy of a range of the file.
     public func bytes(_ range: ByteRange) throws -> [UInt8] {
-        if !DerivedRanges.contain(range) { try check(range) }
+        if DerivedRanges.contain(range) { try derived.require(range, of: self) } else { try check(range) }
         var buffer = [UInt8](repeating: 0, count: Int(range.count))
         try copy(range, into: &buffer)
         return buffer

@@ -38,9 +38,15 @@ struct DiffText {
     private var head: String {
         func line(_ label: String, _ side: CheckpointDiff.Side) -> [String] {
             [
-                label, IngotErrorRenderer.escaped(side.path.string), side.format,
+                label, path(side), side.format,
                 "\(side.tensorCount) \(side.tensorCount == 1 ? "tensor" : "tensors")", Format.bytes(side.byteCount),
             ]
+        }
+        // The end of a path tells more than its beginning.
+        func path(_ side: CheckpointDiff.Side) -> String {
+            let text = IngotErrorRenderer.escaped(side.path.string)
+            guard let width = style.width, case let room = max(16, width - 42), text.width > room else { return text }
+            return "..." + text.suffix(room - 3)
         }
         let table = Format.table([line("old", diff.old), line("new", diff.new)], width: nil, left: [0, 1, 2])
         let total = diff.sizes.total
@@ -105,7 +111,7 @@ struct DiffText {
         var sections: [String] = []
         func add(_ title: String, _ lines: [String]) {
             guard !lines.isEmpty else { return }
-            let shown = lines.prefix(max(1, top)).map { "  " + $0 }
+            let shown = lines.prefix(top).map { "  " + $0 }
             let more = lines.count > shown.count ? [style.faint("  ... and \(lines.count - shown.count) more")] : []
             sections.append(([style.strong("\(title) (\(lines.count))")] + shown + more).joined(separator: "\n"))
         }
@@ -219,10 +225,10 @@ struct DiffText {
         }
         let rows =
             [["metadata", "old", "new"].map(style.strong)]
-            + diff.metadata.prefix(max(1, top)).map {
+            + diff.metadata.prefix(top).map {
                 [IngotErrorRenderer.escaped($0.key), value($0.old), value($0.new)]
             }
-        let more = diff.metadata.count - max(1, top)
+        let more = diff.metadata.count - top
         return Format.table(rows, width: style.width, left: [0, 1, 2])
             + (more > 0 ? "\n" + style.faint("... and \(more) more") : "")
     }

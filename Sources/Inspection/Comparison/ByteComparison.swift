@@ -166,7 +166,7 @@ extension StoredWeights {
     var storedRange: ByteRange {
         switch form {
         case .plain(_, let range): range
-        case .payload(let payload, _): payload.range
+        case .payload(let index, let shared): shared.shard.payloads[index].range
         }
     }
 }

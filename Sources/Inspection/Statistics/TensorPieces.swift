@@ -30,7 +30,8 @@ struct TensorPieces: Sendable {
         let shape = tensor.shape
         let isMatrix = shape.isMatrix && shape.rows <= TensorPieces.mostLines && shape.columns <= TensorPieces.mostLines
         switch tensor.form {
-        case .payload(let payload, let shard):
+        case .payload(let index, let shared):
+            let (payload, shard) = (shared.shard.payloads[index], shared.shard)
             entries = try shard.front(of: payload)
             count = entries.count
             countedFormat = payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32
@@ -54,7 +55,7 @@ struct TensorPieces: Sendable {
 
     /// The rectangle of a piece.
     func place(of piece: Int) -> PiecePlace {
-        if case .payload(let payload, _) = tensor.form { return PiecePlace(payload.prologue.grid.place(of: piece)) }
+        if let payload = tensor.payload?.payload { return PiecePlace(payload.prologue.grid.place(of: piece)) }
         guard columns > 0 else { return PiecePlace(row: 0, column: 0, rows: 0, columns: 0) }
         let across = ceilingDivide(columns, pieceColumns)
         let (row, column) = (piece / across * pieceRows, piece % across * pieceColumns)
@@ -97,7 +98,8 @@ final class PieceWorkspace: @unchecked Sendable {
         let place = work.place(of: piece)
         switch work.tensor.form {
         case .plain(let file, let range): try countPlain(place, of: work, file, range)
-        case .payload(let payload, let shard):
+        case .payload(let index, let shared):
+            let (payload, shard) = (shared.shard.payloads[index], shared.shard)
             try chunk.decode(chunk: piece, entry: work.entries[piece], of: payload, in: shard.file)
             hasCodes = chunk.count(work.entries[piece], of: payload, into: &codes)
             if payload.descriptor.scheme == .lossless {

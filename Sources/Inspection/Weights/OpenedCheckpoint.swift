@@ -38,7 +38,8 @@ public struct OpenedCheckpoint: Sendable {
         path = checkpoint.path
         tensors = checkpoint.shards.flatMap { shard in
             let name = shard.file.path.lastComponent?.string ?? ""
-            let payloads = shard.payloads.map { StoredWeights($0, of: shard, fileName: name) }
+            let shared = StoredWeights.SharedShard(shard)
+            let payloads = shard.payloads.indices.map { StoredWeights(payload: $0, of: shared, fileName: name) }
             let kept = shard.ordinary.map { StoredWeights($0, in: shard.file, fileName: name) }
             return (payloads + kept).sorted { $0.start < $1.start }
         }

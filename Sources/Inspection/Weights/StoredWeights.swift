@@ -24,8 +24,16 @@ public struct StoredWeights: Sendable {
     public indirect enum Form: Sendable {
         /// Its elements, row by row.
         case plain(file: MappedFile, range: ByteRange)
-        /// A payload of ours.
-        case payload(SealedShard.Payload, of: SealedShard)
+        /// A payload of ours, by its place among those of its shard.
+        case payload(Int, of: SharedShard)
+    }
+
+    /// A shard that many tensors refer to: by reference, or each of them would carry some hundred bytes of it.
+    public final class SharedShard: Sendable {
+        /// The shard.
+        public let shard: SealedShard
+
+        init(_ shard: SealedShard) { self.shard = shard }
     }
 
     init(_ tensor: StoredTensor, in file: MappedFile, fileName: String) {
@@ -39,7 +47,8 @@ public struct StoredWeights: Sendable {
         form = .plain(file: file, range: tensor.range)
     }
 
-    init(_ payload: SealedShard.Payload, of shard: SealedShard, fileName: String) {
+    init(payload index: Int, of shared: SharedShard, fileName: String) {
+        let payload = shared.shard.payloads[index]
         name = payload.name
         role = TensorRole(payload.name)
         self.fileName = fileName
@@ -47,19 +56,23 @@ public struct StoredWeights: Sendable {
         shape = payload.descriptor.shape
         byteCount = payload.range.count
         encoding = nil
-        form = .payload(payload, of: shard)
+        form = .payload(index, of: shared)
+    }
+
+    /// Its payload, and the shard that holds it; nil for a tensor stored as it is.
+    public var payload: (payload: SealedShard.Payload, shard: SealedShard)? {
+        guard case .payload(let index, let shared) = form else { return nil }
+        return (shared.shard.payloads[index], shared.shard)
     }
 
     /// What the header says of its payload; nil for a tensor stored as it is.
-    public var descriptor: TensorDescriptor? {
-        if case .payload(let payload, _) = form { payload.descriptor } else { nil }
-    }
+    public var descriptor: TensorDescriptor? { payload?.payload.descriptor }
 
     /// The file its bytes are in.
     public var file: MappedFile {
         switch form {
         case .plain(let file, _): file
-        case .payload(_, let shard): shard.file
+        case .payload(_, let shared): shared.shard.file
         }
     }
 
@@ -70,7 +83,7 @@ public struct StoredWeights: Sendable {
     var start: UInt64 {
         switch form {
         case .plain(_, let range): range.start
-        case .payload(let payload, _): payload.range.start
+        case .payload(let index, let shared): shared.shard.payloads[index].range.start
         }
     }
 

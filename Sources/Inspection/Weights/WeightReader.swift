@@ -20,7 +20,7 @@ package struct ReadableWeights: Sendable {
         guard let format = tensor.format else { return nil }
         self.tensor = tensor
         self.format = format
-        if case .payload(let payload, let shard) = tensor.form {
+        if let (payload, shard) = tensor.payload {
             grid = payload.prologue.grid
             chunks = try shard.front(of: payload)
         } else {
@@ -101,7 +101,8 @@ package final class WeightReader: @unchecked Sendable {
         case .plain(let file, let range):
             try read(place, of: tensor, file, range, access)
             widen(tensor.format)
-        case .payload(let payload, let shard):
+        case .payload(let index, let shared):
+            let (payload, shard) = (shared.shard.payloads[index], shared.shard)
             try decode(place, of: tensor, payload, shard.file)
             if case .lossless = payload.descriptor.scheme { widen(tensor.format) }
         }

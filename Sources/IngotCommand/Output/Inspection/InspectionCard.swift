@@ -5,7 +5,7 @@ import TensorModel
 
 /// All figures of one tensor, one below the other.
 enum InspectionCard {
-    private static let label = 11
+    private static let label = 13
 
     static func lines(_ tensor: CheckpointReport.Tensor, _ style: Style) -> [String] {
         let width = max(60, style.width ?? 80)
@@ -88,9 +88,9 @@ enum InspectionCard {
     }
 
     private static func spread(_ spread: WeightStatistics.Spread) -> String {
-        let ratio = spread.ratio.map { ", largest \(Format.fixed($0, 2)) times the median" } ?? ""
-        return "\(Format.scientific(spread.minimum)), median \(Format.scientific(spread.median)), "
-            + "to \(Format.scientific(spread.maximum))\(ratio)"
+        let ratio = spread.ratio.map { ", \(Format.fixed($0, 2)) times the median" } ?? ", median"
+        return "\(Format.scientific(spread.minimum)) to \(Format.scientific(spread.maximum))\(ratio) "
+            + Format.scientific(spread.median)
     }
 
     private static func histogram(

@@ -10,6 +10,9 @@ public struct Shard: Sendable {
     public let file: MappedFile
     /// What the file holds.
     public let header: ShardHeader
+
+    /// Bytes of its tensors.
+    public var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.range.count } }
 }
 
 /// A checkpoint in neutral form: the tensors of one file, or of a directory with one file or many.
@@ -42,22 +45,19 @@ public struct Checkpoint: Sendable {
     public var hasIndex: Bool { layout.indexName != nil }
 
     /// Number of tensors in all shards.
-    public var tensorCount: Int { places.count }
+    public var tensorCount: Int { shards.reduce(0) { $0 + $1.header.tensors.count } }
 
-    /// Bytes of data in all shards, headers not counted.
-    public var dataByteCount: UInt64 {
-        shards.reduce(0) { $0 &+ ($1.file.byteCount &- $1.header.dataStart) }
-    }
+    /// Bytes of all tensors in all shards.
+    public var dataByteCount: UInt64 { shards.reduce(0) { $0 &+ $1.dataByteCount } }
 
-    /// The tensor of a name and the shard it is in, or nil where there is none.
+    /// The tensor of a name, or that of which the name is an alias, and the shard it is in; nil where there is none.
     public func tensor(named name: TensorName) -> (shard: Shard, tensor: StoredTensor)? {
         guard let place = places[name] else { return nil }
         let shard = shards[Int(place.shard)]
         return (shard, shard.header.tensors[Int(place.tensor)])
     }
 
-    /// Opens a file of any format we read, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its
-    /// shards.
+    /// Opens a file of weights, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its shards.
     public static func open(_ path: FilePath, limits: Limits = .standard) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, limits: limits)
         let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
@@ -84,16 +84,21 @@ public struct Checkpoint: Sendable {
     private static func places(of shards: [Shard]) throws -> [TensorName: Place] {
         var places: [TensorName: Place] = [:]
         places.reserveCapacity(shards.reduce(0) { $0 + $1.header.tensors.count })
+        func add(_ name: TensorName, _ place: Place, _ shard: Shard) throws {
+            guard let other = places.updateValue(place, forKey: name) else { return }
+            throw IngotError(
+                .indexMismatch, file: shard.file.path.string, tensor: name,
+                offset: shard.header.tensors[Int(place.tensor)].storedRange.start,
+                found: "a tensor that is also in \(shards[Int(other.shard)].fileName)",
+                expected: "every tensor in one shard", remedy: "the shards are not of one checkpoint: fetch it again")
+        }
         for (shardIndex, shard) in shards.enumerated() {
             for (tensorIndex, tensor) in shard.header.tensors.enumerated() {
-                let place = Place(shard: UInt32(shardIndex), tensor: UInt32(tensorIndex))
-                if let other = places.updateValue(place, forKey: tensor.name) {
-                    throw IngotError(
-                        .indexMismatch, file: shard.file.path.string, tensor: tensor.name, offset: tensor.range.start,
-                        found: "a tensor that is also in \(shards[Int(other.shard)].fileName)",
-                        expected: "every tensor in one shard",
-                        remedy: "the shards are not of one checkpoint: fetch it again")
-                }
+                try add(tensor.name, Place(shard: UInt32(shardIndex), tensor: UInt32(tensorIndex)), shard)
+            }
+            for alias in shard.header.aliases {
+                guard let target = places[alias.target] else { preconditionFailure("an alias of a tensor of the file") }
+                try add(alias.name, target, shard)
             }
         }
         return places
@@ -103,6 +108,11 @@ public struct Checkpoint: Sendable {
     private static func whole(_ value: Double) -> String {
         UInt64(exactly: value).map(String.init) ?? String(value)
     }
+}
+
+extension ShardHeader {
+    /// The names of all tensors, aliases last.
+    fileprivate var names: [TensorName] { tensors.map(\.name) + aliases.map(\.name) }
 }
 
 extension ShardIndex {
@@ -119,30 +129,30 @@ extension ShardIndex {
         guard tensors.count < places.count else { return }
         let named = Set(tensors.lazy.map(\.name))
         for shard in shards {
-            for tensor in shard.header.tensors where !named.contains(tensor.name) { throw unnamed(tensor, shard) }
+            for name in shard.header.names where !named.contains(name) { throw unnamed(name, shard) }
         }
     }
 
     /// Requires that a shard holds the tensors that the index says it does, and no others.
     func check(_ shard: Shard, position: Int) throws {
-        let held = Set(shard.header.tensors.lazy.map(\.name))
+        let held = Set(shard.header.names)
         var count = 0
         for (name, place) in tensors where place == position {
             guard held.contains(name) else { throw missing(name, position) }
             count += 1
         }
-        guard count < shard.header.tensors.count else { return }
+        guard count < held.count else { return }
         let named = Set(tensors.lazy.filter { $0.shard == position }.map(\.name))
-        for tensor in shard.header.tensors where !named.contains(tensor.name) { throw unnamed(tensor, shard) }
+        for name in shard.header.names where !named.contains(name) { throw unnamed(name, shard) }
     }
 
     private func missing(_ name: TensorName, _ shard: Int) -> IngotError {
         mismatch(name, file: path, "a tensor that \(shardNames[shard]) does not hold", "only tensors it holds")
     }
 
-    private func unnamed(_ tensor: StoredTensor, _ shard: Shard) -> IngotError {
+    private func unnamed(_ name: TensorName, _ shard: Shard) -> IngotError {
         mismatch(
-            tensor.name, file: shard.file.path.string, "a tensor that the index does not name",
+            name, file: shard.file.path.string, "a tensor that the index does not name",
             "every tensor in the index")
     }
 

@@ -19,8 +19,10 @@ public struct CheckpointLayout: Sendable {
     /// Finds the files of a checkpoint.
     ///
     /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
-    /// only `.safetensors` file in it. Where there is none of these, it is the only `.gguf` file, or the parts of the only one that
-    /// was cut. The path of a part stands for all of them. Symbolic links to regular files are followed.
+    /// only `.safetensors` file in it. A directory without any is read in the same way as PyTorch's: by `*.bin.index.json`, as
+    /// `pytorch_model.bin`, or the only `.bin`, `.pt` or `.pth` file that is not what training leaves beside a model. A
+    /// single file may have any name. Where there is none of these, it is the only `.gguf` file, or the parts of the only one that
+    /// was cut; the path of a part stands for all of them. Symbolic links to regular files are followed.
     ///
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
     public static func read(_ path: FilePath, limits: Limits = .standard) throws -> CheckpointLayout {
@@ -29,10 +31,10 @@ public struct CheckpointLayout: Sendable {
         case .none: throw IngotError(.noInput, file: path.string, found: "nothing under this path")
         case .file, .other:
             let name = path.lastComponent?.string ?? path.string
-            guard !TensorName.hasSuffix(name, ShardIndex.suffix) else {
+            guard WeightFiles.all.allSatisfy({ !TensorName.hasSuffix(name, $0.indexSuffix) }) else {
                 throw IngotError(
                     .unsupportedSource, file: path.string, found: "an index",
-                    expected: "a checkpoint's directory, or a .safetensors file", remedy: "name the index's directory")
+                    expected: "a checkpoint's directory, or a file of weights", remedy: "name the index's directory")
             }
             return CheckpointLayout(
                 path: path, directory: nil, indexName: nil, shardNames: GGUFSplit.all(of: name), warnings: [],
@@ -48,7 +50,7 @@ public struct CheckpointLayout: Sendable {
                 path: path, directory: path, indexName: nil, shardNames: [listing.lone],
                 warnings: listing.warnings(of: path, used: [listing.lone]), index: nil)
         }
-        let index = try ShardIndex.read(path.appending(indexName), limits: limits)
+        let index = try ShardIndex.read(path.appending(indexName), of: listing.kind, limits: limits)
         return CheckpointLayout(
             path: path, directory: path, indexName: indexName, shardNames: index.shardNames,
             warnings: listing.warnings(of: path, used: Set(index.shardNames)), index: index)
@@ -80,6 +82,7 @@ public struct CheckpointLayout: Sendable {
         }
         let file = try MappedFile.open(place)
         return Shard(
-            fileName: shardNames[position], file: file, header: try ShardHeader.read(file, limits: limits))
+            fileName: shardNames[position], file: file,
+            header: try ShardHeader.read(file, limits: limits))
     }
 }

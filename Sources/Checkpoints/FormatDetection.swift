@@ -1,17 +1,84 @@
-import FileAccess
+public import FileAccess
 import SystemPackage
-import TensorModel
+public import TensorModel
 
 extension ShardHeader {
-    /// Reads and checks the header of a file, whose format its first bytes tell, or its name where they tell none.
-    static func read(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
-        let first = try file.bytes(ByteRange(start: 0, count: min(8, file.byteCount)) ?? file.wholeRange)
-        let name = file.path.lastComponent?.string ?? ""
-        func begins(_ magic: [UInt8], or suffix: String) -> Bool {
-            first.starts(with: magic) || TensorName.hasSuffix(name, suffix)
+    /// Reads what a file holds, in the format that its first bytes show; where they show none, its name is asked.
+    ///
+    /// - Throws: `unsupportedSource` for a format that is known and not read; what a file of the format can be wrong with.
+    public static func read(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+        do {
+            switch try FileSignature.of(file, limits: limits) {
+            case .zip:
+                let archive = try ZipArchive.read(file, limits: limits)
+                if NumPyArchive.isOne(archive) { return try NumPyArchive.readHeader(file, archive, limits: limits) }
+                guard PyTorchArchive.isOne(archive) else {
+                    throw refusal(
+                        "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")
+                }
+                return try PyTorchArchive.readHeader(file, archive, limits: limits)
+            case .pickle:
+                throw refusal(
+                    "a pickle of its own, as torch.save wrote before version 1.6", remedy: PyTorchRemedy.resave)
+            case .tar:
+                throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.resave)
+            case .gguf: return try GGUFFile.readHeader(file, limits: limits)
+            case .numpy: return try NumPyFile.readHeader(file, limits: limits)
+            case .other: return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
+            }
+        } catch let error as IngotError {
+            throw error.inFile(file.path.string)
         }
-        if begins(GGUFFile.magic, or: GGUFFile.suffix) { return try GGUFFile.readHeader(file, limits: limits) }
-        if begins(NumPyFile.magic, or: NumPyFile.suffix) { return try NumPyFile.readHeader(file, limits: limits) }
-        return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
+    }
+
+    private static func refusal(_ found: String, _ expected: String? = nil, remedy: String? = nil) -> IngotError {
+        IngotError(
+            .unsupportedSource, offset: 0, found: found,
+            expected: expected ?? "a safetensors file, or what torch.save writes",
+            remedy: remedy ?? "convert it to safetensors first")
+    }
+}
+
+/// What the first bytes of a file say about its format.
+enum FileSignature {
+    case zip, pickle, tar, gguf, numpy
+    /// Nothing: safetensors begins with a number.
+    case other
+
+    private static let tarMark = Array("ustar".utf8)
+    private static let tarPlace = 257
+
+    static func of(_ file: MappedFile, limits: Limits) throws -> FileSignature {
+        let count = min(file.byteCount, UInt64(tarPlace + tarMark.count))
+        guard let range = ByteRange(start: 0, count: count) else { return .other }
+        let first = try file.bytes(range)
+        let name = file.path.lastComponent?.string ?? ""
+        if first.starts(with: GGUFFile.magic) || TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
+        if first.starts(with: NumPyFile.magic) || TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
+        if ZipArchive.isOne(first) { return .zip }
+        // The others could begin as the length of a header does, if it were no larger than headers may be.
+        let length = first.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard first.count >= 8, length > limits.headerBytes else { return .other }
+        if first[0] == 0x80, (2...5).contains(first[1]) { return .pickle }
+        if first.dropFirst(tarPlace).elementsEqual(tarMark) { return .tar }
+        return .other
+    }
+}
+
+extension Shard {
+    /// Compares the parts of the file that hold tensors with the CRC-32 that it states for them, where the format has such
+    /// checksums: reads them whole. Of the parts that describe the data it was compared when the header was read.
+    ///
+    /// - Parameter isMeant: which tensors' parts to compare.
+    /// - Throws: `checksum`.
+    public func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
+        guard !header.checksums.isEmpty else { return }
+        let starts = header.tensors.filter { isMeant($0.name) }.map(\.storedRange.start).sorted()
+        var next = 0
+        for record in header.checksums {
+            while next < starts.count, starts[next] < record.range.start { next += 1 }
+            guard next < starts.count, starts[next] < record.range.end else { continue }
+            try record.check(file)
+        }
     }
 }

@@ -29,6 +29,10 @@ public struct ShardHeader: Sendable {
     public let metadata: [SafetensorsHeader.MetadataEntry]
     /// Offset in the file of the first byte of data: what is before describes it.
     public let dataStart: UInt64
+    /// Bytes of the file that describe its data, wherever they are.
+    public let headerByteCount: UInt64
+    /// Parts of the file that it states a CRC-32 of; `Shard.checkRecords()` compares them.
+    public let checksums: [RecordChecksum]
     /// Further names of tensors, as tied weights have them.
     public let aliases: [Alias]
     /// What was odd about the file.
@@ -37,12 +41,15 @@ public struct ShardHeader: Sendable {
     /// Makes a header of its parts.
     public init(
         _ format: FileFormat, tensors: [StoredTensor], metadata: [SafetensorsHeader.MetadataEntry] = [],
-        dataStart: UInt64, aliases: [Alias] = [], warnings: [IngotWarning] = []
+        dataStart: UInt64, aliases: [Alias] = [], warnings: [IngotWarning] = [], headerByteCount: UInt64? = nil,
+        checksums: [RecordChecksum] = []
     ) {
         self.format = format
         self.tensors = tensors
         self.metadata = metadata
         self.dataStart = dataStart
+        self.headerByteCount = headerByteCount ?? dataStart
+        self.checksums = checksums
         self.aliases = aliases
         self.warnings = warnings
     }

@@ -47,6 +47,7 @@ extension IngotError {
         case duplicateKey, unknownElementType, missingField, invalidShape, invalidOffsets, offsetsNotContiguous
         case trailingBytes, tooManyTensors, nameTooLong, reservedName
         case indexInvalid, indexMismatch, shardName, missingShard, notARegularFile, unsupportedSource
+        case zipInvalid, pickleInvalid, unsupportedOpcode, disallowedGlobal
         case nonFinite
         case manifestInvalid, fileHash, sealInvalid, checksum, containerVersion, payloadInvalid, chunkInvalid
         case descriptorInvalid, valueOutOfRange

@@ -280,6 +280,30 @@ def test_npy_that_is_refused(tmp_path, array):
     assert done.returncode == 65 and b"unsupportedSource" in done.stderr and b"to do:" in done.stderr
 
 
+def test_npz(tmp_path):
+    rng = np.random.default_rng(5)
+    arrays = {"a.weight": rng.standard_normal((3, 5)).astype(np.float32), "block/b": rng.integers(0, 9, 7),
+              "empty": np.zeros((0, 2), np.float16), "scalar": np.float32(3)}
+    np.savez(tmp_path / "m.npz", **arrays)
+    report = json.loads(ingot("inspect", tmp_path / "m.npz", "--format", "json"))
+    assert report["format"] == "numpy" and report["bytes"]["total"] == (tmp_path / "m.npz").stat().st_size
+    ingot("convert", tmp_path / "m.npz", tmp_path / "sealed", "--scheme", "lossless")
+    ingot("verify", tmp_path / "sealed", "--against", tmp_path / "m.npz")
+    ingot("export", tmp_path / "sealed", tmp_path / "plain")
+    found = load_file(tmp_path / "plain/model.safetensors")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype and found[name].tobytes() == array.tobytes()
+    np.savez_compressed(tmp_path / "c.npz", **arrays)
+    done = subprocess.run([INGOT, "inspect", tmp_path / "c.npz"], capture_output=True)
+    assert done.returncode == 65 and b"savez" in done.stderr
+    damaged = bytearray((tmp_path / "m.npz").read_bytes())
+    damaged[damaged.index(arrays["a.weight"].tobytes()) + 5] ^= 1
+    (tmp_path / "d.npz").write_bytes(damaged)
+    done = subprocess.run([INGOT, "inspect", tmp_path / "d.npz"], capture_output=True)
+    assert done.returncode == 65 and b"checksum" in done.stderr
+
+
 def test_the_same_weights_from_every_format(tmp_path):
     """A matrix converts to the same bytes from safetensors, GGUF and .npy."""
     weights = (np.random.default_rng(4).standard_normal((64, 96)) * 0.02).astype(np.float16)

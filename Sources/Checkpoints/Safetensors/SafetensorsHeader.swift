@@ -60,7 +60,6 @@ extension SafetensorsHeader {
         let path = file.path.string
         do {
             let first = try file.bytes(prefix(min(SafetensorsFormat.lengthBytes, file.byteCount)))
-            try requireSupported(first)
             let length = try checkedLength(first, byteCount: file.byteCount, limits: limits)
             let bytes = try file.bytes(prefix(SafetensorsFormat.lengthBytes + length))
             return try parse(bytes, byteCount: file.byteCount, path: path, limits: limits)
@@ -120,21 +119,5 @@ extension SafetensorsHeader {
                 expected: "1 to \(room)")
         }
         return length
-    }
-
-    /// Refuses other formats by their first bytes, with a better remedy than a wrong header length would get.
-    private static func requireSupported(_ first: [UInt8]) throws {
-        let isZip = first.starts(with: [0x50, 0x4B, 0x03, 0x04]) && first.dropFirst(4).contains { $0 != 0 }
-        let kind: String
-        if first.starts(with: Array("GGUF".utf8)) {
-            kind = "a GGUF file"
-        } else if isZip {
-            kind = "a zip archive, as PyTorch writes"
-        } else {
-            return
-        }
-        throw IngotError(
-            .unsupportedSource, offset: 0, found: kind, expected: "a safetensors file",
-            remedy: "convert it to safetensors first")
     }
 }

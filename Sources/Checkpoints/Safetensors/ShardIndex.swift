@@ -2,11 +2,8 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// A shard index, `model.safetensors.index.json`: which tensor is in which file.
+/// A shard index, `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which tensor is in which file.
 struct ShardIndex {
-    /// How the names of index files end.
-    static let suffix = ".safetensors.index.json"
-
     /// The index file's path, for messages.
     let path: String
     /// The names of the shards, sorted by their bytes.
@@ -17,20 +14,20 @@ struct ShardIndex {
     let totalSize: Double?
 
     /// Reads and checks an index file, on its own.
-    static func read(_ path: FilePath, limits: Limits) throws -> ShardIndex {
+    static func read(_ path: FilePath, of kind: WeightFiles, limits: Limits) throws -> ShardIndex {
         let file = try MappedFile.open(path)
         guard file.byteCount <= limits.documentBytes, let range = ByteRange(start: 0, count: file.byteCount) else {
             throw IngotError(
                 .indexInvalid, file: path.string, found: "an index of \(file.byteCount) bytes",
                 expected: "at most \(limits.documentBytes) bytes")
         }
-        return try parse(try file.bytes(range), path: path.string, limits: limits)
+        return try parse(try file.bytes(range), of: kind, path: path.string, limits: limits)
     }
 
     /// Reads and checks the text of an index.
-    static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
+    static func parse(_ bytes: [UInt8], of kind: WeightFiles, path: String, limits: Limits) throws -> ShardIndex {
         do {
-            var parser = IndexParser(limits: limits)
+            var parser = IndexParser(kind, limits: limits)
             try parser.read(bytes)
             return try parser.index(path: path)
         } catch var error as IngotError {
@@ -42,6 +39,8 @@ struct ShardIndex {
 
 private struct IndexParser {
     let limits: Limits
+    /// How the names of shards end.
+    private let suffix: String
     private var names = NameTable()
     private var tensors: [(name: TensorName, shard: Int)] = []
     private var shardNames: [String] = []
@@ -50,7 +49,10 @@ private struct IndexParser {
     private var hasWeightMap = false
     private var totalSize: Double?
 
-    init(limits: Limits) { self.limits = limits }
+    init(_ kind: WeightFiles, limits: Limits) {
+        suffix = kind.shardSuffix
+        self.limits = limits
+    }
 
     mutating func read(_ bytes: [UInt8]) throws {
         var reader = JSONReader(bytes, maximumDepth: limits.documentDepth)
@@ -110,10 +112,10 @@ private struct IndexParser {
     /// The position of a shard among those seen so far.
     private mutating func shard(_ name: String, _ reader: JSONReader) throws -> Int {
         if let position = positions[TensorName(name)] { return position }
-        if let problem = ShardName.problem(name) {
+        if let problem = ShardName.problem(name, suffix: suffix) {
             throw reader.failure(
                 "the shard name `\(name.prefix(80))`, which \(problem)", as: .shardName,
-                expected: "the plain name of a .safetensors file beside the index")
+                expected: "the plain name of a \(suffix) file beside the index")
         }
         guard folded.insert(name.lowercased()).inserted else {
             throw reader.failure(
@@ -147,20 +149,17 @@ private struct IndexParser {
 
 /// Which names a shard may have.
 enum ShardName {
-    /// How the names of shards end.
-    static let suffix = ".safetensors"
-
     /// What is wrong with a name from an index, as the end of a sentence; nil for a plain file name.
     ///
     /// The name must stay in the directory on every system, so the rules of all of them apply everywhere.
-    static func problem(_ name: String) -> String? {
+    static func problem(_ name: String, suffix: String) -> String? {
         if name.isEmpty { return "is empty" }
         if name.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }) { return "is a path" }
         if name.utf8.contains(UInt8(ascii: ":")) { return "names a drive" }
         if name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) { return "holds a control character" }
         if name.utf8.count > 255 { return "has more than 255 bytes" }
         if !TensorName.hasSuffix(name, suffix) || name.utf8.first == UInt8(ascii: ".") {
-            return "is not that of a .safetensors file"
+            return "is not that of a \(suffix) file"
         }
         return nil
     }

@@ -31,8 +31,8 @@ public struct CompanionFiles: Sendable {
     /// Lists the companions of a checkpoint; none where it is a single file.
     public init(of checkpoint: CheckpointLayout) throws {
         guard let directory = checkpoint.directory else { return }
-        let shards = Set(checkpoint.shardNames.map { TensorName($0) })
-        try collect(directory, prefix: "", depth: 0, shards: shards)
+        let weights = Set((checkpoint.shardNames + [checkpoint.indexName].compactMap { $0 }).map { TensorName($0) })
+        try collect(directory, prefix: "", depth: 0, weights: weights)
     }
 
     /// Lists the companions of one of our checkpoints: what its manifest names.
@@ -40,7 +40,7 @@ public struct CompanionFiles: Sendable {
         copied = names.map { File(name: $0, path: directory.appending($0)) }
     }
 
-    private mutating func collect(_ directory: FilePath, prefix: String, depth: Int, shards: Set<TensorName>) throws {
+    private mutating func collect(_ directory: FilePath, prefix: String, depth: Int, weights: Set<TensorName>) throws {
         for entry in try Directory.entries(directory) {
             let name = prefix + entry.name
             let path = directory.appending(entry.name)
@@ -50,7 +50,7 @@ public struct CompanionFiles: Sendable {
             }
             switch entry.target {
             case .file:
-                if depth == 0, shards.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {
+                if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {
                     continue
                 }
                 if let reason = reasonToSkip(entry.name) {
@@ -68,7 +68,7 @@ public struct CompanionFiles: Sendable {
                 } else if depth + 1 >= CompanionFiles.maximumDepth {
                     skipped.append((name + "/", "nested too deep"))
                 } else {
-                    try collect(path, prefix: name + "/", depth: depth + 1, shards: shards)
+                    try collect(path, prefix: name + "/", depth: depth + 1, weights: weights)
                 }
             case .other: skipped.append((name, "not a regular file"))
             case nil: skipped.append((name, "a symbolic link that leads nowhere"))

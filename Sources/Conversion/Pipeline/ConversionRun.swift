@@ -101,7 +101,7 @@ final class ConversionRun {
         }
         tellWarnings()
         try work.note(plan.openShards.compactMap { try fingerprint($0.source, $0.position, work) })
-        state.totalBytes = state.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataBytes }
+        state.totalBytes = state.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
         guard options.goal.isShared, options.scheme == .trellis else { return }
         if plan.openShards.allSatisfy({ work.state.rates[$0.position] != nil }) {
             for shard in plan.openShards {
@@ -152,6 +152,7 @@ final class ConversionRun {
             tellWarnings()
         }
         guard let shard = plan.shards[position] else { return }
+        try shard.source.checkRecords()
         let onEvent = onEvent
         let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
         let (summary, progress) = try await conversion.run(into: work.path, pipeline)
@@ -308,9 +309,4 @@ final class ConversionRun {
         for warning in plan.warnings[min(told, plan.warnings.count)...] { onEvent(.warning(warning)) }
         told = plan.warnings.count
     }
-}
-
-extension Shard {
-    /// Bytes of the tensors.
-    var dataBytes: UInt64 { header.tensors.reduce(0) { $0 + $1.range.count } }
 }

@@ -62,13 +62,13 @@ struct FollowedSource {
         guard layout.indexName == nil, let name = layout.shardNames.first, name != "model.safetensors" else {
             return .ready(layout)
         }
-        let parts = name.dropLast(".safetensors".count).split(separator: "-")
+        let parts = name.prefix { $0 != "." }.split(separator: "-")
         guard parts.count > 2, parts[parts.count - 2] == "of", let count = parts.last.flatMap({ Int($0) }), count > 1
         else { return .unsettled(layout, after: settledAfter) }
         return .senseless(
             IngotError(
                 .indexInvalid, file: layout.path.string, found: "\(name), one of \(count) shards, and no index",
-                expected: "the index of the checkpoint", remedy: "fetch the index (*.safetensors.index.json)"))
+                expected: "the index of the checkpoint", remedy: "fetch the index (*.index.json)"))
     }
 
     /// Waits until one of some shards is there; the first in order of those that are.

@@ -89,12 +89,14 @@ final class DerivedRanges: Sendable {
         }
     }
 
-    /// Gives back pages in proportion: where derived bytes come from is known for all of them together only.
+    /// Gives back pages in proportion: where derived bytes come from is known for all of them together only. With the last of
+    /// them go all pages: those of a transposed matrix are touched again by every row.
     func release(_ range: ByteRange, of file: MappedFile) {
         guard range.count > 0, let entry = entry(range) else { return }
         let stored = entry.bytes.storedRange
         let share = Double(stored.count) / Double(entry.range.count)
-        let start = stored.start + UInt64(Double(range.start - entry.range.start) * share)
+        let isLast = range.end == entry.range.end
+        let start = isLast ? stored.start : stored.start + UInt64(Double(range.start - entry.range.start) * share)
         let end = min(stored.end, stored.start + UInt64((Double(range.end - entry.range.start) * share).rounded(.up)))
         if let part = ByteRange(start: min(start, end), end: end) { file.release(part) }
     }

@@ -8,7 +8,7 @@ public import TensorModel
 public struct ByteAccount: Sendable, Hashable {
     /// A kind of bytes.
     public enum Part: String, Sendable, Hashable, CaseIterable {
-        /// The length field and header of a safetensors file; of other formats, all that stands before the first tensor.
+        /// What describes the data: length field and header of a safetensors file, directory and pickle of PyTorch's.
         case header
         /// Tensors as they are, or in the blocks of another format.
         case tensors
@@ -24,7 +24,7 @@ public struct ByteAccount: Sendable, Hashable {
         case scales
         /// Byte planes of lossless tensors, after compression.
         case planes
-        /// Zeros that align what follows; what stands between the tensors of another format.
+        /// Bytes that align what follows, and those of a source that no tensor uses.
         case padding
         /// The seal.
         case seal
@@ -36,11 +36,18 @@ public struct ByteAccount: Sendable, Hashable {
     /// An account without bytes.
     public init() {}
 
-    /// The account of a file that is none of ours.
+    /// The account of a file of a source: what describes the data, the bytes that tensors are made of, and the rest.
     public init(_ shard: Shard) {
-        add(shard.header.dataStart, to: .header)
-        for tensor in shard.header.tensors { add(tensor.storedRange.count, to: .tensors) }
-        if total < shard.file.byteCount { add(shard.file.byteCount - total, to: .padding) }
+        var tensors: UInt64 = 0
+        var end: UInt64 = 0
+        // Tensors may share bytes, which are counted once.
+        for range in shard.header.tensors.map(\.storedRange).sorted(by: { $0.start < $1.start }) where range.end > end {
+            tensors += range.end - max(range.start, end)
+            end = range.end
+        }
+        add(shard.header.headerByteCount, to: .header)
+        add(tensors, to: .tensors)
+        add(shard.file.byteCount - shard.header.headerByteCount - tensors, to: .padding)
     }
 
     /// The account of one of our shards, with the chunk tables of its payloads.

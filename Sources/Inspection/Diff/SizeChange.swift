@@ -92,10 +92,10 @@ extension OpenedCheckpoint {
         var frame = Frame()
         switch content {
         case .plain(let checkpoint):
-            for account in checkpoint.shards.map(ByteAccount.init) {
-                frame.header += account.bytes[.header] ?? 0
-                frame.padding += account.bytes[.padding] ?? 0
-            }
+            frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.headerByteCount }
+            // Tensors that share their bytes are counted each, and leave less than nothing for the rest.
+            let known = tensors.reduce(frame.header) { $0 + $1.byteCount }
+            frame.padding = fileBytes - min(fileBytes, known)
         case .sealed(let checkpoint):
             for shard in checkpoint.shards {
                 frame.header += shard.header.dataStart

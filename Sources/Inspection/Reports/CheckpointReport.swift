@@ -63,11 +63,14 @@ public struct CheckpointReport: Sendable {
     /// What is odd but stops nothing.
     public let warnings: [IngotWarning]
 
+    private let checkpoint: OpenedCheckpoint
+
     /// Reads what there is to say without weights: headers, and chunk tables of our own shards.
     public init(_ path: FilePath) throws { try self.init(try OpenedCheckpoint(path)) }
 
     /// Reads what there is to say of a checkpoint without weights.
     public init(_ checkpoint: OpenedCheckpoint) throws {
+        self.checkpoint = checkpoint
         path = checkpoint.path
         isSealed = checkpoint.isSealed
         formatName = checkpoint.formatName
@@ -104,6 +107,8 @@ public struct CheckpointReport: Sendable {
     public mutating func readWeights(
         by reader: StatisticsReader, progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws {
+        let names = Set(tensors.map(\.name))
+        try checkpoint.checkRecords { names.contains($0) }
         let statistics = try await reader.read(tensors.map(\.stored), progress: progress)
         for (index, found) in statistics.enumerated() { tensors[index].statistics = found }
         weightsRead = true

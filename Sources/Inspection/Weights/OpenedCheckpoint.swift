@@ -56,11 +56,12 @@ public struct OpenedCheckpoint: Sendable {
         warnings = checkpoint.warnings
     }
 
-    /// Requires that tensors of ours that are kept as they are have the bytes that were sealed; nothing of other checkpoints.
+    /// Requires that tensors of ours that are kept as they are have the bytes that were sealed, and the tensors of another
+    /// checkpoint those of the checksums that its files state.
     ///
-    /// - Throws: `sealInvalid`, naming the tensor.
+    /// - Throws: `sealInvalid`, naming the tensor; `checksum`.
     func checkKept(_ isMeant: (TensorName) -> Bool) throws {
-        guard case .sealed(let checkpoint) = content else { return }
+        guard case .sealed(let checkpoint) = content else { return try checkRecords(of: isMeant) }
         for shard in checkpoint.shards {
             for tensor in shard.ordinary where isMeant(tensor.name) {
                 try Interruption.check()
@@ -69,10 +70,18 @@ public struct OpenedCheckpoint: Sendable {
         }
     }
 
+    /// Compares tensors with the checksums that their files state, where the format has any.
+    ///
+    /// - Throws: `checksum`.
+    func checkRecords(of isMeant: (TensorName) -> Bool) throws {
+        guard case .plain(let checkpoint) = content else { return }
+        for shard in checkpoint.shards { try shard.checkRecords(of: isMeant) }
+    }
+
     /// Whether it is one of ours.
     public var isSealed: Bool { if case .sealed = content { true } else { false } }
 
-    /// The name of its format: `ingot`, `safetensors`, `gguf`, `pytorch` or `numpy`.
+    /// The name of its format: `ingot`, or that of its files.
     public var formatName: String {
         switch content {
         case .sealed: "ingot"

@@ -1,0 +1,161 @@
+import TensorModel
+
+/// A value of a pickle: data, or an inert name. What does not fit eight bytes stands in the lists of `PickleObjects`.
+enum PickleValue: Sendable, Hashable {
+    case none
+    case bool(Bool)
+    case int(Int64)
+    case float(Double)
+    /// Position in `texts`.
+    case text(Int)
+    /// Position in `tuples`.
+    case tuple(Int)
+    /// Position in `lists`.
+    case list(Int)
+    /// Position in `dictionaries`.
+    case dictionary(Int)
+    /// One of the names a pickle may hold; it stands for itself and does nothing.
+    case global(PickleGlobal)
+    /// Position in `storages`.
+    case storage(Int)
+    /// Position in `tensors`.
+    case tensor(Int)
+    /// Something that holds no tensor and is of no interest: bytes, a set, a device, a large integer.
+    case opaque
+
+    /// What it is, for messages.
+    var kind: String {
+        switch self {
+        case .none: "None"
+        case .bool: "a bool"
+        case .int: "an integer"
+        case .float: "a float"
+        case .text: "a string"
+        case .tuple: "a tuple"
+        case .list: "a list"
+        case .dictionary: "a dict"
+        case .global: "a class or function"
+        case .storage: "a storage"
+        case .tensor: "a tensor"
+        case .opaque: "an object"
+        }
+    }
+}
+
+/// A storage as a pickle refers to it: the record that holds it, and what it is made of.
+struct PickledStorage: Sendable, Hashable {
+    /// Its record is `data/` and this.
+    let key: String
+    /// The elements' type; nil where the storage is bytes, and each tensor says what they are.
+    let elementType: ElementType?
+    /// Number of elements; of bytes where there is no type.
+    let count: UInt64
+}
+
+/// A tensor as a pickle describes it: a view of a storage. Nothing is checked yet against the storage's record.
+struct PickledTensor: Sendable, Hashable {
+    /// Position in `storages`.
+    let storage: Int
+    let elementType: ElementType
+    /// The first element in the storage.
+    let start: UInt64
+    let shape: Shape
+    /// Elements of the storage from one index of a dimension to the next.
+    let strides: [UInt64]
+    /// Where in the file the pickle makes it, for messages.
+    let place: UInt64
+}
+
+/// All that a pickle made; one value is its result.
+struct PickleObjects: Sendable {
+    struct Pair: Sendable {
+        let key: PickleValue
+        var value: PickleValue
+    }
+
+    var result = PickleValue.none
+    var texts: [String] = []
+    var tuples: [[PickleValue]] = []
+    var lists: [[PickleValue]] = []
+    var dictionaries: [[Pair]] = []
+    var storages: [PickledStorage] = []
+    var tensors: [PickledTensor] = []
+
+    /// The text of a value; nil where it is none.
+    func text(_ value: PickleValue) -> String? {
+        if case .text(let index) = value { texts[index] } else { nil }
+    }
+
+    /// The elements of a tuple; nil where it is none.
+    func tuple(_ value: PickleValue) -> [PickleValue]? {
+        if case .tuple(let index) = value { tuples[index] } else { nil }
+    }
+}
+
+/// The names that the pickle of a state dict may hold: those that `torch.load(weights_only=True)` knows, as far as they make
+/// plain tensors and data. Each is compared with a fixed list and does nothing by itself.
+enum PickleGlobal: Sendable, Hashable {
+    case rebuildTensor, rebuildTensorV2, rebuildTensorV3, rebuildParameter, rebuildParameterWithState
+    case orderedDictionary, counter, size
+    /// Makes something without tensors, whatever its arguments are.
+    case data
+    case storage(ElementType)
+    case untypedStorage
+    case elementType(ElementType)
+    /// A type of elements that we have no name for, complex ones for instance: harmless unless a tensor has it.
+    case otherType, otherStorage
+
+    /// The meaning of a name; nil for one that is not on the list.
+    init?(module: String, name: String) {
+        switch (module, name) {
+        case ("torch._utils", "_rebuild_tensor"): self = .rebuildTensor
+        case ("torch._utils", "_rebuild_tensor_v2"): self = .rebuildTensorV2
+        case ("torch._utils", "_rebuild_tensor_v3"): self = .rebuildTensorV3
+        case ("torch._utils", "_rebuild_parameter"): self = .rebuildParameter
+        case ("torch._utils", "_rebuild_parameter_with_state"): self = .rebuildParameterWithState
+        case ("collections", "OrderedDict"): self = .orderedDictionary
+        case ("collections", "Counter"): self = .counter
+        case ("torch", "Size"): self = .size
+        case ("torch", "device"), ("_codecs", "encode"), ("builtins", "bytearray"), ("__builtin__", "bytearray"),
+            ("builtins", "set"), ("__builtin__", "set"), ("builtins", "complex"), ("__builtin__", "complex"),
+            ("torch.serialization", "_get_layout"):
+            self = .data
+        case ("torch.storage", "UntypedStorage"): self = .untypedStorage
+        case ("torch", let name):
+            if let type = PickleGlobal.storages[name] {
+                self = .storage(type)
+            } else if let type = PickleGlobal.elementTypes[name] {
+                self = .elementType(type)
+            } else if PickleGlobal.otherTypes.contains(name) {
+                self = .otherType
+            } else if PickleGlobal.otherStorages.contains(name) {
+                self = .otherStorage
+            } else {
+                return nil
+            }
+        default: return nil
+        }
+    }
+
+    private static let storages: [String: ElementType] = [
+        "FloatStorage": .f32, "HalfStorage": .f16, "BFloat16Storage": .bf16, "DoubleStorage": .f64, "LongStorage": .i64,
+        "IntStorage": .i32, "ShortStorage": .i16, "CharStorage": .i8, "ByteStorage": .u8, "BoolStorage": .bool,
+        "ComplexFloatStorage": .c64,
+    ]
+    private static let otherStorages: Set<String> = [
+        "ComplexDoubleStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage",
+    ]
+    private static let elementTypes: [String: ElementType] = [
+        "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "int64": .i64, "int32": .i32,
+        "int16": .i16,
+        "int8": .i8, "uint8": .u8, "bool": .bool, "complex64": .c64, "uint16": .u16, "uint32": .u32, "uint64": .u64,
+        "float8_e4m3fn": .f8e4m3, "float8_e5m2": .f8e5m2, "float8_e4m3fnuz": .f8e4m3fnuz,
+        "float8_e5m2fnuz": .f8e5m2fnuz,
+        "float8_e8m0fnu": .f8e8m0,
+    ]
+    private static let otherTypes: Set<String> = [
+        "complex32", "complex128", "float4_e2m1fn_x2", "qint8", "quint8", "qint32", "quint4x2", "quint2x4", "bits8",
+        "bits16",
+        "bits1x8", "bits2x4", "bits4x2",
+    ]
+}

@@ -1,0 +1,213 @@
+import TensorModel
+
+/// The tensors of a state dict with their names, in its order, found in what a pickle made.
+struct StateDictionary {
+    /// A tensor under a name.
+    struct Entry {
+        let name: TensorName
+        /// Position in `PickleObjects.tensors`.
+        let tensor: Int
+    }
+
+    private(set) var entries: [Entry] = []
+    /// What was left out, or chosen, as ends of warnings.
+    private(set) var remarks: [String] = []
+
+    private let objects: PickleObjects
+    private let limits: Limits
+    private let place: UInt64
+    private var names = NameTable()
+    private var leafCount = 0
+    /// Tensors in lists, or under keys that are no names.
+    private var hiddenTensors = 0
+    private var visits = 0
+
+    /// What training scripts call the state dict of the model, among other things.
+    private static let usualKeys = ["state_dict", "model_state_dict", "model"]
+    private static let maximumDepth = 256
+    private static let maximumVisits = 1 << 24
+
+    /// Finds the tensors.
+    ///
+    /// Dicts within the dict add to the names, joined by `.`. Where the outer one has no tensors of its own, and exactly one
+    /// member of the names that training scripts use for the model is a dict that holds tensors, it stands for all.
+    ///
+    /// - Parameters:
+    ///   - key: the members to descend into, joined by `.`; nil for the rule above.
+    ///   - place: where the pickle is in the file, for messages.
+    init(_ objects: PickleObjects, key: String?, at place: UInt64, limits: Limits) throws {
+        self.objects = objects
+        self.limits = limits
+        self.place = place
+        guard case .dictionary(let outer) = objects.result else {
+            throw IngotError(
+                .unsupportedSource, offset: place, found: "a pickle of \(objects.result.kind)",
+                expected: "a state dict: names with tensors", remedy: PyTorchRemedy.resave)
+        }
+        try walk(try root(outer, key))
+        if leafCount > 0 { remarks.append("\(leafCount) entries that are no tensors are left out") }
+        if hiddenTensors > 0 {
+            remarks.append("\(hiddenTensors) tensors in lists, or under keys that are no names, are left out")
+        }
+    }
+
+    // MARK: - Which dict
+
+    private mutating func root(_ outer: Int, _ key: String?) throws -> Int {
+        if let key {
+            var dictionary = outer
+            for part in key.split(separator: ".") {
+                guard let next = member(of: dictionary, String(part)) else {
+                    throw IngotError(
+                        .unsupportedSource, offset: place, found: "no dict under the key `\(part.prefix(80))`",
+                        expected: "the keys of dicts, joined by `.`", remedy: "check the key")
+                }
+                dictionary = next
+            }
+            return dictionary
+        }
+        let holdsTensors = objects.dictionaries[outer].contains { if case .tensor = $0.value { true } else { false } }
+        guard !holdsTensors else { return outer }
+        let found = try StateDictionary.usualKeys.compactMap { key in
+            try member(of: outer, key).flatMap { try hasTensors($0) ? (key, $0) : nil }
+        }
+        guard found.count == 1, let only = found.first else { return outer }
+        let others = objects.dictionaries[outer].count - 1
+        let rest = others == 0 ? "" : "; the other \(others) entries beside it are left out"
+        remarks.append("the state dict is the one under `\(only.0)`\(rest)")
+        return only.1
+    }
+
+    private func member(of dictionary: Int, _ key: String) -> Int? {
+        let pair = objects.dictionaries[dictionary].last { pair in
+            objects.text(pair.key).map { TensorName($0) == TensorName(key) } ?? false
+        }
+        if case .dictionary(let index) = pair?.value { return index }
+        return nil
+    }
+
+    /// Whether a dict, or one within it, holds a tensor.
+    private mutating func hasTensors(_ dictionary: Int) throws -> Bool {
+        var waiting = [dictionary]
+        var seen: Set<Int> = [dictionary]
+        while let next = waiting.popLast() {
+            for pair in objects.dictionaries[next] {
+                try visit()
+                switch pair.value {
+                case .tensor: return true
+                case .dictionary(let inner): if seen.insert(inner).inserted { waiting.append(inner) }
+                default: break
+                }
+            }
+        }
+        return false
+    }
+
+    // MARK: - Its tensors
+
+    /// Memo entries let a small pickle refer to one dict many times over: what is gone through is counted, not what there is.
+    private mutating func visit() throws {
+        visits += 1
+        guard visits <= StateDictionary.maximumVisits else {
+            throw IngotError(
+                .pickleInvalid, offset: place, found: "dicts that hold each other more than \(visits - 1) times over",
+                expected: "at most so many entries")
+        }
+    }
+
+    private struct Level {
+        let dictionary: Int
+        let prefix: String
+        var next = 0
+    }
+
+    private mutating func walk(_ root: Int) throws {
+        var levels = [Level(dictionary: root, prefix: "")]
+        var open: Set<Int> = [root]
+        while let level = levels.last {
+            let pairs = objects.dictionaries[level.dictionary]
+            guard level.next < pairs.count else {
+                open.remove(level.dictionary)
+                levels.removeLast()
+                continue
+            }
+            levels[levels.count - 1].next += 1
+            try visit()
+            let pair = pairs[level.next]
+            switch pair.value {
+            case .tensor(let tensor):
+                guard let name = name(pair.key, in: level) else {
+                    hiddenTensors += 1
+                    continue
+                }
+                try add(TensorName(name), tensor)
+            case .dictionary(let inner):
+                guard let name = name(pair.key, in: level) else {
+                    try leaveOut(pair.value)
+                    continue
+                }
+                guard open.insert(inner).inserted else {
+                    throw IngotError(
+                        .pickleInvalid, tensor: TensorName(name), offset: place, found: "a dict that holds itself",
+                        expected: "dicts that end")
+                }
+                guard levels.count < StateDictionary.maximumDepth, name.utf8.count <= limits.nameBytes else {
+                    throw IngotError(
+                        .nestingTooDeep, offset: place,
+                        found: "dicts \(levels.count + 1) deep, whose keys make \(name.utf8.count) bytes",
+                        expected: "at most \(StateDictionary.maximumDepth), and \(limits.nameBytes) bytes")
+                }
+                levels.append(Level(dictionary: inner, prefix: name + "."))
+            default: try leaveOut(pair.value)
+            }
+        }
+    }
+
+    /// The name of an entry: its key after those of the dicts around it; nil for a key that is neither text nor integer.
+    private func name(_ key: PickleValue, in level: Level) -> String? {
+        switch key {
+        case .text(let index): level.prefix + objects.texts[index]
+        case .int(let number): level.prefix + String(number)
+        default: nil
+        }
+    }
+
+    private mutating func add(_ name: TensorName, _ tensor: Int) throws {
+        let place = objects.tensors[tensor].place
+        guard name.text.utf8.count <= limits.nameBytes else {
+            throw IngotError(
+                .nameTooLong, offset: place, found: "a name of \(name.text.utf8.count) bytes",
+                expected: "at most \(limits.nameBytes) bytes")
+        }
+        guard !name.text.utf8.contains(0) else {
+            throw IngotError(.invalidText, offset: place, found: "NUL in a tensor's name")
+        }
+        guard entries.count < limits.tensorsPerFile else {
+            throw IngotError(
+                .tooManyTensors, offset: place, found: "more than \(limits.tensorsPerFile) tensors",
+                expected: "at most \(limits.tensorsPerFile)")
+        }
+        guard names.insert(name, at: entries.count, stored: { entries[$0].name }) == nil else {
+            throw IngotError(.duplicateKey, tensor: name, offset: place, found: "a tensor's name a second time")
+        }
+        entries.append(Entry(name: name, tensor: tensor))
+    }
+
+    /// Counts what is not taken, and the tensors in it, which nobody should lose without being told.
+    private mutating func leaveOut(_ value: PickleValue) throws {
+        leafCount += 1
+        var waiting = [value]
+        var seen: Set<PickleValue> = []
+        while let next = waiting.popLast() {
+            try visit()
+            switch next {
+            case .tensor: hiddenTensors += 1
+            case .list(let index): if seen.insert(next).inserted { waiting += objects.lists[index] }
+            case .tuple(let index): if seen.insert(next).inserted { waiting += objects.tuples[index] }
+            case .dictionary(let index):
+                if seen.insert(next).inserted { waiting += objects.dictionaries[index].map(\.value) }
+            default: break
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import FileAccess
+import TensorModel
+
+/// The elements of a strided view of a storage, row by row.
+///
+/// Rows whose elements lie next to each other are copied whole. Of a transposed matrix, a block of rows is read as runs of its
+/// columns and turned around, so that each part of the storage is read once a block. A piece of one row is gathered element by
+/// element. No more than `scratchBytes` are held beside the caller's buffer.
+struct StridedBytes: DerivedBytes {
+    let byteCount: UInt64
+    let storedRange: ByteRange
+
+    /// A dimension: how many indices, and elements from one to the next.
+    private struct Axis {
+        var count: Int
+        var stride: Int
+    }
+
+    private let axes: [Axis]
+    /// Bytes of an element.
+    private let width: Int
+
+    private static let scratchBytes = 256 << 10
+
+    /// - Parameter storedRange: from the first element to the end of the last.
+    init(shape: Shape, strides: [UInt64], elementBytes: Int, storedRange: ByteRange) {
+        width = elementBytes
+        byteCount = UInt64(shape.elementCount) * UInt64(elementBytes)
+        self.storedRange = storedRange
+        axes = StridedBytes.merged(shape, strides)
+    }
+
+    /// The dimensions without those of one index, and those that follow each other without a gap as one.
+    private static func merged(_ shape: Shape, _ strides: [UInt64]) -> [Axis] {
+        var axes: [Axis] = []
+        for (count, stride) in zip(shape.dimensions, strides) where count != 1 {
+            // Within the storage, which is in a file: what does not fit is of a dimension without indices.
+            let stride = Int(truncatingIfNeeded: stride)
+            if let last = axes.last, last.stride == count.multipliedReportingOverflow(by: stride).partialValue {
+                axes[axes.count - 1] = Axis(count: last.count * count, stride: stride)
+            } else {
+                axes.append(Axis(count: count, stride: stride))
+            }
+        }
+        return axes.isEmpty ? [Axis(count: 1, stride: 1)] : axes
+    }
+
+    /// Whether the elements lie in the storage as a tensor's do, without gaps and in order.
+    static func isContiguous(_ shape: Shape, _ strides: [UInt64]) -> Bool {
+        let axes = merged(shape, strides)
+        return shape.elementCount <= 1 || axes.count == 1 && axes[0].stride == 1
+    }
+
+    func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+        guard count > 0 else { return }
+        let first = Int(start) / width
+        let last = (Int(start) + count - 1) / width
+        let skipped = Int(start) - first * width
+        if skipped == 0, count.isMultiple(of: width) {
+            return try gather(first..<last + 1, of: file, into: &buffer, at: offset)
+        }
+        // A piece that begins or ends within an element.
+        var whole = [UInt8](repeating: 0, count: (last + 1 - first) * width)
+        try gather(first..<last + 1, of: file, into: &whole, at: 0)
+        buffer.replaceSubrange(offset..<offset + count, with: whole[skipped..<skipped + count])
+    }
+
+    private func gather(_ range: Range<Int>, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+        let columns = axes[axes.count - 1]
+        let rows = axes.count > 1 ? axes[axes.count - 2] : Axis(count: 1, stride: 0)
+        var scratch: [UInt8] = []
+        var element = range.lowerBound
+        while element < range.upperBound {
+            let target = offset + (element - range.lowerBound) * width
+            let (row, column) = element.quotientAndRemainder(dividingBy: columns.count)
+            let left = range.upperBound - element
+            let rowCount = min(rows.count - row % rows.count, left / columns.count)
+            let origin = place(row: row) + column * columns.stride
+            if column == 0, rowCount > 1 {
+                let done = try block(
+                    origin, rows: Axis(count: rowCount, stride: rows.stride), columns, file, &scratch, &buffer, target)
+                element += done * columns.count
+            } else {
+                let count = min(columns.count - column, left)
+                let run = Axis(count: count, stride: columns.stride)
+                element += try self.run(origin, run, file, &scratch, &buffer, target)
+            }
+        }
+    }
+
+    /// The place in the storage, in elements from the first, at which a row of the last dimension begins.
+    private func place(row: Int) -> Int {
+        var rest = row
+        var place = 0
+        for axis in axes.dropLast().reversed() {
+            place += rest % axis.count * axis.stride
+            rest /= axis.count
+        }
+        return place
+    }
+
+    /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer.
+    private func fetch(
+        _ origin: Int, _ count: Int, rows: Int, stride: Int, _ file: MappedFile, _ scratch: inout [UInt8]
+    ) throws {
+        let bytes = rows * count * width
+        if scratch.count < bytes { scratch = [UInt8](repeating: 0, count: bytes) }
+        guard let range = ByteRange(start: storedRange.start + UInt64(origin * width), count: UInt64(count * width))
+        else { preconditionFailure("a view was checked against its storage") }
+        try file.copy(range, rows: rows, stride: stride * width, into: &scratch)
+    }
+
+    /// Elements of one row, or as many as fit the scratch buffer; returns how many.
+    private func run(
+        _ origin: Int, _ run: Axis, _ file: MappedFile, _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
+    ) throws -> Int {
+        let count = min(run.count, max(1, StridedBytes.scratchBytes / width))
+        if run.stride == 1 {
+            try fetch(origin, count, rows: 1, stride: 0, file, &scratch)
+        } else {
+            try fetch(origin, 1, rows: count, stride: run.stride, file, &scratch)
+        }
+        buffer.replaceSubrange(target..<target + count * width, with: scratch[..<(count * width)])
+        return count
+    }
+
+    /// Whole rows, or as many of them as fit the scratch buffer; returns how many.
+    private func block(
+        _ origin: Int, rows: Axis, _ columns: Axis, _ file: MappedFile, _ scratch: inout [UInt8],
+        _ buffer: inout [UInt8],
+        _ target: Int
+    ) throws -> Int {
+        let rowBytes = columns.count * width
+        if columns.stride == 1 {
+            let count = min(rows.count, max(1, StridedBytes.scratchBytes / rowBytes))
+            guard rowBytes <= StridedBytes.scratchBytes else {
+                var done = 0
+                while done < columns.count {
+                    done += try run(
+                        origin + done, Axis(count: columns.count - done, stride: 1), file, &scratch, &buffer,
+                        target + done * width)
+                }
+                return 1
+            }
+            try fetch(origin, columns.count, rows: count, stride: rows.stride, file, &scratch)
+            buffer.replaceSubrange(target..<target + count * rowBytes, with: scratch[..<(count * rowBytes)])
+            return count
+        }
+        // As many rows as make a run of a few cache lines in the storage, and as many columns as fit.
+        let count = min(rows.count, max(1, 512 / width))
+        let band = max(1, StridedBytes.scratchBytes / (count * width))
+        var column = 0
+        while column < columns.count {
+            let width = self.width
+            let part = min(band, columns.count - column)
+            let start = origin + column * columns.stride
+            if rows.stride == 1 {
+                try fetch(start, count, rows: part, stride: columns.stride, file, &scratch)
+                StridedBytes.turn(
+                    scratch, rows: count, columns: part, width, into: &buffer, at: target + column * width,
+                    rowBytes: rowBytes)
+            } else {
+                for row in 0..<count {
+                    try fetch(start + row * rows.stride, 1, rows: part, stride: columns.stride, file, &scratch)
+                    let place = target + row * rowBytes + column * width
+                    buffer.replaceSubrange(place..<place + part * width, with: scratch[..<(part * width)])
+                }
+            }
+            column += part
+        }
+        return count
+    }
+
+    /// Writes a block that lies column by column row by row.
+    private static func turn(
+        _ block: [UInt8], rows: Int, columns: Int, _ width: Int, into buffer: inout [UInt8], at target: Int,
+        rowBytes: Int
+    ) {
+        let source = block.span
+        var result = buffer.mutableSpan
+        for row in 0..<rows {
+            var place = target + row * rowBytes
+            var from = row * width
+            for _ in 0..<columns {
+                for byte in 0..<width { result[place + byte] = source[from + byte] }
+                place += width
+                from += rows * width
+            }
+        }
+    }
+}

@@ -246,6 +246,7 @@ STRICTER_THAN_GGML = {
     "invalidText": "names and keys that are no UTF-8, or hold NUL",
     "invalidOffsets": "data that is cut short, which only llama.cpp's loader finds, later",
     "trailingBytes": "bytes that belong to nothing",
+    "invalidShape": "2^61 elements and more, for which no file is large enough",
 }
 
 

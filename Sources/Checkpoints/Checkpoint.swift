@@ -61,6 +61,10 @@ public struct Checkpoint: Sendable {
     public static func open(_ path: FilePath, limits: Limits = .standard) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, limits: limits)
         let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
+        for (position, shard) in shards.enumerated() {
+            try GGUFSplit.check(shard, position: position, of: shards.count)
+        }
+        try GGUFSplit.checkTotal(shards)
         let places = try places(of: shards)
         var warnings = layout.warnings
         if let index = layout.index {

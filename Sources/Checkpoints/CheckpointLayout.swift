@@ -21,7 +21,8 @@ public struct CheckpointLayout: Sendable {
     /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
     /// only `.safetensors` file in it. A directory without any is read in the same way as PyTorch's: by `*.bin.index.json`, as
     /// `pytorch_model.bin`, or the only `.bin`, `.pt` or `.pth` file that is not what training leaves beside a model. A
-    /// single file may have any name. Symbolic links to regular files are followed.
+    /// single file may have any name. Where there is none of these, it is the only `.gguf` file, or the parts of the only one that
+    /// was cut; the path of a part stands for all of them. Symbolic links to regular files are followed.
     ///
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
     public static func read(_ path: FilePath, limits: Limits = .standard) throws -> CheckpointLayout {
@@ -36,7 +37,12 @@ public struct CheckpointLayout: Sendable {
                     expected: "a checkpoint's directory, or a file of weights", remedy: "name the index's directory")
             }
             return CheckpointLayout(
-                path: path, directory: nil, indexName: nil, shardNames: [name], warnings: [], index: nil)
+                path: path, directory: nil, indexName: nil, shardNames: GGUFSplit.all(of: name), warnings: [],
+                index: nil)
+        }
+        if let names = try GGUFDirectory.shardNames(in: path) {
+            return CheckpointLayout(
+                path: path, directory: path, indexName: nil, shardNames: names, warnings: [], index: nil)
         }
         let listing = try DirectoryListing.read(path)
         guard let indexName = listing.indexName else {
@@ -51,7 +57,10 @@ public struct CheckpointLayout: Sendable {
     }
 
     /// Where a shard is, or will be.
-    public func shardPath(_ position: Int) -> FilePath { directory?.appending(shardNames[position]) ?? path }
+    public func shardPath(_ position: Int) -> FilePath {
+        if let directory { return directory.appending(shardNames[position]) }
+        return shardNames.count == 1 ? path : path.removingLastComponent().appending(shardNames[position])
+    }
 
     /// Opens a shard, and requires that it holds what the index says it does.
     ///
@@ -59,14 +68,16 @@ public struct CheckpointLayout: Sendable {
     public func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
         let shard = try openUnchecked(position, limits: limits)
         try index?.check(shard, position: position)
+        try GGUFSplit.check(shard, position: position, of: shardNames.count)
         return shard
     }
 
     func openUnchecked(_ position: Int, limits: Limits) throws -> Shard {
         let place = shardPath(position)
-        if let indexName, try Directory.kind(place) == nil {
+        if shardNames.count > 1 || indexName != nil, try Directory.kind(place) == nil {
+            let reason = indexName.map { "\($0) names it" } ?? "other parts of the checkpoint are there"
             throw IngotError(
-                .missingShard, file: place.string, found: "no such file, though \(indexName) names it",
+                .missingShard, file: place.string, found: "no such file, though \(reason)",
                 remedy: "fetch the shard, or the whole checkpoint again")
         }
         let file = try MappedFile.open(place)

@@ -61,19 +61,20 @@ struct DirectoryListing {
                     .indexInvalid, file: path.string, found: "\(indexes.count) index files: " + listed(indexes),
                     expected: "one", remedy: "leave one index in the directory, or name a single file of weights")
             }
-            let others = WeightFiles.all.dropFirst(place + 1).flatMap { other in
+            var others = WeightFiles.all.dropFirst(place + 1).flatMap { other in
                 entries.filter { entry in
                     entry.target == .file
                         && other.suffixes.contains { entry.name == other.usualName || isShard(entry.name, $0) }
                 }.map(\.name)
             }
+            others += GGUFDirectory.files(entries)
             let lone = indexes.isEmpty ? try kind.lone(of: files, in: path) : ""
             return DirectoryListing(kind: kind, indexName: indexes.first, lone: lone, files: files, others: others)
         }
         throw IngotError(
-            .unsupportedSource, file: path.string, found: "a directory without a .safetensors file or PyTorch weights",
-            expected: "a checkpoint in safetensors or PyTorch's zip format",
-            remedy: "check the path, or convert to safetensors first")
+            .unsupportedSource, file: path.string, found: "a directory without weights in a format that is read",
+            expected: "a checkpoint in safetensors, PyTorch's zip format or GGUF",
+            remedy: "check the path; name a NumPy file itself")
     }
 
     /// Whether a name is that of a shard as transformers names them.

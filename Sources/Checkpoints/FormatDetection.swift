@@ -3,7 +3,7 @@ import SystemPackage
 public import TensorModel
 
 extension ShardHeader {
-    /// Reads what a file holds, in the format that its first bytes show; its name says nothing.
+    /// Reads what a file holds, in the format that its first bytes show; where they show none, its name is asked.
     ///
     /// - Throws: `unsupportedSource` for a format that is known and not read; what a file of the format can be wrong with.
     public static func read(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
@@ -11,6 +11,7 @@ extension ShardHeader {
             switch try FileSignature.of(file, limits: limits) {
             case .zip:
                 let archive = try ZipArchive.read(file, limits: limits, look: PyTorchArchive.refuseScript)
+                if NumPyArchive.isOne(archive) { return try NumPyArchive.readHeader(file, archive, limits: limits) }
                 guard PyTorchArchive.isOne(archive) else {
                     throw refusal(
                         "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")
@@ -21,7 +22,8 @@ extension ShardHeader {
                     "a pickle of its own, as torch.save wrote before version 1.6", remedy: PyTorchRemedy.resave)
             case .tar:
                 throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.resave)
-            case .gguf: throw refusal("a GGUF file", remedy: "convert it to safetensors first")
+            case .gguf: return try GGUFFile.readHeader(file, limits: limits)
+            case .numpy: return try NumPyFile.readHeader(file, limits: limits)
             case .other: return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
             }
         } catch let error as IngotError {
@@ -39,7 +41,7 @@ extension ShardHeader {
 
 /// What the first bytes of a file say about its format.
 enum FileSignature {
-    case zip, pickle, tar, gguf
+    case zip, pickle, tar, gguf, numpy
     /// Nothing: safetensors begins with a number.
     case other
 
@@ -50,7 +52,9 @@ enum FileSignature {
         let count = min(file.byteCount, UInt64(tarPlace + tarMark.count))
         guard let range = ByteRange(start: 0, count: count) else { return .other }
         let first = try file.bytes(range)
-        if first.starts(with: Array("GGUF".utf8)) { return .gguf }
+        let name = file.path.lastComponent?.string ?? ""
+        if first.starts(with: GGUFFile.magic) || TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
+        if first.starts(with: NumPyFile.magic) || TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
         if ZipArchive.isOne(first) { return .zip }
         // The others could begin as the length of a header does, if it were no larger than headers may be.
         let length = first.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }

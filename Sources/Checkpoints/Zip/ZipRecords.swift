@@ -209,8 +209,8 @@ struct ZipDirectory {
         guard numbers.u16(at + 10) == 0 else {
             throw IngotError(
                 .zipInvalid, offset: place, found: "compressed by method \(numbers.u16(at + 10))",
-                expected: "stored records, as torch.save and numpy.savez write them",
-                remedy: "write the archive again without compression")
+                expected: "stored records, as PyTorch and NumPy write them",
+                remedy: "save it anew with torch.save, or with numpy.savez in place of savez_compressed")
         }
         let wide = try ZipExtra(numbers.bytes, extra, place)
         var reader = wide.values.makeIterator()

@@ -33,6 +33,8 @@ public struct ConversionOptions: Sendable, Hashable {
     public var memory: UInt64 = 256 << 20
     /// What to do about NaN and infinity.
     public var nonFinite: NonFinitePolicy = .fail
+    /// Whether tensors that another quantizer has stored in blocks of codes are decoded and quantized once more.
+    public var requantizes = false
     /// Whether an existing checkpoint of ours is replaced.
     public var force = false
 
@@ -110,6 +112,7 @@ public struct ConversionOptions: Sendable, Hashable {
         }
         members.append(.init("codec", .string(codec.name)))
         members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))
+        if requantizes { members.append(.init("allow_requantize", .bool(true))) }
         return members
     }
 }

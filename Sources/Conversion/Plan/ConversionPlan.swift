@@ -92,6 +92,13 @@ public struct ConversionPlan: Sendable {
     private static func plan(
         _ tensor: StoredTensor, in shard: Shard, _ options: ConversionOptions, _ warnings: inout [IngotWarning]
     ) throws -> TensorPlan {
+        if let encoding = tensor.encoding, !options.requantizes {
+            throw IngotError(
+                .unsupportedSource, file: shard.file.path.string, tensor: tensor.name,
+                found: "a tensor that is quantized already, \(encoding)",
+                expected: "F32, F16 or BF16: quantizing twice adds both errors",
+                remedy: "convert the original, or give --allow-requantize")
+        }
         guard let format = tensor.elementType.quantizable,
             var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options)
         else { return TensorPlan(tensor: tensor, descriptor: nil) }

@@ -52,6 +52,13 @@ struct FollowedSource {
 
     /// An index, or a file that can only be all of the checkpoint; any other file may be the first of several.
     private static func look(at layout: CheckpointLayout, settledAfter: Duration) -> Look<CheckpointLayout> {
+        guard layout.shardNames.allSatisfy({ !$0.hasSuffix(".gguf") }) else {
+            return .senseless(
+                IngotError(
+                    .usage, file: layout.path.string, found: "--follow with \(layout.shardNames[0])",
+                    expected: "a checkpoint in another format",
+                    remedy: "wait for the download"))
+        }
         guard layout.indexName == nil, let name = layout.shardNames.first, name != "model.safetensors" else {
             return .ready(layout)
         }

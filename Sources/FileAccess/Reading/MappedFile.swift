@@ -121,7 +121,12 @@ public final class MappedFile: Sendable {
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
     public func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
-        if DerivedRanges.contain(range) { return try copy(range, rows: rows, stride: stride, into: &buffer) }
+        if DerivedRanges.contain(range) {
+            try copy(range, rows: rows, stride: stride, into: &buffer)
+            let end = range.end + UInt64(stride * max(0, rows - 1))
+            if let whole = ByteRange(start: range.start, end: end) { release(whole) }
+            return
+        }
         let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
         guard FileStatus(try file.status()).identity == identity else { throw cutShort(range) }
         let width = Int(range.count)

@@ -243,7 +243,7 @@ struct DiffText {
 
     /// The scheme of an encoded tensor, the element type of any other.
     static func form(_ tensor: StoredWeights) -> String {
-        tensor.descriptor == nil ? tensor.elementType.rawValue : tensor.scheme
+        tensor.isEncoded ? tensor.scheme : tensor.elementType.rawValue
     }
 
     /// `-1.20 MB`, with a sign; `=` where nothing changed.

@@ -12,10 +12,11 @@ struct Convert: AsyncParsableCommand {
         abstract: "Quantize a checkpoint and seal it.",
         usage: "ingot convert <source> <dest> [options]",
         discussion: """
-            SOURCE is a safetensors file, or a directory with one or more of them in the
-            Hugging Face layout; or the same of torch.save's files (.bin, .pt, .pth), of
-            which no code is run. DEST is a directory that must not exist yet: it appears,
-            complete, at the end.
+            SOURCE is a safetensors or GGUF file, one of torch.save's (.bin, .pt, .pth; no
+            code of theirs is run) or NumPy's (.npy, .npz), or a directory with a checkpoint
+            in the Hugging Face layout or in GGUF; a part of a split GGUF file stands for
+            all. DEST is a directory that must not exist yet: it appears, complete, at the
+            end.
 
             Matrices of F32, F16 and BF16 are quantized; embeddings and output heads get
             two bits more; everything else is kept as it is.
@@ -25,7 +26,7 @@ struct Convert: AsyncParsableCommand {
             with .DEST.ingot-journal.
             """)
 
-    @Argument(help: "Checkpoint to convert: a safetensors file or a directory.")
+    @Argument(help: "Checkpoint to convert: a file or a directory.")
     var source: FilePath
 
     @Argument(help: "Directory to make.")

@@ -10,10 +10,10 @@ struct Inspect: AsyncParsableCommand {
         abstract: "Show what is in a checkpoint: tensors, weights, and where its bytes go.",
         usage: "ingot inspect <path> [options]",
         discussion: """
-            PATH is a safetensors file, a directory of them, or a checkpoint that
-            `ingot convert` made. All weights are read, once and in bounded memory; those
-            of an encoded tensor as they are restored. Of F32 and of restored weights,
-            outliers and histogram are good to 8 bits; all else is exact.
+            PATH is a safetensors, GGUF or .npy file, a directory with a checkpoint, or one
+            that `ingot convert` made. All weights are read, once and in bounded memory;
+            those of an encoded tensor as they are restored. Of F32 and of restored
+            weights, outliers and histogram are good to 8 bits; all else is exact.
 
             In text, `>6 sd` counts the weights farther than six standard deviations from
             the mean, `kurt` is 3 for a Gaussian, and the bars show how weights are

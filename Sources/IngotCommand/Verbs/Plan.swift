@@ -14,7 +14,7 @@ struct Plan: AsyncParsableCommand {
             depends on the weights, a few chunks of each tensor are encoded on trial.
             """)
 
-    @Argument(help: "Checkpoint to plan for: a safetensors file or a directory.")
+    @Argument(help: "Checkpoint to plan for: a file or a directory.")
     var source: FilePath
 
     @Flag(help: "Read a sample of the weights, and forecast errors too.")

@@ -48,6 +48,9 @@ struct RateOptions: ParsableArguments {
         name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
     var onNonFinite = ConversionOptions.NonFinitePolicy.fail
 
+    @Flag(help: "Decode weights that a GGUF file has quantized already, and quantize them once more.")
+    var allowRequantize = false
+
     func validate() throws {
         let goals = [bits != nil, bpw != nil, relativeMSE != nil, targetSize != nil].count { $0 }
         guard goals <= 1 else {
@@ -88,6 +91,7 @@ struct RateOptions: ParsableArguments {
         options.states = states ?? 8
         options.codec = codec.codec
         options.nonFinite = onNonFinite
+        options.requantizes = allowRequantize
         if let bpw {
             options.goal = .averageBits(bpw)
         } else if let relativeMSE {

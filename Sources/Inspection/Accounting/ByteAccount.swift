@@ -10,7 +10,7 @@ public struct ByteAccount: Sendable, Hashable {
     public enum Part: String, Sendable, Hashable, CaseIterable {
         /// What describes the data: length field and header of a safetensors file, directory and pickle of PyTorch's.
         case header
-        /// Tensors as they are.
+        /// Tensors as they are, or in the blocks of another format.
         case tensors
         /// Prologues and chunk tables of payloads.
         case tables

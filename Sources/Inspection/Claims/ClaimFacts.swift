@@ -127,7 +127,7 @@ public struct ClaimFacts: Sendable {
         tensors = checkpoint.tensors.map { stored in
             let found = verified[stored.name]
             return Tensor(
-                stored.name, isEncoded: stored.descriptor != nil, elements: stored.shape.elementCount,
+                stored.name, isEncoded: stored.isEncoded, elements: stored.shape.elementCount,
                 byteCount: stored.byteCount,
                 error: found.flatMap {
                     Error($0, stored, isSealed: isSealed, isSame: compared && !disputed.contains(stored.name))

@@ -20,7 +20,7 @@ package struct ByteComparison: Sendable {
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
             guard first.shape == second.shape, first.elementType == second.elementType,
                 first.descriptor?.scheme == second.descriptor?.scheme,
-                first.descriptor?.codec == second.descriptor?.codec
+                first.descriptor?.codec == second.descriptor?.codec, first.encoding == second.encoding
             else { return nil }
             self.first = Side(first)
             self.second = Side(second)
@@ -162,7 +162,7 @@ extension ByteComparison.Pair {
 }
 
 extension StoredWeights {
-    /// Its bytes in its file.
+    /// Its bytes in its file; of one in blocks of another format, those of its elements.
     var storedRange: ByteRange {
         switch form {
         case .plain(_, let range): range

@@ -53,7 +53,7 @@ struct RenameDetection {
         for (content, tensors) in old {
             guard let others = new[content], others.count == tensors.count else { continue }
             for (a, b) in zip(tensors, others) {
-                let isBytes = a.descriptor == nil && b.descriptor == nil
+                let isBytes = a.descriptor == nil && b.descriptor == nil && a.encoding == b.encoding
                 found.append((a, b, isBytes ? .sameBytes : .sameOriginal))
                 gone.insert(a.name)
             }

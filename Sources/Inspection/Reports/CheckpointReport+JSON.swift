@@ -68,7 +68,7 @@ extension CheckpointReport.Tensor {
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("bytes", .unsigned(byteCount)),
             .init("bits_per_element", bitsPerElement.map(JSONValue.number) ?? .null),
-            .init("scheme", .string(descriptor?.scheme.name ?? "kept")),
+            .init("scheme", .string(descriptor?.scheme.name ?? stored.encoding ?? "kept")),
         ]
         if let descriptor {
             members += descriptor.scheme.members

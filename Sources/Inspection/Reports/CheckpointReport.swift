@@ -48,7 +48,7 @@ public struct CheckpointReport: Sendable {
     public let path: FilePath
     /// Whether it is one of our checkpoints.
     public let isSealed: Bool
-    /// The name of its format: `ingot` or `safetensors`.
+    /// The name of its format (`OpenedCheckpoint.formatName`).
     public let formatName: String
     /// Number of elements of all tensors, those left out of `tensors` too.
     public let elements: Int

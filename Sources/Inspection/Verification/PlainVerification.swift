@@ -79,9 +79,9 @@ public struct PlainVerification: Sendable {
     private func report(
         _ own: StoredWeights, _ original: StoredWeights, _ found: ComparedWeights?
     ) -> VerificationReport.Tensor {
-        let isKept = own.descriptor == nil && own.elementType == original.elementType && found?.isSame != false
+        let isKept = !own.isEncoded && own.elementType == original.elementType && found?.isSame != false
         return VerificationReport.Tensor(
-            name: own.name, scheme: own.descriptor?.scheme.summary ?? (isKept ? "kept" : own.elementType.rawValue),
+            name: own.name, scheme: own.isEncoded ? own.scheme : isKept ? "kept" : own.elementType.rawValue,
             certificate: checkpoint.isSealed ? own.descriptor?.sums ?? .zero : nil, measured: found?.errors.sums,
             elements: own.shape.elementCount,
             byteCount: own.byteCount, sourceByteCount: original.byteCount, errors: found?.errors,

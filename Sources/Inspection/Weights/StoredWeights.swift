@@ -15,6 +15,8 @@ public struct StoredWeights: Sendable {
     public let elementType: ElementType, shape: Shape
     /// Bytes it takes in its file.
     public let byteCount: UInt64
+    /// The blocks of codes that another format stores it in, such as `Q4_K`; they are read as `elementType`. Nil where there are none.
+    public let encoding: String?
     /// Where its bytes are, and how they are to be read.
     public let form: Form
 
@@ -40,7 +42,8 @@ public struct StoredWeights: Sendable {
         self.fileName = fileName
         elementType = tensor.elementType
         shape = tensor.shape
-        byteCount = tensor.range.count
+        byteCount = tensor.storedRange.count
+        encoding = tensor.encoding
         form = .plain(file: file, range: tensor.range)
     }
 
@@ -52,6 +55,7 @@ public struct StoredWeights: Sendable {
         elementType = payload.descriptor.format.elementType
         shape = payload.descriptor.shape
         byteCount = payload.range.count
+        encoding = nil
         form = .payload(index, of: shared)
     }
 
@@ -83,8 +87,11 @@ public struct StoredWeights: Sendable {
         }
     }
 
-    /// How it is stored, for tables: `trellis`, `uniform 4 g64`, `kept`.
-    public var scheme: String { descriptor?.scheme.summary ?? "kept" }
+    /// How it is stored, for tables: `trellis`, `uniform 4 g64`, `Q4_K`, `kept`.
+    public var scheme: String { descriptor?.scheme.summary ?? encoding ?? "kept" }
+
+    /// Whether its elements have to be restored from codes.
+    public var isEncoded: Bool { descriptor != nil || encoding != nil }
 
     /// Bits per element, all side information counted; nil for an empty tensor.
     public var bitsPerElement: Double? {

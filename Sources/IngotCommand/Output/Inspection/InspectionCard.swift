@@ -55,7 +55,9 @@ enum InspectionCard {
 
     private static func stored(_ tensor: CheckpointReport.Tensor) -> String {
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
-        guard let descriptor = tensor.descriptor else { return "\(original), as it is" }
+        guard let descriptor = tensor.descriptor else {
+            return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? "\(original), as it is"
+        }
         return "\(descriptor.scheme.summary), codec \(descriptor.codec.name), of \(original)"
     }
 

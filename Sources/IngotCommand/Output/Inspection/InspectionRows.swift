@@ -111,7 +111,7 @@ enum InspectionMarkdown {
             let figures = TensorFigures(tensor)
             let head = [
                 escaped(tensor.name.text),
-                tensor.descriptor == nil ? tensor.elementType.rawValue : escaped(tensor.stored.scheme),
+                tensor.stored.isEncoded ? escaped(tensor.stored.scheme) : tensor.elementType.rawValue,
                 tensor.shape.description, Format.bytes(tensor.byteCount),
                 tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
             ]

@@ -76,7 +76,7 @@ enum InspectionText {
 
     /// `F16`, `trellis`, `u4 g64`.
     static func form(_ tensor: CheckpointReport.Tensor) -> String {
-        guard let descriptor = tensor.descriptor else { return tensor.elementType.rawValue }
+        guard let descriptor = tensor.descriptor else { return tensor.stored.encoding ?? tensor.elementType.rawValue }
         guard case .uniform(let parameters) = descriptor.scheme else { return descriptor.scheme.summary }
         return "u\(parameters.bits)\(parameters.symmetric ? "s" : "") g\(parameters.groupSize)"
     }

@@ -1,0 +1,70 @@
+import FileAccess
+import TensorModel
+
+/// The elements of a tensor that is stored in blocks of codes, as little-endian binary32.
+struct BlockBytes: DerivedBytes {
+    let byteCount: UInt64
+    let storedRange: ByteRange
+    private let decoder: any BlockDecoder.Type
+
+    /// Blocks decoded at a time: of the smallest, 72 KB of codes.
+    private static let blocksAtOnce: UInt64 = 4096
+
+    /// - Parameter storedRange: the blocks, as many as the elements fill.
+    init(_ decoder: any BlockDecoder.Type, elementCount: Int, storedRange: ByteRange) {
+        self.decoder = decoder
+        self.storedRange = storedRange
+        byteCount = UInt64(elementCount) * 4
+    }
+
+    func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+        let width = UInt64(decoder.elements * 4)
+        let end = start + UInt64(count)
+        var position = start
+        while position < end {
+            let first = position / width
+            let last = min((end + width - 1) / width, first + BlockBytes.blocksAtOnce)
+            let blocks = try blocks(first..<last, of: file)
+            let part = Int(min(end, last * width) - position)
+            BlockBytes.decode(
+                decoder, blocks, skipping: Int(position - first * width), count: part, into: &buffer,
+                at: offset + Int(position - start))
+            position += UInt64(part)
+        }
+    }
+
+    private func blocks(_ numbers: Range<UInt64>, of file: MappedFile) throws -> [UInt8] {
+        let width = UInt64(decoder.bytes)
+        guard
+            let range = ByteRange(
+                start: storedRange.start + numbers.lowerBound * width,
+                end: storedRange.start + numbers.upperBound * width)
+        else { return [] }
+        return try file.bytes(range)
+    }
+
+    /// Decodes `count` bytes of elements, `skipping` so many of the first block.
+    private static func decode<Decoder: BlockDecoder>(
+        _ decoder: Decoder.Type, _ blocks: [UInt8], skipping: Int, count: Int, into buffer: inout [UInt8],
+        at offset: Int
+    ) {
+        let width = Decoder.elements * 4
+        let codes = blocks.span
+        // Blocks of which only a part is wanted go through one of their own.
+        var (block, done) = (0, 0)
+        func decodePart(from: Int, to: Int) {
+            var whole = [UInt8](repeating: 0, count: width)
+            Decoder.decode(codes, block * Decoder.bytes, into: &whole, at: 0)
+            for index in from..<to { buffer[offset + done + index - from] = whole[index] }
+            done += to - from
+            block += 1
+        }
+        if skipping > 0 || count < width { decodePart(from: skipping, to: min(width, skipping + count)) }
+        while count - done >= width {
+            Decoder.decode(codes, block * Decoder.bytes, into: &buffer, at: offset + done)
+            done += width
+            block += 1
+        }
+        if done < count { decodePart(from: 0, to: count - done) }
+    }
+}

@@ -1,0 +1,92 @@
+public import FileAccess
+import SystemPackage
+public import TensorModel
+
+/// Reads GGUF, the format of llama.cpp: versions 2 and 3, little-endian.
+///
+/// The layout is that of ggml's `gguf.cpp`: magic, version, counts, metadata, the list of tensors, and the tensors in its
+/// order, each at a multiple of the alignment and without a gap beyond that.
+public enum GGUFFile {
+    /// The first bytes of every file.
+    static let magic = Array("GGUF".utf8)
+    /// How the names of files end.
+    static let suffix = ".gguf"
+    /// Magic, version and counts.
+    private static let fixedBytes: UInt64 = 24
+
+    /// Reads and checks what stands before the data of a file.
+    ///
+    /// Tensors in blocks of codes come as F32, decoded when they are read; `StoredTensor.encoding` names the blocks.
+    ///
+    /// - Throws: an error for each rule of the format; `unsupportedSource` for versions, byte orders and types that are not read.
+    public static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+        let path = file.path.string
+        do {
+            var reader = FrontReader(file, mostBytes: limits.headerBytes)
+            guard reader.byteCount >= fixedBytes else {
+                throw reader.failure(
+                    .headerTooSmall, "a file of \(reader.byteCount) bytes", expected: "at least \(fixedBytes) bytes")
+            }
+            try requireVersion(&reader)
+            let tensorCount = try readCount(
+                &reader, "tensors", least: GGUFTensorTable.leastEntryBytes, most: limits.tensorsPerFile,
+                .tooManyTensors)
+            let entryCount = try readCount(
+                &reader, "metadata entries", least: GGUFMetadata.leastEntryBytes, most: limits.tensorsPerFile,
+                .headerTooLarge)
+            let metadata = try GGUFMetadata(&reader, count: entryCount, path: path)
+            let table = try GGUFTensorTable(&reader, count: tensorCount, limits: limits)
+            guard let start = Checked.roundUp(reader.position, to: metadata.alignment) else {
+                throw reader.failure(.invalidOffsets, "a header that ends beyond 2^64")
+            }
+            let tensors = try table.tensors(of: file, from: start, alignment: metadata.alignment)
+            return ShardHeader(
+                .gguf, tensors: tensors, metadata: metadata.entries, dataStart: min(start, file.byteCount),
+                warnings: metadata.warnings)
+        } catch let error as IngotError {
+            throw error.inFile(path)
+        }
+    }
+
+    private static func requireVersion(_ reader: inout FrontReader) throws {
+        let first = try reader.bytes(4, "the magic")
+        guard first == magic else {
+            throw reader.failure(
+                .headerSyntax, at: 0, "the bytes \(first.map { hexadecimal($0) }.joined(separator: " "))",
+                expected: "the letters GGUF")
+        }
+        let version = try reader.unsigned(4, "the version")
+        guard version != 2, version != 3 else { return }
+        // A big-endian file has its version in the last of the four bytes.
+        if version & 0xFFFF == 0, version != 0 {
+            throw reader.failure(
+                .unsupportedSource, at: 4, "a big-endian GGUF file", expected: "a little-endian one",
+                remedy: "turn it round with gguf-convert-endian, of the Python package gguf")
+        }
+        throw reader.failure(
+            .unsupportedSource, at: 4, "GGUF version \(version)", expected: "version 2 or 3",
+            remedy: version == 1
+                ? "make the file anew with today's llama.cpp" : "use a newer ingot, if there is such a version")
+    }
+
+    private static func readCount(
+        _ reader: inout FrontReader, _ what: String, least: UInt64, most: Int, _ code: IngotError.Code
+    ) throws -> UInt64 {
+        let place = reader.position
+        let count = try reader.unsigned(8, "a count")
+        guard count <= most else {
+            let number = count > Int64.max ? "\(Int64(bitPattern: count))" : "\(count)"
+            throw reader.failure(code, at: place, "\(number) \(what)", expected: "0 to \(most)")
+        }
+        guard count <= reader.remaining / least else {
+            throw reader.failure(
+                .headerLength, at: place, "\(count) \(what) in a file of \(reader.byteCount) bytes",
+                expected: "at most \(reader.remaining / least), of which each takes \(least) bytes at least")
+        }
+        return count
+    }
+
+    private static func hexadecimal(_ byte: UInt8) -> String {
+        (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+    }
+}

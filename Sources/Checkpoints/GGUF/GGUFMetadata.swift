@@ -1,0 +1,195 @@
+import TensorModel
+
+/// The types of metadata values.
+enum GGUFValueType: UInt32 {
+    case u8, i8, u16, i16, u32, i32, f32, bool, string, array, u64, i64, f64
+
+    /// Bytes of a value; nil where they vary.
+    var width: Int? {
+        switch self {
+        case .u8, .i8, .bool: 1
+        case .u16, .i16: 2
+        case .u32, .i32, .f32: 4
+        case .u64, .i64, .f64: 8
+        case .string, .array: nil
+        }
+    }
+
+    /// Bytes a value takes at least.
+    var leastBytes: UInt64 { width.map(UInt64.init) ?? (self == .string ? 8 : 12) }
+
+    /// A number as text.
+    func text(_ bits: UInt64) -> String {
+        switch self {
+        case .u8, .u16, .u32, .u64: "\(bits)"
+        case .i8: "\(Int8(truncatingIfNeeded: bits))"
+        case .i16: "\(Int16(truncatingIfNeeded: bits))"
+        case .i32: "\(Int32(truncatingIfNeeded: bits))"
+        case .i64: "\(Int64(truncatingIfNeeded: bits))"
+        case .f32: "\(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))"
+        case .f64: "\(Double(bitPattern: bits))"
+        case .bool: bits == 0 ? "false" : "true"
+        case .string, .array: ""
+        }
+    }
+}
+
+/// The metadata of a GGUF file: keys and values as text, and those that say how the file is laid out.
+struct GGUFMetadata {
+    /// All entries, in the order of the file; long arrays as `[type x count]`.
+    private(set) var entries: [SafetensorsHeader.MetadataEntry] = []
+    /// At a multiple of so many bytes each tensor begins.
+    private(set) var alignment: UInt64 = 32
+    private(set) var warnings: [IngotWarning] = []
+
+    private let path: String
+    private var names = NameTable()
+    private var oddKeys = 0
+    private var brokenTexts = 0
+    private var firstBrokenText = ""
+
+    /// Bytes of an entry at least: the length of its key, a letter, the type, a byte.
+    static let leastEntryBytes: UInt64 = 14
+    /// What the reference implementation takes at most.
+    private static let mostKeyBytes: UInt64 = 65_535
+    private static let mostAlignment: UInt64 = 1 << 20
+    private static let alignmentKey = "general.alignment"
+    /// Arrays of so many elements at most are written out.
+    private static let shortArray: UInt64 = 8
+
+    /// Keys that say how files belong together, and the types they must have.
+    private static let layoutTypes: [String: GGUFValueType] = [
+        alignmentKey: .u32, GGUFSplit.numberKey: .u16, GGUFSplit.countKey: .u16, GGUFSplit.tensorsKey: .i32,
+    ]
+
+    /// Reads `count` entries.
+    init(_ reader: inout FrontReader, count: UInt64, path: String) throws {
+        self.path = path
+        for _ in 0..<count { try readEntry(&reader) }
+        if oddKeys > 0 {
+            warnings.append(IngotWarning(file: path, "\(oddKeys) metadata keys that are not ASCII; kept"))
+        }
+        if brokenTexts > 0 {
+            warnings.append(
+                IngotWarning(
+                    file: path,
+                    "\(brokenTexts) metadata texts that are not UTF-8, the first under `\(firstBrokenText)`; "
+                        + "what cannot be read is shown as U+FFFD"))
+        }
+    }
+
+    private mutating func readEntry(_ reader: inout FrontReader) throws {
+        let place = reader.position
+        let length = try reader.unsigned(8, "the length of a metadata key")
+        guard length > 0 else { throw reader.failure(.headerSyntax, at: place, "an empty metadata key") }
+        guard length <= GGUFMetadata.mostKeyBytes else {
+            throw reader.failure(
+                .nameTooLong, at: place, "a metadata key of \(length) bytes",
+                expected: "at most \(GGUFMetadata.mostKeyBytes) bytes")
+        }
+        let raw = try reader.bytes(length, "a metadata key")
+        guard let key = String(validating: raw, as: UTF8.self), !raw.contains(0) else {
+            throw reader.failure(
+                .invalidText, at: place, "a metadata key that is no text", expected: "UTF-8 without NUL")
+        }
+        if raw.contains(where: { $0 >= 0x80 }) { oddKeys += 1 }
+        let twin = names.insert(TensorName(key), at: entries.count) { TensorName(entries[$0].key) }
+        guard twin == nil else {
+            throw reader.failure(.duplicateKey, at: place, "the metadata key `\(key.prefix(80))` a second time")
+        }
+        let type = try readType(&reader, of: key)
+        if let wanted = GGUFMetadata.layoutTypes[key], type != wanted {
+            throw reader.failure(
+                .headerSyntax, at: place, "`\(key)` of type \(type)", expected: "type \(wanted)")
+        }
+        entries.append(.init(key, try readValue(&reader, type, key)))
+    }
+
+    private func readType(_ reader: inout FrontReader, of key: String) throws -> GGUFValueType {
+        let place = reader.position
+        let number = try reader.unsigned(4, "the type of a metadata value")
+        guard let type = GGUFValueType(rawValue: UInt32(truncatingIfNeeded: number)) else {
+            throw reader.failure(
+                .headerSyntax, at: place, "the value of `\(key.prefix(80))` of type \(number)",
+                expected: "a type of 0 to 12")
+        }
+        return type
+    }
+
+    private mutating func readValue(
+        _ reader: inout FrontReader, _ type: GGUFValueType, _ key: String
+    ) throws -> String {
+        switch type {
+        case .string: return try readText(&reader, key)
+        case .array: return try readArray(&reader, key)
+        default:
+            let place = reader.position
+            let bits = try readNumber(&reader, type, key)
+            if key == GGUFMetadata.alignmentKey { try setAlignment(bits, reader, at: place) }
+            return type.text(bits)
+        }
+    }
+
+    private func readNumber(_ reader: inout FrontReader, _ type: GGUFValueType, _ key: String) throws -> UInt64 {
+        let bits = try reader.unsigned(type.width ?? 0, "a metadata value")
+        guard type != .bool || bits <= 1 else {
+            throw reader.failure(
+                .headerSyntax, at: reader.position - 1, "\(bits) for a truth value in `\(key.prefix(80))`",
+                expected: "0 or 1")
+        }
+        return bits
+    }
+
+    private mutating func readText(_ reader: inout FrontReader, _ key: String) throws -> String {
+        let length = try reader.unsigned(8, "the length of a text")
+        let raw = try reader.bytes(length, "a text")
+        if let text = String(validating: raw, as: UTF8.self) { return text }
+        if brokenTexts == 0 { firstBrokenText = String(key.prefix(80)) }
+        brokenTexts += 1
+        return String(decoding: raw, as: UTF8.self)
+    }
+
+    private mutating func readArray(_ reader: inout FrontReader, _ key: String) throws -> String {
+        let place = reader.position
+        let type = try readType(&reader, of: key)
+        // The specification has arrays of arrays; no reader takes them, and nobody writes them.
+        guard type != .array else {
+            throw reader.failure(
+                .headerSyntax, at: place, "an array of arrays in `\(key.prefix(80))`",
+                expected: "an array of numbers, truth values or texts")
+        }
+        let count = try reader.unsigned(8, "the length of an array")
+        guard count <= reader.remaining / type.leastBytes else {
+            throw reader.failure(
+                .headerLength, at: place, "an array of \(count) elements, \(reader.remaining) bytes before the end",
+                expected: "a file that holds all of its header")
+        }
+        guard count > GGUFMetadata.shortArray else {
+            var texts: [String] = []
+            for _ in 0..<count { texts.append(try readValue(&reader, type, key)) }
+            return "[" + texts.joined(separator: ", ") + "]"
+        }
+        switch type {
+        case .string:
+            for _ in 0..<count {
+                try reader.skip(try reader.unsigned(8, "the length of a text"), "a text")
+            }
+        case .bool: for _ in 0..<count { _ = try readNumber(&reader, type, key) }
+        default: try reader.skip(count * type.leastBytes, "an array")
+        }
+        return "[\(type) x \(count)]"
+    }
+
+    private mutating func setAlignment(_ value: UInt64, _ reader: FrontReader, at place: UInt64) throws {
+        guard value > 0, value & (value - 1) == 0, value <= GGUFMetadata.mostAlignment else {
+            throw reader.failure(
+                .invalidOffsets, at: place, "an alignment of \(value) bytes",
+                expected: "a power of two, at most \(GGUFMetadata.mostAlignment)")
+        }
+        if value % 8 != 0 {
+            warnings.append(
+                IngotWarning(file: path, "an alignment of \(value) bytes, no multiple of 8; taken as it is"))
+        }
+        alignment = value
+    }
+}

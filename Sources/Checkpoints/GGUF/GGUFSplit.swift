@@ -1,0 +1,88 @@
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// Checkpoints that llama.cpp's gguf-split has cut into several files: `model-00001-of-00003.gguf` and so on.
+enum GGUFSplit {
+    /// Metadata: the number of a part, from 0 on; how many there are; how many tensors all of them hold.
+    static let numberKey = "split.no"
+    static let countKey = "split.count"
+    static let tensorsKey = "split.tensors.count"
+
+    private static let digits = 5
+
+    /// What the name of a part says; nil for other names.
+    static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
+        guard TensorName.hasSuffix(name, GGUFFile.suffix) else { return nil }
+        let pieces = name.dropLast(GGUFFile.suffix.count).split(separator: "-", omittingEmptySubsequences: false)
+        guard pieces.count >= 4, pieces[pieces.count - 2] == "of",
+            let number = number(pieces[pieces.count - 3]), let count = number.of(pieces[pieces.count - 1]),
+            (1...count).contains(number.value)
+        else { return nil }
+        return (pieces.dropLast(3).joined(separator: "-"), number.value, count)
+    }
+
+    private struct Digits {
+        let value: Int
+
+        func of(_ text: Substring) -> Int? { GGUFSplit.number(text)?.value }
+    }
+
+    private static func number(_ text: Substring) -> Digits? {
+        guard text.utf8.count == digits, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        return Int(text).map { Digits(value: $0) }
+    }
+
+    /// The names of all parts, in order.
+    static func names(stem: String, count: Int) -> [String] {
+        func padded(_ number: Int) -> String {
+            String(repeating: "0", count: max(0, digits - "\(number)".count)) + "\(number)"
+        }
+        return (1...count).map { "\(stem)-\(padded($0))-of-\(padded(count))\(GGUFFile.suffix)" }
+    }
+
+    /// The files that the one of a name belongs together with; itself alone where its name is not that of a part.
+    static func all(of name: String) -> [String] {
+        guard let part = part(name) else { return [name] }
+        return names(stem: part.stem, count: part.count)
+    }
+
+    /// Requires that what a file says of its place among the parts agrees with its name.
+    static func check(_ shard: Shard, position: Int, of count: Int) throws {
+        guard shard.header.format == .gguf else { return }
+        let metadata = shard.header.metadata
+        let number = metadata.value(of: numberKey).flatMap { Int($0) }
+        let stated = metadata.value(of: countKey).flatMap { Int($0) }
+        // A file that was never cut says nothing, or that it is the only one.
+        if count == 1, stated ?? 0 <= 1, number ?? 0 == 0 { return }
+        guard let number, let stated else {
+            throw mismatch(shard, "no \(number == nil ? numberKey : countKey), though there are \(count) parts")
+        }
+        guard stated == count else {
+            throw mismatch(shard, "\(countKey) \(stated)", expected: "\(count), by the names of the files")
+        }
+        guard number == position else {
+            throw mismatch(shard, "\(numberKey) \(number)", expected: "\(position), by the name of the file")
+        }
+    }
+
+    /// Requires that the parts hold as many tensors together as each of them says.
+    static func checkTotal(_ shards: [Shard]) throws {
+        guard shards.count > 1, shards.allSatisfy({ $0.header.format == .gguf }) else { return }
+        let total = shards.reduce(0) { $0 + $1.header.tensors.count }
+        for shard in shards {
+            let stated = shard.header.metadata.value(of: tensorsKey).flatMap { Int($0) }
+            guard stated == total else {
+                throw mismatch(
+                    shard, stated.map { "\(tensorsKey) \($0)" } ?? "no \(tensorsKey)",
+                    expected: "\(total), the tensors of all parts")
+            }
+        }
+    }
+
+    private static func mismatch(_ shard: Shard, _ found: String, expected: String? = nil) -> IngotError {
+        IngotError(
+            .indexMismatch, file: shard.file.path.string, found: found, expected: expected,
+            remedy: "the parts are not of one checkpoint, or were renamed: fetch them again under their own names")
+    }
+}

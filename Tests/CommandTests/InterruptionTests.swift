@@ -37,6 +37,7 @@ import Testing
         return process
     }
 
+    /// W10: stopped by a signal, it leaves what can be gone on from, and says so by its exit status.
     @Test(arguments: [(2, 130, "interrupted"), (15, 143, "terminated")])
     func signals(number: Int32, status: Int32, code: String) throws {
         let place = try Place()
@@ -62,6 +63,7 @@ import Testing
         Issue.record("no conversion was still running when its signal came")
     }
 
+    /// W06: a second writer is told so.
     @Test func secondWriter() throws {
         let place = try Place()
         let first = try startAndWait(place)
@@ -75,7 +77,7 @@ import Testing
 
     // MARK: - Full disks
 
-    /// A limit on the size of files, by which SIGXFSZ comes.
+    /// W01: a limit on the size of files, by which SIGXFSZ comes.
     @Test func fileTooLarge() throws {
         let place = try Place(rows: 1000)
         let result = try IngotProcess.shell("ulimit -f 64; exec \"$INGOT\" \"$@\"", place.arguments)
@@ -84,7 +86,7 @@ import Testing
         #expect(Files.names(place.directory.path) == ["source"])
     }
 
-    /// A real full disk of one MiB; only root can make one.
+    /// W01: a real full disk of one MiB; only root can make one.
     @Test func fullDisk() throws {
         let place = try Place(rows: 3000)
         let disk = place.directory.at("disk")

@@ -114,6 +114,7 @@ import Testing
 
     // MARK: - One call fails
 
+    /// W01: every system call of a conversion fails once, with each of four errors.
     @Test(arguments: [Errno.ioError, .noSpace, .diskQuotaExceeded, .permissionDenied])
     func oneCallFails(error: Errno) async throws {
         let place = try Place()
@@ -161,9 +162,10 @@ import Testing
         }
         try await place.convert()
         #expect(try Files.snapshot(place.target) == expected)
+        Tally.print(count, "W01 system calls failed once, \(error)")
     }
 
-    /// From one call on nothing works any more, cleaning up included; the next run makes good.
+    /// W01: From one call on nothing works any more, cleaning up included; the next run makes good.
     @Test func everythingFailsFromSomeCallOn() async throws {
         let place = try Place()
         let expected = try await place.expected()

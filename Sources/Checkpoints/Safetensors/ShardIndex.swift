@@ -1,18 +1,18 @@
 import FileAccess
 import SystemPackage
-import TensorModel
+package import TensorModel
 
 /// A shard index, `model.safetensors.index.json`: which tensor is in which file.
-struct ShardIndex {
+package struct ShardIndex {
     /// How the names of index files end.
     static let suffix = ".safetensors.index.json"
 
     /// The index file's path, for messages.
     let path: String
     /// The names of the shards, sorted by their bytes.
-    let shardNames: [String]
+    package let shardNames: [String]
     /// The tensors in the order of the file, each with the position of its shard in `shardNames`.
-    let tensors: [(name: TensorName, shard: Int)]
+    package let tensors: [(name: TensorName, shard: Int)]
     /// The sum of all tensors' bytes as the index states it; a float is what some tools write.
     let totalSize: Double?
 
@@ -28,7 +28,7 @@ struct ShardIndex {
     }
 
     /// Reads and checks the text of an index.
-    static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
+    package static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
         do {
             var parser = IndexParser(limits: limits)
             try parser.read(bytes)

@@ -18,7 +18,7 @@ public struct PayloadPrologue: Sendable, Hashable {
     public var payloadBytes: UInt64 = 0
 
     /// Bytes of one entry of the chunk table.
-    var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec) }
+    package var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec) }
 
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
@@ -106,8 +106,9 @@ public struct ChunkEntry: Sendable, Hashable {
 
     /// Reads an entry; nil where a field that has one legal value has another, or a trellis's chunk of `weights` weights other
     /// than so many symbols.
-    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int)
-    {
+    package init?(
+        _ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int
+    ) {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
         }

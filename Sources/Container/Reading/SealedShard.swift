@@ -28,6 +28,14 @@ public struct SealedShard: Sendable {
         public let descriptor: TensorDescriptor
         /// What its first bytes have to say.
         public let prologue: PayloadPrologue
+
+        /// A payload in a part of a file.
+        package init(name: TensorName, range: ByteRange, descriptor: TensorDescriptor, prologue: PayloadPrologue) {
+            self.name = name
+            self.range = range
+            self.descriptor = descriptor
+            self.prologue = prologue
+        }
     }
 
     /// Opens a shard and checks everything its header says against the seal and itself.

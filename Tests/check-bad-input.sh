@@ -13,12 +13,12 @@ mapfile -t rows < <(grep -oE '^\| [A-Z][0-9]{2} \|' "$model" | grep -oE '[A-Z][0
 [[ ${#rows[@]} -ge 40 ]] || fail "$model has only ${#rows[@]} rows"
 [[ -z $(printf '%s\n' "${rows[@]}" | uniq -d) ]] || fail "a row stands twice: $(printf '%s\n' "${rows[@]}" | uniq -d | xargs)"
 for row in "${rows[@]}"; do
-    grep -rqE "\b$row\b" Tests --include='*.swift' --include='test_*.py' || fail "no test names $row"
+    grep -rqE "\b$row\b" Tests --include='*Tests.swift' --include='test_*.py' || fail "no test names $row"
 done
 
 # `Suite.test` in the document: a file of that suite with that test.
 while IFS=. read -r suite test; do
-    files=$(grep -rlE "(struct|enum|class) $suite\b" Tests --include='*.swift' || true)
+    files=$(grep -rlE "(struct|enum|class) $suite\b" Tests --include='*Tests.swift' || true)
     [[ -n $files ]] || { fail "$model names the suite $suite, which is not there"; continue; }
     # shellcheck disable=SC2086
     grep -qE "func $test\b" $files || fail "$model names $suite.$test, which is not there"

@@ -96,9 +96,10 @@ import Testing
     @Test func longPaths() throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
-        for long in [String(repeating: "n", count: 256), String(repeating: "n", count: 5000),
-            String(repeating: "d/", count: 4096) + "x", String(repeating: "/", count: 5000) + "x"]
-        {
+        for long in [
+            String(repeating: "n", count: 256), String(repeating: "n", count: 5000),
+            String(repeating: "d/", count: 4096) + "x", String(repeating: "/", count: 5000) + "x",
+        ] {
             let path = directory.at("p").string + long
             let read = try IngotProcess.run(["inspect", path])
             #expect([66, 74].contains(read.status) && read.errors.hasPrefix("error: "), "\(read.errors)")
@@ -129,7 +130,12 @@ import Testing
         runs.append((["inspect", sealed.string, "--details"], 0))
         for format in ["text", "markdown", "github", "junit"] {
             runs.append(
-                (["verify", sealed.string, "--against", source.string, "--claims", claims.string, "--format", format], 1))
+                (
+                    [
+                        "verify", sealed.string, "--against", source.string, "--claims", claims.string, "--format",
+                        format,
+                    ], 1
+                ))
         }
         for (arguments, status) in runs {
             let result = try IngotProcess.run(arguments)

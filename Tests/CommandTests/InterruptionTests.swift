@@ -108,6 +108,46 @@ import Testing
         #expect(Files.names(disk) == ["sealed"])
     }
 
+    /// W01: disks that fill after every page up to the one that has room for all.
+    @Test func fullDiskAtEveryPage() throws {
+        let place = try Place(rows: 40)
+        let disk = place.directory.at("disk")
+        var tried = 0
+        for pages in 1... {
+            guard let mounted = try MountedDisk.mount(at: disk, "size=\(pages * 4)k", for: "full disks") else { return }
+            defer { mounted.unmount() }
+            let result = try IngotProcess.run(["convert", place.source.string, disk.appending("sealed").string])
+            tried += 1
+            if result.status == 0 { break }
+            #expect([73, 74].contains(result.status), "\(pages) pages: \(result.errors)")
+            #expect(result.errors.hasPrefix("error: outOfSpace: "), "\(pages) pages: \(result.errors)")
+            let isKept = result.errors.contains("1 of 2 shards are done")
+            #expect(Files.names(disk) == (isKept ? [".sealed.ingot-journal", ".sealed.ingot-partial"] : []))
+            try #require(pages < 200)
+        }
+        #expect(tried > 8)
+        Tally.print(tried, "W01 sizes of a real full disk")
+    }
+
+    /// W01: files that may not grow beyond so many bytes, up to the first size that is enough.
+    @Test func fileLimitAtManyBytes() throws {
+        let place = try Place(rows: 40)
+        var tried = 0
+        for bytes in stride(from: 1, to: 200_000, by: 499) {
+            let result = try IngotProcess.shell(
+                "exec prlimit --fsize=\(bytes) \"$INGOT\" convert \"$1\" \"$2\" --jobs 1",
+                [place.source.string, place.target.string])
+            tried += 1
+            if result.status == 0 { break }
+            #expect(!result.signalled, "\(bytes) bytes: \(result.errors)")
+            #expect(Files.names(place.directory.path).contains("sealed") == false, "\(bytes) bytes")
+            for name in place.leftovers { try Directory.removeTree(place.directory.at(name)) }
+        }
+        #expect(tried > 20)
+        #expect(try IngotProcess.run(["verify", place.target.string]).status == 0)
+        Tally.print(tried, "W01 limits on the size of files")
+    }
+
     /// A disk with room for one shard of two: the second comes when there is more.
     @Test func fullDiskThatGrows() throws {
         let place = try Place(rows: 400)

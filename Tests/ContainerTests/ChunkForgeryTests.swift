@@ -180,5 +180,8 @@ import Testing
                 #expect(try await decoded(sample) == expected, "byte \(offset - sample.chunk)")
             }
         }
+        Tally.print(
+            last.offset + last.count - sample.chunk, "C05 bytes of a chunk forged under hashes that hold, \(codec.name)"
+        )
     }
 }

@@ -189,6 +189,7 @@ import Testing
             let expected: Set<IngotError.Code> = [.payloadInvalid, .checksum, .chunkInvalid]
             #expect(error.map { expected.contains($0.code) } == true, "byte \(offset - sample.payload) of the payload")
         }
+        Tally.print(front.count, "C03 bytes of a chunk table forged under hashes that hold")
     }
 
     /// Bytes behind the last chunk, and those before the seal's records, are zero.

@@ -194,6 +194,7 @@ import Testing
             }
             try place.removeWork()
         }
+        Tally.print(counting.trace.count, "W01 runs in which every call fails from some call on")
     }
 
     /// With `--force`: the old checkpoint or the new one, never anything else.
@@ -219,6 +220,7 @@ import Testing
             #expect(files == new || failure != nil && files == old, "\(number) \(fault.trace[number])")
             for name in Place.work { try Directory.removeTree(place.directory.at(name)) }
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of a replacement")
     }
 
     // MARK: - Interrupted calls
@@ -289,6 +291,7 @@ import Testing
                 #expect(failure != nil, "\(number) \(fault.trace[number])")
             }
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of an export")
     }
 
     @Test func verificationFails() async throws {
@@ -305,5 +308,6 @@ import Testing
             // The listings' calls to stat tell kinds of files only.
             #expect(failure != nil || call.name.hasSuffix("stat"), "\(number) \(call)")
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of a verification")
     }
 }

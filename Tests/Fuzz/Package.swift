@@ -12,7 +12,6 @@ let package = Package(
         // libFuzzer brings `main`.
         .executableTarget(
             name: "IngotFuzz", dependencies: [.product(name: "FuzzTargets", package: "ingot")],
-            swiftSettings: [.unsafeFlags(["-parse-as-library"])]),
-        .executableTarget(name: "WriteSeeds", dependencies: [.product(name: "FuzzTargets", package: "ingot")]),
+            swiftSettings: [.unsafeFlags(["-parse-as-library"])])
     ]
 )

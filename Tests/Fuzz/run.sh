@@ -7,16 +7,16 @@ cd "$(dirname "$0")/../.."
 seconds=${FUZZ_SECONDS:-60}
 fuzzer=Tests/Fuzz/.build/release/IngotFuzz
 work=$PWD/.build-fuzz
+Tests/Fuzz/build.sh || exit 1
 # Swift's own backtraces would start a program in every crash.
 export SWIFT_BACKTRACE=enable=no
 # Parsers of files are given files: in memory, where there is such a place.
 [[ -w /dev/shm ]] && export TMPDIR=/dev/shm
 
-Tests/Fuzz/build.sh || exit 1
 mkdir -p "$work"
 seeds=$work/seeds
 rm -rf "$seeds"
-"${fuzzer%/*}/WriteSeeds" "$seeds" > "$work/targets" || exit 1
+INGOT_FUZZ_SEEDS=$seeds $fuzzer > "$work/targets" || exit 1
 targets=("$@")
 [[ $# -gt 0 ]] || mapfile -t targets < "$work/targets"
 

@@ -91,7 +91,8 @@ enum ContainerTargets {
         switch target {
         case .chunkUniform:
             return UniformParameters(
-                bits: pick(UniformParameters.supportedBits, 0), groupSize: pick(UniformParameters.supportedGroupSizes, 1),
+                bits: pick(UniformParameters.supportedBits, 0),
+                groupSize: pick(UniformParameters.supportedGroupSizes, 1),
                 symmetric: numbers[2] % 2 == 1
             ).map { .uniform($0) }
         case .chunkTrellis:

@@ -48,7 +48,8 @@ public enum FuzzSeeds {
     }
 
     private static let documents = [
-        #"{"a":[1,-2.5e3,true,false,null,"\u00e9\n\ud83d\ude00"],"b":{"c":{}}}"#, "[[[[1]],[]]]", "18446744073709551615",
+        #"{"a":[1,-2.5e3,true,false,null,"\u00e9\n\ud83d\ude00"],"b":{"c":{}}}"#, "[[[[1]],[]]]",
+        "18446744073709551615",
         "-0", "\"x\"", " { } ", "1e308", #"{"architectures":["LlamaForCausalLM"],"hidden_size":4096,"rope_theta":1e4}"#,
     ]
     private static let indexes = [
@@ -68,7 +69,9 @@ public enum FuzzSeeds {
         let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
         var seeds: [[UInt8]] = []
         for options in [Verbs.options(), Verbs.options(.trellis)] {
-            let watch = CallWatch { _, call in call.name.hasPrefix("rename") && call.path.hasSuffix("/out") ? .ioError : nil }
+            let watch = CallWatch { _, call in
+                call.name.hasPrefix("rename") && call.path.hasSuffix("/out") ? .ioError : nil
+            }
             // A conversion that fails at its end leaves its journal.
             _ = try? await watch.run { try await Verbs.convert(source, to: directory.at("out"), options) }
             let journal = directory.at(".out.ingot-journal")
@@ -80,8 +83,11 @@ public enum FuzzSeeds {
             try await Verbs.convert(source, to: directory.at("out"), options)
             try Directory.removeTree(directory.at("out"))
         }
-        seeds += [#"{"event":"consuming","shard":1}"#, #"{"event":"sealed","shard":0,"bytes":9,"seal_xxh3_128":"00000000000000000000000000000000","warnings":[]}"#,
-            #"{"event":"publishing","manifest_xxh3_128":"00000000000000000000000000000000"}"#].map { Array($0.utf8) }
+        seeds += [
+            #"{"event":"consuming","shard":1}"#,
+            #"{"event":"sealed","shard":0,"bytes":9,"seal_xxh3_128":"00000000000000000000000000000000","warnings":[]}"#,
+            #"{"event":"publishing","manifest_xxh3_128":"00000000000000000000000000000000"}"#,
+        ].map { Array($0.utf8) }
         return seeds
     }
 
@@ -125,16 +131,22 @@ public enum FuzzSeeds {
         var seeds: [[UInt8]] = []
         for shard in try await shards() {
             for payload in shard.opened.payloads {
-                guard let numbers = numbers(payload.descriptor.scheme, payload.descriptor.codec, target) else { continue }
+                guard let numbers = numbers(payload.descriptor.scheme, payload.descriptor.codec, target) else {
+                    continue
+                }
                 let (prologue, shape) = (payload.prologue, payload.descriptor.shape)
                 guard shape.rows <= 64, shape.columns <= 512, prologue.grid.count == 1 else { continue }
                 let start = Int(payload.range.start)
                 let codec = payload.descriptor.codec == .rans ? 0 : payload.descriptor.codec.rawValue
                 let columns = shape.columns - 1
-                let front = [prologue.format.rawValue - 1, codec, UInt8(shape.rows - 1), UInt8(columns & 255), UInt8(columns >> 8)]
+                let front = [
+                    prologue.format.rawValue - 1, codec, UInt8(shape.rows - 1), UInt8(columns & 255),
+                    UInt8(columns >> 8),
+                ]
                 // The prologue takes 64 bytes.
                 let table = start + 64..<start + 64 + prologue.entryBytes
-                seeds.append(front + numbers + shard.bytes[table] + shard.bytes[table.upperBound..<Int(payload.range.end)])
+                seeds.append(
+                    front + numbers + shard.bytes[table] + shard.bytes[table.upperBound..<Int(payload.range.end)])
             }
         }
         return seeds

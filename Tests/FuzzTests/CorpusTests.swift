@@ -1,5 +1,6 @@
 import Foundation
 import FuzzTargets
+import TestSupport
 import Testing
 
 /// What the fuzzer found, and inputs that reach what it reached, given to the parsers again.
@@ -13,6 +14,7 @@ import Testing
         let files = try FileManager.default.contentsOfDirectory(at: directory, includingPropertiesForKeys: nil)
         #expect(!files.isEmpty)
         for file in files { target.run([UInt8](try Data(contentsOf: file))) }
+        Tally.print(files.count, "inputs of the fuzzer replayed, \(target.rawValue)")
     }
 
     /// Seeds are good inputs: a seed that its parser refuses would lead the fuzzer nowhere.
@@ -25,6 +27,7 @@ import Testing
 
     /// Every seed with each of its bytes changed once, up to a few hundred of them: a fuzzer that needs no fuzzer.
     @Test(arguments: FuzzTarget.allCases) func changedSeeds(target: FuzzTarget) async throws {
+        var tried = 0
         for seed in try await FuzzSeeds.make(target).prefix(4) where !seed.isEmpty {
             for index in stride(from: 0, to: seed.count, by: max(1, seed.count / 100)) {
                 for change: UInt8 in [0x01, 0x80, 0xFF] {
@@ -33,7 +36,9 @@ import Testing
                     target.run(bytes)
                 }
                 target.run(Array(seed.prefix(index)))
+                tried += 4
             }
         }
+        Tally.print(tried, "changed seeds, \(target.rawValue)")
     }
 }

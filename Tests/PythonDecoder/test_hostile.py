@@ -25,6 +25,7 @@ WE_REFUSE = {
     "invalidText: NUL in a string": "a name with NUL is another name to whatever takes it as a C string",
     "nameTooLong: ": "a limit of ours: 1 KiB a name",
     "invalidShape: more than 64 dimensions": "a limit of ours",
+    "invalidShape: a dimension of ": "a dimension above 2^63 - 1 beside one of 0; no array library has such a shape",
     "nestingTooDeep: ": "a limit of ours: 8 levels, met only in fields that are none of the format's",
     "headerSyntax: `null": "`\"__metadata__\": null`, which the package takes for none and the format does not have",
 }

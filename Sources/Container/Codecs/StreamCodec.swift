@@ -40,7 +40,9 @@ internal import CZstd
     /// Compresses `bytes` into `output` from `start` on; nil where the result would not be below `limit` bytes.
     ///
     /// `output` must have room for `limit` bytes from `start` on.
-    package func compress(_ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int)
+    package func compress(
+        _ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int
+    )
         -> Int?
     {
         guard limit > 1, codec != .none, codec != .rans else { return nil }
@@ -71,7 +73,9 @@ internal import CZstd
     ///
     /// The size comes from our own index, never from the stream; a frame that is not exactly what the writer makes
     /// (one frame, no dictionary, no checksum, the size known) is refused.
-    package func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8]) throws(Failure) {
+    package func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8])
+        throws(Failure)
+    {
         precondition(output.count >= count)
         let failure: String? = unsafe output.withUnsafeMutableBytes { target in
             unsafe bytes.withUnsafeBytes { source in

@@ -169,7 +169,6 @@ public struct SealedShard: Sendable {
                     bytes, at: place, prologue.scheme, prologue.format, prologue.codec,
                     weights: prologue.grid.place(of: index).count),
                 entry.offset == offset,
-                entry.streams.allSatisfy({ $0.codec == .none || $0.codec == prologue.codec }),
                 let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
             else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }
             entries.append(entry)

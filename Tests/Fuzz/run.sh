@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fuzzes every parser for FUZZ_SECONDS each, two at a time: `Tests/Fuzz/run.sh [TARGET...]`.
 # Prints executions, coverage and findings; what crashes is kept in .build-fuzz/findings/TARGET/, and fails the run.
-#   FUZZ_KEEP=1   adds to Tests/Fuzz/Corpus what reaches more than what is there, minimized
+#   FUZZ_KEEP=1   adds to Tests/Fuzz/Corpus a small set of inputs that reach what was reached
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${FUZZ_SECONDS:-60}
@@ -54,10 +54,20 @@ for target in "${targets[@]}"; do
 done
 for process in "${running[@]}"; do wait "$process" || status=1; done
 
+# Of what the fuzzer reached: a small set of inputs that reach the same, the shortest of them, 64 files and 32 KiB a target.
+keep() {
+    local target=$1 merged=$work/merged/$1 total=0 size file
+    rm -rf "$merged"
+    mkdir -p "$merged"
+    INGOT_FUZZ_TARGET=$target $fuzzer -set_cover_merge=1 "$merged" "$work/corpus/$target" \
+        > "$work/$target.merge.log" 2>&1 || return 1
+    while read -r size file; do
+        ((total += size))
+        [[ $total -le 32768 ]] || break
+        cp "$merged/$file" "Tests/Fuzz/Corpus/$target/"
+    done < <(find "$merged" -type f -printf '%s %f\n' | sort -n | head -n 64)
+}
 if [[ ${FUZZ_KEEP:-} == 1 && $status -eq 0 ]]; then
-    for target in "${targets[@]}"; do
-        INGOT_FUZZ_TARGET=$target $fuzzer -merge=1 -max_len=4096 "Tests/Fuzz/Corpus/$target" \
-            "$work/corpus/$target" > "$work/$target.merge.log" 2>&1 || status=1
-    done
+    for target in "${targets[@]}"; do keep "$target" || status=1; done
 fi
 exit $status

@@ -1,3 +1,5 @@
+import Container
+import Conversion
 import Foundation
 import SystemPackage
 import TensorModel

@@ -111,9 +111,9 @@ import Testing
     /// W01: disks that fill after every page up to the one that has room for all.
     @Test func fullDiskAtEveryPage() throws {
         let place = try Place(rows: 40)
-        let disk = place.directory.at("disk")
         var tried = 0
         for pages in 1... {
+            let disk = place.directory.at("disk\(pages)")
             guard let mounted = try MountedDisk.mount(at: disk, "size=\(pages * 4)k", for: "full disks") else { return }
             defer { mounted.unmount() }
             let result = try IngotProcess.run(["convert", place.source.string, disk.appending("sealed").string])

@@ -54,18 +54,19 @@ for target in "${targets[@]}"; do
 done
 for process in "${running[@]}"; do wait "$process" || status=1; done
 
-# Of what the fuzzer reached: a small set of inputs that reach the same, the shortest of them, 64 files and 32 KiB a target.
+# Of what the fuzzer reached: a small set of inputs that reach the same, 64 of all lengths, and 32 KiB, a target at most.
 keep() {
-    local target=$1 merged=$work/merged/$1 total=0 size file
+    local target=$1 merged=$work/merged/$1 total=0 size file step
     rm -rf "$merged"
     mkdir -p "$merged"
     INGOT_FUZZ_TARGET=$target $fuzzer -set_cover_merge=1 "$merged" "$work/corpus/$target" \
         > "$work/$target.merge.log" 2>&1 || return 1
+    step=$((($(find "$merged" -type f | wc -l) + 63) / 64))
     while read -r size file; do
         ((total += size))
         [[ $total -le 32768 ]] || break
         cp "$merged/$file" "Tests/Fuzz/Corpus/$target/"
-    done < <(find "$merged" -type f -printf '%s %f\n' | sort -n | head -n 64)
+    done < <(find "$merged" -type f -printf '%s %f\n' | sort -n | awk -v step="$step" 'step < 2 || NR % step == 1')
 }
 if [[ ${FUZZ_KEEP:-} == 1 && $status -eq 0 ]]; then
     for target in "${targets[@]}"; do keep "$target" || status=1; done

@@ -11,7 +11,7 @@ fail() {
 declare -A allowed=(
     [TensorModel]=""
     [Kernels]="CKernels TensorModel"
-    [FileAccess]="CKernels CXXHash CCrypto TensorModel SystemPackage Glibc Darwin"
+    [FileAccess]="CKernels CXXHash CCrypto TensorModel SystemPackage Synchronization Glibc Darwin"
     [Checkpoints]="TensorModel FileAccess SystemPackage"
     [Quantization]="TensorModel Kernels Glibc Musl Darwin"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"

@@ -11,11 +11,14 @@
 #                       llama.cpp and MLX (builds llama.cpp, installs torch; 9 GB in BENCH_DIR)
 #   make bench-34b      a dense checkpoint of 68 GB converted and verified, and one of 13.5 GB (root; 24 GB in BENCH_DIR)
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
+#   make fuzz           every parser fuzzed for FUZZ_SECONDS (60), two at a time
+#   make sanitize       the suite under AddressSanitizer and ThreadSanitizer
+#   make counts         the property loops, and how many cases each of them tried
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory format lint layers build setup clean
+.PHONY: demo test peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint layers build setup clean
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -76,6 +79,15 @@ bench-34b: build .venv/ready
 bench-memory: build .venv/ready
 	Tests/Benchmarks/memory.sh
 
+fuzz: setup
+	Tests/Fuzz/run.sh
+
+sanitize: build
+	INGOT=$(CURDIR)/$(INGOT) Tests/sanitize.sh
+
+counts: build .venv/ready
+	INGOT=$(CURDIR)/$(INGOT) Tests/counts.sh
+
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
 
@@ -84,9 +96,10 @@ lint:
 
 layers:
 	Tests/check-layers.sh
+	Tests/check-bad-input.sh
 
 clean:
-	rm -rf .build .build-test .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
+	rm -rf .build .build-test .build-fuzz .build-address .build-thread .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ let package = Package(
     name: "ingot",
     platforms: [.macOS(.v26)],
     products: [
-        .executable(name: "ingot", targets: ["IngotCommand"])
+        .executable(name: "ingot", targets: ["IngotCommand"]),
+        // For the fuzzer alone, a package of its own in Tests/Fuzz.
+        .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -95,6 +97,10 @@ let package = Package(
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
         .target(
             name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),
+        .target(
+            name: "FuzzTargets", dependencies: ["TestSupport"] + everyLayer, path: "Tests/FuzzTargets",
+            swiftSettings: settings),
+        tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"] + everyLayer),
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),

@@ -37,6 +37,7 @@ import Testing
         return process
     }
 
+    /// W10: stopped by a signal, it leaves what can be gone on from, and says so by its exit status.
     @Test(arguments: [(2, 130, "interrupted"), (15, 143, "terminated")])
     func signals(number: Int32, status: Int32, code: String) throws {
         let place = try Place()
@@ -52,8 +53,8 @@ import Testing
             #expect(!result.signalled && result.status == status, "\(result.errors)")
             #expect(result.errors.contains("error: \(code): "))
             #expect(result.output.isEmpty)
-            // The first shard may have been finished; then it waits for the next run, and the message says so.
-            let isKept = result.errors.contains("1 of 2 shards are done")
+            // Shards may have been finished; then they wait for the next run, and the message says so.
+            let isKept = result.errors.contains(" of 2 shards are done")
             #expect(place.leftovers == (isKept ? [".sealed.ingot-journal", ".sealed.ingot-partial"] : []))
             #expect(try IngotProcess.run(place.arguments).status == 0)
             #expect(Files.names(place.directory.path) == ["sealed", "source"])
@@ -62,6 +63,7 @@ import Testing
         Issue.record("no conversion was still running when its signal came")
     }
 
+    /// W06: a second writer is told so.
     @Test func secondWriter() throws {
         let place = try Place()
         let first = try startAndWait(place)
@@ -75,7 +77,7 @@ import Testing
 
     // MARK: - Full disks
 
-    /// A limit on the size of files, by which SIGXFSZ comes.
+    /// W01: a limit on the size of files, by which SIGXFSZ comes.
     @Test func fileTooLarge() throws {
         let place = try Place(rows: 1000)
         let result = try IngotProcess.shell("ulimit -f 64; exec \"$INGOT\" \"$@\"", place.arguments)
@@ -84,7 +86,7 @@ import Testing
         #expect(Files.names(place.directory.path) == ["source"])
     }
 
-    /// A real full disk of one MiB; only root can make one.
+    /// W01: a real full disk of one MiB; only root can make one.
     @Test func fullDisk() throws {
         let place = try Place(rows: 3000)
         let disk = place.directory.at("disk")
@@ -96,7 +98,7 @@ import Testing
             #expect(result.status == 74, "\(result.errors)")
             #expect(result.errors.hasPrefix("error: outOfSpace: "))
             // What was finished, if anything was, stays for when there is room.
-            let isKept = result.errors.contains("1 of 2 shards are done")
+            let isKept = result.errors.contains(" of 2 shards are done")
             #expect(Files.names(disk) == (isKept ? [".sealed.ingot-journal", ".sealed.ingot-partial"] : []))
             for name in Files.names(disk) { try Directory.removeTree(disk.appending(name)) }
         }
@@ -104,6 +106,46 @@ import Testing
             [[SampleTensor("a.weight", .f16, [64, 64])]], to: place.directory.at("small"))
         #expect(try IngotProcess.run(["convert", small.string, target]).status == 0)
         #expect(Files.names(disk) == ["sealed"])
+    }
+
+    /// W01: disks that fill after every page up to the one that has room for all.
+    @Test func fullDiskAtEveryPage() throws {
+        let place = try Place(rows: 40)
+        var tried = 0
+        for pages in 1... {
+            let disk = place.directory.at("disk\(pages)")
+            guard let mounted = try MountedDisk.mount(at: disk, "size=\(pages * 4)k", for: "full disks") else { return }
+            defer { mounted.unmount() }
+            let result = try IngotProcess.run(["convert", place.source.string, disk.appending("sealed").string])
+            tried += 1
+            if result.status == 0 { break }
+            #expect([73, 74].contains(result.status), "\(pages) pages: \(result.errors)")
+            #expect(result.errors.hasPrefix("error: outOfSpace: "), "\(pages) pages: \(result.errors)")
+            let isKept = result.errors.contains(" of 2 shards are done")
+            #expect(Files.names(disk) == (isKept ? [".sealed.ingot-journal", ".sealed.ingot-partial"] : []))
+            try #require(pages < 200)
+        }
+        #expect(tried > 8)
+        Tally.print(tried, "W01 sizes of a real full disk")
+    }
+
+    /// W01: files that may not grow beyond so many bytes, up to the first size that is enough.
+    @Test func fileLimitAtManyBytes() throws {
+        let place = try Place(rows: 40)
+        var tried = 0
+        for bytes in stride(from: 1, to: 200_000, by: 499) {
+            let result = try IngotProcess.shell(
+                "exec prlimit --fsize=\(bytes) \"$INGOT\" convert \"$1\" \"$2\" --jobs 1",
+                [place.source.string, place.target.string])
+            tried += 1
+            if result.status == 0 { break }
+            #expect(!result.signalled, "\(bytes) bytes: \(result.errors)")
+            #expect(Files.names(place.directory.path).contains("sealed") == false, "\(bytes) bytes")
+            for name in place.leftovers { try Directory.removeTree(place.directory.at(name)) }
+        }
+        #expect(tried > 20)
+        #expect(try IngotProcess.run(["verify", place.target.string]).status == 0)
+        Tally.print(tried, "W01 limits on the size of files")
     }
 
     /// A disk with room for one shard of two: the second comes when there is more.

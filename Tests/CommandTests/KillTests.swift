@@ -78,6 +78,7 @@ import Testing
         return finished.count
     }
 
+    /// W03: two hundred runs are killed.
     @Test func killedAtRandomMoments() throws {
         let place = try Place()
         var system = SystemRandomNumberGenerator()
@@ -118,6 +119,7 @@ import Testing
                 try Directory.removeTree(place.directory.at(name))
             }
         }
+        Tally.print(killed, "W03 kills")
         print("\(killed) of \(runs) runs killed in \(chains) chains; \(resumed) left finished shards")
         #expect(killed >= KillTests.kills, "only \(killed) of \(runs) runs were still there to be killed")
         #expect(resumed > KillTests.kills / 10)

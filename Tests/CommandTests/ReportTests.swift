@@ -165,6 +165,7 @@ import Testing
 
     // MARK: - Standard output
 
+    /// X07: a standard output that is closed or full is an error; one that nobody reads is none.
     @Test func closedOutput() async throws {
         let sample = try await CommandSample()
         for verb in ["inspect", "verify"] {

@@ -80,6 +80,7 @@ import Testing
         ("an lz4 block", [0x1F, 7, 1, 0, 5, 0x50, 1, 2, 3, 4, 5], .lz4, true),
     ]
 
+    /// C04: frames of other sizes, windows, options, or with more behind them.
     @Test(arguments: frames.indices)
     func codeStream(index: Int) async throws {
         let (what, bytes, codec, accepted) = ChunkForgeryTests.frames[index]
@@ -108,7 +109,7 @@ import Testing
 
     // MARK: - Codes, scales and biases
 
-    /// 3 x 33 codes of 3 bits are 37 bytes and one bit: the other seven bits are zero.
+    /// C05: 3 x 33 codes of 3 bits are 37 bytes and one bit: the other seven bits are zero.
     @Test func bitsBehindTheLastCode() async throws {
         var sample = try await ChunkForgeryTests.sample(.none, bits: 3, shape: [3, 33])
         let (offset, count, _) = sample.stream(0)
@@ -133,6 +134,7 @@ import Testing
         return try await sample.failure(streams: 1 + format.byteWidth * (symmetric ? 1 : 2))
     }
 
+    /// C05: scales and biases are finite.
     @Test(arguments: FloatFormat.allCases, [Float.nan, .infinity, -.infinity])
     func scalesAndBiasesAreFinite(format: FloatFormat, value: Float) async throws {
         #expect(try await fail(format, symmetric: false, bias: false, value)?.code == .chunkInvalid)
@@ -178,5 +180,8 @@ import Testing
                 #expect(try await decoded(sample) == expected, "byte \(offset - sample.chunk)")
             }
         }
+        Tally.print(
+            last.offset + last.count - sample.chunk, "C05 bytes of a chunk forged under hashes that hold, \(codec.name)"
+        )
     }
 }

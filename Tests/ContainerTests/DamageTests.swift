@@ -52,16 +52,19 @@ import Testing
         (.zstd, .trellis), (.rans, .trellis), (.none, .trellis), (.zstd, .uniform),
     ]
 
+    /// C01: every byte is changed in some bit, those of header and seal in every one: found, wherever it is.
     @Test(arguments: codecs)
     func flippedBits(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
         try #require(sample.names.count == 6)
         try await Verbs.verify(sample.path)
+        var flips = 0
         for name in sample.names {
             let bytes = sample.files[name] ?? []
             let place = sample.path.appending(name)
             for offset in bytes.indices {
                 for mask in masks(offset, of: bytes.count) {
+                    flips += 1
                     try Files.patch([bytes[offset] ^ mask], at: offset, in: place)
                     await sample.expectDamage(
                         "\(scheme), \(codec.name): \(name), byte \(offset), bit \(mask.trailingZeroBitCount)")
@@ -70,8 +73,10 @@ import Testing
             }
         }
         try await Verbs.verify(sample.path)
+        Tally.print(flips, "C01 flipped bits, \(scheme) \(codec.name)")
     }
 
+    /// C02: cut at every length, and longer by a byte.
     @Test(arguments: codecs)
     func truncatedAndExtended(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
@@ -91,6 +96,7 @@ import Testing
             try sample.restore(name)
         }
         try await Verbs.verify(sample.path)
+        Tally.print(sample.files.values.reduce(0) { $0 + $1.count }, "C02 truncations, \(scheme) \(codec.name)")
     }
 
     @Test func missingFiles() async throws {
@@ -117,6 +123,7 @@ import Testing
         }
     }
 
+    /// C02: two shards in one file, or each in the other's place.
     @Test func shardsConcatenatedOrSwapped() async throws {
         let sample = try await Sample(.zstd)
         let names = (0..<2).map { SampleSource.shardName($0, of: 2) }

@@ -111,6 +111,7 @@ import Testing
 
     // MARK: - Versions and features
 
+    /// C03: a newer version is refused as such.
     @Test func newerVersions() async throws {
         var sample = try await Sample()
         sample.shard.replaceInHeader("{\\\"version\\\":1", "{\\\"version\\\":2")
@@ -122,6 +123,7 @@ import Testing
         #expect(error?.code.exitStatus == 65)
     }
 
+    /// C03: unknown required features are refused, unknown optional ones told.
     @Test func features() async throws {
         var sample = try await Sample()
         sample.shard.replaceInHeader("\\\"required_features\\\":[]", "\\\"required_features\\\":[\\\"x\\\"]")
@@ -174,7 +176,7 @@ import Testing
 
     // MARK: - Payloads
 
-    /// Every byte of prologue and chunk table has one legal value, but for sums that the certificate repeats.
+    /// C03: Every byte of prologue and chunk table has one legal value, but for sums that the certificate repeats.
     @Test func everyByteOfTheFront() async throws {
         var sample = try await Sample()
         let whole = sample.shard.bytes
@@ -187,6 +189,7 @@ import Testing
             let expected: Set<IngotError.Code> = [.payloadInvalid, .checksum, .chunkInvalid]
             #expect(error.map { expected.contains($0.code) } == true, "byte \(offset - sample.payload) of the payload")
         }
+        Tally.print(front.count, "C03 bytes of a chunk table forged under hashes that hold")
     }
 
     /// Bytes behind the last chunk, and those before the seal's records, are zero.

@@ -157,7 +157,7 @@ import Testing
 
     // MARK: - Other sources
 
-    /// Sources that differ from the converted one in one respect each.
+    /// C06: Sources that differ from the converted one in one respect each.
     @Test(arguments: ["weight", "kept", "shape", "type", "missing", "additional", "renamed"])
     func anotherSource(change: String) async throws {
         let directory = try TemporaryDirectory()

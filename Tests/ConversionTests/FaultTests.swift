@@ -114,6 +114,7 @@ import Testing
 
     // MARK: - One call fails
 
+    /// W01: every system call of a conversion fails once, with each of four errors.
     @Test(arguments: [Errno.ioError, .noSpace, .diskQuotaExceeded, .permissionDenied])
     func oneCallFails(error: Errno) async throws {
         let place = try Place()
@@ -161,9 +162,10 @@ import Testing
         }
         try await place.convert()
         #expect(try Files.snapshot(place.target) == expected)
+        Tally.print(count, "W01 system calls failed once, \(error)")
     }
 
-    /// From one call on nothing works any more, cleaning up included; the next run makes good.
+    /// W01: From one call on nothing works any more, cleaning up included; the next run makes good.
     @Test func everythingFailsFromSomeCallOn() async throws {
         let place = try Place()
         let expected = try await place.expected()
@@ -192,6 +194,7 @@ import Testing
             }
             try place.removeWork()
         }
+        Tally.print(counting.trace.count, "W01 runs in which every call fails from some call on")
     }
 
     /// With `--force`: the old checkpoint or the new one, never anything else.
@@ -217,6 +220,7 @@ import Testing
             #expect(files == new || failure != nil && files == old, "\(number) \(fault.trace[number])")
             for name in Place.work { try Directory.removeTree(place.directory.at(name)) }
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of a replacement")
     }
 
     // MARK: - Interrupted calls
@@ -287,6 +291,7 @@ import Testing
                 #expect(failure != nil, "\(number) \(fault.trace[number])")
             }
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of an export")
     }
 
     @Test func verificationFails() async throws {
@@ -303,5 +308,6 @@ import Testing
             // The listings' calls to stat tell kinds of files only.
             #expect(failure != nil || call.name.hasSuffix("stat"), "\(number) \(call)")
         }
+        Tally.print(counting.trace.count, "W01 system calls failed once, of a verification")
     }
 }

@@ -43,6 +43,7 @@ import Testing
         }
     }
 
+    /// W05: what is there is refused.
     @Test func existingOutputs() async throws {
         let place = try Place()
         try await Verbs.convert(place.source, to: place.target)
@@ -56,6 +57,7 @@ import Testing
         #expect(try await place.refusal(to: place.at("missing").appending("below"))?.code.exitStatus == 73)
     }
 
+    /// W05: so is an output in the input, by whatever name.
     @Test(arguments: [false, true])
     func outputsInTheInput(force: Bool) async throws {
         let place = try Place()
@@ -132,7 +134,7 @@ import Testing
         #expect(Files.names(place.at("")) == ["out", "sealed", "source"])
     }
 
-    /// Source and output can be on different file systems; the output's own parent is all that counts.
+    /// W05: Source and output can be on different file systems; the output's own parent is all that counts.
     @Test func sourceOnAnotherFileSystem() async throws {
         let place = try Place()
         let memory = FilePath("/dev/shm")
@@ -165,6 +167,7 @@ import Testing
         }
     }
 
+    /// W07: no output of a source that shrinks meanwhile.
     @Test func sourceTruncatedDuringTheRun() async throws {
         let place = try Place()
         let shard = place.source.appending(SampleSource.shardName(1, of: 2))
@@ -174,6 +177,7 @@ import Testing
         #expect(Files.names(place.at("")) == ["source"])
     }
 
+    /// W07: none of one that is written anew.
     @Test func sourceRewrittenDuringTheRun() async throws {
         let place = try Place()
         let shard = place.source.appending(SampleSource.shardName(0, of: 2))

@@ -80,6 +80,7 @@ import Testing
         Difference("target_size", Verbs.options(.trellis)) { $0.goal = .totalBytes(6900) },
     ]
 
+    /// W08: a run with other options is refused.
     @Test(arguments: differences)
     func otherOptions(_ difference: Difference) async throws {
         var place = try ShardedPlace()
@@ -147,6 +148,7 @@ import Testing
         case size, header, weight, keptWeight
     }
 
+    /// W08: so is one on a source that changed.
     @Test(arguments: Change.allCases, [0, 1])
     func changedSource(change: Change, position: Int) async throws {
         let place = try ShardedPlace()

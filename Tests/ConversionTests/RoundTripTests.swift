@@ -66,6 +66,7 @@ import Testing
         #expect(report.account.total == report.files.reduce(0) { $0 + $1.account.total })
     }
 
+    /// V04, V05: integers, booleans, scalars, empty and odd shapes pass through bit for bit.
     @Test(arguments: Codec.allCases)
     func losslessIsExact(codec: Codec) async throws {
         let (before, after, _) = try await roundTrip(
@@ -77,7 +78,7 @@ import Testing
         }
     }
 
-    /// NaN payloads, infinities, subnormals and both zeros, through the lossless scheme.
+    /// V03: NaN payloads, infinities, subnormals and both zeros, through the lossless scheme.
     @Test(arguments: FloatFormat.allCases)
     func losslessKeepsEveryBitPattern(format: FloatFormat) async throws {
         let count = 65536
@@ -189,7 +190,7 @@ import Testing
         #expect(Files.names(directory.path) == ["sealed", "source"])
     }
 
-    /// Rows wider than a chunk, and matrices of several chunks with a smaller last one.
+    /// V05: Rows wider than a chunk, and matrices of several chunks with a smaller last one.
     @Test(
         arguments: [[2, 262_145], [1, 600_000], [700, 500], [3, 262_144], [262_145, 1]], [Codec.zstd, .none, .rans])
     func severalChunks(shape: [Int], codec: Codec) async throws {

@@ -25,6 +25,7 @@ import Testing
 
     // MARK: - NaN and infinity
 
+    /// V01: a weight that is not finite fails the conversion, which counts them and says where the first is.
     @Test(arguments: FloatFormat.allCases, [Float.nan, .infinity, -.infinity])
     func nonFiniteFails(format: FloatFormat, value: Float) async throws {
         let directory = try TemporaryDirectory()
@@ -57,6 +58,7 @@ import Testing
         #expect(error?.found == "1 NaN and 1 infinite values, the first at row 700, column 5")
     }
 
+    /// V01: where they are to be kept, their tensor is stored bit for bit.
     @Test func nonFiniteKept() async throws {
         let directory = try TemporaryDirectory()
         var strange = SampleTensor("strange.weight", .f32, [4, 40])
@@ -154,7 +156,8 @@ import Testing
         }
     }
 
-    /// Scheme `trellis`, at low and high rates: verified, finite in the tensor's own type, and no error above what was asked for.
+    /// V02, V03: scheme `trellis`, at low and high rates: verified, finite in the tensor's own type, and no error above what was
+    /// asked for.
     @Test(arguments: FloatFormat.allCases, extremes.indices)
     func extremeValuesInATrellis(format: FloatFormat, index: Int) async throws {
         let (name, values) = ValueTests.extremes[index]
@@ -217,6 +220,7 @@ import Testing
         #expect(noise < 1.3 * exp2(-2 * (bits - 0.1)), "\(noise)")
     }
 
+    /// V02, V03: constant and zero blocks, tails, subnormals, both zeros, the largest numbers: finite, and what the certificate says.
     @Test(arguments: FloatFormat.allCases, extremes.indices)
     func extremeValues(format: FloatFormat, index: Int) async throws {
         let (name, values) = ValueTests.extremes[index]

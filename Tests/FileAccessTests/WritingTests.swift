@@ -107,6 +107,7 @@ import Testing
         #expect(Files.names(directory.path) == [])
     }
 
+    /// W06: the second writer of a target is told so.
     @Test func secondWriter() throws {
         let directory = try TemporaryDirectory()
         let first = try DirectoryBuilder.begin(directory.at("d"), replaceable: nil)

@@ -1,15 +1,15 @@
 import FileAccess
 import SystemPackage
-import TensorModel
+package import TensorModel
 
 /// A shard index, `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which tensor is in which file.
-struct ShardIndex {
+package struct ShardIndex {
     /// The index file's path, for messages.
     let path: String
     /// The names of the shards, sorted by their bytes.
-    let shardNames: [String]
+    package let shardNames: [String]
     /// The tensors in the order of the file, each with the position of its shard in `shardNames`.
-    let tensors: [(name: TensorName, shard: Int)]
+    package let tensors: [(name: TensorName, shard: Int)]
     /// The sum of all tensors' bytes as the index states it; a float is what some tools write.
     let totalSize: Double?
 
@@ -25,6 +25,11 @@ struct ShardIndex {
     }
 
     /// Reads and checks the text of an index.
+    package static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
+        try parse(bytes, of: .safetensors, path: path, limits: limits)
+    }
+
+    /// Reads and checks the text of an index of files of a kind.
     static func parse(_ bytes: [UInt8], of kind: WeightFiles, path: String, limits: Limits) throws -> ShardIndex {
         do {
             var parser = IndexParser(kind, limits: limits)

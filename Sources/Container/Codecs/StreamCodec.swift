@@ -5,13 +5,13 @@ internal import CZstd
 ///
 /// zstd runs at level 1 with minMatch 7 and hashLog 6: almost only its Huffman stage, which is what helps packed codes
 /// (Specs/container.md, "Streams"; plain levels find false matches and grow the output).
-@safe final class StreamCodec {
+@safe package final class StreamCodec {
     private let compressor: OpaquePointer
     private let decompressor: OpaquePointer
     /// Streams are a few chunks long at most; a frame that asks for a larger window is not ours.
     private static let maximumWindowLog: Int32 = 23
 
-    init() {
+    package init() {
         guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
             preconditionFailure("out of memory for a compression context")
         }
@@ -40,7 +40,9 @@ internal import CZstd
     /// Compresses `bytes` into `output` from `start` on; nil where the result would not be below `limit` bytes.
     ///
     /// `output` must have room for `limit` bytes from `start` on.
-    func compress(_ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int)
+    package func compress(
+        _ bytes: Span<UInt8>, _ codec: Codec, below limit: Int, into output: inout [UInt8], at start: Int
+    )
         -> Int?
     {
         guard limit > 1, codec != .none, codec != .rans else { return nil }
@@ -65,13 +67,15 @@ internal import CZstd
     }
 
     /// What a stored stream was found to be instead of one of ours.
-    struct Failure: Error { let found: String }
+    package struct Failure: Error { package let found: String }
 
     /// Decompresses `bytes` into exactly the first `count` bytes of `output`.
     ///
     /// The size comes from our own index, never from the stream; a frame that is not exactly what the writer makes
     /// (one frame, no dictionary, no checksum, the size known) is refused.
-    func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8]) throws(Failure) {
+    package func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8])
+        throws(Failure)
+    {
         precondition(output.count >= count)
         let failure: String? = unsafe output.withUnsafeMutableBytes { target in
             unsafe bytes.withUnsafeBytes { source in

@@ -85,7 +85,14 @@ public struct Manifest: Sendable, Hashable {
         else {
             throw failure("\(file.byteCount) bytes", "at most \(ContainerFormat.maximumManifestBytes) bytes")
         }
-        let bytes = try file.bytes(range)
+        return try parse(try file.bytes(range), path.string)
+    }
+
+    /// Reads and checks the text of a manifest.
+    package static func parse(_ bytes: [UInt8], _ path: String) throws -> Manifest {
+        func failure(_ found: String, _ expected: String? = nil) -> IngotError {
+            IngotError(.manifestInvalid, file: path, found: found, expected: expected)
+        }
         let tail = hashKey.utf8.count + 32 + ending.utf8.count
         guard bytes.count > tail else { throw failure("a manifest of \(bytes.count) bytes") }
         let split = bytes.count - tail
@@ -96,7 +103,7 @@ public struct Manifest: Sendable, Hashable {
         do {
             return try Manifest(JSONValue.parse(bytes), failure)
         } catch let error as IngotError {
-            throw error.inFile(path.string)
+            throw error.inFile(path)
         }
     }
 

@@ -18,7 +18,9 @@ public struct PayloadPrologue: Sendable, Hashable {
     public var payloadBytes: UInt64 = 0
 
     /// Bytes of one entry of the chunk table.
-    var entryBytes: Int { ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec) }
+    package var entryBytes: Int {
+        ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec)
+    }
 
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
@@ -104,10 +106,11 @@ public struct ChunkEntry: Sendable, Hashable {
         }
     }
 
-    /// Reads an entry; nil where a field that has one legal value has another, or a trellis's chunk of `weights` weights other
-    /// than so many symbols.
-    init?(_ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int)
-    {
+    /// Reads an entry; nil where a field that has one legal value has another, a stream has a codec that was not asked for, or a
+    /// trellis's chunk of `weights` weights has other than so many symbols.
+    package init?(
+        _ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int
+    ) {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
         }
@@ -121,7 +124,7 @@ public struct ChunkEntry: Sendable, Hashable {
         for stream in 0..<scheme.streamCount(format, asked) {
             let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
             let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)
-            guard let codec = Codec(rawValue: UInt8(number & 255)) else { return nil }
+            guard let codec = Codec(rawValue: UInt8(number & 255)), codec == .none || codec == asked else { return nil }
             streams.append(
                 Stream(
                     byteCount: LittleEndian.load(UInt32.self, bytes, at: place), codec: codec,

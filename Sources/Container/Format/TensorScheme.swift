@@ -55,7 +55,7 @@ public enum TensorScheme: Sendable, Hashable {
     }
 
     /// Whether there are streams of this codec in the scheme: rANS codes symbols of a trellis, none else, and knows classes of its own.
-    func accepts(_ codec: Codec) -> Bool {
+    package func accepts(_ codec: Codec) -> Bool {
         guard codec == .rans else { return true }
         guard case .trellis(let parameters) = self else { return false }
         return parameters.alphabet == 256 && parameters.rowClasses == 1

@@ -28,6 +28,14 @@ public struct SealedShard: Sendable {
         public let descriptor: TensorDescriptor
         /// What its first bytes have to say.
         public let prologue: PayloadPrologue
+
+        /// A payload in a part of a file.
+        package init(name: TensorName, range: ByteRange, descriptor: TensorDescriptor, prologue: PayloadPrologue) {
+            self.name = name
+            self.range = range
+            self.descriptor = descriptor
+            self.prologue = prologue
+        }
     }
 
     /// Opens a shard and checks everything its header says against the seal and itself.
@@ -161,7 +169,6 @@ public struct SealedShard: Sendable {
                     bytes, at: place, prologue.scheme, prologue.format, prologue.codec,
                     weights: prologue.grid.place(of: index).count),
                 entry.offset == offset,
-                entry.streams.allSatisfy({ $0.codec == .none || $0.codec == prologue.codec }),
                 let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
             else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }
             entries.append(entry)

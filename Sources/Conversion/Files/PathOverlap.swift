@@ -4,8 +4,14 @@ import TensorModel
 
 /// Refuses outputs that would lie in their own input.
 package enum PathOverlap {
-    /// - Throws: `cannotCreate` where the destination is the source or lies in it, or the source lies in it.
+    /// - Throws: `cannotCreate` where the destination is the source or lies in it, the source lies in it, or it has a name that none can have.
     package static func refuse(source: FilePath, destination: FilePath) throws {
+        do {
+            _ = try Directory.kind(destination)
+        } catch let error as IngotError where error.code == .noInput {
+            // A name that no file can have, such as one too long, is no input that is missing.
+            throw IngotError(.cannotCreate, file: destination.string, found: error.found)
+        }
         guard let from = FileIdentity(source) else { return }
         func failure(_ found: String) -> IngotError {
             IngotError(

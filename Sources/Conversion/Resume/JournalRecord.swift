@@ -169,3 +169,12 @@ struct SealedRecord: Sendable {
         ]
     }
 }
+
+/// The lines of a journal, read and written again; for tests of the reader.
+package enum JournalText {
+    /// What the lines up to the first that this version does not write say, as this version writes it.
+    package static func rewritten(_ lines: [[UInt8]]) -> [[UInt8]] {
+        _ = JournalState(lines)
+        return lines.prefix { JournalRecord($0) != nil }.compactMap { JournalRecord($0)?.text }
+    }
+}

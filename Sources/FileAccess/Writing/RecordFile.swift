@@ -64,7 +64,7 @@ public struct RecordFile: ~Copyable, Sendable {
     }
 
     /// The texts of the whole lines at the start, and where they end.
-    private static func parse(_ bytes: [UInt8]) -> (lines: [[UInt8]], end: Int) {
+    package static func parse(_ bytes: [UInt8]) -> (lines: [[UInt8]], end: Int) {
         var lines: [[UInt8]] = []
         var start = 0
         while let newline = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) {

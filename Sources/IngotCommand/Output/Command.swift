@@ -37,9 +37,15 @@ enum Command {
         } catch {
             let text = Ingot.fullMessage(for: error)
             let status = Ingot.exitCode(for: error).rawValue
-            if status == 0 { Console.result(text) } else { Console.message(text) }
+            if status == 0 { Console.result(text) } else { Console.message(escapedLines(text)) }
             Console.exit(status)
         }
         Console.exit(0)
+    }
+
+    /// The message of a usage error repeats arguments, which may be names of files that others chose.
+    private static func escapedLines(_ text: String) -> String {
+        text.split(separator: "\n", omittingEmptySubsequences: false).map { IngotErrorRenderer.escaped(String($0)) }
+            .joined(separator: "\n")
     }
 }

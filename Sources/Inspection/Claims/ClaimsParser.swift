@@ -1,11 +1,11 @@
 import FileAccess
-import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// Reads claims files strictly: whatever is not understood is an error that names its place.
 extension ClaimsFile {
     /// Reads the text of a claims file.
-    static func parse(_ bytes: [UInt8], _ path: FilePath) throws -> ClaimsFile {
+    package static func parse(_ bytes: [UInt8], _ path: FilePath) throws -> ClaimsFile {
         let document = try JSONValue.parse(bytes, maximumDepth: 16)
         try requireMembers(document, "", ["$schema", "schema", "version", "claims"])
         guard let schema = document["schema"] else { throw missing("schema", "\"\(schema)\"") }

@@ -1,0 +1,155 @@
+import Container
+import FileAccess
+import Quantization
+import Synchronization
+import SystemPackage
+import TensorModel
+import TestSupport
+
+/// Shards of our own format, and their chunks.
+enum ContainerTargets {
+    private static let directory: TemporaryDirectory = {
+        guard let directory = try? TemporaryDirectory() else { fatalError("no directory for temporary files") }
+        return directory
+    }()
+    /// A file for each call, as tests run targets side by side.
+    private static func place() -> FilePath {
+        directory.at("\(fileNumber.wrappingAdd(1, ordering: .relaxed).newValue).safetensors")
+    }
+    private static let fileNumber = Atomic(0)
+
+    /// A shard: as it is, and with all the hashes it has to have.
+    static func sealedShard(_ bytes: [UInt8]) throws {
+        do { try read(bytes, exactly: true) } catch is IngotError {}
+        try read(Resealed.bytes(bytes), exactly: false)
+    }
+
+    private static func read(_ bytes: [UInt8], exactly: Bool) throws {
+        let place = place()
+        defer { try? Directory.removeFile(place) }
+        try Files.write(bytes, to: place)
+        let shard = try SealedShard(place)
+        let workspace = ChunkWorkspace()
+        for payload in shard.payloads where payload.descriptor.shape.elementCount <= 1 << 20 {
+            var entries = try shard.front(of: payload)
+            for (chunk, entry) in entries.enumerated() {
+                // The seal covers the table, so a checksum in it is forged here and not in the file.
+                if !exactly { entries[chunk].checksum = checksum(entry, payload, bytes) }
+                do {
+                    try workspace.decode(chunk: chunk, entry: entries[chunk], of: payload, in: shard.file)
+                } catch let error as IngotError {
+                    require([.chunkInvalid, .checksum].contains(error.code), "\(error)")
+                }
+            }
+        }
+        for tensor in shard.ordinary { _ = try shard.checkOrdinary(tensor) }
+        try shard.checkSealPadding()
+    }
+
+    private static func checksum(_ entry: ChunkEntry, _ payload: SealedShard.Payload, _ bytes: [UInt8]) -> UInt64 {
+        guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount),
+            range.end <= UInt64(bytes.count)
+        else { return entry.checksum }
+        return ContentHash.checksum64(Array(bytes[Int(range.start)..<Int(range.end)]).span)
+    }
+
+    /// A chunk: format, codec, rows, columns (2 bytes), four parameters; its entry in the table; its streams.
+    static func chunk(_ bytes: [UInt8], _ target: FuzzTarget) throws {
+        var input = InputBytes(bytes)
+        let format = input.pick(FloatFormat.allCases)
+        var codec = input.pick([Codec.none, .lz4, .zstd])
+        let rows = input.byte() % 64 + 1
+        let columns = (input.byte() | input.byte() << 8) % 512 + 1
+        let numbers = (0..<4).map { _ in input.byte() }
+        if target == .chunkRans { codec = .rans }
+        guard let scheme = scheme(target, numbers), let shape = Shape([rows, columns]) else { return }
+        let descriptor = TensorDescriptor(scheme: scheme, codec: codec, format: format, shape: shape)
+        let prologue = descriptor.prologue
+        guard scheme.accepts(codec), prologue.grid.count == 1 else { return }
+        let table = input.take(prologue.entryBytes)
+        guard var entry = ChunkEntry(table, at: 0, scheme, format, codec, weights: rows * columns) else { return }
+        let stored = input.rest
+        entry.offset = 0
+        guard entry.byteCount <= UInt64(stored.count), let range = ByteRange(start: 0, end: UInt64(stored.count)) else {
+            return
+        }
+        entry.checksum = ContentHash.checksum64(stored.span.extracting(first: Int(entry.byteCount)))
+        let place = place()
+        defer { try? Directory.removeFile(place) }
+        try Files.write(stored, to: place)
+        let payload = SealedShard.Payload(
+            name: TensorName("fuzz"), range: range, descriptor: descriptor, prologue: prologue)
+        let workspace = ChunkWorkspace()
+        try workspace.decode(chunk: 0, entry: entry, of: payload, in: MappedFile.open(place))
+        require(workspace.count == rows * columns, "\(workspace.count) weights")
+        guard scheme != .lossless else { return }
+        require(workspace.restored[..<workspace.count].allSatisfy(\.isFinite), "a weight that is not finite")
+    }
+
+    private static func scheme(_ target: FuzzTarget, _ numbers: [Int]) -> TensorScheme? {
+        func pick(_ values: [Int], _ index: Int) -> Int { values[numbers[index] % values.count] }
+        switch target {
+        case .chunkUniform:
+            return UniformParameters(
+                bits: pick(UniformParameters.supportedBits, 0),
+                groupSize: pick(UniformParameters.supportedGroupSizes, 1),
+                symmetric: numbers[2] % 2 == 1
+            ).map { .uniform($0) }
+        case .chunkTrellis:
+            return TrellisParameters(
+                states: pick(TrellisParameters.stateCounts, 0), alphabet: pick(TrellisParameters.alphabets, 1),
+                lowBits: pick(TrellisParameters.lowBitCounts, 2), rowClasses: numbers[3] % 4 + 1
+            ).map { .trellis($0) }
+        case .chunkRans:
+            return TrellisParameters(
+                states: pick(TrellisParameters.stateCounts, 0), alphabet: 256,
+                lowBits: pick(TrellisParameters.lowBitCounts, 2)
+            ).map { .trellis($0) }
+        default: return .lossless
+        }
+    }
+
+    /// A stream of one codec: the size it is to have in two bytes, and its bytes.
+    static func stream(_ bytes: [UInt8], _ kind: Codec) {
+        var input = InputBytes(bytes)
+        let count = input.byte() | input.byte() << 8
+        var output = [UInt8](repeating: 0xA5, count: count + 16)
+        let stored = input.rest
+        try? StreamCodec().decompress(stored.span, kind, count: count, into: &output)
+        require(output[count...].allSatisfy { $0 == 0xA5 }, "bytes written behind the output")
+    }
+}
+
+/// A shard with all the hashes of its seal computed anew; written for bytes of which nothing is known.
+enum Resealed {
+    private static let trailer = 64
+    private static let record = 32
+
+    static func bytes(_ bytes: [UInt8]) -> [UInt8] {
+        var bytes = bytes
+        guard bytes.count >= trailer else { return bytes }
+        func number(_ offset: Int, _ count: Int = 8) -> UInt64 {
+            (0..<count).reversed().reduce(0) { $0 << 8 | UInt64(bytes[offset + $1]) }
+        }
+        let end = bytes.count - trailer
+        let (count, start) = (number(end + 12, 4), number(end + 24))
+        guard start <= UInt64(end), count == (UInt64(end) - start) / UInt64(record), count <= 4096 else { return bytes }
+        set(UInt64(bytes.count), 8, at: end + 16, &bytes)
+        for index in 0..<Int(count) {
+            let at = Int(start) + index * record
+            guard let range = ByteRange(start: number(at), count: number(at + 8)), range.end <= start else { continue }
+            set(ContentHash(of: Array(bytes[Int(range.start)..<Int(range.end)]).span), at: at + 16, &bytes)
+        }
+        set(ContentHash(of: Array(bytes[Int(start)..<bytes.count - 16]).span), at: bytes.count - 16, &bytes)
+        return bytes
+    }
+
+    private static func set(_ number: UInt64, _ count: Int, at offset: Int, _ bytes: inout [UInt8]) {
+        for index in 0..<count { bytes[offset + index] = UInt8(truncatingIfNeeded: number >> (8 * UInt64(index))) }
+    }
+
+    private static func set(_ hash: ContentHash, at offset: Int, _ bytes: inout [UInt8]) {
+        set(hash.high.byteSwapped, 8, at: offset, &bytes)
+        set(hash.low.byteSwapped, 8, at: offset + 8, &bytes)
+    }
+}

@@ -1,0 +1,80 @@
+import Container
+import TensorModel
+
+/// A parser that the fuzzer feeds, and what must hold of whatever it accepts.
+///
+/// To add one: a case, its body, and its seeds (`FuzzSeeds`); `Tests/Fuzz/run.sh` and the replay of the corpus take them from here.
+public enum FuzzTarget: String, Sendable, CaseIterable {
+    case safetensorsHeader = "safetensors-header"
+    case json
+    case shardIndex = "shard-index"
+    case journal
+    case manifest
+    case claims
+    case namePattern = "name-pattern"
+    case sealedShard = "sealed-shard"
+    case chunkUniform = "chunk-uniform"
+    case chunkTrellis = "chunk-trellis"
+    case chunkRans = "chunk-rans"
+    case chunkLossless = "chunk-lossless"
+    case streamZstd = "stream-zstd"
+    case streamLZ4 = "stream-lz4"
+
+    /// Gives bytes to the parser. A typed error is what bad bytes get; anything else ends the process.
+    public func run(_ bytes: [UInt8]) {
+        do {
+            try parse(bytes)
+        } catch let error as IngotError {
+            require(!IngotErrorRenderer.text(error).isEmpty, "an error without words")
+        } catch {
+            require(false, "the error \(error), which is none of ours")
+        }
+    }
+
+    /// Whether the parser takes the bytes.
+    public func accepts(_ bytes: [UInt8]) -> Bool { (try? parse(bytes)) != nil }
+
+    private func parse(_ bytes: [UInt8]) throws {
+        switch self {
+        case .safetensorsHeader: try TextTargets.header(bytes)
+        case .json: try TextTargets.json(bytes)
+        case .shardIndex: try TextTargets.shardIndex(bytes)
+        case .journal: TextTargets.journal(bytes)
+        case .manifest: try TextTargets.manifest(bytes)
+        case .claims: try TextTargets.claims(bytes)
+        case .namePattern: TextTargets.namePattern(bytes)
+        case .sealedShard: try ContainerTargets.sealedShard(bytes)
+        case .chunkUniform, .chunkTrellis, .chunkRans, .chunkLossless: try ContainerTargets.chunk(bytes, self)
+        case .streamZstd: ContainerTargets.stream(bytes, .zstd)
+        case .streamLZ4: ContainerTargets.stream(bytes, .lz4)
+        }
+    }
+}
+
+/// Ends the process where a promise does not hold; that is what the fuzzer looks for.
+func require(_ holds: Bool, _ message: @autoclosure () -> String) {
+    if !holds { fatalError(message()) }
+}
+
+/// Bytes taken from the front of an input, zeros where it has none left.
+struct InputBytes {
+    private let bytes: [UInt8]
+    private var position = 0
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    mutating func byte() -> Int {
+        defer { position += 1 }
+        return position < bytes.count ? Int(bytes[position]) : 0
+    }
+
+    mutating func pick<Value>(_ values: [Value]) -> Value { values[byte() % values.count] }
+
+    mutating func take(_ count: Int) -> [UInt8] {
+        let rest = bytes.dropFirst(position).prefix(count)
+        position += count
+        return rest + [UInt8](repeating: 0, count: count - rest.count)
+    }
+
+    var rest: [UInt8] { Array(bytes.dropFirst(position)) }
+}

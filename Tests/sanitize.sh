@@ -1,0 +1,29 @@
+#!/bin/bash
+# The tests under AddressSanitizer and ThreadSanitizer: `Tests/sanitize.sh [address|thread]`. Findings fail the run.
+#
+# Left out, by name:
+#   CommandTests    start the command as it ships, as a process of its own: there is nothing of ours to watch in the test's
+#   GuardedCopyTests.otherFaultsEndTheProcess, .interruptsAreRecorded
+#                   fork the test's process, and want the signal that the sanitizer takes for itself
+set -uo pipefail
+cd "$(dirname "$0")/.."
+kinds=("$@")
+[[ $# -gt 0 ]] || kinds=(address thread)
+# Swift's own backtraces would start a program in every crash. The mapped files of the tests are cut short on purpose: SIGBUS is ours.
+export SWIFT_BACKTRACE=enable=no
+export ASAN_OPTIONS=handle_sigbus=0:detect_leaks=0:allocator_may_return_null=1
+export TSAN_OPTIONS=handle_sigbus=0:halt_on_error=0:exitcode=66
+status=0
+for kind in "${kinds[@]}"; do
+    began=$SECONDS
+    swift build -c release --scratch-path ".build-$kind" --sanitize "$kind" --build-tests || exit 1
+    built=$SECONDS
+    swift test -c release --scratch-path ".build-$kind" --sanitize "$kind" --skip-build --skip CommandTests \
+        --skip otherFaultsEndTheProcess --skip interruptsAreRecorded > ".build-$kind/log" 2>&1 || {
+        status=1
+        grep -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|recorded an issue|SUMMARY' ".build-$kind/log" | sort | uniq -c
+    }
+    tail -n 3 ".build-$kind/log"
+    echo "sanitize: $kind: built in $((built - began)) s, ran in $((SECONDS - built)) s"
+done
+exit $status

@@ -119,11 +119,12 @@ public struct ConversionOptions: Sendable, Hashable {
 
 /// Which scheme each tensor gets.
 public enum DefaultRecipe {
-    /// Last components of the module path of embeddings and output heads, in the model families of the Hugging Face hub.
+    /// Last components of the module path of embeddings and output heads, in the model families of the Hugging Face hub and of llama.cpp.
     ///
     /// They get two bits more: an error there meets every token.
     static let embeddingsAndHeads: Set<String> = [
         "embed_tokens", "tok_embeddings", "word_embeddings", "wte", "embed_in", "embeddings", "shared",
+        "token_embd",
         "lm_head", "embed_out", "output", "output_layer", "head",
     ]
 

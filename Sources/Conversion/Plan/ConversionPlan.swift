@@ -75,6 +75,13 @@ public struct ConversionPlan: Sendable {
 
     /// Plans one more shard.
     mutating func add(_ shard: Shard, at position: Int) throws {
+        if shard.header.format == .gguf, !shard.header.metadata.isEmpty {
+            warnings.append(
+                IngotWarning(
+                    file: shard.file.path.string,
+                    "\(shard.header.metadata.count) metadata entries (hyperparameters, tokenizer) are not carried over")
+            )
+        }
         let plans = try shard.header.tensors.map { tensor in
             try ConversionPlan.plan(tensor, in: shard, options, &warnings)
         }

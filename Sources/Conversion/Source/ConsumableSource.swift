@@ -14,6 +14,12 @@ enum ConsumableSource {
                 layout.path, "--consume-source with a checkpoint that is not in shards",
                 "shards and an index: one file alone cannot be deleted before all of it is converted")
         }
+        // Other formats hold more than what is converted and verified: what else a file says would be lost.
+        if let other = layout.shardNames.first(where: { !TensorName.hasSuffix($0, ".safetensors") }) {
+            throw failure(
+                directory.appending(other), "--consume-source with a shard that is no safetensors file",
+                "shards that hold tensors and nothing else")
+        }
         for position in layout.shardNames.indices { try requireOwn(layout.shardPath(position)) }
         guard try Directory.isWritable(directory) else {
             throw failure(directory, "--consume-source with a directory that may not be written to", "write permission")

@@ -8,8 +8,8 @@ struct Diff: AsyncParsableCommand {
         abstract: "Compare two checkpoints of any formats, tensor by tensor.",
         usage: "ingot diff <old> <new> [options]",
         discussion: """
-            OLD and NEW are safetensors, GGUF or .npy files, directories of them, or
-            checkpoints that `ingot convert` made; what is encoded is compared as it is
+            OLD and NEW are files of weights (safetensors, PyTorch, GGUF, NumPy),
+            directories with a checkpoint, or checkpoints that `ingot convert` made; what is encoded is compared as it is
             restored.
             Tensors under other names are recognized by the hash of their content, or by
             samples of their weights. Other bytes and other weights are told apart.

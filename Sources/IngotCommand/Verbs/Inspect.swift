@@ -10,8 +10,8 @@ struct Inspect: AsyncParsableCommand {
         abstract: "Show what is in a checkpoint: tensors, weights, and where its bytes go.",
         usage: "ingot inspect <path> [options]",
         discussion: """
-            PATH is a safetensors, GGUF or .npy file, a directory with a checkpoint, or one
-            that `ingot convert` made. All weights are read, once and in bounded memory;
+            PATH is a file of weights (safetensors, PyTorch, GGUF, NumPy), a directory with
+            a checkpoint, or one that `ingot convert` made. All weights are read, once and in bounded memory;
             those of an encoded tensor as they are restored. Of F32 and of restored
             weights, outliers and histogram are good to 8 bits; all else is exact.
 

@@ -15,7 +15,7 @@ enum ConsumableSource {
                 "shards and an index: one file alone cannot be deleted before all of it is converted")
         }
         // Other formats hold more than what is converted and verified: what else a file says would be lost.
-        if let other = layout.shardNames.first(where: { !TensorName.hasSuffix($0, ".safetensors") }) {
+        if let other = layout.shardNames.first(where: { FilePath($0).extension != "safetensors" }) {
             throw failure(
                 directory.appending(other), "--consume-source with a shard that is no safetensors file",
                 "shards that hold tensors and nothing else")

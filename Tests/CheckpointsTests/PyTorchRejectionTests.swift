@@ -68,7 +68,7 @@ private typealias P = PickleBytes
             $0.records.insert(.init("archive/code/__torch__.py", [1]), at: 1)
             $0.records[1].central.method = 8
         },
-        .init("P01 no pickle", .unsupportedSource, ZipImage([.init("a.npy", [1])]).bytes),
+        .init("P01 no pickle", .unsupportedSource, ZipImage([.init("a.txt", [1])]).bytes),
         .init("P01 an empty archive", .unsupportedSource, ZipImage([]).bytes),
     ]
 

@@ -67,6 +67,32 @@ struct StridedBytes: DerivedBytes {
         buffer.replaceSubrange(offset..<offset + count, with: whole[skipped..<skipped + count])
     }
 
+    /// A rectangle of a matrix is turned around as a whole; anything else is read part by part.
+    func read(
+        _ start: UInt64, count: Int, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]
+    ) throws {
+        let columns = axes[axes.count - 1]
+        let (first, part) = (Int(start) / width, count / width)
+        let (row, column) = first.quotientAndRemainder(dividingBy: columns.count)
+        guard axes.count > 1, rows > 1, part > 0, stride == columns.count * width, Int(start) == first * width,
+            count == part * width, column + part <= columns.count
+        else {
+            for row in 0..<rows {
+                try read(start + UInt64(row * stride), count: count, of: file, into: &buffer, at: row * count)
+            }
+            return
+        }
+        let axis = axes[axes.count - 2]
+        var scratch: [UInt8] = []
+        var done = 0
+        while done < rows {
+            let block = Axis(count: min(rows - done, axis.count - (row + done) % axis.count), stride: axis.stride)
+            done += try self.block(
+                place(row: row + done) + column * columns.stride, rows: block,
+                Axis(count: part, stride: columns.stride), file, &scratch, &buffer, done * count)
+        }
+    }
+
     private func gather(_ range: Range<Int>, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
         let columns = axes[axes.count - 1]
         let rows = axes.count > 1 ? axes[axes.count - 2] : Axis(count: 1, stride: 0)
@@ -110,6 +136,13 @@ struct StridedBytes: DerivedBytes {
         guard let range = ByteRange(start: storedRange.start + UInt64(origin * width), count: UInt64(count * width))
         else { preconditionFailure("a view was checked against its storage") }
         try file.copy(range, rows: rows, stride: stride * width, into: &scratch)
+        // Runs that lie far apart touch pages all over the storage, of which the caller's range says nothing.
+        let reach = range.count + UInt64((rows - 1) * stride * width)
+        guard reach > UInt64(StridedBytes.scratchBytes), let touched = ByteRange(start: range.start, count: reach)
+        else {
+            return
+        }
+        file.release(touched)
     }
 
     /// Elements of one row, or as many as fit the scratch buffer; returns how many.

@@ -20,11 +20,28 @@ public protocol DerivedBytes: Sendable {
     ///   - file: the file that holds them.
     ///   - offset: where in the buffer the first belongs; the buffer is large enough.
     func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws
+
+    /// Derives parts of one length, `stride` bytes apart, next to each other into the first bytes of the buffer.
+    ///
+    /// - Parameter start: the first byte of the first of them.
+    func read(
+        _ start: UInt64, count: Int, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]) throws
 }
 
 extension DerivedBytes {
     /// A part comes from the same part of the stored range, in proportion.
     public var isScattered: Bool { false }
+}
+
+extension DerivedBytes {
+    /// One part after the other.
+    public func read(
+        _ start: UInt64, count: Int, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]
+    ) throws {
+        for row in 0..<rows {
+            try read(start + UInt64(row * stride), count: count, of: file, into: &buffer, at: row * count)
+        }
+    }
 }
 
 /// The ranges of a file that stand for derived bytes: they begin where no file ends, so that no other range can be meant.
@@ -89,12 +106,12 @@ final class DerivedRanges: Sendable {
     func copy(_ range: ByteRange, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]) throws {
         guard range.count > 0 else { return }
         let entry = try check(range, of: file)
-        let width = Int(range.count)
-        for row in 0..<rows {
-            let start = range.start - entry.range.start + UInt64(row * stride)
-            precondition(start + range.count <= entry.range.count, "a range of no derived bytes")
-            try entry.bytes.read(start, count: width, of: file, into: &buffer, at: row * width)
+        let start = range.start - entry.range.start
+        let reach = Checked.add(start, UInt64(stride) * UInt64(max(0, rows - 1))).flatMap {
+            Checked.add($0, range.count)
         }
+        precondition(reach.map { $0 <= entry.range.count } == true, "a range of no derived bytes")
+        try entry.bytes.read(start, count: Int(range.count), rows: rows, stride: stride, of: file, into: &buffer)
     }
 
     /// Gives back pages in proportion: where derived bytes come from is known for all of them together only. All pages go

@@ -154,7 +154,8 @@ public struct ClaimFacts: Sendable {
 extension ClaimFacts.Error {
     /// What a verification says of a tensor; nil where it says nothing.
     init?(_ tensor: VerificationReport.Tensor, _ stored: StoredWeights, isSealed: Bool, isSame: Bool) {
-        let isLossless = stored.descriptor == nil && isSealed
+        // What is no number and was compared has the same bytes, or would be disputed.
+        let isLossless = stored.descriptor == nil && (isSealed || isSame)
         if let errors = tensor.errors {
             self.init(errors.sums, cosine: errors.cosine, isMeasured: true)
         } else if let measured = tensor.measured {

@@ -4,7 +4,6 @@ import ctypes
 import json
 import os
 import resource
-import signal
 import struct
 import subprocess
 from collections import Counter
@@ -194,8 +193,8 @@ def names(path):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(2)
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         try:
             result = [[tensor.name for tensor in gguf.GGUFReader(path).tensors], ""]
         except BaseException as error:  # noqa: BLE001: it lets through whatever numpy raises

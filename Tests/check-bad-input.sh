@@ -10,8 +10,11 @@ fail() {
 }
 
 mapfile -t rows < <(grep -oE '^\| [A-Z][0-9]{2} \|' "$model" | grep -oE '[A-Z][0-9]{2}' | sort)
-[[ ${#rows[@]} -ge 40 ]] || fail "$model has only ${#rows[@]} rows"
+[[ ${#rows[@]} -ge 70 ]] || fail "$model has only ${#rows[@]} rows"
 [[ -z $(printf '%s\n' "${rows[@]}" | uniq -d) ]] || fail "a row stands twice: $(printf '%s\n' "${rows[@]}" | uniq -d | xargs)"
+for table in S P G N D V W C X; do
+    printf '%s\n' "${rows[@]}" | grep -q "^$table" || fail "$model has no table of $table rows"
+done
 for row in "${rows[@]}"; do
     grep -rqE "\b$row\b" Tests --include='*Tests.swift' --include='test_*.py' || fail "no test names $row"
 done
@@ -24,8 +27,9 @@ while IFS=. read -r suite test; do
     grep -qE "func $test\b" $files || fail "$model names $suite.$test, which is not there"
 done < <(grep -oE '`[A-Z][A-Za-z]+Tests\.[a-zA-Z]+`' "$model" | tr -d '`' | sort -u)
 while IFS=: read -r file test; do
-    [[ -f Tests/PythonDecoder/$file ]] || { fail "$model names $file, which is not there"; continue; }
-    grep -qE "def $test\b" "Tests/PythonDecoder/$file" || fail "$model names $file:$test, which is not there"
+    path=$(find Tests/PythonDecoder Tests/Peers -maxdepth 1 -name "$file")
+    [[ -n $path ]] || { fail "$model names $file, which is not there"; continue; }
+    grep -qE "def $test\b" "$path" || fail "$model names $file:$test, which is not there"
 done < <(grep -oE '`test_[a-z]+\.py:test_[a-z_]+`' "$model" | tr -d '`' | sort -u)
 
 [[ $failures -eq 0 ]] || exit 1

@@ -1,6 +1,7 @@
 import Checkpoints
 import FileAccess
 import TensorModel
+import TestSupport
 import Testing
 
 /// What a GGUF header says, and what is odd about one but no reason to refuse it.
@@ -114,6 +115,7 @@ import Testing
             case .failure(let error): #expect(error is IngotError && count < end)
             }
         }
+        Tally.print(bytes.count, "G09 truncations of a GGUF file")
     }
 
     @Test("Any bit of the header flipped: a header or an error of ours, and ranges within the file") func flips() throws
@@ -134,5 +136,6 @@ import Testing
             }
         }
         #expect(refused > 1000)
+        Tally.print(Int(header.dataStart) * 8, "G01 flipped bits of a GGUF header")
     }
 }

@@ -1,6 +1,7 @@
 import Checkpoints
 import FileAccess
 import TensorModel
+import TestSupport
 import Testing
 
 /// Headers of `.npy` files: what NumPy writes, and what must not pass.
@@ -87,51 +88,52 @@ import Testing
     }
 
     static let framing: [Malformed] = [
-        .init("empty", .headerTooSmall, []),
-        .init("nine bytes", .headerTooSmall, Array(whole.prefix(9))),
-        .init("eleven bytes of version 2", .headerTooSmall, Array(file(header(), version: 2).prefix(11))),
-        .init("another magic", .headerSyntax, changed(0, 0x92)),
-        .init("NumPy in lower case", .headerSyntax, changed(5, 0x79)),
-        .init("version 0", .unsupportedSource, changed(6, 0)),
-        .init("version 4", .unsupportedSource, changed(6, 4)),
-        .init("version 1.1", .unsupportedSource, changed(7, 1)),
-        .init("header beyond the end", .headerLength, changed(9, 0x40)),
-        .init("header of 65,537 bytes", .headerTooLarge, file(String(repeating: " ", count: 65_530), version: 2)),
+        .init("N01 empty", .headerTooSmall, []),
+        .init("N01 nine bytes", .headerTooSmall, Array(whole.prefix(9))),
+        .init("N01 eleven bytes of version 2", .headerTooSmall, Array(file(header(), version: 2).prefix(11))),
+        .init("N01 another magic", .headerSyntax, changed(0, 0x92)),
+        .init("N01 NumPy in lower case", .headerSyntax, changed(5, 0x79)),
+        .init("N01 version 0", .unsupportedSource, changed(6, 0)),
+        .init("N01 version 4", .unsupportedSource, changed(6, 4)),
+        .init("N01 version 1.1", .unsupportedSource, changed(7, 1)),
+        .init("N01 header beyond the end", .headerLength, changed(9, 0x40)),
+        .init("N01 header of 65,537 bytes", .headerTooLarge, file(String(repeating: " ", count: 65_530), version: 2)),
         .init(
-            "header of 2^32 - 1 bytes", .headerTooLarge,
+            "N01 header of 2^32 - 1 bytes", .headerTooLarge,
             Array(file(header(), version: 2).prefix(8)) + [0xFF, 0xFF, 0xFF, 0xFF, 0x7B]),
-        .init("a byte missing", .invalidOffsets, file(header(), data: 23)),
-        .init("no data", .invalidOffsets, file(header(), data: 0)),
-        .init("a byte too many", .trailingBytes, file(header(), data: 25)),
+        .init("N01 a byte missing", .invalidOffsets, file(header(), data: 23)),
+        .init("N01 no data", .invalidOffsets, file(header(), data: 0)),
+        .init("N01 a byte too many", .trailingBytes, file(header(), data: 25)),
     ]
 
     static let types: [Malformed] = [
         "'>f4'", "'>i2'", "'|O'", "'O'", "'<V2'", "'|V2'", "'<U5'", "'|S3'", "'<M8[ns]'", "'<f16'", "'<c16'", "'=f4'",
         "'f4'", "'|f4'", "'<F4'", "''", "'<'", "[('a', '<f4')]", "('<f4', (2,))", "None",
-    ].map { .init("descr \($0)", .unsupportedSource, file(header($0))) }
+    ].map { .init("N02 descr \($0)", .unsupportedSource, file(header($0))) }
 
     static let dictionaries: [Malformed] = [
-        .init("no dictionary", .headerSyntax, file("[]")),
-        .init("nothing", .headerSyntax, file("")),
-        .init("two dictionaries", .trailingBytes, file(header() + "{}")),
-        .init("not closed", .headerSyntax, file(String(header().dropLast(3)))),
-        .init("call", .headerSyntax, file("{'descr': '<f4', 'fortran_order': bool(1), 'shape': (2, 3)}")),
-        .init("sum", .headerSyntax, file(header(shape: "(1+1, 3)"))),
-        .init("order as number", .headerSyntax, file(header(order: "0"))),
-        .init("order in lower case", .headerSyntax, file(header(order: "false"))),
-        .init("no descr", .missingField, file("{'fortran_order': False, 'shape': (2, 3)}")),
-        .init("no order", .missingField, file("{'descr': '<f4', 'shape': (2, 3)}")),
-        .init("no shape", .missingField, file("{'descr': '<f4', 'fortran_order': False}")),
-        .init("empty dictionary", .missingField, file("{}")),
-        .init("a fourth key", .headerSyntax, file(header(extra: ", 'x': 1"))),
-        .init("descr twice", .duplicateKey, file(header(extra: ", 'descr': '<f4'"))),
-        .init("shape twice", .duplicateKey, file(header(extra: ", 'shape': (2, 3)"))),
-        .init("key without marks", .headerSyntax, file("{descr: '<f4'}")),
-        .init("escape", .headerSyntax, file("{'d\\x65scr': '<f4', 'fortran_order': False, 'shape': (2, 3)}")),
-        .init("text without end", .headerSyntax, file("{'descr")),
-        .init("comment", .trailingBytes, file(header() + " # x")),
-        .init("Fortran order", .unsupportedSource, file(header(order: "True"))),
-        .init("Fortran order, three dimensions", .unsupportedSource, file(header(order: "True", shape: "(1, 2, 3)"))),
+        .init("N03 no dictionary", .headerSyntax, file("[]")),
+        .init("N03 nothing", .headerSyntax, file("")),
+        .init("N03 two dictionaries", .trailingBytes, file(header() + "{}")),
+        .init("N03 not closed", .headerSyntax, file(String(header().dropLast(3)))),
+        .init("N03 call", .headerSyntax, file("{'descr': '<f4', 'fortran_order': bool(1), 'shape': (2, 3)}")),
+        .init("N03 sum", .headerSyntax, file(header(shape: "(1+1, 3)"))),
+        .init("N03 order as number", .headerSyntax, file(header(order: "0"))),
+        .init("N03 order in lower case", .headerSyntax, file(header(order: "false"))),
+        .init("N03 no descr", .missingField, file("{'fortran_order': False, 'shape': (2, 3)}")),
+        .init("N03 no order", .missingField, file("{'descr': '<f4', 'shape': (2, 3)}")),
+        .init("N03 no shape", .missingField, file("{'descr': '<f4', 'fortran_order': False}")),
+        .init("N03 empty dictionary", .missingField, file("{}")),
+        .init("N03 a fourth key", .headerSyntax, file(header(extra: ", 'x': 1"))),
+        .init("N03 descr twice", .duplicateKey, file(header(extra: ", 'descr': '<f4'"))),
+        .init("N03 shape twice", .duplicateKey, file(header(extra: ", 'shape': (2, 3)"))),
+        .init("N03 key without marks", .headerSyntax, file("{descr: '<f4'}")),
+        .init("N03 escape", .headerSyntax, file("{'d\\x65scr': '<f4', 'fortran_order': False, 'shape': (2, 3)}")),
+        .init("N03 text without end", .headerSyntax, file("{'descr")),
+        .init("N03 comment", .trailingBytes, file(header() + " # x")),
+        .init("N03 Fortran order", .unsupportedSource, file(header(order: "True"))),
+        .init(
+            "N03 Fortran order, three dimensions", .unsupportedSource, file(header(order: "True", shape: "(1, 2, 3)"))),
     ]
 
     static let dimensions: [Malformed] =
@@ -141,9 +143,9 @@ import Testing
             "(99999999999999999999999999,)", "(4294967296, 4294967296)", "(0, 4294967296, 4294967296)",
             "(2305843009213693952, 2)", "(" + String(repeating: "1,", count: 65) + ")", "(None,)", "(2, 3", "(True, 3)",
             "(+2, 3)",
-        ].map { .init("shape \($0.prefix(40))", .invalidShape, file(header(shape: $0))) }
+        ].map { .init("N04 shape \($0.prefix(40))", .invalidShape, file(header(shape: $0))) }
         + ["(6)", "6", "[2, 3]", "(2 3)", "(2.0, 3)", "(0x2, 3)", "(2L, 3L)"].map {
-            .init("shape \($0)", .headerSyntax, file(header(shape: $0)))
+            .init("N04 shape \($0)", .headerSyntax, file(header(shape: $0)))
         }
 
     @Test("100,000 opening brackets are no matter of depth") func nesting() throws {
@@ -157,5 +159,57 @@ import Testing
         let path = try directory.write("lm_head.weight.npy", NumPyTests.whole)
         let checkpoint = try Checkpoint.open(path)
         #expect(checkpoint.tensor(named: TensorName("lm_head.weight"))?.tensor.shape.dimensions == [2, 3])
+    }
+
+    // MARK: - Archives
+
+    /// What `numpy.savez` writes of arrays.
+    static let archive = ZipImage([.init("a.weight.npy", file(header())), .init("b.npy", file(header()))])
+
+    @Test("N05 an archive is read as its arrays") func archiveOfArrays() throws {
+        let directory = try TemporaryDirectory()
+        let checkpoint = try Checkpoint.open(try directory.write("m.npz", NumPyTests.archive.bytes))
+        let shard = checkpoint.shards[0]
+        #expect(shard.header.format == .numpy && shard.header.tensors.map(\.name.text) == ["a.weight", "b"])
+        try shard.checkRecords()
+        for tensor in shard.header.tensors {
+            #expect(try shard.file.bytes(tensor.range) == (0..<24).map { UInt8($0) })
+        }
+    }
+
+    static let archives: [Malformed] = [
+        broken("another file in it", .unsupportedSource) { $0.records.append(.init("x.txt", [1])) },
+        broken("an array twice", .duplicateKey) { $0.records.append($0.records[1]) },
+        broken("an array that does not fill its record", .trailingBytes) {
+            $0.records[1] = .init("b.npy", file(header(), data: 25))
+        },
+        broken("an array that ends behind its record", .invalidOffsets) {
+            $0.records[0] = .init("a.weight.npy", file(header(), data: 23))
+        },
+        broken("a header that ends behind its record", .headerLength) {
+            $0.records[0] = .init("a.weight.npy", Array(whole.prefix(40)))
+        },
+        broken("an empty record", .headerTooSmall) { $0.records[1] = .init("b.npy", []) },
+        broken("compressed", .zipInvalid) {
+            $0.records[1].local.method = 8
+            $0.records[1].central.method = 8
+        },
+        broken("a name that leads out", .zipInvalid) { $0.records.append(.init("../c.npy", whole)) },
+        broken("a name of 1,100 bytes", .nameTooLong) {
+            $0.records.append(.init(String(repeating: "n", count: 1100) + ".npy", whole))
+        },
+        broken("a bit of an array", .checksum) { $0.records[0].data[140] ^= 1 },
+    ]
+
+    static func broken(
+        _ description: String, _ code: IngotError.Code, _ change: (inout ZipImage) -> Void
+    ) -> Malformed { .init("N05 \(description)", code, archive.with(change).bytes) }
+
+    @Test(arguments: archives) func archiveIsRefused(_ malformed: Malformed) throws {
+        let directory = try TemporaryDirectory()
+        let path = try directory.write("m.npz", malformed.bytes)
+        let error = try #require(throws: IngotError.self) { try Checkpoint.open(path).shards[0].checkRecords() }
+        #expect(error.code == malformed.code, "\(error)")
+        #expect(error.file?.hasSuffix("m.npz") == true && error.code.exitStatus == 65)
     }
 }

@@ -485,6 +485,7 @@ private typealias P = PickleBytes
         for count in 0..<bytes.count {
             #expect(throws: IngotError.self, "\(count)") { try PyTorchRejectionTests.read(Array(bytes.prefix(count))) }
         }
+        Tally.print(bytes.count, "P02 truncations of a PyTorch archive")
     }
 
     @Test("A pickle that is cut anywhere is an error, all checksums right") func everyPicklePrefix() throws {
@@ -494,6 +495,7 @@ private typealias P = PickleBytes
                 Array(pickle.prefix(count)), storages: [("0", PyTorchRejectionTests.values)])
             #expect(throws: IngotError.self, "\(count)") { try PyTorchRejectionTests.read(image.bytes) }
         }
+        Tally.print(pickle.count, "P10 truncations of a pickle, all checksums right")
     }
 
     @Test("Any byte of a pickle may be any other: an error or not, never a trap") func everyPickleByte() throws {
@@ -509,6 +511,7 @@ private typealias P = PickleBytes
                 } catch is IngotError {}
             }
         }
+        Tally.print(pickle.count * 24, "P08 changed bytes of a pickle, all checksums right")
     }
 
     @Test("A flipped bit of an archive is found, or says nothing of the tensors") func everyBit() throws {
@@ -528,6 +531,7 @@ private typealias P = PickleBytes
         }
         // Times, versions and attributes of records mean nothing: 24 bytes of each, and a few of the end record.
         #expect(unseen < 5 * 24 * 8 + 100, "\(unseen)")
+        Tally.print(bytes.count * 8, "P02 flipped bits of a PyTorch archive")
     }
 }
 

@@ -52,6 +52,20 @@ import Testing
         #expect(Files.names(directory.path).count == 3)
     }
 
+    /// X01: what a usage error repeats of the arguments is escaped, and begins no line of its own.
+    @Test(arguments: [
+        ["inspect", "x", "y\u{1B}[2J\n::error::forged"], ["inspect", "x", "--\u{9B}31mC1"],
+        ["inspect", "x", "--format=\n::error::forged\u{1B}[31m"], ["convert", "x", "y", "--bits", "\n::error::forged"],
+        ["inspect", "x", "y\r\n::error::forged"], ["ver\u{202E}ify\n::error::forged"],
+    ])
+    func usageErrors(arguments: [String]) throws {
+        let result = try IngotProcess.run(arguments)
+        #expect(result.status == 64 && result.output.isEmpty, "\(result.errors)")
+        #expect(HostileArgumentTests.isHarmless(result.errors), "\(result.errors)")
+        #expect(result.errors.contains("\\u{"), "\(result.errors)")
+        #expect(!result.errors.split(separator: "\n").contains { $0.hasPrefix("::error") }, "\(result.errors)")
+    }
+
     /// X02: bytes that are no UTF-8 are refused as such, in every verb: replaced, they would lead elsewhere.
     @Test(arguments: ["convert", "plan", "inspect", "verify", "diff", "export"])
     func bytesThatAreNoText(verb: String) throws {

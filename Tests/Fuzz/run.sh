@@ -28,6 +28,9 @@ fuzz() {
         -artifact_prefix="$findings/")
     case $target in
     safetensors-header | json | shard-index | journal | manifest | claims) options+=(-dict=$dictionary/json.dict) ;;
+    zip-archive) options+=(-dict=$dictionary/zip.dict) ;;
+    pickle | pytorch-checkpoint) options+=(-dict=$dictionary/pickle.dict) ;;
+    gguf | numpy) options+=(-dict=$dictionary/$target.dict) ;;
     esac
     case $target in sealed-shard | chunk-*) options+=(-max_len=32768) ;; *) options+=(-max_len=8192) ;; esac
     local kept=Tests/Fuzz/Corpus/$target

@@ -1,23 +1,10 @@
 import Container
 import FileAccess
 import Quantization
-import Synchronization
-import SystemPackage
 import TensorModel
-import TestSupport
 
 /// Shards of our own format, and their chunks.
 enum ContainerTargets {
-    private static let directory: TemporaryDirectory = {
-        guard let directory = try? TemporaryDirectory() else { fatalError("no directory for temporary files") }
-        return directory
-    }()
-    /// A file for each call, as tests run targets side by side.
-    private static func place() -> FilePath {
-        directory.at("\(fileNumber.wrappingAdd(1, ordering: .relaxed).newValue).safetensors")
-    }
-    private static let fileNumber = Atomic(0)
-
     /// A shard: as it is, and with all the hashes it has to have.
     static func sealedShard(_ bytes: [UInt8]) throws {
         do { try read(bytes, exactly: true) } catch is IngotError {}
@@ -25,10 +12,10 @@ enum ContainerTargets {
     }
 
     private static func read(_ bytes: [UInt8], exactly: Bool) throws {
-        let place = place()
-        defer { try? Directory.removeFile(place) }
-        try Files.write(bytes, to: place)
-        let shard = try SealedShard(place)
+        try FuzzFiles.with(bytes) { try read(SealedShard($0), bytes, exactly: exactly) }
+    }
+
+    private static func read(_ shard: SealedShard, _ bytes: [UInt8], exactly: Bool) throws {
         let workspace = ChunkWorkspace()
         for payload in shard.payloads where payload.descriptor.shape.elementCount <= 1 << 20 {
             var entries = try shard.front(of: payload)
@@ -74,13 +61,12 @@ enum ContainerTargets {
             return
         }
         entry.checksum = ContentHash.checksum64(stored.span.extracting(first: Int(entry.byteCount)))
-        let place = place()
-        defer { try? Directory.removeFile(place) }
-        try Files.write(stored, to: place)
         let payload = SealedShard.Payload(
             name: TensorName("fuzz"), range: range, descriptor: descriptor, prologue: prologue)
         let workspace = ChunkWorkspace()
-        try workspace.decode(chunk: 0, entry: entry, of: payload, in: MappedFile.open(place))
+        try FuzzFiles.with(stored) { place in
+            try workspace.decode(chunk: 0, entry: entry, of: payload, in: MappedFile.open(place))
+        }
         require(workspace.count == rows * columns, "\(workspace.count) weights")
         guard scheme != .lossless else { return }
         require(workspace.restored[..<workspace.count].allSatisfy(\.isFinite), "a weight that is not finite")

@@ -23,6 +23,11 @@ public enum FuzzSeeds {
         case .chunkUniform, .chunkTrellis, .chunkRans, .chunkLossless: try await chunks(target)
         case .streamZstd: try await streams(.zstd)
         case .streamLZ4: try await streams(.lz4)
+        case .zipArchive: CheckpointSeeds.archives
+        case .pickle: CheckpointSeeds.pickles
+        case .pytorchCheckpoint: CheckpointSeeds.pytorch
+        case .gguf: try CheckpointSeeds.gguf()
+        case .numpy: CheckpointSeeds.numpy
         }
     }
 

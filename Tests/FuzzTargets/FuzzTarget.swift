@@ -1,5 +1,9 @@
 import Container
+import FileAccess
+import Synchronization
+import SystemPackage
 import TensorModel
+import TestSupport
 
 /// A parser that the fuzzer feeds, and what must hold of whatever it accepts.
 ///
@@ -19,6 +23,11 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case chunkLossless = "chunk-lossless"
     case streamZstd = "stream-zstd"
     case streamLZ4 = "stream-lz4"
+    case zipArchive = "zip-archive"
+    case pickle
+    case pytorchCheckpoint = "pytorch-checkpoint"
+    case gguf
+    case numpy
 
     /// Gives bytes to the parser. A typed error is what bad bytes get; anything else ends the process.
     public func run(_ bytes: [UInt8]) {
@@ -47,6 +56,11 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .chunkUniform, .chunkTrellis, .chunkRans, .chunkLossless: try ContainerTargets.chunk(bytes, self)
         case .streamZstd: ContainerTargets.stream(bytes, .zstd)
         case .streamLZ4: ContainerTargets.stream(bytes, .lz4)
+        case .zipArchive: try CheckpointTargets.zipArchive(bytes)
+        case .pickle: try CheckpointTargets.pickle(bytes)
+        case .pytorchCheckpoint: try CheckpointTargets.pytorch(bytes)
+        case .gguf: try CheckpointTargets.file(bytes, "x.gguf")
+        case .numpy: try CheckpointTargets.numpy(bytes)
         }
     }
 }
@@ -54,6 +68,23 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
 /// Ends the process where a promise does not hold; that is what the fuzzer looks for.
 func require(_ holds: Bool, _ message: @autoclosure () -> String) {
     if !holds { fatalError(message()) }
+}
+
+/// Files of inputs, for parsers that are given files.
+enum FuzzFiles {
+    private static let directory: TemporaryDirectory = {
+        guard let directory = try? TemporaryDirectory() else { fatalError("no directory for temporary files") }
+        return directory
+    }()
+    private static let number = Atomic(0)
+
+    /// Writes a file of its own for each call, as tests run targets side by side.
+    static func with(_ bytes: [UInt8], _ name: String = "x.safetensors", _ body: (FilePath) throws -> Void) throws {
+        let place = directory.at("\(number.wrappingAdd(1, ordering: .relaxed).newValue)-\(name)")
+        defer { try? Directory.removeFile(place) }
+        try Files.write(bytes, to: place)
+        try body(place)
+    }
 }
 
 /// Bytes taken from the front of an input, zeros where it has none left.

@@ -1,19 +1,22 @@
-import TensorModel
+package import TensorModel
 
 /// Runs a pickle of protocol 2 to 4 as far as it builds data: dicts, lists, numbers, texts, and descriptions of tensors.
 ///
 /// Nothing is ever called or imported: a name is compared with a fixed list (`PickleGlobal`), and anything else refused. The
 /// opcodes are those that `torch.load(weights_only=True)` accepts, and a few that make data in protocols 3 and 4. All values live in
 /// flat lists, so that no depth of nesting costs stack, neither to build nor to free.
-struct PickleMachine {
+package struct PickleMachine {
     /// What a pickle may cost.
-    struct Budget: Sendable {
+    package struct Budget: Sendable {
         /// Values on the stack, in the memo, and in tuples, lists and dicts together; 16 bytes each.
         var values = 1 << 24
         /// Marks that are open, and tuples within tuples.
         var depth = 256
         /// Bytes of the names of a module and of a member of it.
         var nameBytes = 256
+
+        /// The usual one.
+        package init() {}
     }
 
     var objects = PickleObjects()
@@ -53,7 +56,7 @@ struct PickleMachine {
     /// Runs the pickle.
     ///
     /// - Throws: `pickleInvalid`, `unsupportedOpcode`, `disallowedGlobal`, `invalidText`, and what a tensor can be wrong with.
-    static func run(
+    package static func run(
         _ bytes: [UInt8], at base: UInt64, limits: Limits = .standard, budget: Budget = Budget()
     ) throws -> PickleObjects {
         var machine = PickleMachine(bytes, at: base, limits: limits, budget: budget)

@@ -1,4 +1,4 @@
-import TensorModel
+package import TensorModel
 
 /// A value of a pickle: data, or an inert name. What does not fit eight bytes stands in the lists of `PickleObjects`.
 enum PickleValue: Sendable, Hashable {
@@ -43,7 +43,7 @@ enum PickleValue: Sendable, Hashable {
 }
 
 /// A storage as a pickle refers to it: the record that holds it, and what it is made of.
-struct PickledStorage: Sendable, Hashable {
+package struct PickledStorage: Sendable, Hashable {
     /// Its record is `data/` and this.
     let key: String
     /// The elements' type; nil where the storage is bytes, and each tensor says what they are.
@@ -53,21 +53,21 @@ struct PickledStorage: Sendable, Hashable {
 }
 
 /// A tensor as a pickle describes it: a view of a storage. Nothing is checked yet against the storage's record.
-struct PickledTensor: Sendable, Hashable {
+package struct PickledTensor: Sendable, Hashable {
     /// Position in `storages`.
-    let storage: Int
+    package let storage: Int
     let elementType: ElementType
     /// The first element in the storage.
     let start: UInt64
-    let shape: Shape
+    package let shape: Shape
     /// Elements of the storage from one index of a dimension to the next.
-    let strides: [UInt64]
+    package let strides: [UInt64]
     /// Where in the file the pickle makes it, for messages.
-    let place: UInt64
+    package let place: UInt64
 }
 
 /// All that a pickle made; one value is its result.
-struct PickleObjects: Sendable {
+package struct PickleObjects: Sendable {
     struct Pair: Sendable {
         let key: PickleValue
         var value: PickleValue
@@ -78,8 +78,8 @@ struct PickleObjects: Sendable {
     var tuples: [[PickleValue]] = []
     var lists: [[PickleValue]] = []
     var dictionaries: [[Pair]] = []
-    var storages: [PickledStorage] = []
-    var tensors: [PickledTensor] = []
+    package var storages: [PickledStorage] = []
+    package var tensors: [PickledTensor] = []
 
     /// The text of a value; nil where it is none.
     func text(_ value: PickleValue) -> String? {

@@ -1,4 +1,4 @@
-import FileAccess
+package import FileAccess
 import SystemPackage
 public import TensorModel
 
@@ -8,25 +8,25 @@ public import TensorModel
 /// end record, the first record begins at the first byte, each further one where the one before it ends, the directory follows the
 /// last, and what it says of a record is what stands before the record. Nothing is compressed or encrypted. Source of the
 /// layout: PKWARE's APPNOTE 6.3.10; zip64 included.
-struct ZipArchive: Sendable {
+package struct ZipArchive: Sendable {
     /// A record of the archive.
-    struct Entry: Sendable, Hashable {
+    package struct Entry: Sendable, Hashable {
         /// Its name: relative, without `..`, with `/` between components.
-        let name: String
+        package let name: String
         /// Where its bytes are in the file.
-        let range: ByteRange
+        package let range: ByteRange
         /// The CRC-32 of its bytes, as the archive states it; 0 where its writer left it out.
         let checksum: UInt32
         /// Where its local header begins.
-        let headerStart: UInt64
+        package let headerStart: UInt64
         /// Bytes of the extra field before its data, with which writers align it.
         let paddingBytes: UInt64
     }
 
     /// The records, in the order of their bytes.
-    let entries: [Entry]
+    package let entries: [Entry]
     /// Where the directory begins; the file ends with it and the end record.
-    let directoryStart: UInt64
+    package let directoryStart: UInt64
 
     private let positions: [TensorName: Int]
 
@@ -34,7 +34,7 @@ struct ZipArchive: Sendable {
     static let maximumEntries: UInt64 = 1_000_000
 
     /// The record of a name; nil where there is none.
-    subscript(name: String) -> Entry? { positions[TensorName(name)].map { entries[$0] } }
+    package subscript(name: String) -> Entry? { positions[TensorName(name)].map { entries[$0] } }
 
     /// Whether a file that begins with these bytes, eight at least, is an archive.
     ///
@@ -49,7 +49,7 @@ struct ZipArchive: Sendable {
     /// - Parameter look: told each name, and where the directory has it, before anything else of the record is looked at: a format
     ///   that is not read may be told by its names.
     /// - Throws: `zipInvalid`, `invalidText`, `duplicateKey`, `headerTooLarge`.
-    static func read(
+    package static func read(
         _ file: MappedFile, limits: Limits = .standard,
         look: (_ name: String, _ place: UInt64) throws -> Void = { _, _ in }
     ) throws -> ZipArchive {
@@ -82,7 +82,7 @@ struct ZipArchive: Sendable {
     /// The bytes of a record, checked against its checksum.
     ///
     /// - Parameter limit: the most bytes to read.
-    func bytes(of entry: Entry, in file: MappedFile, limit: UInt64) throws -> [UInt8] {
+    package func bytes(of entry: Entry, in file: MappedFile, limit: UInt64) throws -> [UInt8] {
         guard entry.range.count <= limit else {
             throw IngotError(
                 .headerTooLarge, file: file.path.string, offset: entry.range.start,

@@ -45,7 +45,17 @@ enum Command {
 
     /// The message of a usage error repeats arguments, which may be names of files that others chose.
     private static func escapedLines(_ text: String) -> String {
-        text.split(separator: "\n", omittingEmptySubsequences: false).map { IngotErrorRenderer.escaped(String($0)) }
-            .joined(separator: "\n")
+        var message = text.unicodeScalars
+        // Ends of lines in an argument end no lines of the message; an option's value is repeated alone.
+        for argument in CommandLine.arguments.dropFirst() {
+            for part in [argument[...]] + argument.split(separator: "=", maxSplits: 1).dropFirst()
+            where part.unicodeScalars.contains("\n") {
+                message = message.replacing(
+                    part.unicodeScalars, with: IngotErrorRenderer.escaped(String(part)).unicodeScalars)
+            }
+        }
+        return message.split(separator: "\n", omittingEmptySubsequences: false).map {
+            IngotErrorRenderer.escaped(String($0))
+        }.joined(separator: "\n")
     }
 }

@@ -1,0 +1,98 @@
+import Checkpoints
+import FileAccess
+import TensorModel
+import TestSupport
+
+/// Checkpoints of PyTorch, llama.cpp and NumPy, and what they are made of.
+enum CheckpointTargets {
+    /// Bytes of tensors read for one input.
+    private static let mostBytes: UInt64 = 1 << 20
+
+    /// A zip archive: each byte belongs to one thing.
+    static func zipArchive(_ bytes: [UInt8]) throws {
+        try FuzzFiles.with(bytes, "x.zip") { place in
+            let file = try MappedFile.open(place)
+            let archive = try ZipArchive.read(file)
+            var end: UInt64 = 0
+            for entry in archive.entries {
+                require(entry.headerStart >= end, "records over each other, or in another order")
+                require(entry.range.start > entry.headerStart, "data before its header")
+                end = entry.range.end
+                require(archive[entry.name] == entry, "another record under the name \(entry.name)")
+                let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
+                require(!parts.contains("..") && parts.first != "", "a name that leads out: \(entry.name)")
+                do {
+                    let data = try archive.bytes(of: entry, in: file, limit: mostBytes)
+                    require(UInt64(data.count) == entry.range.count, "\(data.count) bytes")
+                } catch let error as IngotError {
+                    require(error.code == .checksum, "\(error)")
+                }
+            }
+            require(end <= archive.directoryStart, "records in the directory")
+        }
+    }
+
+    /// A pickle: what it says of tensors refers to what there is.
+    static func pickle(_ bytes: [UInt8]) throws {
+        let objects = try PickleMachine.run(bytes, at: 0)
+        for tensor in objects.tensors {
+            require(objects.storages.indices.contains(tensor.storage), "no storage \(tensor.storage)")
+            require(tensor.strides.count == tensor.shape.dimensions.count, "\(tensor.strides.count) strides")
+            require(tensor.place < UInt64(bytes.count), "a tensor behind the end")
+        }
+    }
+
+    /// A checkpoint of PyTorch: as a file, where it begins as one; else a pickle, to which an archive is made, with four
+    /// storages, of as many bytes as the first eight bytes say.
+    static func pytorch(_ bytes: [UInt8]) throws {
+        guard bytes.first != 0x50 else { return try file(bytes, "x.pt") }
+        var input = InputBytes(bytes)
+        let storages = (0..<4).map { index in
+            let count = (input.byte() | input.byte() << 8) % 2048
+            return (String(index), (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ index) })
+        }
+        try file(PyTorchImage.archive(input.rest, storages: storages).bytes, "x.pt")
+    }
+
+    /// An array of NumPy, or an archive of them.
+    static func numpy(_ bytes: [UInt8]) throws { try file(bytes, bytes.first == 0x50 ? "x.npz" : "x.npy") }
+
+    /// A file of a checkpoint, of which every tensor is read.
+    static func file(_ bytes: [UInt8], _ name: String) throws {
+        try FuzzFiles.with(bytes, name) { place in
+            let checkpoint = try Checkpoint.open(place)
+            for shard in checkpoint.shards {
+                let header = shard.header
+                require(header.headerByteCount <= shard.file.byteCount, "a header larger than the file")
+                var left = mostBytes
+                for tensor in header.tensors {
+                    require(
+                        tensor.elementType.byteCount(of: tensor.shape) == tensor.range.count,
+                        "\(tensor.name): \(tensor.range.count) bytes")
+                    require(tensor.storedRange.end <= shard.file.byteCount, "\(tensor.name): behind the end")
+                    guard tensor.range.count <= left else { continue }
+                    left -= tensor.range.count
+                    try check(tensor, in: shard.file)
+                }
+                for alias in header.aliases {
+                    require(checkpoint.tensor(named: alias.name) != nil, "an alias of nothing")
+                }
+                for warning in header.warnings { require(!warning.message.isEmpty, "a warning without words") }
+                do { try shard.checkRecords() } catch let error as IngotError {
+                    require(error.code == .checksum, "\(error)")
+                }
+            }
+        }
+    }
+
+    /// A tensor read whole and in pieces of odd lengths is the same.
+    private static func check(_ tensor: StoredTensor, in file: MappedFile) throws {
+        let whole = try file.bytes(tensor.range)
+        require(UInt64(whole.count) == tensor.range.count, "\(whole.count) bytes of \(tensor.name)")
+        var pieces: [UInt8] = []
+        try file.forEachPiece(of: tensor.range, pieceBytes: whole.count < 4096 ? 97 : 4099) { bytes, _ in
+            for index in bytes.indices { pieces.append(bytes[index]) }
+        }
+        require(pieces == whole, "\(tensor.name): other bytes in pieces")
+    }
+}

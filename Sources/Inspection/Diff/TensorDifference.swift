@@ -61,10 +61,8 @@ public struct TensorDifference: Sendable {
 
     /// Elements whose value is another; nil where they were not compared.
     public var changed: UInt64? { isSameBytes == true ? 0 : weights?.changed ?? changedElements }
-    /// Whether the same element type is meant, and the same scheme.
+    /// Whether the same element type is meant.
     public var isSameType: Bool { old.elementType == new.elementType }
-    /// Whether both are stored in the same scheme.
-    public var isSameScheme: Bool { old.scheme == new.scheme }
 
     /// How much changed, for the order of those that changed most: the relative mean squared error; infinite where NaN or
     /// infinity came or went.

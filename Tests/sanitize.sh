@@ -1,5 +1,6 @@
 #!/bin/bash
 # The tests under AddressSanitizer and ThreadSanitizer: `Tests/sanitize.sh [address|thread]`. Findings fail the run.
+# INGOT_TEST_FILTER: a regular expression of suites, for a part of it.
 #
 # Left out, by name:
 #   CommandTests    start the command as it ships, as a process of its own: there is nothing of ours to watch in the test's
@@ -18,8 +19,14 @@ for kind in "${kinds[@]}"; do
     began=$SECONDS
     swift build -c release --scratch-path ".build-$kind" --sanitize "$kind" --build-tests || exit 1
     built=$SECONDS
-    swift test -c release --scratch-path ".build-$kind" --sanitize "$kind" --skip-build --skip CommandTests \
-        --skip otherFaultsEndTheProcess --skip interruptsAreRecorded > ".build-$kind/log" 2>&1 || {
+    environment=()
+    if [[ $kind == thread && $(uname -s) == Linux ]]; then
+        clang -O2 -Wall -Wextra -Werror -shared -fPIC Tests/thread-sanitizer-mutex.c -o ".build-$kind/mutex.so" || exit 1
+        environment=(LD_PRELOAD="$PWD/.build-$kind/mutex.so")
+    fi
+    env "${environment[@]}" swift test -c release --scratch-path ".build-$kind" --sanitize "$kind" --skip-build \
+        --filter "${INGOT_TEST_FILTER:-.}" --skip CommandTests --skip otherFaultsEndTheProcess --skip interruptsAreRecorded \
+        > ".build-$kind/log" 2>&1 || {
         status=1
         grep -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|recorded an issue|SUMMARY' ".build-$kind/log" | sort | uniq -c
     }

@@ -58,8 +58,8 @@ public struct Checkpoint: Sendable {
     }
 
     /// Opens a file of weights, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its shards.
-    public static func open(_ path: FilePath, limits: Limits = .standard) throws -> Checkpoint {
-        let layout = try CheckpointLayout.read(path, limits: limits)
+    public static func open(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> Checkpoint {
+        let layout = try CheckpointLayout.read(path, key: key, limits: limits)
         let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
         for (position, shard) in shards.enumerated() {
             try GGUFSplit.check(shard, position: position, of: shards.count)

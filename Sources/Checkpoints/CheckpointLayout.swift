@@ -12,6 +12,8 @@ public struct CheckpointLayout: Sendable {
     public let indexName: String?
     /// The names of the shards, sorted by their bytes.
     public let shardNames: [String]
+    /// Which dict of a PyTorch file holds the weights: keys joined by `.`; nil for the usual ones.
+    public let key: String?
     /// What is odd about the directory.
     public let warnings: [IngotWarning]
     let index: ShardIndex?
@@ -24,8 +26,13 @@ public struct CheckpointLayout: Sendable {
     /// single file may have any name. Where there is none of these, it is the only `.gguf` file, or the parts of the only one that
     /// was cut; the path of a part stands for all of them. Symbolic links to regular files are followed.
     ///
+    /// - Parameters:
+    ///   - path: the file or directory.
+    ///   - key: of PyTorch files, which have dicts in dicts: the one with the weights, as its keys joined by `.`.
+    ///   - limits: bounds on what is read.
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
-    public static func read(_ path: FilePath, limits: Limits = .standard) throws -> CheckpointLayout {
+    public static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> CheckpointLayout
+    {
         switch try Directory.kind(path) {
         case .directory: break
         case .none: throw IngotError(.noInput, file: path.string, found: "nothing under this path")
@@ -37,22 +44,22 @@ public struct CheckpointLayout: Sendable {
                     expected: "a checkpoint's directory, or a file of weights", remedy: "name the index's directory")
             }
             return CheckpointLayout(
-                path: path, directory: nil, indexName: nil, shardNames: GGUFSplit.all(of: name), warnings: [],
-                index: nil)
+                path: path, directory: nil, indexName: nil, shardNames: GGUFSplit.all(of: name), key: key,
+                warnings: [], index: nil)
         }
         if let names = try GGUFDirectory.shardNames(in: path) {
             return CheckpointLayout(
-                path: path, directory: path, indexName: nil, shardNames: names, warnings: [], index: nil)
+                path: path, directory: path, indexName: nil, shardNames: names, key: key, warnings: [], index: nil)
         }
         let listing = try DirectoryListing.read(path)
         guard let indexName = listing.indexName else {
             return CheckpointLayout(
-                path: path, directory: path, indexName: nil, shardNames: [listing.lone],
+                path: path, directory: path, indexName: nil, shardNames: [listing.lone], key: key,
                 warnings: listing.warnings(of: path, used: [listing.lone]), index: nil)
         }
         let index = try ShardIndex.read(path.appending(indexName), of: listing.kind, limits: limits)
         return CheckpointLayout(
-            path: path, directory: path, indexName: indexName, shardNames: index.shardNames,
+            path: path, directory: path, indexName: indexName, shardNames: index.shardNames, key: key,
             warnings: listing.warnings(of: path, used: Set(index.shardNames)), index: index)
     }
 
@@ -83,6 +90,6 @@ public struct CheckpointLayout: Sendable {
         let file = try MappedFile.open(place)
         return Shard(
             fileName: shardNames[position], file: file,
-            header: try ShardHeader.read(file, limits: limits))
+            header: try ShardHeader.read(file, key: key, limits: limits))
     }
 }

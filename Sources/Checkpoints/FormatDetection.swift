@@ -5,8 +5,12 @@ public import TensorModel
 extension ShardHeader {
     /// Reads what a file holds, in the format that its first bytes show; where they show none, its name is asked.
     ///
+    /// - Parameters:
+    ///   - file: the file.
+    ///   - key: of a PyTorch file, the keys that lead to the dict with the weights, joined by `.`; formats without dicts have no use for it.
+    ///   - limits: bounds on what is read.
     /// - Throws: `unsupportedSource` for a format that is known and not read; what a file of the format can be wrong with.
-    public static func read(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+    public static func read(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
         do {
             switch try FileSignature.of(file, limits: limits) {
             case .zip:
@@ -16,7 +20,7 @@ extension ShardHeader {
                     throw refusal(
                         "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")
                 }
-                return try PyTorchArchive.readHeader(file, archive, limits: limits)
+                return try PyTorchArchive.readHeader(file, archive, key: key, limits: limits)
             case .pickle:
                 throw refusal(
                     "a pickle of its own, as torch.save wrote before version 1.6", remedy: PyTorchRemedy.resave)

@@ -107,6 +107,47 @@ private typealias P = PickleBytes
         #expect(try await Verbs.verify(directory.at("sealed"), against: directory.at("x.bin")).holds)
     }
 
+    /// A training checkpoint with the weights twice: those of the last step, and their moving average.
+    static func writeTraining(_ last: SampleTensor, _ average: SampleTensor, to path: FilePath) throws {
+        func dictionary(_ tensor: SampleTensor, _ storage: String) -> [UInt8] {
+            let storage = P.storage(storage, type: "HalfStorage", count: Int64(tensor.shape.reduce(1, *)))
+            return P.dictionary([(tensor.name, P.tensor(storage, tensor.shape.map(Int64.init)))])
+        }
+        let body = P.dictionary([
+            ("step", P.int(9)), ("state_dict", dictionary(last, "0")),
+            ("ema", P.dictionary([("model", dictionary(average, "1"))])),
+        ])
+        try Files.write(
+            PyTorchImage.archive(P.pickle(body), storages: [("0", last.bytes), ("1", average.bytes)]).bytes, to: path)
+    }
+
+    @Test("P15 a key names the dict with the weights") func key() async throws {
+        let directory = try TemporaryDirectory()
+        let (last, average) = (
+            SampleTensor("a.weight", .f16, [8, 64]), SampleTensor("a.weight", .f16, [8, 64], seed: 2)
+        )
+        try PyTorchSourceTests.writeTraining(last, average, to: directory.at("x.pt"))
+        try SampleSource.writeShard([average], to: directory.at("x.safetensors"))
+        var options = Verbs.options()
+        try await Verbs.convert(directory.at("x.safetensors"), to: directory.at("plain"), options)
+        options.key = "ema.model"
+        try await Verbs.convert(directory.at("x.pt"), to: directory.at("sealed"), options)
+        #expect(
+            try PyTorchSourceTests.payloads(directory.at("sealed"))
+                == PyTorchSourceTests.payloads(directory.at("plain")))
+        #expect(options.record.contains(.init("key", .string("ema.model"))), "resuming compares it")
+        let checkpoint = try SealedCheckpoint(directory.at("sealed"))
+        for (key, holds) in [(nil, false), ("state_dict", false), ("ema.model", true)] {
+            let source = try Checkpoint.open(directory.at("x.pt"), key: key)
+            let report = try await Verifier(checkpoint, against: source, memory: Verbs.leastMemory, jobs: 1).run()
+            #expect(report.holds == holds)
+        }
+        let error = try await Verbs.failure {
+            try await Verbs.convert(directory.at("x.safetensors"), to: directory.at("other"), options)
+        }
+        #expect(error?.code == .usage && !Files.names(directory.path).contains("other"))
+    }
+
     @Test("P05 a damaged storage is found before anything is published") func damage() async throws {
         let directory = try TemporaryDirectory()
         let tensors = [SampleTensor("a.weight", .f16, [8, 64]), SampleTensor("b.weight", .f16, [8, 64], seed: 2)]

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Fuzzes every parser for FUZZ_SECONDS each, two at a time: `Tests/Fuzz/run.sh [TARGET...]`.
+# Fuzzes every parser for FUZZ_SECONDS each, FUZZ_JOBS (2) at a time: `Tests/Fuzz/run.sh [TARGET...]`.
 # Prints executions, coverage and findings; what crashes is kept in .build-fuzz/findings/TARGET/, and fails the run.
 #   FUZZ_KEEP=1   adds to Tests/Fuzz/Corpus a small set of inputs that reach what was reached
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${FUZZ_SECONDS:-60}
+jobs=${FUZZ_JOBS:-2}
 fuzzer=Tests/Fuzz/.build/release/IngotFuzz
 work=$PWD/.build-fuzz
 Tests/Fuzz/build.sh || exit 1
@@ -35,12 +36,16 @@ fuzz() {
     case $target in sealed-shard | chunk-*) options+=(-max_len=32768) ;; *) options+=(-max_len=8192) ;; esac
     local kept=Tests/Fuzz/Corpus/$target
     mkdir -p "$kept"
-    INGOT_FUZZ_TARGET=$target $fuzzer "${options[@]}" "$corpus" "$kept" "$seeds/$target" > "$log" 2>&1
-    local status=$? executions coverage
+    local status executions coverage processor TIMEFORMAT='%U %S'
+    {
+        time INGOT_FUZZ_TARGET=$target $fuzzer "${options[@]}" "$corpus" "$kept" "$seeds/$target" > "$log" 2>&1
+        status=$?
+    } 2> "$log.time"
+    processor=$(awk '{ printf "%.0f", $1 + $2 }' "$log.time")
     executions=$(awk '/stat::number_of_executed_units/ { print $2 }' "$log")
     coverage=$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -n 1)
-    printf '%-20s %12s executions in %s s, %s, %d findings\n' \
-        "$target" "${executions:-?}" "$seconds" "${coverage:-no coverage}" "$(find "$findings" -type f | wc -l)"
+    printf '%-20s %12s executions in %s s (%s of a processor), %s, %d findings\n' "$target" "${executions:-?}" "$seconds" \
+        "$processor" "${coverage:-no coverage}" "$(find "$findings" -type f | wc -l)"
     [[ $status -eq 0 ]] || echo "$target: see $log" >&2
     return $status
 }
@@ -48,7 +53,7 @@ fuzz() {
 status=0
 running=()
 for target in "${targets[@]}"; do
-    if [[ ${#running[@]} -ge 2 ]]; then
+    if [[ ${#running[@]} -ge $jobs ]]; then
         wait "${running[0]}" || status=1
         running=("${running[@]:1}")
     fi

@@ -205,6 +205,29 @@ def test_states(tmp_path, case):
     check(tmp_path / "pytorch_model.bin", tmp_path, expected, aliases)
 
 
+def test_key(tmp_path):
+    """--key chooses a dict of a training checkpoint, in every verb."""
+    source, sealed = tmp_path / "checkpoint.pt", tmp_path / "sealed"
+    last, average = {"a.weight": normal(32, 64, seed=1)}, {"a.weight": normal(32, 64, seed=2)}
+    torch.save({"step": 9, "state_dict": last, "ema": {"model": average}}, source)
+    for key, expected in ((None, last), ("state_dict", last), ("ema.model", average)):
+        options = ["--key", key] if key else []
+        folder = tmp_path / str(key)
+        plan = json.loads(ingot("plan", source, "--format", "json", *options).stdout)
+        assert [tensor["name"] for tensor in plan["tensors"]] == ["a.weight"]
+        assert ingot("convert", source, folder / "sealed", "--scheme", "lossless", "--quiet", *options).returncode == 0
+        assert ingot("export", folder / "sealed", folder / "out").returncode == 0
+        found = load_file(folder / "out" / "model.safetensors")
+        assert set(found) == {"a.weight"} and torch.equal(bits(found["a.weight"]), bits(expected["a.weight"]))
+        assert ingot("verify", folder / "sealed", "--against", source, *options).returncode == 0
+        assert ingot("diff", source, folder / "sealed", *options).returncode == 0
+        mean = json.loads(ingot("inspect", source, "--format", "json", *options).stdout)["tensors"][0]["statistics"]["mean"]
+        assert abs(mean - expected["a.weight"].double().mean().item()) < 1e-6
+    assert ingot("verify", tmp_path / "None" / "sealed", "--against", source, "--key", "ema.model").returncode == 1
+    refused = ingot("convert", source, sealed, "--key", "ema.modell")
+    assert refused.returncode == 65 and "here: model" in refused.stderr and not sealed.exists()
+
+
 @pytest.mark.parametrize("without", ["mmap alignment", "checksums"])
 def test_writer_options(tmp_path, without):
     """Records aligned to pages, and records without CRC-32."""

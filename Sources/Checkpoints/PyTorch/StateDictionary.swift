@@ -59,7 +59,8 @@ struct StateDictionary {
                 guard let next = member(of: dictionary, String(part)) else {
                     throw IngotError(
                         .unsupportedSource, offset: place, found: "no dict under the key `\(part.prefix(80))`",
-                        expected: "the keys of dicts, joined by `.`", remedy: "check the key")
+                        expected: "keys of dicts, joined by `.`; here: \(dictionaryKeys(of: dictionary))",
+                        remedy: "give one of these")
                 }
                 dictionary = next
             }
@@ -83,6 +84,16 @@ struct StateDictionary {
         }
         if case .dictionary(let index) = pair?.value { return index }
         return nil
+    }
+
+    /// The keys of a dict that lead to dicts, the first few of them, for messages.
+    private func dictionaryKeys(of dictionary: Int) -> String {
+        let keys = objects.dictionaries[dictionary].lazy.compactMap { pair -> Substring? in
+            guard case .dictionary = pair.value else { return nil }
+            return objects.text(pair.key)?.prefix(40)
+        }
+        let first = keys.prefix(8)
+        return first.isEmpty ? "none" : first.joined(separator: ", ")
     }
 
     /// Whether a dict, or one within it, holds a tensor.

@@ -33,7 +33,9 @@ final class ConversionRun {
         followed = FollowedSource(converter.source, converter.options) { name, bytes, total in
             onEvent(.waiting(name: name, bytes: bytes, total: total))
         }
-        layout = options.follows ? try await followed.layout() : try CheckpointLayout.read(converter.source)
+        layout =
+            options.follows
+            ? try await followed.layout() : try CheckpointLayout.read(converter.source, key: options.key)
         if options.consumesSource { try ConsumableSource.require(layout) }
         plan = ConversionPlan(layout, options)
         do {
@@ -93,7 +95,7 @@ final class ConversionRun {
     private func open(_ work: WorkDirectory) async throws {
         guard !options.follows else { return }
         if work.state.sealed.isEmpty {
-            plan = try ConversionPlan(Checkpoint.open(layout.path), options)
+            plan = try ConversionPlan(Checkpoint.open(layout.path, key: layout.key), options)
         } else {
             for position in layout.shardNames.indices where finished[position] == nil {
                 try plan.add(layout.open(position), at: position)

@@ -35,6 +35,8 @@ public struct ConversionOptions: Sendable, Hashable {
     public var nonFinite: NonFinitePolicy = .fail
     /// Whether tensors that another quantizer has stored in blocks of codes are decoded and quantized once more.
     public var requantizes = false
+    /// Of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; nil for the usual ones.
+    public var key: String?
     /// Whether an existing checkpoint of ours is replaced.
     public var force = false
 
@@ -112,6 +114,7 @@ public struct ConversionOptions: Sendable, Hashable {
         }
         members.append(.init("codec", .string(codec.name)))
         members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))
+        if let key { members.append(.init("key", .string(key))) }
         if requantizes { members.append(.init("allow_requantize", .bool(true))) }
         return members
     }

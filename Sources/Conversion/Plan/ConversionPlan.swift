@@ -39,9 +39,9 @@ public struct ConversionPlan: Sendable {
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
     /// - Throws: `unsupportedSource` for one of our own; whatever `Checkpoint.open` throws.
-    public static func openSource(_ path: FilePath) throws -> Checkpoint {
+    public static func openSource(_ path: FilePath, key: String? = nil) throws -> Checkpoint {
         try refuseSealed(path)
-        return try Checkpoint.open(path)
+        return try Checkpoint.open(path, key: key)
     }
 
     /// Refuses a checkpoint of ours as a source.
@@ -75,6 +75,11 @@ public struct ConversionPlan: Sendable {
 
     /// Plans one more shard.
     mutating func add(_ shard: Shard, at position: Int) throws {
+        guard options.key == nil || shard.header.format == .pytorch else {
+            throw IngotError(
+                .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
+                expected: "a key for PyTorch files alone", remedy: "leave out --key")
+        }
         if shard.header.format == .gguf, !shard.header.metadata.isEmpty {
             warnings.append(
                 IngotWarning(

@@ -37,7 +37,8 @@ struct FollowedSource {
                             .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
             }
             do {
-                return try FollowedSource.look(at: CheckpointLayout.read(path), settledAfter: options.settledAfter)
+                return try FollowedSource.look(
+                    at: CheckpointLayout.read(path, key: options.key), settledAfter: options.settledAfter)
             } catch let error as IngotError where error.code == .unsupportedSource {
                 return .notYet(bytes: 0, of: nil)
             } catch {
@@ -98,7 +99,7 @@ struct FollowedSource {
             // A partial file that an earlier download left behind does not grow.
             .unsettled((), after: try hasPartialFiles() ? options.settledAfter : pause)
         }
-        let now = try CheckpointLayout.read(path)
+        let now = try CheckpointLayout.read(path, key: options.key)
         guard now.indexName == layout.indexName,
             now.shardNames.map({ TensorName($0) }) == layout.shardNames.map({ TensorName($0) })
         else {

@@ -11,16 +11,15 @@ import TensorModel
 final class ClaimsGate: Sendable {
     private let claims: ClaimsFile
     private let source: FilePath, destination: FilePath
-    private let memory: UInt64, jobs: Int
+    private let options: ConversionOptions
     private let found = Mutex<ClaimsReport?>(nil)
 
     /// Prepares the check of a conversion.
-    init(_ claims: ClaimsFile, source: FilePath, destination: FilePath, memory: UInt64, jobs: Int) {
+    init(_ claims: ClaimsFile, source: FilePath, destination: FilePath, _ options: ConversionOptions) {
         self.claims = claims
         self.source = source
         self.destination = destination
-        self.memory = memory
-        self.jobs = jobs
+        self.options = options
     }
 
     /// The results, once they are there.
@@ -33,8 +32,9 @@ final class ClaimsGate: Sendable {
         // Before the verification adds to it.
         let peak = ProcessUsage.peakResidentBytes
         let checkpoint = try SealedCheckpoint(directory)
-        let original = try Checkpoint.open(source)
-        let result = try await Verifier(checkpoint, against: original, memory: memory, jobs: jobs).run()
+        let original = try Checkpoint.open(source, key: options.key)
+        let result = try await Verifier(checkpoint, against: original, memory: options.memory, jobs: options.jobs)
+            .run()
         var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: OpenedCheckpoint(original))
         facts.peakMemory = peak
         let report = try ClaimEvaluation(facts).run(

@@ -81,7 +81,7 @@ struct Convert: AsyncParsableCommand {
         var converter = try Converter(source, to: dest, options)
         converter.onEvent = progress.show
         let gate = stated.map {
-            ClaimsGate($0, source: source, destination: dest, memory: options.memory, jobs: options.jobs)
+            ClaimsGate($0, source: source, destination: dest, options)
         }
         if let gate { converter.beforePublishing = { try await gate.check($0, $1) } }
         let result = try await converter.run()

@@ -46,6 +46,7 @@ struct Diff: AsyncParsableCommand {
     @Option(help: "Form of the result: text, json, csv, markdown. csv: a row a tensor.")
     var format = Form.text
 
+    @OptionGroup var keyed: KeyOption
     @OptionGroup var result: ResultOptions
     @OptionGroup var work: WorkOptions
 
@@ -65,7 +66,9 @@ struct Diff: AsyncParsableCommand {
         options.pattern = filter
         options.headersOnly = headersOnly
         (options.memory, options.jobs) = (work.maxMemory.bytes, work.jobs)
-        let diff = try await CheckpointDiff(OpenedCheckpoint(old), OpenedCheckpoint(new), options)
+        let sides = try [old, new].map { try OpenedCheckpoint($0, key: keyed.key) }
+        try keyed.require(in: sides)
+        let diff = try await CheckpointDiff(sides[0], sides[1], options)
         for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         switch format {
         case .text: try result.deliver(DiffText(diff, result.style, top: top).text)

@@ -51,6 +51,7 @@ struct Inspect: AsyncParsableCommand {
     @Option(help: "Form of the result: text, json, csv, markdown or html.")
     var format = InspectFormat.text
 
+    @OptionGroup var keyed: KeyOption
     @OptionGroup var result: ResultOptions
     @OptionGroup var work: WorkOptions
     @OptionGroup var shown: ProgressOptions
@@ -63,7 +64,9 @@ struct Inspect: AsyncParsableCommand {
     func run() async throws {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
-        var report = try CheckpointReport(path)
+        let checkpoint = try OpenedCheckpoint(path, key: keyed.key)
+        try keyed.require(in: [checkpoint])
+        var report = try CheckpointReport(checkpoint)
         for warning in report.warnings { progress.show(.warning(warning)) }
         report.select(filters)
         if report.tensors.isEmpty, !filters.isEmpty {

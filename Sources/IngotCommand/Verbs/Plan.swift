@@ -28,7 +28,7 @@ struct Plan: AsyncParsableCommand {
         var options = try rate.options()
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
-        let plan = try ConversionPlan(ConversionPlan.openSource(source), options)
+        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.key), options)
         for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
         switch report.format {

@@ -51,6 +51,8 @@ struct RateOptions: ParsableArguments {
     @Flag(help: "Decode weights that a GGUF file has quantized already, and quantize them once more.")
     var allowRequantize = false
 
+    @OptionGroup var keyed: KeyOption
+
     func validate() throws {
         let goals = [bits != nil, bpw != nil, relativeMSE != nil, targetSize != nil].count { $0 }
         guard goals <= 1 else {
@@ -92,6 +94,7 @@ struct RateOptions: ParsableArguments {
         options.codec = codec.codec
         options.nonFinite = onNonFinite
         options.requantizes = allowRequantize
+        options.key = keyed.key
         if let bpw {
             options.goal = .averageBits(bpw)
         } else if let relativeMSE {

@@ -1,6 +1,7 @@
 public import ArgumentParser
 import Container
 import FileAccess
+import Inspection
 public import SystemPackage
 import TensorModel
 
@@ -17,6 +18,22 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
 
     var description: String { bytes % (1 << 20) == 0 ? "\(bytes >> 20)MiB" : "\(bytes)" }
     var defaultValueDescription: String { description }
+}
+
+/// Where the weights are in a file that holds other things too.
+struct KeyOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "In PyTorch files, the dict with the weights, as keys joined by '.': 'ema.model'. Without it: the "
+                + "outermost, or the one under state_dict, model_state_dict or model."))
+    var key: String?
+
+    /// Refuses a key where no checkpoint could have one.
+    func require(in checkpoints: [OpenedCheckpoint]) throws {
+        guard key == nil || checkpoints.contains(where: \.hasKeys) else {
+            throw ValidationError("--key is for PyTorch files.")
+        }
+    }
 }
 
 /// The form of a result.

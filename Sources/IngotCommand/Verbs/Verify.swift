@@ -27,6 +27,7 @@ struct Verify: AsyncParsableCommand {
     @Option(help: "The source it was converted from.")
     var against: FilePath?
 
+    @OptionGroup var keyed: KeyOption
     @OptionGroup var claims: ClaimsOptions
     @OptionGroup var work: WorkOptions
 
@@ -63,7 +64,8 @@ struct Verify: AsyncParsableCommand {
 
     private func verify(_ stated: ClaimsFile?) async throws {
         let checkpoint = try OpenedCheckpoint(dest)
-        let source = try against.map { try OpenedCheckpoint($0) }
+        let source = try against.map { try OpenedCheckpoint($0, key: keyed.key) }
+        try keyed.require(in: source.map { [$0] } ?? [])
         for warning in checkpoint.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }

@@ -24,11 +24,15 @@ public struct OpenedCheckpoint: Sendable {
     public let warnings: [IngotWarning]
 
     /// Opens a checkpoint: a directory of ours, or a source. Headers are read, no weights.
-    public init(_ path: FilePath) throws {
+    ///
+    /// - Parameters:
+    ///   - path: the file or directory.
+    ///   - key: of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; others have no use for it.
+    public init(_ path: FilePath, key: String? = nil) throws {
         if try SealedCheckpoint.isOne(path) {
             self.init(try SealedCheckpoint(path))
         } else {
-            self.init(try Checkpoint.open(path))
+            self.init(try Checkpoint.open(path, key: key))
         }
     }
 
@@ -80,6 +84,12 @@ public struct OpenedCheckpoint: Sendable {
 
     /// Whether it is one of ours.
     public var isSealed: Bool { if case .sealed = content { true } else { false } }
+
+    /// Whether its files have dicts in dicts, one of which a key can name.
+    public var hasKeys: Bool {
+        guard case .plain(let checkpoint) = content else { return false }
+        return checkpoint.shards.contains { $0.header.format == .pytorch }
+    }
 
     /// The name of its format: `ingot`, or that of its files.
     public var formatName: String {

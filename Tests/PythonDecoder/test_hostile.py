@@ -209,7 +209,7 @@ def test_headers(tmp_path, seed):
             unexplained.append((path.read_bytes(), refusal, warnings))
         counts[kind] = counts.get(kind, 0) + 1
     for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
-        print(f"count: {count} {kind}" + (f"; the package takes it: {WE_REFUSE[kind]}" if kind in WE_REFUSE else ""))
+        print(f"count: {count} safetensors headers: {kind}" + (f"; the package takes it: {WE_REFUSE[kind]}" if kind in WE_REFUSE else ""))
     assert not unexplained, unexplained[:10]
     assert counts["both take it"] > CASES // 8 and counts["both refuse it"] > CASES // 4
     # What does not occur needs no explanation.

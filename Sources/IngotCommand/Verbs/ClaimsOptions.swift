@@ -87,10 +87,10 @@ struct ClaimsOptions: ParsableArguments {
 
 /// The results of claims in the forms that other programs read.
 enum ClaimsOutput {
-    /// The report in a form; of `github` a summary goes to the step's page too.
-    static func text(_ report: ClaimsReport, _ format: VerificationFormat, seconds: Double) throws -> String {
+    /// The report in a form, nil in those that claims have no text of their own in; of `github` a summary goes to the step's page too.
+    static func text(_ report: ClaimsReport, _ format: VerificationFormat, seconds: Double) throws -> String? {
         switch format {
-        case .text, .json, .csv, .html: return ""
+        case .text, .json, .csv, .html: return nil
         case .junit: return ClaimsJUnit.text(report, seconds: seconds, time: Console.secondsSinceEpoch)
         case .markdown: return ClaimsMarkdown.text(report)
         case .sarif: return ClaimsSARIF.json(report).text(indented: true)
@@ -121,8 +121,8 @@ enum ClaimsOutput {
         _ error: IngotError, _ subject: String, _ claims: String?, _ format: VerificationFormat, _ result: ResultOptions
     ) throws {
         let isOfCheckpoint = error.code.exitStatus == 65 && error.code != .claimsInvalid && error.code != .reportInvalid
-        guard isOfCheckpoint, [.markdown, .junit, .github, .sarif].contains(format) else { return }
         let report = ClaimsReport.damaged(error, subject: subject, file: claims)
-        try result.deliver(text(report, format, seconds: 0))
+        guard isOfCheckpoint, let text = try text(report, format, seconds: 0) else { return }
+        try result.deliver(text)
     }
 }

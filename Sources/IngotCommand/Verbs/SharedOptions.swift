@@ -31,7 +31,9 @@ struct KeyOption: ParsableArguments {
     /// Refuses a key where no checkpoint could have one.
     func require(in checkpoints: [OpenedCheckpoint]) throws {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
-            throw ValidationError("--key is for PyTorch files.")
+            throw IngotError(
+                .usage, found: "--key, and no PyTorch file", expected: "a key for PyTorch files alone",
+                remedy: "leave out --key")
         }
     }
 }

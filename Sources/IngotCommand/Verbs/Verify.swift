@@ -101,7 +101,8 @@ struct Verify: AsyncParsableCommand {
             let table = VerificationTable.markdown(report, top: count)
             try result.deliver(claimed.map { ClaimsMarkdown.text($0) + "\n\n" + table } ?? table)
         case .junit, .github, .sarif:
-            try result.deliver(ClaimsOutput.text(outcome, format, seconds: report.seconds))
+            guard let text = try ClaimsOutput.text(outcome, format, seconds: report.seconds) else { return }
+            try result.deliver(text)
         }
     }
 }

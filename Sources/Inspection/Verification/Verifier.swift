@@ -40,11 +40,11 @@ public struct Verifier: Sendable {
             sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
         report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
-        var claims = Claims()
+        var mismatches = Mismatches()
         let pipeline = budget.pipeline()
-        for shard in checkpoint.shards { try await verify(shard, pipeline, &report, &claims) }
+        for shard in checkpoint.shards { try await verify(shard, pipeline, &report, &mismatches) }
         if let source {
-            report.failures += claims.failures
+            report.failures += mismatches.failures
             findMissing(in: source, &report)
         }
         report.seconds = (clock.now - begin).seconds
@@ -53,7 +53,7 @@ public struct Verifier: Sendable {
 
     private func verify(
         _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport,
-        _ claims: inout Claims
+        _ mismatches: inout Mismatches
     ) async throws {
         let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
         for tensor in try await verification.run(pipeline) {
@@ -65,7 +65,7 @@ public struct Verifier: Sendable {
                     measured: tensor.measured ?? found?.errors?.sums, elements: tensor.elements,
                     byteCount: tensor.byteCount, sourceByteCount: tensor.sourceByteCount, errors: found?.errors,
                     restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram))
-            claims.check(tensor, shard.file.path)
+            mismatches.check(tensor, shard.file.path)
         }
     }
 
@@ -132,8 +132,8 @@ public struct Verifier: Sendable {
     }
 }
 
-/// What the shards say of their tensors, held against the source.
-private struct Claims {
+/// The tensors that are not what the source has, or not within what their shard certifies.
+private struct Mismatches {
     private var broken: [(tensor: ShardVerification.Tensor, path: FilePath)] = []
     private var owners: [ContentHash: TensorName] = [:]
 
@@ -142,7 +142,7 @@ private struct Claims {
         if !tensor.holds { broken.append((tensor, path)) }
     }
 
-    /// The claims that do not hold; of a tensor whose bytes are those of another one, which.
+    /// What does not hold; of a tensor whose bytes are those of another one, which.
     var failures: [IngotError] {
         let otherSource = "verify against the source it was converted from"
         return broken.map { tensor, path in

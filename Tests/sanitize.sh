@@ -2,10 +2,7 @@
 # The tests under AddressSanitizer and ThreadSanitizer: `Tests/sanitize.sh [address|thread]`. Findings fail the run.
 # INGOT_TEST_FILTER: a regular expression of suites, for a part of it.
 #
-# Left out, by name:
-#   CommandTests    start the command as it ships, as a process of its own: there is nothing of ours to watch in the test's
-#   GuardedCopyTests.otherFaultsEndTheProcess, .interruptsAreRecorded
-#                   fork the test's process, and want the signal that the sanitizer takes for itself
+# Left out: CommandTests, which start the command as it ships, as a process of its own: there is nothing of ours to watch in the test's.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 kinds=("$@")
@@ -25,7 +22,7 @@ for kind in "${kinds[@]}"; do
         environment=(LD_PRELOAD="$PWD/.build-$kind/mutex.so")
     fi
     env "${environment[@]}" swift test -c release --scratch-path ".build-$kind" --sanitize "$kind" --skip-build \
-        --filter "${INGOT_TEST_FILTER:-.}" --skip CommandTests --skip otherFaultsEndTheProcess --skip interruptsAreRecorded \
+        --filter "${INGOT_TEST_FILTER:-.}" --skip CommandTests \
         > ".build-$kind/log" 2>&1 || {
         status=1
         grep -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|recorded an issue|SUMMARY' ".build-$kind/log" | sort | uniq -c

@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
-static volatile sig_atomic_t received;
+// The handler runs on whatever thread the signal meets, and other threads ask: sig_atomic_t would be enough for one thread alone.
+static atomic_int received;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may touch lock-free atomics only");
 
-static void on_interrupt(int signal_number) { received = signal_number; }
+static void on_interrupt(int signal_number) { atomic_store_explicit(&received, signal_number, memory_order_relaxed); }
 
 static int32_t set_handler(int signal_number, void (*handler)(int)) {
     struct sigaction action;
@@ -28,4 +31,6 @@ int32_t ingot_interrupt_install(void) {
     return error;
 }
 
-int32_t ingot_interrupt_received(void) { return (int32_t)received; }
+int32_t ingot_interrupt_received(void) {
+    return (int32_t)atomic_load_explicit(&received, memory_order_relaxed);
+}

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The tests under AddressSanitizer and ThreadSanitizer: `Tests/sanitize.sh [address|thread]`. Findings fail the run.
-# INGOT_TEST_FILTER: a regular expression of suites, for a part of it.
+#   SANITIZE_QUICK=1   the parsers, kernels and the fuzzer's corpus under the former, what runs on several threads under the latter
 #
 # Left out: CommandTests, which start the command as it ships, as a process of its own: there is nothing of ours to watch in the test's.
 set -uo pipefail
@@ -12,7 +12,13 @@ export SWIFT_BACKTRACE=enable=no
 export ASAN_OPTIONS=handle_sigbus=0:detect_leaks=0:allocator_may_return_null=1
 export TSAN_OPTIONS=handle_sigbus=0:halt_on_error=0:exitcode=66
 status=0
+declare -A quick=(
+    [address]='CheckpointsTests|FileAccessTests|TensorModelTests|QuantizationTests|FuzzTests'
+    [thread]='PipelineTests|DeterminismTests|ComparisonTests|DiffTests|MappedFileTests|GuardedCopyTests'
+)
 for kind in "${kinds[@]}"; do
+    filter=.
+    [[ ${SANITIZE_QUICK:-} != 1 ]] || filter=${quick[$kind]}
     began=$SECONDS
     swift build -c release --scratch-path ".build-$kind" --sanitize "$kind" --build-tests || exit 1
     built=$SECONDS
@@ -22,7 +28,7 @@ for kind in "${kinds[@]}"; do
         environment=(LD_PRELOAD="$PWD/.build-$kind/mutex.so")
     fi
     env "${environment[@]}" swift test -c release --scratch-path ".build-$kind" --sanitize "$kind" --skip-build \
-        --filter "${INGOT_TEST_FILTER:-.}" --skip CommandTests \
+        --filter "$filter" --skip CommandTests \
         > ".build-$kind/log" 2>&1 || {
         status=1
         grep -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|recorded an issue|SUMMARY' ".build-$kind/log" | sort | uniq -c

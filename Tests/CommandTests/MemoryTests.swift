@@ -128,6 +128,40 @@ import Testing
         }
     }
 
+    /// Inputs that describe as much as is taken, and what reading one ends with.
+    enum Description: String, CaseIterable {
+        /// A header of a million scalars.
+        case tensors
+        /// A pickle whose stack grows to the budget of values, and a list of so many empty dicts.
+        case stack, dicts
+
+        var status: Int32 { self == .tensors ? 0 : 65 }
+
+        func write(to path: FilePath) throws {
+            switch self {
+            case .tensors:
+                let shapes = [[Int]](repeating: [], count: Limits.standard.tensorsPerFile)
+                _ = try MemoryTests.write(
+                    Model(testDescription: "", elementType: .f32, shapes: shapes), to: path)
+            case .stack, .dicts:
+                let values = [UInt8](repeating: UInt8(ascii: self == .stack ? "N" : "}"), count: 16_000_000)
+                let pickle = PickleBytes.pickle(
+                    PickleBytes.op("]") + PickleBytes.op("(") + values + PickleBytes.op("e"))
+                try Files.write(PyTorchImage.archive(pickle, storages: []).bytes, to: path)
+            }
+        }
+    }
+
+    /// Descriptions are held whole, and have limits: those are what bounds the memory here.
+    @Test(arguments: Description.allCases) func largestDescriptions(_ description: Description) throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at(description == .tensors ? "source.safetensors" : "source.pt")
+        try description.write(to: source)
+        let script = "ulimit -d $((1024 * 1024)); exec \"$INGOT\" inspect --headers-only --top 1 \"$1\""
+        let result = try IngotProcess.shell(script, [source.string])
+        #expect(result.status == description.status, "\(result.errors.prefix(1000))")
+    }
+
     /// A limit that the system enforces on the memory of a process and its cached files together: more would be killed.
     @Test(arguments: ["trellis", "uniform"]) func staysWithinAControlGroup(scheme: String) throws {
         let directory = try TemporaryDirectory()

@@ -77,7 +77,7 @@ public struct TensorRole: Sendable, Hashable {
 
     /// Reads a name such as `model.layers.3.self_attn.q_proj.weight` or `blk.3.attn_q.weight`.
     public init(_ name: TensorName) {
-        let parts = name.text.split(separator: ".").map(String.init)
+        let parts = name.text.utf8.split(separator: UInt8(ascii: ".")).map { String(Substring($0)) }
         // The first number is the layer's; later ones count experts and the like.
         let layer = parts.dropLast().lazy.compactMap(TensorRole.number).first
         self.layer = layer
@@ -88,6 +88,16 @@ public struct TensorRole: Sendable, Hashable {
         part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(part) : nil
     }
 
+    /// Whether a word of small letters is somewhere in a text, in letters of either case.
+    private static func contains(_ text: String, _ word: String) -> Bool {
+        var rest = text.utf8[...]
+        while rest.count >= word.utf8.count {
+            if word.utf8.elementsEqual(rest.prefix(word.utf8.count).lazy.map { $0 | 0x20 }) { return true }
+            rest.removeFirst()
+        }
+        return false
+    }
+
     private static func kind(_ parts: [String], inLayer: Bool) -> Kind {
         let last = parts.last ?? ""
         var path = parts
@@ -95,7 +105,7 @@ public struct TensorRole: Sendable, Hashable {
         // Experts of old GGUF files: `ffn_gate.3.weight`.
         if path.count > 2, number(path[path.count - 1]) != nil, last == "weight" { path.removeLast() }
         let module = path.last ?? ""
-        let isNorm = module.lowercased().contains("norm") || module.hasPrefix("ln_") || module.hasPrefix("layer_norm")
+        let isNorm = contains(module, "norm") || module.hasPrefix("ln_") || module.hasPrefix("layer_norm")
         if isNorm { return .norm }
         if last == "bias" || last.hasSuffix("_bias") { return .bias }
         let above = path.dropLast().last ?? ""
@@ -104,7 +114,7 @@ public struct TensorRole: Sendable, Hashable {
         case "output" where !inLayer: return .head
         case "dense", "c_proj", "output", "wo":
             guard inLayer else { return .other }
-            if path.contains(where: { $0.lowercased().contains("attention") || $0 == "attn" || $0 == "self_attn" }) {
+            if path.contains(where: { contains($0, "attention") || $0 == "attn" || $0 == "self_attn" }) {
                 return .attentionOutput
             }
             // T5 calls its lower projection `wo`, Llama's own files the output of attention.

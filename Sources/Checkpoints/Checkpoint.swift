@@ -136,13 +136,10 @@ extension ShardIndex {
     /// Requires that a shard holds the tensors that the index says it does, and no others.
     func check(_ shard: Shard, position: Int) throws {
         let held = Set(shard.header.names)
-        var count = 0
-        for (name, place) in tensors where place == position {
-            guard held.contains(name) else { throw missing(name, position) }
-            count += 1
-        }
-        guard count < held.count else { return }
-        let named = Set(tensors.lazy.filter { $0.shard == position }.map(\.name))
+        let stated = byShard[position]
+        for place in stated where !held.contains(tensors[place].name) { throw missing(tensors[place].name, position) }
+        guard stated.count < held.count else { return }
+        let named = Set(stated.lazy.map { tensors[$0].name })
         for name in shard.header.names where !named.contains(name) { throw unnamed(name, shard) }
     }
 

@@ -21,6 +21,13 @@ extension ShardHeader {
                         "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")
                 }
                 return try PyTorchArchive.readHeader(file, archive, key: key, limits: limits)
+            case .pointer:
+                throw refusal(
+                    "a Git LFS pointer, which stands for the file", "the file itself", remedy: "fetch it: git lfs pull")
+            case .page:
+                throw refusal(
+                    "a web page", "weights",
+                    remedy: "fetch the file itself; a download that needs a login, or a wrong address, ends like this")
             case .pickle:
                 throw refusal(
                     "a pickle of its own, as torch.save wrote before version 1.6", remedy: PyTorchRemedy.resave)
@@ -46,16 +53,24 @@ extension ShardHeader {
 /// What the first bytes of a file say about its format.
 enum FileSignature {
     case zip, pickle, tar, gguf, numpy
+    /// What is there in a file's place where a download went wrong.
+    case pointer, page
     /// Nothing: safetensors begins with a number.
     case other
 
     private static let tarMark = Array("ustar".utf8)
     private static let tarPlace = 257
 
+    private static let pointerStart = Array("version https://git-lfs".utf8)
+    private static let pageStarts = ["<!doctype html", "<html"].map { Array($0.utf8) }
+
     static func of(_ file: MappedFile, limits: Limits) throws -> FileSignature {
         let count = min(file.byteCount, UInt64(tarPlace + tarMark.count))
         guard let range = ByteRange(start: 0, count: count) else { return .other }
         let first = try file.bytes(range)
+        if first.starts(with: pointerStart) { return .pointer }
+        let lowercase = first.prefix(16).map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
+        if pageStarts.contains(where: { lowercase.starts(with: $0) }) { return .page }
         let name = file.path.lastComponent?.string ?? ""
         if first.starts(with: GGUFFile.magic) || TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
         if first.starts(with: NumPyFile.magic) || TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
@@ -81,7 +96,7 @@ extension Shard {
         var next = 0
         for record in header.checksums {
             while next < starts.count, starts[next] < record.range.start { next += 1 }
-            guard next < starts.count, starts[next] < record.range.end else { continue }
+            guard next < starts.count, starts[next] <= record.range.end else { continue }
             try record.check(file)
         }
     }

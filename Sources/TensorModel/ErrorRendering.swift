@@ -7,13 +7,13 @@ public enum IngotErrorRenderer {
     ///       expected: each tensor begins where the one before it ends
     ///       to do: the file is damaged or not what its name says: fetch it again
     public static func text(_ error: IngotError) -> String {
-        var lines = ["error: \(error.code.rawValue): \(escaped(error.found))"]
+        var lines = ["error: \(error.code.rawValue): \(escaped(clipped(error.found)))"]
         var places: [String] = []
         if let file = error.file { places.append("file: \(escaped(file))") }
         if let tensor = error.tensor { places.append("tensor: \(escaped(tensor.text))") }
         if let offset = error.offset { places.append("byte offset \(offset)") }
         if !places.isEmpty { lines.append("  " + places.joined(separator: ", ")) }
-        if let expected = error.expected { lines.append("  expected: \(escaped(expected))") }
+        if let expected = error.expected { lines.append("  expected: \(escaped(clipped(expected)))") }
         lines.append("  to do: \(escaped(error.remedy))")
         return lines.joined(separator: "\n")
     }
@@ -21,7 +21,14 @@ public enum IngotErrorRenderer {
     /// The message of a warning, on one line.
     public static func text(_ warning: IngotWarning) -> String {
         let tensor = warning.tensor.map { ", tensor \(escaped($0.text))" } ?? ""
-        return "warning: \(escaped(warning.file))\(tensor): \(escaped(warning.message))"
+        return "warning: \(escaped(warning.file))\(tensor): \(escaped(clipped(warning.message)))"
+    }
+
+    /// What a message quotes is cut to so many characters where it is made; a character may be a letter with a million accents.
+    private static func clipped(_ text: String) -> String {
+        let most = 4000
+        guard text.utf8.count > most else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most))) + "..."
     }
 
     /// Text from a file, safe to print: control and formatting characters become `\u{..}`.

@@ -6,7 +6,11 @@ import TensorModel
 enum GGUFDirectory {
     /// The files that are, or lead to, GGUF files by their names.
     static func files(_ entries: [Directory.Entry]) -> [String] {
-        entries.filter { $0.target == .file && TensorName.hasSuffix($0.name, GGUFFile.suffix) }.map(\.name)
+        // Names that begin with a dot are what other systems leave beside a file.
+        entries.filter { entry in
+            entry.target == .file && TensorName.hasSuffix(entry.name, GGUFFile.suffix)
+                && entry.name.utf8.first != UInt8(ascii: ".")
+        }.map(\.name)
     }
 
     /// The parts of the only checkpoint in GGUF; nil where the directory has none, or has one in a format that goes before it.
@@ -15,7 +19,7 @@ enum GGUFDirectory {
     static func shardNames(in path: FilePath) throws -> [String]? {
         let entries = try Directory.entries(path)
         let files = files(entries)
-        guard let first = files.first, !entries.contains(where: { hasPrecedence($0.name) }) else { return nil }
+        guard let first = files.first, !entries.contains(where: hasPrecedence) else { return nil }
         let names = GGUFSplit.all(of: first)
         guard files.allSatisfy(Set(names).contains) else {
             throw IngotError(
@@ -27,8 +31,9 @@ enum GGUFDirectory {
         return names
     }
 
-    private static func hasPrecedence(_ name: String) -> Bool {
-        TensorName.hasSuffix(name, ".safetensors") || TensorName.hasSuffix(name, ".index.json")
-            || name == "pytorch_model.bin"
+    private static func hasPrecedence(_ entry: Directory.Entry) -> Bool {
+        if WeightFiles.all.contains(where: { TensorName.hasSuffix(entry.name, $0.indexSuffix) }) { return true }
+        guard entry.target == .file else { return false }
+        return WeightFiles.safetensors.includes(entry.name) || entry.name == WeightFiles.pytorch.usualName
     }
 }

@@ -56,6 +56,8 @@ struct GGUFMetadata {
     private static let alignmentKey = "general.alignment"
     /// Arrays of so many elements at most are written out.
     private static let shortArray: UInt64 = 8
+    /// The longest text that is shown.
+    private static let longText: UInt64 = 1 << 20
 
     /// Keys that say how files belong together, and the types they must have.
     private static let layoutTypes: [String: GGUFValueType] = [
@@ -142,6 +144,11 @@ struct GGUFMetadata {
 
     private mutating func readText(_ reader: inout FrontReader, _ key: String) throws -> String {
         let length = try reader.unsigned(8, "the length of a text")
+        // A description is no place for weights: long texts are told, not held.
+        guard length <= GGUFMetadata.longText else {
+            try reader.skip(length, "a text")
+            return "[text of \(length) bytes]"
+        }
         let raw = try reader.bytes(length, "a text")
         if let text = String(validating: raw, as: UTF8.self) { return text }
         if brokenTexts == 0 { firstBrokenText = String(key.prefix(80)) }

@@ -14,23 +14,25 @@ enum GGUFSplit {
     /// What the name of a part says; nil for other names.
     static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
         guard TensorName.hasSuffix(name, GGUFFile.suffix) else { return nil }
-        let pieces = name.dropLast(GGUFFile.suffix.count).split(separator: "-", omittingEmptySubsequences: false)
-        guard pieces.count >= 4, pieces[pieces.count - 2] == "of",
+        let stem = TensorName.dropSuffix(name, GGUFFile.suffix)
+        let pieces = stem.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+        guard pieces.count >= 4, pieces[pieces.count - 2].elementsEqual("of".utf8),
             let number = number(pieces[pieces.count - 3]), let count = number.of(pieces[pieces.count - 1]),
             (1...count).contains(number.value)
         else { return nil }
-        return (pieces.dropLast(3).joined(separator: "-"), number.value, count)
+        let rest = pieces.suffix(3).reduce(3) { $0 + $1.count }
+        return (String(decoding: stem.utf8.dropLast(rest), as: UTF8.self), number.value, count)
     }
 
     private struct Digits {
         let value: Int
 
-        func of(_ text: Substring) -> Int? { GGUFSplit.number(text)?.value }
+        func of(_ text: Substring.UTF8View) -> Int? { GGUFSplit.number(text)?.value }
     }
 
-    private static func number(_ text: Substring) -> Digits? {
-        guard text.utf8.count == digits, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        return Int(text).map { Digits(value: $0) }
+    private static func number(_ text: Substring.UTF8View) -> Digits? {
+        guard text.count == digits, text.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        return Digits(value: text.reduce(0) { 10 * $0 + Int($1 - 0x30) })
     }
 
     /// The names of all parts, in order.

@@ -26,9 +26,7 @@ public enum NumPyFile {
     }
 
     /// The name of a file without its ending.
-    static func stem(of name: String) -> String {
-        TensorName.hasSuffix(name, suffix) ? String(name.dropLast(suffix.count)) : name
-    }
+    static func stem(of name: String) -> String { TensorName.dropSuffix(name, suffix) }
 
     /// The array in a part of a file, which has to fill it.
     ///

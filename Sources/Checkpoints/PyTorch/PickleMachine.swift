@@ -23,6 +23,10 @@ package struct PickleMachine {
     var stack: [PickleValue] = []
     private var marks: [Int] = []
     private var memo: [PickleValue?] = []
+    /// Entries of the memo that are set: the next number, where a pickle leaves it to the reader.
+    private var memoized = 0
+    /// What each storage was first said to be.
+    var storageKinds: [TensorName: PickledStorage] = [:]
     /// How deep the tuples in a tuple go.
     private var tupleDepths: [UInt16] = []
     private var values = 0
@@ -88,6 +92,20 @@ package struct PickleMachine {
             throw failure("\(bytes.count - position) bytes after the end of the pickle", expected: "none")
         }
         objects.result = result
+        for dictionary in objects.dictionaries where dictionary.count > 1 { try requireDistinctKeys(dictionary) }
+    }
+
+    /// Of two equal keys Python keeps one: no pickler writes them, and readers must not differ in which.
+    private func requireDistinctKeys(_ dictionary: [PickleObjects.Pair]) throws {
+        var seen: Set<PickleKey> = []
+        seen.reserveCapacity(dictionary.count)
+        for pair in dictionary {
+            guard let key = PickleKey(pair.key, in: objects), !seen.insert(key).inserted else { continue }
+            throw IngotError(
+                .duplicateKey, tensor: objects.text(pair.key).map { TensorName($0) }, offset: base,
+                found: "a key of a dict a second time",
+                expected: "keys that differ: of equal ones Python keeps one alone")
+        }
     }
 
     // MARK: - Bytes
@@ -130,7 +148,7 @@ package struct PickleMachine {
 
     // MARK: - Stack and memo
 
-    private mutating func spend(_ count: Int) throws {
+    mutating func spend(_ count: Int) throws {
         values += count
         guard values <= budget.values else {
             throw failure("a pickle of more than \(budget.values) values", expected: "at most so many")
@@ -208,6 +226,7 @@ package struct PickleMachine {
             try spend(1)
             memo.append(nil)
         }
+        if memo[Int(index)] == nil { memoized += 1 }
         memo[Int(index)] = value
     }
 
@@ -308,7 +327,7 @@ package struct PickleMachine {
         case .longGet: try push(recall(try number(4)))
         case .put: try memoize(try number(1))
         case .longPut: try memoize(try number(4))
-        case .memoize: try memoize(UInt64(memo.count))
+        case .memoize: try memoize(UInt64(memoized))
         case .global: try pushGlobal()
         case .reduce:
             let arguments = try pop()

@@ -92,6 +92,26 @@ package struct PickleObjects: Sendable {
     }
 }
 
+/// A key of a dict as Python compares it: numbers by value, whatever their type.
+enum PickleKey: Hashable {
+    case none
+    case int(Int64)
+    case float(UInt64)
+    case text(TensorName)
+
+    /// Nil for keys whose content is not kept.
+    init?(_ value: PickleValue, in objects: PickleObjects) {
+        switch value {
+        case .none: self = .none
+        case .bool(let value): self = .int(value ? 1 : 0)
+        case .int(let value): self = .int(value)
+        case .float(let value): self = Int64(exactly: value).map(PickleKey.int) ?? .float(value.bitPattern)
+        case .text(let index): self = .text(TensorName(objects.texts[index]))
+        default: return nil
+        }
+    }
+}
+
 /// The names that the pickle of a state dict may hold: those that `torch.load(weights_only=True)` knows, as far as they make
 /// plain tensors and data. Each is compared with a fixed list and does nothing by itself.
 enum PickleGlobal: Sendable, Hashable {

@@ -65,6 +65,7 @@ package struct PyTorchArchive {
     private init(_ file: MappedFile, _ archive: ZipArchive, _ limits: Limits) throws {
         (self.file, self.archive, self.limits) = (file, archive, limits)
         prefix = try PyTorchArchive.prefix(archive)
+        try requireDistinctNames()
         try requireLayout()
     }
 
@@ -94,7 +95,7 @@ package struct PyTorchArchive {
                 .zipInvalid, offset: pickles[1].headerStart, found: "\(pickles.count) records named data.pkl",
                 expected: "one")
         }
-        let prefix = String(pickle.name.dropLast(pickleName.count))
+        let prefix = String(decoding: pickle.name.utf8.dropLast(pickleName.utf8.count), as: UTF8.self)
         guard prefix.split(separator: "/").count <= 1,
             let stranger = archive.entries.first(where: { !$0.name.utf8.starts(with: prefix.utf8) })
         else {
@@ -108,6 +109,26 @@ package struct PyTorchArchive {
         throw IngotError(
             .zipInvalid, offset: stranger.headerStart, found: "record `\(stranger.name)` outside `\(prefix)`",
             expected: "one directory for all records")
+    }
+
+    /// torch looks records up without regard to the case of ASCII letters: names that are one to it must not be two here.
+    private func requireDistinctNames() throws {
+        func folded(_ name: String) -> [UInt8] {
+            name.utf8.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
+        }
+        let known = [PyTorchArchive.pickleName, "byteorder", "version", ".data/version"].map { prefix + $0 }
+        let meant = Dictionary(known.map { (folded($0), $0) }, uniquingKeysWith: { first, _ in first })
+        var seen: Set<[UInt8]> = []
+        for entry in archive.entries {
+            let name = folded(entry.name)
+            let isOther = meant[name].map { !$0.utf8.elementsEqual(entry.name.utf8) } ?? false
+            guard seen.insert(name).inserted, !isOther else {
+                throw IngotError(
+                    .zipInvalid, offset: entry.headerStart,
+                    found: "record `\(entry.name.prefix(80))`, which torch takes for one that differs in case",
+                    expected: "names that differ in more")
+            }
+        }
     }
 
     private func text(_ name: String) throws -> (text: String, entry: ZipArchive.Entry)? {

@@ -21,6 +21,10 @@ struct StateDictionary {
     /// Tensors in lists, or under keys that are no names.
     private var hiddenTensors = 0
     private var visits = 0
+    /// Bytes of all names.
+    private var nameBytes: UInt64 = 0
+    /// Containers that were left out, each of which is gone through once.
+    private var leftOut: Set<PickleValue> = []
 
     /// What training scripts call the state dict of the model, among other things.
     private static let usualKeys = ["state_dict", "model_state_dict", "model"]
@@ -53,19 +57,7 @@ struct StateDictionary {
     // MARK: - Which dict
 
     private mutating func root(_ outer: Int, _ key: String?) throws -> Int {
-        if let key {
-            var dictionary = outer
-            for part in key.split(separator: ".") {
-                guard let next = member(of: dictionary, String(part)) else {
-                    throw IngotError(
-                        .unsupportedSource, offset: place, found: "no dict under the key `\(part.prefix(80))`",
-                        expected: "keys of dicts, joined by `.`; here: \(dictionaryKeys(of: dictionary))",
-                        remedy: "give one of these")
-                }
-                dictionary = next
-            }
-            return dictionary
-        }
+        if let key { return try descend(from: outer, by: key) }
         let holdsTensors = objects.dictionaries[outer].contains { if case .tensor = $0.value { true } else { false } }
         guard !holdsTensors else { return outer }
         let found = try StateDictionary.usualKeys.compactMap { key in
@@ -78,19 +70,47 @@ struct StateDictionary {
         return only.1
     }
 
+    /// The dict that a path of keys leads to; keys may hold dots themselves: the longest that fits is taken.
+    private func descend(from outer: Int, by path: String) throws -> Int {
+        var parts = path.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)[...]
+        var dictionary = outer
+        while !parts.isEmpty {
+            let found = (1...parts.count).reversed().lazy.compactMap { count -> (Int, Int)? in
+                let key = String(decoding: Array(parts.prefix(count).joined(separator: ".".utf8)), as: UTF8.self)
+                return member(of: dictionary, key).map { ($0, count) }
+            }.first
+            guard let (next, count) = found else {
+                let key = String(decoding: Array(parts.joined(separator: ".".utf8)), as: UTF8.self)
+                throw IngotError(
+                    .unsupportedSource, offset: place, found: "no dict under the key `\(key.prefix(80))`",
+                    expected: "keys of dicts, joined by `.`; here: \(dictionaryKeys(of: dictionary))",
+                    remedy: "give one of these")
+            }
+            dictionary = next
+            parts = parts.dropFirst(count)
+        }
+        return dictionary
+    }
+
     private func member(of dictionary: Int, _ key: String) -> Int? {
-        let pair = objects.dictionaries[dictionary].last { pair in
-            objects.text(pair.key).map { TensorName($0) == TensorName(key) } ?? false
+        let pair = objects.dictionaries[dictionary].first { pair in
+            text(of: pair.key).map { $0.utf8.elementsEqual(key.utf8) } ?? false
         }
         if case .dictionary(let index) = pair?.value { return index }
         return nil
     }
 
+    /// A key as a part of a name: a text, or an integer's digits; nil for others.
+    private func text(of key: PickleValue) -> String? {
+        if case .int(let number) = key { return String(number) }
+        return objects.text(key)
+    }
+
     /// The keys of a dict that lead to dicts, the first few of them, for messages.
     private func dictionaryKeys(of dictionary: Int) -> String {
-        let keys = objects.dictionaries[dictionary].lazy.compactMap { pair -> Substring? in
+        let keys = objects.dictionaries[dictionary].lazy.compactMap { pair -> String? in
             guard case .dictionary = pair.value else { return nil }
-            return objects.text(pair.key)?.prefix(40)
+            return text(of: pair.key).map { "`\($0.prefix(40))`" }
         }
         let first = keys.prefix(8)
         return first.isEmpty ? "none" : first.joined(separator: ", ")
@@ -153,7 +173,7 @@ struct StateDictionary {
                 try add(TensorName(name), tensor)
             case .dictionary(let inner):
                 guard let name = name(pair.key, in: level) else {
-                    try leaveOut(pair.value)
+                    leaveOut(pair.value)
                     continue
                 }
                 guard open.insert(inner).inserted else {
@@ -168,18 +188,14 @@ struct StateDictionary {
                         expected: "at most \(StateDictionary.maximumDepth), and \(limits.nameBytes) bytes")
                 }
                 levels.append(Level(dictionary: inner, prefix: name + "."))
-            default: try leaveOut(pair.value)
+            default: leaveOut(pair.value)
             }
         }
     }
 
     /// The name of an entry: its key after those of the dicts around it; nil for a key that is neither text nor integer.
     private func name(_ key: PickleValue, in level: Level) -> String? {
-        switch key {
-        case .text(let index): level.prefix + objects.texts[index]
-        case .int(let number): level.prefix + String(number)
-        default: nil
-        }
+        text(of: key).map { level.prefix + $0 }
     }
 
     private mutating func add(_ name: TensorName, _ tensor: Int) throws {
@@ -198,24 +214,30 @@ struct StateDictionary {
                 expected: "at most \(limits.tensorsPerFile)")
         }
         guard names.insert(name, at: entries.count, stored: { entries[$0].name }) == nil else {
-            throw IngotError(.duplicateKey, tensor: name, offset: place, found: "a tensor's name a second time")
+            throw IngotError(
+                .duplicateKey, tensor: name, offset: place, found: "a tensor's name a second time",
+                remedy: "keys such as 'a.b' beside 'b' in a dict 'a' make one name: save the tensors under others")
+        }
+        nameBytes += UInt64(name.text.utf8.count)
+        guard nameBytes <= limits.headerBytes else {
+            throw IngotError(
+                .headerTooLarge, offset: place, found: "names of more than \(limits.headerBytes) bytes together",
+                expected: "at most so many, which is what a safetensors header takes")
         }
         entries.append(Entry(name: name, tensor: tensor))
     }
 
     /// Counts what is not taken, and the tensors in it, which nobody should lose without being told.
-    private mutating func leaveOut(_ value: PickleValue) throws {
+    private mutating func leaveOut(_ value: PickleValue) {
         leafCount += 1
         var waiting = [value]
-        var seen: Set<PickleValue> = []
         while let next = waiting.popLast() {
-            try visit()
             switch next {
             case .tensor: hiddenTensors += 1
-            case .list(let index): if seen.insert(next).inserted { waiting += objects.lists[index] }
-            case .tuple(let index): if seen.insert(next).inserted { waiting += objects.tuples[index] }
+            case .list(let index): if leftOut.insert(next).inserted { waiting += objects.lists[index] }
+            case .tuple(let index): if leftOut.insert(next).inserted { waiting += objects.tuples[index] }
             case .dictionary(let index):
-                if seen.insert(next).inserted { waiting += objects.dictionaries[index].map(\.value) }
+                if leftOut.insert(next).inserted { waiting += objects.dictionaries[index].map(\.value) }
             default: break
             }
         }

@@ -23,6 +23,8 @@ struct StridedBytes: DerivedBytes {
     private let width: Int
 
     private static let scratchBytes = 256 << 10
+    /// How far one fetch may reach in the storage: the pages between are resident until it is done.
+    private static let reachBytes = 4 << 20
 
     /// - Parameter storedRange: from the first element to the end of the last.
     init(shape: Shape, strides: [UInt64], elementBytes: Int, storedRange: ByteRange) {
@@ -77,6 +79,7 @@ struct StridedBytes: DerivedBytes {
         guard axes.count > 1, rows > 1, part > 0, stride == columns.count * width, Int(start) == first * width,
             count == part * width, column + part <= columns.count
         else {
+            if stride == count { return try read(start, count: rows * count, of: file, into: &buffer, at: 0) }
             for row in 0..<rows {
                 try read(start + UInt64(row * stride), count: count, of: file, into: &buffer, at: row * count)
             }
@@ -96,6 +99,7 @@ struct StridedBytes: DerivedBytes {
     private func gather(_ range: Range<Int>, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
         let columns = axes[axes.count - 1]
         let rows = axes.count > 1 ? axes[axes.count - 2] : Axis(count: 1, stride: 0)
+        let inner = innerAxes
         var scratch: [UInt8] = []
         var element = range.lowerBound
         while element < range.upperBound {
@@ -104,7 +108,9 @@ struct StridedBytes: DerivedBytes {
             let left = range.upperBound - element
             let rowCount = min(rows.count - row % rows.count, left / columns.count)
             let origin = place(row: row) + column * columns.stride
-            if column == 0, rowCount > 1 {
+            if let inner, element % inner.count == 0, left >= 2 * inner.count {
+                element += try self.outer(element, left, inner, file, &scratch, &buffer, target)
+            } else if column == 0, rowCount > 1 {
                 let done = try block(
                     origin, rows: Axis(count: rowCount, stride: rows.stride), columns, file, &scratch, &buffer, target)
                 element += done * columns.count
@@ -113,6 +119,64 @@ struct StridedBytes: DerivedBytes {
                 let run = Axis(count: count, stride: columns.stride)
                 element += try self.run(origin, run, file, &scratch, &buffer, target)
             }
+        }
+    }
+
+    /// The longest dimension before the last one, where that one is short and not in the storage's order, and the number of elements
+    /// of those behind it: their indices are gone through one by one, and that dimension's in long runs.
+    private var innerAxes: (axis: Int, count: Int)? {
+        let columns = axes[axes.count - 1]
+        guard axes.count > 1, columns.count < 64, columns.stride != 1 else { return nil }
+        let axis = axes.indices.dropLast().max { axes[$0].count < axes[$1].count } ?? 0
+        guard axes[axis].count > columns.count else { return nil }
+        let (count, overflows) = axes[(axis + 1)...].reduce((1, false)) { product, next in
+            let (value, overflow) = product.0.multipliedReportingOverflow(by: next.count)
+            return (value, product.1 || overflow)
+        }
+        guard !overflows, count * width <= StridedBytes.scratchBytes else { return nil }
+        return (axis, count)
+    }
+
+    /// As many indices of the long dimension as fit, each with all of those behind it; returns how many elements that is.
+    private func outer(
+        _ element: Int, _ left: Int, _ inner: (axis: Int, count: Int), _ file: MappedFile,
+        _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
+    ) throws -> Int {
+        let axis = axes[inner.axis]
+        let count = min(axis.count - element / inner.count % axis.count, left / inner.count)
+        let columns = axes[axes.count - 1].count
+        for index in 0..<inner.count {
+            let (row, column) = (element + index).quotientAndRemainder(dividingBy: columns)
+            let origin = place(row: row) + column * axes[axes.count - 1].stride
+            var done = 0
+            while done < count {
+                let start = origin + done * axis.stride
+                var part = min(count - done, StridedBytes.scratchBytes / width)
+                if axis.stride != 1 { part = min(part, most(axis.stride)) }
+                if axis.stride == 1 {
+                    try fetch(start, part, rows: 1, stride: 0, file, &scratch)
+                } else {
+                    try fetch(start, 1, rows: part, stride: axis.stride, file, &scratch)
+                }
+                StridedBytes.scatter(
+                    scratch, part, width, into: &buffer, at: target + (done * inner.count + index) * width,
+                    step: inner.count * width)
+                done += part
+            }
+        }
+        return count * inner.count
+    }
+
+    /// Writes elements `step` bytes apart.
+    private static func scatter(
+        _ run: [UInt8], _ count: Int, _ width: Int, into buffer: inout [UInt8], at target: Int, step: Int
+    ) {
+        let source = run.span
+        var result = buffer.mutableSpan
+        var place = target
+        for element in 0..<count {
+            for byte in 0..<width { result[place + byte] = source[element * width + byte] }
+            place += step
         }
     }
 
@@ -127,6 +191,9 @@ struct StridedBytes: DerivedBytes {
         return place
     }
 
+    /// How many runs that lie `stride` elements apart are fetched at once at most.
+    private func most(_ stride: Int) -> Int { max(32, StridedBytes.reachBytes / max(1, stride * width)) }
+
     /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer.
     private func fetch(
         _ origin: Int, _ count: Int, rows: Int, stride: Int, _ file: MappedFile, _ scratch: inout [UInt8]
@@ -137,19 +204,15 @@ struct StridedBytes: DerivedBytes {
         else { preconditionFailure("a view was checked against its storage") }
         try file.copy(range, rows: rows, stride: stride * width, into: &scratch)
         // Runs that lie far apart touch pages all over the storage, of which the caller's range says nothing.
-        let reach = range.count + UInt64((rows - 1) * stride * width)
-        guard reach > UInt64(StridedBytes.scratchBytes), let touched = ByteRange(start: range.start, count: reach)
-        else {
-            return
-        }
-        file.release(touched)
+        file.releaseScattered(range, rows: rows, stride: stride * width)
     }
 
     /// Elements of one row, or as many as fit the scratch buffer; returns how many.
     private func run(
         _ origin: Int, _ run: Axis, _ file: MappedFile, _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
     ) throws -> Int {
-        let count = min(run.count, max(1, StridedBytes.scratchBytes / width))
+        var count = min(run.count, max(1, StridedBytes.scratchBytes / width))
+        if run.stride != 1 { count = min(count, most(run.stride)) }
         if run.stride == 1 {
             try fetch(origin, count, rows: 1, stride: 0, file, &scratch)
         } else {
@@ -183,7 +246,7 @@ struct StridedBytes: DerivedBytes {
         }
         // As many rows as make a run of a few cache lines in the storage, and as many columns as fit.
         let count = min(rows.count, max(1, 512 / width))
-        let band = max(1, StridedBytes.scratchBytes / (count * width))
+        let band = min(max(1, StridedBytes.scratchBytes / (count * width)), most(columns.stride))
         var column = 0
         while column < columns.count {
             let width = self.width

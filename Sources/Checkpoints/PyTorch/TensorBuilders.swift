@@ -3,6 +3,9 @@ import TensorModel
 /// What the names in a state dict's pickle stand for, done by hand: descriptions of storages and tensors are made, and
 /// nothing is read or run.
 extension PickleMachine {
+    /// What the description of a storage or tensor takes beside its sizes and strides, in values of the budget.
+    private static let valuesPerObject = 8
+
     /// What a storage's persistent id refers to.
     mutating func storage(_ id: PickleValue) throws -> PickleValue {
         guard let parts = objects.tuple(id), parts.count == 5, objects.text(parts[0]) == "storage",
@@ -24,7 +27,16 @@ extension PickleMachine {
                 expected: "a torch storage class that has one",
                 remedy: "convert the tensor to a type that safetensors has, and save again")
         }
-        objects.storages.append(PickledStorage(key: key, elementType: type, count: UInt64(count)))
+        let storage = PickledStorage(key: key, elementType: type, count: UInt64(count))
+        // torch keeps what the first id of a key says, for all of them.
+        let first = storageKinds.updateValue(storage, forKey: TensorName(key)) ?? storage
+        guard first == storage else {
+            throw failure(
+                "storage `\(key.prefix(80))` as something else than before",
+                expected: "the same type and number of elements wherever it is named")
+        }
+        try spend(PickleMachine.valuesPerObject)
+        objects.storages.append(storage)
         return .storage(objects.storages.count - 1)
     }
 
@@ -61,8 +73,12 @@ extension PickleMachine {
         case .counter:
             try require(parts, 0...1)
             guard let first = parts.first else { return newDictionary() }
-            guard case .dictionary = first else { throw failure("a Counter of \(first.kind)", expected: "a dict") }
-            return first
+            guard case .dictionary(let index) = first, case .dictionary(let copy) = newDictionary() else {
+                throw failure("a Counter of \(first.kind)", expected: "a dict")
+            }
+            try spend(2 * objects.dictionaries[index].count)
+            objects.dictionaries[copy] = objects.dictionaries[index]
+            return .dictionary(copy)
         case .size:
             try require(parts, 1...1)
             guard objects.tuple(parts[0]) != nil else { throw failure("a torch.Size of \(parts[0].kind)") }
@@ -112,6 +128,7 @@ extension PickleMachine {
         guard sizes.count <= limits.rank else {
             throw failure("\(sizes.count) dimensions", as: .invalidShape, expected: "at most \(limits.rank)")
         }
+        try spend(PickleMachine.valuesPerObject + 2 * sizes.count)
         let dimensions = try sizes.map { Int(try natural($0, "size")) }
         let strides = try steps.map { try natural($0, "stride") }
         guard let shape = Shape(dimensions), elements.byteCount(of: shape) != nil else {

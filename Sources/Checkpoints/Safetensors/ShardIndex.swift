@@ -10,6 +10,8 @@ package struct ShardIndex {
     package let shardNames: [String]
     /// The tensors in the order of the file, each with the position of its shard in `shardNames`.
     package let tensors: [(name: TensorName, shard: Int)]
+    /// The positions in `tensors` of those of each shard.
+    let byShard: [[Int]]
     /// The sum of all tensors' bytes as the index states it; a float is what some tools write.
     let totalSize: Double?
 
@@ -147,8 +149,11 @@ private struct IndexParser {
         var ranks = [Int](repeating: 0, count: order.count)
         for (rank, position) in order.enumerated() { ranks[position] = rank }
         for index in tensors.indices { tensors[index].shard = ranks[tensors[index].shard] }
+        var byShard = [[Int]](repeating: [], count: order.count)
+        for index in tensors.indices { byShard[tensors[index].shard].append(index) }
         return ShardIndex(
-            path: path, shardNames: order.map { shardNames[$0] }, tensors: tensors, totalSize: totalSize)
+            path: path, shardNames: order.map { shardNames[$0] }, tensors: tensors, byShard: byShard,
+            totalSize: totalSize)
     }
 }
 
@@ -171,6 +176,11 @@ enum ShardName {
 }
 
 extension TensorName {
+    /// The text without a suffix that its bytes end with; characters may reach across the place where it begins.
+    static func dropSuffix(_ text: String, _ suffix: String) -> String {
+        hasSuffix(text, suffix) ? String(decoding: text.utf8.dropLast(suffix.utf8.count), as: UTF8.self) : text
+    }
+
     /// Whether the bytes of `text` end with those of `suffix`.
     static func hasSuffix(_ text: String, _ suffix: String) -> Bool {
         text.utf8.count >= suffix.utf8.count && text.utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)

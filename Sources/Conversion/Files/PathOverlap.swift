@@ -1,3 +1,4 @@
+import Container
 import FileAccess
 package import SystemPackage
 import TensorModel
@@ -27,6 +28,35 @@ package enum PathOverlap {
             throw failure("the output lies in the input")
         }
     }
+
+    /// Refuses a place for a report that would replace what is read, or add to a checkpoint of ours.
+    ///
+    /// - Parameters:
+    ///   - output: where the report goes.
+    ///   - inputs: files and directories that are read.
+    /// - Throws: `cannotCreate`.
+    package static func refuse(report output: FilePath, over inputs: [FilePath]) throws {
+        func failure(_ found: String) -> IngotError {
+            IngotError(
+                .cannotCreate, file: output.string, found: found, expected: "a report apart from the weights",
+                remedy: "name another file, or delete this one first")
+        }
+        let existing = FileIdentity(output)
+        let name = output.lastComponent?.string ?? ""
+        if existing != nil, weightSuffixes.contains(where: { name.utf8.suffix($0.utf8.count).elementsEqual($0.utf8) }) {
+            throw failure("a file of weights where the report should go")
+        }
+        for input in inputs {
+            guard let from = FileIdentity(input) else { continue }
+            if let existing, existing.isSameFile(as: from) { throw failure("the output is the input") }
+            guard try Directory.kind(input) == .directory, chain(output).contains(where: { $0.isSameFile(as: from) })
+            else { continue }
+            if existing != nil { throw failure("a file of the input's directory where the report should go") }
+            if try SealedCheckpoint.isOne(input) { throw failure("an output in a checkpoint, which accounts for all its files") }
+        }
+    }
+
+    private static let weightSuffixes = [".safetensors", ".gguf", ".bin", ".pt", ".pth", ".npy", ".npz"]
 
     /// The directories a path lies in, up to the root.
     private static func chain(_ path: FilePath) -> [FileIdentity] {

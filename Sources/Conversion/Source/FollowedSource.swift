@@ -197,6 +197,7 @@ struct FollowedSource {
             case .notYet(let bytes, let total): onWait(name, bytes, total)
             }
             if let patience = options.patience, quiet >= patience {
+                if case .senseless(let error) = found { throw error }
                 throw IngotError(
                     .sourceIncomplete, file: path.string,
                     found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",

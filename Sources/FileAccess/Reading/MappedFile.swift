@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Synchronization
 public import SystemPackage
 public import TensorModel
 
@@ -20,6 +21,8 @@ public final class MappedFile: Sendable {
     public let identity: FileIdentity
     private let address: UInt
     private let derived = DerivedRanges()
+    /// What scattered reads have touched and not given back, as bytes, and as a range around all of it.
+    private let scattered = Mutex<(bytes: UInt64, range: ByteRange?)>((0, nil))
 
     /// Opens and maps a file, symbolic links followed.
     ///
@@ -150,6 +153,30 @@ public final class MappedFile: Sendable {
         let start = address + UInt(range.start) & ~(window - 1)
         let end = address + min((UInt(range.end) + window - 1) & ~(window - 1), UInt(byteCount))
         unsafe madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+    }
+
+    /// What may be resident of scattered reads before it is given back: each time costs as much as many of them.
+    private static let scatteredBytes: UInt64 = 8 << 20
+    /// Parts of a file that scattered reads may keep resident.
+    private static let keptBytes: UInt64 = 16 << 20
+
+    /// Takes note of runs of bytes that were read, `stride` bytes apart, and gives back what such reads have touched once it comes to
+    /// some MiB. Small parts stay.
+    public func releaseScattered(_ first: ByteRange, rows: Int, stride: Int) {
+        guard let reach = ByteRange(start: first.start, count: first.count + UInt64((rows - 1) * stride)) else { return }
+        let touched = min(reach.count, UInt64(rows) * max(first.count, UInt64(MappedFile.faultWindow)))
+        let due = scattered.withLock { state -> ByteRange? in
+            state.bytes += touched
+            let (start, end) = (min(state.range?.start ?? .max, reach.start), max(state.range?.end ?? 0, reach.end))
+            let all = ByteRange(start: start, end: end)
+            guard state.bytes > MappedFile.scatteredBytes, all?.count ?? 0 > MappedFile.keptBytes else {
+                state.range = all
+                return nil
+            }
+            state = (0, nil)
+            return all
+        }
+        if let due { release(due) }
     }
 
     /// How far ahead of what is read the disk is asked for more: at its speed, the time of a few chunks.

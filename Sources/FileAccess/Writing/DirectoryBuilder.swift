@@ -40,9 +40,10 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     public static func begin(
         _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> Void)?
     ) throws -> DirectoryBuilder {
-        let target = withoutTrailingDots(target)
+        let typed = target
+        let target = withoutTrailingDots(typed)
         guard target.lastComponent != nil else {
-            throw IngotError(.cannotCreate, file: target.string, found: "not a name a directory can be made under")
+            throw IngotError(.cannotCreate, file: typed.string, found: "not a name a directory can be made under")
         }
         let (staging, journal) = (sibling(of: target, "partial"), journalPath(target))
         let lockPath = sibling(of: target, "lock")

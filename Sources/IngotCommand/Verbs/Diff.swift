@@ -62,6 +62,7 @@ struct Diff: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try result.requireApart(from: [old, new])
         var options = CheckpointDiff.Options()
         options.pattern = filter
         options.headersOnly = headersOnly

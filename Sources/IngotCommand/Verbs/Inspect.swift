@@ -64,6 +64,7 @@ struct Inspect: AsyncParsableCommand {
     func run() async throws {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
+        try result.requireApart(from: [path])
         let checkpoint = try OpenedCheckpoint(path, key: keyed.key)
         try keyed.require(in: [checkpoint])
         var report = try CheckpointReport(checkpoint)

@@ -61,6 +61,9 @@ struct RateOptions: ParsableArguments {
         guard scheme == .trellis || bpw == nil && relativeMSE == nil && targetSize == nil else {
             throw ValidationError("--bpw, --relative-mse and --target-size need --scheme trellis.")
         }
+        guard scheme != .lossless || bits == nil else {
+            throw ValidationError("--bits is for quantizing: not with --scheme lossless.")
+        }
         let range = RateGoal.bitsRange
         if let asked = bpw ?? bits, !(range.lowerBound...range.upperBound).contains(asked) {
             throw ValidationError("--bits and --bpw must be between 1 and 8.5.")

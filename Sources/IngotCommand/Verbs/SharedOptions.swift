@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Container
+import Conversion
 import FileAccess
 import Inspection
 public import SystemPackage
@@ -88,6 +89,11 @@ struct ResultOptions: ParsableArguments {
 
     @Option(help: "Colours in text: auto (on a terminal, unless NO_COLOR is set), always, never.")
     var color = ColorChoice.auto
+
+    /// Refuses to write over what is read; before anything is.
+    func requireApart(from inputs: [FilePath]) throws {
+        if let output { try PathOverlap.refuse(report: output, over: inputs) }
+    }
 
     /// The style of text.
     var style: Style { output == nil || color == .always ? .forOutput(color) : .plain }

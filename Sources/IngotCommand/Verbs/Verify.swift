@@ -53,6 +53,7 @@ struct Verify: AsyncParsableCommand {
     private var title: String { against.map { "\(dest) against \($0)" } ?? dest.string }
 
     func run() async throws {
+        try result.requireApart(from: [dest] + (against.map { [$0] } ?? []))
         let stated = try claims.read()
         do {
             try await verify(stated)

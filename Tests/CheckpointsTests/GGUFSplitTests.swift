@@ -1,4 +1,5 @@
 import Checkpoints
+import FileAccess
 import SystemPackage
 import TensorModel
 import Testing
@@ -100,6 +101,23 @@ import Testing
         try directory.write("model.Q8_0.gguf", G.file())
         #expect(try GGUFSplitTests.failure(directory.path).code == .indexInvalid)
         #expect(try Checkpoint.open(directory.path.appending("model.Q8_0.gguf")).tensorCount == 1)
+    }
+
+    @Test("Names are cut by bytes: a character may reach across the dot") func prependedMark() throws {
+        let directory = try GGUFSplitTests.directory()
+        let name = "m-00001-of-00003\u{600}.gguf"
+        let path = try directory.write(name, G.file([G.tensor("mine")]))
+        let checkpoint = try Checkpoint.open(path)
+        #expect(checkpoint.shards.map(\.fileName) == [name])
+        #expect(checkpoint.tensor(named: TensorName("mine")) != nil)
+    }
+
+    @Test("What stands beside a GGUF file without being weights hides nothing") func strays() throws {
+        let directory = try TemporaryDirectory()
+        try directory.write("model.gguf", G.file())
+        for name in ["._model.gguf", "._x.safetensors", "vocabulary.index.json"] { try directory.write(name, "{}") }
+        try Directory.create(directory.path.appending("y.safetensors"))
+        #expect(try Checkpoint.open(directory.path).shards.map(\.fileName) == ["model.gguf"])
     }
 
     @Test("Safetensors beside GGUF are the checkpoint, and a warning says so") func safetensorsWin() throws {

@@ -177,6 +177,13 @@ import Testing
         }
     }
 
+    @Test("N05 names are cut by bytes: a character may reach across the dot") func prependedMark() throws {
+        let directory = try TemporaryDirectory()
+        let records = ["ab\u{600}.npy", "ab.npy", "\u{600}.npy"].map { ZipImage.Record($0, NumPyTests.whole) }
+        let checkpoint = try Checkpoint.open(try directory.write("m.npz", ZipImage(records).bytes))
+        #expect(checkpoint.shards[0].header.tensors.map(\.name.text) == ["ab\u{600}", "ab", "\u{600}"])
+    }
+
     static let archives: [Malformed] = [
         broken("another file in it", .unsupportedSource) { $0.records.append(.init("x.txt", [1])) },
         broken("an array twice", .duplicateKey) { $0.records.append($0.records[1]) },
@@ -199,6 +206,11 @@ import Testing
             $0.records.append(.init(String(repeating: "n", count: 1100) + ".npy", whole))
         },
         broken("a bit of an array", .checksum) { $0.records[0].data[140] ^= 1 },
+        broken("a bit of the header of an empty array", .checksum) {
+            $0.records[1] = .init("b.npy", file(header(shape: "(0, 5)"), data: 0))
+            let place = $0.records[1].data.firstIndex(of: UInt8(ascii: "5")) ?? 0
+            $0.records[1].data[place] = UInt8(ascii: "7")
+        },
     ]
 
     static func broken(

@@ -273,7 +273,7 @@ private typealias P = PickleBytes
         #expect(Set(beside.header.tensors.map(\.name.text)) == ["model.a", "top"])
         let empty = try PyTorchArchiveTests.open([("model", P.op("}")), ("e", inner)])
         #expect(empty.header.tensors.map(\.name.text) == ["e.a"])
-        for (key, known) in [("other", "here: model"), ("model.other", "here: none"), ("model.a", "here: none")] {
+        for (key, known) in [("other", "here: `model`"), ("model.other", "here: none"), ("model.a", "here: none")] {
             let error = #expect(throws: IngotError.self) {
                 try PyTorchArchiveTests.open([("model", inner), ("n", P.int(1))], key: key)
             }

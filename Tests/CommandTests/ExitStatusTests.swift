@@ -64,6 +64,7 @@ import Testing
             ["convert", source, new, "--relative-mse", "0.1", "--scheme", "uniform"],
             ["convert", source, new, "--group-size", "48"], ["convert", source, new, "--scales", "minmax"],
             ["convert", source, new, "--scheme", "lossless", "--scales", "searched"],
+            ["convert", source, new, "--scheme", "lossless", "--bits", "4"],
             ["plan", source, "--scales", "minmax"],
             ["convert", source, new, "--scheme", "uniform", "--scales", "absmax"],
             ["convert", source, new, "--scheme", "magic"], ["convert", source, new, "--codec", "gzip"],
@@ -115,6 +116,38 @@ import Testing
         try expect(66, .noInput, ["export", missing, sample.at("new")])
         try expect(66, nil, ["inspect", String(repeating: "x/", count: 3000)])
         try expect(66, nil, ["inspect", String(repeating: "y", count: 5000)])
+    }
+
+    @Test("W05 a report never replaces what it is about") func reportsOverInputs() async throws {
+        let sample = try await CommandSample()
+        let (source, sealed) = (sample.source.string, sample.sealed.string)
+        let shard = SampleSource.shardName(0, of: 2)
+        let before = try Files.snapshot(sample.directory.path)
+        let outputs = [
+            "\(source)/\(shard)", "\(source)/model.safetensors.index.json", "\(sealed)/ingot-manifest.json",
+            "\(sealed)/report.html",
+        ]
+        for output in outputs {
+            try expect(73, .cannotCreate, ["inspect", source, "-o", "\(source)/\(shard)"])
+            try expect(73, .cannotCreate, ["diff", source, sealed, "-o", output])
+            try expect(73, .cannotCreate, ["verify", sealed, "--against", source, "-o", output])
+        }
+        try expect(73, .cannotCreate, ["inspect", "\(source)/\(shard)", "-o", "\(sealed)/../source/\(shard)"])
+        #expect(try Files.snapshot(sample.directory.path) == before)
+        for _ in 0..<2 {
+            #expect(try IngotProcess.run(["inspect", source, "-o", sample.at("report.txt")]).status == 0)
+        }
+        #expect(try IngotProcess.run(["inspect", source, "-o", "\(source)/report.txt"]).status == 0)
+    }
+
+    @Test("What a failed download leaves is called so", arguments: ["x.safetensors", "x.gguf", "x.bin", "x.npy"])
+    func pointersAndPages(_ name: String) throws {
+        let directory = try TemporaryDirectory()
+        try Files.write("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", to: directory.at(name))
+        try expect(65, .unsupportedSource, ["inspect", directory.at(name).string])
+        #expect(try IngotProcess.run(["inspect", directory.at(name).string]).errors.contains("git lfs pull"))
+        try Files.write("<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n", to: directory.at(name))
+        #expect(try IngotProcess.run(["inspect", directory.at(name).string]).errors.contains("a web page"))
     }
 
     @Test func cannotCreate() async throws {

@@ -277,7 +277,9 @@ private struct ZipExtra {
                 for index in 0..<count / 8 { values.append(numbers.u64(at + 4 + 8 * index)) }
             }
             // Info-ZIP's Unicode path: some readers take the record's name from it.
-            guard kind != 0x7075 else { throw refusal(place, "a second name for the record (extra field 0x7075)", "one") }
+            guard kind != 0x7075 else {
+                throw refusal(place, "a second name for the record (extra field 0x7075)", "one")
+            }
             at += 4 + count
         }
     }

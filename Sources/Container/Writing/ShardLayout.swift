@@ -34,7 +34,8 @@ public struct ShardLayout: Sendable {
         for plan in plans where ContainerFormat.isReserved(plan.tensor.name) {
             throw IngotError(
                 .reservedName, tensor: plan.tensor.name, found: "a name Ingot uses itself",
-                expected: "names other than `__metadata__`, and such that do not begin with `__ingot_`", remedy: "rename the tensor in the source")
+                expected: "names other than `__metadata__`, and such that do not begin with `__ingot_`",
+                remedy: "rename the tensor in the source")
         }
         payloads = plans.filter { $0.descriptor != nil }
         ordinary = plans.enumerated().filter { $0.element.descriptor == nil }.sorted { a, b in

@@ -52,7 +52,9 @@ package enum PathOverlap {
             guard try Directory.kind(input) == .directory, chain(output).contains(where: { $0.isSameFile(as: from) })
             else { continue }
             if existing != nil { throw failure("a file of the input's directory where the report should go") }
-            if try SealedCheckpoint.isOne(input) { throw failure("an output in a checkpoint, which accounts for all its files") }
+            if try SealedCheckpoint.isOne(input) {
+                throw failure("an output in a checkpoint, which accounts for all its files")
+            }
         }
     }
 

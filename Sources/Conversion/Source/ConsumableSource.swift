@@ -12,7 +12,8 @@ enum ConsumableSource {
         guard let directory = layout.directory, layout.indexName != nil else {
             throw failure(
                 layout.path, "--consume-source with a checkpoint that is not in shards",
-                "safetensors shards and an index: one file alone cannot be deleted before all of it is converted, and other formats hold more than tensors")
+                "safetensors shards and an index: one file alone cannot be deleted before all of it is converted, and other formats hold more than tensors"
+            )
         }
         // Other formats hold more than what is converted and verified: what else a file says would be lost.
         if let other = layout.shardNames.first(where: { FilePath($0).extension != "safetensors" }) {

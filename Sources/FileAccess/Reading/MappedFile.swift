@@ -163,7 +163,9 @@ public final class MappedFile: Sendable {
     /// Takes note of runs of bytes that were read, `stride` bytes apart, and gives back what such reads have touched once it comes to
     /// some MiB. Small parts stay.
     public func releaseScattered(_ first: ByteRange, rows: Int, stride: Int) {
-        guard let reach = ByteRange(start: first.start, count: first.count + UInt64((rows - 1) * stride)) else { return }
+        guard let reach = ByteRange(start: first.start, count: first.count + UInt64((rows - 1) * stride)) else {
+            return
+        }
         let touched = min(reach.count, UInt64(rows) * max(first.count, UInt64(MappedFile.faultWindow)))
         let due = scattered.withLock { state -> ByteRange? in
             state.bytes += touched

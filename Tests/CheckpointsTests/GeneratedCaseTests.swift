@@ -2,6 +2,7 @@ import Checkpoints
 import Foundation
 import SystemPackage
 import TensorModel
+import TestSupport
 import Testing
 
 /// The cases of `SampleWeights/make_malformed.py`: files made without this project's code, each with the verdict.
@@ -20,13 +21,11 @@ import Testing
     @Test(.enabled(if: isAvailable, "python3 and the generator")) func everyCase() throws {
         let directory = try TemporaryDirectory()
         let python = try #require(GeneratedCaseTests.python)
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: python)
-        process.arguments = [GeneratedCaseTests.generator.string, directory.path.string]
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+        let arguments = [GeneratedCaseTests.generator.string, directory.path.string].map { Array($0.utf8) }
+        let result = try Subprocess(
+            FilePath(python), arguments, environment: ProcessInfo.processInfo.environment, output: .path("/dev/null")
+        ).wait()
+        try #require(result.status == 0, "\(result.errors)")
 
         let text = try Data(contentsOf: URL(fileURLWithPath: directory.path.appending("cases.json").string))
         let cases = try #require(try JSONValue.parse(Array(text)).array)

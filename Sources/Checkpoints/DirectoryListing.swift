@@ -3,7 +3,7 @@ import SystemPackage
 import TensorModel
 
 /// How the files of a format are named in a directory.
-struct WeightFiles: Sendable {
+package struct WeightFiles: Sendable {
     /// How the names of index files end.
     let indexSuffix: String
     /// How the names of the shards of an index end.
@@ -29,6 +29,12 @@ struct WeightFiles: Sendable {
 
     /// The formats, the preferred first.
     static let all = [safetensors, pytorch]
+
+    /// Whether a name ends as those of files of weights do, in any format.
+    package static func isWeights(_ name: String) -> Bool {
+        let suffixes = all.flatMap(\.suffixes) + [GGUFFile.suffix, NumPyFile.suffix, NumPyArchive.suffix]
+        return suffixes.contains { TensorName.hasSuffix(name, $0) }
+    }
 
     /// Whether a name may be that of a file of weights.
     func includes(_ name: String) -> Bool {

@@ -4,6 +4,9 @@ import TensorModel
 
 /// Reads what `numpy.savez` writes: a zip archive of `.npy` files, not compressed; each array a tensor under the name it was saved by.
 enum NumPyArchive {
+    /// How names of such files end.
+    static let suffix = ".npz"
+
     /// Whether an archive is one: all it holds are arrays.
     static func isOne(_ archive: ZipArchive) -> Bool {
         !archive.entries.isEmpty && archive.entries.allSatisfy { TensorName.hasSuffix($0.name, NumPyFile.suffix) }

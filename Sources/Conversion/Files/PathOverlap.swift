@@ -1,3 +1,4 @@
+import Checkpoints
 import Container
 import FileAccess
 package import SystemPackage
@@ -42,8 +43,7 @@ package enum PathOverlap {
                 remedy: "name another file, or delete this one first")
         }
         let existing = FileIdentity(output)
-        let name = output.lastComponent?.string ?? ""
-        if existing != nil, weightSuffixes.contains(where: { name.utf8.suffix($0.utf8.count).elementsEqual($0.utf8) }) {
+        if existing != nil, WeightFiles.isWeights(output.lastComponent?.string ?? "") {
             throw failure("a file of weights where the report should go")
         }
         for input in inputs {
@@ -57,8 +57,6 @@ package enum PathOverlap {
             }
         }
     }
-
-    private static let weightSuffixes = [".safetensors", ".gguf", ".bin", ".pt", ".pth", ".npy", ".npz"]
 
     /// The directories a path lies in, up to the root.
     private static func chain(_ path: FilePath) -> [FileIdentity] {

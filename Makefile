@@ -40,7 +40,9 @@ build: setup
 # The tests run optimized: they go over every byte of whole checkpoints. Test bundles cannot be linked statically, hence
 # a build folder of their own; the command that is tested is the one that ships.
 test: build lint layers .venv/ready
-	INGOT=$(CURDIR)/$(INGOT) $(SWIFT) test -c release --scratch-path .build-test
+	@mkdir -p .build-test
+	set -o pipefail; INGOT=$(CURDIR)/$(INGOT) $(SWIFT) test -c release --scratch-path .build-test 2>&1 | tee .build-test/log || \
+	    { Tests/failures.sh .build-test/log; exit 1; }
 	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
 
 peers: build .venv-peers/ready

@@ -31,7 +31,7 @@ for kind in "${kinds[@]}"; do
         --filter "$filter" --skip CommandTests \
         > ".build-$kind/log" 2>&1 || {
         status=1
-        grep -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|recorded an issue|SUMMARY' ".build-$kind/log" | sort | uniq -c
+        Tests/failures.sh ".build-$kind/log"
     }
     tail -n 3 ".build-$kind/log"
     echo "sanitize: $kind: built in $((built - began)) s, ran in $((SECONDS - built)) s"

@@ -25,21 +25,31 @@ enum IngotProcess {
     }
 
     /// Runs the command to its end; ending by a signal fails the test.
+    ///
+    /// What a run tells of its progress is left out of its errors, unless `--progress` asked for it: the smallest one tells it too
+    /// where a busy disk lets it wait for seconds.
     static func run(
         _ arguments: [String], output: Subprocess.Output = .file, location: SourceLocation = #_sourceLocation
     ) throws -> Subprocess.Result {
         let result = try start(arguments, output: output).wait()
         #expect(!result.signalled, "ended by signal \(result.status - 128)", sourceLocation: location)
-        return result
+        return arguments.contains("--progress") ? result : withoutProgress(result)
+    }
+
+    private static func withoutProgress(_ result: Subprocess.Result) -> Subprocess.Result {
+        result.errorsReplaced(
+            result.errors.replacing(
+                /(?m)^(\d+ %, |planning rates|verifying |waiting for |[^ ]+\.safetensors: sealed, ).*\n/, with: ""))
     }
 
     /// Runs a line of bash, in which `$INGOT` is the command and `$1`, `$2` and so on are the arguments.
     static func shell(_ line: String, _ arguments: [String]) throws -> Subprocess.Result {
         let all = ["-c", line, "bash"] + arguments
-        return try Subprocess(
+        let result = try Subprocess(
             Subprocess.find("bash"), all.map { Array($0.utf8) },
             environment: environment.merging(["INGOT": program.string]) { $1 }
         ).wait()
+        return withoutProgress(result)
     }
 }
 

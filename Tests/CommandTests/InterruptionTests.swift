@@ -33,7 +33,7 @@ import Testing
     private func startAndWait(_ place: Place) throws -> Subprocess {
         let process = try IngotProcess.start(place.arguments)
         let staging = place.directory.at(".sealed.ingot-partial")
-        for _ in 0..<5000 where Files.names(staging).isEmpty { InterruptionTests.sleep(0.001) }
+        for _ in 0..<60_000 where Files.names(staging).isEmpty { InterruptionTests.sleep(0.001) }
         return process
     }
 

@@ -33,13 +33,19 @@ import Testing
         var arguments: [String] { ["convert", source.string, target.string] }
         var work: FilePath { directory.at(".sealed.ingot-partial") }
         var finished: [String] { Files.names(work).filter { $0.hasSuffix(".safetensors") } }
+
+        /// How many shards the journal names. A shard has its name before that, for as long as the disk takes.
+        var journaled: Int {
+            let journal = (try? Files.read(directory.at(".sealed.ingot-journal"))) ?? []
+            return String(decoding: journal, as: UTF8.self).split(separator: "{\"event\":\"sealed\",").count - 1
+        }
         var leftovers: [String] { Files.names(directory.path).filter { $0 != "source" && $0 != "sealed" } }
 
         /// Starts a conversion that waits for the last shard.
         func startWaiting() throws -> Subprocess {
             let process = try IngotProcess.start(arguments + ["--follow"])
-            for _ in 0..<20_000 where finished.count < 2 { Thread.sleep(forTimeInterval: 0.001) }
-            // The second shard has its name a moment before the journal says so.
+            for _ in 0..<60_000 where journaled < 2 { Thread.sleep(forTimeInterval: 0.001) }
+            // Most runs wait by then; one that does not yet leaves the same.
             Thread.sleep(forTimeInterval: 0.5)
             return process
         }

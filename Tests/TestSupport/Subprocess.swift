@@ -16,6 +16,11 @@ package final class Subprocess: Sendable {
         package let signalled: Bool
         /// What it wrote to standard output and standard error.
         package let output: String, errors: String
+
+        /// The same end with other text on standard error.
+        package func errorsReplaced(_ errors: String) -> Result {
+            Result(status: status, signalled: signalled, output: output, errors: errors)
+        }
     }
 
     /// Its number.

@@ -29,12 +29,13 @@ struct FollowedSource {
     /// Waits for the index, or, where there is none, for the one file.
     func layout() async throws -> CheckpointLayout {
         try await wait(for: "the index") {
-            guard try Directory.kind(path) == .directory else {
-                return try Directory.kind(path) == nil
-                    ? .notYet(bytes: 0, of: nil)
-                    : .failed(
-                        IngotError(
-                            .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
+            // Asked once: it may come into being at any moment.
+            let kind = try Directory.kind(path)
+            guard kind != nil else { return .notYet(bytes: 0, of: nil) }
+            guard kind == .directory else {
+                return .failed(
+                    IngotError(
+                        .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
             }
             do {
                 return try FollowedSource.look(

@@ -23,6 +23,7 @@ enum Command {
                     .usage, found: "an argument that is not UTF-8", expected: "paths of UTF-8",
                     remedy: "rename the file, or reach it through a symbolic link")
             }
+            try requireKnownHelp(CommandLine.arguments.dropFirst())
             var command = try Ingot.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
@@ -41,6 +42,17 @@ enum Command {
             Console.exit(status)
         }
         Console.exit(0)
+    }
+
+    /// `help` and a word that is no verb is a mistake; the library would print the help of the whole command.
+    private static func requireKnownHelp(_ arguments: ArraySlice<String>) throws {
+        let verbs = Ingot.configuration.subcommands.map { String(describing: $0).lowercased() }
+        guard arguments.first == "help", let word = arguments.dropFirst().first, !word.hasPrefix("-"),
+            !(verbs + ["help"]).contains(word)
+        else { return }
+        throw IngotError(
+            .usage, found: "help of `\(word)`", expected: "one of \(verbs.joined(separator: ", "))",
+            remedy: "`ingot help` lists what there is")
     }
 
     /// The message of a usage error repeats arguments, which may be names of files that others chose.

@@ -32,7 +32,9 @@ extension ShardHeader {
                 throw refusal(
                     "a pickle of its own, as torch.save wrote before version 1.6", remedy: PyTorchRemedy.resave)
             case .tar:
-                throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.resave)
+                throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.run)
+            case .foreign(let format):
+                throw refusal(format, "safetensors, GGUF, .npy, .npz, or what torch.save writes")
             case .gguf: return try GGUFFile.readHeader(file, limits: limits)
             case .numpy: return try NumPyFile.readHeader(file, limits: limits)
             case .other: return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
@@ -53,6 +55,8 @@ extension ShardHeader {
 /// What the first bytes of a file say about its format.
 enum FileSignature {
     case zip, pickle, tar, gguf, numpy
+    /// Something else that is known, in words.
+    case foreign(String)
     /// What is there in a file's place where a download went wrong.
     case pointer, page
     /// Nothing: safetensors begins with a number.
@@ -60,6 +64,15 @@ enum FileSignature {
 
     private static let tarMark = Array("ustar".utf8)
     private static let tarPlace = 257
+
+    /// What checkpoints are kept in that nothing here reads, by the first bytes of their specifications.
+    private static let foreign: [(start: [UInt8], name: String)] = [
+        ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A], "an HDF5 file, as Keras and TensorFlow write"),
+        ([0x1F, 0x8B, 0x08], "a file that gzip compressed"),
+        ([0x28, 0xB5, 0x2F, 0xFD], "a file that zstd compressed"),
+        ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00], "a file that xz compressed"),
+        ([0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C], "a 7-Zip archive"),
+    ]
 
     private static let pointerStart = Array("version https://git-lfs".utf8)
     private static let pageStarts = ["<!doctype html", "<html"].map { Array($0.utf8) }
@@ -71,15 +84,21 @@ enum FileSignature {
         if first.starts(with: pointerStart) { return .pointer }
         let lowercase = first.prefix(16).map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
         if pageStarts.contains(where: { lowercase.starts(with: $0) }) { return .page }
-        let name = file.path.lastComponent?.string ?? ""
-        if first.starts(with: GGUFFile.magic) || TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
-        if first.starts(with: NumPyFile.magic) || TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
+        if first.starts(with: GGUFFile.magic) { return .gguf }
+        if first.starts(with: NumPyFile.magic) { return .numpy }
         if ZipArchive.isOne(first) { return .zip }
-        // The others could begin as the length of a header does, if it were no larger than headers may be.
+        // The others could begin as the length of a header does, if it were no larger than headers may be, and an object followed.
         let length = first.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        guard first.count >= 8, length > limits.headerBytes else { return .other }
-        if first[0] == 0x80, (2...5).contains(first[1]) { return .pickle }
-        if first.dropFirst(tarPlace).elementsEqual(tarMark) { return .tar }
+        let isLength = first.count >= 8 && length <= limits.headerBytes
+        if isLength, first.dropFirst(8).first == UInt8(ascii: "{") { return .other }
+        if let format = foreign.first(where: { first.starts(with: $0.start) }) { return .foreign(format.name) }
+        if !isLength, first.count >= 8 {
+            if first[0] == 0x80, (2...5).contains(first[1]) { return .pickle }
+            if first.dropFirst(tarPlace).elementsEqual(tarMark) { return .tar }
+        }
+        let name = file.path.lastComponent?.string ?? ""
+        if TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
+        if TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
         return .other
     }
 }

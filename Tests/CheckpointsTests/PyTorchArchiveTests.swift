@@ -289,12 +289,13 @@ private typealias P = PickleBytes
             ("size", P.call(P.global("torch", "Size"), [P.tuple([P.int(2)])])),
             ("device", P.call(P.global("torch", "device"), [P.text("cpu")])), ("set", [0x8F]),
             ("nested", P.dictionary([("b", P.op("N"))])), ("empty", P.op("}")),
+            ("members", P.call(P.global("__builtin__", "set"), [P.list([PyTorchArchiveTests.tensor, P.int(1)])])),
         ])
         #expect(opened.header.tensors.map(\.name.text) == ["a"])
         #expect(
             opened.header.warnings.map(\.message) == [
-                "11 entries that are no tensors are left out",
-                "1 tensors in lists, or under keys that are no names, are left out",
+                "12 entries that are no tensors are left out",
+                "2 tensors in lists, or under keys that are no names, are left out",
             ])
     }
 

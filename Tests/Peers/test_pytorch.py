@@ -1,5 +1,6 @@
 """Checkpoints of torch.save, read by `ingot` and by torch itself: valid ones bit by bit, malformed ones by who accepts them."""
 
+import argparse
 import collections
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -278,9 +280,14 @@ REFUSED = {
     "a module": (lambda path: torch.save(torch.nn.Linear(2, 2), path), "disallowedGlobal"),
     "a tensor": (lambda path: torch.save(torch.ones(2), path), "unsupportedSource"),
     "protocol 4": (lambda path: torch.save({"a": torch.ones(2)}, path, pickle_protocol=4), "unsupportedOpcode"),
+    "protocol 5": (lambda path: torch.save({"a": torch.ones(2)}, path, pickle_protocol=5), "unsupportedOpcode"),
     "sparse": (lambda path: torch.save({"a": torch.eye(3).to_sparse()}, path), "disallowedGlobal"),
     "complex128": (lambda path: torch.save({"a": torch.ones(2, dtype=torch.complex128)}, path), "unknownElementType"),
     "conjugated": (lambda path: torch.save({"a": torch.ones(2, dtype=torch.complex64).conj()}, path), "unsupportedSource"),
+    "arguments": (
+        lambda path: torch.save({"args": argparse.Namespace(lr=1), "state_dict": {"a": torch.ones(2, 3).T}}, path),
+        "disallowedGlobal",
+    ),
     "numpy": (lambda path: torch.save({"a": torch.ones(2).numpy()}, path), "disallowedGlobal"),
     "a name that runs": (lambda path: torch.save({"a": os.system}, path), "disallowedGlobal"),
 }
@@ -292,8 +299,14 @@ def test_refused_with_the_way_out(tmp_path, kind):
     write(tmp_path / "x.pt")
     result = ingot("inspect", tmp_path / "x.pt")
     assert result.returncode == 65 and f"error: {code}:" in result.stderr, result.stderr
-    if kind in ("legacy", "TorchScript", "a module", "protocol 4"):
-        assert "save_file" in result.stderr
+    if kind in ("legacy", "TorchScript", "a module", "protocol 4", "protocol 5", "arguments"):
+        # The line that is printed does what it says.
+        line = result.stderr.split("save its tensors anew: ")[1].splitlines()[0]
+        line = line.replace("python -c", f"{sys.executable} -c").replace("'FILE'", "'x.pt'")
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        saved = ingot("inspect", tmp_path / "model.safetensors")
+        assert saved.returncode == 0 and "F32" in saved.stdout, saved.stderr
 
 
 # --- Malformed files --------------------------------------------------------------------------------------------------

@@ -257,7 +257,7 @@ package struct PickleMachine {
         guard case .dictionary = try top(), case .dictionary = state else {
             throw failure(
                 "state for \(try top().kind)", as: .unsupportedOpcode, expected: "BUILD for OrderedDict alone",
-                remedy: PyTorchRemedy.resave)
+                remedy: PyTorchRemedy.run)
         }
     }
 
@@ -287,7 +287,7 @@ package struct PickleMachine {
             guard (2...4).contains(version) else {
                 throw failure(
                     "pickle protocol \(version)", as: .unsupportedOpcode, expected: "2 to 4",
-                    remedy: PyTorchRemedy.resave)
+                    remedy: PyTorchRemedy.run)
             }
         case .stop: return true
         case .frame: try beginFrame()
@@ -337,13 +337,13 @@ package struct PickleMachine {
             throw failure(
                 "a new object of \(try pop().kind), \(try top().kind)", as: .disallowedGlobal,
                 expected: "tensors and data",
-                remedy: PyTorchRemedy.resave)
+                remedy: PyTorchRemedy.run)
         case .build: try build()
         case .persistentID: try push(storage(try pop()))
         case nil:
             throw failure(
                 "pickle opcode \(PickleOpcode.name(opcode))", as: .unsupportedOpcode,
-                expected: "one of those that make data", remedy: PyTorchRemedy.resave)
+                expected: "one of those that make data", remedy: PyTorchRemedy.run)
         }
         return false
     }
@@ -363,7 +363,7 @@ package struct PickleMachine {
         guard let global = PickleGlobal(module: module, name: name) else {
             throw failure(
                 "the name `\(module).\(name)`, which is not one of a state dict", as: .disallowedGlobal,
-                expected: "tensors, numbers, texts, and containers of them", remedy: PyTorchRemedy.resave)
+                expected: "tensors, numbers, texts, and containers of them", remedy: PyTorchRemedy.run)
         }
         try push(.global(global))
     }

@@ -119,6 +119,7 @@ enum PickleGlobal: Sendable, Hashable {
     case orderedDictionary, counter, size
     /// Makes something without tensors, whatever its arguments are.
     case data
+    case set
     case storage(ElementType)
     case untypedStorage
     case elementType(ElementType)
@@ -137,9 +138,9 @@ enum PickleGlobal: Sendable, Hashable {
         case ("collections", "Counter"): self = .counter
         case ("torch", "Size"): self = .size
         case ("torch", "device"), ("_codecs", "encode"), ("builtins", "bytearray"), ("__builtin__", "bytearray"),
-            ("builtins", "set"), ("__builtin__", "set"), ("builtins", "complex"), ("__builtin__", "complex"),
-            ("torch.serialization", "_get_layout"):
+            ("builtins", "complex"), ("__builtin__", "complex"), ("torch.serialization", "_get_layout"):
             self = .data
+        case ("builtins", "set"), ("__builtin__", "set"): self = .set
         case ("torch.storage", "UntypedStorage"): self = .untypedStorage
         case ("torch", let name):
             if let type = PickleGlobal.storages[name] {

@@ -45,7 +45,7 @@ struct StateDictionary {
         guard case .dictionary(let outer) = objects.result else {
             throw IngotError(
                 .unsupportedSource, offset: place, found: "a pickle of \(objects.result.kind)",
-                expected: "a state dict: names with tensors", remedy: PyTorchRemedy.resave)
+                expected: "a state dict: names with tensors", remedy: PyTorchRemedy.name)
         }
         try walk(try root(outer, key))
         if leafCount > 0 { remarks.append("\(leafCount) entries that are no tensors are left out") }

@@ -84,11 +84,16 @@ extension PickleMachine {
             guard objects.tuple(parts[0]) != nil else { throw failure("a torch.Size of \(parts[0].kind)") }
             return parts[0]
         case .data: return .opaque
+        case .set:
+            try require(parts, 0...1)
+            // Its members: tensors among them are left out, and told.
+            guard case .list = parts.first else { return .opaque }
+            return parts[0]
         case .storage, .untypedStorage, .elementType, .otherType, .otherStorage:
             throw failure(
                 "a call of a storage class or an element type", as: .disallowedGlobal,
                 expected: "a function of the list",
-                remedy: PyTorchRemedy.resave)
+                remedy: PyTorchRemedy.run)
         }
     }
 

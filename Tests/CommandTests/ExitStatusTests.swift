@@ -54,6 +54,7 @@ import Testing
         let (source, sealed, new) = (sample.source.string, sample.sealed.string, sample.at("new"))
         let runs = [
             ["frobnicate"], ["convert"], ["convert", source], ["convert", source, new, "more"], ["--frobnicate"],
+            ["help", "frobnicate"],
             ["convert", "", new], ["convert", source, new, "--bits", "0.9"], ["convert", source, new, "--bits", "9"],
             ["convert", source, new, "--bits", "four"], ["convert", source, new, "--bits", "nan"],
             ["convert", source, new, "--bits", "3.5", "--scheme", "uniform"],
@@ -148,6 +149,40 @@ import Testing
         #expect(try IngotProcess.run(["inspect", directory.at(name).string]).errors.contains("git lfs pull"))
         try Files.write("<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n", to: directory.at(name))
         #expect(try IngotProcess.run(["inspect", directory.at(name).string]).errors.contains("a web page"))
+    }
+
+    /// What a file holds decides, not its name.
+    @Test(arguments: ["x.gguf", "x.npy", "x.npz", "x.bin", "x.safetensors", "x"])
+    func misnamed(_ name: String) async throws {
+        let sample = try await CommandSample()
+        let path = sample.directory.at(name)
+        let archive = PyTorchImage.stateDictionary([SampleTensor("a.weight", .f16, [2, 64])]).bytes
+        let shard = try Files.read(sample.source.appending(SampleSource.shardName(0, of: 2)))
+        // A header whose length is what gzip begins with.
+        let header = Array(#"{"a":{"dtype":"F16","shape":[1,1],"data_offsets":[0,2]}}"#.utf8)
+        let length = 0x088B1F
+        let padded = header + [UInt8](repeating: 0x20, count: length - header.count)
+        let odd = ZipImage.number(UInt64(length), 8) + padded + [0, 0]
+        for bytes in [shard, archive, odd] {
+            try Files.write(bytes, to: path)
+            let result = try IngotProcess.run(["inspect", path.string])
+            #expect(result.status == 0, "\(result.errors)")
+        }
+    }
+
+    @Test("Other formats are called by their names", arguments: ["x.gguf", "x.npy", "x.h5", "x.bin", "x.safetensors"])
+    func foreignFormats(_ name: String) throws {
+        let directory = try TemporaryDirectory()
+        let starts: [(String, [UInt8])] = [
+            ("HDF5", [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A]), ("gzip", [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3]),
+            ("zstd", [0x28, 0xB5, 0x2F, 0xFD, 0x04]), ("xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0, 0]),
+            ("7-Zip", [0x37, 0x7A, 0xBC, 0xAF, 0x27, 0x1C]),
+        ]
+        for (format, start) in starts {
+            try Files.write(start + [UInt8](repeating: 0, count: 600), to: directory.at(name))
+            try expect(65, .unsupportedSource, ["inspect", directory.at(name).string])
+            #expect(try IngotProcess.run(["inspect", directory.at(name).string]).errors.contains(format))
+        }
     }
 
     @Test func cannotCreate() async throws {

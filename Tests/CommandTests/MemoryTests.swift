@@ -66,6 +66,24 @@ import Testing
         #expect(try peak(["verify", sealed.string, "--against", source.string], 64) <= bound)
     }
 
+    /// A matrix that lies transposed in a PyTorch file is gathered from pages all over it.
+    @Test(arguments: ["1", "2", "8"]) func transposedStaysWithinTheBudget(jobs: String) throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at("transposed.pt")
+        let (rows, columns) = (8192 as Int64, 8192 as Int64)
+        let storage = PickleBytes.storage("0", type: "HalfStorage", count: rows * columns)
+        let tensor = PickleBytes.tensor(storage, [rows, columns], strides: [1, rows])
+        let pickle = PickleBytes.pickle(PickleBytes.dictionary([("layers.0.weight", tensor)]))
+        let bytes = [UInt8](repeating: 0, count: Int(2 * rows * columns))
+        try Files.write(PyTorchImage.archive(pickle, storages: [("0", bytes)]).bytes, to: source)
+        let bound = UInt64(64) << 20 + MemoryTests.own
+        for scheme in ["uniform", "trellis"] {
+            let arguments = ["convert", source.string, directory.at("sealed").string, "--force", "--jobs", jobs]
+            let found = try peak(arguments + ["--scheme", scheme], 64)
+            #expect(found <= bound, "\(scheme): \(found >> 20) MiB of \(bound >> 20)")
+        }
+    }
+
     /// Exporting puts the tiles of a band together; of wide ones it must not.
     @Test(arguments: [0, 3, 4]) func exportStaysWithinTheBudget(index: Int) throws {
         let directory = try TemporaryDirectory()

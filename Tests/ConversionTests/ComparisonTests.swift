@@ -31,7 +31,7 @@ import Testing
 
     /// Every form of the same weights, made once.
     private static let forms: Task<(directory: TemporaryDirectory, paths: [Form: FilePath]), any Error> = Task {
-        let directory = try TemporaryDirectory()
+        let directory = try TemporaryDirectory.untilExit()
         let source = try SampleSource.write([tensors], to: directory.at("plain"))
         try SampleSource.write([Array(tensors.prefix(2)), Array(tensors.dropFirst(2))], to: directory.at("sharded"))
         var paths: [Form: FilePath] = [.plain: source, .sharded: directory.at("sharded")]

@@ -1,5 +1,6 @@
 import FileAccess
 import Foundation
+import Synchronization
 package import SystemPackage
 
 /// A directory of one test, removed with all in it when the value goes away.
@@ -15,6 +16,21 @@ package final class TemporaryDirectory: Sendable {
     }
 
     deinit { try? Directory.removeTree(path) }
+
+    private static let kept = Mutex<[FilePath]>([])
+
+    /// Makes a directory for all tests, which static values hold: nothing but the end of the process lets go of those.
+    package static func untilExit() throws -> TemporaryDirectory {
+        let directory = try TemporaryDirectory()
+        let isFirst = kept.withLock { paths in
+            paths.append(directory.path)
+            return paths.count == 1
+        }
+        if isFirst {
+            atexit { for path in TemporaryDirectory.kept.withLock(\.self) { try? Directory.removeTree(path) } }
+        }
+        return directory
+    }
 
     /// The path of something in it.
     package func at(_ name: String) -> FilePath { path.appending(name) }

@@ -17,8 +17,7 @@ extension ShardHeader {
                 let archive = try ZipArchive.read(file, limits: limits, look: PyTorchArchive.refuseScript)
                 if NumPyArchive.isOne(archive) { return try NumPyArchive.readHeader(file, archive, limits: limits) }
                 guard PyTorchArchive.isOne(archive) else {
-                    throw refusal(
-                        "a zip archive without the pickle of a state dict", "safetensors, or what torch.save writes")
+                    throw refusal("a zip archive without the pickle of a state dict")
                 }
                 return try PyTorchArchive.readHeader(file, archive, key: key, limits: limits)
             case .pointer:
@@ -34,7 +33,7 @@ extension ShardHeader {
             case .tar:
                 throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.run)
             case .foreign(let format):
-                throw refusal(format, "safetensors, GGUF, .npy, .npz, or what torch.save writes")
+                throw refusal(format)
             case .gguf: return try GGUFFile.readHeader(file, limits: limits)
             case .numpy: return try NumPyFile.readHeader(file, limits: limits)
             case .other: return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
@@ -47,7 +46,7 @@ extension ShardHeader {
     private static func refusal(_ found: String, _ expected: String? = nil, remedy: String? = nil) -> IngotError {
         IngotError(
             .unsupportedSource, offset: 0, found: found,
-            expected: expected ?? "a safetensors file, or what torch.save writes",
+            expected: expected ?? "safetensors, what torch.save writes, GGUF, .npy or .npz",
             remedy: remedy ?? "convert it to safetensors first")
     }
 }

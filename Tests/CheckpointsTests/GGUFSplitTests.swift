@@ -76,7 +76,7 @@ import Testing
         Case(
             description: "G12 a tensor in two parts", code: .indexMismatch,
             changed: [2: part("t1", number: 1, count: 3)]),
-        Case(description: "G12 a part in safetensors", code: .headerSyntax, changed: [2: FileBytes.one()]),
+        Case(description: "G12 a part in safetensors", code: .indexMismatch, changed: [2: FileBytes.one()]),
     ]) func isRefused(_ wrong: Case) throws {
         let directory = try GGUFSplitTests.directory(wrong.changed, without: wrong.missing)
         let error = try GGUFSplitTests.failure(directory.path)

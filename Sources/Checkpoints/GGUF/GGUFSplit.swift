@@ -51,7 +51,10 @@ enum GGUFSplit {
 
     /// Requires that what a file says of its place among the parts agrees with its name.
     static func check(_ shard: Shard, position: Int, of count: Int) throws {
-        guard shard.header.format == .gguf else { return }
+        guard shard.header.format == .gguf else {
+            guard count > 1, part(shard.fileName) != nil else { return }
+            throw mismatch(shard, "a file of format \(shard.header.format.rawValue)", expected: "a part in GGUF")
+        }
         let metadata = shard.header.metadata
         let number = metadata.value(of: numberKey).flatMap { Int($0) }
         let stated = metadata.value(of: countKey).flatMap { Int($0) }

@@ -170,7 +170,8 @@ import Testing
         }
     }
 
-    @Test("P01 other formats are called by their names", arguments: ["x.gguf", "x.npy", "x.h5", "x.bin", "x.safetensors"])
+    @Test(
+        "P01 other formats are called by their names", arguments: ["x.gguf", "x.npy", "x.h5", "x.bin", "x.safetensors"])
     func foreignFormats(_ name: String) throws {
         let directory = try TemporaryDirectory()
         let starts: [(String, [UInt8])] = [

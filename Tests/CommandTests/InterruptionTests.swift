@@ -27,13 +27,11 @@ import Testing
         var leftovers: [String] { Files.names(directory.path).filter { $0 != "source" && $0 != "sealed" } }
     }
 
-    private static func sleep(_ seconds: Double) { Thread.sleep(forTimeInterval: seconds) }
-
     /// Starts a conversion and waits until its first shard grows.
     private func startAndWait(_ place: Place) throws -> Subprocess {
         let process = try IngotProcess.start(place.arguments)
         let staging = place.directory.at(".sealed.ingot-partial")
-        for _ in 0..<60_000 where Files.names(staging).isEmpty { InterruptionTests.sleep(0.001) }
+        process.wait { !Files.names(staging).isEmpty }
         return process
     }
 

@@ -44,7 +44,7 @@ import Testing
         /// Starts a conversion that waits for the last shard.
         func startWaiting() throws -> Subprocess {
             let process = try IngotProcess.start(arguments + ["--follow"])
-            for _ in 0..<60_000 where journaled < 2 { Thread.sleep(forTimeInterval: 0.001) }
+            process.wait { journaled >= 2 }
             // Most runs wait by then; one that does not yet leaves the same.
             Thread.sleep(forTimeInterval: 0.5)
             return process

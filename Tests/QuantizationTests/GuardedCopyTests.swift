@@ -52,7 +52,11 @@ struct GuardedCopyTests {
                 // Sent to the process, as threads of the pool block signals: another one runs the handler, soon.
                 func send(_ number: Int32) -> Bool {
                     kill(getpid(), number)
-                    for _ in 0..<5000 where ingot_interrupt_received() != number { usleep(1000) }
+                    var patience = 60_000
+                    while ingot_interrupt_received() != number, patience > 0 {
+                        usleep(1000)
+                        patience -= 1
+                    }
                     return ingot_interrupt_received() == number
                 }
                 kill(getpid(), SIGPIPE)

@@ -81,6 +81,23 @@ package final class Subprocess: Sendable {
     /// Sends it a signal.
     package func signal(_ number: Int32) { kill(identifier, number) }
 
+    /// Waits until something is so, or the process has ended; a minute at most.
+    package func wait(until isSo: () -> Bool) {
+        let end = ContinuousClock.now + .seconds(60)
+        while !isSo(), isRunning, .now < end { usleep(1000) }
+    }
+
+    private var isRunning: Bool {
+        var found = unsafe siginfo_t()
+        let result = unsafe waitid(P_PID, id_t(identifier), &found, WEXITED | WNOHANG | WNOWAIT)
+        #if canImport(Glibc)
+            let ended = unsafe found._sifields._sigchld.si_pid
+        #else
+            let ended = unsafe found.si_pid
+        #endif
+        return result == 0 && ended == 0
+    }
+
     /// Waits for its end.
     package func wait() throws -> Result {
         var status: Int32 = 0

@@ -145,6 +145,11 @@ final class ToldEvents: Sendable {
 
     var sealed: [String] { all.compactMap { if case .sealed(let shard, _) = $0 { shard } else { nil } } }
 
+    /// Whether the conversion has waited for a file.
+    func waits(for file: String) -> Bool {
+        all.contains { if case .waiting(let name, _, _) = $0 { name == file } else { false } }
+    }
+
     /// Runs a conversion, and listens.
     @discardableResult
     func convert(

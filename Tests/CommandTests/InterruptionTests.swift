@@ -1,5 +1,4 @@
 import FileAccess
-import Foundation
 import SystemPackage
 import TensorModel
 import TestSupport

@@ -24,9 +24,9 @@ import Testing
             }
         }
         // Shards last: what comes behind the last of them is waited for by the clock.
-        for (name, bytes) in files.sorted(by: {
-            ($0.key.hasPrefix("model-") ? 1 : 0, $0.key) < ($1.key.hasPrefix("model-") ? 1 : 0, $1.key)
-        }) {
+        let names = files.keys.sorted()
+        for name in names.filter({ !$0.hasPrefix("model-") }) + names.filter({ $0.hasPrefix("model-") }) {
+            let bytes = files[name] ?? []
             let path = source.appending(name)
             let partial = client == .hub ? cache.appending("\(name).0123.incomplete") : path
             let control = source.appending(name + ".aria2")

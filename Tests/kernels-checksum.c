@@ -91,7 +91,7 @@ static int trellis(void) {
                 for (int trial = 0; trial < 3; trial += 1) {
                     struct ingot_trellis_rule rule = {
                         states, trial == 0 ? 64.0f : trial == 1 ? 700.0f : 0x1p-120f, trial == 0 ? 0.1875f : 0,
-                        trial == 0 ? 0.9375f : 1, 127 << low_bits};
+                        trial == 0 ? 0.9375f : 1, (float)(2 * (127 << low_bits) - 1)};
                     // Rows of all sizes: `weights` has subnormal and huge ones.
                     memcpy(tile, weights + 1000 * trial, HEIGHT * columns * sizeof(float));
                     ingot_row_energies(tile, HEIGHT, columns, energies);

@@ -20,18 +20,26 @@ extension Kernels {
         public var deadZone: Float
         /// What is left is multiplied with this.
         public var shrink: Float
-        /// No symbol's magnitude is above this; 1 to 8191.
-        public var greatestSymbol: Int
+        /// Weights farther out than this, in levels, are searched for as if they stood there; above 0, at most 16381.
+        public var farthest: Float
+
+        /// A rule whose symbols have a magnitude of at most `greatestSymbol`, 1 to 8191.
+        public init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, greatestSymbol: Int) {
+            precondition((1...8191).contains(greatestSymbol), "TrellisRule: symbols out of range")
+            self.init(
+                states: states, inverseStep: inverseStep, deadZone: deadZone, shrink: shrink,
+                farthest: Float(2 * greatestSymbol - 1))
+        }
 
         /// A rule.
-        public init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, greatestSymbol: Int) {
+        public init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, farthest: Float) {
             precondition([8, 16, 32].contains(states), "TrellisRule: no such code")
-            precondition((1...8191).contains(greatestSymbol), "TrellisRule: symbols out of range")
+            precondition(farthest > 0 && farthest <= 16381, "TrellisRule: levels out of range")
             self.states = states
             self.inverseStep = inverseStep
             self.deadZone = deadZone
             self.shrink = shrink
-            self.greatestSymbol = greatestSymbol
+            self.farthest = farthest
         }
     }
 
@@ -85,7 +93,7 @@ extension Kernels {
                 && scratch.count * 2 >= scratchCount(rows: rows, states: rule.states), "trellisQuantize: no room")
         let kernelRule = ingot_trellis_rule(
             states: Int32(rule.states), inverse_step: rule.inverseStep, dead_zone: rule.deadZone, shrink: rule.shrink,
-            greatest_symbol: Int32(rule.greatestSymbol))
+            farthest: rule.farthest)
         return unsafe weights.withUnsafeBufferPointer { weights in
             unsafe symbols.withUnsafeMutableBufferPointer { symbols in
                 unsafe oddMasks.withUnsafeMutableBufferPointer { masks in

@@ -139,7 +139,7 @@ int main(void) {
             const int32_t states = way < 6 ? 8 : way == 6 ? 16 : 32;
             const int point = way < 6 ? way % 3 : 0;
             float step = points[point].step;
-            struct ingot_trellis_rule rule = {states, 1 / step, 0, points[point].shrink, 127};
+            struct ingot_trellis_rule rule = {states, 1 / step, 0, points[point].shrink, 2 * 127 - 1};
             double encoding = 1e9, decoding = 1e9, shares[4] = {0};
             for (int run = 0; run < 7; run += 1) {
                 memset(stages, 0, sizeof stages);

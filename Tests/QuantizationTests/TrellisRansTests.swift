@@ -22,7 +22,7 @@ extension InstructionSetTests {
                 var coded: [UInt8]?
                 try onEveryInstructionSet { set in
                     var chunk = TrellisChunk()
-                    chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule)
+                    chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule, .f32)
                     var bytes: [UInt8] = []
                     let count = chunk.encodeRans(rows: rows, columns: columns, parameters, into: &bytes)
                     bytes.removeLast(bytes.count - count)

@@ -65,7 +65,7 @@ struct Expected {
     init(_ sample: Sample, _ parameters: TrellisParameters, _ format: FloatFormat) {
         let (rows, columns) = (sample.rows, sample.columns)
         symbols = Reference.trellisQuantize(
-            sample.weights, rows: rows, columns: columns, parameters, sample.rule)
+            sample.weights, rows: rows, columns: columns, parameters, sample.rule, format)
         levels = Reference.trellisLevels(symbols, rows: rows, columns: columns, states: parameters.states)
         patches = Reference.trellisPatches(sample.weights, levels: levels, parameters, sample.rule, format)
         var restored = levels.map { Float($0) * sample.rule.step }

@@ -12,8 +12,10 @@ extension InstructionSetTests {
         let expected = Expected(sample, parameters, format)
         let rule = Kernels.TrellisRule(
             states: parameters.states, inverseStep: 1 / sample.rule.step, deadZone: sample.rule.deadZone,
-            shrink: sample.rule.shrink, greatestSymbol: parameters.greatestSymbol)
-        let outlier = sample.weights.contains { Reference.trellisPosition($0, parameters, sample.rule).isOutlier }
+            shrink: sample.rule.shrink, farthest: Reference.trellisFarthest(parameters, sample.rule, format))
+        let outlier = sample.weights.contains {
+            Reference.trellisPosition($0, parameters, sample.rule, format).isClamped
+        }
         onEveryInstructionSet { set in
             var symbols = [Int16](repeating: 99, count: Kernels.symbolCount(rows: rows, columns: columns))
             var masks = [UInt64](repeating: 99, count: Kernels.maskCount(rows: rows, columns: columns))
@@ -40,14 +42,14 @@ extension InstructionSetTests {
             #expect(tooFar == outlier, "\(set), \(parameters), \(sample.what)")
             var chunk = TrellisChunk()
             var restored = [Float](repeating: 99, count: sample.weights.count)
-            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule)
+            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule, format)
             chunk.restore(
                 sample.weights, rows: rows, columns: columns, parameters, sample.rule, format, into: &restored)
             #expect(chunk.patches == expected.patches, "\(set), \(parameters), \(sample.what)")
             #expect(same(restored, expected.restored), "\(set), \(parameters), \(sample.what)")
             // A second chunk in the same buffers, as the converter has them.
-            chunk.quantize(sample.weights.reversed(), rows: rows, columns: columns, parameters, sample.rule)
-            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule)
+            chunk.quantize(sample.weights.reversed(), rows: rows, columns: columns, parameters, sample.rule, format)
+            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule, format)
             var histogram = [UInt64](repeating: 1, count: 64)
             chunk.addLevels(rows: rows, columns: columns, to: &histogram)
             var counts = [UInt64](repeating: 1, count: 64)
@@ -144,6 +146,28 @@ extension InstructionSetTests {
                 sample.rule = TrellisRule(step: step, deadZone: 0.125, shrink: 0.9375)
                 sample.what += ", step \(step)"
                 checkSearch(sample, parameters, format)
+            }
+        }
+    }
+
+    /// V03: weights up to the type's largest value need no patch: every level that is taken can be held.
+    @Test(arguments: FloatFormat.allCases, [2.0, 2.75, 3, 9.5, 120, 5000])
+    func levelsStayInTheRangeOfTheType(format: FloatFormat, last: Double) throws {
+        let largest = Reference.largestFinite(format)
+        let step = TrellisRule.representable(Double(largest) / last)
+        for (number, states) in TrellisParameters.stateCounts.enumerated() {
+            let parameters = try #require(TrellisParameters(states: states, alphabet: 256, lowBits: 6))
+            var generator = SeededGenerator(seed: UInt64(number))
+            let weights = (0..<40 * 70).map { _ in
+                Reference.expanded(
+                    Reference.narrowed(min(max(generator.roughlyNormal() * 0.4, -1), 1) * largest, format), format)
+            }
+            #expect(weights.count { $0.magnitude == largest } > 10)
+            for (deadZone, shrink) in [(Float(0), Float(1)), (0.125, 0.9375)] {
+                let rule = TrellisRule(step: step, deadZone: deadZone, shrink: shrink)
+                let sample = Sample("clipped, \(format), \(last)", weights, 40, 70, rule)
+                checkSearch(sample, parameters, format)
+                #expect(Expected(sample, parameters, format).patches.isEmpty, "\(sample.what), \(states) states")
             }
         }
     }

@@ -42,7 +42,7 @@ extension InstructionSetTests {
         try onEveryInstructionSet { set in
             var chunk = TrellisChunk()
             var scratch = restored
-            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule)
+            chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule, .bf16)
             chunk.restore(
                 sample.weights, rows: rows, columns: columns, parameters, sample.rule, .bf16, into: &scratch)
             chunk.route(sample.weights, rows: rows, columns: columns, parameters)
@@ -263,7 +263,7 @@ extension InstructionSetTests {
             let weights = Pattern.normal.weights(rows * columns, .f32, seed: 5)
             let expected = Reference.trellisQuantize(
                 weights, rows: rows, columns: columns, try #require(TrellisParameters(states: 8, alphabet: 16)),
-                TrellisRule(step: 0.01))
+                TrellisRule(step: 0.01), .f32)
             try onEveryInstructionSet { set in
                 let input = try EdgeOfMemory(
                     weights.flatMap { weight in

@@ -67,7 +67,7 @@ struct TrellisTests {
                 var chunk = TrellisChunk()
                 var restored = weights
                 let rule = TrellisRule(step: step)
-                chunk.quantize(weights, rows: 512, columns: 512, parameters, rule)
+                chunk.quantize(weights, rows: 512, columns: 512, parameters, rule, .f32)
                 chunk.restore(weights, rows: 512, columns: 512, parameters, rule, .f32, into: &restored)
                 let noise = ErrorSums.measure(weights, restored, count: weights.count).noise / 262_144
                 let units = noise / Double(step * step)
@@ -89,7 +89,7 @@ struct TrellisTests {
             let weights = (0..<rows * columns).map { _ in generator.roughlyNormal() * 7 }
             var chunk = TrellisChunk()
             var restored = weights
-            chunk.quantize(weights, rows: rows, columns: columns, parameters, TrellisRule(step: 1))
+            chunk.quantize(weights, rows: rows, columns: columns, parameters, TrellisRule(step: 1), .f32)
             chunk.restore(
                 weights, rows: rows, columns: columns, parameters, TrellisRule(step: 1), .f32, into: &restored)
             for column in 0..<columns {
@@ -112,12 +112,12 @@ struct TrellisTests {
         let rule = TrellisRule(step: 0.005, deadZone: 0.125)
         var chunk = TrellisChunk()
         var restored = weights
-        chunk.quantize(weights, rows: 50, columns: 130, parameters, rule)
+        chunk.quantize(weights, rows: 50, columns: 130, parameters, rule, .f32)
         chunk.restore(weights, rows: 50, columns: 130, parameters, rule, .f32, into: &restored)
         for column in 0..<130 {
             let own = (0..<50).map { weights[$0 * 130 + column] }
             var alone = own
-            chunk.quantize(own, rows: 50, columns: 1, parameters, rule)
+            chunk.quantize(own, rows: 50, columns: 1, parameters, rule, .f32)
             chunk.restore(own, rows: 50, columns: 1, parameters, rule, .f32, into: &alone)
             #expect(alone == (0..<50).map { restored[$0 * 130 + column] }, "\(column)")
         }
@@ -127,7 +127,7 @@ struct TrellisTests {
         let parameters = try #require(TrellisParameters(states: 8, alphabet: 16))
         var chunk = TrellisChunk()
         let weights: [Float] = [1, 2, 3, 4]
-        chunk.quantize(weights, rows: 2, columns: 2, parameters, TrellisRule(step: 1))
+        chunk.quantize(weights, rows: 2, columns: 2, parameters, TrellisRule(step: 1), .f32)
         chunk.route(weights, rows: 2, columns: 2, parameters)
         func found(_ patches: [(Int, UInt32)], _ format: FloatFormat = .f16) -> DecodingFailure? {
             chunk.patches = patches.map { TrellisChunk.Patch(index: $0.0, bits: $0.1) }
@@ -152,7 +152,7 @@ struct TrellisTests {
         let parameters = try #require(TrellisParameters(states: 8, alphabet: 16, rowClasses: 3))
         var chunk = TrellisChunk()
         let weights: [Float] = [1, 2, 3, 4, 5, 6]
-        chunk.quantize(weights, rows: 3, columns: 2, parameters, TrellisRule(step: 1))
+        chunk.quantize(weights, rows: 3, columns: 2, parameters, TrellisRule(step: 1), .f32)
         chunk.route(weights, rows: 3, columns: 2, parameters)
         #expect(Array(chunk.rowClasses[..<3]) == [0, 1, 2])
         chunk.rowClasses[1] = 3

@@ -150,13 +150,13 @@ enum {
 };
 
 /// How weights become levels. A weight w is searched for at sign(w) * max(|w| * inverse_step - dead_zone, 0) * shrink, not
-/// farther out than 2 * greatest_symbol - 1.
+/// farther out than `farthest`.
 struct ingot_trellis_rule {
     int32_t states;  // 8, 16 or 32
     float inverse_step;
     float dead_zone;
     float shrink;
-    int32_t greatest_symbol;  // 1 to 8191
+    float farthest;  // in levels, above 0, at most 16381
 };
 
 /// Strips of a chunk of so many columns.

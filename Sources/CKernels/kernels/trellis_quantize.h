@@ -28,7 +28,7 @@ INLINE int position_block(
     f32x16 level = weight * rule.inverse_step;
     f32x16 size = magnitude(level) - rule.dead_zone;
     size = greater(size, (f32x16)0.0f) * rule.shrink;
-    f32x16 largest = (float)(2 * rule.greatest_symbol - 1);
+    f32x16 largest = rule.farthest;
     i32x16 clamped = size > largest;
     size = lesser(size, largest);
     f32x16 scaled = (f32x16)((u32x16)(size * 16384.0f) | ((u32x16)level & 0x80000000u));

@@ -16,7 +16,7 @@ extension ChunkWorkspace {
         _ place: ChunkPlace, _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) {
         let (rows, columns) = (place.rows, place.columns)
-        levels.quantize(weights, rows: rows, columns: columns, parameters, rule)
+        levels.quantize(weights, rows: rows, columns: columns, parameters, rule, format)
         levels.restore(weights, rows: rows, columns: columns, parameters, rule, format, into: &restored)
         encoded.entry.step = rule.step
         encoded.entry.sums = ErrorSums.measure(weights, restored, count: count)

@@ -30,28 +30,51 @@ extension Reference {
 
     // MARK: - The search
 
-    /// Where a weight is searched for, in units of 2^-14 level, and whether it is farther out than symbols go.
+    /// Where a weight is searched for, in units of 2^-14 level; whether it is farther out than symbols go, and than it is searched for.
     package static func trellisPosition(
-        _ weight: Float, _ parameters: TrellisParameters, _ rule: TrellisRule
-    ) -> (position: Int, isOutlier: Bool) {
+        _ weight: Float, _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
+    ) -> (position: Int, isOutlier: Bool, isClamped: Bool) {
         let level = weight * (1 / rule.step)
         var size = level.magnitude - rule.deadZone
         size = (size > 0 ? size : 0) * rule.shrink
-        let farthest = Float(2 * (127 << parameters.lowBits) - 1)
-        let isOutlier = size > farthest
-        if isOutlier { size = farthest }
+        let outermost = Float(2 * (127 << parameters.lowBits) - 1)
+        let isOutlier = size > outermost
+        let farthest = trellisFarthest(parameters, rule, format)
+        let isClamped = size > farthest
+        if isClamped { size = farthest }
         let position = Int(size * 16384)
-        return (level.sign == .minus ? -position : position, isOutlier)
+        return (level.sign == .minus ? -position : position, isOutlier, isClamped)
+    }
+
+    /// Where weights are searched for that are farther out: below N - 1, where N is the last level the element type can hold.
+    package static func trellisFarthest(
+        _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
+    ) -> Float {
+        let outermost = Float(2 * (127 << parameters.lowBits) - 1)
+        let largest = largestFinite(format)
+        func isFinite(_ level: Int) -> Bool { Float(level) * rule.step <= largest }
+        let highest = 2 * (127 << parameters.lowBits) + 1
+        guard !isFinite(highest), let last = (0..<highest).last(where: isFinite), last >= 2 else { return outermost }
+        return min(outermost, Float(last - 1).nextDown)
+    }
+
+    /// The largest finite value of an element type.
+    package static func largestFinite(_ format: FloatFormat) -> Float {
+        switch format {
+        case .f16: 65504
+        case .bf16: Float(bitPattern: 0x7f7f_0000)
+        case .f32: .greatestFiniteMagnitude
+        }
     }
 
     /// The symbols of one column: the best way through the trellis.
     ///
     /// Metrics are exact here and grow without bound; the kernels hold them in 16 bits.
     package static func trellisSearch(
-        _ column: [Float], _ parameters: TrellisParameters, _ rule: TrellisRule
+        _ column: [Float], _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> [Int] {
         let states = parameters.states
-        let positions = column.map { trellisPosition($0, parameters, rule).position }
+        let positions = column.map { trellisPosition($0, parameters, rule, format).position }
         var metrics = [Int?](repeating: nil, count: states)
         metrics[0] = 0
         // For each row, the state and the symbol's parity that lead best into each state.
@@ -99,11 +122,12 @@ extension Reference {
 
     /// The symbols of a chunk, row-major.
     package static func trellisQuantize(
-        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule
+        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
+        _ format: FloatFormat
     ) -> [Int] {
         var symbols = [Int](repeating: 0, count: rows * columns)
         for column in 0..<columns {
-            let found = trellisSearch((0..<rows).map { weights[$0 * columns + column] }, parameters, rule)
+            let found = trellisSearch((0..<rows).map { weights[$0 * columns + column] }, parameters, rule, format)
             for row in 0..<rows { symbols[row * columns + column] = found[row] }
         }
         return symbols
@@ -127,15 +151,11 @@ extension Reference {
     package static func trellisPatches(
         _ weights: [Float], levels: [Int], _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> [TrellisChunk.Patch] {
-        let largest: Float =
-            switch format {
-            case .f16: 65504
-            case .bf16: Float(bitPattern: 0x7f7f_0000)
-            case .f32: .greatestFiniteMagnitude
-            }
+        let largest = largestFinite(format)
         return weights.indices.compactMap { index in
             let restored = Float(levels[index]) * rule.step
-            guard trellisPosition(weights[index], parameters, rule).isOutlier || restored.magnitude > largest else {
+            guard trellisPosition(weights[index], parameters, rule, format).isOutlier || restored.magnitude > largest
+            else {
                 return nil
             }
             return TrellisChunk.Patch(index: index, bits: narrowed(weights[index], format))

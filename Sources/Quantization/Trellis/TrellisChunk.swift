@@ -55,15 +55,17 @@ public struct TrellisChunk {
     /// - Parameters:
     ///   - weights: finite, row-major; at least rows * columns.
     ///   - parameters: states and range of the symbols.
+    ///   - format: the weights' element type, whose largest finite value no level exceeds where that can be avoided.
     public mutating func quantize(
-        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule
+        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
+        _ format: FloatFormat
     ) {
         grow(&symbols, Kernels.symbolCount(rows: rows, columns: columns))
         grow(&oddMasks, Kernels.maskCount(rows: rows, columns: columns))
         grow(&scratch, (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
         hasOutliers = search(
-            weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters), &symbols,
-            &oddMasks, &scratch)
+            weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters, format),
+            &symbols, &oddMasks, &scratch)
     }
 
     /// The buffers as separate arguments, which may be written to at once.
@@ -103,12 +105,11 @@ public struct TrellisChunk {
             symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, step: rule.step, into: &target
         )
         patches.removeAll(keepingCapacity: true)
-        let highest = Float(2 * parameters.greatestSymbol + 1) * rule.step
-        guard hasOutliers || highest > format.largestFinite else { return }
-        let rule = rule.kernelRule(parameters)
-        let farthest = Float(2 * rule.greatestSymbol - 1)
+        guard hasOutliers || rule.exceedsRange(parameters, format) else { return }
+        let inverseStep = 1 / rule.step
+        let farthest = parameters.farthestLevel
         for index in 0..<rows * columns {
-            let size = max(weights[index].magnitude * rule.inverseStep - rule.deadZone, 0) * rule.shrink
+            let size = max(weights[index].magnitude * inverseStep - rule.deadZone, 0) * rule.shrink
             guard size > farthest || !(restored[index].magnitude <= format.largestFinite) else { continue }
             patches.append(Patch(index: index, bits: weights[index].element(format)))
             restored[index] = weights[index]
@@ -267,9 +268,31 @@ public struct TrellisChunk {
 }
 
 extension TrellisRule {
-    func kernelRule(_ parameters: TrellisParameters) -> Kernels.TrellisRule {
+    func kernelRule(_ parameters: TrellisParameters, _ format: FloatFormat) -> Kernels.TrellisRule {
         Kernels.TrellisRule(
             states: parameters.states, inverseStep: 1 / step, deadZone: deadZone, shrink: shrink,
-            greatestSymbol: parameters.greatestSymbol)
+            farthest: farthestPosition(parameters, format))
     }
+
+    /// Whether the levels of the largest symbols are above the largest finite value of an element type.
+    func exceedsRange(_ parameters: TrellisParameters, _ format: FloatFormat) -> Bool {
+        !(Float(2 * parameters.greatestSymbol + 1) * step <= format.largestFinite)
+    }
+
+    /// How far out, in levels, a weight is searched for (Specs/trellis.md, "Positions").
+    ///
+    /// The search may go up to two levels beyond a position's floor. Below N - 1, where N is the last level that the type can hold,
+    /// every level it takes is finite, and no weight becomes a patch for it.
+    private func farthestPosition(_ parameters: TrellisParameters, _ format: FloatFormat) -> Float {
+        let farthest = parameters.farthestLevel
+        guard exceedsRange(parameters, format) else { return farthest }
+        var last = Int((Double(format.largestFinite) / Double(step)).rounded(.down))
+        while Float(last) * step > format.largestFinite { last -= 1 }
+        return last < 2 ? farthest : min(farthest, Float(last - 1).nextDown)
+    }
+}
+
+extension TrellisParameters {
+    /// Weights farther out than this, in levels, are stored as they are.
+    var farthestLevel: Float { Float(2 * greatestSymbol - 1) }
 }

@@ -53,6 +53,8 @@ extension IngotError {
         case descriptorInvalid, valueOutOfRange
         // Intact, but not what was claimed.
         case certificateMismatch, sourceMismatch, claimFailed
+        // What was asked for that the source does not allow.
+        case goalUnreachable
         // Files that say what is claimed, or what a run measured.
         case claimsInvalid, reportInvalid
         // The environment.
@@ -63,7 +65,7 @@ extension IngotError {
         public var exitStatus: Int32 {
             switch self {
             case .certificateMismatch, .sourceMismatch, .claimFailed: 1
-            case .usage: 64
+            case .usage, .goalUnreachable: 64
             case .noInput: 66
             case .cannotCreate: 73
             case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory: 74
@@ -81,6 +83,7 @@ extension IngotError {
                 .descriptorInvalid:
                 "the checkpoint is damaged: fetch it again, or convert the source again"
             case .containerVersion: "use a newer ingot"
+            case .goalUnreachable: "ask for more bits, a larger size or a larger error, or store everything exactly (scheme lossless)"
             case .claimsInvalid: "correct the claims file; Specs/claims.md describes it"
             case .reportInvalid: "name what `ingot convert --format json` printed when it made this checkpoint"
             case .inputOutput, .sourceChanged: "check the disk and run the command again"

@@ -28,6 +28,12 @@ public struct PayloadPrologue: Sendable, Hashable {
     /// Bytes of a payload that do not depend on the weights, at most: prologue, chunk table, padding.
     public var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
 
+    /// Bytes of a payload whose chunks have `streamBytes` bytes together.
+    package func payloadBytes(streamBytes: Int) -> Int {
+        let alignment = Int(ContainerFormat.alignment)
+        return (frontBytes + streamBytes + alignment - 1) / alignment * alignment
+    }
+
     /// Bytes a payload has at least.
     var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format, codec) }
 

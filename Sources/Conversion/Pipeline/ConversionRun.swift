@@ -155,24 +155,57 @@ final class ConversionRun {
         }
         guard let shard = plan.shards[position] else { return }
         try shard.source.checkRecords()
-        let onEvent = onEvent
-        let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
-        let (summary, progress) = try await conversion.run(into: work.path, pipeline)
-        state = progress
-        repeats += conversion.repeats
+        let warned = plan.warnings.count
+        let (layout, summary) = try await encode(position, work)
+        let warnings = Array(plan.warnings[warned...])
+        tellWarnings()
         try shard.source.file.checkUnchanged()
-        for warning in conversion.warnings { onEvent(.warning(warning)) }
         finished[position] = FinishedShard(
-            shard.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount,
-            warnings: conversion.warnings)
+            layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount, warnings: [])
         try work.note([
-            .sealed(
-                position,
-                SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: conversion.warnings))
+            .sealed(position, SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: warnings))
         ])
         onEvent(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
         if options.consumesSource { try await consume(shard.source, position, work) }
     }
+
+    /// Writes an output shard; again, with other forms of its tensors or less for them, as long as a promise is not held.
+    private func encode(
+        _ position: Int, _ work: WorkDirectory
+    ) async throws -> (layout: ShardLayout, summary: ShardWriter.Summary) {
+        let onEvent = onEvent
+        var tightened = 0
+        while let shard = plan.shards[position] {
+            let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
+            defer { repeats += conversion.repeats }
+            do {
+                let (summary, progress) = try await conversion.run(into: work.path, pipeline)
+                let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
+                let most = plan.mostBytes(at: position)
+                if shard.sharesBytes, taken > most, tightened < ConversionRun.mostTightenings,
+                    plan.tighten(by: taken - most, at: position)
+                {
+                    tightened += 1
+                    try Directory.removeFile(work.path.appending(shard.outputName))
+                    continue
+                }
+                guard !shard.sharesBytes || taken <= most || !options.consumesSource else {
+                    throw IngotError(
+                        .goalUnreachable, file: shard.source.file.path.string,
+                        found: "\(taken) bytes for the matrices of this shard, which is not deleted",
+                        expected: "\(most) bytes, their share of the size that was asked for")
+                }
+                state = progress
+                return (shard.layout, summary)
+            } catch let missed as ShardConversion.GoalMissed {
+                try await plan.replace(missed, at: position, pipeline)
+            }
+        }
+        preconditionFailure("a shard that is converted is planned")
+    }
+
+    /// How often a shard is encoded with less for its tensors, because some of them took more than their share.
+    private static let mostTightenings = 3
 
     // MARK: - Consuming
 
@@ -292,6 +325,9 @@ final class ConversionRun {
         try Interruption.check()
         for shard in plan.openShards { try shard.source.file.checkUnchanged() }
         let hash = try WholeFile.write(manifest, to: work.path.appending(Manifest.fileName))
+        try PromiseCheck(options, report, totalBytes: files.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }).run()
+        // Every limit of a reader holds for what is published.
+        _ = try SealedCheckpoint(work.path)
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
         report.usage = pipeline.usage

@@ -17,10 +17,17 @@ final class ShardConversion {
     private var writer: ShardWriter?
     private var hasher = ContentHasher()
     private var nonFinite = NonFiniteCount()
+    private var sums = ErrorSums.zero
     /// How often a tensor was encoded again.
     private(set) var repeats = 0
-    /// Tensors that missed their goals for good.
-    private(set) var warnings: [IngotWarning] = []
+
+    /// A tensor that does not hold its goal, however it is encoded along a trellis, or lost more than half of its energy.
+    struct GoalMissed: Error {
+        /// Index of its payload.
+        let payload: Int
+        /// What came of the goal, in words.
+        let found: String
+    }
 
     /// Prepares a conversion.
     ///
@@ -37,6 +44,8 @@ final class ShardConversion {
     }
 
     /// Writes the output shard, seals it, and gives it its name in a directory.
+    ///
+    /// - Throws: `GoalMissed` for the first tensor whose form must be another one; nothing stands under the output's name then.
     func run(
         into directory: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>
     ) async throws -> (summary: ShardWriter.Summary, progress: ConversionProgress) {
@@ -86,12 +95,14 @@ final class ShardConversion {
             try writer?.beginPayload()
             hasher = ContentHasher()
             nonFinite = NonFiniteCount()
+            sums = .zero
             state.tensor = plan.tensor.name
         }
         if prologue.scheme != .lossless { nonFinite.add(workspace.nonFinite) { grid.element($0, of: place) } }
         try workspace.hashSource(into: hasher, chunk: job.chunk, of: plan.tensor.range, in: file, as: prologue)
         try writer?.append(chunk: workspace.encoded)
         rules.record(job, workspace.encoded)
+        sums = sums + workspace.encoded.entry.sums
         state.doneBytes += UInt64(place.count * prologue.format.byteWidth)
         state.codedBytes += UInt64(workspace.encoded.byteCount)
         state.weights += UInt64(place.count)
@@ -108,16 +119,31 @@ final class ShardConversion {
                 .nonFinite, file: file.path.string, tensor: plan.tensor.name, found: found, expected: "finite weights",
                 remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
         }
-        if let controller = rules.finish(job), let rules = controller.correction() {
-            throw Missed(payload: job.payload, controller: controller, rules: rules)
+        if let controller = rules.finish(job) {
+            if let rules = controller.correction() {
+                throw Missed(payload: job.payload, controller: controller, rules: rules)
+            }
+            try requireHeld(controller, job.payload)
         }
-        try end(plan, prologue)
+        try end(job.payload, prologue)
     }
 
     /// Ends the payload that was begun.
-    private func end(_ plan: TensorPlan, _ prologue: PayloadPrologue) throws {
+    ///
+    /// - Throws: `GoalMissed` where the weights are gone: no goal allows a larger error.
+    private func end(_ payload: Int, _ prologue: PayloadPrologue) throws {
+        let error = sums.relativeMSE
+        guard error <= RateGoal.errorRange.upperBound else {
+            throw GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
+        }
         try writer?.finishPayload(sourceHash: hasher.finish())
         state.codedBytes += UInt64(prologue.fixedBytes)
+    }
+
+    /// - Throws: `GoalMissed` where no step holds the goal of a tensor. Of a shared size, the others of the shard give what one takes
+    /// more than its share (`ConversionPlan.tighten`).
+    private func requireHeld(_ controller: RateController, _ payload: Int) throws {
+        if let found = controller.missed, !shard.sharesBytes { throw GoalMissed(payload: payload, found: found) }
     }
 
     /// A tensor that missed its goal, with the rules for another try: what is under way behind it is dropped.
@@ -136,6 +162,7 @@ final class ShardConversion {
         while let next = rules {
             repeats += 1
             controller.restart(next)
+            sums = .zero
             try writer?.restartPayload()
             try await pipeline.run(next.indices) { chunk, workspace in
                 try workspace.encode(
@@ -144,13 +171,12 @@ final class ShardConversion {
                 try Interruption.check()
                 try self.writer?.append(chunk: workspace.encoded)
                 controller.record(workspace.encoded)
+                self.sums = self.sums + workspace.encoded.entry.sums
             }
             rules = controller.correction()
         }
-        if let message = controller.missed {
-            warnings.append(IngotWarning(file: file.path.string, tensor: plan.tensor.name, message))
-        }
-        try end(plan, prologue)
+        try requireHeld(controller, missed.payload)
+        try end(missed.payload, prologue)
         progress(state)
     }
 }

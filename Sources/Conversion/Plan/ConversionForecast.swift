@@ -63,7 +63,8 @@ public struct ConversionForecast: Sendable {
                 guard let descriptor = payload.descriptor else { continue }
                 let tensor =
                     if isSampled {
-                        try ConversionForecast.sampled(payload, descriptor, shard, shard.rates[index], workspace)
+                        try shard.stored[index].map { ConversionForecast.known(payload, $0) }
+                            ?? ConversionForecast.sampled(payload, descriptor, shard, shard.rates[index], workspace)
                     } else {
                         ConversionForecast.computed(payload, descriptor, plan.options)
                     }
@@ -94,6 +95,14 @@ public struct ConversionForecast: Sendable {
             scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: nil)
     }
 
+    /// What was found by encoding all of a tensor.
+    private static func known(_ plan: TensorPlan, _ form: StoredForm) -> Tensor {
+        Tensor(
+            name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
+            scheme: form.scheme, byteCount: UInt64(form.byteCount),
+            relativeMSE: form.scheme == .lossless ? nil : form.relativeMSE)
+    }
+
     private static let sampledChunks = 4
 
     /// What a rate tells, or, in other schemes than `trellis`, a few chunks.
@@ -107,7 +116,7 @@ public struct ConversionForecast: Sendable {
         var error: Double?
         if let rate {
             bytes =
-                rate.goal.quantity == .bytes && rate.goal.most.isFinite
+                rate.goal.mostBytes != nil
                 ? rate.goal.aim : rate.expectedBytes(weights: weights, fixedBytes: prologue.fixedBytes)
             error = rate.relativeMSE
         } else {

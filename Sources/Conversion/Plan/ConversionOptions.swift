@@ -150,6 +150,9 @@ public enum DefaultRecipe {
         _ name: TensorName, _ elementType: ElementType, _ shape: Shape, _ options: ConversionOptions
     ) -> TensorScheme? {
         guard elementType.quantizable != nil, shape.isMatrix else { return nil }
+        if options.scheme == .lossless { return .lossless }
+        // A column is a vector: neither groups along rows nor strips of columns suit it.
+        guard shape.columns > 1 else { return nil }
         switch options.scheme {
         case .lossless: return .lossless
         case .trellis:

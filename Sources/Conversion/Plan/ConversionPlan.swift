@@ -19,6 +19,11 @@ public struct ConversionPlan: Sendable {
         public internal(set) var layout: ShardLayout
         /// How the payloads of scheme `trellis` are encoded, by their index in the layout; empty until rates are planned.
         var rates: [Int: TensorRate] = [:]
+        /// What is known of the payloads that a trellis does not suit, by their index in the layout.
+        var stored: [Int: StoredForm] = [:]
+
+        /// Whether the bytes of the payloads are shares of a size for the whole checkpoint.
+        let sharesBytes: Bool
 
         /// Whether there is a tensor whose rate must be planned before it can be encoded.
         var needsRates: Bool {
@@ -92,7 +97,8 @@ public struct ConversionPlan: Sendable {
         }
         do {
             shards[position] = ShardPlan(
-                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans))
+                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans),
+                sharesBytes: options.goal.isShared && options.scheme == .trellis)
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
@@ -128,7 +134,7 @@ public struct ConversionPlan: Sendable {
     }
 
     /// rANS codes the symbols of a trellis; what is stored lossless beside them is left to zstd.
-    private static func codec(_ asked: Codec, _ scheme: TensorScheme) -> Codec {
+    static func codec(_ asked: Codec, _ scheme: TensorScheme) -> Codec {
         if case .trellis = scheme { return asked }
         return asked == .rans ? .zstd : asked
     }
@@ -156,27 +162,90 @@ public struct ConversionPlan: Sendable {
         return try await RatePlanner(planned, options, otherBytes: otherBytes, pipeline).findings()
     }
 
-    /// Gives a shard the rates that were found for it.
+    /// Gives a shard the rates and schemes that were found for its payloads.
     mutating func apply(_ findings: Findings, at position: Int) throws {
         guard var shard = shards[position] else { return }
-        var payloads = shard.layout.payloads
-        for (payload, finding) in findings where payload < payloads.count {
-            switch finding {
+        var payloads: [TensorPlan] = []
+        var kept: [TensorPlan] = []
+        var (rates, stored) = ([Int: TensorRate](), [Int: StoredForm]())
+        for (index, payload) in shard.layout.payloads.enumerated() {
+            var payload = payload
+            switch findings[index] {
             case .rate(let rate):
-                payloads[payload].descriptor?.scheme = .trellis(rate.parameters)
-                shard.rates[payload] = rate
-            case .tooSmall:
-                payloads[payload].descriptor?.scheme = .lossless
-                payloads[payload].descriptor?.codec = ConversionPlan.codec(options.codec, .lossless)
-                warnings.append(
-                    IngotWarning(
-                        file: shard.source.file.path.string, tensor: payloads[payload].tensor.name,
-                        "weights too small for a step in binary32; stored lossless"))
-            case .notFinite: shard.rates[payload] = TensorRate.zeros(.error(1), options)
+                payload.descriptor?.scheme = .trellis(rate.parameters)
+                rates[payloads.count] = rate
+            case .stored(let form):
+                payload.descriptor?.scheme = form.scheme
+                payload.descriptor?.codec = ConversionPlan.codec(options.codec, form.scheme)
+                stored[payloads.count] = form
+            case .kept:
+                payload.descriptor = nil
+                kept.append(payload)
+                continue
+            case .notFinite: rates[payloads.count] = TensorRate.zeros(.error(1), options)
+            case nil:
+                rates[payloads.count] = shard.rates[index]
+                stored[payloads.count] = shard.stored[index]
             }
+            payloads.append(payload)
         }
-        shard.layout = try ShardLayout(payloads + shard.layout.ordinary)
+        // Ordinary tensors of one alignment stand in the source's order.
+        let ordinary = (kept + shard.layout.ordinary).sorted { $0.tensor.range.start < $1.tensor.range.start }
+        shard.layout = try ShardLayout(payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary))
+        (shard.rates, shard.stored) = (rates, stored)
         shards[position] = shard
+    }
+
+    /// Gives a tensor that missed its goal another form.
+    ///
+    /// - Throws: `goalUnreachable` where no form holds the goal.
+    mutating func replace(
+        _ missed: ShardConversion.GoalMissed, at position: Int, _ pipeline: OrderedPipeline<ChunkWorkspace>
+    ) async throws {
+        guard let shard = shards[position] else { return }
+        let planner = RatePlanner([shard], options, otherBytes: 0, pipeline)
+        let finding = try await planner.replacement(
+            payload: missed.payload, goal: shard.rates[missed.payload]?.goal)
+        warnings.append(
+            IngotWarning(
+                file: shard.source.file.path.string, tensor: shard.layout.payloads[missed.payload].tensor.name,
+                "\(missed.found); \(finding.summary)"))
+        try apply([missed.payload: finding], at: position)
+    }
+
+    // MARK: - A shared size
+
+    /// The most bytes that the payloads of a shard may take together, by their shares of a size for the whole checkpoint.
+    func mostBytes(at position: Int) -> UInt64 {
+        guard let shard = shards[position] else { return 0 }
+        let rated = shard.rates.values.reduce(0.0) { $0 + ($1.goal.mostBytes ?? 0) }
+        return UInt64(rated) + shard.stored.values.reduce(0) { $0 + UInt64($1.byteCount) }
+    }
+
+    /// Takes bytes from the payloads of a shard whose size follows their step, because others took more than their share.
+    ///
+    /// - Returns: false where they have too few to give.
+    mutating func tighten(by excess: UInt64, at position: Int) -> Bool {
+        guard var shard = shards[position] else { return false }
+        // A payload ends at a multiple of 64 bytes, and a goal is held within a fraction of a percent.
+        let needed = Double(excess) * 1.1 + 128
+        func streamBytes(_ payload: Int, _ rate: TensorRate) -> Double {
+            guard rate.goal.quantity == .bytes, let most = rate.goal.mostBytes else { return 0 }
+            return max(0, most - Double(shard.layout.payloads[payload].descriptor?.prologue.fixedBytes ?? 0))
+        }
+        let available = shard.rates.reduce(0.0) { $0 + streamBytes($1.key, $1.value) }
+        guard needed < available * 0.2 else { return false }
+        for (payload, rate) in shard.rates where streamBytes(payload, rate) > 0 {
+            let taken = streamBytes(payload, rate) * needed / available
+            let weights = Double(shard.layout.payloads[payload].tensor.shape.elementCount)
+            var tighter = rate.shifted(by: min(taken * 8 / weights / rate.slope, 8))
+            let goal = rate.goal
+            tighter.goal = TensorGoal(
+                quantity: .bytes, most: goal.most - taken, aim: goal.aim - taken, least: goal.least - taken)
+            shard.rates[payload] = tighter
+        }
+        shards[position] = shard
+        return true
     }
 
     // MARK: - Sizes

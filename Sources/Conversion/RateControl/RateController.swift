@@ -76,7 +76,7 @@ final class RateController: @unchecked Sendable {
         switch rate.goal.quantity {
         case .error: sums.relativeMSE
         // The payload ends at a multiple of 64 bytes; `fixedBytes` has the most that takes.
-        case .bytes: Double((sizes.reduce(0, +) + fixedBytes) / 64 * 64)
+        case .bytes, .step: Double((sizes.reduce(0, +) + fixedBytes) / 64 * 64)
         }
     }
 
@@ -102,7 +102,7 @@ final class RateController: @unchecked Sendable {
     var missed: String? {
         guard rate.goal.side(of: result) > 0 else { return nil }
         return switch rate.goal.quantity {
-        case .bytes: "no step gives at most \(Int(rate.goal.most)) bytes; the nearest took \(Int(result))"
+        case .bytes, .step: "no step gives at most \(Int(rate.goal.most)) bytes; the nearest took \(Int(result))"
         case .error: "no step gives a relative MSE of at most \(rate.goal.most); the nearest gave \(result)"
         }
     }
@@ -146,7 +146,7 @@ final class RateController: @unchecked Sendable {
         firstSteps.map { step in
             var rule = rate.rule
             let wanted = Double(step) * ExactMath.exp2(octaves)
-            rule.step = TrellisRule.representable(max(wanted, rate.leastStep))
+            rule.step = rate.bounded(wanted)
             return rule
         }
     }
@@ -168,7 +168,8 @@ final class RateController: @unchecked Sendable {
         var slope =
             switch rate.goal.quantity {
             case .error: 2.0
-            case .bytes: rate.slope * Double(grid.rows) * Double(grid.columns) / 8 / rate.goal.aim * 1.4426950408889634
+            case .bytes, .step:
+                rate.slope * Double(grid.rows) * Double(grid.columns) / 8 / rate.goal.aim * 1.4426950408889634
             }
         if tries.count > 1 {
             let before = tries[tries.count - 2]

@@ -39,11 +39,13 @@ public enum RateGoal: Sendable, Hashable {
 
 /// What one tensor is to hold, and how far it may be off.
 struct TensorGoal: Sendable, Hashable {
-    enum Quantity: Sendable, Hashable {
+    enum Quantity: String, Sendable, Hashable {
         /// Bytes of the payload.
         case bytes
         /// Relative MSE.
         case error
+        /// The step: every chunk was encoded with it once, and the bytes are known.
+        case step
     }
 
     /// What is held.
@@ -81,6 +83,17 @@ struct TensorGoal: Sendable, Hashable {
         TensorGoal(quantity: .error, most: error, aim: error * 0.997, least: error * 0.99)
     }
 
+    /// A step that stays, whose payload has so many bytes.
+    static func step(byteCount: Int) -> TensorGoal {
+        TensorGoal(quantity: .step, most: Double(byteCount), aim: Double(byteCount), least: Double(byteCount))
+    }
+
+    /// Bytes of the payload at most; nil where an error is held, or codes of a fixed width have any size.
+    var mostBytes: Double? { quantity == .error || !most.isFinite ? nil : most }
+
     /// Where a value is: 0 within bounds, -1 below, 1 above.
-    func side(of value: Double) -> Int { value > most ? 1 : value < least ? -1 : 0 }
+    func side(of value: Double) -> Int {
+        guard quantity != .step else { return 0 }
+        return value > most ? 1 : value < least ? -1 : 0
+    }
 }

@@ -16,6 +16,10 @@ struct TensorProbe {
     /// Mean square of the whole tensor's weights, as far as known, and of the sample's.
     private var energy = 0.0
     private var sampleScale = 0.0
+    /// Share of the weights that are in chunks like the sample's; the rest is few-valued, and takes next to no bits.
+    private var share = 1.0
+    /// Whether the whole tensor was read and has few different values.
+    private(set) var isFewValued = false
     private var histogram: [UInt64] = []
 
     /// Chunks that are encoded on trial, at most; alphabets are tried on the first two of them.
@@ -42,25 +46,95 @@ struct TensorProbe {
         self.workspace = workspace
         let grid = prologue.grid
         let sampled = TensorProbe.sampled(grid)
-        let scanned = scans || grid.count <= TensorProbe.scannedChunks ? Array(0..<grid.count) : sampled
-        var all = (scale: 0.0, energy: 0.0, weights: 0.0)
-        var some = all
-        for chunk in scanned {
-            try Interruption.check()
-            try workspace.read(
-                chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: scanned.count == grid.count)
-            guard let (scale, energy) = workspace.logScale(chunk: chunk, as: prologue) else { return nil }
-            let weights = Double(grid.place(of: chunk).count)
-            all = (all.scale + scale * weights, all.energy + energy, all.weights + weights)
-            if sampled.contains(chunk) {
-                some = (some.scale + scale * weights, some.energy + energy, some.weights + weights)
+        let readsAll = scans || grid.count <= TensorProbe.scannedChunks
+        var scan = Scan()
+        for chunk in readsAll ? Array(0..<grid.count) : sampled {
+            guard try visit(chunk, inOrder: readsAll, isSampled: sampled.contains(chunk), &scan) else { return nil }
+        }
+        if !readsAll, scan.varied.chunks.isEmpty {
+            // The sample may have met a region of zeros: the rest decides whether the tensor is like it.
+            let rest = Set(0..<grid.count).subtracting(sampled).sorted()
+            for chunk in rest {
+                guard try visit(chunk, inOrder: false, isSampled: false, &scan) else { return nil }
+            }
+        }
+        isFewValued = scan.all.chunks.count == grid.count && scan.values.areFew(of: tensor.shape.elementCount)
+        var (all, some) = (scan.all, scan.sampled)
+        if !isFewValued, scan.sampledVaried == 0, !scan.varied.chunks.isEmpty {
+            // No chunk of the sample is like those that take the bits: take some that are.
+            all = scan.varied
+            share = all.weights / scan.all.weights
+            (sample, some) = ([], Totals())
+            for chunk in TensorProbe.spread(all.chunks) {
+                guard let facts = try read(chunk, inOrder: false) else { return nil }
+                some.add(chunk, facts)
                 sample.append(workspace.sample(chunk: chunk, as: prologue))
             }
         }
-        correction = all.scale / all.weights - some.scale / some.weights
-        energy = all.energy / all.weights
+        correction = (all.scale / all.weights - some.scale / some.weights) * share
+        energy = scan.all.energy / scan.all.weights
         sampleScale = some.scale / some.weights
     }
+
+    // MARK: - Reading
+
+    /// What is known of a chunk: its log scale and energy (`RowStatistics`), and its number of weights.
+    private typealias ChunkFacts = (scale: Double, energy: Double, weights: Double)
+
+    /// Sums over chunks.
+    private struct Totals {
+        var scale = 0.0, energy = 0.0, weights = 0.0
+        var chunks: [Int] = []
+
+        mutating func add(_ chunk: Int, _ facts: ChunkFacts) {
+            scale += facts.scale * facts.weights
+            energy += facts.energy
+            weights += facts.weights
+            chunks.append(chunk)
+        }
+    }
+
+    /// What was found in the chunks that were read.
+    private struct Scan {
+        var all = Totals(), sampled = Totals()
+        /// The chunks with more than a few values, and how many of them are in the sample.
+        var varied = Totals(), sampledVaried = 0
+        var values = DistinctValues()
+    }
+
+    /// Reads a chunk; nil where a weight is not finite.
+    private func read(_ chunk: Int, inOrder: Bool) throws -> ChunkFacts? {
+        try Interruption.check()
+        try workspace.read(chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: inOrder)
+        guard let (scale, energy) = workspace.logScale(chunk: chunk, as: prologue) else { return nil }
+        return (scale, energy, Double(prologue.grid.place(of: chunk).count))
+    }
+
+    /// Reads a chunk and takes note of it; false where a weight is not finite.
+    private mutating func visit(_ chunk: Int, inOrder: Bool, isSampled: Bool, _ scan: inout Scan) throws -> Bool {
+        guard let facts = try read(chunk, inOrder: inOrder) else { return false }
+        var values = DistinctValues()
+        let bytes = workspace.source
+        values.add(bytes.span.extracting(0..<workspace.sourceCount), prologue.format)
+        scan.values.add(values)
+        scan.all.add(chunk, facts)
+        let isVaried = !values.areFew(of: Int(facts.weights))
+        if isVaried { scan.varied.add(chunk, facts) }
+        guard isSampled else { return true }
+        scan.sampled.add(chunk, facts)
+        if isVaried { scan.sampledVaried += 1 }
+        sample.append(workspace.sample(chunk: chunk, as: prologue))
+        return true
+    }
+
+    /// As many chunks as a sample has, evenly spread over some.
+    private static func spread(_ chunks: [Int]) -> [Int] {
+        guard chunks.count > sampleChunks else { return chunks }
+        return (0..<sampleChunks).map { chunks[(2 * $0 + 1) * chunks.count / (2 * sampleChunks)] }
+    }
+
+    /// Whether every weight is zero.
+    var isZero: Bool { energy == 0 }
 
     /// Whether steps for such weights would be below the smallest normal number: no weights of a model are.
     var isTooSmall: Bool { energy > 0 && energy < 0x1p-220 }
@@ -107,25 +181,34 @@ struct TensorProbe {
             weights += Double(part.place.count)
         }
         return Outcome(
-            bits: bytes.map { Double($0) * 8 / weights + correction }, noise: noise / weights,
+            bits: bytes.map { Double($0) * 8 / weights * share + correction }, noise: noise / weights,
             patched: Double(patches) / weights)
     }
 
-    /// The rate of the tensor for a goal; nil where a weight is not finite.
-    mutating func rate(for goal: TensorGoal, _ options: ConversionOptions) throws -> TensorRate? {
+    /// The rate of the tensor for a goal, or for codes of a fixed width; nil where a weight is not finite.
+    mutating func rate(
+        for goal: TensorGoal, _ options: ConversionOptions, codeWidth: Int?
+    ) throws -> TensorRate? {
+        if let codeWidth { return try rate(width: codeWidth, options) }
+        return try rate(for: goal, options)
+    }
+
+    private mutating func rate(for goal: TensorGoal, _ options: ConversionOptions) throws -> TensorRate? {
         guard energy > 0 else { return TensorRate.zeros(goal, options) }
         let leastStep = energy.squareRoot() * 0x1p-13
         // 0.265 step^2 is the error of the trellis; 1.05 the bits of a Gaussian with a standard deviation of one step.
         var step: Double
         switch goal.quantity {
         case .error: step = (goal.aim * energy / 0.265).squareRoot()
-        case .bytes: step = ExactMath.exp2(sampleScale + correction + 1.05 - streamBits(goal))
+        case .bytes, .step: step = ExactMath.exp2(sampleScale + correction + 1.05 - streamBits(goal) / share)
         }
         var rate = TensorRate(
             goal: goal, parameters: AlphabetChoice.first(bits: expectedBits(step), options),
             rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))), bits: expectedBits(step),
             slope: 1,
             relativeMSE: 0, leastStep: leastStep)
+        rate.mostStep = Double(prologue.format.largestFinite) / 2
+        rate.rule.step = rate.bounded(step)
         // The best way is no worse than the nearest level at each weight, which is never off by more than one.
         if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
@@ -134,7 +217,7 @@ struct TensorProbe {
             let parts = trial == 0 ? sample.prefix(TensorProbe.alphabetChunks) : sample[...]
             guard let outcome = try measureFarEnough(&rate, parts, options) else { return nil }
             rate.bits = outcome.bits[0]
-            rate.relativeMSE = outcome.noise / energy
+            rate.relativeMSE = outcome.noise * share / energy
             let scale = Double(rate.rule.step)
             // Far apart, two trials tell what a step saves.
             if let last, case let octaves = ExactMath.log2(scale / last.step), octaves.magnitude > 0.2 {
@@ -157,7 +240,7 @@ struct TensorProbe {
     private mutating func measureFarEnough(
         _ rate: inout TensorRate, _ parts: ArraySlice<ChunkWorkspace.Sample>, _ options: ConversionOptions
     ) throws -> Outcome? {
-        let bits = rate.goal.quantity == .bytes ? streamBits(rate.goal) : rate.bits
+        let bits = rate.goal.quantity == .error ? rate.bits : streamBits(rate.goal)
         rate.parameters = AlphabetChoice.first(bits: bits, options)
         while let outcome = try measure(rate.rule, [rate.parameters], parts) {
             guard outcome.patched > TensorProbe.mostPatched,
@@ -169,7 +252,7 @@ struct TensorProbe {
     }
 
     /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
-    mutating func rate(width: Int, _ options: ConversionOptions) throws -> TensorRate? {
+    private mutating func rate(width: Int, _ options: ConversionOptions) throws -> TensorRate? {
         let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
         guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
         guard energy > 0 else {
@@ -190,7 +273,7 @@ struct TensorProbe {
             guard score < best?.score ?? .infinity else { continue }
             let rate = TensorRate(
                 goal: goal, parameters: parameters, rule: TrellisRule(step: step), bits: outcome.bits[0], slope: 1,
-                relativeMSE: outcome.noise / energy, leastStep: leastStep)
+                relativeMSE: outcome.noise * share / energy, leastStep: leastStep)
             best = (score, rate)
         }
         return best?.rate
@@ -216,7 +299,7 @@ struct TensorProbe {
     private func missing(_ rate: TensorRate) -> Double {
         let octaves: Double
         switch rate.goal.quantity {
-        case .bytes: octaves = (rate.bits - streamBits(rate.goal)) / rate.slope
+        case .bytes, .step: octaves = (rate.bits - streamBits(rate.goal)) / rate.slope
         case .error:
             guard rate.relativeMSE > 0 else { return 0 }
             octaves = ExactMath.log2(rate.goal.aim / rate.relativeMSE) / 2

@@ -18,19 +18,24 @@ struct TensorRate: Sendable, Hashable {
     var relativeMSE: Double
     /// The least step there is sense in: the error at it is nothing against that of the source's own format.
     var leastStep: Double
+    /// The largest step: beyond it, the first levels are out of the element type's range.
+    var mostStep = Double.infinity
     /// A step at which no weights at all exceed the error that was asked for; infinite where none was.
     var safeStep = Double.infinity
 
     /// The rate with a step so many octaves larger.
     func shifted(by octaves: Double) -> TensorRate {
         var rate = self
-        let step = TrellisRule.representable(max(Double(rule.step) * ExactMath.exp2(octaves), leastStep))
+        let step = bounded(Double(rule.step) * ExactMath.exp2(octaves))
         let actual = ExactMath.log2(Double(step) / Double(rule.step))
         rate.rule.step = step
         rate.bits -= slope * actual
         rate.relativeMSE *= ExactMath.exp2(2 * actual)
         return rate
     }
+
+    /// The step nearest to one that is asked for.
+    func bounded(_ step: Double) -> Float { TrellisRule.representable(min(max(step, leastStep), mostStep)) }
 
     /// Bytes of the payload that are expected.
     func expectedBytes(weights: Int, fixedBytes: Int) -> Double { bits * Double(weights) / 8 + Double(fixedBytes) }

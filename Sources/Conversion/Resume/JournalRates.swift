@@ -1,3 +1,4 @@
+import Container
 import FileAccess
 import Quantization
 import TensorModel
@@ -9,7 +10,8 @@ extension RatePlanner.Finding {
         switch self {
         case .rate(let rate): kind = rate.journalEntry
         case .notFinite: kind = .string("not_finite")
-        case .tooSmall: kind = .string("too_small")
+        case .kept: kind = .string("kept")
+        case .stored(let form): kind = form.journalEntry
         }
         return .object([.init("payload", .unsigned(UInt64(payload))), .init("rate", kind)])
     }
@@ -20,8 +22,10 @@ extension RatePlanner.Finding {
         }
         switch rate.string {
         case "not_finite": return (payload, .notFinite)
-        case "too_small": return (payload, .tooSmall)
-        default: return TensorRate(journal: rate).map { (payload, .rate($0)) }
+        case "kept": return (payload, .kept)
+        default:
+            if let form = StoredForm(journal: rate) { return (payload, .stored(form)) }
+            return TensorRate(journal: rate).map { (payload, .rate($0)) }
         }
     }
 }
@@ -30,11 +34,11 @@ extension TensorRate {
     fileprivate var journalEntry: JSONValue {
         let numbers = [
             goal.most, goal.aim, goal.least, Double(rule.step), Double(rule.deadZone), Double(rule.shrink), bits, slope,
-            relativeMSE, leastStep, safeStep,
+            relativeMSE, leastStep, safeStep, mostStep,
         ]
         let integers = [parameters.states, parameters.alphabet, parameters.lowBits, parameters.rowClasses]
         return .object([
-            .init("holds", .string(goal.quantity == .bytes ? "bytes" : "error")),
+            .init("holds", .string(goal.quantity.rawValue)),
             .init("integers", .array(integers.map { .unsigned(UInt64($0)) })),
             .init("numbers", .array(numbers.map { .string(ContentHash.hexadecimal($0.bitPattern)) })),
         ])
@@ -45,8 +49,8 @@ extension TensorRate {
         let numbers = (value["numbers"]?.array ?? []).compactMap { number in
             number.string.flatMap { UInt64($0, radix: 16) }.map { Double(bitPattern: $0) }
         }
-        guard integers.count == 4, numbers.count == 11, let holds = value["holds"]?.string,
-            ["bytes", "error"].contains(holds),
+        guard integers.count == 4, numbers.count == 12, let holds = value["holds"]?.string,
+            let quantity = TensorGoal.Quantity(rawValue: holds),
             let parameters = TrellisParameters(
                 states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3])
         else { return nil }
@@ -54,9 +58,39 @@ extension TensorRate {
         rule.deadZone = Float(numbers[4])
         rule.shrink = Float(numbers[5])
         self.init(
-            goal: TensorGoal(
-                quantity: holds == "bytes" ? .bytes : .error, most: numbers[0], aim: numbers[1], least: numbers[2]),
+            goal: TensorGoal(quantity: quantity, most: numbers[0], aim: numbers[1], least: numbers[2]),
             parameters: parameters, rule: rule, bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8],
-            leastStep: numbers[9], safeStep: numbers[10])
+            leastStep: numbers[9], mostStep: numbers[11],
+            safeStep: numbers[10])
+    }
+}
+
+extension StoredForm {
+    fileprivate var journalEntry: JSONValue {
+        .object(
+            [.init("scheme", .string(scheme.name))] + scheme.members + [
+                .init("bytes", .unsigned(UInt64(byteCount))),
+                .init("error", .string(ContentHash.hexadecimal(relativeMSE.bitPattern))),
+            ])
+    }
+
+    fileprivate init?(journal value: JSONValue) {
+        guard let bytes = value["bytes"]?.unsigned.flatMap({ Int(exactly: $0) }),
+            let error = value["error"]?.string.flatMap({ UInt64($0, radix: 16) }).map({ Double(bitPattern: $0) }),
+            error >= 0, error <= RateGoal.errorRange.upperBound
+        else { return nil }
+        let scheme: TensorScheme
+        switch value["scheme"]?.string {
+        case "lossless": scheme = .lossless
+        case "uniform":
+            guard let bits = value["bits"]?.unsigned.flatMap({ Int(exactly: $0) }),
+                let group = value["group_size"]?.unsigned.flatMap({ Int(exactly: $0) }),
+                let symmetric = value["symmetric"]?.bool,
+                let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
+            else { return nil }
+            scheme = .uniform(parameters)
+        default: return nil
+        }
+        self.init(scheme: scheme, byteCount: bytes, relativeMSE: error)
     }
 }

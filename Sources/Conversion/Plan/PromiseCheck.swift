@@ -1,0 +1,80 @@
+import Container
+import Quantization
+import TensorModel
+
+/// The last look at a conversion before it gets its name: whether what was asked for holds, by the bytes that were written.
+struct PromiseCheck {
+    private let options: ConversionOptions
+    private let report: ConversionReport
+    private let totalBytes: UInt64
+
+    /// Prepares the check.
+    ///
+    /// - Parameter totalBytes: bytes of the whole output directory, the manifest included.
+    init(_ options: ConversionOptions, _ report: ConversionReport, totalBytes: UInt64) {
+        self.options = options
+        self.report = report
+        self.totalBytes = totalBytes
+    }
+
+    /// - Throws: `goalUnreachable`, naming the tensor or the size that does not hold.
+    func run() throws {
+        for tensor in report.tensors { try check(tensor) }
+        guard options.scheme == .trellis else { return }
+        switch options.goal {
+        case .bits, .relativeMSE: break
+        case .averageBits(let bits):
+            guard averages.contains(where: { $0 <= bits }) else {
+                throw failure("\(averages[0]) bits per weight", "at most \(bits), as asked for")
+            }
+        case .totalBytes(let bytes):
+            guard totalBytes <= bytes else {
+                throw failure("an output of \(totalBytes) bytes", "at most \(bytes), as asked for")
+            }
+        }
+    }
+
+    private func check(_ tensor: ConversionReport.Tensor) throws {
+        let error = tensor.descriptor.sums.relativeMSE
+        let isEmbedding = DefaultRecipe.isEmbeddingOrHead(tensor.name)
+        var most = RateGoal.errorRange.upperBound
+        if options.scheme == .trellis, case .relativeMSE(let asked) = options.goal {
+            most = asked * (isEmbedding ? RateGoal.embeddingErrorFactor : 1)
+        }
+        guard error <= most else {
+            throw failure("a relative MSE of \(error)", "at most \(most)", tensor.name)
+        }
+        guard options.scheme == .trellis, options.codec.codesEntropy, case .bits(let asked) = options.goal,
+            !isKeptForNonFinite(tensor)
+        else { return }
+        // What was promised is a payload along a trellis, whatever form the tensor has.
+        var planned = tensor.descriptor
+        planned.codec = options.codec
+        planned.scheme =
+            DefaultRecipe.scheme(tensor.name, planned.format.elementType, planned.shape, options) ?? planned.scheme
+        let goal = TensorGoal.bits(
+            DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding), weights: planned.shape.elementCount,
+            fixedBytes: planned.prologue.fixedBytes)
+        guard Double(tensor.byteCount) <= goal.most else {
+            throw failure("\(tensor.byteCount) bytes", "at most \(goal.most)", tensor.name)
+        }
+    }
+
+    /// Whether a tensor may be lossless because it has NaN or infinity and that was allowed: no rate is promised for it then.
+    private func isKeptForNonFinite(_ tensor: ConversionReport.Tensor) -> Bool {
+        options.nonFinite == .keep && tensor.descriptor.scheme == .lossless
+    }
+
+    /// Bits per weight of all matrices, and of those for which a rate is promised in any case.
+    private var averages: [Double] {
+        [report.tensors, report.tensors.filter { !isKeptForNonFinite($0) }].map { tensors in
+            let weights = tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount }
+            let bytes = tensors.reduce(UInt64(0)) { $0 + $1.byteCount }
+            return weights == 0 ? 0 : Double(bytes) * 8 / Double(weights)
+        }
+    }
+
+    private func failure(_ found: String, _ expected: String, _ tensor: TensorName? = nil) -> IngotError {
+        IngotError(.goalUnreachable, tensor: tensor, found: found, expected: expected)
+    }
+}

@@ -23,10 +23,7 @@ struct PromiseCheck {
         guard options.scheme == .trellis else { return }
         switch options.goal {
         case .bits, .relativeMSE: break
-        case .averageBits(let bits):
-            guard averages.contains(where: { $0 <= bits }) else {
-                throw failure("\(averages[0]) bits per weight", "at most \(bits), as asked for")
-            }
+        case .averageBits(let bits): try checkAverage(bits)
         case .totalBytes(let bytes):
             guard totalBytes <= bytes else {
                 throw failure("an output of \(totalBytes) bytes", "at most \(bytes), as asked for")
@@ -47,31 +44,37 @@ struct PromiseCheck {
         guard options.scheme == .trellis, options.codec.codesEntropy, case .bits(let asked) = options.goal,
             !isKeptForNonFinite(tensor)
         else { return }
-        // What was promised is a payload along a trellis, whatever form the tensor has.
+        let bytes = mostBytes(tensor, DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding))
+        guard Double(tensor.byteCount) <= bytes else {
+            throw failure("\(tensor.byteCount) bytes", "at most \(bytes)", tensor.name)
+        }
+    }
+
+    /// Requires that all matrices together hold a rate; those kept for NaN or infinity may count or not.
+    private func checkAverage(_ bits: Double) throws {
+        let holds = [report.tensors, report.tensors.filter { !isKeptForNonFinite($0) }].contains { tensors in
+            let taken = tensors.reduce(0.0) { $0 + Double($1.byteCount) }
+            return taken <= tensors.reduce(0.0) { $0 + mostBytes($1, bits) }
+        }
+        guard holds else {
+            throw failure("\(report.bitsPerWeight ?? 0) bits per weight", "at most \(bits), as asked for")
+        }
+    }
+
+    /// The bytes that are promised for a tensor: those of a payload along a trellis, whatever form it has.
+    private func mostBytes(_ tensor: ConversionReport.Tensor, _ bits: Double) -> Double {
         var planned = tensor.descriptor
         planned.codec = options.codec
         planned.scheme =
             DefaultRecipe.scheme(tensor.name, planned.format.elementType, planned.shape, options) ?? planned.scheme
-        let goal = TensorGoal.bits(
-            DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding), weights: planned.shape.elementCount,
-            fixedBytes: planned.prologue.fixedBytes)
-        guard Double(tensor.byteCount) <= goal.most else {
-            throw failure("\(tensor.byteCount) bytes", "at most \(goal.most)", tensor.name)
-        }
+        return TensorGoal.bits(
+            bits, weights: planned.shape.elementCount, fixedBytes: planned.prologue.fixedBytes
+        ).most
     }
 
     /// Whether a tensor may be lossless because it has NaN or infinity and that was allowed: no rate is promised for it then.
     private func isKeptForNonFinite(_ tensor: ConversionReport.Tensor) -> Bool {
         options.nonFinite == .keep && tensor.descriptor.scheme == .lossless
-    }
-
-    /// Bits per weight of all matrices, and of those for which a rate is promised in any case.
-    private var averages: [Double] {
-        [report.tensors, report.tensors.filter { !isKeptForNonFinite($0) }].map { tensors in
-            let weights = tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount }
-            let bytes = tensors.reduce(UInt64(0)) { $0 + $1.byteCount }
-            return weights == 0 ? 0 : Double(bytes) * 8 / Double(weights)
-        }
     }
 
     private func failure(_ found: String, _ expected: String, _ tensor: TensorName? = nil) -> IngotError {

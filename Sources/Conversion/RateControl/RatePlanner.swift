@@ -89,10 +89,15 @@ struct RatePlanner {
             rates = try await probe { .error(error * $0.errorFactor) }
         case .averageBits(let bits):
             let weights = tensors.reduce(0) { $0 + $1.weights }
-            rates = try await share(Double(weights) * bits / 8)
+            let most = tensors.reduce(0.0) {
+                $0 + TensorGoal.bits(bits, weights: $1.weights, fixedBytes: $1.prologue.fixedBytes).most
+            }
+            let asked = Double(weights) * bits / 8
+            // Small matrices may take what their tables do, where there is no other way.
+            rates = try await shared([asked, max(most, asked)])
         case .totalBytes(let bytes):
             guard bytes > otherBytes else { throw unreachable() }
-            rates = try await share(Double(bytes - otherBytes))
+            rates = try await shared([Double(bytes - otherBytes)])
         }
         var result = [[Int: Finding]](repeating: [:], count: shardCount)
         for (item, finding) in zip(tensors, rates) { result[item.shard][item.payload] = finding }
@@ -106,20 +111,32 @@ struct RatePlanner {
     /// Bits a weight below which a size hardly follows the step: such a tensor is encoded once to know it.
     private static let leastSmoothBits = 0.5
 
-    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it.
-    private func share(_ bytes: Double) async throws -> [Finding] {
+    /// Shares out the first number of bytes that will do.
+    ///
+    /// - Throws: `usage` where none will.
+    private func shared(_ bytes: [Double]) async throws -> [Finding] {
+        for number in bytes {
+            if let found = try await share(number) { return found }
+        }
+        throw unreachable()
+    }
+
+    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it; nil where they are too few or too many.
+    private func share(_ bytes: Double) async throws -> [Finding]? {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         guard weights > 0 else { return [] }
         // Where a Gaussian would be with so many bits; embeddings have two more.
         let embeddings = Double(tensors.filter(\.isEmbedding).reduce(0) { $0 + $1.weights })
         let bits = bytes * 8 / weights - 2 * embeddings / weights
-        guard RateGoal.bitsRange.contains(bits + 2 * embeddings / weights) else { throw unreachable() }
+        guard RateGoal.bitsRange.contains(bits + 2 * embeddings / weights) else { return nil }
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
         var last: (error: Double, bytes: Double)?
         var bounds = ErrorBounds()
         for round in 1...RatePlanner.mostRounds {
             let asked = error
             let found = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
+            // The conversion fails at such a tensor, and says where.
+            if found.contains(where: { if case .notFinite = $0 { true } else { false } }) { return found }
             let isSmooth = found.allSatisfy(RatePlanner.isSmooth)
             let isLast = round >= (isSmooth ? RatePlanner.rounds : RatePlanner.mostRounds)
             var (expected, saved) = expectation(found)
@@ -151,8 +168,7 @@ struct RatePlanner {
             }
             break
         }
-        guard let best = bounds.best else { throw unreachable() }
-        return best
+        return bounds.best
     }
 
     /// The search for one relative MSE of all tensors, where their size jumps.

@@ -115,20 +115,21 @@ struct RatePlanner {
     ///
     /// - Throws: `usage` where none will.
     private func shared(_ bytes: [Double]) async throws -> [Finding] {
+        let weights = Double(tensors.reduce(0) { $0 + $1.weights })
+        guard weights > 0 else { return [] }
+        guard let asked = bytes.first, RateGoal.bitsRange.contains(asked * 8 / weights) else { throw unreachable() }
         for number in bytes {
             if let found = try await share(number) { return found }
         }
         throw unreachable()
     }
 
-    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it; nil where they are too few or too many.
+    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it; nil where they are too few.
     private func share(_ bytes: Double) async throws -> [Finding]? {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
-        guard weights > 0 else { return [] }
         // Where a Gaussian would be with so many bits; embeddings have two more.
         let embeddings = Double(tensors.filter(\.isEmbedding).reduce(0) { $0 + $1.weights })
         let bits = bytes * 8 / weights - 2 * embeddings / weights
-        guard RateGoal.bitsRange.contains(bits + 2 * embeddings / weights) else { return nil }
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
         var last: (error: Double, bytes: Double)?
         var bounds = ErrorBounds()

@@ -5,7 +5,7 @@ public enum ContainerFormat {
     /// Version of the format this library writes, and the newest it reads.
     public static let version: UInt64 = 1
     /// Version of the program, recorded in every shard and manifest.
-    public static let writer = "ingot 0.1.0"
+    public static let writer = "ingot 0.1.1"
 
     /// Name of the entry that seals a shard.
     public static let sealName = TensorName("__ingot_seal__")

@@ -69,28 +69,64 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     /// The pattern as it was written.
     public var description: String { text }
 
+    /// The text that every name it matches begins with.
+    public var prefix: String {
+        var text = ""
+        for part in parts {
+            guard case .scalar(let scalar) = part else { break }
+            text.unicodeScalars.append(scalar)
+        }
+        return text
+    }
+
+    /// Whether it matches one name alone, its `prefix`.
+    public var isLiteral: Bool { parts.allSatisfy { if case .scalar = $0 { true } else { false } } }
+
     /// Whether the whole name matches; characters are compared as Unicode scalars, unnormalized.
     ///
     /// Takes at most (length of the name) x (length of the pattern) steps.
     public func matches(_ name: TensorName) -> Bool {
-        let name = Array(name.text.unicodeScalars)
+        var steps = 0
+        return matches(name, steps: &steps)
+    }
+
+    /// The same, and adds to `steps` how many it took.
+    public func matches(_ name: TensorName, steps: inout Int) -> Bool {
+        let name = name.text.utf8.span
         var (at, part) = (0, 0)
         // Where to go on if what follows the last `*` does not match: one character later.
         var retry: (at: Int, part: Int)?
         while at < name.count {
-            if part < parts.count, parts[part] == .anything {
-                retry = (at, part + 1)
-                part += 1
-            } else if part < parts.count, parts[part].matches(name[at]) {
-                at += 1
-                part += 1
-            } else if let (last, behind) = retry {
-                retry = (last + 1, behind)
-                (at, part) = (last + 1, behind)
-            } else {
-                return false
+            steps += 1
+            if part < parts.count {
+                if case .anything = parts[part] {
+                    retry = (at, part + 1)
+                    part += 1
+                    continue
+                }
+                let (scalar, width) = NamePattern.scalar(name, at)
+                if parts[part].matches(scalar) {
+                    at += width
+                    part += 1
+                    continue
+                }
             }
+            guard let (last, behind) = retry else { return false }
+            let next = last + NamePattern.scalar(name, last).width
+            retry = (next, behind)
+            (at, part) = (next, behind)
         }
-        return parts[part...].allSatisfy { $0 == .anything }
+        return parts[part...].allSatisfy { if case .anything = $0 { true } else { false } }
+    }
+
+    /// The scalar that begins at a byte of UTF-8, and how many bytes it has.
+    private static func scalar(_ bytes: Span<UInt8>, _ at: Int) -> (scalar: Unicode.Scalar, width: Int) {
+        let first = bytes[at]
+        guard first >= 0x80 else { return (Unicode.Scalar(first), 1) }
+        let width = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+        var value = UInt32(first) & (0x7F >> UInt32(width))
+        for place in at + 1..<at + width { value = value << 6 | UInt32(bytes[place] & 0x3F) }
+        // Strings are valid UTF-8.
+        return (Unicode.Scalar(value) ?? "\u{FFFD}", width)
     }
 }

@@ -34,7 +34,7 @@ package enum PathOverlap {
     ///
     /// - Parameters:
     ///   - output: where the report goes.
-    ///   - inputs: files and directories that are read.
+    ///   - inputs: files and directories that are read, or files that are made beside the report.
     /// - Throws: `cannotCreate`.
     package static func refuse(report output: FilePath, over inputs: [FilePath]) throws {
         func failure(_ found: String) -> IngotError {
@@ -47,7 +47,10 @@ package enum PathOverlap {
             throw failure("a file of weights where the report should go")
         }
         for input in inputs {
-            guard let from = FileIdentity(input) else { continue }
+            guard let from = FileIdentity(input) else {
+                if existing == nil, isSameName(input, output) { throw failure("the output is another output") }
+                continue
+            }
             if let existing, existing.isSameFile(as: from) { throw failure("the output is the input") }
             guard try Directory.kind(input) == .directory, chain(output).contains(where: { $0.isSameFile(as: from) })
             else { continue }
@@ -56,6 +59,14 @@ package enum PathOverlap {
                 throw failure("an output in a checkpoint, which accounts for all its files")
             }
         }
+    }
+
+    /// Whether two paths are one name in one directory, where nothing is yet.
+    private static func isSameName(_ a: FilePath, _ b: FilePath) -> Bool {
+        guard a.lastComponent == b.lastComponent, let left = chain(a).first, let right = chain(b).first else {
+            return false
+        }
+        return left.isSameFile(as: right)
     }
 
     /// The directories a path lies in, up to the root.

@@ -67,11 +67,12 @@ public enum HTMLReport {
         return safe
     }
 
-    /// JSON with nothing in it that could end a script element, begin a comment in one, or separate lines.
+    /// JSON with nothing in it that could end a script element, begin a comment in one, separate lines, or be a command in the log of
+    /// a CI system.
     ///
     /// These characters occur in strings only, where `\u003c` and its like mean the same.
     private static func dataBlock(_ json: String) -> String {
-        let bytes = json.utf8
+        let bytes = IngotErrorRenderer.json(json).utf8
         var safe: [UInt8] = []
         safe.reserveCapacity(bytes.count + bytes.count / 64)
         var separator: [UInt8] = []

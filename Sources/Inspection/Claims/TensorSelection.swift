@@ -2,8 +2,8 @@ package import TensorModel
 
 /// Which tensors the patterns of claims mean: each pattern is matched once, and all of them together take a bounded time.
 package final class TensorSelection {
-    /// Steps that all claims of a file may take together: seconds, and a thousand times what files of people need.
-    package static let workLimit = 1 << 32
+    /// Steps that all claims of a file may take together: seconds.
+    package static let workLimit = 1 << 31
     /// Indices that are kept for patterns that come again.
     private static let keptLimit = 1 << 22
     /// Steps that a tensor costs in a claim that means it.

@@ -79,7 +79,7 @@ import Testing
         }
     }
 
-    /// Inputs that begin with a dash are no options: none of them ends with 0.
+    /// X11: inputs that begin with a dash are no options: none of them ends with 0.
     @Test(arguments: [
         "--help", "--version", "-h", "--generate-completion-script=bash", "$(touch made)", "`touch made`",
         "; touch made", "a b", "",
@@ -101,7 +101,7 @@ import Testing
         #expect(!Files.names(sample.directory.path).contains("made"))
     }
 
-    /// A line end in an input adds no output.
+    /// X11: a line end in an input adds no output.
     @Test(arguments: ["checkpoint", "claims", "source", "conversion", "report"]) func lineEnds(input: String)
         async throws
     {
@@ -121,7 +121,7 @@ import Testing
         #expect(Files.names(sample.directory.path) == ["claims.json", "outputs", "sealed", "source"])
     }
 
-    /// What an earlier run reported is gone after a run that found no claims to check; other files are left alone.
+    /// X11: what an earlier run reported is gone after a run that found no claims to check; other files are left alone.
     @Test(arguments: [
         ("sealed", "missing.json", Int32(66)), ("missing", "claims.json", 66), ("sealed", "bad.json", 65),
         ("", "claims.json", 64),

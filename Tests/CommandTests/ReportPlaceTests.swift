@@ -1,6 +1,7 @@
 import FileAccess
 import Foundation
 import SystemPackage
+import TensorModel
 import TestSupport
 import Testing
 

@@ -59,16 +59,25 @@ enum ReportTemporary {
         }
         let file: Descriptor
         do {
-            file = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
-        } catch {
+            file = try open(path)
+        } catch let error as IngotError {
             guard try status(path, following: false) != nil else { return }
-            throw failure("a temporary file that cannot be opened: \(error)")
+            throw failure("a temporary file of another run; \(error.found)")
         }
         switch try file.lock() {
         case .held: if try isSame(file, path) { try Directory.removeFile(path) }
         case .taken:
             throw IngotError(.locked, file: report.string, found: "another process is writing this file")
         case .unknown: throw failure("a temporary file on a file system without locks")
+        }
+    }
+
+    /// Opens a file to lock it: for writing, which network file systems ask for, or for reading where that is all one may.
+    private static func open(_ path: FilePath) throws -> Descriptor {
+        do {
+            return try Descriptor(path, flags: O_RDWR | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+        } catch {
+            return try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
         }
     }
 

@@ -84,18 +84,28 @@ public enum IngotErrorRenderer {
         return true
     }
 
-    /// JSON text, safe to print in the log of a CI system: the first of two number signs becomes `\u0023`, which means the same.
+    /// JSON text, safe to print in the log of a CI system: the first of two number signs becomes `\u0023`, and what ends a line elsewhere
+    /// than in JSON becomes `\u0085`, `\u2028` or `\u2029`; all of them mean the same.
     ///
-    /// Number signs stand in strings alone, and a string never begins a line.
+    /// These characters stand in strings alone, and a string never begins a line.
     public static func json(_ text: String) -> String {
         let bytes = text.utf8.span
-        let sign = UInt8(ascii: "#")
         var safe: [UInt8] = []
         var copied = 0
-        for index in bytes.indices.dropLast() where bytes[index] == sign && bytes[index + 1] == sign {
+        for index in bytes.indices {
+            let left = bytes.count - index
+            let (width, escape): (Int, String) =
+                switch bytes[index] {
+                case UInt8(ascii: "#") where left > 1 && bytes[index + 1] == UInt8(ascii: "#"): (1, "\\u0023")
+                case 0xC2 where left > 1 && bytes[index + 1] == 0x85: (2, "\\u0085")
+                case 0xE2 where left > 2 && bytes[index + 1] == 0x80 && bytes[index + 2] & 0xFE == 0xA8:
+                    (3, bytes[index + 2] == 0xA8 ? "\\u2028" : "\\u2029")
+                default: (0, "")
+                }
+            guard width > 0 else { continue }
             for place in copied..<index { safe.append(bytes[place]) }
-            safe += "\\u0023".utf8
-            copied = index + 1
+            safe += escape.utf8
+            copied = index + width
         }
         guard copied > 0 else { return text }
         for place in copied..<bytes.count { safe.append(bytes[place]) }

@@ -258,7 +258,8 @@ enum LogRules {
         let claimed = verb.count > 1 ? ["--claims", place.claims] : []
         let against = verb[0] == "verify" ? ["--against", place.source] : []
         let text = try place.run([verb[0], "--format", "markdown"] + claimed + against + ["--"] + paths).output
-        #expect(text.contains("`http://a.example/b`") || verb[0] == "verify", "\(text)")
+        let isThere = ["`\\u{3a}:", "`@org", "`http://"].contains { text.contains($0) }
+        #expect(isThere, "\(text)")
         for line in text.split(separator: "\n") {
             var rest = MarkdownCode.removed(from: String(line))
             for ours in ["<details>", "</details>", "<summary>", "</summary>"] { rest = rest.replacing(ours, with: "") }

@@ -34,10 +34,14 @@ import Testing
     }
 
     /// JSON means the same, and holds no two number signs.
-    @Test(arguments: ["##vso[task.x]y", "###", "\\##", "\"##\"", "a#b", "", "#", "##"]) func json(text: String) throws {
+    @Test(arguments: [
+        "##vso[task.x]y", "###", "\\##", "\"##\"", "a#b", "", "#", "##",
+        "a\u{2028}b\u{2029}\u{85}\u{2027}", "\u{E2}\u{C2}\u{85}",
+    ]) func json(text: String) throws {
         let document = JSONValue.object([.init(text, .array([.string(text), .string("é" + text)]))])
         let shown = IngotErrorRenderer.json(document.text(indented: true))
         #expect(!shown.utf8Contains("##"))
+        #expect(!shown.unicodeScalars.contains { ["\u{85}", "\u{2028}", "\u{2029}"].contains($0) })
         #expect(try JSONValue.parse(Array(shown.utf8)) == document)
     }
 

@@ -169,7 +169,7 @@ private func writeOnce(_ number: CInt, _ start: UnsafeRawPointer?, _ offset: Int
 
 extension Descriptor {
     /// Takes a descriptor that was opened elsewhere, and closes it in the end.
-    fileprivate init(number: CInt, path: FilePath) {
+    init(number: CInt, path: FilePath) {
         self.number = number
         self.path = path
     }

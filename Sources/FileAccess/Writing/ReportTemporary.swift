@@ -37,12 +37,12 @@ enum ReportTemporary {
 
     /// The file, made anew; nil where there is something under its name.
     private static func createNew(_ path: FilePath, mode: mode_t) throws -> Descriptor? {
-        do {
-            return try Descriptor(path, flags: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode, code: .cannotCreate)
-        } catch {
-            // The only refusal with something there that matters here; any other comes again, or has gone, in the next round.
-            guard try status(path, following: false) != nil else { throw error }
+        do throws(Errno) {
+            return try open(path, O_RDWR | O_CREAT | O_EXCL, mode)
+        } catch .fileExists {
             return nil
+        } catch {
+            throw error.ingotError("open", path, code: .cannotCreate)
         }
     }
 
@@ -58,11 +58,13 @@ enum ReportTemporary {
             throw failure("something that is no file under the name of a temporary file")
         }
         let file: Descriptor
-        do {
-            file = try open(path)
-        } catch let error as IngotError {
-            guard try status(path, following: false) != nil else { return }
-            throw failure("a temporary file of another run; \(error.found)")
+        do throws(Errno) {
+            file = try openLeftover(path)
+        } catch .noSuchFileOrDirectory {
+            // The other run has just ended.
+            return
+        } catch {
+            throw failure("a temporary file of another run that cannot be opened: \(error)")
         }
         switch try file.lock() {
         case .held: if try isSame(file, path) { try Directory.removeFile(path) }
@@ -73,12 +75,18 @@ enum ReportTemporary {
     }
 
     /// Opens a file to lock it: for writing, which network file systems ask for, or for reading where that is all one may.
-    private static func open(_ path: FilePath) throws -> Descriptor {
-        do {
-            return try Descriptor(path, flags: O_RDWR | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
-        } catch {
-            return try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+    private static func openLeftover(_ path: FilePath) throws(Errno) -> Descriptor {
+        do throws(Errno) {
+            return try open(path, O_RDWR | O_NONBLOCK)
+        } catch .permissionDenied {
+            return try open(path, O_RDONLY | O_NONBLOCK)
         }
+    }
+
+    /// Opens a file that is no link.
+    private static func open(_ path: FilePath, _ flags: CInt, _ mode: mode_t = 0) throws(Errno) -> Descriptor {
+        let number = try repeating("open", path) { openOnce(path, flags | O_NOFOLLOW | O_CLOEXEC, mode) }
+        return Descriptor(number: number, path: path)
     }
 
     /// Whether a path still leads to an open file.
@@ -103,6 +111,11 @@ enum ReportTemporary {
             throw error.ingotError(following ? "stat" : "lstat", path, code: .cannotCreate)
         }
     }
+}
+
+/// open(2), whose name a function above has.
+private func openOnce(_ path: FilePath, _ flags: CInt, _ mode: mode_t) -> CInt {
+    unsafe path.withPlatformString { unsafe open($0, flags, mode) }
 }
 
 extension Descriptor {

@@ -125,6 +125,21 @@ import Testing
         #expect(try Files.snapshot(sample.directory.path) == before)
     }
 
+    /// W05: a link that leads into a checkpoint, over another directory's `..` too, leads to no place for a report.
+    @Test(arguments: ["into", "far/into", "far/new"]) func linksIntoACheckpoint(name: String) async throws {
+        let sample = try await CommandSample()
+        let prepared = try ReportPlaceTests.run(
+            "ln -s sealed/ingot-manifest.json into; mkdir -p else/b; ln -s else/b far; ln -s ../../sealed/config.json else/b/into"
+                + "; ln -s ../../sealed/new else/b/new", [], in: sample)
+        #expect(prepared.status == 0)
+        let before = try Files.snapshot(sample.directory.path)
+        for arguments in [["verify", "sealed"], ["inspect", "sealed"], ["diff", "source", "sealed"]] {
+            let result = try ReportPlaceTests.run(#""$INGOT" "$@""#, arguments + ["-o", name], in: sample)
+            #expect(result.status == 73 && result.errors.hasPrefix("error: cannotCreate"), "\(name): \(result.errors)")
+        }
+        #expect(try Files.snapshot(sample.directory.path) == before)
+    }
+
     /// W11, W12, W13: a claims file that is a link stays one, its mode stays, and a killed run does not block the next.
     @Test func baseline() async throws {
         let sample = try await CommandSample()

@@ -31,20 +31,84 @@ public enum IngotErrorRenderer {
         return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most))) + "..."
     }
 
-    /// Text from a file, safe to print: control and formatting characters become `\u{..}`.
+    /// Text from a file, safe to print on a terminal and in the log of a CI system.
     ///
-    /// A tensor's name may hold terminal escape sequences; printed raw they would act on the user's terminal.
+    /// Control and formatting characters become `\u{..}`: a tensor's name may hold terminal escape sequences. So does the first
+    /// of two colons and of two number signs: `::error::` at the start of a line is a command to GitHub's runner, `##[error]` and
+    /// `##vso[..]` anywhere are commands to it and to Azure's agent, and text may be broken into lines anywhere. So does
+    /// a backslash before `u{`, so that no two texts look the same.
     public static func escaped(_ text: String) -> String {
-        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return text }
+        if isPlain(text.utf8.span) { return text }
         var safe = ""
-        safe.reserveCapacity(text.utf8.count)
-        for scalar in text.unicodeScalars {
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate:
-                safe += "\\u{\(String(scalar.value, radix: 16))}"
-            default: safe.unicodeScalars.append(scalar)
+        safe.reserveCapacity(text.utf8.count + 16)
+        let scalars = text.unicodeScalars
+        for index in scalars.indices {
+            let scalar = scalars[index]
+            let rest = scalars[scalars.index(after: index)...]
+            let isEscaped: Bool =
+                switch scalar {
+                case ":", "#": rest.first == scalar
+                case "\\": rest.starts(with: ["u", "{"])
+                default: isHidden(scalar)
+                }
+            if isEscaped {
+                safe += escape(scalar)
+            } else {
+                safe.unicodeScalars.append(scalar)
             }
         }
         return safe
+    }
+
+    /// The escape of a character, whatever it is.
+    public static func escape(_ scalar: Unicode.Scalar) -> String { "\\u{\(String(scalar.value, radix: 16))}" }
+
+    /// Whether a character is none that one sees: a control or formatting character, or one that ends a line.
+    private static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: true
+        default: false
+        }
+    }
+
+    /// Whether nothing of a text needs an escape; may be false of one of which nothing does.
+    private static func isPlain(_ bytes: Span<UInt8>) -> Bool {
+        var last: UInt8 = 0
+        for index in bytes.indices {
+            let byte = bytes[index]
+            guard byte >= 0x20, byte < 0x7F else { return false }
+            if byte == last, byte == UInt8(ascii: ":") || byte == UInt8(ascii: "#") { return false }
+            if byte == UInt8(ascii: "u"), last == UInt8(ascii: "\\") { return false }
+            last = byte
+        }
+        return true
+    }
+
+    /// JSON text, safe to print in the log of a CI system: the first of two number signs becomes `\u0023`, and what ends a line elsewhere
+    /// than in JSON becomes `\u0085`, `\u2028` or `\u2029`; all of them mean the same.
+    ///
+    /// These characters stand in strings alone, and a string never begins a line.
+    public static func json(_ text: String) -> String {
+        let bytes = text.utf8.span
+        var safe: [UInt8] = []
+        var copied = 0
+        for index in bytes.indices {
+            let left = bytes.count - index
+            let (width, escape): (Int, String) =
+                switch bytes[index] {
+                case UInt8(ascii: "#") where left > 1 && bytes[index + 1] == UInt8(ascii: "#"): (1, "\\u0023")
+                case 0xC2 where left > 1 && bytes[index + 1] == 0x85: (2, "\\u0085")
+                case 0xE2 where left > 2 && bytes[index + 1] == 0x80 && bytes[index + 2] & 0xFE == 0xA8:
+                    (3, bytes[index + 2] == 0xA8 ? "\\u2028" : "\\u2029")
+                default: (0, "")
+                }
+            guard width > 0 else { continue }
+            for place in copied..<index { safe.append(bytes[place]) }
+            safe += escape.utf8
+            copied = index + width
+        }
+        guard copied > 0 else { return text }
+        for place in copied..<bytes.count { safe.append(bytes[place]) }
+        return String(decoding: safe, as: UTF8.self)
     }
 }

@@ -3,21 +3,20 @@
 public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     /// The pattern as it was written.
     public let text: String
-    private let parts: [Part]
+    /// What stands for each character: a scalar's value, or one of the codes below.
+    private let parts: [UInt32]
+    private let sets: [ScalarSet]
+    private static let anything: UInt32 = .max, one: UInt32 = .max - 1
+    /// From here on, the index of a set.
+    private static let firstSet: UInt32 = 1 << 31
 
-    private enum Part: Sendable, Hashable {
-        case anything
-        case one
-        case scalar(Unicode.Scalar)
-        case set([ClosedRange<Unicode.Scalar>], isNegated: Bool)
+    /// One of several characters, or any other.
+    private struct ScalarSet: Sendable, Hashable {
+        let ranges: [ClosedRange<Unicode.Scalar>]
+        let isNegated: Bool
 
-        /// Whether it stands for a character; `anything` is asked elsewhere.
-        func matches(_ scalar: Unicode.Scalar) -> Bool {
-            switch self {
-            case .anything, .one: true
-            case .scalar(let own): own == scalar
-            case .set(let ranges, let isNegated): ranges.contains { $0.contains(scalar) } != isNegated
-            }
+        func contains(_ value: UInt32) -> Bool {
+            ranges.contains { $0.lowerBound.value <= value && value <= $0.upperBound.value } != isNegated
         }
     }
 
@@ -25,27 +24,30 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     public init?(_ text: String) {
         guard !text.isEmpty else { return nil }
         self.text = text
-        var parts: [Part] = []
+        var parts: [UInt32] = []
+        var sets: [ScalarSet] = []
         let scalars = Array(text.unicodeScalars)
         var index = 0
         while index < scalars.count {
             let scalar = scalars[index]
             index += 1
             switch scalar {
-            case "*": if parts.last != .anything { parts.append(.anything) }
-            case "?": parts.append(.one)
+            case "*": if parts.last != NamePattern.anything { parts.append(NamePattern.anything) }
+            case "?": parts.append(NamePattern.one)
             case "[":
                 guard let (set, end) = NamePattern.set(scalars, from: index) else { return nil }
-                parts.append(set)
+                parts.append(NamePattern.firstSet + UInt32(sets.count))
+                sets.append(set)
                 index = end
-            default: parts.append(.scalar(scalar))
+            default: parts.append(scalar.value)
             }
         }
         self.parts = parts
+        self.sets = sets
     }
 
     /// The set that begins behind a `[`, and the index behind its `]`.
-    private static func set(_ scalars: [Unicode.Scalar], from start: Int) -> (Part, Int)? {
+    private static func set(_ scalars: [Unicode.Scalar], from start: Int) -> (ScalarSet, Int)? {
         var index = start
         let isNegated = index < scalars.count && (scalars[index] == "!" || scalars[index] == "^")
         if isNegated { index += 1 }
@@ -63,34 +65,78 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
             }
         }
         guard index < scalars.count, !ranges.isEmpty else { return nil }
-        return (.set(ranges, isNegated: isNegated), index + 1)
+        return (ScalarSet(ranges: ranges, isNegated: isNegated), index + 1)
     }
 
     /// The pattern as it was written.
     public var description: String { text }
 
+    /// The text that every name it matches begins with.
+    public var prefix: String {
+        var text = ""
+        for part in parts {
+            guard let scalar = Unicode.Scalar(part) else { break }
+            text.unicodeScalars.append(scalar)
+        }
+        return text
+    }
+
+    /// Whether it matches one name alone, its `prefix`.
+    public var isLiteral: Bool { parts.allSatisfy { $0 < NamePattern.firstSet } }
+
     /// Whether the whole name matches; characters are compared as Unicode scalars, unnormalized.
     ///
     /// Takes at most (length of the name) x (length of the pattern) steps.
     public func matches(_ name: TensorName) -> Bool {
-        let name = Array(name.text.unicodeScalars)
+        var steps = 0
+        return matches(name, steps: &steps)
+    }
+
+    /// The same, and adds to `steps` how many it took.
+    public func matches(_ name: TensorName, steps: inout Int) -> Bool {
+        let (name, parts) = (name.text.utf8.span, parts.span)
         var (at, part) = (0, 0)
         // Where to go on if what follows the last `*` does not match: one character later.
         var retry: (at: Int, part: Int)?
         while at < name.count {
-            if part < parts.count, parts[part] == .anything {
-                retry = (at, part + 1)
-                part += 1
-            } else if part < parts.count, parts[part].matches(name[at]) {
-                at += 1
-                part += 1
-            } else if let (last, behind) = retry {
-                retry = (last + 1, behind)
-                (at, part) = (last + 1, behind)
-            } else {
-                return false
+            steps += 1
+            if part < parts.count {
+                let code = parts[part]
+                if code == NamePattern.anything {
+                    retry = (at, part + 1)
+                    part += 1
+                    continue
+                }
+                let (value, width) = NamePattern.scalar(name, at)
+                if code == value || code >= NamePattern.firstSet && matches(code, value, &steps) {
+                    at += width
+                    part += 1
+                    continue
+                }
             }
+            guard let (last, behind) = retry else { return false }
+            let next = last + NamePattern.scalar(name, last).width
+            retry = (next, behind)
+            (at, part) = (next, behind)
         }
-        return parts[part...].allSatisfy { $0 == .anything }
+        for index in part..<parts.count where parts[index] != NamePattern.anything { return false }
+        return true
+    }
+
+    private func matches(_ code: UInt32, _ value: UInt32, _ steps: inout Int) -> Bool {
+        if code == NamePattern.one { return true }
+        let set = sets[Int(code - NamePattern.firstSet)]
+        steps += set.ranges.count
+        return set.contains(value)
+    }
+
+    /// The value of the scalar that begins at a byte of UTF-8, and how many bytes it has.
+    private static func scalar(_ bytes: Span<UInt8>, _ at: Int) -> (value: UInt32, width: Int) {
+        let first = bytes[at]
+        guard first >= 0x80 else { return (UInt32(first), 1) }
+        let width = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+        var value = UInt32(first) & (0x7F >> UInt32(width))
+        for place in at + 1..<at + width { value = value << 6 | UInt32(bytes[place] & 0x3F) }
+        return (value, width)
     }
 }

@@ -34,7 +34,7 @@ package enum PathOverlap {
     ///
     /// - Parameters:
     ///   - output: where the report goes.
-    ///   - inputs: files and directories that are read.
+    ///   - inputs: files and directories that are read, or files that are made beside the report.
     /// - Throws: `cannotCreate`.
     package static func refuse(report output: FilePath, over inputs: [FilePath]) throws {
         func failure(_ found: String) -> IngotError {
@@ -47,9 +47,13 @@ package enum PathOverlap {
             throw failure("a file of weights where the report should go")
         }
         for input in inputs {
-            guard let from = FileIdentity(input) else { continue }
+            guard let from = FileIdentity(input) else {
+                if existing == nil, isSameName(input, output) { throw failure("the output is another output") }
+                continue
+            }
             if let existing, existing.isSameFile(as: from) { throw failure("the output is the input") }
-            guard try Directory.kind(input) == .directory, chain(output).contains(where: { $0.isSameFile(as: from) })
+            guard try Directory.kind(input) == .directory,
+                ancestors(output.removingLastComponent()).contains(where: { $0.isSameFile(as: from) })
             else { continue }
             if existing != nil { throw failure("a file of the input's directory where the report should go") }
             if try SealedCheckpoint.isOne(input) {
@@ -58,11 +62,25 @@ package enum PathOverlap {
         }
     }
 
+    /// Whether two paths are one name in one directory, where nothing is yet.
+    private static func isSameName(_ a: FilePath, _ b: FilePath) -> Bool {
+        guard a.lastComponent == b.lastComponent, let left = ancestors(a.removingLastComponent()).first,
+            let right = ancestors(b.removingLastComponent()).first
+        else {
+            return false
+        }
+        return left.isSameFile(as: right)
+    }
+
     /// The directories a path lies in, up to the root.
     private static func chain(_ path: FilePath) -> [FileIdentity] {
+        ancestors(path.lexicallyNormalized().removingLastComponent())
+    }
+
+    /// A directory, and those it lies in, up to the root; `..` leads where the system says, behind links, too.
+    private static func ancestors(_ directory: FilePath) -> [FileIdentity] {
+        var place: FilePath = directory.isEmpty ? "." : directory
         var identities: [FileIdentity] = []
-        var place = path.lexicallyNormalized().removingLastComponent()
-        if place.isEmpty { place = "." }
         for _ in 0..<256 {
             guard let identity = FileIdentity(place) else { break }
             if identities.last?.isSameFile(as: identity) == true { break }

@@ -35,6 +35,20 @@ public struct AtomicFile: ~Copyable, Sendable {
         pending.reserveCapacity(AtomicFile.capacity)
     }
 
+    /// Creates the temporary file of a report, which takes the place of `path` where there is a file already.
+    ///
+    /// Nothing else keeps two runs from writing one report, so the temporary file is locked while it is written: one that
+    /// a killed run left is replaced. The file gets the owner and the mode of the one it replaces, and is readable to nobody
+    /// else at any time.
+    ///
+    /// - Throws: `locked` where another run is writing it, `cannotCreate` where it cannot be made.
+    init(report path: FilePath) throws {
+        self.path = path
+        temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
+        descriptor = try ReportTemporary.create(temporary, for: path)
+        pending.reserveCapacity(AtomicFile.capacity)
+    }
+
     /// A name near the longest a file can have is replaced by its hash.
     private static func temporaryName(_ path: FilePath) -> String {
         let name = path.lastComponent?.string ?? ""

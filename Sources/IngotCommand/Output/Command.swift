@@ -58,16 +58,18 @@ enum Command {
     /// The message of a usage error repeats arguments, which may be names of files that others chose.
     private static func escapedLines(_ text: String) -> String {
         var message = text.unicodeScalars
-        // Ends of lines in an argument end no lines of the message; an option's value is repeated alone.
+        // A character that no script has stands for the end of a line in an argument, which ends no line of the message.
+        let lineEnd: Unicode.Scalar = "\u{F8FE}"
+        // An option's value is repeated alone.
         for argument in CommandLine.arguments.dropFirst() {
             for part in [argument[...]] + argument.split(separator: "=", maxSplits: 1).dropFirst()
             where part.unicodeScalars.contains("\n") {
                 message = message.replacing(
-                    part.unicodeScalars, with: IngotErrorRenderer.escaped(String(part)).unicodeScalars)
+                    part.unicodeScalars, with: part.unicodeScalars.map { $0 == "\n" ? lineEnd : $0 })
             }
         }
         return message.split(separator: "\n", omittingEmptySubsequences: false).map {
             IngotErrorRenderer.escaped(String($0))
-        }.joined(separator: "\n")
+        }.joined(separator: "\n").replacing(String(lineEnd), with: IngotErrorRenderer.escape("\n"))
     }
 }

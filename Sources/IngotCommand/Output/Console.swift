@@ -1,4 +1,5 @@
 import SystemPackage
+import TensorModel
 
 #if canImport(Glibc)
     import Glibc
@@ -12,6 +13,9 @@ enum Console {
     ///
     /// A closed reader (`ingot inspect x | head`) is no error; a full disk is.
     static func result(_ text: String) { result(parts: CollectionOfOne(text + "\n")) }
+
+    /// Writes JSON to standard output, indented.
+    static func result(_ json: JSONValue) { result(IngotErrorRenderer.json(json.text(indented: true))) }
 
     /// Writes a result in parts, a few of them at a time.
     static func result(parts: some Sequence<String>) {

@@ -13,7 +13,7 @@ enum DiffTable {
         "max_error", "cosine", "not_finite_changed",
     ]
 
-    /// A row a tensor (RFC 4180); what does not apply is empty. Control characters in names are escaped: JSON has them exactly.
+    /// A row a tensor (RFC 4180); what does not apply is empty. Names are escaped: JSON has them exactly.
     static func csv(_ diff: CheckpointDiff) -> String {
         var rows = [columns]
         rows += diff.tensors.map { tensor in
@@ -27,7 +27,7 @@ enum DiffTable {
         let none = [String](repeating: "", count: 6)
         rows += diff.added.map { cells(nil, $0, "added", nil) + none }
         rows += diff.removed.map { cells($0, nil, "removed", nil) + none }
-        return rows.map { $0.map(quoted).joined(separator: ",") }.joined(separator: "\n")
+        return rows.map { $0.joined(separator: ",") }.joined(separator: "\n")
     }
 
     private static func cells(
@@ -36,10 +36,12 @@ enum DiffTable {
         let either = new ?? old
         func both(_ value: (StoredWeights) -> String) -> [String] { [old.map(value) ?? "", new.map(value) ?? ""] }
         return [
-            new.map(DiffText.name) ?? "", old.map(DiffText.name) ?? "", status, rename ?? "",
+            new.map { CSVText.name($0.name.text) } ?? "", old.map { CSVText.name($0.name.text) } ?? "", status,
+            rename ?? "",
             either?.role.kind.rawValue ?? "",
             either?.role.layer.map(String.init) ?? "",
-        ] + both { $0.elementType.rawValue } + both(\.shape.description) + both(\.scheme)
+        ] + both { $0.elementType.rawValue } + both { CSVText.cell($0.shape.description) }
+            + both { CSVText.cell($0.scheme) }
             + both { String($0.byteCount) } + [either.map { String($0.shape.elementCount) } ?? ""]
     }
 
@@ -48,16 +50,11 @@ enum DiffTable {
         return String(value)
     }
 
-    private static func quoted(_ cell: String) -> String {
-        guard cell.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return cell }
-        return "\"" + cell.replacing("\"", with: "\"\"") + "\""
-    }
-
     // MARK: - Markdown
 
     /// The report as tables for issues and pull requests.
     static func markdown(_ diff: CheckpointDiff, top: Int) -> String {
-        var lines = ["# \(escaped(diff.old.path.string)) and \(escaped(diff.new.path.string))", ""]
+        var lines = ["# \(MarkdownText.name(diff.old.path.string)) and \(MarkdownText.name(diff.new.path.string))", ""]
         lines.append(diff.isSame ? "The same weights." : "The checkpoints differ.")
         lines += ["", "| tensors | |", "|---|---:|"]
         for status in TensorDifference.Status.allCases where diff.count(status) > 0 {
@@ -74,7 +71,7 @@ enum DiffTable {
                 let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
                 let sums = tensor.weights?.errors.sums
                 let cells = [
-                    escaped(tensor.new.name.text), DiffText.form(tensor.old), DiffText.form(tensor.new),
+                    MarkdownText.name(tensor.new.name), DiffText.form(tensor.old), DiffText.form(tensor.new),
                     DiffText.percent(size) ?? "-", sums.map { Format.scientific($0.relativeMSE) } ?? "-",
                     sums.map { Format.scientific($0.maxError) } ?? "-", "\(tensor.changed ?? 0)",
                 ]
@@ -85,14 +82,14 @@ enum DiffTable {
             lines += ["", "| old name | new name | by | sampled rel MSE |", "|---|---|---|---:|"]
             lines += renamed.map { tensor in
                 let sampled = tensor.rename?.sampled.map(Format.scientific) ?? "-"
-                return "| \(escaped(tensor.old.name.text)) | \(escaped(tensor.new.name.text)) "
+                return "| \(MarkdownText.name(tensor.old.name)) | \(MarkdownText.name(tensor.new.name)) "
                     + "| \(tensor.rename?.name ?? "") | \(sampled) |"
             }
         }
         for (title, tensors) in [("added", diff.added), ("removed", diff.removed)] where !tensors.isEmpty {
             lines += ["", "| \(title) | type | shape | size |", "|---|---|---|---:|"]
             lines += tensors.map {
-                "| \(escaped($0.name.text)) | \(DiffText.form($0)) | \($0.shape) | \(Format.bytes($0.byteCount)) |"
+                "| \(MarkdownText.name($0.name)) | \(DiffText.form($0)) | \($0.shape) | \(Format.bytes($0.byteCount)) |"
             }
         }
         lines += sizes("kind", diff.sizes.kinds, diff.sizes.total)
@@ -108,11 +105,4 @@ enum DiffTable {
             }
     }
 
-    /// Text that is neither markup nor a column.
-    private static func escaped(_ text: String) -> String {
-        IngotErrorRenderer.escaped(text).reduce(into: "") { result, character in
-            if "|\\`*_<>[]".contains(character) { result.append("\\") }
-            result.append(character)
-        }
-    }
 }

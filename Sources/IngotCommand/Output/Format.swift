@@ -80,15 +80,16 @@ enum Format {
     static func wrapped(_ text: String, to width: Int) -> [String] {
         var lines = [""]
         for word in text.split(separator: " ") {
-            var word = String(word)
             let last = lines[lines.count - 1]
-            if !last.isEmpty, last.width + 1 + word.width > width { lines.append("") }
-            while word.width > width {
-                lines[lines.count - 1] += word.prefix(width - lines[lines.count - 1].width)
-                word = String(word.dropFirst(width))
+            // Of a word that may be millions of characters long, no more is counted than a line has.
+            if !last.isEmpty, last.width + 1 + String(word.prefix(width + 1)).width > width { lines.append("") }
+            var rest = word
+            while !rest.dropFirst(width).isEmpty {
+                lines[lines.count - 1] += rest.prefix(width)
+                rest = rest.dropFirst(width)
                 lines.append("")
             }
-            lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
+            lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + rest
         }
         return lines
     }

@@ -106,7 +106,7 @@ final class Progress: Sendable {
         }
     }
 
-    private func write(_ value: JSONValue) { Console.raw(value.text() + "\n") }
+    private func write(_ value: JSONValue) { Console.raw(IngotErrorRenderer.json(value.text()) + "\n") }
 }
 
 extension Progress.State {

@@ -8,7 +8,7 @@ enum VerificationTable {
 
     /// One row a tensor, as RFC 4180 has it; numbers in full, nothing where there is none.
     ///
-    /// Control characters in names are written as `\u{..}`: the table may be shown on a terminal.
+    /// Names are escaped as in text: the table may be shown on a terminal, or in a log.
     static func csv(_ report: VerificationReport) -> String {
         let head = [
             "tensor", "kind", "layer", "stored_as", "elements", "bytes", "bits_per_weight", "source_bytes",
@@ -21,8 +21,8 @@ enum VerificationTable {
         let rows = report.tensors.map { tensor -> [String] in
             let measured = tensor.errors?.sums ?? tensor.measured
             return [
-                IngotErrorRenderer.escaped(tensor.name.text), tensor.role.kind.rawValue, text(tensor.role.layer),
-                tensor.scheme, "\(tensor.elements)", "\(tensor.byteCount)", number(tensor.bitsPerWeight),
+                CSVText.name(tensor.name.text), tensor.role.kind.rawValue, text(tensor.role.layer),
+                CSVText.cell(tensor.scheme), "\(tensor.elements)", "\(tensor.byteCount)", number(tensor.bitsPerWeight),
                 text(tensor.sourceByteCount), number(tensor.certificate?.relativeMSE), number(measured?.relativeMSE),
                 number(measured?.signalToNoise), number(measured?.maxError), number(tensor.errors?.error999),
                 number(tensor.errors?.cosine), text(tensor.errors?.changed), text(tensor.errors?.signFlips),
@@ -31,7 +31,7 @@ enum VerificationTable {
             ]
         }
         // The newline of the last line is added when it is handed over.
-        return ([head] + rows).map { $0.map(field).joined(separator: ",") + "\r" }.joined(separator: "\n")
+        return ([head] + rows).map { $0.joined(separator: ",") + "\r" }.joined(separator: "\n")
     }
 
     private static func text(_ value: (some BinaryInteger)?) -> String { value.map { "\($0)" } ?? "" }
@@ -39,11 +39,6 @@ enum VerificationTable {
     private static func number(_ value: Double?) -> String {
         guard let value, value.isFinite else { return "" }
         return "\(value)"
-    }
-
-    private static func field(_ text: String) -> String {
-        guard text.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return text }
-        return "\"\(text.replacing("\"", with: "\"\""))\""
     }
 
     // MARK: - Markdown
@@ -58,7 +53,10 @@ enum VerificationTable {
                 table(
                     ["does not hold", "what", "to do"],
                     report.failures.prefix(max(1, top)).map { failure in
-                        [name(failure.tensor?.text ?? ""), escaped(failure.found), escaped(failure.remedy)]
+                        [
+                            MarkdownText.name(failure.tensor?.text ?? ""), MarkdownText.sentence(failure.found),
+                            MarkdownText.sentence(failure.remedy),
+                        ]
                     }, numbers: 3))
             let hidden = report.failures.count - max(1, top)
             if hidden > 0 { blocks.append("... and \(hidden) more") }
@@ -74,7 +72,7 @@ enum VerificationTable {
                     shown.map { tensor in
                         let errors = tensor.errors
                         return [
-                            name(tensor.name.text), tensor.scheme, ErrorText.relative(tensor.sums),
+                            MarkdownText.name(tensor.name), tensor.scheme, ErrorText.relative(tensor.sums),
                             ErrorText.signalToNoise(tensor.sums), Format.scientific(tensor.sums.maxError),
                             errors.map { Format.scientific($0.error999) } ?? "-",
                             errors.map(ErrorText.cosine) ?? "-", errors.map { "\($0.signFlips)" } ?? "-",
@@ -91,21 +89,4 @@ enum VerificationTable {
         return ([titles, rule] + rows).map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")
     }
 
-    private static func name(_ text: String) -> String { text.isEmpty ? "" : escaped(text) }
-
-    /// Text that is neither markup nor HTML nor the end of a cell.
-    private static func escaped(_ text: String) -> String {
-        var safe = ""
-        for character in IngotErrorRenderer.escaped(text) {
-            switch character {
-            case "&": safe += "&amp;"
-            case "<": safe += "&lt;"
-            case ">": safe += "&gt;"
-            case "\\", "|", "`", "*", "_", "[", "]", "~", "!", "#", "@":
-                safe += "\\\(character)"
-            default: safe.append(character)
-            }
-        }
-        return safe
-    }
 }

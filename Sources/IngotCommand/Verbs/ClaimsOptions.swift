@@ -1,5 +1,6 @@
 import ArgumentParser
 import Container
+import Conversion
 import FileAccess
 import Inspection
 import SystemPackage
@@ -55,8 +56,27 @@ struct ClaimsOptions: ParsableArguments {
     /// The claims file, read before any work; nil where none is named, or it is to be made.
     func read() throws -> ClaimsFile? {
         guard let claims else { return nil }
-        if updateBaseline, try Directory.kind(claims) == nil { return nil }
+        if updateBaseline {
+            guard case .file(_, exists: true) = try ReportFile.place(claims) else { return nil }
+        }
         return try ClaimsFile.read(claims)
+    }
+
+    /// The files that are read or made, behind symbolic links where they need not be there yet.
+    func files() throws -> [FilePath] {
+        var files = [claims, conversionReport].compactMap { $0 }
+        if updateBaseline, let claims, case .file(let place, exists: false) = try ReportFile.place(claims) {
+            files.append(place)
+        }
+        return files
+    }
+
+    /// Refuses to add to a checkpoint of ours, which accounts for all its files, or to change one of them.
+    func requireApart(from checkpoint: FilePath) throws {
+        guard updateBaseline, let claims, case .file(let place, _) = try ReportFile.place(claims),
+            try SealedCheckpoint.isOne(checkpoint)
+        else { return }
+        try PathOverlap.refuse(report: place, over: [checkpoint])
     }
 
     /// What is known of a checkpoint that was verified.
@@ -93,7 +113,7 @@ enum ClaimsOutput {
         case .text, .json, .csv, .html: return nil
         case .junit: return ClaimsJUnit.text(report, seconds: seconds, time: Console.secondsSinceEpoch)
         case .markdown: return ClaimsMarkdown.text(report)
-        case .sarif: return ClaimsSARIF.json(report).text(indented: true)
+        case .sarif: return IngotErrorRenderer.json(ClaimsSARIF.json(report).text(indented: true))
         case .github:
             try appendSummary(report)
             return ClaimsGitHub.text(report)

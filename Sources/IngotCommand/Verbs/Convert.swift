@@ -87,7 +87,7 @@ struct Convert: AsyncParsableCommand {
         let result = try await converter.run()
         Progress.clear()
         switch report.format {
-        case .json: Console.result(result.json(with: gate?.report).text(indented: true))
+        case .json: Console.result(result.json(with: gate?.report))
         case .text:
             let text = ConversionText.text(result, source: source, destination: dest, isVerbose: shown.verbose)
             let claimed = gate?.report.map { "\n\n" + ClaimsText.text($0, style: .forOutput(.auto)) }
@@ -144,7 +144,9 @@ enum ConversionText {
                 "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "
                     + "of what \(report.jobs) jobs could use")
         }
-        for (name, reason) in report.skipped { add("left behind", "\(IngotErrorRenderer.escaped(name)) (\(reason))") }
+        for (name, reason) in report.skipped {
+            add("left behind", "\(IngotErrorRenderer.escaped(name)) (\(IngotErrorRenderer.escaped(reason)))")
+        }
         return lines.joined(separator: "\n")
     }
 }

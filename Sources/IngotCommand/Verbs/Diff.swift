@@ -73,7 +73,7 @@ struct Diff: AsyncParsableCommand {
         for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         switch format {
         case .text: try result.deliver(DiffText(diff, result.style, top: top).text)
-        case .json: try result.deliver(diff.json(top: top).text(indented: true))
+        case .json: try result.deliver(diff.json(top: top))
         case .csv: try result.deliver(DiffTable.csv(diff))
         case .markdown: try result.deliver(DiffTable.markdown(diff, top: top))
         }

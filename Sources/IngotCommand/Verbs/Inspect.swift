@@ -89,7 +89,7 @@ struct Inspect: AsyncParsableCommand {
         }
         switch format {
         case .text: try result.deliver(parts: InspectionText.parts(report, view, result.style))
-        case .json: try result.deliver(parts: report.jsonText(view.groups))
+        case .json: try result.deliver(json: report.jsonText(view.groups))
         case .html:
             try result.deliver(parts: HTMLReport.parts(title: path.string, json: report.jsonText(view.groups)))
         case .csv: try result.deliver(parts: InspectionCSV.parts(report, view))

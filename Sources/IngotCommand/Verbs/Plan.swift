@@ -32,7 +32,7 @@ struct Plan: AsyncParsableCommand {
         for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
         switch report.format {
-        case .json: Console.result(forecast.json.text(indented: true))
+        case .json: Console.result(forecast.json)
         case .text: Console.result(ForecastText.text(forecast, width: Console.width))
         }
     }

@@ -90,26 +90,32 @@ struct ResultOptions: ParsableArguments {
     @Option(help: "Colours in text: auto (on a terminal, unless NO_COLOR is set), always, never.")
     var color = ColorChoice.auto
 
-    /// Refuses to write over what is read; before anything is.
+    /// Refuses a place that cannot be written to, and what is read or made otherwise; before any work.
     func requireApart(from inputs: [FilePath]) throws {
-        if let output { try PathOverlap.refuse(report: output, over: inputs) }
+        guard let output, case .file(let place, _) = try ReportFile.place(output) else { return }
+        try PathOverlap.refuse(report: place, over: inputs)
     }
 
     /// The style of text.
     var style: Style { output == nil || color == .always ? .forOutput(color) : .plain }
 
-    /// Hands the result over; a file appears whole or not at all, and replaces one of the same name.
-    func deliver(_ text: String) throws {
-        guard let output else { return Console.result(text) }
-        try WholeFile.write(Array((text + "\n").utf8), to: output)
+    /// Hands the result over; what is no file, such as a device, gets it as standard output would.
+    func deliver(_ text: String) throws { try deliver(parts: CollectionOfOne(text + "\n")) }
+
+    /// Hands JSON over.
+    func deliver(_ json: JSONValue) throws {
+        try deliver(IngotErrorRenderer.json(json.text(indented: true)))
+    }
+
+    /// Hands JSON over in parts, none of which ends in a string.
+    func deliver(json parts: some Sequence<String>) throws {
+        try deliver(parts: parts.lazy.map { IngotErrorRenderer.json($0) })
     }
 
     /// Hands a long result over in parts, the last of which ends its last line.
     func deliver(parts: some Sequence<String>) throws {
         guard let output else { return Console.result(parts: parts) }
-        var file = try AtomicFile(output)
-        for part in parts { try file.append(Array(part.utf8).span) }
-        try file.publish()
+        try ReportFile.write(parts, to: output)
     }
 }
 

@@ -53,7 +53,8 @@ struct Verify: AsyncParsableCommand {
     private var title: String { against.map { "\(dest) against \($0)" } ?? dest.string }
 
     func run() async throws {
-        try result.requireApart(from: [dest] + (against.map { [$0] } ?? []))
+        try result.requireApart(from: [dest] + (against.map { [$0] } ?? []) + claims.files())
+        try claims.requireApart(from: dest)
         let stated = try claims.read()
         do {
             try await verify(stated)
@@ -95,7 +96,7 @@ struct Verify: AsyncParsableCommand {
         case .text:
             let text = VerificationText(report, result.style, top: count).text
             try result.deliver(claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
-        case .json: try result.deliver(parts: report.jsonText(with: claimed))
+        case .json: try result.deliver(json: report.jsonText(with: claimed))
         case .html: try result.deliver(parts: HTMLReport.parts(title: title, json: report.jsonText(with: claimed)))
         case .csv: try result.deliver(VerificationTable.csv(report))
         case .markdown:

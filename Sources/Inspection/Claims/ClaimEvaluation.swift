@@ -1,39 +1,28 @@
 import FileAccess
-import SystemPackage
 import TensorModel
 
 /// Holds claims against what is known of a checkpoint.
 public struct ClaimEvaluation {
     private let facts: ClaimFacts
-    /// The digest of a file by its name; nil where there is no such file.
-    private let digest: (Claim.DigestRule, String) throws -> FileDigest?
+    private let files: ClaimDigests
+    private let selection: TensorSelection
 
     /// Prepares an evaluation; files are hashed where claims name them.
     public init(_ facts: ClaimFacts) {
-        self.init(facts) { rule, name in
-            guard let root = rule == .source ? facts.sourcePath : facts.path else { return nil }
-            return try ClaimEvaluation.digest(of: name, below: root)
-        }
-    }
-
-    /// Prepares an evaluation with digests from elsewhere.
-    init(_ facts: ClaimFacts, digest: @escaping (Claim.DigestRule, String) throws -> FileDigest?) {
         self.facts = facts
-        self.digest = digest
-    }
-
-    /// The digest of a file below a directory, or of the file that the path itself is.
-    static func digest(of name: String, below root: FilePath) throws -> FileDigest? {
-        if try Directory.kind(root) == .directory {
-            let path = root.appending(FilePath(name).components)
-            return try Directory.kind(path) == .file ? FileDigest.of(path) : nil
-        }
-        return root.lastComponent?.string == name ? try FileDigest.of(root) : nil
+        files = ClaimDigests(facts)
+        selection = TensorSelection(facts.tensors.map(\.name))
     }
 
     /// Evaluates what is always checked, and the claims of a file.
+    ///
+    /// - Throws: `claimsInvalid` where their patterns take too long to match.
     public func run(_ claims: [Claim], subject: String, file: String?) throws -> ClaimsReport {
-        ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)))
+        do {
+            return ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)))
+        } catch let error as IngotError where error.code == .claimsInvalid {
+            throw file.map { error.inFile($0) } ?? error
+        }
     }
 
     // MARK: - What is always checked
@@ -159,13 +148,27 @@ public struct ClaimEvaluation {
 
     // MARK: - Measuring
 
+    /// The tensors that a claim means, without a copy of them.
+    private struct Chosen: RandomAccessCollection {
+        private let tensors: [ClaimFacts.Tensor]
+        private let chosen: [Int]
+        var startIndex: Int { 0 }
+        var endIndex: Int { chosen.count }
+
+        init(_ tensors: [ClaimFacts.Tensor], _ indices: [Int]) {
+            self.tensors = tensors
+            chosen = indices
+        }
+
+        subscript(index: Int) -> ClaimFacts.Tensor { tensors[chosen[index]] }
+    }
+
     /// Measures what a claim is about, its level aside.
     func measure(_ claim: Claim) throws -> Measurement {
-        let chosen = facts.tensors.filter { tensor in
-            claim.patterns?.contains { $0.matches(tensor.name) } ?? true
-        }
-        for pattern in claim.patterns ?? [] where !facts.tensors.contains(where: { pattern.matches($0.name) }) {
-            return .nothing("no tensor matches \(pattern.text)")
+        let chosen: Chosen
+        switch try selection.tensors(claim.patterns) {
+        case .nothing(let pattern): return .nothing("no tensor matches \(pattern.text)")
+        case .tensors(let indices): chosen = Chosen(facts.tensors, indices)
         }
         switch claim.rule {
         case .bytes(let rule, let limit): return measure(rule, limit)
@@ -203,22 +206,24 @@ public struct ClaimEvaluation {
     }
 
     /// Bits of the encoded tensors over their weights, together; the tensor that takes the most is named.
-    private func bitsPerWeight(_ tensors: [ClaimFacts.Tensor], _ limit: Double) -> Measurement {
-        let encoded = tensors.filter { $0.isEncoded && $0.elements > 0 }
-        func bits(_ tensor: ClaimFacts.Tensor) -> Double { Double(tensor.byteCount) * 8 / Double(tensor.elements) }
-        guard let worst = encoded.max(by: { bits($0) < bits($1) }) else {
-            return .nothing("no encoded tensor is meant")
+    private func bitsPerWeight(_ tensors: Chosen, _ limit: Double) -> Measurement {
+        var worst: (tensor: ClaimFacts.Tensor, bits: Double)?
+        var (weights, bytes, offenders) = (0.0, 0.0, 0)
+        for tensor in tensors where tensor.isEncoded && tensor.elements > 0 {
+            let bits = Double(tensor.byteCount) * 8 / Double(tensor.elements)
+            if worst.map({ $0.bits < bits }) ?? true { worst = (tensor, bits) }
+            weights += Double(tensor.elements)
+            bytes += Double(tensor.byteCount)
+            offenders += bits > limit ? 1 : 0
         }
-        let weights = encoded.reduce(0.0) { $0 + Double($1.elements) }
-        let bytes = encoded.reduce(0.0) { $0 + Double($1.byteCount) }
-        let found = bytes * 8 / weights
+        guard let worst else { return .nothing("no encoded tensor is meant") }
         return .known(
             Finding(
-                worst: .figure(found), basis: .file, offender: worst.name.text,
-                offenders: encoded.count { bits($0) > limit }))
+                worst: .figure(bytes * 8 / weights), basis: .file, offender: worst.tensor.name.text,
+                offenders: offenders))
     }
 
-    private func error(_ rule: Claim.FigureRule, _ tensors: [ClaimFacts.Tensor], _ limit: Double) -> Measurement {
+    private func error(_ rule: Claim.FigureRule, _ tensors: Chosen, _ limit: Double) -> Measurement {
         guard !tensors.isEmpty else { return .nothing("there is no tensor") }
         func figure(_ tensor: ClaimFacts.Tensor) -> Double? {
             guard let error = tensor.error else { return nil }
@@ -256,7 +261,7 @@ public struct ClaimEvaluation {
                 offender: worst.tensor.name.text, offenders: offenders))
     }
 
-    private func finite(_ tensors: [ClaimFacts.Tensor]) -> Measurement {
+    private func finite(_ tensors: Chosen) -> Measurement {
         guard !tensors.isEmpty else { return .nothing("there is no tensor") }
         let bad = tensors.filter { $0.nonFinite ?? 0 > 0 }
         let unknown = tensors.count { $0.nonFinite == nil }
@@ -277,7 +282,7 @@ public struct ClaimEvaluation {
         }
         var wrong: [(name: String, fault: String)] = []
         for entry in entries {
-            guard let found = try digest(rule, entry.file) else {
+            guard let found = try files.digest(rule, entry.file) else {
                 wrong.append((entry.file, "no file \(entry.file)"))
                 continue
             }

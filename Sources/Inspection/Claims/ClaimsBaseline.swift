@@ -17,7 +17,7 @@ public struct ClaimsBaseline {
     private let facts: ClaimFacts
     private let evaluation: ClaimEvaluation
     private let tolerance: Double
-    private let digest: (Claim.DigestRule, String) throws -> FileDigest?
+    private let files: ClaimDigests
 
     /// Prepares an update.
     ///
@@ -26,10 +26,7 @@ public struct ClaimsBaseline {
         self.facts = facts
         self.tolerance = tolerance
         evaluation = ClaimEvaluation(facts)
-        digest = { rule, name in
-            guard let root = rule == .source ? facts.sourcePath : facts.path else { return nil }
-            return try ClaimEvaluation.digest(of: name, below: root)
-        }
+        files = ClaimDigests(facts)
     }
 
     /// The file with new limits, and what changed; claims keep their order, tensors, levels and notes.
@@ -126,11 +123,12 @@ public struct ClaimsBaseline {
             return (.digests(rule, entries), "there is no source to hash; give --against")
         }
         var names = entries.map(\.file)
-        for name in rule == .source ? facts.sourceFiles : facts.weightFiles where !names.contains(name) {
+        let named = Set(names.map { TensorName($0) })
+        for name in rule == .source ? facts.sourceFiles : facts.weightFiles where !named.contains(TensorName(name)) {
             names.append(name)
         }
         let found = try names.compactMap { name in
-            try digest(rule, name).map { Claim.NamedDigest(file: name, digest: $0) }
+            try files.digest(rule, name).map { Claim.NamedDigest(file: name, digest: $0) }
         }
         return (.digests(rule, found), found.isEmpty ? "there is no file to hash" : nil)
     }

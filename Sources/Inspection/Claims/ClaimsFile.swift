@@ -46,8 +46,10 @@ public struct ClaimsFile: Sendable {
         }
     }
 
-    /// Writes the file, whole or not at all, in place of one of the same name.
-    public func write() throws { try WholeFile.write(encoded(), to: path) }
+    /// Writes the file as `ReportFile` does: one of the same name is replaced in one step, and keeps its mode.
+    public func write() throws {
+        try ReportFile.write(CollectionOfOne(String(decoding: encoded(), as: UTF8.self)), to: path)
+    }
 
     /// The text of the file.
     public func encoded() -> [UInt8] {

@@ -1,3 +1,5 @@
+import TensorModel
+
 /// What several reports of claims say of a result.
 enum ClaimDetails {
     /// Limit, measurement, offender, on a line each.
@@ -5,7 +7,7 @@ enum ClaimDetails {
         var lines = [result.kind.meaning]
         if let limit = result.limit { lines.append("limit: \(limit.text)") }
         if let measured = result.measured { lines.append("measured: \(measured.text)") }
-        if let offender = result.offender { lines.append("worst: \(offender)") }
+        if let offender = result.offender { lines.append("worst: \(IngotErrorRenderer.escaped(offender))") }
         if result.offenders > 1 { lines.append("offenders: \(result.offenders)") }
         if let basis = result.basis { lines.append("basis: \(basis.rawValue)") }
         return lines.joined(separator: "\n")

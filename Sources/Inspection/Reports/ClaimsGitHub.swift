@@ -15,8 +15,10 @@ public enum ClaimsGitHub {
             let hidden = results.count - annotationLimit
             if hidden > 0 { lines.append("... and \(hidden) more; the step's summary has all of them") }
         }
-        for result in report.results { lines.append("\(result.word)  \(plain("\(result.title): \(result.message)"))") }
-        lines.append(plain("ingot: \(report.summary)"))
+        for result in report.results {
+            lines.append("\(result.word)  \(IngotErrorRenderer.escaped("\(result.title): \(result.message)"))")
+        }
+        lines.append("ingot: \(report.summary)")
         return lines.joined(separator: "\n")
     }
 
@@ -27,7 +29,7 @@ public enum ClaimsGitHub {
             if let line = result.line { properties.append("line=\(line)") }
         }
         properties.append("title=\(property("ingot: \(result.title)"))")
-        return "::\(command) \(properties.joined(separator: ","))::\(data(IngotErrorRenderer.escaped(result.message)))"
+        return "::\(command) \(properties.joined(separator: ","))::\(data(result.message))"
     }
 
     /// A summary for the step's page, with no more rows than fit behind what other steps wrote.
@@ -38,18 +40,14 @@ public enum ClaimsGitHub {
         return room < 512 ? "" : ClaimsMarkdown.text(report, byteLimit: room) + "\n"
     }
 
-    /// Text on a line of its own, which neither form of command can be in.
-    private static func plain(_ text: String) -> String {
-        IngotErrorRenderer.escaped(text).replacing("##[", with: "## [")
-    }
-
     /// The message of a command.
     static func data(_ text: String) -> String {
-        text.replacing("%", with: "%25").replacing("\r", with: "%0D").replacing("\n", with: "%0A")
+        IngotErrorRenderer.escaped(text).replacing("%", with: "%25").replacing("\r", with: "%0D").replacing(
+            "\n", with: "%0A")
     }
 
     /// A property of a command.
     static func property(_ text: String) -> String {
-        data(IngotErrorRenderer.escaped(text)).replacing(":", with: "%3A").replacing(",", with: "%2C")
+        data(text).replacing(":", with: "%3A").replacing(",", with: "%2C")
     }
 }

@@ -14,24 +14,24 @@ public enum ClaimsJUnit {
         let duration = decimal(seconds)
         var lines = [
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>", "<testsuites>",
-            "  <testsuite id=\"0\" package=\"ingot\" name=\"\(escaped(report.subject))\" timestamp=\"\(timestamp(time))\" "
+            "  <testsuite id=\"0\" package=\"ingot\" name=\"\(shown(report.subject))\" timestamp=\"\(timestamp(time))\" "
                 + "hostname=\"localhost\" tests=\"\(results.count)\" failures=\"\(failures)\" errors=\"0\" "
                 + "skipped=\"\(skipped)\" time=\"\(duration)\">",
             "    <properties>",
         ]
-        if let file = report.file { lines.append("      <property name=\"claims\" value=\"\(escaped(file))\"/>") }
+        if let file = report.file { lines.append("      <property name=\"claims\" value=\"\(shown(file))\"/>") }
         lines.append("    </properties>")
         for result in results {
             let open =
-                "    <testcase name=\"\(escaped(result.title))\" classname=\"ingot.claims\" time=\"0.000\""
+                "    <testcase name=\"\(shown(result.title))\" classname=\"ingot.claims\" time=\"0.000\""
             switch (result.status, result.level) {
             case (.pass, _): lines.append(open + "/>")
             case (.skip, _):
-                lines += [open + ">", "      <skipped message=\"\(escaped(result.message))\"/>", "    </testcase>"]
+                lines += [open + ">", "      <skipped message=\"\(shown(result.message))\"/>", "    </testcase>"]
             case (.fail, .error):
                 lines += [
                     open + ">",
-                    "      <failure message=\"\(escaped(result.message))\" type=\"\(result.kind.rawValue)\">"
+                    "      <failure message=\"\(shown(result.message))\" type=\"\(result.kind.rawValue)\">"
                         + "\(escaped(ClaimDetails.text(result)))</failure>",
                     "    </testcase>",
                 ]
@@ -39,13 +39,17 @@ public enum ClaimsJUnit {
             }
         }
         // A case that passes with a warning is told of here: not every reader knows output of single cases.
-        let warnings = report.warned.map { "WARN \($0.title): \($0.message)" }.joined(separator: "\n")
+        let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \($0.message)") }
+            .joined(separator: "\n")
         lines += [
             "    <system-out>\(escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
             "    <system-err></system-err>", "  </testsuite>", "</testsuites>",
         ]
         return lines.joined(separator: "\n")
     }
+
+    /// Text from files for content and attributes: shown as on a terminal, since readers print it.
+    private static func shown(_ text: String) -> String { escaped(IngotErrorRenderer.escaped(text)) }
 
     /// Text for content and attributes; characters that XML 1.0 has not, not even as references, are written as `\u{..}`.
     static func escaped(_ text: String) -> String {
@@ -56,16 +60,10 @@ public enum ClaimsJUnit {
             case "<": safe += "&lt;"
             case ">": safe += "&gt;"
             case "\"": safe += "&quot;"
-            case "\t", "\n", "\r": safe += "&#\(scalar.value);"
+            case "\n": safe += "&#10;"
             case "\u{20}"..."\u{D7FF}", "\u{E000}"..."\u{FFFD}", "\u{10000}"..."\u{10FFFF}":
-                let isShown =
-                    scalar.properties.generalCategory != .control && scalar.properties.generalCategory != .format
-                if isShown {
-                    safe.unicodeScalars.append(scalar)
-                } else {
-                    safe += IngotErrorRenderer.escaped("\(scalar)")
-                }
-            default: safe += "\\u{\(String(scalar.value, radix: 16))}"
+                safe.unicodeScalars.append(scalar)
+            default: safe += IngotErrorRenderer.escape(scalar)
             }
         }
         return safe

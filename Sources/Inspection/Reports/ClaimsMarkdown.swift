@@ -7,7 +7,7 @@ public enum ClaimsMarkdown {
     /// - Parameter byteLimit: bytes of it at most; rows that do not fit are counted.
     public static func text(_ report: ClaimsReport, byteLimit: Int = 60_000) -> String {
         let verdict = report.holds ? "holds" : "does not hold"
-        var text = "### ingot: \(cell(report.subject)) \(verdict) what it claims\n\n\(report.summary)\n"
+        var text = "### ingot: \(MarkdownText.name(report.subject)) \(verdict) what it claims\n\n\(report.summary)\n"
         var left = byteLimit - text.utf8.count - 600
         let failing = report.results.filter { $0.status == .fail }
         let others = report.results.filter { $0.status != .fail }
@@ -27,8 +27,8 @@ public enum ClaimsMarkdown {
         var hidden = 0
         for result in results {
             let row =
-                "| \(mark(result)) | \(code(result.title)) | \(result.limit?.text ?? "") | \(result.measured?.text ?? "") "
-                + "| \(cell(result.message)) |"
+                "| \(mark(result)) | \(MarkdownText.name(result.title)) | \(result.limit?.text ?? "") | \(result.measured?.text ?? "") "
+                + "| \(MarkdownText.sentence(result.message)) |"
             if hidden > 0 || row.utf8.count + 1 > room {
                 hidden += 1
             } else {
@@ -42,34 +42,5 @@ public enum ClaimsMarkdown {
 
     private static func mark(_ result: ClaimResult) -> String {
         result.status == .fail ? "**\(result.word)**" : result.word
-    }
-
-    /// A name in code style, if it has no character that could leave it or the cell.
-    private static func code(_ text: String) -> String {
-        let isPlain = text.utf8.allSatisfy { byte in
-            switch byte {
-            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
-            default: "._-*?, ".utf8.contains(byte)
-            }
-        }
-        return isPlain ? "`\(text)`" : cell(text)
-    }
-
-    /// Text in a cell: nothing in it is markup, a link, or a mention.
-    static func cell(_ text: String) -> String {
-        var safe = ""
-        for character in IngotErrorRenderer.escaped(text).unicodeScalars {
-            switch character {
-            case "&": safe += "&amp;"
-            case "<": safe += "&lt;"
-            case ">": safe += "&gt;"
-            case "@": safe += "&#64;"
-            case "#": safe += "&#35;"
-            case "\\", "`", "*", "_", "[", "]", "(", ")", "|", "~", "!", "$": safe += "\\\(character)"
-            default: safe.unicodeScalars.append(character)
-            }
-        }
-        // Addresses are made links of wherever they stand.
-        return safe.replacing("://", with: ":&#47;&#47;")
     }
 }

@@ -31,9 +31,10 @@ enum InspectionCSV {
         let moments = finite ? found : nil
         let sums = tensor.descriptor?.sums
         var fields = [
-            text(tensor.name.text), text(tensor.fileName), tensor.role.kind.rawValue,
-            tensor.role.layer.map { "\($0)" } ?? "", tensor.elementType.rawValue, tensor.shape.description,
-            text(tensor.stored.scheme), "\(tensor.shape.elementCount)", "\(tensor.byteCount)",
+            CSVText.name(tensor.name.text), CSVText.name(tensor.fileName), tensor.role.kind.rawValue,
+            tensor.role.layer.map { "\($0)" } ?? "", tensor.elementType.rawValue,
+            CSVText.cell(tensor.shape.description),
+            CSVText.cell(tensor.stored.scheme), "\(tensor.shape.elementCount)", "\(tensor.byteCount)",
             number(tensor.bitsPerElement),
         ]
         fields += [
@@ -53,7 +54,7 @@ enum InspectionCSV {
         let figures = group.figures
         let isRead = figures.count > 0
         return [
-            text(group.name.text), "\(figures.tensors)", "\(figures.elements)", "\(figures.bytes)",
+            CSVText.name(group.name.text), "\(figures.tensors)", "\(figures.elements)", "\(figures.bytes)",
             number(figures.bitsPerElement), number(figures.minimum), number(figures.maximum), number(figures.mean),
             number(figures.standardDeviation), number(figures.absoluteMaximum), number(figures.kurtosis),
             count(isRead ? figures.zeros : nil), count(isRead ? figures.subnormal : nil),
@@ -66,26 +67,13 @@ enum InspectionCSV {
     private static func number(_ value: Double?) -> String { value.map { $0.isFinite ? "\($0)" : "" } ?? "" }
     private static func count(_ value: UInt64?) -> String { value.map { "\($0)" } ?? "" }
 
-    /// Text from a file as a field: control characters as `\u{..}`, in quotes where the format needs them.
-    ///
-    /// Spreadsheets take what begins with `=`, `+`, `-` or `@` for a formula: an apostrophe before it keeps it text.
-    static func text(_ text: String) -> String {
-        var safe = IngotErrorRenderer.escaped(text)
-        if let first = safe.unicodeScalars.first, "=+-@".unicodeScalars.contains(first) { safe = "'" + safe }
-        guard
-            safe.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: ",") })
-                || safe != safe.trimmingSuffix
-                || safe.utf8.first == UInt8(ascii: " ")
-        else { return safe }
-        return "\"" + safe.replacing("\"", with: "\"\"") + "\""
-    }
 }
 
 /// The report as tables that GitHub renders.
 enum InspectionMarkdown {
     /// The document in parts.
     static func parts(_ report: CheckpointReport, _ view: InspectionView) -> [String] {
-        var lines = ["# \(escaped(report.path.lastComponent?.string ?? report.path.string))", ""]
+        var lines = ["# \(MarkdownText.name(report.path.lastComponent?.string ?? report.path.string))", ""]
         lines += [InspectionText.summary(report) + ".", ""]
         let rows = view.groups?.count ?? report.tensors.count
         if let groups = view.groups, let grouping = view.grouping {
@@ -110,8 +98,8 @@ enum InspectionMarkdown {
         let rows = report.tensors.map { tensor -> [String] in
             let figures = TensorFigures(tensor)
             let head = [
-                escaped(tensor.name.text),
-                tensor.stored.isEncoded ? escaped(tensor.stored.scheme) : tensor.elementType.rawValue,
+                MarkdownText.name(tensor.name),
+                tensor.stored.isEncoded ? tensor.stored.scheme : tensor.elementType.rawValue,
                 tensor.shape.description, Format.bytes(tensor.byteCount),
                 tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
             ]
@@ -126,7 +114,7 @@ enum InspectionMarkdown {
         let rows = groups.map { group -> [String] in
             let figures = group.figures
             return [
-                escaped(group.name.text), "\(figures.tensors)", Format.grouped(UInt64(figures.elements)),
+                group.name.text, "\(figures.tensors)", Format.grouped(UInt64(figures.elements)),
                 Format.bytes(figures.bytes), Format.percent(figures.bytes, of: report.fileBytes),
                 figures.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
             ] + (report.weightsRead ? cells(figures) : [])
@@ -171,23 +159,5 @@ enum InspectionMarkdown {
     private static func table(_ titles: [String], _ rows: [[String]], left: Int) -> [String] {
         func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
         return [line(titles), line(titles.indices.map { $0 < left ? "---" : "---:" })] + rows.map(line)
-    }
-
-    /// Text from a file such that Markdown and HTML take it for nothing but text, in one cell of a table.
-    static func escaped(_ text: String) -> String {
-        var safe = ""
-        for scalar in IngotErrorRenderer.escaped(text).unicodeScalars {
-            switch scalar {
-            case "&": safe += "&amp;"
-            case "<": safe += "&lt;"
-            case ">": safe += "&gt;"
-            // An underscore within a word is one.
-            case "\\", "`", "*", "|", "[", "]", "~", "#", "$", "!", "@": safe += "\\" + String(scalar)
-            default: safe.unicodeScalars.append(scalar)
-            }
-        }
-        return safe.hasPrefix("_") || safe.hasSuffix("_") || safe.contains("__") || safe.contains("._")
-            || safe.contains("_.")
-            ? safe.replacing("_", with: "\\_") : safe
     }
 }

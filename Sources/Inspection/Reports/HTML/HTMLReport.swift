@@ -67,33 +67,15 @@ public enum HTMLReport {
         return safe
     }
 
-    /// JSON with nothing in it that could end a script element, begin a comment in one, or separate lines.
+    /// JSON with nothing in it that could end a script element, begin a comment in one, separate lines, or be a command in the log of
+    /// a CI system.
     ///
     /// These characters occur in strings only, where `\u003c` and its like mean the same.
     private static func dataBlock(_ json: String) -> String {
-        let bytes = json.utf8
+        let bytes = IngotErrorRenderer.json(json).utf8
         var safe: [UInt8] = []
         safe.reserveCapacity(bytes.count + bytes.count / 64)
-        var separator: [UInt8] = []
         for byte in bytes {
-            // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
-            switch (separator.count, byte) {
-            case (_, 0xE2):
-                safe += separator
-                separator = [byte]
-                continue
-            case (1, 0x80):
-                separator.append(byte)
-                continue
-            case (2, 0xA8), (2, 0xA9):
-                safe += byte == 0xA8 ? Array("\\u2028".utf8) : Array("\\u2029".utf8)
-                separator = []
-                continue
-            case (1..., _):
-                safe += separator
-                separator = []
-            default: break
-            }
             switch byte {
             case UInt8(ascii: "<"): safe += Array("\\u003c".utf8)
             case UInt8(ascii: ">"): safe += Array("\\u003e".utf8)
@@ -101,6 +83,6 @@ public enum HTMLReport {
             default: safe.append(byte)
             }
         }
-        return String(decoding: safe + separator, as: UTF8.self)
+        return String(decoding: safe, as: UTF8.self)
     }
 }

@@ -59,7 +59,7 @@ public struct ConversionPlan: Sendable {
         self.init(source.layout, options)
         warnings = source.warnings
         try CompanionFiles(of: source.layout).refuseQuantizedSource()
-        for (position, shard) in source.shards.enumerated() { try add(shard, at: position) }
+        for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
     }
 
     /// Begins a plan without any shard.
@@ -73,8 +73,21 @@ public struct ConversionPlan: Sendable {
     /// The shards that are open.
     public var openShards: [ShardPlan] { shards.compactMap { $0 } }
 
-    /// Plans one more shard.
+    /// Plans one more shard, which was opened by itself.
     mutating func add(_ shard: Shard, at position: Int) throws {
+        warnings += shard.header.warnings
+        try place(shard, at: position)
+    }
+
+    /// Plans a shard whose own warnings are told.
+    private mutating func place(_ shard: Shard, at position: Int) throws {
+        if options.consumesSource, let field = shard.header.unknownField {
+            throw IngotError(
+                .unsupportedSource, file: shard.file.path.string, tensor: field.tensor,
+                found: "the field `\(field.key)`, which is not of the format: it would be lost with the source",
+                expected: "tensors with dtype, shape and data_offsets",
+                remedy: "convert without --consume-source")
+        }
         guard options.key == nil || shard.header.format == .pytorch else {
             throw IngotError(
                 .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
@@ -92,10 +105,15 @@ public struct ConversionPlan: Sendable {
         }
         do {
             shards[position] = ShardPlan(
-                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans))
+                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)))
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
+    }
+
+    /// What the header of a safetensors file says of itself; other formats' entries stay behind.
+    private static func metadata(of shard: Shard) -> [SafetensorsHeader.MetadataEntry] {
+        shard.header.format == .safetensors ? shard.header.metadata : []
     }
 
     /// Forgets a shard, and closes its source.
@@ -175,7 +193,8 @@ public struct ConversionPlan: Sendable {
             case .notFinite: shard.rates[payload] = TensorRate.zeros(.error(1), options)
             }
         }
-        shard.layout = try ShardLayout(payloads + shard.layout.ordinary)
+        shard.layout = try ShardLayout(
+            payloads + shard.layout.ordinary, sourceMetadata: shard.layout.sourceMetadata)
         shards[position] = shard
     }
 

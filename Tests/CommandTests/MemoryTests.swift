@@ -180,6 +180,22 @@ import Testing
         #expect(result.status == description.status, "\(result.errors.prefix(1000))")
     }
 
+    /// C08: Chunk tables stay in the file: a checkpoint of little else takes no more memory than another. The limit is on what a process
+    /// allocates, as `ulimit -d` counts it.
+    @Test(arguments: [
+        (1 << 20, ["inspect", "--headers-only"]), (1 << 18, ["inspect"]), (1 << 18, ["verify"]), (1 << 18, ["diff"]),
+    ])
+    func chunkTablesAreNotHeld(tiles: Int, verb: [String]) throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.at("tiles")
+        try HollowCheckpoint.write(tiles: tiles, to: path)
+        let memory = verb.contains("--headers-only") ? [] : ["--max-memory", "64MiB"]
+        let paths = verb == ["diff"] ? [path.string, path.string] : [path.string]
+        let result = try IngotProcess.shell(
+            "ulimit -d $(((64 + 48) * 1024)); exec \"$INGOT\" \"$@\"", verb + paths + memory)
+        #expect(result.status == 0, "\(result.errors.prefix(1000))")
+    }
+
     /// A limit that the system enforces on the memory of a process and its cached files together: more would be killed.
     @Test(arguments: ["trellis", "uniform"]) func staysWithinAControlGroup(scheme: String) throws {
         let directory = try TemporaryDirectory()

@@ -54,6 +54,10 @@ def need(condition, message):
         raise Damaged(message)
 
 
+def is_one_of(value, names):
+    return type(value) is str and value in names
+
+
 def is_zero(data):
     return not data.strip(b"\0")
 
@@ -135,7 +139,7 @@ def safetensors_header(data, what):
         need(len(name.encode()) <= 1024 and "\0" not in name, f"{what}: a name that is too long, or with NUL")
         need(isinstance(value, dict), f"{what}: {name}: is no object")
         need(value.keys() == {"dtype", "shape", "data_offsets"}, f"{what}: {name}: members")
-        need(value["dtype"] in ITEM_BITS, f"{what}: {name}: unknown type")
+        need(is_one_of(value["dtype"], ITEM_BITS), f"{what}: {name}: unknown type")
         shape, offsets = value["shape"], value["data_offsets"]
         for numbers in (shape, offsets):
             need(isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers), f"{what}: {name}: numbers")
@@ -472,12 +476,12 @@ class Tensor:
 
 def description(text, what):
     about = parse_json(text, what)
-    need(isinstance(about, dict) and about.get("scheme") in SCHEMES, f"{what}: scheme")
+    need(isinstance(about, dict) and is_one_of(about.get("scheme"), SCHEMES), f"{what}: scheme")
     names = ["scheme", "codec", "dtype", "shape", "signal", "noise", "max_error", "source_xxh3_128"]
     if about["scheme"] == "uniform":
         names[1:1] = ["bits", "group_size", "symmetric"]
-        need(about.get("bits") in (2, 3, 4, 5, 6, 8), f"{what}: bits")
-        need(about.get("group_size") in (32, 64, 128), f"{what}: group_size")
+        need(type(about.get("bits")) is int and about["bits"] in (2, 3, 4, 5, 6, 8), f"{what}: bits")
+        need(type(about.get("group_size")) is int and about["group_size"] in (32, 64, 128), f"{what}: group_size")
         need(isinstance(about.get("symmetric"), bool), f"{what}: symmetric")
     if about["scheme"] == "trellis":
         names[1:1] = ["states", "alphabet", "low_bits", "row_classes"]
@@ -489,16 +493,17 @@ def description(text, what):
         need(1 <= about["row_classes"] <= 4, f"{what}: row_classes")
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
-    need(about["codec"] in CODECS and about["dtype"] in ELEMENTS, f"{what}: codec or dtype")
+    need(is_one_of(about["codec"], CODECS) and is_one_of(about["dtype"], ELEMENTS), f"{what}: codec or dtype")
     if about["codec"] == "rans":
         need(about["scheme"] == "trellis", f"{what}: rans but for a trellis")
         need((about["alphabet"], about["row_classes"]) == (256, 1), f"{what}: alphabet or row_classes under rans")
     shape = about["shape"]
     need(isinstance(shape, list) and 1 < len(shape) <= 64 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
     for key in ("signal", "noise", "max_error"):
-        need(re.fullmatch("[0-9a-f]{16}", str(about[key])), f"{what}: {key}")
+        need(type(about[key]) is str and re.fullmatch("[0-9a-f]{16}", about[key]), f"{what}: {key}")
         need(about["scheme"] in LOSSY or about[key] == "0" * 16, f"{what}: {key} of lossless")
-    need(re.fullmatch("[0-9a-f]{32}", str(about["source_xxh3_128"])), f"{what}: source_xxh3_128")
+    source = about["source_xxh3_128"]
+    need(type(source) is str and re.fullmatch("[0-9a-f]{32}", source), f"{what}: source_xxh3_128")
     return about
 
 
@@ -569,7 +574,7 @@ def open_payload(name, about, data):
         else:
             need(is_zero(bytes(data[64 + index * entry_size + 40 :][:4])), f"{where}: step")
         chunk.step = np.float32(step)
-        need(all(math.isfinite(s) and s >= 0 for s in sums), f"{where}: sums")
+        need(all(math.isfinite(s) and math.copysign(1, s) > 0 for s in sums), f"{where}: sums")
         need(scheme in LOSSY or sums == [0, 0, 0], f"{where}: sums of lossless")
         chunk.sums = tuple(sums)
         total = (total[0] + sums[0], total[1] + sums[1], max(total[2], sums[2]))

@@ -57,7 +57,9 @@ struct SealedIndex {
         var reader = JSONReader(bytes, maximumDepth: limits.documentDepth)
         var keys: [String] = []
         try reader.readObject { reader, key in
-            guard !keys.contains(key) else { throw reader.failure("`\(key.prefix(80))` a second time", as: .duplicateKey) }
+            guard !keys.contains(key) else {
+                throw reader.failure("`\(key.prefix(80))` a second time", as: .duplicateKey)
+            }
             keys.append(key)
             switch key {
             case "metadata":
@@ -69,17 +71,22 @@ struct SealedIndex {
                     let total = totalBytes
                     let stated = try reader.readNumberText()
                     guard UInt64(stated) == total else {
-                        throw failure(nil, "a total_size of \(stated.prefix(40))", "\(total), the bytes of all entries but the seals'")
+                        throw failure(
+                            nil, "a total_size of \(stated.prefix(40))",
+                            "\(total), the bytes of all entries but the seals'")
                     }
                 }
             case "weight_map":
-                try reader.readObject { reader, key in try take(TensorName(key), in: TensorName(try reader.readString())) }
+                try reader.readObject { reader, key in
+                    try take(TensorName(key), in: TensorName(try reader.readString()))
+                }
             default: throw failure(nil, "the member `\(key.prefix(80))`", "metadata and weight_map")
             }
         }
         try reader.requireEnd()
         guard isSizeStated, keys.count == 2 else {
-            throw failure(nil, "an index without `total_size` or `weight_map`", "metadata with total_size, and weight_map")
+            throw failure(
+                nil, "an index without `total_size` or `weight_map`", "metadata with total_size, and weight_map")
         }
         if let missing = seen.firstIndex(of: false) {
             let name = numbers.first { $0.value == missing }?.key

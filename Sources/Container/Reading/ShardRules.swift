@@ -19,8 +19,9 @@ enum ShardRules {
         else {
             throw IngotError(
                 .descriptorInvalid, file: path, offset: 8, found: "a header without Ingot's description",
-                expected: "a member `\(ContainerFormat.metadataKey)` of `__metadata__`, with at most \(features) names of"
-                    + " features of 1 to \(featureBytes) letters, digits, `-`, `_` and `.`")
+                expected:
+                    "a member `\(ContainerFormat.metadataKey)` of `__metadata__`, with at most \(features) features"
+                    + ", each of 1 to \(featureBytes) letters, digits, `-`, `_` and `.`")
         }
         guard version == ContainerFormat.version, required.isEmpty else {
             throw IngotError(
@@ -98,7 +99,8 @@ enum ShardRules {
         }
         guard header.isPaddedBehind else {
             throw IngotError(
-                .headerSyntax, file: path, offset: 8, found: "white space before the header's object, or other than spaces behind",
+                .headerSyntax, file: path, offset: 8,
+                found: "white space before the header's object, or other than spaces behind",
                 expected: "an object, and spaces behind it")
         }
     }
@@ -126,7 +128,7 @@ enum ShardRules {
         where one.elementType.alignment < next.elementType.alignment {
             throw IngotError(
                 .invalidOffsets, file: path, tensor: next.name, offset: next.range.start,
-                found: "elements of \(next.elementType.alignment) bytes behind elements of \(one.elementType.alignment)",
+                found: "\(next.elementType.alignment) bytes an element behind \(one.elementType.alignment)",
                 expected: "kept tensors by falling size of their elements")
         }
     }

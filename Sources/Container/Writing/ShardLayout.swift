@@ -94,7 +94,8 @@ public struct ShardLayout: Sendable {
         }
         let (begin, end) = take(sealBytes)
         entries.append(HeaderEntry(bytesOf: ContainerFormat.sealName, begin, end))
-        let text = ShardLayout.headerText(sourceMetadata, zip(payloads, descriptors).map { ($0.tensor.name, $1) }, entries)
+        let text = ShardLayout.headerText(
+            sourceMetadata, zip(payloads, descriptors).map { ($0.tensor.name, $1) }, entries)
         var bytes: [UInt8] = []
         LittleEndian.append(dataStart - 8, to: &bytes)
         bytes += text.utf8
@@ -138,7 +139,8 @@ public struct ShardLayout: Sendable {
     }
 
     private static func headerText(
-        _ sourceMetadata: [SafetensorsHeader.MetadataEntry], _ descriptors: [(TensorName, TensorDescriptor?)], _ entries: [HeaderEntry]
+        _ sourceMetadata: [SafetensorsHeader.MetadataEntry], _ descriptors: [(TensorName, TensorDescriptor?)],
+        _ entries: [HeaderEntry]
     ) -> String {
         let about = JSONValue.object([
             .init("version", .unsigned(ContainerFormat.version)), .init("required_features", .array([])),

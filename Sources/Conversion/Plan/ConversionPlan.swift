@@ -105,7 +105,8 @@ public struct ConversionPlan: Sendable {
         }
         do {
             shards[position] = ShardPlan(
-                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)))
+                position: position, source: shard, outputName: outputName(position),
+                layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)))
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }

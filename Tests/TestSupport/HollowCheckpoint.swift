@@ -33,9 +33,8 @@ package enum HollowCheckpoint {
             description, payload: [], frontBytes: frontBytes, payloadBytes: payloadBytes, about: about, to: path)
     }
 
-    /// Writes a checkpoint that is intact: a column of halves under scheme `trellis`, each tile of 4096 the same 18 bytes of lz4.
-    ///
-    /// As many tiles a byte as a writer can make: the chunk table is most of the file.
+    /// Writes a checkpoint of a column of halves under scheme `trellis`, each tile of 4096 the same 18 bytes of lz4: as many tiles a byte
+    /// as a writer can make, so that the chunk table is most of the file. The first tile is damaged, and ends what would decode them all.
     package static func write(tiles count: Int, to path: FilePath) throws {
         func word(_ number: UInt64, _ count: Int, at place: Int, _ bytes: inout [UInt8]) {
             bytes.replaceSubrange(place..<place + count, with: littleEndian(number, count))
@@ -58,6 +57,7 @@ package enum HollowCheckpoint {
             payload += entry
         }
         for _ in 0..<count { payload += chunk }
+        payload[front] ^= 1
         payload += [UInt8](repeating: 0, count: size - payload.count)
         let zero = String(repeating: "0", count: 16)
         let signal = ContentHash.hexadecimal((Double(count) * 1024).bitPattern)

@@ -524,6 +524,40 @@ def test_refused_by_export(bases, tmp_path, number):
     assert done.returncode == 65 and not (tmp_path / "out").exists(), f"{rule}: {done.returncode} {done.stderr}"
 
 
+# ---------------------------------------------------------------- directories of plain safetensors
+
+
+PLAIN = {
+    "no index": lambda d: (d / INDEX).unlink(),
+    "one of two shards, and no index": lambda d: ((d / INDEX).unlink(), (d / NAMES[1]).unlink()),
+    "a shard that is gone": lambda d: (d / NAMES[1]).unlink(),
+    "a tensor in another shard": lambda d: rewrite_index(d, {"a.norm": NAMES[1]}),
+    "a tensor that is nowhere": lambda d: rewrite_index(d, {"c.norm": NAMES[1]}),
+    "a tensor that is not named": lambda d: rewrite_index(d, {"a.norm": None}),
+}
+
+
+def rewrite_index(folder, changes):
+    index = json.loads((folder / INDEX).read_text())
+    map_ = index["weight_map"] | changes
+    index["weight_map"] = {name: shard for name, shard in map_.items() if shard is not None}
+    (folder / INDEX).write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("what", PLAIN)
+def test_plain_directories(bases, tmp_path, what):
+    """A source, or an export, of several shards is refused by every verb without the index that it has to have."""
+    folder = tmp_path / "s"
+    shutil.copytree(bases["two"].parent / "s2", folder)
+    assert by_ingot(folder, "inspect", "--headers-only").returncode == 0
+    PLAIN[what](folder)
+    for arguments in (["inspect", "--headers-only"], ["inspect"], ["diff", bases["two"]], ["verify", bases["two"], "--against"], ["plan"]):
+        done = by_ingot(folder, *arguments)
+        assert done.returncode == 65, f"{what}: {arguments}: {done.returncode} {done.stderr}"
+    done = subprocess.run([INGOT, "convert", folder, tmp_path / "q"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 65 and not (tmp_path / "q").exists(), done.stderr
+
+
 # ---------------------------------------------------------------- changed at random
 
 

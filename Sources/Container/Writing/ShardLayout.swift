@@ -37,7 +37,7 @@ public struct ShardLayout: Sendable {
     ///   - limits: what a reader accepts.
     /// - Throws: `reservedName`; `headerTooLarge` where no reader would accept the header.
     public init(
-        _ plans: [TensorPlan], sourceMetadata: [SafetensorsHeader.MetadataEntry] = [], limits: Limits = .standard
+        _ plans: [TensorPlan], sourceMetadata: [SafetensorsHeader.MetadataEntry], limits: Limits = .standard
     ) throws {
         let sourceMetadata = SourceMetadata.carried(sourceMetadata)
         self.sourceMetadata = sourceMetadata

@@ -744,7 +744,7 @@ def check_names(files):
     for name in others:
         need(not name.lower().endswith(".safetensors"), f"manifest: {name} is listed as no shard")
         own = count > 1 and name == index
-        need(own or not name.lower().endswith(".safetensors.index.json"), f"manifest: {name}: an index")
+        need(own or not name.endswith(".safetensors.index.json"), f"manifest: {name}: an index")
     need(count == 1 or index in others, "manifest: several shards without an index")
     return stems[0]
 

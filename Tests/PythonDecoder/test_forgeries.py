@@ -51,7 +51,7 @@ def matrix(rng, rows, columns):
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    """Checkpoints by name: one shard, lossless; two shards, uniform."""
+    """Checkpoints by name: one shard, lossless; two shards, uniform; two shards of scheme trellis, with either coder of symbols."""
     rng, folder = np.random.default_rng(8), tmp_path_factory.mktemp("bases")
     one = [
         ("a.weight", "F16", [6, 40], matrix(rng, 6, 40)), ("b.weight", "F16", [3, 9], matrix(rng, 3, 9)),
@@ -62,7 +62,9 @@ def bases(tmp_path_factory):
     two = [[("a.weight", "F16", [8, 96], matrix(rng, 8, 96)), ("a.norm", "F16", [9], bytes(18))],
            [("b.weight", "F16", [5, 33], matrix(rng, 5, 33)), ("b.norm", "F32", [4], bytes(16))]]  # fmt: skip
     ingot("convert", write_source(folder / "s2", two), folder / "two", "--scheme", "uniform", "--codec", "none")
-    return {"one": folder / "one", "two": folder / "two", "source": folder / "s1"}
+    for codec in ("rans", "lz4"):
+        ingot("convert", folder / "s2", folder / codec, "--codec", codec)
+    return {name: folder / name for name in ("one", "two", "rans", "lz4")}
 
 
 # ---------------------------------------------------------------- what is changed
@@ -316,6 +318,7 @@ FORGERIES = [
     ("D2", "one", with_config({"scheme": "trellis"})),
     ("D2", "one", with_config({"scheme": None})),
     ("D2", "one", with_config({"more": 1})),
+    ("D2", "one", with_config({"more": float("nan")})),
     ("D2", "one", config(lambda c: json.dumps({"quantization_config": dict(reversed(quantization(c).items()))}).encode())),
     ("D2", "one", config(lambda c: json.dumps({"quantization_config": quantization(c), "a": 1}).encode())),
     ("D2", "one", config(lambda c: json.dumps({"inner": {"quantization_config": quantization(c)}}).encode())),
@@ -425,6 +428,7 @@ ALLOWED = [
     ("the names of diffusion models", "one", renamed("diffusion_pytorch_model.safetensors")),
     ("several shards of an adapter", "two", renamed(
         "adapter_model-00001-of-00002.safetensors", "adapter_model-00002-of-00002.safetensors", index="adapter_model.safetensors.index.json")),
+    ("a name that is nearly an index's", "one", lambda c: c.files.update({"x.SafeTensors.Index.json": b"{}", "pytorch_model.index.json": b"{}"})),
     ("a file that is not listed", "one", lambda c: c.unlisted.add("notes.txt")),
     ("other options", "one", steps(
         lambda c: c.manifest["options"].update(more={"a": [1, "2", 0.25]}),
@@ -594,8 +598,10 @@ def mutate(rng, value):
 
 def mutated(rng, c):
     """Changes one of the texts of a checkpoint; its name."""
-    what = rng.choice(["manifest", "entries", "index", "config", "metadata", "ingot", "description", "source", "field", "order"])
+    kinds = ["manifest", "entries", "index", "config", "metadata", "ingot", "description", "source", "field", "order"]
+    what = rng.choice([*kinds, "front", "front", "chunk", "chunk", "chunk"])
     shard = rng.choice(list(c.shards.values()))
+    encoded = rng.choice([e for e in shard.entries if e.front is not None])
     if what == "manifest":
         c.manifest = mutate(rng, c.manifest)
         if not isinstance(c.manifest, dict):
@@ -620,20 +626,26 @@ def mutated(rng, c):
         entry.fields = entry.fields if isinstance(entry.fields, dict) else {"dtype": entry.fields}
     elif what == "order":
         rng.shuffle(shard.entries)
+    elif what == "front":
+        encoded.data[rng.randrange(encoded.front)] ^= 1 << rng.randrange(8)
+    elif what == "chunk":
+        for _ in range(rng.randint(1, 3)):
+            encoded.data[rng.randrange(encoded.front, len(encoded.data))] ^= 1 << rng.randrange(8)
+        encoded.rehash()
     else:
-        name = rng.choice([e.name for e in shard.entries if e.front is not None])
+        name = encoded.name
         shard.metadata[f"ingot:{name}"] = reseal.compact(mutate(rng, shard.about(name)))
     return what
 
 
 def test_readers_agree(bases, tmp_path):
-    """Texts changed at random under right hashes: what one reader takes the other takes."""
+    """Texts, tables and chunks changed at random under right hashes: what one reader takes the other takes."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed: {seed}")
     counts = {"taken": 0, "refused": 0}
     for number in range(MUTATIONS):
         rng = random.Random(seed * 100_003 + number)
-        forged = reseal.Forged.read(bases[rng.choice(["one", "two"])])
+        forged = reseal.Forged.read(bases[rng.choice(list(bases))])
         what = mutated(rng, forged)
         folder = tmp_path / "q"
         forged.write(folder)
@@ -642,8 +654,8 @@ def test_readers_agree(bases, tmp_path):
         assert (refusal is None) == (done.returncode == 0), f"seed {seed}, case {number}, {what}: {refusal}; {done.stderr}"
         counts["refused" if refusal else "taken"] += 1
         shutil.rmtree(folder)
-    assert counts["refused"] > MUTATIONS / 3
-    print(f"count: {MUTATIONS} C03 texts changed at random under right hashes: both readers take {counts['taken']}, both refuse {counts['refused']}")
+    assert counts["refused"] > MUTATIONS / 3 and counts["taken"] > MUTATIONS / 50
+    print(f"count: {MUTATIONS} C03 texts, tables and chunks changed at random under right hashes: both readers take {counts['taken']}, both refuse {counts['refused']}")
 
 
 # ---------------------------------------------------------------- the source's __metadata__

@@ -42,16 +42,15 @@ enum CheckpointNames {
         let index = index(of: shards)
         var hasIndex = false
         for file in files where !file.isShard {
-            let name = file.name.lowercased()
             guard TensorName(file.name) != TensorName(Manifest.fileName) else {
                 throw failure("the manifest in its own list", "every other file of the directory")
             }
-            guard !name.utf8.hasSuffix(shardSuffix) else {
+            guard !file.name.lowercased().utf8.hasSuffix(shardSuffix) else {
                 throw failure("`\(file.name)` listed as no shard", "files of this suffix to be shards, with a seal")
             }
             if let index, TensorName(file.name) == TensorName(index) {
                 hasIndex = true
-            } else if name.utf8.hasSuffix(indexSuffix) {
+            } else if file.name.utf8.hasSuffix(indexSuffix) {
                 throw failure("the index `\(file.name)`", index.map { "`\($0)` alone" } ?? "no index beside one shard")
             }
         }

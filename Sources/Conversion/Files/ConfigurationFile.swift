@@ -78,7 +78,7 @@ public struct ConfigurationFile: Sendable {
     /// Whether the last member is the one that `addQuantization` adds.
     func isQuantized(by options: [JSONValue.Member]) throws -> Bool {
         guard let last = try members().last, last.key == ConfigurationFile.key else { return false }
-        return try JSONValue.parse(Array(bytes[last.value])) == ConfigurationFile.value(options)
+        return (try? JSONValue.parse(Array(bytes[last.value]))) == ConfigurationFile.value(options)
     }
 
     /// Removes `quantization_config`, whoever wrote it.

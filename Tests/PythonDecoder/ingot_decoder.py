@@ -133,7 +133,7 @@ def safetensors_header(data, what):
     need(isinstance(header, dict), f"{what}: header is no object")
     metadata = header.pop("__metadata__", {})
     need(isinstance(metadata, dict) and all(type(v) is str for v in metadata.values()), f"{what}: __metadata__")
-    need(len(header) <= 1_000_000, f"{what}: number of tensors")
+    need(len(header) <= 1_000_001, f"{what}: number of tensors")  # the seal, too
     entries = []
     for name, value in header.items():
         need(len(name.encode()) <= 1024 and "\0" not in name, f"{what}: a name that is too long, or with NUL")

@@ -117,7 +117,7 @@ public struct Manifest: Sendable, Hashable {
         }
         guard let entries = value["files"]?.array, let sourceBytes = value["source_bytes"]?.unsigned,
             let options = value["options"]?.object, let codecs = value["codecs"]?.string
-        else { throw failure("a manifest with a member missing", nil) }
+        else { throw failure("a manifest with a member missing", Manifest.members.joined(separator: ", ")) }
         guard value["writer"]?.string != nil, value.object?.map(\.key).elementsEqual(Manifest.members) == true else {
             throw failure(
                 "the members \(Manifest.listed(value))", Manifest.members.joined(separator: ", ") + ", in this order")
@@ -127,7 +127,11 @@ public struct Manifest: Sendable, Hashable {
             guard let name = entry["name"]?.string, let count = entry["bytes"]?.unsigned,
                 let digits = (entry["seal_xxh3_128"] ?? entry["xxh3_128"])?.string,
                 let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name), entry.object?.count == 3
-            else { throw failure("file entry \(files.count) is not one", nil) }
+            else {
+                throw failure(
+                    "file entry \(files.count) is not one",
+                    "a name that stays in the directory, bytes, and xxh3_128 or seal_xxh3_128")
+            }
             if let last = files.last.map({ TensorName($0.name) }), last >= TensorName(name) {
                 throw failure(
                     last == TensorName(name) ? "the file \(name) a second time" : "the file \(name) behind \(last)",

@@ -33,7 +33,7 @@ public struct ChunkTable: Sendable {
         releaseWindows(before: index, range)
         guard let entry = parse(bytes, index, at: 0), let end = Checked.add(entry.offset, entry.byteCount),
             end <= payload.range.count
-        else { throw failure("entry \(index) of the chunk table is not one", at: start - payload.range.start) }
+        else { throw failure(ofEntry: index, at: start - payload.range.start) }
         return entry
     }
 
@@ -59,7 +59,7 @@ public struct ChunkTable: Sendable {
             try Interruption.check()
             let start = payload.range.start + UInt64(PayloadPrologue.byteCount + first * size)
             guard let range = ByteRange(start: start, count: UInt64(min(entries, count - first) * size)) else {
-                throw failure("a chunk table beyond the end of the file")
+                throw failure("a chunk table beyond the end of the file", "\(count) entries of \(size) bytes")
             }
             try file.copy(range, into: &window)
             file.release(range)
@@ -68,9 +68,7 @@ public struct ChunkTable: Sendable {
                 guard let entry = parse(window, index, at: place), entry.offset == offset,
                     let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
                 else {
-                    throw failure(
-                        "entry \(index) of the chunk table is not one",
-                        at: UInt64(PayloadPrologue.byteCount + index * size))
+                    throw failure(ofEntry: index, at: UInt64(PayloadPrologue.byteCount + index * size))
                 }
                 try body(entry)
                 offset = end
@@ -79,7 +77,9 @@ public struct ChunkTable: Sendable {
         guard payload.range.count - offset < ContainerFormat.alignment,
             let padding = ByteRange(start: payload.range.start + offset, end: payload.range.end),
             try file.bytes(padding).allSatisfy({ $0 == 0 })
-        else { throw failure("padding that is too long or not zero", at: offset) }
+        else {
+            throw failure("padding that is too long or not zero", "zeros, up to a multiple of 64 bytes", at: offset)
+        }
     }
 
     private func parse(_ bytes: [UInt8], _ index: Int, at place: Int) -> ChunkEntry? {
@@ -89,9 +89,15 @@ public struct ChunkTable: Sendable {
             weights: prologue.grid.place(of: index).count)
     }
 
-    private func failure(_ found: String, at offset: UInt64 = 0) -> IngotError {
+    private func failure(_ found: String, _ expected: String, at offset: UInt64 = 0) -> IngotError {
         IngotError(
             .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start + offset,
-            found: found)
+            found: found, expected: expected)
+    }
+
+    private func failure(ofEntry index: Int, at offset: UInt64) -> IngotError {
+        failure(
+            "entry \(index) of the chunk table is not one",
+            "a chunk behind the one before it, with sums, codecs and sizes that a writer makes", at: offset)
     }
 }

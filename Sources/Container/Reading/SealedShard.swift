@@ -113,8 +113,8 @@ public struct SealedShard: Sendable {
 
     /// Requires that the records are exactly the ranges they have to be, and that the header's hash holds.
     private func checkSeal() throws {
-        func failure(_ found: String, at offset: UInt64) -> IngotError {
-            IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found)
+        func failure(_ found: String, at offset: UInt64, _ expected: String? = nil) -> IngotError {
+            IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found, expected: expected)
         }
         var expected: [(UInt64, UInt64)] = [(0, header.dataStart)]
         expected += payloads.map { ($0.range.start, UInt64($0.prologue.frontBytes)) }
@@ -127,7 +127,7 @@ public struct SealedShard: Sendable {
             last.name == ContainerFormat.sealName, last.elementType == .u8, last.shape.dimensions.count == 1,
             last.range.start <= seal.recordsStart, seal.recordsStart - last.range.start < ContainerFormat.alignment,
             seal.recordsStart % ContainerFormat.alignment == 0
-        else { throw failure("no seal as the last entry", at: seal.recordsStart) }
+        else { throw failure("no seal as the last entry", at: seal.recordsStart, "`__ingot_seal__`, U8 of rank 1") }
         try checkHash(seal.records[0])
     }
 

@@ -26,7 +26,8 @@ enum ShardRules {
         guard version == ContainerFormat.version, required.isEmpty else {
             throw IngotError(
                 .containerVersion, file: path,
-                found: "format version \(version), features \(listed(required))",
+                found:
+                    "format version \(version), \(required.isEmpty ? "no features" : "features " + listed(required))",
                 expected: "version \(ContainerFormat.version), no features")
         }
         guard about.object?.map(\.key).elementsEqual(members) == true, about["writer"]?.string != nil,

@@ -102,7 +102,7 @@ public struct SealedCheckpoint: Sendable {
     }
 
     /// A file the manifest names and that is gone is damage, not a wrong path.
-    private static func existing(_ path: FilePath) throws -> FilePath {
+    static func existing(_ path: FilePath) throws -> FilePath {
         guard try Directory.kind(path) != nil else {
             throw IngotError(
                 .missingShard, file: path.string, found: "no such file", expected: "a file the manifest names")

@@ -22,7 +22,8 @@ struct SealedIndex {
         var index = try SealedIndex(shards, directory)
         guard shards.count > 1 else { return }
         do {
-            try index.read(try WholeFile.read(index.path, limit: limits.documentBytes), limits)
+            let file = try SealedCheckpoint.existing(index.path)
+            try index.read(try WholeFile.read(file, limit: limits.documentBytes), limits)
         } catch let error as IngotError {
             throw error.inFile(index.path.string)
         }

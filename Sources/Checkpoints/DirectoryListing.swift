@@ -123,6 +123,12 @@ extension WeightFiles {
                 expected: "\(usualName).index.json, \(usualName), or one file",
                 remedy: "add the index of the checkpoint, or name one of the files")
         }
+        if let count = ShardName.count(statedBy: lone), count > 1 {
+            throw IngotError(
+                .indexInvalid, file: path.string, found: "\(lone), one of \(count) shards, and no index",
+                expected: "the index of the checkpoint",
+                remedy: "fetch the index (*.index.json), or name the file itself")
+        }
         return lone
     }
 }

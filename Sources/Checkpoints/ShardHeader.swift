@@ -37,6 +37,8 @@ public struct ShardHeader: Sendable {
     public let aliases: [Alias]
     /// What was odd about the file.
     public let warnings: [IngotWarning]
+    /// Of a safetensors file, the first field of a tensor that the format does not have.
+    public private(set) var unknownField: SafetensorsHeader.UnknownField?
 
     /// Makes a header of its parts.
     public init(
@@ -59,5 +61,6 @@ public struct ShardHeader: Sendable {
         self.init(
             .safetensors, tensors: header.tensors, metadata: header.metadata, dataStart: header.dataStart,
             warnings: header.warnings)
+        unknownField = header.unknownField
     }
 }

@@ -180,6 +180,28 @@ import Testing
         #expect(result.status == description.status, "\(result.errors.prefix(1000))")
     }
 
+    /// C08: Chunk tables stay in the file: a checkpoint of little else takes no more memory than another. What decodes ends with the damage
+    /// of the first chunk, once the whole table was checked. The limit is on what a process allocates, as `ulimit -d` counts it.
+    @Test(
+        arguments: [
+            (["inspect", "--headers-only"], 0), (["inspect"], 65), (["verify"], 65), (["diff"], 1),
+        ] as [([String], Int32)])
+    func chunkTablesAreNotHeld(verb: [String], status: Int32) throws {
+        let directory = try TemporaryDirectory()
+        let (path, other) = (directory.at("tiles"), directory.at("other"))
+        try HollowCheckpoint.write(tiles: 1 << 20, to: path)
+        if verb == ["diff"] {
+            let tensor = SampleTensor(HollowCheckpoint.tensor, .f16, [64, 64])
+            try SampleSource.write([[tensor]], to: other)
+        }
+        let paths = verb.count == 2 ? [] : verb == ["inspect"] || verb == ["verify"] ? [] : [other.string]
+        let memory = verb.contains("--headers-only") ? [] : ["--max-memory", "64MiB"]
+        let result = try IngotProcess.shell(
+            "ulimit -d $(((64 + 48) * 1024)); exec \"$INGOT\" \"$@\"", verb + [path.string] + paths + memory)
+        #expect(result.status == status, "\(result.errors.prefix(1000))")
+        #expect(status != 65 || result.errors.contains("checksum"), "\(result.errors.prefix(1000))")
+    }
+
     /// A limit that the system enforces on the memory of a process and its cached files together: more would be killed.
     @Test(arguments: ["trellis", "uniform"]) func staysWithinAControlGroup(scheme: String) throws {
         let directory = try TemporaryDirectory()

@@ -60,7 +60,7 @@ private func writeTrellis(
                     TensorDescriptor(scheme: .trellis(parameters), codec: codec, format: $0, shape: stored.shape)
                 } : nil)
     }
-    let layout = try ShardLayout(plans)
+    let layout = try ShardLayout(plans, sourceMetadata: [])
     var writer = try ShardWriter(place, layout: layout)
     let workspace = ChunkWorkspace()
     for plan in layout.payloads {

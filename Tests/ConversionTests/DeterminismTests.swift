@@ -126,7 +126,8 @@ import Testing
         let bits = report.tensors[0].bitsPerWeight
         #expect(bits <= 3 && bits >= 2.985, "\(bits)")
         let shard = try SealedShard(directory.at("sealed").appending("model.safetensors"))
-        let steps = try shard.front(of: shard.payloads[0]).map(\.step)
+        let table = try shard.front(of: shard.payloads[0])
+        let steps = try (0..<table.count).map { try table.entry($0).step }
         #expect(steps.count == 48)
         #expect(Set(steps.prefix(32)).count == 1, "\(steps)")
         #expect(zip(steps.dropFirst(32), steps).allSatisfy { ($0 ?? 0) < ($1 ?? 0) }, "\(steps)")

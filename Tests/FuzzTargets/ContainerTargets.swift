@@ -18,12 +18,13 @@ enum ContainerTargets {
     private static func read(_ shard: SealedShard, _ bytes: [UInt8], exactly: Bool) throws {
         let workspace = ChunkWorkspace()
         for payload in shard.payloads where payload.descriptor.shape.elementCount <= 1 << 20 {
-            var entries = try shard.front(of: payload)
-            for (chunk, entry) in entries.enumerated() {
+            let table = try shard.front(of: payload)
+            for chunk in 0..<table.count {
+                var entry = try table.entry(chunk)
                 // The seal covers the table, so a checksum in it is forged here and not in the file.
-                if !exactly { entries[chunk].checksum = checksum(entry, payload, bytes) }
+                if !exactly { entry.checksum = checksum(entry, payload, bytes) }
                 do {
-                    try workspace.decode(chunk: chunk, entry: entries[chunk], of: payload, in: shard.file)
+                    try workspace.decode(chunk: chunk, entry: entry, of: payload, in: shard.file)
                 } catch let error as IngotError {
                     require([.chunkInvalid, .checksum].contains(error.code), "\(error)")
                 }

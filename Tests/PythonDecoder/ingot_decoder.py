@@ -34,6 +34,8 @@ WIDTH = {"F16": 2, "BF16": 2, "F32": 4}
 CODECS = {"none": 0, "lz4": 1, "zstd": 2, "rans": 3}
 SCHEMES = {"uniform": 1, "lossless": 2, "trellis": 3}
 LOSSY = ("uniform", "trellis")
+STEMS = ("model", "adapter_model", "diffusion_pytorch_model")  # section 10, N2
+SOURCE_METADATA = "ingot-source-metadata"  # section 2
 STATES = {8: (5, 2), 16: (9, 2), 32: (18, 4)}  # trellis.md, section 2: H0 and H1
 CODE_BITS = {4: 2, 8: 3, 16: 4, 32: 5, 64: 6, 256: 8}  # trellis.md, section 4, by alphabet; 6 is packed otherwise
 ITEM_BITS = {
@@ -52,6 +54,10 @@ def need(condition, message):
         raise Damaged(message)
 
 
+def is_one_of(value, names):
+    return type(value) is str and value in names
+
+
 def is_zero(data):
     return not data.strip(b"\0")
 
@@ -64,13 +70,35 @@ def xxh3_128(data):
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def parse_json(text, what):
+def nesting(text):
+    """How deep brackets nest; of text that is no JSON, some number."""
+    deepest = level = 0
+    for character in re.findall(r"[][{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        level += 1 if character in "[{" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
+def parse_json(text, what, deepest=64, constants=False):
+    """A document of a text or of UTF-8 bytes; `NaN` and `Infinity` only where they are allowed."""
+
     def members(pairs):
         need(len({k for k, _ in pairs}) == len(pairs), f"{what}: a member twice")
+        for string in [k for k, _ in pairs] + [v for _, v in pairs if type(v) is str]:
+            need("\0" not in string, f"{what}: NUL")
+            string.encode()
         return dict(pairs)
 
+    def constant(name):
+        need(constants, f"{what}: {name}")
+        return float(name)
+
     try:
-        return json.loads(text, object_pairs_hook=members)
+        text = bytes(text).decode("utf-8") if not isinstance(text, str) else text
+        need(nesting(text) <= deepest, f"{what}: brackets nested too deep")
+        return json.loads(text, object_pairs_hook=members, parse_constant=constant)
+    except Damaged:
+        raise
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{what}: {error}") from None
 
@@ -98,18 +126,25 @@ def safetensors_header(data, what):
     """The entries in the order of their data, `__metadata__`, and 8 + N."""
     need(len(data) >= 8, f"{what}: too short")
     base = 8 + struct.unpack_from("<Q", data)[0]
-    need(base <= len(data), f"{what}: header beyond the end")
+    need(base <= len(data) and base <= 8 + 100_000_000, f"{what}: header beyond the end, or too long")
     need(data[8:9] == b"{", f"{what}: header begins with no brace")
-    try:
-        header = parse_json(bytes(data[8:base]).decode("utf-8"), what)
-    except UnicodeDecodeError as error:
-        raise Damaged(f"{what}: {error}") from None
+    need(bytes(data[8:base]).rstrip(b" ").endswith(b"}"), f"{what}: header ends in other than spaces")
+    header = parse_json(data[8:base], what, deepest=8)
+    need(isinstance(header, dict), f"{what}: header is no object")
     metadata = header.pop("__metadata__", {})
+    need(isinstance(metadata, dict) and all(type(v) is str for v in metadata.values()), f"{what}: __metadata__")
+    need(len(header) <= 1_000_001, f"{what}: number of tensors")  # the seal, too
     entries = []
     for name, value in header.items():
+        need(len(name.encode()) <= 1024 and "\0" not in name, f"{what}: a name that is too long, or with NUL")
+        need(isinstance(value, dict), f"{what}: {name}: is no object")
         need(value.keys() == {"dtype", "shape", "data_offsets"}, f"{what}: {name}: members")
-        need(value["dtype"] in ITEM_BITS, f"{what}: {name}: unknown type")
-        start, end = value["data_offsets"]
+        need(is_one_of(value["dtype"], ITEM_BITS), f"{what}: {name}: unknown type")
+        shape, offsets = value["shape"], value["data_offsets"]
+        for numbers in (shape, offsets):
+            need(isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers), f"{what}: {name}: numbers")
+        need(len(shape) <= 64 and len(offsets) == 2, f"{what}: {name}: number of dimensions or offsets")
+        start, end = offsets
         bits = math.prod(value["shape"]) * ITEM_BITS[value["dtype"]]
         need(0 <= start <= end <= len(data) - base, f"{what}: {name}: out of bounds")
         need((end - start) * 8 == bits, f"{what}: {name}: length against shape")
@@ -441,12 +476,12 @@ class Tensor:
 
 def description(text, what):
     about = parse_json(text, what)
-    need(isinstance(about, dict) and about.get("scheme") in SCHEMES, f"{what}: scheme")
+    need(isinstance(about, dict) and is_one_of(about.get("scheme"), SCHEMES), f"{what}: scheme")
     names = ["scheme", "codec", "dtype", "shape", "signal", "noise", "max_error", "source_xxh3_128"]
     if about["scheme"] == "uniform":
         names[1:1] = ["bits", "group_size", "symmetric"]
-        need(about.get("bits") in (2, 3, 4, 5, 6, 8), f"{what}: bits")
-        need(about.get("group_size") in (32, 64, 128), f"{what}: group_size")
+        need(type(about.get("bits")) is int and about["bits"] in (2, 3, 4, 5, 6, 8), f"{what}: bits")
+        need(type(about.get("group_size")) is int and about["group_size"] in (32, 64, 128), f"{what}: group_size")
         need(isinstance(about.get("symmetric"), bool), f"{what}: symmetric")
     if about["scheme"] == "trellis":
         names[1:1] = ["states", "alphabet", "low_bits", "row_classes"]
@@ -458,15 +493,17 @@ def description(text, what):
         need(1 <= about["row_classes"] <= 4, f"{what}: row_classes")
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
-    need(about["codec"] in CODECS and about["dtype"] in ELEMENTS, f"{what}: codec or dtype")
+    need(is_one_of(about["codec"], CODECS) and is_one_of(about["dtype"], ELEMENTS), f"{what}: codec or dtype")
     if about["codec"] == "rans":
         need(about["scheme"] == "trellis", f"{what}: rans but for a trellis")
         need((about["alphabet"], about["row_classes"]) == (256, 1), f"{what}: alphabet or row_classes under rans")
     shape = about["shape"]
-    need(isinstance(shape, list) and len(shape) > 1 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
+    need(isinstance(shape, list) and 1 < len(shape) <= 64 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
     for key in ("signal", "noise", "max_error"):
-        need(re.fullmatch("[0-9a-f]{16}", str(about[key])), f"{what}: {key}")
-    need(re.fullmatch("[0-9a-f]{32}", str(about["source_xxh3_128"])), f"{what}: source_xxh3_128")
+        need(type(about[key]) is str and re.fullmatch("[0-9a-f]{16}", about[key]), f"{what}: {key}")
+        need(about["scheme"] in LOSSY or about[key] == "0" * 16, f"{what}: {key} of lossless")
+    source = about["source_xxh3_128"]
+    need(type(source) is str and re.fullmatch("[0-9a-f]{32}", source), f"{what}: source_xxh3_128")
     return about
 
 
@@ -537,7 +574,7 @@ def open_payload(name, about, data):
         else:
             need(is_zero(bytes(data[64 + index * entry_size + 40 :][:4])), f"{where}: step")
         chunk.step = np.float32(step)
-        need(all(math.isfinite(s) and s >= 0 for s in sums), f"{where}: sums")
+        need(all(math.isfinite(s) and math.copysign(1, s) > 0 for s in sums), f"{where}: sums")
         need(scheme in LOSSY or sums == [0, 0, 0], f"{where}: sums of lossless")
         chunk.sums = tuple(sums)
         total = (total[0] + sums[0], total[1] + sums[1], max(total[2], sums[2]))
@@ -572,6 +609,23 @@ def open_payload(name, about, data):
 # ---------------------------------------------------------------- shards (sections 2 and 6)
 
 
+def features(names, what):
+    """Section 10, H3."""
+    need(isinstance(names, list) and len(names) <= 64, f"{what}: list of features")
+    need(all(type(n) is str and re.fullmatch("[0-9A-Za-z._-]{1,64}", n) for n in names), f"{what}: name of a feature")
+    return names
+
+
+def source_metadata(metadata, what):
+    """What the source's `__metadata__` said, as far as it is carried (section 2)."""
+    if SOURCE_METADATA not in metadata:
+        return {}
+    carried = parse_json(metadata[SOURCE_METADATA], f"{what}: {SOURCE_METADATA}")
+    need(isinstance(carried, dict) and all(type(v) is str for v in carried.values()), f"{what}: {SOURCE_METADATA}")
+    need(carried not in ({}, {"format": "pt"}), f"{what}: {SOURCE_METADATA} that says nothing")
+    return carried
+
+
 def open_shard(data, what):
     """(tensors in the order of the file, hash in the seal's trailer)."""
     data = memoryview(data)
@@ -581,12 +635,18 @@ def open_shard(data, what):
     need(len(entries[-1].shape) == 1, f"{what}: rank of the seal")
     need(metadata.get("format") == "ingot" and "ingot" in metadata, f"{what}: is not of Ingot")
     writer = parse_json(metadata["ingot"], f"{what}: ingot")
-    need(writer.get("version") == 1, f"{what}: version")
-    need(writer.get("required_features") == [], f"{what}: an unknown feature is required")
-    for feature in writer.get("optional_features"):
-        print(f"{what}: optional feature {feature}", file=sys.stderr)
+    need(isinstance(writer, dict), f"{what}: ingot")
+    members = ["version", "required_features", "optional_features", "writer", "codecs"]
+    need(list(writer) == members, f"{what}: members of ingot")
+    need(type(writer["version"]) is int and writer["version"] == 1, f"{what}: version")
+    need(features(writer["required_features"], what) == [], f"{what}: an unknown feature is required")
+    if features(writer["optional_features"], what):
+        print(f"{what}: optional features {', '.join(writer['optional_features'][:4])}", file=sys.stderr)
+    need(type(writer["writer"]) is str and type(writer["codecs"]) is str, f"{what}: writer or codecs")
+    source_metadata(metadata, what)
     described = {k[6:]: v for k, v in metadata.items() if k.startswith("ingot:")}
-    need(len(described) + 2 == len(metadata), f"{what}: unknown key in __metadata__")
+    need(metadata.keys() - {"ingot:" + name for name in described} <= {"format", "ingot", SOURCE_METADATA},
+         f"{what}: unknown key in __metadata__")  # fmt: skip
 
     tensors, records, alignment = [], [(0, base)], None
     for entry in entries[:-1]:
@@ -602,8 +662,8 @@ def open_shard(data, what):
         else:
             item = max(1, ITEM_BITS[entry.dtype] // 8)
             need(alignment is None or alignment >= item, f"{what}: {entry.name}: order of ordinary tensors")
+            alignment = item
             if len(view):
-                alignment = item
                 records.append((entry.start, len(view)))
             tensor = Tensor(entry.name, entry.dtype, entry.shape, view)
         tensors.append(tensor)
@@ -616,7 +676,7 @@ def open_shard(data, what):
     need(first % 64 == 0 and 0 <= first - entries[-1].start < 64, f"{what}: start of the seal")
     need(is_zero(bytes(data[entries[-1].start : first])), f"{what}: padding of the seal")
     need(xxh3_128(data[first : size - 16]) == digest.hex(), f"{what}: hash of the seal")
-    need(count == len(records), f"{what}: number of records")
+    need(count == len(records) and count <= 1_000_001, f"{what}: number of records")
     for i, (start, length) in enumerate(records):
         expected = struct.pack("<QQ", start, length) + bytes.fromhex(xxh3_128(data[start : start + length]))
         need(data[first + 32 * i :][:32] == expected, f"{what}: record {i}, of {length} bytes from {start} on")
@@ -632,12 +692,27 @@ def read_manifest(folder):
     end = re.search(rb',\n  "manifest_xxh3_128": "([0-9a-f]{32})"\n}\n\Z', text)
     need(end, "manifest: does not end as it should")
     need(xxh3_128(text[: end.start()]) == end[1].decode(), "manifest: its own hash")
-    manifest = parse_json(text.decode(), "manifest")
-    need((manifest["format"], manifest["version"]) == ("ingot-manifest", 1), "manifest: format or version")
+    need(len(text) <= 8 << 20, "manifest: longer than 8 MiB")
+    manifest = parse_json(text, "manifest")
+    members = ["format", "version", "writer", "codecs", "options", "source_bytes", "files", "manifest_xxh3_128"]
+    need(isinstance(manifest, dict) and list(manifest) == members, "manifest: members")
+    need(manifest["format"] == "ingot-manifest" and whole(manifest["version"]), "manifest: format or version")
+    need(manifest["version"] == 1, "manifest: format or version")
+    need(type(manifest["writer"]) is str and type(manifest["codecs"]) is str, "manifest: writer or codecs")
+    need(isinstance(manifest["options"], dict) and whole(manifest["source_bytes"]), "manifest: options or source_bytes")
+    need(isinstance(manifest["files"], list), "manifest: files")
+    for file in manifest["files"]:
+        need(isinstance(file, dict), "manifest: an entry is no object")
+        need(file.keys() in ({"name", "bytes", "xxh3_128"}, {"name", "bytes", "seal_xxh3_128"}), "manifest: an entry")
+        digits = file.get("xxh3_128", file.get("seal_xxh3_128"))
+        need(type(file["name"]) is str and whole(file["bytes"]) and type(digits) is str, "manifest: an entry")
+        need(re.fullmatch("[0-9a-f]{32}", digits), "manifest: a hash")
     names = [file["name"] for file in manifest["files"]]
     need(names == sorted(set(names), key=lambda n: n.encode()), "manifest: order of the names")
+    check_names(manifest["files"])
     for name in names:
-        safe = not name.startswith("/") and ".." not in name.split("/") and name != MANIFEST
+        parts = name.split("/")
+        safe = "\0" not in name and not {"", ".", ".."} & set(parts)
         need(safe and os.path.isfile(os.path.join(folder, name)), f"manifest: {name} is missing")
     for place, _, found in os.walk(folder):
         for file in found:
@@ -648,12 +723,46 @@ def read_manifest(folder):
     return manifest
 
 
+def whole(value):
+    return type(value) is int and 0 <= value < 2**64
+
+
+def check_names(files):
+    """Section 10, N1 to N5; the stem of the shards."""
+    shards = [f["name"] for f in files if "seal_xxh3_128" in f]
+    others = [f["name"] for f in files if "seal_xxh3_128" not in f]
+    need(shards, "manifest: no shard")
+    count = len(shards)
+
+    def names(stem):
+        return [f"{stem}-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)] if count > 1 else [f"{stem}.safetensors"]
+
+    stems = [stem for stem in STEMS if names(stem) == shards]
+    need(stems, "manifest: names of the shards")
+    index = f"{stems[0]}.safetensors.index.json"
+    need(MANIFEST not in others, "manifest: lists itself")
+    for name in others:
+        need(not name.lower().endswith(".safetensors"), f"manifest: {name} is listed as no shard")
+        own = count > 1 and name == index
+        need(own or not name.endswith(".safetensors.index.json"), f"manifest: {name}: an index")
+    need(count == 1 or index in others, "manifest: several shards without an index")
+    return stems[0]
+
+
+def check_configuration(text, options):
+    """Section 10, D2."""
+    need(len(text) <= 16 << 20, "config.json: longer than 16 MiB")
+    config = parse_json(text, "config.json", constants=True)
+    need(isinstance(config, dict) and list(config)[-1:] == ["quantization_config"], "config.json: quantization_config is not last")
+    expected = {"quant_method": "ingot", "format_version": 1} | options
+    found = config["quantization_config"]
+    need(isinstance(found, dict) and json.dumps(found) == json.dumps(expected), "config.json: quantization_config")
+
+
 def open_checkpoint(folder):
     """name -> Tensor, in the order of shards and of their data."""
     manifest, tensors, weight_map, total = read_manifest(folder), {}, {}, 0
     shards = [f["name"] for f in manifest["files"] if "seal_xxh3_128" in f]
-    names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
-    need(shards == (names if len(shards) > 1 else ["model.safetensors"]), "names of the shards")
     for file in manifest["files"]:
         name, path = file["name"], os.path.join(folder, file["name"])
         data = read(path)
@@ -670,13 +779,23 @@ def open_checkpoint(folder):
         with safetensors.safe_open(path, framework="numpy") as reader:  # any reader of safetensors opens it
             need(set(reader.keys()) == {SEAL} | {t.name for t in opened}, f"{name}: entries seen by safetensors")
     if len(shards) > 1:
-        index = parse_json(read(os.path.join(folder, "model.safetensors.index.json")), "index")
+        name = check_names(manifest["files"]) + ".safetensors.index.json"
+        index = parse_json(read(os.path.join(folder, name)), "index")
         need(index == {"metadata": {"total_size": total}, "weight_map": weight_map}, "index: is not the shards'")
-    if os.path.exists(os.path.join(folder, "config.json")):
-        config = parse_json(read(os.path.join(folder, "config.json")), "config.json")
-        need(list(config)[-1] == "quantization_config", "config.json: quantization_config is not last")
-        need(config["quantization_config"]["quant_method"] == "ingot", "config.json: quant_method")
+        need(type(index["metadata"]["total_size"]) is int, "index: total_size")
+    if any(file["name"] == "config.json" for file in manifest["files"]):
+        check_configuration(read(os.path.join(folder, "config.json")), manifest["options"])
     return tensors
+
+
+def metadata_of_source(folder):
+    """shard -> what its source's `__metadata__` said, as far as it is carried."""
+    found = {}
+    for file in read_manifest(folder)["files"]:
+        if "seal_xxh3_128" in file:
+            data = memoryview(read(os.path.join(folder, file["name"])))
+            found[file["name"]] = source_metadata(safetensors_header(data, file["name"])[1], file["name"])
+    return found
 
 
 def read_source(path):

@@ -3,12 +3,15 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// A checkpoint of one shard with one payload that is a hole in the file, and hashes that all hold.
+/// A checkpoint of one shard with one payload that claims much, and hashes that all hold.
 ///
 /// For descriptions that claim much: the payload can have any size, and takes no room on the disk.
 package enum HollowCheckpoint {
     /// The tensor's name.
     package static let tensor = "hollow.weight"
+    /// What a shard says of itself.
+    package static let usualAbout =
+        #"{"version":1,"required_features":[],"optional_features":[],"writer":"a test","codecs":"none"}"#
 
     /// Writes the checkpoint; the tensor is said to be F16 of a shape, under scheme `lossless`.
     ///
@@ -16,12 +19,69 @@ package enum HollowCheckpoint {
     ///   - shape: the shape the description claims.
     ///   - frontBytes: bytes of prologue and chunk table, the range the seal hashes.
     ///   - payloadBytes: bytes of the payload, a multiple of 64.
-    package static func write(shape: [Int], frontBytes: UInt64, payloadBytes: UInt64, to path: FilePath) throws {
+    ///   - about: what the shard says of itself.
+    package static func write(
+        shape: [Int], frontBytes: UInt64, payloadBytes: UInt64, about: String = usualAbout, to path: FilePath
+    ) throws {
         precondition(payloadBytes % 64 == 0 && frontBytes <= payloadBytes)
+        let zero = String(repeating: "0", count: 16)
+        let description =
+            #"{"scheme":"lossless","codec":"none","dtype":"F16","shape":["#
+            + shape.map(String.init).joined(separator: ",")
+            + #"],"signal":"\#(zero)","noise":"\#(zero)","max_error":"\#(zero)","source_xxh3_128":"\#(zero)\#(zero)"}"#
+        try write(
+            description, payload: [], frontBytes: frontBytes, payloadBytes: payloadBytes, about: about, to: path)
+    }
+
+    /// Writes a checkpoint of a column of halves under scheme `trellis`, each tile of 4096 the same 18 bytes of lz4: as many tiles a byte
+    /// as a writer can make, so that the chunk table is most of the file. The first tile is damaged, and ends what would decode them all.
+    package static func write(tiles count: Int, to path: FilePath) throws {
+        func word(_ number: UInt64, _ count: Int, at place: Int, _ bytes: inout [UInt8]) {
+            bytes.replaceSubrange(place..<place + count, with: littleEndian(number, count))
+        }
+        let chunk = bytes("1fbb0100ffffffffffffffee50bbbbbbbbbb")
+        var entry = bytes(
+            "e00000000000000036ff497386009a6a000000000000904000000000000000000000000000000000"
+                + "0000803d000000001200000001001000000000000000000000000000000000000000000000000000")
+        var payload = bytes(
+            "494e474f54504c31030008001000010001010400020000000020000000000000"
+                + "0100000000000000001000000100000000000000000000004001000000000000")
+        let front = 64 + count * entry.count
+        let size = (front + count * chunk.count + 63) / 64 * 64
+        word(UInt64(count), 4, at: 20, &payload)
+        word(UInt64(count) * 4096, 8, at: 24, &payload)
+        word(UInt64(size), 8, at: 56, &payload)
+        payload.reserveCapacity(size)
+        for index in 0..<count {
+            word(UInt64(front + index * chunk.count), 8, at: 0, &entry)
+            payload += entry
+        }
+        for _ in 0..<count { payload += chunk }
+        payload[front] ^= 1
+        payload += [UInt8](repeating: 0, count: size - payload.count)
+        let zero = String(repeating: "0", count: 16)
+        let signal = ContentHash.hexadecimal((Double(count) * 1024).bitPattern)
+        let description =
+            #"{"scheme":"trellis","states":8,"alphabet":16,"low_bits":0,"row_classes":1,"codec":"lz4","dtype":"F16","#
+            + #""shape":[\#(count * 4096),1],"signal":"\#(signal)","noise":"\#(zero)","max_error":"\#(zero)","#
+            + #""source_xxh3_128":"\#(zero)\#(zero)"}"#
+        try write(description, payload: payload, frontBytes: UInt64(front), payloadBytes: UInt64(size), to: path)
+    }
+
+    private static func bytes(_ hexadecimal: String) -> [UInt8] {
+        let digits = Array(hexadecimal)
+        return stride(from: 0, to: digits.count, by: 2).map { UInt8(String(digits[$0...$0 + 1]), radix: 16) ?? 0 }
+    }
+
+    /// Writes a checkpoint of a payload that begins with some bytes and goes on as a hole.
+    private static func write(
+        _ description: String, payload: [UInt8], frontBytes: UInt64, payloadBytes: UInt64, about: String = usualAbout,
+        to path: FilePath
+    ) throws {
         try Directory.create(path)
-        let header = encodedHeader(shape, payloadBytes)
+        let header = encodedHeader(description, payloadBytes, about)
         let place = path.appending("model.safetensors")
-        try Files.write(header, to: place)
+        try Files.write(header + payload, to: place)
         let start = UInt64(header.count)
         let end = start + payloadBytes
         let file = try FileDescriptor.open(place, .readWrite)
@@ -44,13 +104,7 @@ package enum HollowCheckpoint {
         try Files.write(manifest.encoded(), to: path.appending(Manifest.fileName))
     }
 
-    private static func encodedHeader(_ shape: [Int], _ payloadBytes: UInt64) -> [UInt8] {
-        let zero = String(repeating: "0", count: 16)
-        let description =
-            #"{"scheme":"lossless","codec":"none","dtype":"F16","shape":["#
-            + shape.map(String.init).joined(separator: ",")
-            + #"],"signal":"\#(zero)","noise":"\#(zero)","max_error":"\#(zero)","source_xxh3_128":"\#(zero)\#(zero)"}"#
-        let about = #"{"version":1,"required_features":[],"optional_features":[],"writer":"a test","codecs":"none"}"#
+    private static func encodedHeader(_ description: String, _ payloadBytes: UInt64, _ about: String) -> [UInt8] {
         func quoted(_ text: String) -> String { JSONValue.string(text).text() }
         func entry(_ from: UInt64, _ to: UInt64) -> String {
             #"{"dtype":"U8","shape":[\#(to - from)],"data_offsets":[\#(from),\#(to)]}"#

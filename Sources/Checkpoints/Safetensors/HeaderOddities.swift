@@ -5,14 +5,15 @@ struct HeaderOddities {
     /// Bytes of white space before the opening brace.
     var leadingSpace = 0
     private var fieldCount = 0
-    private var field: (key: String, tensor: TensorName)?
+    /// The first field that the format does not have.
+    private(set) var field: SafetensorsHeader.UnknownField?
     private var equivalentCount = 0
     private var equivalent: (first: TensorName, second: TensorName)?
 
     /// Notes a field of a tensor that the format does not have.
     mutating func noteField(_ key: String, of tensor: TensorName) {
         fieldCount += 1
-        if field == nil { field = (String(key.prefix(80)), tensor) }
+        if field == nil { field = .init(key: String(key.prefix(80)), tensor: tensor) }
     }
 
     /// Looks for names that differ as bytes, but not to a reader that normalizes Unicode.

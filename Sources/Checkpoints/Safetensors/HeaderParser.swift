@@ -48,11 +48,14 @@ struct HeaderParser {
                 try readTensor(&reader, named: TensorName(key), place: place)
             }
         }
+        let textEnd = reader.position
         try reader.requireEnd()
         oddities.noteEquivalentNames(entries.lazy.map(\.name))
         return SafetensorsHeader(
             headerLength: headerLength, tensors: try contiguous(), metadata: metadata,
-            warnings: oddities.warnings(path: path))
+            warnings: oddities.warnings(path: path), unknownField: oddities.field,
+            isPaddedBehind: oddities.leadingSpace == 0
+                && bytes[textEnd..<start + Int(headerLength)].allSatisfy { $0 == UInt8(ascii: " ") })
     }
 
     /// Requires that the first byte of the header, white space aside, opens an object.

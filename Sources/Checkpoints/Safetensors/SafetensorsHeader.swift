@@ -29,6 +29,18 @@ public struct SafetensorsHeader: Sendable {
     public let metadata: [MetadataEntry]
     /// What was odd about the header.
     public let warnings: [IngotWarning]
+    /// The first field of a tensor that the format does not have, and the tensor; nil where there is none.
+    public let unknownField: UnknownField?
+    /// Whether the object fills the header, but for spaces behind it.
+    public let isPaddedBehind: Bool
+
+    /// A field of a tensor's entry that the format does not have.
+    public struct UnknownField: Sendable, Hashable {
+        /// The field, cut to 80 characters.
+        public let key: String
+        /// The tensor.
+        public let tensor: TensorName
+    }
 
     /// Offset in the file of the first byte of data.
     public var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }

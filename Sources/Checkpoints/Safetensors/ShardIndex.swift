@@ -173,6 +173,16 @@ enum ShardName {
         }
         return nil
     }
+
+    /// The N of a name such as `model-00001-of-0000N.safetensors`; nil for other names.
+    static func count(statedBy name: String) -> Int? {
+        let parts = name.utf8.prefix { $0 != UInt8(ascii: ".") }.split(separator: UInt8(ascii: "-")).suffix(3)
+        guard parts.count == 3, let middle = parts.dropFirst().first, middle.elementsEqual("of".utf8),
+            let number = parts.first, let count = parts.last,
+            (Array(number) + Array(count)).allSatisfy({ (0x30...0x39).contains($0) })
+        else { return nil }
+        return Int(String(decoding: count, as: UTF8.self))
+    }
 }
 
 extension TensorName {

@@ -19,6 +19,8 @@ public enum ContainerFormat {
     /// Weights a chunk holds at most, unless a single row is wider: 256 Ki.
     public static let chunkWeights = 1 << 18
 
+    /// Bytes a stream of rANS has at least: its numbers, a model, and the states of its lanes (Specs/rans.md, section 2).
+    static let leastRansBytes = 3 + 1 + 1 + 4 + 32 * 4
     /// Chunks a payload has at most: 2^22, which is 10^12 weights.
     public static let maximumChunks = 1 << 22
     /// Bytes of a manifest at most.

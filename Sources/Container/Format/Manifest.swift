@@ -117,20 +117,41 @@ public struct Manifest: Sendable, Hashable {
         }
         guard let entries = value["files"]?.array, let sourceBytes = value["source_bytes"]?.unsigned,
             let options = value["options"]?.object, let codecs = value["codecs"]?.string
-        else { throw failure("a manifest with a member missing", nil) }
+        else { throw failure("a manifest with a member missing", Manifest.members.joined(separator: ", ")) }
+        guard value["writer"]?.string != nil, value.object?.map(\.key).elementsEqual(Manifest.members) == true else {
+            throw failure(
+                "the members \(Manifest.listed(value))", Manifest.members.joined(separator: ", ") + ", in this order")
+        }
         var files: [File] = []
-        var names: Set<TensorName> = []
         for entry in entries {
             guard let name = entry["name"]?.string, let count = entry["bytes"]?.unsigned,
                 let digits = (entry["seal_xxh3_128"] ?? entry["xxh3_128"])?.string,
-                let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name)
-            else { throw failure("file entry \(files.count) is not one", nil) }
-            guard names.insert(TensorName(name)).inserted else {
-                throw failure("the file \(name) a second time", "every file once")
+                let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name), entry.object?.count == 3
+            else {
+                throw failure(
+                    "file entry \(files.count) is not one",
+                    "a name that stays in the directory, bytes, and xxh3_128 or seal_xxh3_128")
+            }
+            if let last = files.last.map({ TensorName($0.name) }), last >= TensorName(name) {
+                throw failure(
+                    last == TensorName(name) ? "the file \(name) a second time" : "the file \(name) behind \(last)",
+                    "every file once, sorted by the bytes of their names")
             }
             files.append(File(name: name, byteCount: count, hash: hash, isShard: entry["seal_xxh3_128"] != nil))
         }
         self.init(files: files, options: options, sourceBytes: sourceBytes, codecs: codecs)
+        try CheckpointNames.check(files, failure)
+    }
+
+    /// The members of a manifest, in their order.
+    private static let members = [
+        "format", "version", "writer", "codecs", "options", "source_bytes", "files", "manifest_xxh3_128",
+    ]
+
+    /// The members there are, for a message.
+    private static func listed(_ value: JSONValue) -> String {
+        let keys = value.object?.map(\.key) ?? []
+        return keys.prefix(12).map { String($0.prefix(40)) }.joined(separator: ", ") + (keys.count > 12 ? ", ..." : "")
     }
 
     /// Whether a relative path stays inside its directory.

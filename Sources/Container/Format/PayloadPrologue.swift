@@ -137,7 +137,9 @@ public struct ChunkEntry: Sendable, Hashable {
                     symbols: Int(number >> 8)))
         }
         guard case .trellis(let parameters) = scheme else {
-            guard bits == 0, streams.allSatisfy({ $0.symbols == 0 }) else { return nil }
+            guard bits == 0, streams.allSatisfy({ $0.symbols == 0 }), scheme != .lossless || sums == .zero else {
+                return nil
+            }
             return
         }
         let stepBits = UInt32(truncatingIfNeeded: bits)

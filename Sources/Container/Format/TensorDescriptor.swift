@@ -90,7 +90,9 @@ public struct TensorDescriptor: Sendable, Hashable {
             scheme = .trellis(parameters)
         default: return nil
         }
-        guard scheme.accepts(codec) else { return nil }
+        guard scheme.accepts(codec), dimensions.count <= Limits.standard.rank,
+            scheme != .lossless || sums.allSatisfy({ $0 == 0 })
+        else { return nil }
         self.init(
             scheme: scheme, codec: codec, format: format, shape: shape,
             sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), sourceHash: hash)

@@ -50,7 +50,8 @@ public enum TensorScheme: Sendable, Hashable {
 
     /// Bytes the streams of a chunk have at least.
     func leastChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
-        if case .trellis = self { return 0 }
+        // Of a trellis, streams without symbols have no bytes; one of them has symbols.
+        if case .trellis = self { return codec == .rans ? ContainerFormat.leastRansBytes : 1 }
         return streamCount(format, codec)
     }
 

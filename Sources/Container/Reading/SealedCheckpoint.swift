@@ -20,7 +20,8 @@ public struct SealedCheckpoint: Sendable {
         return try Directory.kind(path.appending(Manifest.fileName)) != nil
     }
 
-    /// Opens the manifest and every shard; files beside the shards are checked by `checkFiles()`.
+    /// Opens the manifest and every shard, and checks what the names of files and the index say; the bytes of files beside the shards are
+    /// checked by `checkFiles()`.
     public init(_ path: FilePath, limits: Limits = .standard) throws {
         self.path = path
         let manifest = try Manifest.read(path)
@@ -37,6 +38,7 @@ public struct SealedCheckpoint: Sendable {
             shards.append(shard)
             warnings += shard.warnings
         }
+        var strangers = 0
         for name in try SealedCheckpoint.strangers(in: path, manifest) {
             guard !name.hasSuffix(".safetensors") else {
                 throw IngotError(
@@ -44,12 +46,23 @@ public struct SealedCheckpoint: Sendable {
                     found: "a shard the manifest does not name",
                     remedy: "remove the file if it does not belong here")
             }
+            strangers += 1
+            guard strangers <= SealedCheckpoint.namedStrangers else { continue }
             warnings.append(IngotWarning(file: path.appending(name).string, "not named in the manifest: not checked"))
         }
-        try SealedCheckpoint.refuseRepeatedTensors(shards)
+        if strangers > SealedCheckpoint.namedStrangers {
+            warnings.append(
+                IngotWarning(
+                    file: path.string,
+                    "\(strangers - SealedCheckpoint.namedStrangers) more files not named in the manifest: not checked"))
+        }
+        try SealedIndex.check(shards, path, limits: limits)
         self.shards = shards
         self.warnings = warnings
     }
+
+    /// Files beside the manifest's that have a warning each.
+    private static let namedStrangers = 20
 
     /// What stands in a directory, however deep, that its manifest does not name.
     private static func strangers(in path: FilePath, _ manifest: Manifest) throws -> [String] {
@@ -75,19 +88,6 @@ public struct SealedCheckpoint: Sendable {
         }
     }
 
-    private static func refuseRepeatedTensors(_ shards: [SealedShard]) throws {
-        var names: Set<TensorName> = []
-        for shard in shards {
-            for name in shard.payloads.map(\.name) + shard.ordinary.map(\.name) {
-                guard names.insert(name).inserted else {
-                    throw IngotError(
-                        .indexMismatch, file: shard.file.path.string, tensor: name, found: "a tensor of another shard",
-                        expected: "every tensor in one shard")
-                }
-            }
-        }
-    }
-
     /// Requires that every file beside the shards has the manifest's size and hash.
     public func checkFiles() throws {
         for entry in manifest.files where !entry.isShard {
@@ -102,7 +102,7 @@ public struct SealedCheckpoint: Sendable {
     }
 
     /// A file the manifest names and that is gone is damage, not a wrong path.
-    private static func existing(_ path: FilePath) throws -> FilePath {
+    static func existing(_ path: FilePath) throws -> FilePath {
         guard try Directory.kind(path) != nil else {
             throw IngotError(
                 .missingShard, file: path.string, found: "no such file", expected: "a file the manifest names")

@@ -15,6 +15,8 @@ public struct SealedShard: Sendable {
     public let payloads: [Payload]
     /// The tensors kept as they are, in the order of the file.
     public let ordinary: [StoredTensor]
+    /// What the source's header said of itself: `__metadata__`, unless that was the usual `format` alone.
+    public let sourceMetadata: [SafetensorsHeader.MetadataEntry]
     /// What is odd about the shard but stops nothing.
     public let warnings: [IngotWarning]
 
@@ -49,8 +51,10 @@ public struct SealedShard: Sendable {
         self.file = file
         self.header = header
         self.seal = seal
-        let about = try SealedShard.selfDescription(header, file.path.string)
+        let about = try ShardRules.selfDescription(header, path.string)
         warnings = header.warnings + about
+        sourceMetadata = try ShardRules.sourceMetadata(header, path.string)
+        try ShardRules.checkForm(header, path.string)
         var descriptors: [TensorName: TensorDescriptor] = [:]
         for item in header.metadata where item.key.utf8.starts(with: ContainerFormat.tensorKeyPrefix.utf8) {
             let name = TensorName(
@@ -71,7 +75,8 @@ public struct SealedShard: Sendable {
             }
             var prologue = descriptor.prologue
             prologue.payloadBytes = tensor.range.count
-            guard tensor.elementType == .u8, tensor.range.start % ContainerFormat.alignment == 0,
+            guard tensor.elementType == .u8, tensor.shape.dimensions.count == 1,
+                tensor.range.start % ContainerFormat.alignment == 0,
                 tensor.range.count % ContainerFormat.alignment == 0,
                 prologue.grid.count <= ContainerFormat.maximumChunks,
                 UInt64(prologue.minimumBytes) <= tensor.range.count
@@ -79,7 +84,7 @@ public struct SealedShard: Sendable {
                 throw IngotError(
                     .payloadInvalid, file: path.string, tensor: tensor.name, offset: tensor.range.start,
                     found: "an entry of \(tensor.range.count) bytes of \(tensor.elementType.rawValue)",
-                    expected: "U8, aligned to 64 bytes, with room for \(prologue.grid.count) chunks")
+                    expected: "U8 of rank 1, aligned to 64 bytes, with room for \(prologue.grid.count) chunks")
             }
             payloads.append(
                 Payload(name: tensor.name, range: tensor.range, descriptor: descriptor, prologue: prologue))
@@ -91,6 +96,7 @@ public struct SealedShard: Sendable {
         }
         self.payloads = payloads
         self.ordinary = ordinary
+        try ShardRules.checkOrder(header, payloads, ordinary, path.string)
         try checkSeal()
     }
 
@@ -107,8 +113,8 @@ public struct SealedShard: Sendable {
 
     /// Requires that the records are exactly the ranges they have to be, and that the header's hash holds.
     private func checkSeal() throws {
-        func failure(_ found: String, at offset: UInt64) -> IngotError {
-            IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found)
+        func failure(_ found: String, at offset: UInt64, _ expected: String? = nil) -> IngotError {
+            IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found, expected: expected)
         }
         var expected: [(UInt64, UInt64)] = [(0, header.dataStart)]
         expected += payloads.map { ($0.range.start, UInt64($0.prologue.frontBytes)) }
@@ -118,10 +124,10 @@ public struct SealedShard: Sendable {
             throw failure("a seal that covers other ranges than the header's", at: seal.recordsStart)
         }
         guard header.dataStart % ContainerFormat.alignment == 0, let last = header.tensors.last,
-            last.name == ContainerFormat.sealName, last.elementType == .u8,
+            last.name == ContainerFormat.sealName, last.elementType == .u8, last.shape.dimensions.count == 1,
             last.range.start <= seal.recordsStart, seal.recordsStart - last.range.start < ContainerFormat.alignment,
             seal.recordsStart % ContainerFormat.alignment == 0
-        else { throw failure("no seal as the last entry", at: seal.recordsStart) }
+        else { throw failure("no seal as the last entry", at: seal.recordsStart, "`__ingot_seal__`, U8 of rank 1") }
         try checkHash(seal.records[0])
     }
 
@@ -144,41 +150,36 @@ public struct SealedShard: Sendable {
     }
 
     /// Reads a payload's chunk table and checks it: hash, prologue, the order of the chunks, the padding behind them.
-    public func front(of payload: Payload) throws -> [ChunkEntry] {
-        func failure(_ found: String, at offset: UInt64 = 0) -> IngotError {
+    ///
+    /// - Parameter body: called with each entry, in order.
+    public func front(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
+        func failure(_ found: String) -> IngotError {
             IngotError(
-                .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start + offset,
-                found: found)
+                .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start, found: found
+            )
         }
         guard let record = record(at: payload.range.start) else { throw failure("a payload the seal does not cover") }
         guard try file.hash(of: record.range) == record.hash else {
             throw failure("a prologue or chunk table whose hash differs from the sealed one")
         }
-        let bytes = try file.bytes(record.range)
-        let prologue = payload.prologue
-        guard prologue.matches(Array(bytes.prefix(PayloadPrologue.byteCount))) else {
-            throw failure("a prologue that contradicts the header")
+        guard let start = ByteRange(start: record.range.start, count: UInt64(PayloadPrologue.byteCount)),
+            payload.prologue.matches(try file.bytes(start))
+        else { throw failure("a prologue that contradicts the header") }
+        let table = ChunkTable(of: payload, in: file)
+        try table.check(body)
+        return table
+    }
+
+    /// Requires that the bytes that a lossless payload decodes to are those of the hash that its description states.
+    ///
+    /// - Throws: `payloadInvalid`.
+    public func requireHash(_ decoded: ContentHash, of payload: Payload) throws {
+        guard decoded == payload.descriptor.sourceHash else {
+            throw IngotError(
+                .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start,
+                found: "lossless data that decode to bytes of the hash \(decoded)",
+                expected: "\(payload.descriptor.sourceHash), the `source_xxh3_128` of the description")
         }
-        var entries: [ChunkEntry] = []
-        entries.reserveCapacity(prologue.grid.count)
-        var offset = UInt64(prologue.frontBytes)
-        for index in 0..<prologue.grid.count {
-            let place = PayloadPrologue.byteCount + index * prologue.entryBytes
-            guard
-                let entry = ChunkEntry(
-                    bytes, at: place, prologue.scheme, prologue.format, prologue.codec,
-                    weights: prologue.grid.place(of: index).count),
-                entry.offset == offset,
-                let end = Checked.add(offset, entry.byteCount), end <= payload.range.count
-            else { throw failure("entry \(index) of the chunk table is not one", at: UInt64(place)) }
-            entries.append(entry)
-            offset = end
-        }
-        guard payload.range.count - offset < ContainerFormat.alignment,
-            let padding = ByteRange(start: payload.range.start + offset, end: payload.range.end),
-            try file.bytes(padding).allSatisfy({ $0 == 0 })
-        else { throw failure("padding that is too long or not zero", at: offset) }
-        return entries
     }
 
     /// Requires that the bytes between the last tensor and the records of the seal are zero.
@@ -190,25 +191,5 @@ public struct SealedShard: Sendable {
             throw IngotError(
                 .sealInvalid, file: file.path.string, offset: seal.recordsStart, found: "padding that is not zero")
         }
-    }
-
-    /// Reads the shard's own description; warnings for optional features this version does not know.
-    private static func selfDescription(_ header: SafetensorsHeader, _ path: String) throws -> [IngotWarning] {
-        guard let text = header.metadata.first(where: { $0.key == ContainerFormat.metadataKey })?.value,
-            let about = try? JSONValue.parse(Array(text.utf8), maximumDepth: 4),
-            let version = about["version"]?.unsigned, let required = about["required_features"]?.array,
-            let optional = about["optional_features"]?.array
-        else {
-            throw IngotError(
-                .descriptorInvalid, file: path, offset: 8, found: "a header without Ingot's description",
-                expected: "a member `\(ContainerFormat.metadataKey)` of `__metadata__`")
-        }
-        guard version == ContainerFormat.version, required.isEmpty else {
-            throw IngotError(
-                .containerVersion, file: path,
-                found: "format version \(version), features \(JSONValue.array(required).text())",
-                expected: "version \(ContainerFormat.version), no features")
-        }
-        return optional.map { IngotWarning(file: path, "unknown optional feature \($0.text()): ignored") }
     }
 }

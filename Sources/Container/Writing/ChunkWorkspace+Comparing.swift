@@ -60,6 +60,14 @@ extension ChunkWorkspace {
         }
     }
 
+    /// Adds the bytes of the lossless chunk that was decoded last to a hash; called with a tensor's chunks in order.
+    ///
+    /// - Parameter isCompared: whether `compare` was called since.
+    public func hashDecoded(into hasher: ContentHasher, isCompared: Bool = false) {
+        let bytes = isCompared ? stream : source
+        hasher.update(bytes.span.extracting(0..<sourceCount))
+    }
+
     /// Counts the weights of the decoded chunk, where there is no source to compare them with.
     public func countRestored(_ chunk: Int, as prologue: PayloadPrologue) {
         beginMeasurement(prologue.grid.place(of: chunk))

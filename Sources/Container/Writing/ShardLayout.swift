@@ -26,11 +26,21 @@ public struct ShardLayout: Sendable {
     public let ordinary: [TensorPlan]
     /// Bytes from the start of the file to the first payload: length field, header, its padding.
     public let dataStart: UInt64
+    /// What the source's header said of itself, as the output's header carries it.
+    public let sourceMetadata: [SafetensorsHeader.MetadataEntry]
 
     /// Lays out a shard.
     ///
+    /// - Parameters:
+    ///   - plans: the tensors, in the source's order.
+    ///   - sourceMetadata: what the source's header said of itself; `SourceMetadata.carried` tells what of it is carried over.
+    ///   - limits: what a reader accepts.
     /// - Throws: `reservedName`; `headerTooLarge` where no reader would accept the header.
-    public init(_ plans: [TensorPlan], limits: Limits = .standard) throws {
+    public init(
+        _ plans: [TensorPlan], sourceMetadata: [SafetensorsHeader.MetadataEntry], limits: Limits = .standard
+    ) throws {
+        let sourceMetadata = SourceMetadata.carried(sourceMetadata)
+        self.sourceMetadata = sourceMetadata
         for plan in plans where ContainerFormat.isReserved(plan.tensor.name) {
             throw IngotError(
                 .reservedName, tensor: plan.tensor.name, found: "a name Ingot uses itself",
@@ -45,16 +55,21 @@ public struct ShardLayout: Sendable {
         // Sizes and offsets are the only numbers of the header that are not known yet: room for the most digits they have.
         let widest: UInt64 = 9_999_999_999_999_999
         let bound = ShardLayout.headerText(
-            payloads.map { ($0.tensor.name, $0.descriptor) },
+            sourceMetadata, payloads.map { ($0.tensor.name, $0.descriptor) },
             payloads.map { HeaderEntry(bytesOf: $0.tensor.name, widest, widest) }
                 + ordinary.map { HeaderEntry($0.tensor, widest, widest) }
                 + [HeaderEntry(bytesOf: ContainerFormat.sealName, widest, widest)])
         let length = UInt64(bound.utf8.count)
         guard length <= limits.headerBytes, let start = Checked.roundUp(8 + length, to: ContainerFormat.alignment)
         else {
+            let carried = sourceMetadata.isEmpty ? 0 : SourceMetadata.text(sourceMetadata).utf8.count
             throw IngotError(
-                .headerTooLarge, found: "a header of \(length) bytes for \(plans.count) tensors in one shard",
-                expected: "at most \(limits.headerBytes) bytes", remedy: "split the source into more shards")
+                .headerTooLarge,
+                found: "a header of \(length) bytes for \(plans.count) tensors in one shard"
+                    + (carried > 0 ? ", and for \(carried) bytes of the source's `__metadata__`" : ""),
+                expected: "at most \(limits.headerBytes) bytes",
+                remedy: UInt64(carried) > length / 2
+                    ? "shorten the `__metadata__` of the source" : "split the source into more shards")
         }
         dataStart = start
     }
@@ -79,7 +94,8 @@ public struct ShardLayout: Sendable {
         }
         let (begin, end) = take(sealBytes)
         entries.append(HeaderEntry(bytesOf: ContainerFormat.sealName, begin, end))
-        let text = ShardLayout.headerText(zip(payloads, descriptors).map { ($0.tensor.name, $1) }, entries)
+        let text = ShardLayout.headerText(
+            sourceMetadata, zip(payloads, descriptors).map { ($0.tensor.name, $1) }, entries)
         var bytes: [UInt8] = []
         LittleEndian.append(dataStart - 8, to: &bytes)
         bytes += text.utf8
@@ -123,18 +139,23 @@ public struct ShardLayout: Sendable {
     }
 
     private static func headerText(
-        _ descriptors: [(TensorName, TensorDescriptor?)], _ entries: [HeaderEntry]
+        _ sourceMetadata: [SafetensorsHeader.MetadataEntry], _ descriptors: [(TensorName, TensorDescriptor?)],
+        _ entries: [HeaderEntry]
     ) -> String {
         let about = JSONValue.object([
             .init("version", .unsigned(ContainerFormat.version)), .init("required_features", .array([])),
             .init("optional_features", .array([])), .init("writer", .string(ContainerFormat.writer)),
             .init("codecs", .string(CodecLibraries.versions)),
         ])
-        let metadata: [JSONValue.Member] =
-            [.init("format", .string("ingot")), .init(ContainerFormat.metadataKey, .string(about.text()))]
-            + descriptors.map { name, descriptor in
-                .init(ContainerFormat.tensorKeyPrefix + name.text, .string(descriptor?.text() ?? ""))
-            }
+        var metadata: [JSONValue.Member] = [
+            .init("format", .string("ingot")), .init(ContainerFormat.metadataKey, .string(about.text())),
+        ]
+        if !sourceMetadata.isEmpty {
+            metadata.append(.init(SourceMetadata.key, .string(SourceMetadata.text(sourceMetadata))))
+        }
+        metadata += descriptors.map { name, descriptor in
+            .init(ContainerFormat.tensorKeyPrefix + name.text, .string(descriptor?.text() ?? ""))
+        }
         var text = "{\"__metadata__\":" + JSONValue.object(metadata).text()
         for entry in entries {
             text += ","

@@ -64,12 +64,21 @@ public struct ConfigurationFile: Sendable {
     /// Adds Ingot's `quantization_config` as the last member.
     public mutating func addQuantization(_ options: [JSONValue.Member]) throws {
         try removeQuantization()
-        let value = JSONValue.object(
-            [.init("quant_method", .string("ingot")), .init("format_version", .unsigned(1))] + options)
+        let value = ConfigurationFile.value(options)
         let places = try members()
         let end = places.last?.value.upperBound ?? (bytes.firstIndex(of: UInt8(ascii: "{")) ?? 0) + 1
         let text = (places.isEmpty ? "" : ",") + "\n  \"\(ConfigurationFile.key)\": " + value.text()
         bytes.insert(contentsOf: Array(text.utf8), at: end)
+    }
+
+    private static func value(_ options: [JSONValue.Member]) -> JSONValue {
+        .object([.init("quant_method", .string("ingot")), .init("format_version", .unsigned(1))] + options)
+    }
+
+    /// Whether the last member is the one that `addQuantization` adds.
+    func isQuantized(by options: [JSONValue.Member]) throws -> Bool {
+        guard let last = try members().last, last.key == ConfigurationFile.key else { return false }
+        return (try? JSONValue.parse(Array(bytes[last.value]))) == ConfigurationFile.value(options)
     }
 
     /// Removes `quantization_config`, whoever wrote it.

@@ -64,7 +64,7 @@ public struct ConversionPlan: Sendable {
         self.init(source.layout, options)
         warnings = source.warnings
         try CompanionFiles(of: source.layout).refuseQuantizedSource()
-        for (position, shard) in source.shards.enumerated() { try add(shard, at: position) }
+        for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
     }
 
     /// Begins a plan without any shard.
@@ -78,8 +78,21 @@ public struct ConversionPlan: Sendable {
     /// The shards that are open.
     public var openShards: [ShardPlan] { shards.compactMap { $0 } }
 
-    /// Plans one more shard.
+    /// Plans one more shard, which was opened by itself.
     mutating func add(_ shard: Shard, at position: Int) throws {
+        warnings += shard.header.warnings
+        try place(shard, at: position)
+    }
+
+    /// Plans a shard whose own warnings are told.
+    private mutating func place(_ shard: Shard, at position: Int) throws {
+        if options.consumesSource, let field = shard.header.unknownField {
+            throw IngotError(
+                .unsupportedSource, file: shard.file.path.string, tensor: field.tensor,
+                found: "the field `\(field.key)`, which is not of the format: it would be lost with the source",
+                expected: "tensors with dtype, shape and data_offsets",
+                remedy: "convert without --consume-source")
+        }
         guard options.key == nil || shard.header.format == .pytorch else {
             throw IngotError(
                 .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
@@ -97,11 +110,17 @@ public struct ConversionPlan: Sendable {
         }
         do {
             shards[position] = ShardPlan(
-                position: position, source: shard, outputName: outputName(position), layout: try ShardLayout(plans),
+                position: position, source: shard, outputName: outputName(position),
+                layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)),
                 sharesBytes: options.goal.isShared && options.scheme == .trellis)
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
+    }
+
+    /// What the header of a safetensors file says of itself; other formats' entries stay behind.
+    private static func metadata(of shard: Shard) -> [SafetensorsHeader.MetadataEntry] {
+        shard.header.format == .safetensors ? shard.header.metadata : []
     }
 
     /// Forgets a shard, and closes its source.
@@ -191,7 +210,8 @@ public struct ConversionPlan: Sendable {
         }
         // Ordinary tensors of one alignment stand in the source's order.
         let ordinary = (kept + shard.layout.ordinary).sorted { $0.tensor.range.start < $1.tensor.range.start }
-        shard.layout = try ShardLayout(payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary))
+        shard.layout = try ShardLayout(
+            payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary), sourceMetadata: shard.layout.sourceMetadata)
         (shard.rates, shard.stored) = (rates, stored)
         shards[position] = shard
     }

@@ -69,7 +69,8 @@ package struct ShardVerification {
     private final class Sums {
         var stored = ErrorSums.zero, measured = ErrorSums.zero
         var agrees = true
-        var hasher = ContentHasher()
+        /// Hashes of the source, and of what was decoded without loss.
+        var hasher = ContentHasher(), decoded = ContentHasher()
         var tensors: [Tensor] = []
         var gathered: MeasurementSums?
     }
@@ -87,7 +88,7 @@ package struct ShardVerification {
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
             try workspace.decode(
-                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
+                chunk: job.chunk, entry: fronts[job.payload].entry(job.chunk), of: payload, in: shard.file)
             if let (range, file) = originals[job.payload] {
                 try workspace.compare(
                     chunk: job.chunk, of: range, in: file, as: payload.prologue, gathers: measures)
@@ -97,11 +98,12 @@ package struct ShardVerification {
         } consume: { job, workspace in
             try Interruption.check()
             let payload = payloads[job.payload]
-            let entry = fronts[job.payload][job.chunk]
+            let entry = try fronts[job.payload].entry(job.chunk)
             let original = originals[job.payload]
             if job.chunk == 0 {
                 (sums.stored, sums.measured, sums.agrees) = (.zero, .zero, true)
                 sums.hasher = ContentHasher()
+                sums.decoded = ContentHasher()
                 if measures {
                     sums.gathered = MeasurementSums(
                         payload.descriptor.format, payload.descriptor.shape,
@@ -110,6 +112,9 @@ package struct ShardVerification {
                 }
             }
             sums.stored = sums.stored + entry.sums
+            if payload.descriptor.scheme == .lossless {
+                workspace.hashDecoded(into: sums.decoded, isCompared: original != nil)
+            }
             if let (range, file) = original {
                 try workspace.hashSource(
                     into: sums.hasher, chunk: job.chunk, of: range, in: file, as: payload.prologue)
@@ -125,6 +130,9 @@ package struct ShardVerification {
                 throw IngotError(
                     .payloadInvalid, file: shard.file.path.string, tensor: payload.name, offset: payload.range.start,
                     found: "error sums of the chunks that do not add up to the certificate")
+            }
+            if payload.descriptor.scheme == .lossless {
+                try shard.requireHash(sums.decoded.finish(), of: payload)
             }
             let hash = original == nil ? nil : sums.hasher.finish()
             sums.tensors.append(

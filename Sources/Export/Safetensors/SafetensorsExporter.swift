@@ -40,6 +40,8 @@ public struct SafetensorsExporter: Sendable {
     public func run(to output: FilePath) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
+        try checkpoint.checkConfiguration()
+        try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
         let pipeline = budget.pipeline()
@@ -82,22 +84,24 @@ public struct SafetensorsExporter: Sendable {
             let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
             return entry(tensor.name, element ?? tensor.elementType, tensor.shape)
         }
-        let header = try SafetensorsWriter.header(
-            tensors: entries,
-            metadata: [
-                .init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer),
-                .init(SafetensorsExporter.filesKey, fileList),
-            ])
+        let header = try SafetensorsWriter.header(tensors: entries, metadata: metadata(of: shard))
         let output = OutputShard(try AtomicFile(path), bandLimit: budget.mappedBand)
         try output.file?.append(header.span)
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
             try workspace.decode(
-                chunk: job.chunk, entry: fronts[job.payload][job.chunk], of: payload, in: shard.file)
+                chunk: job.chunk, entry: fronts[job.payload].entry(job.chunk), of: payload, in: shard.file)
             try workspace.exportRestored(as: format ?? payload.descriptor.format, of: payload, in: shard.file)
         } consume: { job, workspace in
             try Interruption.check()
             let payload = payloads[job.payload]
+            if payload.descriptor.scheme == .lossless {
+                if job.chunk == 0 { output.hasher = ContentHasher() }
+                workspace.hashDecoded(into: output.hasher)
+                if job.chunk == fronts[job.payload].count - 1 {
+                    try shard.requireHash(output.hasher.finish(), of: payload)
+                }
+            }
             try output.take(
                 workspace.exported, job.chunk, of: payload.prologue.grid,
                 width: (format ?? payload.descriptor.format).byteWidth)
@@ -112,9 +116,44 @@ public struct SafetensorsExporter: Sendable {
         return (bytes, bytes - UInt64(header.count))
     }
 
+    /// What an exported shard says of itself: what the source's said, the marks of an export, and a `format` in any case.
+    private func metadata(of shard: SealedShard) -> [SafetensorsHeader.MetadataEntry] {
+        let own = [SafetensorsExporter.marker, SafetensorsExporter.filesKey]
+        let carried = shard.sourceMetadata.filter { !own.contains($0.key) }
+        return (carried.value(of: "format") == nil ? [.init("format", "pt")] : []) + carried
+            + [.init(own[0], ContainerFormat.writer), .init(own[1], fileList)]
+    }
+
+    /// Requires room for the weights, which may be thousands of times as large as the checkpoint, before any of them is written.
+    ///
+    /// - Throws: `outOfSpace`.
+    private func requireRoom(for output: FilePath) throws {
+        func bytes(_ shape: Shape, _ elementType: ElementType) -> UInt64 {
+            Checked.multiply(UInt64(shape.elementCount), UInt64(max(1, elementType.bitWidth / 8))) ?? .max
+        }
+        var needed: UInt64 = 0
+        for shard in checkpoint.shards {
+            for payload in shard.payloads {
+                let elementType = (format ?? payload.descriptor.format).elementType
+                needed = Checked.add(needed, bytes(payload.descriptor.shape, elementType)) ?? .max
+            }
+            for tensor in shard.ordinary {
+                let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
+                needed = Checked.add(needed, recoded.map { bytes(tensor.shape, $0) } ?? tensor.range.count) ?? .max
+            }
+        }
+        let parent = output.lexicallyNormalized().removingLastComponent()
+        guard let free = Directory.freeBytes(parent.isEmpty ? "." : parent), free < needed else { return }
+        throw IngotError(
+            .outOfSpace, file: output.string, found: "\(free) bytes free for the output",
+            expected: "room for its weights, \(needed) bytes")
+    }
+
     /// A shard being written: what one worker at a time changes.
     private final class OutputShard {
         var file: AtomicFile?
+        /// The hash of a lossless tensor, as far as it is decoded.
+        var hasher = ContentHasher()
         private var band: BandAssembly
 
         init(_ file: consuming AtomicFile, bandLimit: Int) {

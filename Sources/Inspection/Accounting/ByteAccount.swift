@@ -50,21 +50,24 @@ public struct ByteAccount: Sendable, Hashable {
         add(shard.file.byteCount - shard.header.headerByteCount - tensors, to: .padding)
     }
 
-    /// The account of one of our shards, with the chunk tables of its payloads.
-    public init(_ shard: SealedShard, fronts: [[ChunkEntry]]) {
+    /// The account of one of our shards; reads the chunk tables of its payloads.
+    ///
+    /// - Throws: `payloadInvalid` where a table is damaged.
+    public init(_ shard: SealedShard) throws {
         add(shard.header.dataStart, to: .header)
         for tensor in shard.ordinary { add(tensor.range.count, to: .tensors) }
-        for (payload, entries) in zip(shard.payloads, fronts) { add(payload, entries) }
+        for payload in shard.payloads { try add(payload, of: shard) }
         let end = (shard.payloads.map(\.range.end) + shard.ordinary.map(\.range.end)).max() ?? shard.header.dataStart
         add(shard.seal.recordsStart - end, to: .padding)
         add(shard.seal.fileBytes - shard.seal.recordsStart, to: .seal)
     }
 
-    private mutating func add(_ payload: SealedShard.Payload, _ entries: [ChunkEntry]) {
-        let chunks = entries.reduce(0) { $0 + $1.byteCount }
-        let front = entries.first?.offset ?? payload.range.count
-        add(front, to: .tables)
-        for entry in entries {
+    private mutating func add(_ payload: SealedShard.Payload, of shard: SealedShard) throws {
+        var front: UInt64?
+        var chunks: UInt64 = 0
+        _ = try shard.front(of: payload) { entry in
+            front = front ?? entry.offset
+            chunks += entry.byteCount
             for (index, stream) in entry.streams.enumerated() {
                 let part: Part =
                     switch payload.descriptor.scheme {
@@ -77,7 +80,8 @@ public struct ByteAccount: Sendable, Hashable {
                 add(UInt64(stream.byteCount), to: part)
             }
         }
-        add(payload.range.count - front - chunks, to: .padding)
+        add(front ?? payload.range.count, to: .tables)
+        add(payload.range.count - (front ?? payload.range.count) - chunks, to: .padding)
     }
 
     private mutating func add(_ count: UInt64, to part: Part) {

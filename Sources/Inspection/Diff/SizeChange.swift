@@ -83,7 +83,7 @@ extension OpenedCheckpoint {
         case .plain(let checkpoint): checkpoint.shards.reduce(ByteAccount()) { $0 + ByteAccount($1) }
         case .sealed(let checkpoint):
             try checkpoint.shards.reduce(ByteAccount()) { sum, shard in
-                sum + ByteAccount(shard, fronts: try shard.payloads.map { try shard.front(of: $0) })
+                sum + (try ByteAccount(shard))
             }
         }
     }
@@ -112,7 +112,10 @@ extension OpenedCheckpoint {
         let entries =
             switch content {
             case .plain(let checkpoint): checkpoint.shards.map(\.header.metadata)
-            case .sealed(let checkpoint): checkpoint.shards.map(\.header.metadata)
+            case .sealed(let checkpoint):
+                checkpoint.shards.map { shard in
+                    shard.header.metadata.filter { $0.key != SourceMetadata.key } + shard.sourceMetadata
+                }
             }
         var seen: Set<TensorName> = []
         return entries.joined().filter { entry in

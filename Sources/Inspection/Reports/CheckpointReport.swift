@@ -40,7 +40,7 @@ public struct CheckpointReport: Sendable {
         public let byteCount: UInt64
         /// Where its bytes go.
         public let account: ByteAccount
-        /// Its `__metadata__`, without Ingot's own members.
+        /// Its `__metadata__`, without Ingot's own members; of one of our shards, its source's, where that was carried over.
         public let metadata: [JSONValue.Member]
     }
 
@@ -81,10 +81,10 @@ public struct CheckpointReport: Sendable {
         switch checkpoint.content {
         case .sealed(let checkpoint):
             files = try checkpoint.shards.map { shard in
-                let fronts = try shard.payloads.map { try shard.front(of: $0) }
-                return File(
+                File(
                     name: shard.file.path.lastComponent?.string ?? "", byteCount: shard.file.byteCount,
-                    account: ByteAccount(shard, fronts: fronts), metadata: [])
+                    account: try ByteAccount(shard),
+                    metadata: shard.sourceMetadata.map { .init($0.key, .string($0.value)) })
             }
         case .plain(let checkpoint):
             files = checkpoint.shards.map { shard in

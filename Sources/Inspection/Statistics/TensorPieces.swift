@@ -15,8 +15,8 @@ struct TensorPieces: Sendable {
     let hasEnergies: Bool
     /// What is counted: elements as they are stored, or restored weights in binary32.
     let countedFormat: FloatFormat
-    /// The chunk table of a payload.
-    let entries: [ChunkEntry]
+    /// The chunk table of a payload; nil for a tensor that is stored as it is.
+    let table: ChunkTable?
     private let pieceRows: Int, pieceColumns: Int
 
     /// Weights of a piece: few enough that buffers and pages stay small, many enough that what a piece costs by itself does not count.
@@ -30,14 +30,15 @@ struct TensorPieces: Sendable {
         switch tensor.form {
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)
-            entries = try shard.front(of: payload)
-            count = entries.count
+            let table = try shard.front(of: payload)
+            self.table = table
+            count = table.count
             countedFormat = payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32
             hasEnergies = isMatrix
             (rows, columns) = (shape.rows, shape.columns)
             (pieceRows, pieceColumns) = (0, 0)
         case .plain:
-            entries = []
+            table = nil
             let elements = shape.elementCount
             countedFormat = tensor.format ?? .f32
             hasEnergies = isMatrix
@@ -98,8 +99,9 @@ final class PieceWorkspace: @unchecked Sendable {
         case .plain(let file, let range): try countPlain(place, of: work, file, range)
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)
-            try chunk.decode(chunk: piece, entry: work.entries[piece], of: payload, in: shard.file)
-            hasCodes = chunk.count(work.entries[piece], of: payload, into: &codes)
+            guard let entry = try work.table?.entry(piece) else { preconditionFailure("a payload has a chunk table") }
+            try chunk.decode(chunk: piece, entry: entry, of: payload, in: shard.file)
+            hasCodes = chunk.count(entry, of: payload, into: &codes)
             if payload.descriptor.scheme == .lossless {
                 let source = chunk.source
                 counts.count(

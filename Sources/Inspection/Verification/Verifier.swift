@@ -34,7 +34,7 @@ public struct Verifier: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         try checkpoint.checkFiles()
-        try checkIndex()
+        try checkpoint.checkConfiguration()
         var report = VerificationReport(
             comparison: source == nil ? nil : .source,
             sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
@@ -69,7 +69,7 @@ public struct Verifier: Sendable {
         }
     }
 
-    // MARK: - Source and index
+    // MARK: - Source
 
     private func original(
         of name: TensorName, _ elementType: ElementType, _ shape: Shape
@@ -90,44 +90,6 @@ public struct Verifier: Sendable {
                         found: "a tensor of the source that the checkpoint does not have",
                         remedy: "verify against the source it was converted from"))
             }
-        }
-    }
-
-    /// Requires that the index of several shards names each tensor's shard, no more and no less.
-    private func checkIndex() throws {
-        guard checkpoint.shards.count > 1 else { return }
-        let path = checkpoint.path.appending(ShardIndexWriter.fileName)
-        guard checkpoint.manifest.files.contains(where: { $0.name == ShardIndexWriter.fileName }) else {
-            throw IngotError(
-                .missingShard, file: path.string, found: "several shards without an index in the manifest",
-                expected: "an index that names each tensor's shard")
-        }
-        let value: JSONValue
-        do {
-            value = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
-        } catch let error as IngotError {
-            throw error.inFile(path.string)
-        }
-        let expected = checkpoint.shards.flatMap { shard in
-            (shard.payloads.map(\.name) + shard.ordinary.map(\.name)).map {
-                JSONValue.Member($0.text, .string(shard.file.path.lastComponent?.string ?? ""))
-            }
-        }
-        let found = value["weight_map"]?.object ?? []
-        guard found.count == expected.count, Set(found.map(IndexEntry.init)) == Set(expected.map(IndexEntry.init))
-        else {
-            throw IngotError(
-                .indexMismatch, file: path.string, found: "an index that names other tensors than the shards hold")
-        }
-    }
-
-    private struct IndexEntry: Hashable {
-        let name: TensorName
-        let shard: TensorName?
-
-        init(_ member: JSONValue.Member) {
-            name = TensorName(member.key)
-            shard = member.value.string.map { TensorName($0) }
         }
     }
 }

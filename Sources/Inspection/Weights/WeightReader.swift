@@ -11,7 +11,7 @@ package struct ReadableWeights: Sendable {
     package let format: FloatFormat
     /// How an encoded tensor is cut; nil for one that is stored as it is.
     package let grid: ChunkGrid?
-    let chunks: [ChunkEntry]
+    let table: ChunkTable?
 
     /// Reads the chunk table, where there is one; nil for elements that are no floating-point numbers of 16 or 32 bits.
     ///
@@ -22,10 +22,10 @@ package struct ReadableWeights: Sendable {
         self.format = format
         if let (payload, shard) = tensor.payload {
             grid = payload.prologue.grid
-            chunks = try shard.front(of: payload)
+            table = try shard.front(of: payload)
         } else {
             grid = nil
-            chunks = []
+            table = nil
         }
     }
 
@@ -152,7 +152,10 @@ package final class WeightReader: @unchecked Sendable {
         for band in bands {
             for strip in strips {
                 let chunk = band * grid.across + strip
-                try workspace.decode(chunk: chunk, entry: tensor.chunks[chunk], of: payload, in: file)
+                guard let entry = try tensor.table?.entry(chunk) else {
+                    preconditionFailure("a payload has a chunk table")
+                }
+                try workspace.decode(chunk: chunk, entry: entry, of: payload, in: file)
                 let own = grid.place(of: chunk)
                 if own == place, !isLossless {
                     isDirect = true

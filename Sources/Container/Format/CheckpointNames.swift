@@ -1,0 +1,70 @@
+import TensorModel
+
+/// The names that files of a checkpoint may have (Specs/container.md, section 10, rules N1 to N5).
+enum CheckpointNames {
+    /// What the names of shards begin with.
+    static let stems = ["model", "adapter_model", "diffusion_pytorch_model"]
+    private static let shardSuffix = ".safetensors"
+    private static let indexSuffix = ".safetensors.index.json"
+
+    /// The name of shard `number`, from 1 on, of `count`.
+    private static func shard(_ number: Int, of count: Int, _ stem: String) -> String {
+        func padded(_ number: Int) -> String {
+            let digits = String(number)
+            return String(repeating: "0", count: max(0, 5 - digits.utf8.count)) + digits
+        }
+        return count == 1 ? stem + shardSuffix : "\(stem)-\(padded(number))-of-\(padded(count))" + shardSuffix
+    }
+
+    /// The name of the index that a checkpoint of these shards has; nil for one shard, which has none.
+    static func index(of shards: [String]) -> String? {
+        guard shards.count > 1, let stem = stem(of: shards[0]) else { return nil }
+        return stem + indexSuffix
+    }
+
+    private static func stem(of shard: String) -> String? {
+        stems.first { shard.utf8.starts(with: ($0 + "-").utf8) || shard == $0 + shardSuffix }
+    }
+
+    /// Requires that the files of a manifest, sorted by name, have the names that a writer gives them.
+    ///
+    /// - Throws: what `failure` makes of what was found and what is expected; `missingShard` where the index is not there.
+    static func check(_ files: [Manifest.File], _ failure: (String, String?) -> IngotError) throws {
+        let shards = files.filter(\.isShard).map(\.name)
+        guard let first = shards.first else { throw failure("a manifest without a shard", "at least one shard") }
+        let stem = stem(of: first) ?? stems[0]
+        for (place, name) in shards.enumerated() {
+            let expected = shard(place + 1, of: shards.count, stem)
+            guard TensorName(name) == TensorName(expected) else {
+                throw failure("the name `\(name)` for shard \(place + 1) of \(shards.count)", "`\(expected)`")
+            }
+        }
+        let index = index(of: shards)
+        var hasIndex = false
+        for file in files where !file.isShard {
+            guard TensorName(file.name) != TensorName(Manifest.fileName) else {
+                throw failure("the manifest in its own list", "every other file of the directory")
+            }
+            guard !file.name.lowercased().utf8.hasSuffix(shardSuffix) else {
+                throw failure("`\(file.name)` listed as no shard", "files of this suffix to be shards, with a seal")
+            }
+            if let index, TensorName(file.name) == TensorName(index) {
+                hasIndex = true
+            } else if file.name.utf8.hasSuffix(indexSuffix) {
+                throw failure("the index `\(file.name)`", index.map { "`\($0)` alone" } ?? "no index beside one shard")
+            }
+        }
+        if let index, !hasIndex {
+            throw IngotError(
+                .missingShard, found: "\(shards.count) shards without an index in the manifest",
+                expected: "`\(index)`, which names each tensor's shard")
+        }
+    }
+}
+
+extension String.UTF8View {
+    /// Whether the bytes end with those of a text.
+    fileprivate func hasSuffix(_ text: String) -> Bool {
+        count >= text.utf8.count && suffix(text.utf8.count).elementsEqual(text.utf8)
+    }
+}

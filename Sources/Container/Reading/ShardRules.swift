@@ -1,0 +1,136 @@
+import Checkpoints
+import TensorModel
+
+/// What the header of a shard must not say, though any reader of safetensors takes it (Specs/container.md, section 10, rules H1 to H8).
+enum ShardRules {
+    /// Features a shard may name, and bytes of a feature's name.
+    private static let features = 64, featureBytes = 64
+    /// The members of a shard's description of itself.
+    private static let members = ["version", "required_features", "optional_features", "writer", "codecs"]
+
+    /// Reads the shard's own description; a warning where it names optional features this version does not know.
+    ///
+    /// - Throws: `descriptorInvalid`; `containerVersion`.
+    static func selfDescription(_ header: SafetensorsHeader, _ path: String) throws -> [IngotWarning] {
+        guard let text = header.metadata.value(of: ContainerFormat.metadataKey),
+            let about = try? JSONValue.parse(Array(text.utf8), maximumDepth: 4),
+            let version = about["version"]?.unsigned, let required = features(about["required_features"]),
+            let optional = features(about["optional_features"])
+        else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8, found: "a header without Ingot's description",
+                expected:
+                    "a member `\(ContainerFormat.metadataKey)` of `__metadata__`, with at most \(features) features"
+                    + ", each of 1 to \(featureBytes) letters, digits, `-`, `_` and `.`")
+        }
+        guard version == ContainerFormat.version, required.isEmpty else {
+            throw IngotError(
+                .containerVersion, file: path,
+                found:
+                    "format version \(version), \(required.isEmpty ? "no features" : "features " + listed(required))",
+                expected: "version \(ContainerFormat.version), no features")
+        }
+        guard about.object?.map(\.key).elementsEqual(members) == true, about["writer"]?.string != nil,
+            about["codecs"]?.string != nil
+        else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8, found: "other members in Ingot's description of the shard",
+                expected: members.joined(separator: ", "))
+        }
+        if optional.isEmpty { return [] }
+        return [IngotWarning(file: path, "unknown optional features \(listed(optional)): ignored")]
+    }
+
+    /// The features of a list; nil where it is none, or one is too long or too many.
+    private static func features(_ list: JSONValue?) -> [String]? {
+        guard let list = list?.array, list.count <= features else { return nil }
+        let names = list.compactMap(\.string)
+        let isAllowed = names.allSatisfy { name in
+            (1...featureBytes).contains(name.utf8.count)
+                && name.utf8.allSatisfy { byte in
+                    (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+                        || [UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ".")].contains(byte)
+                }
+        }
+        return names.count == list.count && isAllowed ? names : nil
+    }
+
+    private static func listed(_ features: [String]) -> String {
+        features.prefix(4).joined(separator: ", ") + (features.count > 4 ? " and \(features.count - 4) more" : "")
+    }
+
+    /// The source's entries that the shard carries; none where there is no such member.
+    ///
+    /// - Throws: `descriptorInvalid` where the member is not one that a writer makes.
+    static func sourceMetadata(
+        _ header: SafetensorsHeader, _ path: String
+    ) throws -> [SafetensorsHeader.MetadataEntry] {
+        guard let text = header.metadata.value(of: SourceMetadata.key) else { return [] }
+        guard let entries = SourceMetadata.parse(text) else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8, found: "a member `\(SourceMetadata.key)` no writer makes",
+                expected: "an object of strings, each key once, other than {\"format\":\"pt\"}")
+        }
+        return entries
+    }
+
+    /// Requires the keys of `__metadata__`, the spaces and the fields that a writer writes, and no others.
+    ///
+    /// - Throws: `descriptorInvalid`, `headerSyntax`.
+    static func checkForm(_ header: SafetensorsHeader, _ path: String) throws {
+        guard header.metadata.value(of: "format") == "ingot" else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8,
+                found: header.metadata.value(of: "format").map { "`format` `\($0.prefix(40))`" } ?? "no `format`",
+                expected: "`format` `ingot` in `__metadata__`")
+        }
+        let known = ["format", ContainerFormat.metadataKey, SourceMetadata.key].map { TensorName($0) }
+        for entry in header.metadata where !known.contains(TensorName(entry.key)) {
+            guard entry.key.utf8.starts(with: ContainerFormat.tensorKeyPrefix.utf8) else {
+                throw IngotError(
+                    .descriptorInvalid, file: path, offset: 8,
+                    found: "the key `\(entry.key.prefix(80))` in `__metadata__`",
+                    expected: "format, ingot, \(SourceMetadata.key), and ingot: with a tensor's name")
+            }
+        }
+        if let field = header.unknownField {
+            throw IngotError(
+                .headerSyntax, file: path, tensor: field.tensor, offset: 8, found: "the field `\(field.key)`",
+                expected: "dtype, shape and data_offsets")
+        }
+        guard header.isPaddedBehind else {
+            throw IngotError(
+                .headerSyntax, file: path, offset: 8,
+                found: "white space before the header's object, or other than spaces behind",
+                expected: "an object, and spaces behind it")
+        }
+    }
+
+    /// Requires that payloads stand before what is kept, that this falls in the size of its elements, and that no name is reserved.
+    ///
+    /// - Throws: `reservedName`, `invalidOffsets`.
+    static func checkOrder(
+        _ header: SafetensorsHeader, _ payloads: [SealedShard.Payload], _ ordinary: [StoredTensor], _ path: String
+    ) throws {
+        for tensor in header.tensors where tensor.name != ContainerFormat.sealName {
+            guard !ContainerFormat.isReserved(tensor.name) else {
+                throw IngotError(
+                    .reservedName, file: path, tensor: tensor.name, offset: tensor.range.start,
+                    found: "a tensor under a reserved name", expected: "names that do not begin with `__ingot_`")
+            }
+        }
+        if let last = payloads.last, let first = ordinary.first, first.range.start < last.range.end {
+            throw IngotError(
+                .invalidOffsets, file: path, tensor: first.name, offset: first.range.start,
+                found: "a kept tensor before the payload of \(last.name.text.prefix(80))",
+                expected: "all payloads before all kept tensors")
+        }
+        for (one, next) in zip(ordinary, ordinary.dropFirst())
+        where one.elementType.alignment < next.elementType.alignment {
+            throw IngotError(
+                .invalidOffsets, file: path, tensor: next.name, offset: next.range.start,
+                found: "\(next.elementType.alignment) bytes an element behind \(one.elementType.alignment)",
+                expected: "kept tensors by falling size of their elements")
+        }
+    }
+}

@@ -1,3 +1,4 @@
+import Container
 import FileAccess
 import Quantization
 import TensorModel
@@ -48,15 +49,51 @@ extension TensorRate {
         guard integers.count == 4, numbers.count == 11, let holds = value["holds"]?.string,
             ["bytes", "error"].contains(holds),
             let parameters = TrellisParameters(
-                states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3])
+                states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3]),
+            let step = Float(exactly: numbers[3]), let deadZone = Float(exactly: numbers[4]),
+            let shrink = Float(exactly: numbers[5])
         else { return nil }
-        var rule = TrellisRule(step: Float(numbers[3]))
-        rule.deadZone = Float(numbers[4])
-        rule.shrink = Float(numbers[5])
         self.init(
             goal: TensorGoal(
                 quantity: holds == "bytes" ? .bytes : .error, most: numbers[0], aim: numbers[1], least: numbers[2]),
-            parameters: parameters, rule: rule, bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8],
-            leastStep: numbers[9], safeStep: numbers[10])
+            parameters: parameters, rule: TrellisRule(step: step, deadZone: deadZone, shrink: shrink),
+            bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8], leastStep: numbers[9],
+            safeStep: numbers[10])
+        guard isPossible else { return nil }
+    }
+
+    /// Numbers of a plan are no larger than this: bytes of a tensor, and bits of one weight.
+    private static let mostBytes = 0x1p60, mostBits = 0x1p20
+
+    /// Whether a plan may say so; what is computed from such numbers does not overflow.
+    private var isPossible: Bool {
+        // Codes of a fixed width hold no goal.
+        let isFree = goal.most == .infinity && goal.aim == 0 && goal.least == 0 && goal.quantity == .bytes
+        let most = goal.quantity == .bytes ? TensorRate.mostBytes : 1
+        let isGoal = goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
+        return (isFree || isGoal) && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
+            && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
+            && bits.magnitude <= TensorRate.mostBits && slope > 0x1p-20 && slope <= TensorRate.mostBits
+            && relativeMSE >= 0 && leastStep > 0 && leastStep.isFinite && safeStep > 0
+    }
+}
+
+extension ConversionPlan.ShardPlan {
+    /// Whether rates are for the matrices of this shard that need one, and such that the options allow.
+    func accepts(_ findings: ConversionPlan.Findings, _ options: ConversionOptions) -> Bool {
+        let expected = layout.payloads.indices.filter { index in
+            if case .trellis = layout.payloads[index].descriptor?.scheme { true } else { false }
+        }
+        return Set(findings.keys) == Set(expected)
+            && findings.values.compactMap(\.rate).allSatisfy { rate in
+                let parameters = rate.parameters
+                guard parameters.states == options.states else { return false }
+                switch options.codec {
+                case .zstd: return true
+                case .rans: return parameters.alphabet == 256 && parameters.rowClasses == 1
+                case .lz4, .none:
+                    return parameters.fixedWidth != nil && parameters.lowBits == 0 && parameters.rowClasses == 1
+                }
+            }
     }
 }

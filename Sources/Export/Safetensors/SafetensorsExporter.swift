@@ -59,7 +59,8 @@ public struct SafetensorsExporter: Sendable {
         if shards.count > 1 {
             try WholeFile.write(
                 ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
-                to: builder.staging.appending(ShardIndexWriter.fileName))
+                to: builder.staging.appending(ShardIndexWriter.fileName),
+                mode: CompanionWriter.mode(beside: shards.map(\.fileName), in: builder.staging))
         }
         try builder.publish()
         return summary
@@ -88,7 +89,8 @@ public struct SafetensorsExporter: Sendable {
                 .init("format", "pt"), .init(SafetensorsExporter.marker, ContainerFormat.writer),
                 .init(SafetensorsExporter.filesKey, fileList),
             ])
-        let output = OutputShard(try AtomicFile(path), bandLimit: budget.mappedBand)
+        let output = OutputShard(
+            try AtomicFile(path, mode: .within(shard.file.permissions)), bandLimit: budget.mappedBand)
         try output.file?.append(header.span)
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
@@ -149,7 +151,10 @@ public struct SafetensorsExporter: Sendable {
                 var configuration = try ConfigurationFile(reading: file.path)
                 try configuration.removeQuantization()
                 if let format { try configuration.setElementType(format) }
-                try WholeFile.write(configuration.bytes, to: staging.appending(file.name))
+                let permissions = try Directory.permissions(file.path)
+                try WholeFile.write(
+                    configuration.bytes, to: staging.appending(file.name),
+                    mode: permissions.map { .copied(from: $0) } ?? .usual)
             } else {
                 _ = try CompanionFiles.copy(file, into: staging)
             }
@@ -157,9 +162,10 @@ public struct SafetensorsExporter: Sendable {
     }
 
     /// Replaced is only what `export` made: a directory whose files are all in the list its shards carry.
-    private static func requireReplaceable(_ path: FilePath) throws {
-        let found = try Directory.tree(path)
-        if found.isEmpty { return }
+    private static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
+        let snapshot = try DirectorySnapshot(of: path)
+        let found = snapshot.entries
+        if found.isEmpty { return snapshot }
         let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard -> Set<TensorName> in
             let text = shard.header.metadata.value(of: filesKey) ?? ""
             let names = (try? JSONValue.parse(Array(text.utf8)))?.array ?? []
@@ -172,5 +178,6 @@ public struct SafetensorsExporter: Sendable {
                 .cannotCreate, file: path.string, found: "a directory that no export made, or with other files in it",
                 expected: "an earlier export, which --force replaces", remedy: "choose another place for the output")
         }
+        return snapshot
     }
 }

@@ -98,6 +98,15 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Sets the file's permissions, whatever the umask.
+    package func setPermissions(_ permissions: FilePermissions) throws {
+        do {
+            _ = try repeating("fchmod", path) { fchmod(number, permissions.rawValue) }
+        } catch {
+            throw error.ingotError("fchmod", path)
+        }
+    }
+
     /// Waits until the file's bytes are on the disk.
     package func synchronize() throws {
         do {

@@ -1,0 +1,27 @@
+internal import SystemPackage
+internal import TensorModel
+
+/// Whether the process may open the files it is going to work with.
+public enum DescriptorRoom {
+    /// Opens and closes the root directory so often, at once.
+    ///
+    /// The runtime needs two or three descriptors of its own for its event loop, and ends the process by a signal where it gets none.
+    ///
+    /// - Throws: `inputOutput` where fewer may be open.
+    public static func require(_ count: Int) throws {
+        var opened: [FileDescriptor] = []
+        defer { for descriptor in opened { try? descriptor.close() } }
+        while opened.count < count {
+            do {
+                opened.append(try FileDescriptor.open(FilePath("/"), .readOnly, options: [.closeOnExec]))
+            } catch let error as Errno {
+                // A root directory that cannot be read says nothing about descriptors.
+                guard [.tooManyOpenFiles, .tooManyOpenFilesInSystem].contains(error) else { return }
+                throw IngotError(
+                    .inputOutput,
+                    found: "\(opened.count) files can be opened at once: \(error) (errno \(error.rawValue))",
+                    expected: "at least \(count)", remedy: "raise the limit, with `ulimit -n 64` or more")
+            }
+        }
+    }
+}

@@ -1,14 +1,14 @@
 public import FileAccess
 public import SystemPackage
-public import TensorModel
+import TensorModel
 
 extension SealedCheckpoint {
-    /// Requires that a directory is one that `convert` made, with nothing else in it and nothing changed: then it may be replaced.
+    /// Requires that a directory is an output of `convert`, or empty, with no other file and no changed file in it.
     ///
-    /// Files beside the shards are compared by their hashes, shards by their sizes and seals; a file that is gone is no loss.
+    /// Files beside the shards are compared by their hashes, shards by their sizes and seals. A missing file is ignored.
     ///
-    /// - Returns: what lay in the directory before it was checked.
-    /// - Throws: `cannotCreate` otherwise.
+    /// - Returns: the list of its files, taken before they are compared.
+    /// - Throws: `cannotCreate`, which names the file.
     public static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
@@ -19,7 +19,8 @@ extension SealedCheckpoint {
         guard try !Directory.entries(path).isEmpty else { return try DirectorySnapshot(of: path) }
         guard let manifest = try? Manifest.read(path) else { throw failure("a directory that no conversion made") }
         let snapshot = try DirectorySnapshot(of: path)
-        let files = Dictionary(manifest.files.map { (TensorName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+        let files = Dictionary(
+            manifest.files.map { (TensorName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
         for entry in snapshot.entries where TensorName(entry.name) != TensorName(Manifest.fileName) {
             guard entry.isText, let file = files[TensorName(entry.name)] else {
                 throw failure("a checkpoint with a file that no conversion made: \(entry.name)")
@@ -34,7 +35,7 @@ extension SealedCheckpoint {
 
     /// Whether a file is the one that a manifest names.
     private static func isAsWritten(_ path: FilePath, _ entry: Manifest.File) throws -> Bool {
-        // What cannot be read is not known to be ours.
+        // A file that cannot be read counts as changed.
         guard let file = try? MappedFile.open(path), file.byteCount == entry.byteCount else { return false }
         if entry.isShard { return (try? Seal.read(file))?.hash == entry.hash }
         return try file.hash(of: file.wholeRange) == entry.hash

@@ -99,8 +99,8 @@ public struct CompanionFiles: Sendable {
 }
 
 extension CompanionFiles {
-    /// Copies a companion under its own name into a directory, making the folders in between. Files keep their permissions; folders get
-    /// those of the source's that the umask leaves, and their owner may write into them.
+    /// Copies a companion under its own name into a directory, making the folders in between. A file keeps its permissions. A folder gets
+    /// those of the source's folder, less the umask, and its owner may write into it.
     package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         let parts = file.name.split(separator: "/").dropLast()
         var place = directory

@@ -13,7 +13,7 @@ package struct CompanionWriter {
         self.options = options
     }
 
-    /// Permissions of index and manifest: they say what is in the shards, and nobody may read them who may not read each of those.
+    /// The mode of index and manifest: they describe the shards, so they get the permissions that all shards have.
     package static func mode(beside shards: [String], in directory: FilePath) throws -> NewFileMode {
         let permissions = try shards.compactMap { try Directory.permissions(directory.appending($0)) }
         return permissions.reduce(nil) { $0?.intersection($1) ?? $1 }.map { .within($0) } ?? .usual

@@ -4,9 +4,9 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// What readers of a checkpoint accept at most: asked before the first shard is written, and before each shard of the source is deleted.
+/// The limits of those who read the output, checked before the first shard is written and before each shard of the source is deleted.
 ///
-/// Specs/journal.md lists who checks what.
+/// Specs/journal.md, "Limits of readers", lists all limits.
 struct OutputLimits {
     private let layout: CheckpointLayout
     private let options: ConversionOptions
@@ -31,7 +31,7 @@ struct OutputLimits {
 
     // MARK: - Files beside the shards
 
-    /// Requires that the files beside the shards, and the list of all files, are such as every reader takes.
+    /// Requires that every reader accepts the files beside the shards, and the manifest.
     ///
     /// - Throws: `cannotCreate`.
     func check(_ companions: CompanionFiles) throws {
@@ -69,7 +69,7 @@ struct OutputLimits {
         try checkConfiguration(companions)
     }
 
-    /// Requires that a manifest is one that every reader takes.
+    /// Requires that every reader accepts a manifest of a size.
     func checkManifest(_ byteCount: Int, files: Int) throws {
         let most = ContainerFormat.maximumManifestBytes
         guard UInt64(byteCount) <= most else {
@@ -86,7 +86,7 @@ struct OutputLimits {
         do {
             configuration = try ConfigurationFile(reading: file.path)
             try configuration.addQuantization(options.record)
-        } catch where options.follows {
+        } catch  where options.follows {
             // Half of it may be there; it is read again when nothing is under way any more.
             return
         }
@@ -99,7 +99,7 @@ struct OutputLimits {
 
     // MARK: - Tensors
 
-    /// Requires that the index of the output is one that every reader takes, and that no tensor has a name of our own.
+    /// Requires that every reader accepts the index of the output, and that no tensor has a reserved name.
     ///
     /// - Throws: `cannotCreate`, `reservedName`.
     func check(_ tensors: [TensorName]) throws {
@@ -123,13 +123,15 @@ struct OutputLimits {
         }
     }
 
-    /// Requires that a shard, as it is planned, is one that every reader takes, whatever is found out about its weights.
+    /// Requires that every reader accepts a shard, whichever alphabets its matrices get later.
     ///
     /// - Throws: `headerTooLarge`, `invalidShape`.
     static func check(_ shard: ConversionPlan.ShardPlan) throws {
         let (path, layout) = (shard.source.file.path.string, shard.layout)
         for plan in layout.payloads {
-            guard let grid = plan.descriptor?.prologue.grid, grid.count > ContainerFormat.maximumChunks else { continue }
+            guard let grid = plan.descriptor?.prologue.grid, grid.count > ContainerFormat.maximumChunks else {
+                continue
+            }
             throw IngotError(
                 .invalidShape, file: path, tensor: plan.tensor.name, found: "a matrix of \(grid.count) chunks",
                 expected: "at most \(ContainerFormat.maximumChunks), which readers accept",

@@ -21,7 +21,7 @@ final class ConversionRun {
     /// What is finished, by position.
     private var finished: [Int: FinishedShard] = [:]
     private var state = ConversionProgress()
-    /// Sources whose status changed after they were opened, as they were when all of their bytes were found to be the same.
+    /// Sources whose status changed after they were opened: their identities when all of their bytes were last compared.
     private var compared: [Int: FileIdentity] = [:]
     private var told = 0
     private var repeats = 0
@@ -128,7 +128,7 @@ final class ConversionRun {
                 try plan.apply(rates, at: shard.position)
             }
         } else if !finished.isEmpty {
-            // What is left to the other shards hangs on what these were given.
+            // The rates of the other shards depend on what the finished ones got.
             throw work.damage("finished shards of a rate over all matrices, and no rates for the others")
         } else {
             onEvent(.planning(shard: nil))
@@ -201,10 +201,9 @@ final class ConversionRun {
     /// How often a source is compared, at most, whose status changes meanwhile.
     private static let mostComparisons = 3
 
-    /// Requires that a source is still what was converted: by what the system says of the file or, where its status changed and its bytes
-    /// may have, by all of its bytes.
+    /// Requires that a source is still what was converted: by the identity of the file or, if its status changed, by all of its bytes.
     ///
-    /// Hashes alone would not do: a band is read twice, once to be encoded and once to be hashed.
+    /// Hashes alone would not suffice: a band is read once to be encoded, and again to be hashed.
     ///
     /// - Throws: `sourceChanged`.
     private func requireUnchanged(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
@@ -216,7 +215,9 @@ final class ConversionRun {
             case .content: throw file.wasChanged
             case .status: if let now, now == compared[position] { return }
             }
-            if let earlier = work.state.sources[position], try SourceFingerprint(source).difference(from: earlier) != nil {
+            if let earlier = work.state.sources[position],
+                try SourceFingerprint(source).difference(from: earlier) != nil
+            {
                 throw file.wasChanged
             }
             do {
@@ -260,7 +261,7 @@ final class ConversionRun {
             try await compare(source, position, work)
             if verified == FileIdentity(source.file.path) { break }
         }
-        // Files may have come since the first shard was written, and all of the source must not go for what nobody can open.
+        // Files may have arrived since the first shard was written.
         try limits.check(CompanionFiles(of: layout))
         try work.note([.consuming(position)])
         try ConsumableSource.delete(source, asVerified: verified)

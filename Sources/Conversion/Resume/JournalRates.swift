@@ -62,15 +62,16 @@ extension TensorRate {
         guard isPossible else { return nil }
     }
 
-    /// Numbers of a plan are no larger than this: bytes of a tensor, and bits of one weight.
+    /// Upper bounds of what a plan says: bytes of a tensor, and bits of one weight.
     private static let mostBytes = 0x1p60, mostBits = 0x1p20
 
-    /// Whether a plan may say so; what is computed from such numbers does not overflow.
+    /// Whether a planner can have found these numbers: what is computed from them does not overflow.
     private var isPossible: Bool {
         // Codes of a fixed width hold no goal.
         let isFree = goal.most == .infinity && goal.aim == 0 && goal.least == 0 && goal.quantity == .bytes
         let most = goal.quantity == .bytes ? TensorRate.mostBytes : 1
-        let isGoal = goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
+        let isGoal =
+            goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
         return (isFree || isGoal) && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
             && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
             && bits.magnitude <= TensorRate.mostBits && slope > 0x1p-20 && slope <= TensorRate.mostBits
@@ -79,7 +80,7 @@ extension TensorRate {
 }
 
 extension ConversionPlan.ShardPlan {
-    /// Whether rates are for the matrices of this shard that need one, and such that the options allow.
+    /// Whether rates are for exactly the matrices of this shard that need one, with parameters that the options allow.
     func accepts(_ findings: ConversionPlan.Findings, _ options: ConversionOptions) -> Bool {
         let expected = layout.payloads.indices.filter { index in
             if case .trellis = layout.payloads[index].descriptor?.scheme { true } else { false }

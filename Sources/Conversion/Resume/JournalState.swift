@@ -30,14 +30,14 @@ struct JournalState: Sendable {
         }
     }
 
-    /// Whether a line can stand behind those read so far: it begins the journal, or is about a shard that the first line names.
+    /// Whether a line may follow those read so far: it begins the journal, or is about a shard that the first line names.
     private func isNext(_ record: JournalRecord) -> Bool {
         func isShard(_ position: Int) -> Bool { heading.map { $0.shardNames.indices.contains(position) } ?? false }
         switch record {
         case .begin: return heading == nil
         case .source(let shard, let fingerprint):
             let others = sourceBytes - (sources[shard]?.identity.byteCount ?? 0)
-            // Bytes of files that there are can be added up.
+            // The sum goes into the manifest; real files together have less than 2^63 bytes.
             return isShard(shard)
                 && Checked.add(others, fingerprint.identity.byteCount).map { $0 <= UInt64(Int64.max) } ?? false
         case .rates(let shard, _), .sealed(let shard, _): return isShard(shard)

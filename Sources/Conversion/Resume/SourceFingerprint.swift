@@ -67,7 +67,8 @@ struct SourceFingerprint: Sendable, Hashable {
 
     init?(_ value: JSONValue) {
         func time(_ key: String) -> (seconds: Int, nanoseconds: Int)? {
-            let parts = value[key]?.string?.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) } ?? []
+            let parts =
+                value[key]?.string?.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) } ?? []
             guard parts.count == 2, let seconds = parts[0], let rest = parts[1], (0..<1_000_000_000).contains(rest)
             else { return nil }
             return (seconds, rest)

@@ -211,17 +211,17 @@ public final class MappedFile: Sendable {
     /// Permissions of the file when it was opened.
     package var permissions: FilePermissions { status.permissions }
 
-    /// What became of a file since it was opened.
+    /// How a file changed since it was opened.
     package enum Change: Sendable, Hashable {
         /// Nothing.
         case none
-        /// Mode, owner or names changed; or bytes did, and the time of modification was set back: the bytes alone tell which.
+        /// Mode, owner or names changed, or bytes changed and the time of modification was set back. Only the bytes tell which.
         case status
         /// It is another file, or its size or time of modification changed.
         case content
     }
 
-    /// What became of the file at the path since it was opened.
+    /// How the file at the path changed since it was opened.
     package var change: Change {
         guard let now = FileIdentity(path) else { return .content }
         return now == identity ? .none : now.isSameButStatus(as: identity) ? .status : .content
@@ -229,8 +229,8 @@ public final class MappedFile: Sendable {
 
     /// Requires that the file at the path is still the one that was opened, with the same bytes as far as the system tells.
     ///
-    /// Where the time of the last change of the status is another one, mode, owner, group or the number of names must be too: they
-    /// explain it. Whoever has a hash of the bytes compares it instead.
+    /// Another time of the last change of the status is accepted if mode, owner, group or number of names changed too. A caller that has a
+    /// hash of the bytes compares it instead (`change`).
     ///
     /// - Throws: `sourceChanged`.
     public func checkUnchanged() throws {

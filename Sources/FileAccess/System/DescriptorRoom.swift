@@ -3,11 +3,11 @@ internal import TensorModel
 
 /// Whether the process may open the files it is going to work with.
 public enum DescriptorRoom {
-    /// Opens and closes the root directory so often, at once.
+    /// Holds `count` descriptors open at once, and closes them.
     ///
-    /// The runtime needs two or three descriptors of its own for its event loop, and ends the process by a signal where it gets none.
+    /// The event loop of the runtime needs two or three descriptors, and ends the process by a signal if it gets none.
     ///
-    /// - Throws: `inputOutput` where fewer may be open.
+    /// - Throws: `inputOutput` if fewer can be opened.
     public static func require(_ count: Int) throws {
         var opened: [FileDescriptor] = []
         defer { for descriptor in opened { try? descriptor.close() } }

@@ -131,7 +131,7 @@ public enum Directory {
         return names.sorted { $0.string.utf8.lexicographicallyPrecedes($1.string.utf8) }
     }
 
-    /// Makes a directory; it must not exist. The umask takes its part of the permissions.
+    /// Makes a directory; it must not exist. The system subtracts the umask from the permissions.
     package static func create(_ path: FilePath, _ permissions: FilePermissions = .init(rawValue: 0o777)) throws {
         do {
             _ = try repeating("mkdir", path) {
@@ -317,7 +317,7 @@ public struct FileIdentity: Sendable, Hashable {
     /// Whether both are the same file or directory, changed or not.
     public func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
 
-    /// Whether both are the same but for the time of the last change of the status, which changes with the mode, the owner and the names too.
+    /// Whether everything except the time of the last change of the status is the same.
     public func isSameButStatus(as other: FileIdentity) -> Bool {
         isSameFile(as: other) && byteCount == other.byteCount && modifiedSeconds == other.modifiedSeconds
             && modifiedNanoseconds == other.modifiedNanoseconds

@@ -30,12 +30,13 @@ public struct AtomicFile: ~Copyable, Sendable {
 
     /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
     ///
-    /// - Parameter mode: its permissions; until it is published, never more than these.
+    /// - Parameter mode: its permissions. Until it is published it has these or fewer.
     public init(_ path: FilePath, mode: NewFileMode = .usual) throws {
         self.path = path
         self.mode = mode
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
-        descriptor = try Descriptor(temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
+        descriptor = try Descriptor(
+            temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
         pending.reserveCapacity(AtomicFile.capacity)
     }
 

@@ -105,7 +105,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     private static func prepare(
         _ staging: FilePath, _ journal: FilePath, resumes: Bool, _ permissions: FilePermissions?
     ) throws -> Bool {
-        // Nobody may do more with it than with what it replaces; its owner has to write into it.
+        // No more permissions than the directory it replaces has, except that its owner must write into it.
         let mode = FilePermissions(rawValue: (permissions?.rawValue ?? 0o777) & 0o777 | 0o700)
         let hasJournal = try RecordFile.isThere(journal)
         let found = try Directory.ownStatus(staging)
@@ -191,7 +191,11 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try Directory.synchronizeName(of: target)
         // What is left over from here on, the next run will try again to remove.
         if resumes { try? Directory.removeTree(journal) }
-        if replaced != nil { try? Directory.removeTree(staging) }
+        guard let replaced else { return }
+        if replaced.permissions.rawValue & 0o300 != 0o300 {
+            try? Directory.setPermissions(FilePermissions(rawValue: 0o700), of: staging)
+        }
+        try? Directory.removeTree(staging)
     }
 
     /// Exchanges both directories; back again where something was written to the old one in the last moment.
@@ -224,38 +228,37 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
             guard try file.tryLock() else {
                 throw IngotError(.locked, file: target.string, found: "another process is writing this output")
             }
-            let opened: FileIdentity
+            let opened: FileStatus
             do {
-                opened = FileStatus(try file.status()).identity
+                opened = FileStatus(try file.status())
             } catch {
                 try? Directory.removeFile(path)
                 throw error
             }
-            if let current = FileIdentity(path), current.isSameFile(as: opened) { return file }
+            guard opened.kind == .file else { throw refusal(ofLock: path, "what is no regular file") }
+            if let current = FileIdentity(path), current.isSameFile(as: opened.identity) { return file }
         }
         throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
     }
 
-    /// Opens the lock file, or makes one; a link under its name is not followed, and what is no regular file is refused.
+    /// Opens the lock file, or makes one; a link under its name is not followed.
     private static func openLock(_ path: FilePath) throws -> Descriptor {
-        func refusal(_ found: String) -> IngotError {
-            IngotError(
-                .cannotCreate, file: path.string, found: "\(found) under the name of the output's lock",
-                expected: "nothing, or an empty file", remedy: "move it away")
-        }
-        let file: Descriptor
         do {
-            file = try Descriptor(
+            return try Descriptor(
                 path, flags: O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o666, code: .cannotCreate)
         } catch {
             if let found = try? Directory.ownStatus(path) {
-                if found.isLink { throw refusal("a symbolic link") }
-                if found.kind != .file { throw refusal("what is no regular file") }
+                if found.isLink { throw refusal(ofLock: path, "a symbolic link") }
+                if found.kind != .file { throw refusal(ofLock: path, "what is no regular file") }
             }
             throw error
         }
-        guard FileStatus(try file.status()).kind == .file else { throw refusal("what is no regular file") }
-        return file
+    }
+
+    private static func refusal(ofLock path: FilePath, _ found: String) -> IngotError {
+        IngotError(
+            .cannotCreate, file: path.string, found: "\(found) under the name of the output's lock",
+            expected: "nothing, or an empty file", remedy: "move it away")
     }
 
     private static func withoutTrailingDots(_ path: FilePath) -> FilePath {

@@ -1,7 +1,7 @@
 public import SystemPackage
 internal import TensorModel
 
-/// What lay in a directory at one moment: every name below it, with the identity of its file.
+/// The files below a directory at one moment: their names and identities.
 public struct DirectorySnapshot: Sendable, Hashable {
     /// A file, or a symbolic link, somewhere below the directory.
     public struct Entry: Sendable, Hashable {
@@ -9,11 +9,11 @@ public struct DirectorySnapshot: Sendable, Hashable {
         public let name: String
         /// Whether the name is UTF-8.
         public let isText: Bool
-        /// What it was, links not followed.
+        /// Identity of the file, or of the link itself.
         let identity: FileIdentity?
     }
 
-    /// All of them, in the order of `Directory.tree`.
+    /// All files, in the order of `Directory.tree`.
     public let entries: [Entry]
     /// Permissions of the directory itself, set-user-ID, set-group-ID and sticky bits with them.
     let permissions: FilePermissions
@@ -33,7 +33,7 @@ public struct DirectorySnapshot: Sendable, Hashable {
         }
     }
 
-    /// Requires that nothing was added and no file changed since this was taken; what is gone is no loss.
+    /// Requires that no file was added or changed since this was taken. A missing file is ignored.
     ///
     /// - Parameters:
     ///   - path: where the directory is now.

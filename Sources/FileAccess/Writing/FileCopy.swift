@@ -37,7 +37,7 @@ public enum WholeFile {
             try file.append(bytes)
         }
         let hash = hasher.finish()
-        // What changed the status alone, such as a new mode, left the bytes as they are.
+        // A new mode changes the status and no byte: the hash decides.
         let before = FileIdentity(source)
         if from.change != .none {
             guard from.change == .status, try from.hash(of: from.wholeRange) == hash, FileIdentity(source) == before

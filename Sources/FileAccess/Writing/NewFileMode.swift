@@ -2,20 +2,20 @@ public import SystemPackage
 
 /// Which permissions a new file gets.
 public enum NewFileMode: Sendable, Hashable {
-    /// What the umask leaves of reading and writing for all.
+    /// Read and write for all, less the umask.
     case usual
-    /// The same, where group and others get no permission that these do not have: of a file that is made from another one, those of
-    /// the other one.
+    /// Read and write for the owner; for group and others the same as far as these permissions and the umask allow. For files that are
+    /// made from another file: its permissions.
     case within(FilePermissions)
-    /// These, whatever the umask is.
+    /// These permissions, whatever the umask is.
     case exactly(FilePermissions)
 
-    /// Permissions of a copy: those of the original without set-user-ID, set-group-ID and sticky bits, and the owner may read it.
+    /// The mode of a copy: the permissions of the original, without set-user-ID, set-group-ID and sticky bits. The owner may read it.
     package static func copied(from source: FilePermissions) -> NewFileMode {
         .exactly(FilePermissions(rawValue: source.rawValue & 0o777 | 0o400))
     }
 
-    /// What a file is opened with, of which the umask takes its part.
+    /// The mode to create the file with; the system subtracts the umask.
     var atFirst: FilePermissions {
         switch self {
         case .usual: FilePermissions(rawValue: 0o666)

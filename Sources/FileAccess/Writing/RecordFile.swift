@@ -34,7 +34,9 @@ public struct RecordFile: ~Copyable, Sendable {
     /// - Throws: `cannotCreate` for something else under its name: that is neither written nor removed.
     static func isThere(_ path: FilePath) throws -> Bool {
         guard let found = try Directory.ownStatus(path) else { return false }
-        guard !found.isLink, found.kind == .file else { throw foreign(path, found.isLink ? "a symbolic link" : "no file") }
+        guard !found.isLink, found.kind == .file else {
+            throw foreign(path, found.isLink ? "a symbolic link" : "no file")
+        }
         let descriptor = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
         _ = try content(of: descriptor)
         return true
@@ -50,7 +52,9 @@ public struct RecordFile: ~Copyable, Sendable {
             try Directory.synchronizeName(of: path)
             return RecordFile(path: path, lines: [], descriptor: descriptor, end: 0)
         }
-        guard !found.isLink, found.kind == .file else { throw foreign(path, found.isLink ? "a symbolic link" : "no file") }
+        guard !found.isLink, found.kind == .file else {
+            throw foreign(path, found.isLink ? "a symbolic link" : "no file")
+        }
         let descriptor = try Descriptor(path, flags: O_RDWR | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
         let bytes = try content(of: descriptor)
         let (lines, end) = parse(bytes)

@@ -3,6 +3,7 @@ import Container
 import Conversion
 import FileAccess
 import Foundation
+import Inspection
 import Synchronization
 import SystemPackage
 import TensorModel

@@ -250,4 +250,25 @@ import Testing
         try await Verbs.export(directory.at("sealed"), to: output, force: true)
         #expect(try Files.snapshot(output) == before)
     }
+
+    /// A copy or the configuration of an export that was edited since, even to the same length.
+    @Test(arguments: ["config.json", "notes.txt"])
+    func editedExports(name: String) async throws {
+        let directory = try TemporaryDirectory()
+        let source = try SampleSource.write(
+            SampleSource.small(), to: directory.at("source"),
+            companions: ["config.json": "{\"torch_dtype\": \"float16\"}\n", "notes.txt": "notes"])
+        try await Verbs.convert(source, to: directory.at("sealed"))
+        let output = directory.at("out")
+        try await Verbs.export(directory.at("sealed"), to: output)
+        // Another type changes the configuration, and is no edit.
+        try await Verbs.export(directory.at("sealed"), to: output, as: .bf16, force: true)
+        let path = output.appending(name)
+        try Files.patch([Files.read(path)[0] ^ 1], at: 0, in: path)
+        let before = try Files.snapshot(output)
+        let error = try await Verbs.failure { try await Verbs.export(directory.at("sealed"), to: output, force: true) }
+        #expect(error?.code == .cannotCreate && error?.file == path.string, "\(String(describing: error))")
+        #expect(try Files.snapshot(output) == before)
+        #expect(Files.names(directory.path) == ["out", "sealed", "source"])
+    }
 }

@@ -67,12 +67,10 @@ extension TensorRate {
 
     /// Whether a planner can have found these numbers: what is computed from them does not overflow.
     private var isPossible: Bool {
-        // Codes of a fixed width hold no goal.
-        let isFree = goal.most == .infinity && goal.aim == 0 && goal.least == 0 && goal.quantity == .bytes
         let most = goal.quantity == .bytes ? TensorRate.mostBytes : 1
         let isGoal =
             goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
-        return (isFree || isGoal) && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
+        return isGoal && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
             && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
             && bits.magnitude <= TensorRate.mostBits && slope > 0x1p-20 && slope <= TensorRate.mostBits
             && relativeMSE >= 0 && leastStep > 0 && leastStep.isFinite && safeStep > 0
@@ -92,8 +90,8 @@ extension ConversionPlan.ShardPlan {
                 switch options.codec {
                 case .zstd: return true
                 case .rans: return parameters.alphabet == 256 && parameters.rowClasses == 1
-                case .lz4, .none:
-                    return parameters.fixedWidth != nil && parameters.lowBits == 0 && parameters.rowClasses == 1
+                // Codes of a fixed width have no rate over all matrices.
+                case .lz4, .none: return false
                 }
             }
     }

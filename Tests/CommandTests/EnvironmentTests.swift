@@ -58,7 +58,8 @@ import Testing
         for verb in ["convert", "inspect", "verify"] {
             let arguments = verb == "convert" ? "\"$1\" \"$2\" --jobs 2" : verb == "inspect" ? "\"$1\"" : "\"$2\""
             let result = try IngotProcess.shell(
-                "ulimit -c 0; ulimit -n \(limit); exec \"$INGOT\" \(verb) \(arguments)", [source.string, target.string])
+                "for f in {3..99}; do eval \"exec $f>&-\"; done; ulimit -c 0; ulimit -n \(limit); exec \"$INGOT\" \(verb) \(arguments)",
+                [source.string, target.string])
             // The loader of shared libraries ends with 127 where it cannot open them.
             #expect(
                 !result.signalled && [0, 66, 74, 127].contains(result.status),

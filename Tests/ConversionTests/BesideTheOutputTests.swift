@@ -143,7 +143,7 @@ import Testing
     /// What does not begin as a journal does is no journal.
     @Test(
         arguments: Verb.allCases,
-        ["work of years\n", "{\"event\":\"begin\"}\n", "\0\0\0\0 something", "0123456789abcd, or so", "abc-def+0123"])
+        ["work of years\n", "{\"event\":\"begin\"}\n", "\0\0\0\0 something", "0123456789abcd, or so", "abc-def+012!"])
     func journalOfOtherContent(verb: Verb, text: String) async throws {
         let scene = try await Scene(verb)
         try Files.write(text, to: scene.at("journal"))

@@ -19,8 +19,8 @@ public enum DescriptorRoom {
                 guard [.tooManyOpenFiles, .tooManyOpenFilesInSystem].contains(error) else { return }
                 throw IngotError(
                     .inputOutput,
-                    found: "\(opened.count) files can be opened at once: \(error) (errno \(error.rawValue))",
-                    expected: "at least \(count)", remedy: "raise the limit, with `ulimit -n 64` or more")
+                    found: "room for \(opened.count) more open files: \(error) (errno \(error.rawValue))",
+                    expected: "room for \(count)", remedy: "raise the limit, with `ulimit -n 64` or more")
             }
         }
     }

@@ -129,6 +129,18 @@ import Testing
         try expectCopies(in: directory.at("sealed"))
     }
 
+    /// A file system that has no permissions, such as FAT, refuses to set some: the output is made all the same.
+    @Test func fileSystemWithoutPermissions() async throws {
+        let place = try ShardedPlace()
+        let expected = try await place.expected()
+        let watch = CallWatch { _, call in call.name.hasSuffix("chmod") ? .notPermitted : nil }
+        try await watch.run { _ = try await place.convert() }
+        #expect(watch.trace.contains { $0.name == "fchmod" })
+        try FileTimes.set(0o700, of: place.target)
+        try await watch.run { _ = try await place.convert { $0.force = true } }
+        try place.expectFinished(expected)
+    }
+
     /// Work that an earlier run left under a wider mask is narrowed too.
     @Test func resumedWork() async throws {
         let place = try ShardedPlace()

@@ -147,9 +147,17 @@ public enum Directory {
         try status(path, followingLinks: true)?.permissions
     }
 
-    /// Sets the permissions of a directory.
+    /// Sets the permissions of a directory. A file system that has no permissions keeps its own.
     package static func setPermissions(_ permissions: FilePermissions, of path: FilePath) throws {
-        try unsafe change("chmod", path) { unsafe chmod($0, permissions.rawValue) }
+        do {
+            _ = try repeating("chmod", path) {
+                unsafe path.withPlatformString { unsafe chmod($0, permissions.rawValue) }
+            }
+        } catch .notPermitted, .notSupported {
+            // What FAT says of a mode that it cannot store.
+        } catch {
+            throw error.ingotError("chmod", path)
+        }
     }
 
     /// Makes the names in a directory durable.

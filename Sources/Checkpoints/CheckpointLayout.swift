@@ -16,7 +16,8 @@ public struct CheckpointLayout: Sendable {
     public let key: String?
     /// What is odd about the directory.
     public let warnings: [IngotWarning]
-    let index: ShardIndex?
+    /// What the index says; nil for a checkpoint without.
+    package let index: ShardIndex?
 
     /// Finds the files of a checkpoint.
     ///

@@ -20,7 +20,7 @@ struct Ingot: AsyncParsableCommand {
     // On the main thread up to the first switch to another one, which may not be had.
     @MainActor static func main() async {
         Interruption.install()
-        Command.requireThreads()
+        Command.requireResources()
         await Command.run()
     }
 }

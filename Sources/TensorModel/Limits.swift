@@ -4,6 +4,8 @@ public struct Limits: Sendable, Hashable {
     public var headerBytes: UInt64 = 100_000_000
     /// Tensors in one file.
     public var tensorsPerFile = 1_000_000
+    /// Entries in the `__metadata__` of one file, besides as many as there may be tensors.
+    public var moreMetadataEntries = 0
     /// UTF-8 bytes of a tensor's name.
     public var nameBytes = 1024
     /// Dimensions of a tensor.

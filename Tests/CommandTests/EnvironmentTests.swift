@@ -50,6 +50,29 @@ import Testing
         #expect(try IngotProcess.run(["verify", target.string, "--against", source.string]).status == 0)
     }
 
+    /// W16: any limit on open files, from the three that a program begins with on: an error, and no signal.
+    @Test(arguments: 3...32) func openFiles(limit: Int) throws {
+        let directory = try TemporaryDirectory()
+        let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
+        let target = directory.at("sealed")
+        for verb in ["convert", "inspect", "verify"] {
+            let arguments = verb == "convert" ? "\"$1\" \"$2\" --jobs 2" : verb == "inspect" ? "\"$1\"" : "\"$2\""
+            let result = try IngotProcess.shell(
+                "for f in {3..99}; do eval \"exec $f>&-\"; done; ulimit -c 0; ulimit -n \(limit); exec \"$INGOT\" \(verb) \(arguments)",
+                [source.string, target.string])
+            // The loader of shared libraries ends with 127 where it cannot open them.
+            #expect(
+                !result.signalled && [0, 66, 74, 127].contains(result.status),
+                "\(verb): \(result.status) \(result.errors)")
+            if result.status == 74 {
+                #expect(result.errors.contains("ulimit -n"), "\(result.errors)")
+            }
+            #expect(limit < 16 || result.status == 0, "\(verb): \(result.errors)")
+        }
+        let left = Files.names(directory.path)
+        #expect(left == ["source"] || left == ["sealed", "source"], "\(left)")
+    }
+
     /// W05: a file system that is mounted read-only; only root can make one.
     @Test func readOnly() throws {
         let directory = try TemporaryDirectory()

@@ -81,7 +81,7 @@ import Testing
     private static let parts = [".d.ingot-lock", ".d.ingot-partial"]
 
     private func build(_ target: FilePath, _ text: String, force: Bool = false) throws {
-        let replaceable: ((FilePath) throws -> Void)? = force ? { _ in } : nil
+        let replaceable: ((FilePath) throws -> DirectorySnapshot)? = force ? { try DirectorySnapshot(of: $0) } : nil
         let builder = try DirectoryBuilder.begin(target, replaceable: replaceable)
         try WholeFile.write(Array(text.utf8), to: builder.staging.appending("f"))
         try builder.publish()

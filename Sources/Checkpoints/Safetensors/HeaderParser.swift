@@ -78,10 +78,10 @@ struct HeaderParser {
         hasMetadata = true
         var keys = NameTable()
         try reader.readObject { reader, key in
-            guard metadata.count < limits.tensorsPerFile else {
+            let most = limits.tensorsPerFile + limits.moreMetadataEntries
+            guard metadata.count < most else {
                 throw reader.failure(
-                    "more than \(limits.tensorsPerFile) metadata entries", as: .headerTooLarge,
-                    expected: "at most \(limits.tensorsPerFile)")
+                    "more than \(most) metadata entries", as: .headerTooLarge, expected: "at most \(most)")
             }
             let twin = keys.insert(TensorName(key), at: metadata.count) { TensorName(metadata[$0].key) }
             guard twin == nil else {

@@ -24,7 +24,18 @@ public enum ContainerFormat {
     /// Chunks a payload has at most: 2^22, which is 10^12 weights.
     public static let maximumChunks = 1 << 22
     /// Bytes of a manifest at most.
-    static let maximumManifestBytes: UInt64 = 8 << 20
+    package static let maximumManifestBytes: UInt64 = 8 << 20
+
+    /// The limits of one of our shards: its seal, and its own entries in `__metadata__`, come on top of the tensors a source may have.
+    static func ownLimits(_ limits: Limits) -> Limits {
+        var own = limits
+        own.tensorsPerFile += 1
+        own.moreMetadataEntries = ownMetadataEntries
+        return own
+    }
+
+    /// Entries of `__metadata__` that are no description of a tensor, at most.
+    private static let ownMetadataEntries = 8
 
     /// Whether a name is one a source may not use.
     public static func isReserved(_ name: TensorName) -> Bool {

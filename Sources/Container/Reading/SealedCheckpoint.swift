@@ -71,23 +71,6 @@ public struct SealedCheckpoint: Sendable {
         return try Directory.tree(path).filter { !$0.isText || !known.contains(TensorName($0.name)) }.map(\.name)
     }
 
-    /// Requires that a directory is one that `convert` made, with nothing else in it: then it may be replaced.
-    ///
-    /// - Throws: `cannotCreate` otherwise.
-    public static func requireReplaceable(_ path: FilePath) throws {
-        func failure(_ found: String) -> IngotError {
-            IngotError(
-                .cannotCreate, file: path.string, found: found,
-                expected: "an Ingot checkpoint and nothing else, which --force replaces",
-                remedy: "choose another place for the output")
-        }
-        guard try !Directory.entries(path).isEmpty else { return }
-        guard let manifest = try? Manifest.read(path) else { throw failure("a directory that no conversion made") }
-        if let stranger = try strangers(in: path, manifest).first {
-            throw failure("a checkpoint with a file that no conversion made: \(stranger)")
-        }
-    }
-
     /// Requires that every file beside the shards has the manifest's size and hash.
     public func checkFiles() throws {
         for entry in manifest.files where !entry.isShard {

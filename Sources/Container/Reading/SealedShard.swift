@@ -47,7 +47,7 @@ public struct SealedShard: Sendable {
         let file = try MappedFile.open(path)
         // The seal comes first: it tells a damaged header from an unusual one.
         let seal = try Seal.read(file)
-        let header = try SafetensorsHeader.read(file, limits: limits)
+        let header = try SafetensorsHeader.read(file, limits: ContainerFormat.ownLimits(limits))
         self.file = file
         self.header = header
         self.seal = seal

@@ -32,8 +32,8 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Begins a shard at `path`.
-    public init(_ path: FilePath, layout: ShardLayout) throws {
-        var file = try AtomicFile(path)
+    public init(_ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual) throws {
+        var file = try AtomicFile(path, mode: mode)
         try file.appendZeros(layout.dataStart)
         self.init(layout: layout, file: file)
     }

@@ -99,17 +99,22 @@ public struct CompanionFiles: Sendable {
 }
 
 extension CompanionFiles {
-    /// Copies a companion under its own name into a directory, making the folders in between.
+    /// Copies a companion under its own name into a directory, making the folders in between. A file keeps its permissions. A folder gets
+    /// those of the source's folder, less the umask, and its owner may write into it.
     package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
+        let parts = file.name.split(separator: "/").dropLast()
         var place = directory
-        for part in file.name.split(separator: "/").dropLast() {
+        var original = file.path
+        for _ in 0...parts.count { original.removeLastComponent() }
+        for part in parts {
             let parent = place
             place.append(String(part))
+            original.append(String(part))
             guard try Directory.kind(place) == nil else { continue }
-            try Directory.create(place)
+            let permissions = try Directory.permissions(original)?.rawValue ?? 0o777
+            try Directory.create(place, FilePermissions(rawValue: permissions & 0o777 | 0o700))
             try Directory.synchronize(parent)
         }
-        let result = try WholeFile.copy(file.path, to: directory.appending(file.name))
-        return result
+        return try WholeFile.copy(file.path, to: directory.appending(file.name))
     }
 }

@@ -1,10 +1,10 @@
 import Container
-import FileAccess
-import SystemPackage
+package import FileAccess
+package import SystemPackage
 import TensorModel
 
 /// Writes what belongs to a converted checkpoint besides its shards and the manifest: copies, the configuration, the index.
-struct CompanionWriter {
+package struct CompanionWriter {
     private let companions: CompanionFiles
     private let options: ConversionOptions
 
@@ -13,13 +13,19 @@ struct CompanionWriter {
         self.options = options
     }
 
+    /// The mode of index and manifest: they describe the shards, so they get the permissions that all shards have.
+    package static func mode(beside shards: [String], in directory: FilePath) throws -> NewFileMode {
+        let permissions = try shards.compactMap { try Directory.permissions(directory.appending($0)) }
+        return permissions.reduce(nil) { $0?.intersection($1) ?? $1 }.map { .within($0) } ?? .usual
+    }
+
     /// Writes the files; what the manifest says of them.
     ///
     /// - Parameter dataBytes: bytes of all tensors' data, for the index.
     func write(into directory: FilePath, _ shards: [FinishedShard], dataBytes: UInt64) throws -> [Manifest.File] {
         var files: [Manifest.File] = []
-        func record(_ name: String, _ bytes: [UInt8]) throws {
-            let hash = try WholeFile.write(bytes, to: directory.appending(name))
+        func record(_ name: String, _ bytes: [UInt8], _ mode: NewFileMode) throws {
+            let hash = try WholeFile.write(bytes, to: directory.appending(name), mode: mode)
             files.append(Manifest.File(name: name, byteCount: UInt64(bytes.count), hash: hash, isShard: false))
         }
         for file in companions.copied {
@@ -27,7 +33,8 @@ struct CompanionWriter {
             if file.name == CompanionFiles.configuration {
                 var configuration = try ConfigurationFile(reading: file.path)
                 try configuration.addQuantization(options.record)
-                try record(file.name, configuration.bytes)
+                let permissions = try Directory.permissions(file.path)
+                try record(file.name, configuration.bytes, permissions.map { .copied(from: $0) } ?? .usual)
             } else {
                 let (hash, count) = try CompanionFiles.copy(file, into: directory)
                 files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
@@ -35,7 +42,9 @@ struct CompanionWriter {
         }
         if shards.count > 1 {
             let names = shards.map { ($0.name, $0.payloads.map(\.name) + $0.kept.map(\.name)) }
-            try record(ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: names))
+            try record(
+                ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: names),
+                CompanionWriter.mode(beside: shards.map(\.name), in: directory))
         }
         return files
     }

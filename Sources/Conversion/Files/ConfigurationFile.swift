@@ -8,7 +8,8 @@ public struct ConfigurationFile: Sendable {
     public private(set) var bytes: [UInt8]
     private let path: String
     private static let key = "quantization_config"
-    private static let maximumBytes: UInt64 = 16 << 20
+    /// Bytes of a configuration at most.
+    static let maximumBytes: UInt64 = 16 << 20
 
     /// Reads a configuration.
     ///

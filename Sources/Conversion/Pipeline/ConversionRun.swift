@@ -14,12 +14,15 @@ final class ConversionRun {
     private let pipeline: OrderedPipeline<ChunkWorkspace>
     private let followed: FollowedSource
     private let layout: CheckpointLayout
+    private let limits: OutputLimits
     private var plan: ConversionPlan
     /// Nil where an earlier run had published already.
     private let work: WorkDirectory?
     /// What is finished, by position.
     private var finished: [Int: FinishedShard] = [:]
     private var state = ConversionProgress()
+    /// Sources whose status changed after they were opened: their identities when all of their bytes were last compared.
+    private var compared: [Int: FileIdentity] = [:]
     private var told = 0
     private var repeats = 0
 
@@ -38,9 +41,10 @@ final class ConversionRun {
             ? try await followed.layout() : try CheckpointLayout.read(converter.source, key: options.key)
         if options.consumesSource { try ConsumableSource.require(layout) }
         plan = ConversionPlan(layout, options)
+        let outputNames = layout.shardNames.indices.map(plan.outputName)
+        limits = OutputLimits(layout, options, to: destination, outputNames: outputNames)
         do {
-            work = try WorkDirectory.begin(
-                destination, options, layout, outputNames: layout.shardNames.indices.map(plan.outputName))
+            work = try WorkDirectory.begin(destination, options, layout, outputNames: outputNames)
         } catch is WorkDirectory.AlreadyPublished {
             work = nil
         }
@@ -70,10 +74,15 @@ final class ConversionRun {
 
     private func convert(_ work: WorkDirectory) async throws -> ConversionReport {
         do {
-            try CompanionFiles(of: layout).refuseQuantizedSource()
-        } catch let error as IngotError where options.follows && error.code != .unsupportedSource {
+            let companions = try CompanionFiles(of: layout)
+            try companions.refuseQuantizedSource()
+            try limits.check(companions)
+        } catch let error as IngotError
+            where options.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
+        {
             // Half of the configuration may be there; it is read again when nothing is under way any more.
         }
+        if let index = layout.index { try limits.check(index.tensors.map(\.name)) }
         try work.removeAll(except: Set(work.state.sealed.keys.map(plan.outputName)))
         state.shardCount = layout.shardNames.count
         try await resume(work)
@@ -101,14 +110,26 @@ final class ConversionRun {
                 try plan.add(layout.open(position), at: position)
             }
         }
+        for shard in plan.openShards { try OutputLimits.check(shard) }
+        if layout.index == nil, finished.isEmpty {
+            try limits.check(
+                plan.openShards.flatMap { ($0.layout.payloads + $0.layout.ordinary).map(\.tensor.name) })
+        }
         tellWarnings()
         try work.note(plan.openShards.compactMap { try fingerprint($0.source, $0.position, work) })
         state.totalBytes = state.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
         guard options.goal.isShared, options.scheme == .trellis else { return }
         if plan.openShards.allSatisfy({ work.state.rates[$0.position] != nil }) {
             for shard in plan.openShards {
-                try plan.apply(work.state.rates[shard.position] ?? [:], at: shard.position)
+                let rates = work.state.rates[shard.position] ?? [:]
+                guard shard.accepts(rates, options) else {
+                    throw work.damage("rates of other matrices than \(layout.shardNames[shard.position]) has")
+                }
+                try plan.apply(rates, at: shard.position)
             }
+        } else if !finished.isEmpty {
+            // The rates of the other shards depend on what the finished ones got.
+            throw work.damage("finished shards of a rate over all matrices, and no rates for the others")
         } else {
             onEvent(.planning(shard: nil))
             let shards = plan.openShards
@@ -125,6 +146,7 @@ final class ConversionRun {
         let (position, shard) = try await followed.next(of: positions, in: layout)
         if options.consumesSource { try ConsumableSource.requireOwn(shard.file.path) }
         try plan.add(shard, at: position)
+        if let planned = plan.shards[position] { try OutputLimits.check(planned) }
         tellWarnings()
         try work.note([fingerprint(shard, position, work)].compactMap { $0 })
         return position
@@ -159,7 +181,7 @@ final class ConversionRun {
         let (layout, summary) = try await encode(position, work)
         let warnings = Array(plan.warnings[warned...])
         tellWarnings()
-        try shard.source.file.checkUnchanged()
+        try await requireUnchanged(shard.source, position, work)
         finished[position] = FinishedShard(
             layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount, warnings: [])
         try work.note([
@@ -207,14 +229,43 @@ final class ConversionRun {
     /// How often a shard is encoded with less for its tensors, because some of them took more than their share.
     private static let mostTightenings = 3
 
-    // MARK: - Consuming
+    // MARK: - Sources that change
 
-    /// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
-    private func consume(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
-        let name = plan.outputName(position)
-        onEvent(.verifying(shard: name))
-        let path = work.path.appending(name)
-        try MappedFile.dropCache(path)
+    /// How often a source is compared, at most, whose status changes meanwhile.
+    private static let mostComparisons = 3
+
+    /// Requires that a source is still what was converted: by the identity of the file or, if its status changed, by all of its bytes.
+    ///
+    /// Hashes alone would not suffice: a band is read once to be encoded, and again to be hashed.
+    ///
+    /// - Throws: `sourceChanged`.
+    private func requireUnchanged(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
+        let file = source.file
+        for _ in 0..<ConversionRun.mostComparisons {
+            let now = FileIdentity(file.path)
+            switch file.change {
+            case .none: return
+            case .content: throw file.wasChanged
+            case .status: if let now, now == compared[position] { return }
+            }
+            if let earlier = work.state.sources[position],
+                try SourceFingerprint(source).difference(from: earlier) != nil
+            {
+                throw file.wasChanged
+            }
+            do {
+                try await compare(source, position, work)
+            } catch let error as IngotError where [.certificateMismatch, .sourceMismatch].contains(error.code) {
+                throw file.wasChanged
+            }
+            if now == FileIdentity(file.path) { compared[position] = now }
+        }
+        guard let now = FileIdentity(file.path), now == compared[position] else { throw file.wasChanged }
+    }
+
+    /// Requires that the output of a shard, as it is on the disk, decodes to what it claims of its source: every hash, every certificate.
+    private func compare(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
+        let path = work.path.appending(plan.outputName(position))
         let tensors = try await ShardVerification(SealedShard(path), against: source).run(pipeline)
         if let failed = tensors.first(where: { !$0.holds }) {
             throw IngotError(
@@ -227,8 +278,26 @@ final class ConversionRun {
                 .sourceMismatch, file: path.string, found: "\(tensors.count) tensors",
                 expected: "\(source.header.tensors.count), as in the source, which is not deleted")
         }
+    }
+
+    // MARK: - Consuming
+
+    /// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
+    private func consume(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
+        let name = plan.outputName(position)
+        onEvent(.verifying(shard: name))
+        try MappedFile.dropCache(work.path.appending(name))
+        try await requireUnchanged(source, position, work)
+        var verified: FileIdentity?
+        for _ in 0..<ConversionRun.mostComparisons {
+            verified = FileIdentity(source.file.path)
+            try await compare(source, position, work)
+            if verified == FileIdentity(source.file.path) { break }
+        }
+        // Files may have arrived since the first shard was written.
+        try limits.check(CompanionFiles(of: layout))
         try work.note([.consuming(position)])
-        try ConsumableSource.delete(source)
+        try ConsumableSource.delete(source, asVerified: verified)
         plan.remove(at: position)
         onEvent(.consumed(shard: layout.shardNames[position]))
     }
@@ -276,7 +345,7 @@ final class ConversionRun {
         if !isConsumed {
             let source = try layout.open(position)
             sourceBytes = source.file.byteCount
-            try requireUnchanged(source, position, shard, work)
+            try requireTakenFrom(source, position, shard, work)
             if options.consumesSource { try await consume(source, position, work) }
         }
         let done = FinishedShard(shard, sourceBytes: sourceBytes, warnings: record.warnings)
@@ -289,7 +358,7 @@ final class ConversionRun {
     }
 
     /// Requires that the source of a finished shard is the one that was converted: by its identity, or else by all of its bytes.
-    private func requireUnchanged(
+    private func requireTakenFrom(
         _ source: Shard, _ position: Int, _ shard: SealedShard, _ work: WorkDirectory
     ) throws {
         guard let earlier = work.state.sources[position] else { return }
@@ -312,6 +381,7 @@ final class ConversionRun {
 
     private func publish(_ work: WorkDirectory) async throws -> ConversionReport {
         let companions = try CompanionFiles(of: layout)
+        try limits.check(companions)
         var report = ConversionReport(
             sourceBytes: finished.values.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
             warnings: plan.warnings)
@@ -323,8 +393,11 @@ final class ConversionRun {
             files: files, options: options.record, sourceBytes: report.sourceBytes, codecs: CodecLibraries.versions
         ).encoded()
         try Interruption.check()
-        for shard in plan.openShards { try shard.source.file.checkUnchanged() }
-        let hash = try WholeFile.write(manifest, to: work.path.appending(Manifest.fileName))
+        try limits.checkManifest(manifest.count, files: files.count)
+        for shard in plan.openShards { try await requireUnchanged(shard.source, shard.position, work) }
+        let hash = try WholeFile.write(
+            manifest, to: work.path.appending(Manifest.fileName),
+            mode: CompanionWriter.mode(beside: shards.map(\.name), in: work.path))
         try PromiseCheck(options, report, totalBytes: files.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }).run()
         // Every limit of a reader holds for what is published.
         _ = try SealedCheckpoint(work.path)
@@ -336,7 +409,7 @@ final class ConversionRun {
             onEvent(.verifying(shard: destination.lastComponent?.string ?? ""))
             try await beforePublishing(work.path, report)
             // It took a while, in which the source had to stay.
-            for shard in plan.openShards { try shard.source.file.checkUnchanged() }
+            for shard in plan.openShards { try await requireUnchanged(shard.source, shard.position, work) }
             try Interruption.check()
         }
         try work.publish(manifest: hash)

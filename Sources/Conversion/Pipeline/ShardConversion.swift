@@ -52,7 +52,8 @@ final class ShardConversion {
         let payloads = shard.layout.payloads
         let file = file
         let rules = rules
-        writer = try ShardWriter(directory.appending(shard.outputName), layout: shard.layout)
+        writer = try ShardWriter(
+            directory.appending(shard.outputName), layout: shard.layout, mode: .within(file.permissions))
         var first = 0
         while first < payloads.count {
             let counts = payloads.enumerated().map { index, payload in

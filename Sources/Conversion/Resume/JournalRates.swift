@@ -52,16 +52,50 @@ extension TensorRate {
         guard integers.count == 4, numbers.count == 12, let holds = value["holds"]?.string,
             let quantity = TensorGoal.Quantity(rawValue: holds),
             let parameters = TrellisParameters(
-                states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3])
+                states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3]),
+            let step = Float(exactly: numbers[3]), let deadZone = Float(exactly: numbers[4]),
+            let shrink = Float(exactly: numbers[5])
         else { return nil }
-        var rule = TrellisRule(step: Float(numbers[3]))
-        rule.deadZone = Float(numbers[4])
-        rule.shrink = Float(numbers[5])
         self.init(
             goal: TensorGoal(quantity: quantity, most: numbers[0], aim: numbers[1], least: numbers[2]),
-            parameters: parameters, rule: rule, bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8],
-            leastStep: numbers[9], mostStep: numbers[11],
-            safeStep: numbers[10])
+            parameters: parameters, rule: TrellisRule(step: step, deadZone: deadZone, shrink: shrink),
+            bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8], leastStep: numbers[9],
+            mostStep: numbers[11], safeStep: numbers[10])
+        guard isPossible else { return nil }
+    }
+
+    /// Upper bounds of what a plan says: bytes of a tensor, and bits of one weight.
+    private static let mostBytes = 0x1p60, mostBits = 0x1p20
+
+    /// Whether a planner can have found these numbers: what is computed from them does not overflow.
+    private var isPossible: Bool {
+        let most = goal.quantity == .error ? 1 : TensorRate.mostBytes
+        let isGoal =
+            goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
+        return isGoal && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
+            && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
+            && bits.magnitude <= TensorRate.mostBits && slope > 0x1p-20 && slope <= TensorRate.mostBits
+            && relativeMSE >= 0 && leastStep > 0 && leastStep.isFinite && safeStep > 0 && mostStep >= leastStep
+    }
+}
+
+extension ConversionPlan.ShardPlan {
+    /// Whether rates are for exactly the matrices of this shard that need one, with parameters that the options allow.
+    func accepts(_ findings: ConversionPlan.Findings, _ options: ConversionOptions) -> Bool {
+        let expected = layout.payloads.indices.filter { index in
+            if case .trellis = layout.payloads[index].descriptor?.scheme { true } else { false }
+        }
+        return Set(findings.keys) == Set(expected)
+            && findings.values.compactMap(\.rate).allSatisfy { rate in
+                let parameters = rate.parameters
+                guard parameters.states == options.states else { return false }
+                switch options.codec {
+                case .zstd: return true
+                case .rans: return parameters.alphabet == 256 && parameters.rowClasses == 1
+                // Codes of a fixed width have no rate over all matrices.
+                case .lz4, .none: return false
+                }
+            }
     }
 }
 
@@ -77,7 +111,7 @@ extension StoredForm {
     fileprivate init?(journal value: JSONValue) {
         guard let bytes = value["bytes"]?.unsigned.flatMap({ Int(exactly: $0) }),
             let error = value["error"]?.string.flatMap({ UInt64($0, radix: 16) }).map({ Double(bitPattern: $0) }),
-            error >= 0, error <= RateGoal.errorRange.upperBound
+            bytes > 0, bytes <= 1 << 60, error >= 0, error <= RateGoal.errorRange.upperBound
         else { return nil }
         let scheme: TensorScheme
         switch value["scheme"]?.string {

@@ -51,9 +51,11 @@ enum JournalRecord: Sendable {
             self = .source(shard, fingerprint)
         case ("rates", let shard?):
             var findings: ConversionPlan.Findings = [:]
-            for entry in value["payloads"]?.array ?? [] {
-                guard let (payload, finding) = RatePlanner.Finding.parse(entry) else { return nil }
-                findings[payload] = finding
+            guard let payloads = value["payloads"]?.array else { return nil }
+            for entry in payloads {
+                guard let (payload, finding) = RatePlanner.Finding.parse(entry),
+                    findings.updateValue(finding, forKey: payload) == nil
+                else { return nil }
             }
             self = .rates(shard, findings)
         case ("sealed", let shard?):
@@ -91,7 +93,7 @@ struct JournalHeading: Sendable {
     init?(_ value: JSONValue) {
         guard value["journal_version"]?.unsigned == JournalHeading.version, let writer = value["writer"]?.string,
             let codecs = value["codecs"]?.string, let options = value["options"]?.object,
-            let names = value["source_shards"]?.array
+            let names = value["source_shards"]?.array, names.allSatisfy({ $0.string != nil })
         else { return nil }
         self.writer = writer
         self.codecs = codecs

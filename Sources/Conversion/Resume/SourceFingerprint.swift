@@ -59,21 +59,30 @@ struct SourceFingerprint: Sendable, Hashable {
             .init("bytes", .unsigned(identity.byteCount)), .init("device", .unsigned(identity.device)),
             .init("inode", .unsigned(identity.inode)),
             .init("modified", .string("\(identity.modifiedSeconds).\(identity.modifiedNanoseconds)")),
+            .init("changed", .string("\(identity.changedSeconds).\(identity.changedNanoseconds)")),
             .init("header_xxh3_128", .string(header.description)),
             .init("samples_xxh3_128", .string(samples.description)),
         ])
     }
 
     init?(_ value: JSONValue) {
-        let time = value["modified"]?.string?.split(separator: ".").compactMap { Int($0) } ?? []
+        func time(_ key: String) -> (seconds: Int, nanoseconds: Int)? {
+            let parts =
+                value[key]?.string?.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) } ?? []
+            guard parts.count == 2, let seconds = parts[0], let rest = parts[1], (0..<1_000_000_000).contains(rest)
+            else { return nil }
+            return (seconds, rest)
+        }
         guard let bytes = value["bytes"]?.unsigned, let device = value["device"]?.unsigned,
-            let inode = value["inode"]?.unsigned, time.count == 2,
+            let inode = value["inode"]?.unsigned, let modified = time("modified"), let changed = time("changed"),
             let header = value["header_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
             let samples = value["samples_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) })
         else { return nil }
         self.init(
             identity: FileIdentity(
-                device: device, inode: inode, byteCount: bytes, modifiedSeconds: time[0], modifiedNanoseconds: time[1]),
+                device: device, inode: inode, byteCount: bytes, modifiedSeconds: modified.seconds,
+                modifiedNanoseconds: modified.nanoseconds, changedSeconds: changed.seconds,
+                changedNanoseconds: changed.nanoseconds),
             header: header, samples: samples)
     }
 }

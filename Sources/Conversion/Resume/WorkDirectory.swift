@@ -29,11 +29,8 @@ final class WorkDirectory {
         try requireNoOrphans(target, source, outputNames)
         var builder = try DirectoryBuilder.begin(target, resumes: true) { target in
             try recognize(target, heading, source)
-            if options.force {
-                try SealedCheckpoint.requireReplaceable(target)
-            } else {
-                try DirectoryBuilder.refuseExisting(target)
-            }
+            guard options.force else { try DirectoryBuilder.refuseExisting(target) }
+            return try SealedCheckpoint.requireReplaceable(target)
         }
         // Whatever fails from here on, what an earlier run did stays.
         builder.keepsWork = builder.isResumed
@@ -55,6 +52,9 @@ final class WorkDirectory {
             journal = try RecordFile.open(builder.journal)
             state = JournalState([])
             try journal.append([JournalRecord.begin(heading).text])
+        } else {
+            // What is written next stands behind lines that count.
+            try journal.keep(state.lineCount)
         }
         return try WorkDirectory(builder, journal, state)
     }
@@ -150,11 +150,23 @@ final class WorkDirectory {
     func forget(_ position: Int) { state.sealed[position] = nil }
 
     /// Gives the directory its final name.
+    ///
+    /// - Throws: `cannotCreate` where something changed in what it replaces: both stay.
     func publish(manifest: ContentHash) throws {
-        try note([.publishing(manifest)])
         guard var builder = builder.take() else { return }
         builder.keepsWork = !state.sealed.isEmpty
+        try builder.requireTargetUntouched()
+        try note([.publishing(manifest)])
         try builder.publish()
+    }
+
+    /// The error of a journal whose lines contradict the source or each other.
+    func damage(_ found: String) -> IngotError {
+        IngotError(
+            .cannotCreate, file: journal.path.string, found: found, expected: "a journal as this version writes it",
+            remedy: state.consumed.isEmpty
+                ? "begin anew with --restart"
+                : "fetch the source again, move the journal and the directory beside it away, and begin anew")
     }
 
     /// Ends a run that failed: what is finished stays where another run can go on from it; the error says so.
@@ -184,43 +196,6 @@ final class WorkDirectory {
             nil:
             true
         default: false
-        }
-    }
-}
-
-/// What a journal says.
-struct JournalState: Sendable {
-    private(set) var heading: JournalHeading?
-    private(set) var sources: [Int: SourceFingerprint] = [:]
-    private(set) var rates: [Int: ConversionPlan.Findings] = [:]
-    var sealed: [Int: SealedRecord] = [:]
-    private(set) var consumed: Set<Int> = []
-    private(set) var publishing: ContentHash?
-    /// Whether whole lines begin with one that this version does not write.
-    let isForeign: Bool
-
-    /// Reads lines up to the first that this version does not write.
-    init(_ lines: [[UInt8]]) {
-        if case .begin? = lines.first.flatMap({ JournalRecord($0) }) {
-            isForeign = false
-        } else {
-            isForeign = !lines.isEmpty
-        }
-        for line in lines {
-            guard let record = JournalRecord(line) else { break }
-            add(record)
-            if heading == nil { break }
-        }
-    }
-
-    mutating func add(_ record: JournalRecord) {
-        switch record {
-        case .begin(let heading): self.heading = heading
-        case .source(let shard, let fingerprint): sources[shard] = fingerprint
-        case .rates(let shard, let findings): rates[shard] = findings
-        case .sealed(let shard, let record): sealed[shard] = record
-        case .consuming(let shard): consumed.insert(shard)
-        case .publishing(let hash): publishing = hash
         }
     }
 }

@@ -47,9 +47,14 @@ enum ConsumableSource {
     }
 
     /// Deletes a shard whose output is sealed, on the disk, and verified.
-    static func delete(_ shard: Shard) throws {
+    ///
+    /// - Parameter verified: what the file was right before and after it was verified against.
+    /// - Throws: `sourceChanged` where it is not that any more.
+    static func delete(_ shard: Shard, asVerified verified: FileIdentity?) throws {
         try requireOwn(shard.file.path)
-        try shard.file.checkUnchanged()
+        guard let verified, FileIdentity(shard.file.path) == verified, shard.file.change != .content else {
+            throw shard.file.wasChanged
+        }
         try Directory.removeFile(shard.file.path)
         try Directory.synchronize(shard.file.path.removingLastComponent())
     }

@@ -14,7 +14,7 @@ public struct SafetensorsExporter: Sendable {
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
-    private static let filesKey = "exported_files"
+    static let filesKey = "exported_files"
 
     /// What was written.
     public struct Summary: Sendable {
@@ -61,7 +61,8 @@ public struct SafetensorsExporter: Sendable {
         if shards.count > 1 {
             try WholeFile.write(
                 ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
-                to: builder.staging.appending(ShardIndexWriter.fileName))
+                to: builder.staging.appending(ShardIndexWriter.fileName),
+                mode: CompanionWriter.mode(beside: shards.map(\.fileName), in: builder.staging))
         }
         try builder.publish()
         return summary
@@ -84,8 +85,9 @@ public struct SafetensorsExporter: Sendable {
             let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
             return entry(tensor.name, element ?? tensor.elementType, tensor.shape)
         }
-        let header = try SafetensorsWriter.header(tensors: entries, metadata: metadata(of: shard))
-        let output = OutputShard(try AtomicFile(path), bandLimit: budget.mappedBand)
+        let header = try SafetensorsWriter.header(tensors: entries, metadata: try metadata(of: shard))
+        let output = OutputShard(
+            try AtomicFile(path, mode: .within(shard.file.permissions)), bandLimit: budget.mappedBand)
         try output.file?.append(header.span)
         try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
             let payload = payloads[job.payload]
@@ -117,11 +119,11 @@ public struct SafetensorsExporter: Sendable {
     }
 
     /// What an exported shard says of itself: what the source's said, the marks of an export, and a `format` in any case.
-    private func metadata(of shard: SealedShard) -> [SafetensorsHeader.MetadataEntry] {
+    private func metadata(of shard: SealedShard) throws -> [SafetensorsHeader.MetadataEntry] {
         let own = [SafetensorsExporter.marker, SafetensorsExporter.filesKey]
         let carried = shard.sourceMetadata.filter { !own.contains($0.key) }
         return (carried.value(of: "format") == nil ? [.init("format", "pt")] : []) + carried
-            + [.init(own[0], ContainerFormat.writer), .init(own[1], fileList)]
+            + [.init(own[0], ContainerFormat.writer), .init(own[1], try fileList)]
     }
 
     /// Requires room for the weights, which may be thousands of times as large as the checkpoint, before any of them is written.
@@ -176,40 +178,41 @@ public struct SafetensorsExporter: Sendable {
         }
     }
 
-    /// The files an export of this checkpoint has, as JSON: each shard carries the list, so that `--force` knows its own.
+    /// The files an export of this checkpoint has, as a JSON object with the hashes of copies and configuration: each shard carries it, so
+    /// that `--force` knows its own.
     private var fileList: String {
-        JSONValue.array(checkpoint.manifest.files.map { .string($0.name) }).text()
+        get throws {
+            let members = try checkpoint.manifest.files.map { file -> JSONValue.Member in
+                guard !file.isShard, file.name != ShardIndexWriter.fileName else { return .init(file.name, .null) }
+                guard file.name == CompanionFiles.configuration else {
+                    return .init(file.name, .string(file.hash.description))
+                }
+                let bytes = try configuration(checkpoint.path.appending(file.name))
+                return .init(file.name, .string(ContentHash(of: bytes.span).description))
+            }
+            return JSONValue.object(members).text()
+        }
+    }
+
+    /// The configuration of the export.
+    private func configuration(_ path: FilePath) throws -> [UInt8] {
+        var configuration = try ConfigurationFile(reading: path)
+        try configuration.removeQuantization()
+        if let format { try configuration.setElementType(format) }
+        return configuration.bytes
     }
 
     private func exportCompanions(into staging: FilePath) throws {
         let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != ShardIndexWriter.fileName }.map(\.name)
         for file in CompanionFiles(names: names, in: checkpoint.path).copied {
             if file.name == CompanionFiles.configuration {
-                var configuration = try ConfigurationFile(reading: file.path)
-                try configuration.removeQuantization()
-                if let format { try configuration.setElementType(format) }
-                try WholeFile.write(configuration.bytes, to: staging.appending(file.name))
+                let permissions = try Directory.permissions(file.path)
+                try WholeFile.write(
+                    configuration(file.path), to: staging.appending(file.name),
+                    mode: permissions.map { .copied(from: $0) } ?? .usual)
             } else {
                 _ = try CompanionFiles.copy(file, into: staging)
             }
-        }
-    }
-
-    /// Replaced is only what `export` made: a directory whose files are all in the list its shards carry.
-    private static func requireReplaceable(_ path: FilePath) throws {
-        let found = try Directory.tree(path)
-        if found.isEmpty { return }
-        let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard -> Set<TensorName> in
-            let text = shard.header.metadata.value(of: filesKey) ?? ""
-            let names = (try? JSONValue.parse(Array(text.utf8)))?.array ?? []
-            return Set(names.compactMap { $0.string.map { TensorName($0) } })
-        }
-        guard let known = lists.first, lists.allSatisfy({ $0 == known }),
-            found.allSatisfy({ $0.isText && known.contains(TensorName($0.name)) })
-        else {
-            throw IngotError(
-                .cannotCreate, file: path.string, found: "a directory that no export made, or with other files in it",
-                expected: "an earlier export, which --force replaces", remedy: "choose another place for the output")
         }
     }
 }

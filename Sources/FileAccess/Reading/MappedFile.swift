@@ -19,6 +19,7 @@ public final class MappedFile: Sendable {
     public let byteCount: UInt64
     /// What the file was when it was opened.
     public let identity: FileIdentity
+    private let status: FileStatus
     private let address: UInt
     private let derived = DerivedRanges()
     /// What scattered reads have touched and not given back, as bytes, and as a range around all of it.
@@ -42,6 +43,7 @@ public final class MappedFile: Sendable {
         }
         byteCount = status.byteCount
         identity = status.identity
+        self.status = status
         guard status.byteCount > 0 else {
             address = 0
             return
@@ -131,7 +133,7 @@ public final class MappedFile: Sendable {
             return
         }
         let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
-        guard FileStatus(try file.status()).identity == identity else { throw cutShort(range) }
+        guard FileStatus(try file.status()).identity.isSameButStatus(as: identity) else { throw cutShort(range) }
         let width = Int(range.count)
         for row in 0..<rows {
             let count = try file.read(
@@ -206,13 +208,51 @@ public final class MappedFile: Sendable {
     /// - Throws: `tooManyTensors` where there is no room for so many bytes.
     public func addDerived(_ bytes: any DerivedBytes) throws -> ByteRange { try derived.add(bytes, to: self) }
 
-    /// Requires that the file at the path is still the one that was opened, of the same size and time of change.
+    /// Permissions of the file when it was opened.
+    package var permissions: FilePermissions { status.permissions }
+
+    /// How a file changed since it was opened.
+    package enum Change: Sendable, Hashable {
+        /// Nothing.
+        case none
+        /// Mode, owner or names changed, or bytes changed and the time of modification was set back. Only the bytes tell which.
+        case status
+        /// It is another file, or its size or time of modification changed.
+        case content
+    }
+
+    /// How the file at the path changed since it was opened.
+    package var change: Change {
+        guard let now = FileIdentity(path) else { return .content }
+        return now == identity ? .none : now.isSameButStatus(as: identity) ? .status : .content
+    }
+
+    /// Requires that the file at the path is still the one that was opened, with the same bytes as far as the system tells.
+    ///
+    /// Another time of the last change of the status is accepted if mode, owner, group or number of names changed too. A caller that has a
+    /// hash of the bytes compares it instead (`change`).
+    ///
+    /// - Throws: `sourceChanged`.
     public func checkUnchanged() throws {
-        guard FileIdentity(path) == identity else {
-            throw IngotError(
-                .sourceChanged, file: path.string, found: "the file was changed or replaced during the run",
-                expected: "\(byteCount) bytes, untouched")
+        switch change {
+        case .none: return
+        case .content: break
+        case .status:
+            guard let now = try? FileStatus(path, followingLinks: true) else { break }
+            if (now.permissions, now.owner, now.group, now.linkCount)
+                != (status.permissions, status.owner, status.group, status.linkCount)
+            {
+                return
+            }
         }
+        throw wasChanged
+    }
+
+    /// The error of a file that is not what it was when it was opened.
+    package var wasChanged: IngotError {
+        IngotError(
+            .sourceChanged, file: path.string, found: "the file was changed or replaced during the run",
+            expected: "\(byteCount) bytes, untouched")
     }
 
     private func check(_ range: ByteRange) throws {

@@ -98,6 +98,17 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Sets the file's permissions, whatever the umask. A file system that has no permissions keeps its own.
+    package func setPermissions(_ permissions: FilePermissions) throws {
+        do {
+            _ = try repeating("fchmod", path) { fchmod(number, permissions.rawValue) }
+        } catch .notPermitted, .notSupported {
+            // What FAT says of a mode that it cannot store; the file is our own.
+        } catch {
+            throw error.ingotError("fchmod", path)
+        }
+    }
+
     /// Waits until the file's bytes are on the disk.
     package func synchronize() throws {
         do {

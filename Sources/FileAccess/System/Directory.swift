@@ -79,6 +79,9 @@ public enum Directory {
         return found
     }
 
+    /// What is at `path`, symbolic links not followed; nil where there is nothing.
+    static func ownStatus(_ path: FilePath) throws -> FileStatus? { try status(path, followingLinks: false) }
+
     /// Whether a path is a symbolic link, wherever it leads.
     package static func isLink(_ path: FilePath) throws -> Bool {
         try status(path, followingLinks: false)?.isLink ?? false
@@ -128,12 +131,32 @@ public enum Directory {
         return names.sorted { $0.string.utf8.lexicographicallyPrecedes($1.string.utf8) }
     }
 
-    /// Makes a directory; it must not exist.
-    package static func create(_ path: FilePath) throws {
+    /// Makes a directory; it must not exist. The system subtracts the umask from the permissions.
+    package static func create(_ path: FilePath, _ permissions: FilePermissions = .init(rawValue: 0o777)) throws {
         do {
-            _ = try repeating("mkdir", path) { unsafe path.withPlatformString { unsafe mkdir($0, 0o777) } }
+            _ = try repeating("mkdir", path) {
+                unsafe path.withPlatformString { unsafe mkdir($0, permissions.rawValue) }
+            }
         } catch {
             throw error.ingotError("mkdir", path, code: .cannotCreate)
+        }
+    }
+
+    /// Permissions of a file or directory, symbolic links followed; nil where there is nothing.
+    package static func permissions(_ path: FilePath) throws -> FilePermissions? {
+        try status(path, followingLinks: true)?.permissions
+    }
+
+    /// Sets the permissions of a directory. A file system that has no permissions keeps its own.
+    package static func setPermissions(_ permissions: FilePermissions, of path: FilePath) throws {
+        do {
+            _ = try repeating("chmod", path) {
+                unsafe path.withPlatformString { unsafe chmod($0, permissions.rawValue) }
+            }
+        } catch .notPermitted, .notSupported {
+            // What FAT says of a mode that it cannot store.
+        } catch {
+            throw error.ingotError("chmod", path)
         }
     }
 
@@ -227,6 +250,8 @@ struct FileStatus {
     let byteCount: UInt64
     let linkCount: UInt64
     let identity: FileIdentity
+    let permissions: FilePermissions
+    let owner: UInt32, group: UInt32
 
     init(_ path: FilePath, followingLinks: Bool) throws(Errno) {
         var status = stat()
@@ -245,6 +270,9 @@ struct FileStatus {
         byteCount = UInt64(max(0, status.st_size))
         linkCount = UInt64(status.st_nlink)
         identity = FileIdentity(status)
+        permissions = FilePermissions(rawValue: status.st_mode & 0o7777)
+        owner = status.st_uid
+        group = status.st_gid
     }
 }
 
@@ -254,16 +282,23 @@ public struct FileIdentity: Sendable, Hashable {
     public let device: UInt64, inode: UInt64
     /// Bytes.
     public let byteCount: UInt64
-    /// Time of the last change: seconds since 1970, and nanoseconds. Archives can carry dates of any century.
+    /// Time of the last change of the bytes: seconds since 1970, and nanoseconds. Archives can carry dates of any century, and programs set it.
     public let modifiedSeconds: Int, modifiedNanoseconds: Int
+    /// Time of the last change of the bytes or of the status (mode, owner, names): the system alone sets it.
+    public let changedSeconds: Int, changedNanoseconds: Int
 
     /// Makes an identity that was noted down.
-    public init(device: UInt64, inode: UInt64, byteCount: UInt64, modifiedSeconds: Int, modifiedNanoseconds: Int) {
+    public init(
+        device: UInt64, inode: UInt64, byteCount: UInt64, modifiedSeconds: Int, modifiedNanoseconds: Int,
+        changedSeconds: Int, changedNanoseconds: Int
+    ) {
         self.device = device
         self.inode = inode
         self.byteCount = byteCount
         self.modifiedSeconds = modifiedSeconds
         self.modifiedNanoseconds = modifiedNanoseconds
+        self.changedSeconds = changedSeconds
+        self.changedNanoseconds = changedNanoseconds
     }
 
     init(_ status: stat) {
@@ -271,12 +306,14 @@ public struct FileIdentity: Sendable, Hashable {
         inode = UInt64(status.st_ino)
         byteCount = UInt64(max(0, status.st_size))
         #if canImport(Darwin)
-            let time = status.st_mtimespec
+            let (modified, changed) = (status.st_mtimespec, status.st_ctimespec)
         #else
-            let time = status.st_mtim
+            let (modified, changed) = (status.st_mtim, status.st_ctim)
         #endif
-        modifiedSeconds = Int(time.tv_sec)
-        modifiedNanoseconds = Int(time.tv_nsec)
+        modifiedSeconds = Int(modified.tv_sec)
+        modifiedNanoseconds = Int(modified.tv_nsec)
+        changedSeconds = Int(changed.tv_sec)
+        changedNanoseconds = Int(changed.tv_nsec)
     }
 
     /// The identity of what is at `path`, links followed; nil where there is nothing.
@@ -287,4 +324,10 @@ public struct FileIdentity: Sendable, Hashable {
 
     /// Whether both are the same file or directory, changed or not.
     public func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
+
+    /// Whether everything except the time of the last change of the status is the same.
+    public func isSameButStatus(as other: FileIdentity) -> Bool {
+        isSameFile(as: other) && byteCount == other.byteCount && modifiedSeconds == other.modifiedSeconds
+            && modifiedNanoseconds == other.modifiedNanoseconds
+    }
 }

@@ -15,6 +15,7 @@ public struct AtomicFile: ~Copyable, Sendable {
     /// Where the file will be.
     public let path: FilePath
     private let temporary: FilePath
+    private let mode: NewFileMode
     private let descriptor: Descriptor
     private var pending: [UInt8] = []
     private var flushed: UInt64 = 0
@@ -28,10 +29,14 @@ public struct AtomicFile: ~Copyable, Sendable {
     public var byteCount: UInt64 { flushed + UInt64(pending.count) }
 
     /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
-    public init(_ path: FilePath) throws {
+    ///
+    /// - Parameter mode: its permissions. Until it is published it has these or fewer.
+    public init(_ path: FilePath, mode: NewFileMode = .usual) throws {
         self.path = path
+        self.mode = mode
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
-        descriptor = try Descriptor(temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o666, code: .cannotCreate)
+        descriptor = try Descriptor(
+            temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
         pending.reserveCapacity(AtomicFile.capacity)
     }
 
@@ -106,6 +111,7 @@ public struct AtomicFile: ~Copyable, Sendable {
     /// Makes the bytes durable, gives the file its name, and makes the name durable.
     public consuming func publish() throws {
         try flush()
+        if case .exactly(let permissions) = mode { try descriptor.setPermissions(permissions) }
         try descriptor.synchronize()
         try Directory.rename(temporary, to: path)
         published = true

@@ -25,7 +25,8 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     public var keepsWork = false
     private let lockPath: FilePath
     private let lock: Descriptor
-    private let replacing: Bool
+    /// What is to be replaced, as it was when the run began; nil where there was nothing.
+    private let replaced: DirectorySnapshot?
     private let resumes: Bool
     private var published = false
 
@@ -34,11 +35,11 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     /// - Parameters:
     ///   - target: the directory to build; it must not exist, unless `replaceable` says that it may go.
     ///   - resumes: whether the work of an earlier run may be gone on with.
-    ///   - replaceable: asked of an existing target, under the lock; it throws where the target must stay. Nil refuses every
-    ///     existing target.
+    ///   - replaceable: asked of an existing target, under the lock: what lies in it, looked at before it is checked; it throws where the
+    ///     target must stay. Nil refuses every existing target.
     /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
     public static func begin(
-        _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> Void)?
+        _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> DirectorySnapshot)?
     ) throws -> DirectoryBuilder {
         let typed = target
         let target = withoutTrailingDots(typed)
@@ -53,25 +54,25 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
                 remedy: "name the place it leads to")
         }
         let lock = try takeLock(lockPath, target)
-        let replacing: Bool
+        let replaced: DirectorySnapshot?
         let isResumed: Bool
         do {
             switch try Directory.kind(target) {
-            case nil: replacing = false
+            case nil: replaced = nil
             case .directory:
-                try (replaceable ?? refuseExisting)(target)
-                replacing = true
+                guard let replaceable else { try refuseExisting(target) }
+                replaced = try replaceable(target)
             default:
                 throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
             }
-            isResumed = try prepare(staging, journal, resumes: resumes)
+            isResumed = try prepare(staging, journal, resumes: resumes, replaced?.permissions)
         } catch {
             try? Directory.removeFile(lockPath)
             throw error
         }
         return DirectoryBuilder(
             target: target, staging: staging, journal: journal, isResumed: isResumed, lockPath: lockPath, lock: lock,
-            replacing: replacing, resumes: resumes)
+            replaced: replaced, resumes: resumes)
     }
 
     /// Where a target grows.
@@ -92,26 +93,40 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     }
 
     /// The answer for an existing target that must stay.
-    public static func refuseExisting(_ target: FilePath) throws {
+    public static func refuseExisting(_ target: FilePath) throws -> Never {
         throw IngotError(
             .cannotCreate, file: target.string, found: "the output exists",
             remedy: "choose another place, or replace it with --force")
     }
 
     /// Makes an empty staging directory, unless there is one to go on with.
-    private static func prepare(_ staging: FilePath, _ journal: FilePath, resumes: Bool) throws -> Bool {
-        let hasJournal = try Directory.kind(journal) != nil
-        if hasJournal, try Directory.kind(staging) == .directory, try !Directory.isLink(staging) {
+    ///
+    /// - Parameter permissions: those of the directory that is to be replaced.
+    private static func prepare(
+        _ staging: FilePath, _ journal: FilePath, resumes: Bool, _ permissions: FilePermissions?
+    ) throws -> Bool {
+        // No more permissions than the directory it replaces has, except that its owner must write into it.
+        let mode = FilePermissions(rawValue: (permissions?.rawValue ?? 0o777) & 0o777 | 0o700)
+        let hasJournal = try RecordFile.isThere(journal)
+        let found = try Directory.ownStatus(staging)
+        if hasJournal, let found, found.kind == .directory, !found.isLink {
             guard resumes else {
                 throw IngotError(
                     .cannotCreate, file: staging.string, found: "the work of a conversion that was interrupted",
                     remedy: "finish that conversion, or remove the directory and \(journal)")
             }
+            let narrowed = FilePermissions(rawValue: found.permissions.rawValue & mode.rawValue | 0o700)
+            if narrowed != found.permissions { try Directory.setPermissions(narrowed, of: staging) }
             return true
+        }
+        if let found, found.kind != .directory, !found.isLink {
+            throw IngotError(
+                .cannotCreate, file: staging.string, found: "a file where the output is to be built",
+                expected: "nothing, or the directory of an earlier run", remedy: "move it away")
         }
         try Directory.removeTree(staging)
         if hasJournal { try Directory.removeFile(journal) }
-        try Directory.create(staging)
+        try Directory.create(staging, mode)
         guard resumes else { return false }
         do {
             try Directory.synchronizeName(of: staging)
@@ -124,7 +139,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
 
     private init(
         target: FilePath, staging: FilePath, journal: FilePath, isResumed: Bool, lockPath: FilePath,
-        lock: consuming Descriptor, replacing: Bool, resumes: Bool
+        lock: consuming Descriptor, replaced: DirectorySnapshot?, resumes: Bool
     ) {
         self.target = target
         self.staging = staging
@@ -132,7 +147,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         self.isResumed = isResumed
         self.lockPath = lockPath
         self.lock = lock
-        self.replacing = replacing
+        self.replaced = replaced
         self.resumes = resumes
     }
 
@@ -144,11 +159,28 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try? Directory.removeFile(lockPath)
     }
 
+    /// Requires that nothing appeared in the directory that is to be replaced, and nothing changed there, since the run began.
+    ///
+    /// - Throws: `cannotCreate`, which names the file.
+    public func requireTargetUntouched() throws {
+        guard let replaced else { return }
+        guard try Directory.kind(target) != nil else {
+            throw IngotError(.cannotCreate, file: target.string, found: "the output that is to be replaced is gone")
+        }
+        try replaced.requireStill(target, knownAs: target)
+    }
+
     /// Gives the directory its name in one step, and makes that durable.
+    ///
+    /// - Throws: `cannotCreate` where the target is not what it was when the run began; it stays then.
     public consuming func publish() throws {
+        try requireTargetUntouched()
+        if let replaced, try Directory.permissions(staging) != replaced.permissions {
+            try Directory.setPermissions(replaced.permissions, of: staging)
+        }
         try Directory.synchronize(staging)
-        if replacing {
-            try Directory.exchange(staging, with: target)
+        if let replaced {
+            try exchange(replaced)
         } else {
             guard try Directory.kind(target) == nil else {
                 throw IngotError(.cannotCreate, file: target.string, found: "the output appeared during the run")
@@ -159,27 +191,74 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
         try Directory.synchronizeName(of: target)
         // What is left over from here on, the next run will try again to remove.
         if resumes { try? Directory.removeTree(journal) }
-        if replacing { try? Directory.removeTree(staging) }
+        guard let replaced else { return }
+        if replaced.permissions.rawValue & 0o300 != 0o300 {
+            try? Directory.setPermissions(FilePermissions(rawValue: 0o700), of: staging)
+        }
+        try? Directory.removeTree(staging)
+    }
+
+    /// Exchanges both directories; back again where something was written to the old one in the last moment.
+    private mutating func exchange(_ replaced: DirectorySnapshot) throws {
+        try Directory.exchange(staging, with: target)
+        do {
+            try replaced.requireStill(staging, knownAs: target)
+        } catch {
+            do {
+                try Directory.exchange(staging, with: target)
+            } catch let second as IngotError {
+                // The old directory must not be taken for work by the next run.
+                published = true
+                let kept = DirectoryBuilder.sibling(of: target, "replaced")
+                try Directory.rename(staging, to: kept)
+                throw IngotError(
+                    .cannotCreate, file: kept.string,
+                    found: "the directory that was replaced, in which something changed: \(second.found)",
+                    remedy: "take from it what is needed, and delete it")
+            }
+            throw error
+        }
     }
 
     /// A lock file whose name still leads to the file that was locked: an earlier holder removes it when it ends.
     private static func takeLock(_ path: FilePath, _ target: FilePath) throws -> Descriptor {
         // Each further round needs another run that ended just now.
         for _ in 0..<64 {
-            let file = try Descriptor(path, flags: O_RDWR | O_CREAT, mode: 0o666, code: .cannotCreate)
+            let file = try openLock(path)
             guard try file.tryLock() else {
                 throw IngotError(.locked, file: target.string, found: "another process is writing this output")
             }
-            let opened: FileIdentity
+            let opened: FileStatus
             do {
-                opened = FileStatus(try file.status()).identity
+                opened = FileStatus(try file.status())
             } catch {
                 try? Directory.removeFile(path)
                 throw error
             }
-            if let current = FileIdentity(path), current.isSameFile(as: opened) { return file }
+            guard opened.kind == .file else { throw refusal(ofLock: path, "what is no regular file") }
+            if let current = FileIdentity(path), current.isSameFile(as: opened.identity) { return file }
         }
         throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
+    }
+
+    /// Opens the lock file, or makes one; a link under its name is not followed.
+    private static func openLock(_ path: FilePath) throws -> Descriptor {
+        do {
+            return try Descriptor(
+                path, flags: O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o666, code: .cannotCreate)
+        } catch {
+            if let found = try? Directory.ownStatus(path) {
+                if found.isLink { throw refusal(ofLock: path, "a symbolic link") }
+                if found.kind != .file { throw refusal(ofLock: path, "what is no regular file") }
+            }
+            throw error
+        }
+    }
+
+    private static func refusal(ofLock path: FilePath, _ found: String) -> IngotError {
+        IngotError(
+            .cannotCreate, file: path.string, found: "\(found) under the name of the output's lock",
+            expected: "nothing, or an empty file", remedy: "move it away")
     }
 
     private static func withoutTrailingDots(_ path: FilePath) -> FilePath {

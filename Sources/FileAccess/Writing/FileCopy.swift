@@ -5,8 +5,10 @@ internal import TensorModel
 public enum WholeFile {
     /// Writes a file atomically; the hash of its bytes.
     @discardableResult
-    public static func write(_ bytes: [UInt8], to path: FilePath) throws -> ContentHash {
-        var file = try AtomicFile(path)
+    public static func write(
+        _ bytes: [UInt8], to path: FilePath, mode: NewFileMode = .usual
+    ) throws -> ContentHash {
+        var file = try AtomicFile(path, mode: mode)
         try file.append(bytes.span)
         try file.publish()
         return ContentHash(of: bytes.span)
@@ -23,17 +25,25 @@ public enum WholeFile {
         return try file.bytes(file.wholeRange)
     }
 
-    /// Copies a file atomically, in pieces; the hash of its bytes and their number.
+    /// Copies a file atomically, in pieces; the hash of its bytes and their number. The copy has the permissions of the original.
+    ///
+    /// - Throws: `sourceChanged` where the original is not what was copied any more.
     public static func copy(_ source: FilePath, to path: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         let from = try MappedFile.open(source)
-        var file = try AtomicFile(path)
+        var file = try AtomicFile(path, mode: .copied(from: from.permissions))
         let hasher = ContentHasher()
         try from.forEachPiece(of: from.wholeRange) { bytes, _ in
             hasher.update(bytes)
             try file.append(bytes)
         }
-        try from.checkUnchanged()
+        let hash = hasher.finish()
+        // A new mode changes the status and no byte: the hash decides.
+        let before = FileIdentity(source)
+        if from.change != .none {
+            guard from.change == .status, try from.hash(of: from.wholeRange) == hash, FileIdentity(source) == before
+            else { throw from.wasChanged }
+        }
         try file.publish()
-        return (hasher.finish(), from.byteCount)
+        return (hash, from.byteCount)
     }
 }

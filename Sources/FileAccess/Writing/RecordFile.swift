@@ -22,22 +22,80 @@ public struct RecordFile: ~Copyable, Sendable {
     private static let digits = 16
 
     /// The texts of the whole lines at the start of a file, which stays as it is.
+    ///
+    /// - Throws: `cannotCreate` for what is no file of such lines.
     public static func lines(of path: FilePath) throws -> [[UInt8]] {
-        parse(try WholeFile.read(path, limit: maximumBytes)).lines
+        let descriptor = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+        return parse(try content(of: descriptor)).lines
+    }
+
+    /// Whether there is such a file.
+    ///
+    /// - Throws: `cannotCreate` for something else under its name: that is neither written nor removed.
+    static func isThere(_ path: FilePath) throws -> Bool {
+        guard let found = try Directory.ownStatus(path) else { return false }
+        guard !found.isLink, found.kind == .file else {
+            throw foreign(path, found.isLink ? "a symbolic link" : "no file")
+        }
+        let descriptor = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+        _ = try content(of: descriptor)
+        return true
     }
 
     /// Opens a file, or makes one.
+    ///
+    /// - Throws: `cannotCreate` for something else under its name, which stays as it is.
     public static func open(_ path: FilePath) throws -> RecordFile {
-        let exists = try Directory.kind(path) != nil
-        let bytes = exists ? try WholeFile.read(path, limit: maximumBytes) : []
-        let (lines, end) = parse(bytes)
-        let descriptor = try Descriptor(
-            path, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o666, code: .cannotCreate)
-        if end < bytes.count { try descriptor.truncate(to: UInt64(end)) }
-        if !exists {
+        guard let found = try Directory.ownStatus(path) else {
+            let descriptor = try Descriptor(
+                path, flags: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666, code: .cannotCreate)
             try Directory.synchronizeName(of: path)
+            return RecordFile(path: path, lines: [], descriptor: descriptor, end: 0)
         }
+        guard !found.isLink, found.kind == .file else {
+            throw foreign(path, found.isLink ? "a symbolic link" : "no file")
+        }
+        let descriptor = try Descriptor(path, flags: O_RDWR | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+        let bytes = try content(of: descriptor)
+        let (lines, end) = parse(bytes)
+        if end < bytes.count { try descriptor.truncate(to: UInt64(end)) }
         return RecordFile(path: path, lines: lines, descriptor: descriptor, end: UInt64(end))
+    }
+
+    /// The bytes of an opened file.
+    ///
+    /// - Throws: `cannotCreate` where it is not one that this program alone has written.
+    private static func content(of descriptor: borrowing Descriptor) throws -> [UInt8] {
+        let status = FileStatus(try descriptor.status())
+        guard status.kind == .file else { throw foreign(descriptor.path, "no file") }
+        guard status.linkCount <= 1 else {
+            throw foreign(descriptor.path, "a file with \(status.linkCount) names")
+        }
+        guard status.byteCount <= maximumBytes else { throw foreign(descriptor.path, "\(status.byteCount) bytes") }
+        var bytes = [UInt8](repeating: 0, count: Int(status.byteCount))
+        let count = try descriptor.read(into: &bytes, at: 0, count: bytes.count, from: 0)
+        bytes.removeLast(bytes.count - count)
+        guard isLines(bytes) else { throw foreign(descriptor.path, "a file of other content") }
+        return bytes
+    }
+
+    private static func foreign(_ path: FilePath, _ found: String) -> IngotError {
+        IngotError(
+            .cannotCreate, file: path.string, found: "\(found) under the name of the output's journal",
+            expected: "nothing, or the journal of an earlier run, which has one name", remedy: "move it away")
+    }
+
+    /// Whether a file begins as lines do, or as they do after a crash: cut off, with two bytes damaged, or with zeros up to its end.
+    private static func isLines(_ bytes: [UInt8]) -> Bool {
+        let start = bytes.prefix(digits + 1)
+        if let zero = start.firstIndex(of: 0) {
+            guard bytes[zero...].allSatisfy({ $0 == 0 }) else { return false }
+        }
+        let strange = start.enumerated().count { index, byte in
+            let isDigit = (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+            return byte != 0 && (index < digits ? !isDigit : byte != UInt8(ascii: " "))
+        }
+        return strange <= 2
     }
 
     private init(path: FilePath, lines: [[UInt8]], descriptor: consuming Descriptor, end: UInt64) {
@@ -61,6 +119,15 @@ public struct RecordFile: ~Copyable, Sendable {
         try descriptor.write(bytes.span, at: end)
         try descriptor.synchronize()
         end += UInt64(bytes.count)
+    }
+
+    /// Takes back all lines but the first few.
+    public mutating func keep(_ count: Int) throws {
+        let kept = lines.prefix(count).reduce(0) { $0 + RecordFile.digits + 1 + $1.count + 1 }
+        guard UInt64(kept) < end else { return }
+        try descriptor.truncate(to: UInt64(kept))
+        try descriptor.synchronize()
+        end = UInt64(kept)
     }
 
     /// The texts of the whole lines at the start, and where they end.

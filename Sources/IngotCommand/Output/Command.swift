@@ -4,9 +4,10 @@ import TensorModel
 
 /// Runs the verb the arguments name, and turns whatever it throws into a message and an exit status.
 enum Command {
-    /// Ends the process where it may have no threads to work with.
-    static func requireThreads() {
+    /// Ends the process where it may have no descriptors or no threads to work with.
+    static func requireResources() {
         do {
+            try DescriptorRoom.require(8)
             try ThreadRoom.require(4)
         } catch let error as IngotError {
             Console.message(IngotErrorRenderer.text(error))

@@ -70,6 +70,7 @@ struct Diff: AsyncParsableCommand {
         let sides = try [old, new].map { try OpenedCheckpoint($0, key: keyed.key) }
         try keyed.require(in: sides)
         let diff = try await CheckpointDiff(sides[0], sides[1], options)
+        for side in sides { try side.requireUnchanged() }
         for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         switch format {
         case .text: try result.deliver(DiffText(diff, result.style, top: top).text)

@@ -74,6 +74,7 @@ struct Inspect: AsyncParsableCommand {
             progress.show(.warning(IngotWarning(file: path.string, "no tensor's name matches --filter")))
         }
         if !headersOnly { try await readWeights(&report, progress) }
+        try checkpoint.requireUnchanged()
         Progress.clear()
         var view = InspectionView()
         view.hasDetails = details

@@ -74,6 +74,7 @@ struct Verify: AsyncParsableCommand {
         let verification = try CheckpointVerification(
             checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
         let report = try await verification.run()
+        for opened in [checkpoint] + (source.map { [$0] } ?? []) { try opened.requireUnchanged() }
         let facts = try claims.facts(report, of: checkpoint, against: source)
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)

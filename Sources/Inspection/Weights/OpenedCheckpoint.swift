@@ -82,6 +82,16 @@ public struct OpenedCheckpoint: Sendable {
         for shard in checkpoint.shards { try shard.checkRecords(of: isMeant) }
     }
 
+    /// Requires that no weight file changed since it was opened, so that what was read of it is true of it.
+    ///
+    /// - Throws: `sourceChanged`.
+    public func requireUnchanged() throws {
+        switch content {
+        case .sealed(let checkpoint): for shard in checkpoint.shards { try shard.file.checkUnchanged() }
+        case .plain(let checkpoint): for shard in checkpoint.shards { try shard.file.checkUnchanged() }
+        }
+    }
+
     /// Whether it is one of ours.
     public var isSealed: Bool { if case .sealed = content { true } else { false } }
 

@@ -1,0 +1,62 @@
+public import SystemPackage
+internal import TensorModel
+
+/// The files below a directory at one moment: their names and identities.
+public struct DirectorySnapshot: Sendable, Hashable {
+    /// A file, or a symbolic link, somewhere below the directory.
+    public struct Entry: Sendable, Hashable {
+        /// Path relative to the directory, with `/` between names; bytes that are no UTF-8 replaced.
+        public let name: String
+        /// Whether the name is UTF-8.
+        public let isText: Bool
+        /// Identity of the file, or of the link itself.
+        let identity: FileIdentity?
+    }
+
+    /// All files, in the order of `Directory.tree`.
+    public let entries: [Entry]
+    /// Permissions of the directory itself, set-user-ID, set-group-ID and sticky bits with them.
+    let permissions: FilePermissions
+    private let place: FileIdentity
+
+    /// Looks at a directory.
+    ///
+    /// - Throws: `notARegularFile` where directories nest too deep, `cannotCreate` where there is no directory.
+    public init(of path: FilePath) throws {
+        guard let status = try Directory.ownStatus(path), status.kind == .directory, !status.isLink else {
+            throw IngotError(.cannotCreate, file: path.string, found: "no directory any more")
+        }
+        permissions = status.permissions
+        place = status.identity
+        entries = try Directory.tree(path).map { name, isText in
+            Entry(name: name, isText: isText, identity: try Directory.ownStatus(path.pushing(FilePath(name)))?.identity)
+        }
+    }
+
+    /// Requires that no file was added or changed since this was taken. A missing file is ignored.
+    ///
+    /// - Parameters:
+    ///   - path: where the directory is now.
+    ///   - target: the path the user knows it by.
+    /// - Throws: `cannotCreate`, which names the file.
+    func requireStill(_ path: FilePath, knownAs target: FilePath) throws {
+        func failure(_ found: String, _ name: String? = nil) -> IngotError {
+            IngotError(
+                .cannotCreate, file: (name.map { target.pushing(FilePath($0)) } ?? target).string, found: found,
+                expected: "the output that --force is to replace, as it was when the run began",
+                remedy: "move it away if it is needed, or delete it")
+        }
+        let now = try DirectorySnapshot(of: path)
+        guard now.place.isSameFile(as: place) else { throw failure("another directory than when the run began") }
+        var known: [TensorName: Entry] = [:]
+        for entry in entries { known[TensorName(entry.name)] = entry }
+        for entry in now.entries {
+            guard let before = known[TensorName(entry.name)], before.isText, entry.isText else {
+                throw failure("a file that appeared during the run", entry.name)
+            }
+            guard before.identity == entry.identity else {
+                throw failure("a file that was changed during the run", entry.name)
+            }
+        }
+    }
+}

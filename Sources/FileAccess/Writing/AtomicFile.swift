@@ -49,6 +49,8 @@ public struct AtomicFile: ~Copyable, Sendable {
     /// - Throws: `locked` where another run is writing it, `cannotCreate` where it cannot be made.
     init(report path: FilePath) throws {
         self.path = path
+        // The temporary file is made with the permissions that it keeps.
+        mode = .usual
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
         descriptor = try ReportTemporary.create(temporary, for: path)
         pending.reserveCapacity(AtomicFile.capacity)

@@ -83,7 +83,8 @@ extension IngotError {
                 .descriptorInvalid:
                 "the checkpoint is damaged: fetch it again, or convert the source again"
             case .containerVersion: "use a newer ingot"
-            case .goalUnreachable: "ask for more bits, a larger size or a larger error, or store everything exactly (scheme lossless)"
+            case .goalUnreachable:
+                "ask for more bits, a larger size or a larger error, or store everything exactly (scheme lossless)"
             case .claimsInvalid: "correct the claims file; Specs/claims.md describes it"
             case .reportInvalid: "name what `ingot convert --format json` printed when it made this checkpoint"
             case .inputOutput, .sourceChanged: "check the disk and run the command again"

@@ -35,9 +35,10 @@ import Testing
         SampleTensor("complex", raw: .c64, [3]),
     ]
 
-    /// Which tensors must come back bit for bit under scheme `uniform`.
+    /// Which tensors must come back bit for bit under scheme `uniform`: matrices of one column are vectors.
     static let kept: Set<String> = [
-        "norm.weight", "scalar", "nothing", "no.rows", "no.columns", "flags", "bytes", "positions", "doubles",
+        "column.weight", "one.weight", "norm.weight", "scalar", "nothing", "no.rows", "no.columns", "flags", "bytes",
+        "positions", "doubles",
         "eighths", "complex",
     ]
 
@@ -128,10 +129,21 @@ import Testing
             let restored = try #require(after[tensor.name])
             #expect(restored.shape == source.shape, "\(tensor.name)")
             guard let descriptor = tensor.descriptor else {
-                #expect(RoundTripTests.kept.contains(source.name), "\(tensor.name)")
+                // A small matrix stays as it is where its tables alone take more than the rate.
+                let isSmall = options.scheme == .trellis && source.name != "a.weight"
+                #expect(RoundTripTests.kept.contains(source.name) || isSmall, "\(tensor.name)")
                 continue
             }
             #expect(!RoundTripTests.kept.contains(source.name), "\(tensor.name)")
+            if source.name == "a.weight" { #expect(descriptor.scheme.name == options.scheme.rawValue) }
+            guard descriptor.scheme != .lossless else {
+                let exact = (0..<tensor.shape.elementCount).allSatisfy { index in
+                    FloatBytes.decode(source.bytes, index, descriptor.format)
+                        == FloatBytes.decode(restored.bytes, index, .f32)
+                }
+                #expect(exact && descriptor.sums == .zero, "\(tensor.name)")
+                continue
+            }
             var noise = 0.0
             var signal = 0.0
             var maximum = 0.0

@@ -201,7 +201,11 @@ def step(folder, inputs):
         environment[name] = re.sub(r"\$\{\{ inputs\.([a-z-]+) \}\}", lambda found: values[found[1]], text)
     (folder / "output").write_text("")
     (folder / "summary").write_text("### before\n")
-    environment |= {"GITHUB_OUTPUT": str(folder / "output"), "GITHUB_STEP_SUMMARY": str(folder / "summary")}
+    environment |= {
+        "GITHUB_ACTION_PATH": str(ACTION.parent),
+        "GITHUB_OUTPUT": str(folder / "output"),
+        "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+    }
     script = folder / "step.sh"
     script.write_text(entry["run"])
     # `shell: bash` is this line.

@@ -400,7 +400,13 @@ final class ConversionRun {
             mode: CompanionWriter.mode(beside: shards.map(\.name), in: work.path))
         try PromiseCheck(options, report, totalBytes: files.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }).run()
         // Every limit of a reader holds for what is published.
-        _ = try SealedCheckpoint(work.path)
+        do {
+            _ = try SealedCheckpoint(work.path)
+        } catch var error as IngotError where error.code == .noInput {
+            // What cannot be opened was written just now: no path of the user's is wrong.
+            error.code = .inputOutput
+            throw error
+        }
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
         report.usage = pipeline.usage

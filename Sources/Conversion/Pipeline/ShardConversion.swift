@@ -134,7 +134,7 @@ final class ShardConversion {
     /// - Throws: `GoalMissed` where the weights are gone: no goal allows a larger error.
     private func end(_ payload: Int, _ prologue: PayloadPrologue) throws {
         let error = sums.relativeMSE
-        guard error <= RateGoal.errorRange.upperBound else {
+        guard error <= shard.mostError else {
             throw GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
         }
         try writer?.finishPayload(sourceHash: hasher.finish())

@@ -24,6 +24,8 @@ public struct ConversionPlan: Sendable {
 
         /// Whether the bytes of the payloads are shares of a size for the whole checkpoint.
         let sharesBytes: Bool
+        /// The largest relative MSE that a tensor may end with.
+        let mostError: Double
 
         /// Whether there is a tensor whose rate must be planned before it can be encoded.
         var needsRates: Bool {
@@ -112,7 +114,8 @@ public struct ConversionPlan: Sendable {
             shards[position] = ShardPlan(
                 position: position, source: shard, outputName: outputName(position),
                 layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)),
-                sharesBytes: options.goal.isShared && options.scheme == .trellis)
+                sharesBytes: options.goal.isShared && options.scheme == .trellis,
+                mostError: options.scheme == .trellis ? options.goal.mostError : RateGoal.errorRange.upperBound)
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
@@ -197,6 +200,7 @@ public struct ConversionPlan: Sendable {
                 payload.descriptor?.scheme = form.scheme
                 payload.descriptor?.codec = ConversionPlan.codec(options.codec, form.scheme)
                 stored[payloads.count] = form
+                warn(about: form, of: payload.tensor, in: shard.source)
             case .kept:
                 payload.descriptor = nil
                 kept.append(payload)
@@ -214,6 +218,17 @@ public struct ConversionPlan: Sendable {
             payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary), sourceMetadata: shard.layout.sourceMetadata)
         (shard.rates, shard.stored) = (rates, stored)
         shards[position] = shard
+    }
+
+    /// Tells of a tensor that no quantizer suits, and that takes more bits for it than any rate that can be asked for.
+    private mutating func warn(about form: StoredForm, of tensor: StoredTensor, in source: Shard) {
+        let bits = Double(form.byteCount) * 8 / Double(tensor.shape.elementCount)
+        guard bits > RateGoal.bitsRange.upperBound, tensor.shape.elementCount >= 4096 else { return }
+        warnings.append(
+            IngotWarning(
+                file: source.file.path.string, tensor: tensor.name,
+                "stored as \(form.scheme.summary), \(Int(bits.rounded())) bits per weight: no other form holds its values"
+            ))
     }
 
     /// Gives a tensor that missed its goal another form.

@@ -34,7 +34,7 @@ struct PromiseCheck {
     private func check(_ tensor: ConversionReport.Tensor) throws {
         let error = tensor.descriptor.sums.relativeMSE
         let isEmbedding = DefaultRecipe.isEmbeddingOrHead(tensor.name)
-        var most = RateGoal.errorRange.upperBound
+        var most = options.scheme == .trellis ? options.goal.mostError : RateGoal.errorRange.upperBound
         if options.scheme == .trellis, case .relativeMSE(let asked) = options.goal {
             most = asked * (isEmbedding ? RateGoal.embeddingErrorFactor : 1)
         }

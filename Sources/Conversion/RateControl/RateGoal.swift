@@ -15,6 +15,17 @@ public enum RateGoal: Sendable, Hashable {
     public static let bitsRange = 1.0...8.5
     /// Relative errors that can be asked for.
     public static let errorRange = 1e-6...0.5
+    /// Bits per weight below which a small matrix, whose tables take a part of them, may lose most of its energy: that was asked for.
+    private static let lowestBits = 1.25
+
+    /// The largest relative MSE that a matrix may end with.
+    var mostError: Double {
+        switch self {
+        case .bits(let bits), .averageBits(let bits): bits < RateGoal.lowestBits ? 0.9 : RateGoal.errorRange.upperBound
+        case .relativeMSE, .totalBytes: RateGoal.errorRange.upperBound
+        }
+    }
+
     /// What an embedding's or a head's error is multiplied with: two bits' worth.
     static let embeddingErrorFactor = 1.0 / 16
 

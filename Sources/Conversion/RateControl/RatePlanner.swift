@@ -153,7 +153,7 @@ struct RatePlanner {
             let bits = free == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(free)
             if !isSmooth {
                 // A size that jumps is searched for between the errors known to be too small and large enough.
-                if expected <= bytes * RatePlanner.aim, asked <= RateGoal.errorRange.upperBound {
+                if expected <= bytes * RatePlanner.aim, asked <= options.goal.mostError {
                     let shared = try await finish(found, plus: min(bits, 0.15))
                     bounds.note(asked, shared, holds: mostBytes(shared) <= bytes)
                 } else {
@@ -164,9 +164,7 @@ struct RatePlanner {
             }
             guard isSmooth || isLast, bits.magnitude < 0.04 || isLast else { continue }
             let shared = try await finish(found, plus: isSmooth ? bits : min(bits, 0.15))
-            if mostBytes(shared) <= bytes, asked <= RateGoal.errorRange.upperBound {
-                bounds.note(asked, shared, holds: true)
-            }
+            if asked <= options.goal.mostError { bounds.note(asked, shared, holds: mostBytes(shared) <= bytes + slack) }
             break
         }
         return bounds.best
@@ -199,6 +197,10 @@ struct RatePlanner {
             return (tooSmall * enough).squareRoot()
         }
     }
+
+    /// Bytes that a plan may seem to be above what was asked for, since payloads mostly stay below their goals and headers below their bounds.
+    /// `PromiseCheck` has the last word; where sources go before it, there is no slack.
+    private var slack: Double { options.consumesSource ? 0 : Double(64 * tensors.count + 256) }
 
     /// Whether the size of a tensor follows its step.
     private static func isSmooth(_ finding: Finding) -> Bool {
@@ -311,7 +313,7 @@ struct RatePlanner {
         else { return .notFinite }
         let isOdd = probe.isFewValued || probe.isTooSmall || probe.isZero
         var rate: TensorRate?
-        if !probe.isTooSmall, !probe.isZero {
+        if !probe.isTooSmall {
             guard let found = try probe.rate(for: goal, options, codeWidth: codeWidth(item, options)) else {
                 return .notFinite
             }
@@ -389,6 +391,8 @@ struct RatePlanner {
         let error = isReached ? rate?.relativeMSE ?? .infinity : .infinity
         if let form = try forms.best(bytes: most, below: error) { return .stored(form) }
         if let rate { return .rate(rate) }
+        // Codes of a fixed width promise no size.
+        if codeWidth(item, options) != nil { return try replacement(item, .error(0), forms) }
         return try replacement(item, goal, forms)
     }
 

@@ -107,7 +107,7 @@ import Testing
         var shared = Verbs.options(.trellis)
         shared.goal = .averageBits(4)
         var size = Verbs.options(.trellis, codec: .rans)
-        size.goal = .totalBytes(6000)
+        size.goal = .totalBytes(6600)
         return [
             Journal(testDescription: "rate over all", options: shared, least: 900),
             Journal(testDescription: "target size, rans", options: size, least: 900),

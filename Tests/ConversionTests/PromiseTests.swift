@@ -22,6 +22,14 @@ import Testing
         var options: ConversionOptions
         let what: String
 
+        /// No matrix loses more than half of its energy, unless next to no bits were asked for.
+        var mostError: Double {
+            switch (options.scheme, options.goal) {
+            case (.trellis, .bits(..<1.25)), (.trellis, .averageBits(..<1.25)): 0.9
+            default: 0.5
+            }
+        }
+
         init(_ seed: UInt64) {
             self.seed = seed
             var generator = SeededGenerator(seed &* 0x9E37_79B9)
@@ -99,7 +107,7 @@ import Testing
             let count = Double(payload.descriptor.shape.elementCount)
             taken += Double(payload.range.count)
             let error = payload.descriptor.sums.relativeMSE
-            #expect(error <= 0.5, "\(item.what): \(payload.name) \(error)")
+            #expect(error <= item.mostError, "\(item.what): \(payload.name) \(error)")
             guard item.options.scheme == .trellis else { continue }
             let isEmbedding = payload.name.text.contains("embed_tokens")
             switch item.options.goal {

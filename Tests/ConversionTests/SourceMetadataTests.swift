@@ -26,7 +26,7 @@ import Testing
             try SampleSource.writeShard(SourceMetadataTests.tensors, to: source, metadata: metadata)
         }
 
-        /// Converts, and exports what came of it; the entries of the export but for those that an export marks itself with.
+        /// Converts and exports; the metadata of the export without the entries that mark it as one.
         func roundTrip() async throws -> [Entry] {
             try await Verbs.convert(source, to: sealed)
             try await Verbs.verify(sealed, against: source)

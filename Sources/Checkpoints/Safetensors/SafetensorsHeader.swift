@@ -31,7 +31,7 @@ public struct SafetensorsHeader: Sendable {
     public let warnings: [IngotWarning]
     /// The first field of a tensor that the format does not have, and the tensor; nil where there is none.
     public let unknownField: UnknownField?
-    /// Whether the object fills the header, but for spaces behind it.
+    /// Whether nothing but spaces stands behind the object in the header.
     public let isPaddedBehind: Bool
 
     /// A field of a tensor's entry that the format does not have.

@@ -69,27 +69,7 @@ public struct TensorDescriptor: Sendable, Hashable {
             else { return nil }
             sums.append(sum)
         }
-        let scheme: TensorScheme
-        switch value["scheme"]?.string {
-        case "lossless": scheme = .lossless
-        case "uniform":
-            guard let bits = value["bits"]?.unsigned.flatMap({ Int(exactly: $0) }),
-                let group = value["group_size"]?.unsigned.flatMap({ Int(exactly: $0) }),
-                let symmetric = value["symmetric"]?.bool,
-                let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
-            else { return nil }
-            scheme = .uniform(parameters)
-        case "trellis":
-            let numbers = ["states", "alphabet", "low_bits", "row_classes"].compactMap { key in
-                value[key]?.unsigned.flatMap { Int(exactly: $0) }
-            }
-            guard numbers.count == 4,
-                let parameters = TrellisParameters(
-                    states: numbers[0], alphabet: numbers[1], lowBits: numbers[2], rowClasses: numbers[3])
-            else { return nil }
-            scheme = .trellis(parameters)
-        default: return nil
-        }
+        guard let scheme = TensorScheme(value) else { return nil }
         guard scheme.accepts(codec), dimensions.count <= Limits.standard.rank,
             scheme != .lossless || sums.allSatisfy({ $0 == 0 })
         else { return nil }
@@ -101,6 +81,28 @@ public struct TensorDescriptor: Sendable, Hashable {
 }
 
 extension TensorScheme {
+    /// Reads a scheme from the member `scheme` of an object and the members of its parameters; nil for anything else.
+    package init?(_ value: JSONValue) {
+        func integer(_ key: String) -> Int? { value[key]?.unsigned.flatMap { Int(exactly: $0) } }
+        switch value["scheme"]?.string {
+        case "lossless": self = .lossless
+        case "uniform":
+            guard let bits = integer("bits"), let group = integer("group_size"),
+                let symmetric = value["symmetric"]?.bool,
+                let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
+            else { return nil }
+            self = .uniform(parameters)
+        case "trellis":
+            guard let states = integer("states"), let alphabet = integer("alphabet"),
+                let low = integer("low_bits"), let classes = integer("row_classes"),
+                let parameters = TrellisParameters(
+                    states: states, alphabet: alphabet, lowBits: low, rowClasses: classes)
+            else { return nil }
+            self = .trellis(parameters)
+        default: return nil
+        }
+    }
+
     /// The scheme's parameters, as descriptions and reports name them.
     public var members: [JSONValue.Member] {
         switch self {

@@ -94,7 +94,7 @@ struct TensorGoal: Sendable, Hashable {
         TensorGoal(quantity: .error, most: error, aim: error * 0.997, least: error * 0.99)
     }
 
-    /// A step that stays, whose payload has so many bytes.
+    /// A step that stays; the payload has `byteCount` bytes.
     static func step(byteCount: Int) -> TensorGoal {
         TensorGoal(quantity: .step, most: Double(byteCount), aim: Double(byteCount), least: Double(byteCount))
     }

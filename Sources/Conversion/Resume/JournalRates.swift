@@ -111,20 +111,9 @@ extension StoredForm {
     fileprivate init?(journal value: JSONValue) {
         guard let bytes = value["bytes"]?.unsigned.flatMap({ Int(exactly: $0) }),
             let error = value["error"]?.string.flatMap({ UInt64($0, radix: 16) }).map({ Double(bitPattern: $0) }),
-            bytes > 0, bytes <= 1 << 60, error >= 0, error <= RateGoal.errorRange.upperBound
+            let scheme = TensorScheme(value), bytes > 0, bytes <= 1 << 60, error >= 0,
+            error <= RateGoal.errorRange.upperBound
         else { return nil }
-        let scheme: TensorScheme
-        switch value["scheme"]?.string {
-        case "lossless": scheme = .lossless
-        case "uniform":
-            guard let bits = value["bits"]?.unsigned.flatMap({ Int(exactly: $0) }),
-                let group = value["group_size"]?.unsigned.flatMap({ Int(exactly: $0) }),
-                let symmetric = value["symmetric"]?.bool,
-                let parameters = UniformParameters(bits: bits, groupSize: group, symmetric: symmetric)
-            else { return nil }
-            scheme = .uniform(parameters)
-        default: return nil
-        }
         self.init(scheme: scheme, byteCount: bytes, relativeMSE: error)
     }
 }

@@ -18,9 +18,9 @@ public struct DistinctValues: Sendable {
     /// Whether at most `most` different values were added.
     private var isCounted: Bool { count <= DistinctValues.most }
 
-    /// Whether the values are few for so many elements: at most 256, and each 16 times on average.
+    /// Whether the values are few for the number of elements: at most 256, and each 16 times on average.
     ///
-    /// - Parameter elements: all elements that were added.
+    /// - Parameter elements: number of all elements that were added.
     public func areFew(of elements: Int) -> Bool { count <= max(1, min(DistinctValues.most, elements / 16)) }
 
     /// Adds elements; stops where more than `most` have been found.

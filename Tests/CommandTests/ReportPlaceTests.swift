@@ -26,7 +26,7 @@ import Testing
         try IngotProcess.shell("cd \"$1\" && shift && \(line)", [sample.directory.path.string] + arguments)
     }
 
-    /// W12: what is no regular file gets what a regular one would get, and stays what it is.
+    /// W12: a device, a FIFO or a descriptor gets the bytes that a regular file gets, and is not replaced.
     @Test(arguments: verbs.indices) func streams(verb: Int) async throws {
         let sample = try await CommandSample()
         let (arguments, status) = ReportPlaceTests.verbs[verb]

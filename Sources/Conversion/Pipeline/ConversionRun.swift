@@ -183,7 +183,7 @@ final class ConversionRun {
         tellWarnings()
         try await requireUnchanged(shard.source, position, work)
         finished[position] = FinishedShard(
-            layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount, warnings: [])
+            layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount)
         try work.note([
             .sealed(position, SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: warnings))
         ])

@@ -16,16 +16,13 @@ struct FinishedShard: Sendable {
     let payloads: [ConversionReport.Tensor]
     /// The tensors that were kept, with their bytes.
     let kept: [(name: TensorName, byteCount: UInt64)]
-    /// Tensors that missed their goals.
+    /// Warnings about its tensors, of an earlier run.
     let warnings: [IngotWarning]
     /// Whether an earlier run wrote it.
     let isResumed: Bool
 
-    /// A shard that was written just now.
-    init(
-        _ layout: ShardLayout, _ summary: ShardWriter.Summary, name: String, sourceBytes: UInt64,
-        warnings: [IngotWarning]
-    ) {
+    /// A shard that was written just now; the plan has its warnings.
+    init(_ layout: ShardLayout, _ summary: ShardWriter.Summary, name: String, sourceBytes: UInt64) {
         self.name = name
         byteCount = summary.byteCount
         seal = summary.seal
@@ -35,7 +32,7 @@ struct FinishedShard: Sendable {
                 name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount)
         }
         kept = layout.ordinary.map { ($0.tensor.name, $0.tensor.range.count) }
-        self.warnings = warnings
+        warnings = []
         isResumed = false
     }
 

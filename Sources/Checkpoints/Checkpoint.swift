@@ -1,31 +1,31 @@
-public import FileAccess
-public import SystemPackage
-public import TensorModel
+package import FileAccess
+package import SystemPackage
+package import TensorModel
 
 /// A file of a checkpoint: its name, its bytes, and its header, checked.
-public struct Shard: Sendable {
+package struct Shard: Sendable {
     /// The name, without directory.
-    public let fileName: String
+    package let fileName: String
     /// The bytes.
-    public let file: MappedFile
+    package let file: MappedFile
     /// What the file holds.
-    public let header: ShardHeader
+    package let header: ShardHeader
 
     /// Bytes of its tensors.
-    public var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.range.count } }
+    package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.range.count } }
 }
 
 /// A checkpoint in neutral form: the tensors of one file, or of a directory with one file or many.
 ///
 /// Opening reads the headers only. Every name is in exactly one shard; an index, where there is one, agrees with the
 /// shards in every tensor.
-public struct Checkpoint: Sendable {
+package struct Checkpoint: Sendable {
     /// Which files it consists of.
-    public let layout: CheckpointLayout
+    package let layout: CheckpointLayout
     /// The shards, sorted by the bytes of their file names.
-    public let shards: [Shard]
+    package let shards: [Shard]
     /// What was odd, index first, then shard by shard.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     private let places: [TensorName: Place]
 
@@ -36,29 +36,29 @@ public struct Checkpoint: Sendable {
     }
 
     /// The path it was opened by.
-    public var path: FilePath { layout.path }
+    package var path: FilePath { layout.path }
 
     /// The directory that holds it; nil where the path is that of one file.
-    public var directory: FilePath? { layout.directory }
+    package var directory: FilePath? { layout.directory }
 
     /// Whether there is an index.
-    public var hasIndex: Bool { layout.indexName != nil }
+    package var hasIndex: Bool { layout.indexName != nil }
 
     /// Number of tensors in all shards.
-    public var tensorCount: Int { shards.reduce(0) { $0 + $1.header.tensors.count } }
+    package var tensorCount: Int { shards.reduce(0) { $0 + $1.header.tensors.count } }
 
     /// Bytes of all tensors in all shards.
-    public var dataByteCount: UInt64 { shards.reduce(0) { $0 &+ $1.dataByteCount } }
+    package var dataByteCount: UInt64 { shards.reduce(0) { $0 &+ $1.dataByteCount } }
 
     /// The tensor of a name, or that of which the name is an alias, and the shard it is in; nil where there is none.
-    public func tensor(named name: TensorName) -> (shard: Shard, tensor: StoredTensor)? {
+    package func tensor(named name: TensorName) -> (shard: Shard, tensor: StoredTensor)? {
         guard let place = places[name] else { return nil }
         let shard = shards[Int(place.shard)]
         return (shard, shard.header.tensors[Int(place.tensor)])
     }
 
     /// Opens a file of weights, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its shards.
-    public static func open(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> Checkpoint {
+    package static func open(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, key: key, limits: limits)
         let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
         for (position, shard) in shards.enumerated() {

@@ -1,21 +1,21 @@
 import FileAccess
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// Which files a checkpoint consists of, whether they are there yet or not.
-public struct CheckpointLayout: Sendable {
+package struct CheckpointLayout: Sendable {
     /// The path it was found by.
-    public let path: FilePath
+    package let path: FilePath
     /// The directory that holds it; nil where the path is that of one file.
-    public let directory: FilePath?
+    package let directory: FilePath?
     /// The name of the index file; nil for a checkpoint without.
-    public let indexName: String?
+    package let indexName: String?
     /// The names of the shards, sorted by their bytes.
-    public let shardNames: [String]
+    package let shardNames: [String]
     /// Which dict of a PyTorch file holds the weights: keys joined by `.`; nil for the usual ones.
-    public let key: String?
+    package let key: String?
     /// What is odd about the directory.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
     /// What the index says; nil for a checkpoint without.
     package let index: ShardIndex?
 
@@ -32,7 +32,7 @@ public struct CheckpointLayout: Sendable {
     ///   - key: of PyTorch files, which have dicts in dicts: the one with the weights, as its keys joined by `.`.
     ///   - limits: bounds on what is read.
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
-    public static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> CheckpointLayout
+    package static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> CheckpointLayout
     {
         switch try Directory.kind(path) {
         case .directory: break
@@ -65,7 +65,7 @@ public struct CheckpointLayout: Sendable {
     }
 
     /// Where a shard is, or will be.
-    public func shardPath(_ position: Int) -> FilePath {
+    package func shardPath(_ position: Int) -> FilePath {
         if let directory { return directory.appending(shardNames[position]) }
         return shardNames.count == 1 ? path : path.removingLastComponent().appending(shardNames[position])
     }
@@ -73,7 +73,7 @@ public struct CheckpointLayout: Sendable {
     /// Opens a shard, and requires that it holds what the index says it does.
     ///
     /// - Throws: `missingShard` where it is not there.
-    public func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
+    package func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
         let shard = try openUnchecked(position, limits: limits)
         try index?.check(shard, position: position)
         try GGUFSplit.check(shard, position: position, of: shardNames.count)

@@ -1,6 +1,6 @@
-public import FileAccess
+package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 extension ShardHeader {
     /// Reads what a file holds, in the format that its first bytes show; where they show none, its name is asked.
@@ -10,7 +10,7 @@ extension ShardHeader {
     ///   - key: of a PyTorch file, the keys that lead to the dict with the weights, joined by `.`; formats without dicts have no use for it.
     ///   - limits: bounds on what is read.
     /// - Throws: `unsupportedSource` for a format that is known and not read; what a file of the format can be wrong with.
-    public static func read(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
+    package static func read(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
         do {
             switch try FileSignature.of(file, limits: limits) {
             case .zip:
@@ -108,7 +108,7 @@ extension Shard {
     ///
     /// - Parameter isMeant: which tensors' parts to compare.
     /// - Throws: `checksum`.
-    public func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
+    package func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
         guard !header.checksums.isEmpty else { return }
         let starts = header.tensors.filter { isMeant($0.name) }.map(\.storedRange.start).sorted()
         var next = 0

@@ -1,50 +1,50 @@
 import Checkpoints
-public import Container
+package import Container
 import FileAccess
 import Quantization
-public import TensorModel
+package import TensorModel
 
 /// What a conversion saved and what it lost.
-public struct ConversionReport: Sendable {
+package struct ConversionReport: Sendable {
     /// A quantized tensor.
-    public struct Tensor: Sendable {
+    package struct Tensor: Sendable {
         /// Its name.
-        public let name: TensorName
+        package let name: TensorName
         /// Its description, with the certificate.
-        public let descriptor: TensorDescriptor
+        package let descriptor: TensorDescriptor
         /// Bytes of its payload.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
 
         /// Bits per weight, all side information in the payload counted.
-        public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(descriptor.shape.elementCount) }
+        package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(descriptor.shape.elementCount) }
     }
 
     /// Bytes of the source's shards, headers included.
-    public let sourceBytes: UInt64
+    package let sourceBytes: UInt64
     /// Bytes of our shards, headers and seals included.
-    public private(set) var outputBytes: UInt64 = 0
+    package private(set) var outputBytes: UInt64 = 0
     /// Bytes of the other files of the output.
-    public var companionBytes: UInt64 = 0
+    package var companionBytes: UInt64 = 0
     /// The tensors with a payload.
-    public private(set) var tensors: [Tensor] = []
+    package private(set) var tensors: [Tensor] = []
     /// How many tensors were kept as they are, and their bytes.
-    public private(set) var keptCount = 0, keptBytes: UInt64 = 0
+    package private(set) var keptCount = 0, keptBytes: UInt64 = 0
     /// Number of shards.
-    public private(set) var shardCount = 0
+    package private(set) var shardCount = 0
     /// How many of them an earlier run had finished.
-    public internal(set) var resumedShards = 0
+    package internal(set) var resumedShards = 0
     /// Wall-clock seconds of the conversion.
-    public var seconds: Double = 0
+    package var seconds: Double = 0
     /// Chunks that were worked on at the same time.
-    public var jobs = 0
+    package var jobs = 0
     /// How often a matrix was encoded again because it missed its rate.
-    public internal(set) var repeats = 0
+    package internal(set) var repeats = 0
     /// What the workers spent their time on.
-    public internal(set) var usage = PipelineUsage()
+    package internal(set) var usage = PipelineUsage()
     /// Files of the source that were left behind, with the reasons.
-    public let skipped: [(name: String, reason: String)]
+    package let skipped: [(name: String, reason: String)]
     /// What is odd but stopped nothing.
-    public internal(set) var warnings: [IngotWarning]
+    package internal(set) var warnings: [IngotWarning]
 
     init(sourceBytes: UInt64, skipped: [(name: String, reason: String)], warnings: [IngotWarning]) {
         self.sourceBytes = sourceBytes
@@ -62,26 +62,26 @@ public struct ConversionReport: Sendable {
     }
 
     /// What the shards lost in size, as a share of the source.
-    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+    package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
     /// Number of weights in payloads.
-    public var weights: Int { tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+    package var weights: Int { tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
 
     /// Bits per weight over all payloads; nil where there are none.
-    public var bitsPerWeight: Double? {
+    package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
     /// The tensor with the largest relative MSE; nil where there are none.
-    public var worst: Tensor? {
+    package var worst: Tensor? {
         tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
     }
 
     /// Bytes of all tensors' data: payloads, and tensors kept.
-    public var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
+    package var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
 
     /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).
-    public var json: JSONValue {
+    package var json: JSONValue {
         .object([
             .init("schema", .string("ingot.convert")), .init("schema_version", .unsigned(1)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),

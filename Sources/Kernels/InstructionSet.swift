@@ -4,9 +4,9 @@ internal import CKernels
 ///
 /// Every function gives the same bits on every instruction set. Sizes that do not fit together are programmer
 /// errors and trap; nothing here depends on the values a file holds.
-public enum Kernels {
+package enum Kernels {
     /// An instruction set the kernels are compiled for.
-    public enum InstructionSet: String, Sendable, Hashable, CaseIterable {
+    package enum InstructionSet: String, Sendable, Hashable, CaseIterable {
         /// Baseline arm64.
         case neon
         /// Baseline x86-64.
@@ -34,7 +34,7 @@ public enum Kernels {
     }
 
     /// The instruction sets this processor has, slowest first.
-    public static var availableInstructionSets: [InstructionSet] {
+    package static var availableInstructionSets: [InstructionSet] {
         InstructionSet.allCases.filter { set in
             guard let level = set.level else { return false }
             return ingot_level_is_available(level) == 1
@@ -42,7 +42,7 @@ public enum Kernels {
     }
 
     /// The instruction set in use: the fastest available one unless `use(_:)` chose another.
-    public static var activeInstructionSet: InstructionSet {
+    package static var activeInstructionSet: InstructionSet {
         let level = ingot_level_active()
         guard let set = InstructionSet.allCases.first(where: { $0.level == level }) else {
             preconditionFailure("the kernels report an unknown instruction set")
@@ -53,7 +53,7 @@ public enum Kernels {
     /// Uses `instructionSet` from now on, in every thread; for tests and measurements.
     ///
     /// - Returns: false, having changed nothing, where this processor lacks it.
-    public static func use(_ instructionSet: InstructionSet) -> Bool {
+    package static func use(_ instructionSet: InstructionSet) -> Bool {
         guard let level = instructionSet.level else { return false }
         return ingot_level_force(level) == 0
     }

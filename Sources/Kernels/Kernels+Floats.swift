@@ -1,5 +1,5 @@
 internal import CKernels
-public import TensorModel
+package import TensorModel
 
 extension Kernels {
     /// Widens the elements of `source` to binary32.
@@ -9,7 +9,7 @@ extension Kernels {
     ///   - source: whole elements, little-endian.
     ///   - format: what they are.
     ///   - result: at least as many elements.
-    public static func expand(
+    package static func expand(
         _ source: Span<UInt8>, format: FloatFormat, into result: inout MutableSpan<Float>
     ) {
         let count = source.count / format.byteWidth
@@ -29,7 +29,7 @@ extension Kernels {
     ///   - format: the target.
     ///   - result: at least `source.count` elements long; written little-endian.
     /// - Returns: how many finite values became infinite.
-    public static func narrow(
+    package static func narrow(
         _ source: Span<Float>, format: FloatFormat, into result: inout MutableSpan<UInt8>
     ) -> Int {
         precondition(result.count >= source.count * format.byteWidth, "narrow: sizes differ")
@@ -42,16 +42,16 @@ extension Kernels {
     }
 
     /// What `scanNonFinite` found.
-    public struct NonFinite: Sendable, Hashable {
+    package struct NonFinite: Sendable, Hashable {
         /// How many elements are NaN.
-        public var nanCount: Int
+        package var nanCount: Int
         /// How many are infinite, of either sign.
-        public var infinityCount: Int
+        package var infinityCount: Int
         /// The index of the first of either, or nil.
-        public var firstIndex: Int?
+        package var firstIndex: Int?
 
         /// The findings with the given counts and first index.
-        public init(nanCount: Int, infinityCount: Int, firstIndex: Int?) {
+        package init(nanCount: Int, infinityCount: Int, firstIndex: Int?) {
             self.nanCount = nanCount
             self.infinityCount = infinityCount
             self.firstIndex = firstIndex
@@ -59,7 +59,7 @@ extension Kernels {
     }
 
     /// Counts the NaNs and infinities among the elements of `source`: whole elements, little-endian.
-    public static func scanNonFinite(_ source: Span<UInt8>, format: FloatFormat) -> NonFinite {
+    package static func scanNonFinite(_ source: Span<UInt8>, format: FloatFormat) -> NonFinite {
         precondition(source.count % format.byteWidth == 0, "scanNonFinite: not whole elements")
         return unsafe source.withUnsafeBufferPointer { bytes in
             guard let start = bytes.baseAddress else {
@@ -78,7 +78,7 @@ extension Kernels {
     /// Element i is added to lane i % 16; then lanes k and k + 8 are added for k < 8, k and k + 4 for k < 4, k and
     /// k + 2 for k < 2, and lastly lanes 0 and 1. Both arrays must be finite for the bits to be the same everywhere.
     /// - Returns: the sum of w², the sum of (w - w')², and the largest |w - w'|.
-    public static func errorSums(
+    package static func errorSums(
         original: Span<Float>, restored: Span<Float>
     ) -> (signal: Double, noise: Double, maxError: Double) {
         precondition(original.count == restored.count, "errorSums: sizes differ")

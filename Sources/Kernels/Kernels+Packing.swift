@@ -2,7 +2,7 @@ internal import CKernels
 
 extension Kernels {
     /// How codes share bytes (Specs/uniform.md, "Codes").
-    public enum CodeLayout: Sendable, Hashable, CaseIterable {
+    package enum CodeLayout: Sendable, Hashable, CaseIterable {
         /// One little-endian bit stream, code i at bits [i * bits, (i + 1) * bits).
         case dense
         /// Whole codes per byte: 4 at 2 bits, 2 at 3 and 4 bits, 1 at 5, 6 and 8 bits.
@@ -17,7 +17,7 @@ extension Kernels {
     }
 
     /// What `unpack` found wrong.
-    public enum UnpackFault: Error, Sendable, Hashable {
+    package enum UnpackFault: Error, Sendable, Hashable {
         /// A bit above the width of a code is set.
         case codeTooLarge
         /// A padding bit behind the last code is set.
@@ -25,7 +25,7 @@ extension Kernels {
     }
 
     /// Bytes that `count` codes of `bits` bits take.
-    public static func packedByteCount(_ layout: CodeLayout, bits: Int, count: Int) -> Int {
+    package static func packedByteCount(_ layout: CodeLayout, bits: Int, count: Int) -> Int {
         precondition([2, 3, 4, 5, 6, 8].contains(bits), "packedByteCount: unsupported width")
         return ingot_packed_byte_count(layout.number, Int32(bits), count)
     }
@@ -37,7 +37,7 @@ extension Kernels {
     ///   - layout: how they share bytes.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
     ///   - packed: at least `packedByteCount` bytes.
-    public static func pack(
+    package static func pack(
         _ codes: Span<UInt8>, _ layout: CodeLayout, bits: Int, into packed: inout MutableSpan<UInt8>
     ) {
         precondition(
@@ -61,7 +61,7 @@ extension Kernels {
     ///   - codes: at least `start + count` long; without a meaning when this throws.
     ///   - start: where the first code goes.
     /// - Throws: `UnpackFault` when a bit is set that no code uses.
-    public static func unpack(
+    package static func unpack(
         _ packed: Span<UInt8>, count: Int, _ layout: CodeLayout, bits: Int,
         into codes: inout MutableSpan<UInt8>, at start: Int = 0
     ) throws(UnpackFault) {

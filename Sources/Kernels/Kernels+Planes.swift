@@ -8,7 +8,7 @@ extension Kernels {
     ///   - width: bytes an element, 2 or 4.
     ///   - rotated: rotates each element left by one bit first, so that the sign becomes bit 0.
     ///   - planes: at least as many bytes as `source`.
-    public static func splitPlanes(
+    package static func splitPlanes(
         _ source: Span<UInt8>, width: Int, rotated: Bool, into planes: inout MutableSpan<UInt8>
     ) {
         precondition(width == 2 || width == 4, "splitPlanes: unsupported width")
@@ -25,7 +25,7 @@ extension Kernels {
     }
 
     /// Joins what `splitPlanes` made, into at least as many bytes; every input is valid.
-    public static func joinPlanes(
+    package static func joinPlanes(
         _ planes: Span<UInt8>, width: Int, rotated: Bool, into result: inout MutableSpan<UInt8>
     ) {
         precondition(width == 2 || width == 4, "joinPlanes: unsupported width")

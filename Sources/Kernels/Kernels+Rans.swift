@@ -2,14 +2,14 @@ internal import CKernels
 
 extension Kernels {
     /// How symbols are coded by rANS (Specs/rans.md).
-    public struct RansRule: Sendable, Hashable {
+    package struct RansRule: Sendable, Hashable {
         /// States of the trellis: 8, 16 or 32.
-        public var states: Int
+        package var states: Int
         /// The lowest bits of the symbols, which are kept elsewhere: 0 to 6.
-        public var lowBits: Int
+        package var lowBits: Int
 
         /// A rule.
-        public init(states: Int, lowBits: Int) {
+        package init(states: Int, lowBits: Int) {
             precondition([8, 16, 32].contains(states) && (0...6).contains(lowBits), "RansRule: out of range")
             self.states = states
             self.lowBits = lowBits
@@ -22,12 +22,12 @@ extension Kernels {
     }
 
     /// Tables and sums of the rANS coder, in memory that grows and is reused; one value a worker.
-    @safe public final class RansScratch {
+    @safe package final class RansScratch {
         private var memory: UnsafeMutableRawBufferPointer?
         private static let alignment = 64
 
         /// Scratch without memory.
-        public init() {}
+        package init() {}
 
         deinit { unsafe memory?.deallocate() }
 
@@ -41,14 +41,14 @@ extension Kernels {
     }
 
     /// Bytes of room that coding a chunk needs.
-    public static func ransBound(rows: Int, columns: Int) -> Int { ingot_rans_bound(rows, columns) }
+    package static func ransBound(rows: Int, columns: Int) -> Int { ingot_rans_bound(rows, columns) }
 
     /// Codes the symbols of a quantized chunk, which without their low bits are -127 to 127.
     ///
     /// - Parameters:
     ///   - bytes: at least `ransBound` long.
     /// - Returns: how many of them the chunk takes.
-    public static func ransEncode(
+    package static func ransEncode(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, rows: Int, columns: Int, rule: RansRule,
         into bytes: inout MutableSpan<UInt8>, _ scratch: RansScratch
     ) -> Int {
@@ -70,7 +70,7 @@ extension Kernels {
     }
 
     /// What `ransDecode` found wrong.
-    public enum RansFault: Error, Sendable, Hashable {
+    package enum RansFault: Error, Sendable, Hashable {
         /// Too few bytes, or words or escapes missing or left over.
         case length
         /// A table that cannot be.
@@ -88,7 +88,7 @@ extension Kernels {
     ///   - low: one a weight and `symbolSlack` behind, where there are low bits.
     ///   - weights: at least rows * columns.
     /// - Throws: `RansFault`; `weights` is then without a meaning.
-    public static func ransDecode(
+    package static func ransDecode(
         _ bytes: Span<UInt8>, rows: Int, columns: Int, rule: RansRule, low: Span<UInt8>, step: Float,
         into weights: inout MutableSpan<Float>, _ scratch: RansScratch
     ) throws(RansFault) {

@@ -1,22 +1,22 @@
 internal import CKernels
-public import TensorModel
+package import TensorModel
 
 extension Kernels {
     /// Sums over the finite ones of binary32 weights, about a shift.
-    public struct Moments: Sendable, Hashable {
+    package struct Moments: Sendable, Hashable {
         /// Sums of (w - shift), its square, its cube and its fourth power.
-        public var first = 0.0, second = 0.0, third = 0.0, fourth = 0.0
+        package var first = 0.0, second = 0.0, third = 0.0, fourth = 0.0
         /// The extremes; infinity and -infinity where there are no weights.
-        public var smallest = Double.infinity, largest = -Double.infinity
+        package var smallest = Double.infinity, largest = -Double.infinity
         /// Weights that are zero, subnormal, infinite.
-        public var zeros: UInt64 = 0, subnormals: UInt64 = 0, infinities: UInt64 = 0
+        package var zeros: UInt64 = 0, subnormals: UInt64 = 0, infinities: UInt64 = 0
 
         /// The sums over no weights.
-        public init() {}
+        package init() {}
     }
 
     /// How many patterns of 16 bits there are.
-    public static let patternCount = 1 << 16
+    package static let patternCount = 1 << 16
 
     /// Adds up what there is to know of a matrix of weights.
     ///
@@ -28,7 +28,7 @@ extension Kernels {
     ///   - rowEnergies: the sum of squares of each row is added; empty where it is not wanted.
     ///   - columnEnergies: the same of each column.
     ///   - moments: added to where the weights are binary32; for the other formats they follow from `counts`.
-    public static func weightStatistics(
+    package static func weightStatistics(
         _ source: Span<UInt8>, format: FloatFormat, rows: Int, columns: Int, shift: Double,
         counts: inout MutableSpan<UInt32>, rowEnergies: inout MutableSpan<Float>,
         columnEnergies: inout MutableSpan<Float>, moments: inout Moments
@@ -42,7 +42,7 @@ extension Kernels {
     }
 
     /// The same for binary32 weights in memory.
-    public static func weightStatistics(
+    package static func weightStatistics(
         _ weights: Span<Float>, rows: Int, columns: Int, shift: Double, counts: inout MutableSpan<UInt32>,
         rowEnergies: inout MutableSpan<Float>, columnEnergies: inout MutableSpan<Float>, moments: inout Moments
     ) {
@@ -89,29 +89,29 @@ extension Kernels {
     }
 
     /// What a comparison of weights with what was restored of them adds up to.
-    public struct Comparison: Sendable, Hashable {
+    package struct Comparison: Sendable, Hashable {
         /// The sum of w², the sum of (w - w')², and the largest |w - w'|: those of `errorSums`, to the bit.
-        public var signal: Double, noise: Double, maxError: Double
+        package var signal: Double, noise: Double, maxError: Double
         /// The sums of w w' and of w'².
-        public var product: Double, restoredEnergy: Double
+        package var product: Double, restoredEnergy: Double
         /// Weights that differ, that have the opposite sign, and that became zero.
-        public var changed: UInt64, signFlips: UInt64, zeroed: UInt64
+        package var changed: UInt64, signFlips: UInt64, zeroed: UInt64
 
         /// Of no weights.
-        public static let none = Comparison(
+        package static let none = Comparison(
             signal: 0, noise: 0, maxError: 0, product: 0, restoredEnergy: 0, changed: 0, signFlips: 0, zeroed: 0)
     }
 
     /// How many bins errors are counted in.
-    public static let errorBinCount = Int(INGOT_ERROR_BINS)
+    package static let errorBinCount = Int(INGOT_ERROR_BINS)
 
     /// The errors from which on they are counted in a bin.
-    public static func errorBinStart(_ bin: Int) -> Float {
+    package static func errorBinStart(_ bin: Int) -> Float {
         Float(bitPattern: UInt32(bin) << UInt32(INGOT_ERROR_BIN_SHIFT))
     }
 
     /// Compares two arrays of equal length, both finite; adds to `errorCounts`, of `errorBinCount` bins.
-    public static func compareWeights(
+    package static func compareWeights(
         original: Span<Float>, restored: Span<Float>, errorCounts: inout MutableSpan<UInt32>
     ) -> Comparison {
         precondition(

@@ -2,29 +2,29 @@ internal import CKernels
 
 extension Kernels {
     /// Columns of a strip of the trellis scheme.
-    public static var stripWidth: Int { Int(INGOT_TRELLIS_STRIP) }
+    package static var stripWidth: Int { Int(INGOT_TRELLIS_STRIP) }
     /// Bytes behind the last symbol of a stream that must be there.
-    public static var symbolSlack: Int { Int(INGOT_TRELLIS_SLACK) }
+    package static var symbolSlack: Int { Int(INGOT_TRELLIS_SLACK) }
     /// Row classes a chunk has at most.
-    public static var maximumRowClasses: Int { Int(INGOT_TRELLIS_MAX_CLASSES) }
+    package static var maximumRowClasses: Int { Int(INGOT_TRELLIS_MAX_CLASSES) }
     /// Entries of a histogram of levels.
-    public static var levelHistogramSize: Int { Int(INGOT_TRELLIS_HISTOGRAM) }
+    package static var levelHistogramSize: Int { Int(INGOT_TRELLIS_HISTOGRAM) }
 
     /// How weights become levels (Specs/trellis.md, "The encoder").
-    public struct TrellisRule: Sendable, Hashable {
+    package struct TrellisRule: Sendable, Hashable {
         /// States of the trellis: 8, 16 or 32.
-        public var states: Int
+        package var states: Int
         /// 1 / step.
-        public var inverseStep: Float
+        package var inverseStep: Float
         /// What is taken off each magnitude, in levels.
-        public var deadZone: Float
+        package var deadZone: Float
         /// What is left is multiplied with this.
-        public var shrink: Float
+        package var shrink: Float
         /// Weights farther out than this, in levels, are searched for as if they stood there; above 0, at most 16381.
-        public var farthest: Float
+        package var farthest: Float
 
         /// A rule whose symbols have a magnitude of at most `greatestSymbol`, 1 to 8191.
-        public init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, greatestSymbol: Int) {
+        package init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, greatestSymbol: Int) {
             precondition((1...8191).contains(greatestSymbol), "TrellisRule: symbols out of range")
             self.init(
                 states: states, inverseStep: inverseStep, deadZone: deadZone, shrink: shrink,
@@ -32,7 +32,7 @@ extension Kernels {
         }
 
         /// A rule.
-        public init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, farthest: Float) {
+        package init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, farthest: Float) {
             precondition([8, 16, 32].contains(states), "TrellisRule: no such code")
             precondition(farthest > 0 && farthest <= 16381, "TrellisRule: levels out of range")
             self.states = states
@@ -44,14 +44,14 @@ extension Kernels {
     }
 
     /// How symbols become bytes.
-    public struct TrellisAlphabet: Sendable, Hashable {
+    package struct TrellisAlphabet: Sendable, Hashable {
         /// Symbols of magnitude up to this have a code; 1 to 127, where nothing escapes.
-        public var limit: Int
+        package var limit: Int
         /// Bits of each symbol that are stored apart: 0 to 6, more than 0 only with a limit of 127.
-        public var lowBits: Int
+        package var lowBits: Int
 
         /// An alphabet.
-        public init(limit: Int, lowBits: Int) {
+        package init(limit: Int, lowBits: Int) {
             precondition((1...127).contains(limit) && (0...6).contains(lowBits), "TrellisAlphabet: out of range")
             precondition(lowBits == 0 || limit == 127, "TrellisAlphabet: low bits need a limit of 127")
             self.limit = limit
@@ -64,15 +64,15 @@ extension Kernels {
     }
 
     /// Elements of the symbol buffer of a chunk: its strips, each padded to its full width.
-    public static func symbolCount(rows: Int, columns: Int) -> Int {
+    package static func symbolCount(rows: Int, columns: Int) -> Int {
         maskCount(rows: rows, columns: columns) * stripWidth
     }
 
     /// Elements of the mask buffer of a chunk.
-    public static func maskCount(rows: Int, columns: Int) -> Int { ingot_trellis_strips(columns) * rows }
+    package static func maskCount(rows: Int, columns: Int) -> Int { ingot_trellis_strips(columns) * rows }
 
     /// Bytes of scratch that the search of a chunk needs.
-    public static func scratchCount(rows: Int, states: Int) -> Int { rows * stripWidth * (2 + states / 8) }
+    package static func scratchCount(rows: Int, states: Int) -> Int { rows * stripWidth * (2 + states / 8) }
 
     /// Finds each column's best way through the trellis.
     ///
@@ -82,7 +82,7 @@ extension Kernels {
     ///   - oddMasks: at least `maskCount`; bit c of a strip's row is the parity of column c's state.
     ///   - scratch: at least `scratchCount`.
     /// - Returns: whether a weight was farther out than the rule lets symbols go.
-    public static func trellisQuantize(
+    package static func trellisQuantize(
         _ weights: Span<Float>, rows: Int, columns: Int, rule: TrellisRule, symbols: inout MutableSpan<Int16>,
         oddMasks: inout MutableSpan<UInt64>, scratch: inout MutableSpan<UInt16>
     ) -> Bool {
@@ -108,7 +108,7 @@ extension Kernels {
     }
 
     /// Restores a quantized chunk, row-major: each weight is level * step, rounded once, as `trellisDecode` will make it.
-    public static func trellisRestore(
+    package static func trellisRestore(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, rows: Int, columns: Int, step: Float,
         into weights: inout MutableSpan<Float>
     ) {
@@ -127,7 +127,7 @@ extension Kernels {
     }
 
     /// Adds the magnitude of every level of a quantized chunk to a histogram of `levelHistogramSize` entries.
-    public static func trellisHistogram(
+    package static func trellisHistogram(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, rows: Int, columns: Int, into counts: inout MutableSpan<UInt64>
     ) {
         precondition(
@@ -153,7 +153,7 @@ extension Kernels {
     ///   - escapes: room for one a weight, and `symbolSlack`.
     ///   - low: room for one a weight, and `symbolSlack`, where the alphabet has low bits.
     /// - Returns: the number of escapes.
-    public static func trellisRoute(
+    package static func trellisRoute(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, rowClasses: Span<UInt8>, rows: Int, columns: Int,
         alphabet: TrellisAlphabet, streams: inout MutableSpan<UInt8>, starts: Span<Int>,
         counts: inout MutableSpan<Int>, escapes: inout MutableSpan<UInt8>, low: inout MutableSpan<UInt8>
@@ -226,7 +226,7 @@ extension Kernels {
     ///   - low: one a weight and `symbolSlack` behind, where the alphabet has low bits.
     ///   - weights: at least rows * columns.
     /// - Returns: false where a stream has more or fewer symbols than it must; `weights` is then without a meaning.
-    public static func trellisDecode(
+    package static func trellisDecode(
         states: Int, rowClasses: Span<UInt8>, rows: Int, columns: Int, alphabet: TrellisAlphabet, step: Float,
         streams: Span<UInt8>, starts: Span<Int>, counts: Span<Int>, escapes: Span<UInt8>, escapeCount: Int,
         low: Span<UInt8>, into weights: inout MutableSpan<Float>
@@ -274,7 +274,7 @@ extension Kernels {
     }
 
     /// Packs `symbols`, each below 6, three to a byte.
-    public static func packThirds(_ symbols: Span<UInt8>, into packed: inout MutableSpan<UInt8>) {
+    package static func packThirds(_ symbols: Span<UInt8>, into packed: inout MutableSpan<UInt8>) {
         precondition(packed.count >= (symbols.count + 2) / 3, "packThirds: sizes differ")
         unsafe symbols.withUnsafeBufferPointer { symbols in
             unsafe packed.withUnsafeMutableBufferPointer { packed in
@@ -287,7 +287,7 @@ extension Kernels {
     /// Unpacks three symbols from each byte, into `symbols` from `start` on.
     ///
     /// - Returns: false where a byte is above 215.
-    public static func unpackThirds(
+    package static func unpackThirds(
         _ packed: Span<UInt8>, into symbols: inout MutableSpan<UInt8>, at start: Int
     ) -> Bool {
         precondition(start >= 0 && symbols.count >= start + 3 * packed.count, "unpackThirds: sizes differ")
@@ -300,7 +300,7 @@ extension Kernels {
     }
 
     /// The sum of squares of each row, in binary32 and the lane order of `errorSums`.
-    public static func rowEnergies(
+    package static func rowEnergies(
         _ weights: Span<Float>, rows: Int, columns: Int, into energies: inout MutableSpan<Float>
     ) {
         precondition(weights.count >= rows * columns && energies.count >= rows, "rowEnergies: sizes differ")

@@ -1,21 +1,21 @@
 internal import CKernels
-public import TensorModel
+package import TensorModel
 
 extension Kernels {
     /// The longest group `uniformEncode` and `uniformRound` accept.
-    public static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
+    package static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.
-    public struct Grouping: Sendable, Hashable {
+    package struct Grouping: Sendable, Hashable {
         /// Rows of the chunk.
-        public var rows: Int
+        package var rows: Int
         /// Columns of the chunk.
-        public var columns: Int
+        package var columns: Int
         /// Weights a group; the last group of a row may be shorter.
-        public var groupSize: Int
+        package var groupSize: Int
 
         /// A chunk of `rows` x `columns` weights in groups of `groupSize`.
-        public init(rows: Int, columns: Int, groupSize: Int) {
+        package init(rows: Int, columns: Int, groupSize: Int) {
             precondition(rows >= 0 && columns >= 0 && groupSize > 0, "Grouping: negative or empty")
             self.rows = rows
             self.columns = columns
@@ -23,11 +23,11 @@ extension Kernels {
         }
 
         /// Weights in the chunk.
-        public var weightCount: Int { rows * columns }
+        package var weightCount: Int { rows * columns }
         /// Groups in one row.
-        public var groupsPerRow: Int { columns / groupSize + (columns % groupSize == 0 ? 0 : 1) }
+        package var groupsPerRow: Int { columns / groupSize + (columns % groupSize == 0 ? 0 : 1) }
         /// Groups in the chunk, row by row.
-        public var groupCount: Int { rows * groupsPerRow }
+        package var groupCount: Int { rows * groupsPerRow }
     }
 
     /// Chooses scale, bias and codes of every group (Specs/uniform.md, "The encoder").
@@ -41,7 +41,7 @@ extension Kernels {
     ///   - codes: at least one byte a weight.
     ///   - scales: at least one a group.
     ///   - biases: at least one a group; of symmetric codes left alone.
-    public static func uniformEncode(
+    package static func uniformEncode(
         _ weights: Span<Float>, grouping: Grouping, bits: Int, symmetric: Bool, scaleFormat: FloatFormat,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
     ) {
@@ -78,7 +78,7 @@ extension Kernels {
     ///   - scales: at least one a group.
     ///   - biases: at least one a group; of symmetric codes left alone.
     /// - Returns: the sums of `errorSums`, over the weights and what is restored from their codes.
-    public static func uniformRound(
+    package static func uniformRound(
         _ source: Span<UInt8>, format: FloatFormat, grouping: Grouping, bits: Int, symmetric: Bool,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
     ) -> (signal: Double, noise: Double, maxError: Double) {
@@ -114,7 +114,7 @@ extension Kernels {
     ///   - bits: 2, 3, 4, 5, 6 or 8.
     ///   - symmetric: whether groups have a scale alone.
     ///   - weights: at least as many as codes.
-    public static func uniformDecode(
+    package static func uniformDecode(
         codes: Span<UInt8>, scales: Span<Float>, biases: Span<Float>, grouping: Grouping, bits: Int,
         symmetric: Bool, into weights: inout MutableSpan<Float>
     ) {

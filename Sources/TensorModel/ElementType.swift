@@ -2,7 +2,7 @@
 ///
 /// Source of names and sizes: the `safetensors` reference implementation 0.8.0 (`Dtype`). The raw value is the
 /// spelling in the header and in every report.
-public enum ElementType: String, Sendable, Hashable, CaseIterable {
+package enum ElementType: String, Sendable, Hashable, CaseIterable {
     case bool = "BOOL"
     case f4 = "F4"
     case f6e2m3 = "F6_E2M3"
@@ -27,7 +27,7 @@ public enum ElementType: String, Sendable, Hashable, CaseIterable {
     case u64 = "U64"
 
     /// Bits one element takes; elements narrower than a byte are packed without gaps.
-    public var bitWidth: Int {
+    package var bitWidth: Int {
         switch self {
         case .f4: 4
         case .f6e2m3, .f6e3m2: 6
@@ -39,10 +39,10 @@ public enum ElementType: String, Sendable, Hashable, CaseIterable {
     }
 
     /// The natural alignment of an element in bytes; 1 for types narrower than a byte.
-    public var alignment: Int { max(1, bitWidth / 8) }
+    package var alignment: Int { max(1, bitWidth / 8) }
 
     /// The same type as one Ingot can quantize, or nil for a type that is only passed through.
-    public var quantizable: FloatFormat? {
+    package var quantizable: FloatFormat? {
         switch self {
         case .f16: .f16
         case .bf16: .bf16
@@ -55,7 +55,7 @@ public enum ElementType: String, Sendable, Hashable, CaseIterable {
 /// The floating-point formats Ingot quantizes and exports to.
 ///
 /// The raw value is the code the container stores (Specs/container.md, "Element types").
-public enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
+package enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
     /// IEEE 754 binary16.
     case f16 = 1
     /// The upper half of IEEE 754 binary32.
@@ -64,10 +64,10 @@ public enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
     case f32 = 3
 
     /// Bytes one element takes.
-    public var byteWidth: Int { self == .f32 ? 4 : 2 }
+    package var byteWidth: Int { self == .f32 ? 4 : 2 }
 
     /// The safetensors element type of the same format.
-    public var elementType: ElementType {
+    package var elementType: ElementType {
         switch self {
         case .f16: .f16
         case .bf16: .bf16

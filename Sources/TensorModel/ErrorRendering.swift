@@ -1,12 +1,12 @@
 /// The one place where errors, warnings and names from files become text for people.
-public enum IngotErrorRenderer {
+package enum IngotErrorRenderer {
     /// The message, over a few lines:
     ///
     ///     error: offsetsNotContiguous: 8 bytes between two tensors belong to neither
     ///       file: model.safetensors, tensor: lm_head.weight, byte offset 1024
     ///       expected: each tensor begins where the one before it ends
     ///       to do: the file is damaged or not what its name says: fetch it again
-    public static func text(_ error: IngotError) -> String {
+    package static func text(_ error: IngotError) -> String {
         var lines = ["error: \(error.code.rawValue): \(escaped(clipped(error.found)))"]
         var places: [String] = []
         if let file = error.file { places.append("file: \(escaped(file))") }
@@ -19,7 +19,7 @@ public enum IngotErrorRenderer {
     }
 
     /// The message of a warning, on one line.
-    public static func text(_ warning: IngotWarning) -> String {
+    package static func text(_ warning: IngotWarning) -> String {
         let tensor = warning.tensor.map { ", tensor \(escaped($0.text))" } ?? ""
         return "warning: \(escaped(warning.file))\(tensor): \(escaped(clipped(warning.message)))"
     }
@@ -37,7 +37,7 @@ public enum IngotErrorRenderer {
     /// of two colons and of two number signs: `::error::` at the start of a line is a command to GitHub's runner, `##[error]` and
     /// `##vso[..]` anywhere are commands to it and to Azure's agent, and text may be broken into lines anywhere. So does
     /// a backslash before `u{`, so that no two texts look the same.
-    public static func escaped(_ text: String) -> String {
+    package static func escaped(_ text: String) -> String {
         if isPlain(text.utf8.span) { return text }
         var safe = ""
         safe.reserveCapacity(text.utf8.count + 16)
@@ -61,7 +61,7 @@ public enum IngotErrorRenderer {
     }
 
     /// The escape of a character, whatever it is.
-    public static func escape(_ scalar: Unicode.Scalar) -> String { "\\u{\(String(scalar.value, radix: 16))}" }
+    package static func escape(_ scalar: Unicode.Scalar) -> String { "\\u{\(String(scalar.value, radix: 16))}" }
 
     /// Whether a character is none that one sees: a control or formatting character, or one that ends a line.
     private static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
@@ -88,7 +88,7 @@ public enum IngotErrorRenderer {
     /// than in JSON becomes `\u0085`, `\u2028` or `\u2029`; all of them mean the same.
     ///
     /// These characters stand in strings alone, and a string never begins a line.
-    public static func json(_ text: String) -> String {
+    package static func json(_ text: String) -> String {
         let bytes = text.utf8.span
         var safe: [UInt8] = []
         var copied = 0

@@ -1,9 +1,9 @@
 /// Logarithm and power by additions and multiplications alone: the same bits on every machine, unlike a C library's.
 ///
 /// Plans rest on them, and plans decide the bytes that are written.
-public enum ExactMath {
+package enum ExactMath {
     /// log2 of a positive, finite number; within 2^-48.
-    public static func log2(_ number: Double) -> Double {
+    package static func log2(_ number: Double) -> Double {
         precondition(number > 0 && number.isFinite)
         // number = 2^exponent * m, m from sqrt(1/2) to sqrt(2); log(m) = 2 atanh((m - 1) / (m + 1)).
         var exponent = Double(number.exponent)
@@ -20,7 +20,7 @@ public enum ExactMath {
     }
 
     /// 2^exponent, within a relative 2^-48; exponents beyond -1000 and 1000 are taken for those.
-    public static func exp2(_ number: Double) -> Double {
+    package static func exp2(_ number: Double) -> Double {
         let exponent = min(max(number, -1000), 1000)
         let whole = exponent.rounded(.toNearestOrEven)
         let x = (exponent - whole) * 0.6931471805599453

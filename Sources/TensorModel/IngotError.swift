@@ -1,24 +1,24 @@
 /// Everything that can go wrong, as one value: what happened, where, what was found, what was expected, what to do.
 ///
 /// Nothing but the command prints it, through `IngotErrorRenderer`.
-public struct IngotError: Error, Sendable, Hashable {
+package struct IngotError: Error, Sendable, Hashable {
     /// Which rule was broken; stable, for programs and tests.
-    public var code: Code
+    package var code: Code
     /// The file, as the user would name it.
-    public var file: String?
+    package var file: String?
     /// The tensor.
-    public var tensor: TensorName?
+    package var tensor: TensorName?
     /// Offset in bytes from the start of the file.
-    public var offset: UInt64?
+    package var offset: UInt64?
     /// What was found.
-    public var found: String
+    package var found: String
     /// What is allowed there.
-    public var expected: String?
+    package var expected: String?
     /// What the user can do about it.
-    public var remedy: String
+    package var remedy: String
 
     /// Makes an error.
-    public init(
+    package init(
         _ code: Code, file: String? = nil, tensor: TensorName? = nil, offset: UInt64? = nil, found: String,
         expected: String? = nil, remedy: String? = nil
     ) {
@@ -32,7 +32,7 @@ public struct IngotError: Error, Sendable, Hashable {
     }
 
     /// The same error with a file named, where none was.
-    public func inFile(_ path: String) -> IngotError {
+    package func inFile(_ path: String) -> IngotError {
         var copy = self
         copy.file = file ?? path
         return copy
@@ -41,7 +41,7 @@ public struct IngotError: Error, Sendable, Hashable {
 
 extension IngotError {
     /// The rules; the raw value is printed with the message and stands in JSON reports.
-    public enum Code: String, Sendable, Hashable, CaseIterable {
+    package enum Code: String, Sendable, Hashable, CaseIterable {
         // A source or a container that cannot be what it claims to be.
         case headerTooSmall, headerLength, headerTooLarge, headerSyntax, invalidText, nestingTooDeep
         case duplicateKey, unknownElementType, missingField, invalidShape, invalidOffsets, offsetsNotContiguous
@@ -62,7 +62,7 @@ extension IngotError {
             locked, interrupted, terminated
 
         /// The exit status the command ends with (DESIGN: sysexits where one fits).
-        public var exitStatus: Int32 {
+        package var exitStatus: Int32 {
             switch self {
             case .certificateMismatch, .sourceMismatch, .claimFailed: 1
             case .usage, .goalUnreachable: 64
@@ -103,16 +103,16 @@ extension IngotError {
 }
 
 /// Something odd that does not stop the work; reports record it.
-public struct IngotWarning: Sendable, Hashable {
+package struct IngotWarning: Sendable, Hashable {
     /// The file, as the user would name it.
-    public var file: String
+    package var file: String
     /// The tensor, where one is meant.
-    public var tensor: TensorName?
+    package var tensor: TensorName?
     /// What was found, and what is done about it.
-    public var message: String
+    package var message: String
 
     /// Makes a warning.
-    public init(file: String, tensor: TensorName? = nil, _ message: String) {
+    package init(file: String, tensor: TensorName? = nil, _ message: String) {
         self.file = file
         self.tensor = tensor
         self.message = message

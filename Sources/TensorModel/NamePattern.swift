@@ -1,8 +1,8 @@
 /// A pattern over names of tensors, as shells match file names: `*` stands for any characters, `?` for one, `[abc]` and
 /// `[a-z]` for one of several (`[!a]` for any other), everything else for itself. A dot is nothing special.
-public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
+package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     /// The pattern as it was written.
-    public let text: String
+    package let text: String
     /// What stands for each character: a scalar's value, or one of the codes below.
     private let parts: [UInt32]
     private let sets: [ScalarSet]
@@ -21,7 +21,7 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// Reads a pattern; nil where it is empty, or a `[` has no end or nothing in it.
-    public init?(_ text: String) {
+    package init?(_ text: String) {
         guard !text.isEmpty else { return nil }
         self.text = text
         var parts: [UInt32] = []
@@ -69,10 +69,10 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The pattern as it was written.
-    public var description: String { text }
+    package var description: String { text }
 
     /// The text that every name it matches begins with.
-    public var prefix: String {
+    package var prefix: String {
         var text = ""
         for part in parts {
             guard let scalar = Unicode.Scalar(part) else { break }
@@ -82,18 +82,18 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// Whether it matches one name alone, its `prefix`.
-    public var isLiteral: Bool { parts.allSatisfy { $0 < NamePattern.firstSet } }
+    package var isLiteral: Bool { parts.allSatisfy { $0 < NamePattern.firstSet } }
 
     /// Whether the whole name matches; characters are compared as Unicode scalars, unnormalized.
     ///
     /// Takes at most (length of the name) x (length of the pattern) steps.
-    public func matches(_ name: TensorName) -> Bool {
+    package func matches(_ name: TensorName) -> Bool {
         var steps = 0
         return matches(name, steps: &steps)
     }
 
     /// The same, and adds to `steps` how many it took.
-    public func matches(_ name: TensorName, steps: inout Int) -> Bool {
+    package func matches(_ name: TensorName, steps: inout Int) -> Bool {
         let (name, parts) = (name.text.utf8.span, parts.span)
         var (at, part) = (0, 0)
         // Where to go on if what follows the last `*` does not match: one character later.

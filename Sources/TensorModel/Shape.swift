@@ -1,14 +1,14 @@
 /// The dimensions of a tensor, slowest first, as safetensors orders them.
-public struct Shape: Sendable, Hashable, CustomStringConvertible {
+package struct Shape: Sendable, Hashable, CustomStringConvertible {
     /// The dimensions; empty for a scalar.
-    public let dimensions: [Int]
+    package let dimensions: [Int]
     /// The product of the dimensions, 1 for a scalar; known not to overflow.
-    public let elementCount: Int
+    package let elementCount: Int
 
     /// Makes a shape; nil where the product of the dimensions does not fit 63 bits.
     ///
     /// A zero count comes only from a literal zero dimension: the others are multiplied checked, whatever their order.
-    public init?(_ dimensions: [Int]) {
+    package init?(_ dimensions: [Int]) {
         var product: UInt64 = 1
         for dimension in dimensions where dimension != 0 {
             guard dimension > 0, let next = Checked.multiply(product, UInt64(dimension)), next < 1 << 63 else {
@@ -21,16 +21,16 @@ public struct Shape: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The tensor seen as a matrix: the last dimension. 1 for a scalar.
-    public var columns: Int { dimensions.last ?? 1 }
+    package var columns: Int { dimensions.last ?? 1 }
 
     /// The tensor seen as a matrix: the product of all dimensions but the last.
-    public var rows: Int { columns == 0 ? 0 : elementCount / columns }
+    package var rows: Int { columns == 0 ? 0 : elementCount / columns }
 
     /// Whether the tensor counts as a matrix: rank 2 or more, and not empty.
-    public var isMatrix: Bool { dimensions.count >= 2 && elementCount > 0 }
+    package var isMatrix: Bool { dimensions.count >= 2 && elementCount > 0 }
 
     /// The dimensions as `4096x11008`; `scalar` for rank 0.
-    public var description: String {
+    package var description: String {
         dimensions.isEmpty ? "scalar" : dimensions.map(String.init).joined(separator: "x")
     }
 }

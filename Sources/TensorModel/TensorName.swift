@@ -2,18 +2,18 @@
 ///
 /// Swift compares strings by canonical equivalence; two tensors whose names differ only by Unicode normalization are
 /// different tensors to every reader of safetensors, and so to us.
-public struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertible {
+package struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// The name as it stands in the file.
-    public let text: String
+    package let text: String
 
     /// Makes a name of a string, which is kept as it is.
-    public init(_ text: String) { self.text = text }
+    package init(_ text: String) { self.text = text }
 
     /// The name as it stands in the file, control characters included: escape it before printing.
-    public var description: String { text }
+    package var description: String { text }
 
     /// Whether both names are the same bytes.
-    public static func == (a: Self, b: Self) -> Bool {
+    package static func == (a: Self, b: Self) -> Bool {
         let (left, right) = (a.text.utf8.span, b.text.utf8.span)
         guard left.count == right.count else { return false }
         for index in left.indices where left[index] != right[index] { return false }
@@ -21,7 +21,7 @@ public struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertibl
     }
 
     /// Whether `a`'s bytes sort before `b`'s.
-    public static func < (a: Self, b: Self) -> Bool {
+    package static func < (a: Self, b: Self) -> Bool {
         let (left, right) = (a.text.utf8.span, b.text.utf8.span)
         for index in 0..<min(left.count, right.count) where left[index] != right[index] {
             return left[index] < right[index]
@@ -30,7 +30,7 @@ public struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertibl
     }
 
     /// Feeds the bytes of the name, eight at a time, and their number.
-    public func hash(into hasher: inout Hasher) {
+    package func hash(into hasher: inout Hasher) {
         let bytes = text.utf8.span
         var word: UInt64 = 0
         for index in bytes.indices {

@@ -1,12 +1,12 @@
-public import FileAccess
+package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// Reads GGUF, the format of llama.cpp: versions 2 and 3, little-endian.
 ///
 /// The layout is that of ggml's `gguf.cpp`: magic, version, counts, metadata, the list of tensors, and the tensors in its
 /// order, each at a multiple of the alignment and without a gap beyond that.
-public enum GGUFFile {
+package enum GGUFFile {
     /// The first bytes of every file.
     static let magic = Array("GGUF".utf8)
     /// How the names of files end.
@@ -19,7 +19,7 @@ public enum GGUFFile {
     /// Tensors in blocks of codes come as F32, decoded when they are read; `StoredTensor.encoding` names the blocks.
     ///
     /// - Throws: an error for each rule of the format; `unsupportedSource` for versions, byte orders and types that are not read.
-    public static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+    package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
         let path = file.path.string
         do {
             var reader = FrontReader(file, mostBytes: limits.headerBytes)

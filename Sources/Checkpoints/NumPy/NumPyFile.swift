@@ -1,9 +1,9 @@
-public import FileAccess
+package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// Reads `.npy` files of NumPy, versions 1 to 3: one array, as a checkpoint of one tensor that has the name of the file.
-public enum NumPyFile {
+package enum NumPyFile {
     /// The first bytes of every file.
     static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
     /// How the names of files end.
@@ -14,7 +14,7 @@ public enum NumPyFile {
     /// Reads and checks the header of a file.
     ///
     /// - Throws: `unsupportedSource` for arrays that are no numbers of a known kind, or not row by row.
-    public static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+    package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
         let path = file.path.string
         do {
             let name = TensorName(file.path.lastComponent.map { stem(of: $0.string) } ?? "")

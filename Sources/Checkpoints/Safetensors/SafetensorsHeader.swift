@@ -1,54 +1,54 @@
-public import FileAccess
+package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// What stands before the data of a safetensors file, checked: every byte of the file belongs to exactly one thing.
 ///
 /// The layout is that of the `safetensors` reference implementation: an 8-byte little-endian length, a JSON object of
 /// so many bytes, and the tensors without gaps up to the last byte of the file.
-public struct SafetensorsHeader: Sendable {
+package struct SafetensorsHeader: Sendable {
     /// An entry of `__metadata__`.
-    public struct MetadataEntry: Sendable, Hashable {
+    package struct MetadataEntry: Sendable, Hashable {
         /// The key.
-        public let key: String
+        package let key: String
         /// The value.
-        public let value: String
+        package let value: String
 
         /// Makes an entry.
-        public init(_ key: String, _ value: String) {
+        package init(_ key: String, _ value: String) {
             self.key = key
             self.value = value
         }
     }
 
     /// Length of the header's JSON text in bytes, padding included.
-    public let headerLength: UInt64
+    package let headerLength: UInt64
     /// The tensors, in the order of their bytes; those without bytes in the order of the header.
-    public let tensors: [StoredTensor]
+    package let tensors: [StoredTensor]
     /// The entries of `__metadata__`, in the order of the header; empty if there is none.
-    public let metadata: [MetadataEntry]
+    package let metadata: [MetadataEntry]
     /// What was odd about the header.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
     /// The first field of a tensor that the format does not have, and the tensor; nil where there is none.
-    public let unknownField: UnknownField?
+    package let unknownField: UnknownField?
     /// Whether nothing but spaces stands behind the object in the header.
-    public let isPaddedBehind: Bool
+    package let isPaddedBehind: Bool
 
     /// A field of a tensor's entry that the format does not have.
-    public struct UnknownField: Sendable, Hashable {
+    package struct UnknownField: Sendable, Hashable {
         /// The field, cut to 80 characters.
-        public let key: String
+        package let key: String
         /// The tensor.
-        public let tensor: TensorName
+        package let tensor: TensorName
     }
 
     /// Offset in the file of the first byte of data.
-    public var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }
+    package var dataStart: UInt64 { headerLength + SafetensorsFormat.lengthBytes }
 }
 
 extension Sequence<SafetensorsHeader.MetadataEntry> {
     /// The value of an entry, or nil where there is none; keys are compared as bytes.
-    public func value(of key: String) -> String? {
+    package func value(of key: String) -> String? {
         let wanted = TensorName(key)
         return first { TensorName($0.key) == wanted }?.value
     }
@@ -68,7 +68,7 @@ enum SafetensorsFormat {
 
 extension SafetensorsHeader {
     /// Reads and checks the header of a file.
-    public static func read(_ file: MappedFile, limits: Limits = .standard) throws -> SafetensorsHeader {
+    package static func read(_ file: MappedFile, limits: Limits = .standard) throws -> SafetensorsHeader {
         let path = file.path.string
         do {
             let first = try file.bytes(prefix(min(SafetensorsFormat.lengthBytes, file.byteCount)))
@@ -94,7 +94,7 @@ extension SafetensorsHeader {
     ///   - byteCount: bytes of the whole file.
     ///   - path: the file's name for errors and warnings.
     ///   - limits: what to accept at most.
-    public static func parse(
+    package static func parse(
         _ bytes: [UInt8], byteCount: UInt64, path: String, limits: Limits = .standard
     ) throws -> SafetensorsHeader {
         do {

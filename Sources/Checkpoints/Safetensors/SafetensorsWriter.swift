@@ -1,20 +1,20 @@
-public import TensorModel
+package import TensorModel
 
 /// Writes headers of plain safetensors files.
-public enum SafetensorsWriter {
+package enum SafetensorsWriter {
     /// A tensor to write, in the order of the data.
-    public struct Entry: Sendable, Hashable {
+    package struct Entry: Sendable, Hashable {
         /// The name.
-        public let name: TensorName
+        package let name: TensorName
         /// The type of the elements.
-        public let elementType: ElementType
+        package let elementType: ElementType
         /// The dimensions.
-        public let shape: Shape
+        package let shape: Shape
         /// Bytes in the file; what type and shape demand.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
 
         /// Makes an entry.
-        public init(name: TensorName, elementType: ElementType, shape: Shape, byteCount: UInt64) {
+        package init(name: TensorName, elementType: ElementType, shape: Shape, byteCount: UInt64) {
             self.name = name
             self.elementType = elementType
             self.shape = shape
@@ -27,7 +27,7 @@ public enum SafetensorsWriter {
     ///
     /// Throws for what `SafetensorsHeader.parse` would not read back: `__metadata__` as a name, a name twice, a NUL, a
     /// byte count that does not fit type and shape.
-    public static func header(
+    package static func header(
         tensors: [Entry], metadata: [SafetensorsHeader.MetadataEntry] = [], limits: Limits = .standard
     ) throws -> [UInt8] {
         guard tensors.count <= min(limits.tensorsPerFile, NameTable.capacity) else {

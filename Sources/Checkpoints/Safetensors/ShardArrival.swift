@@ -1,9 +1,9 @@
-public import FileAccess
+package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// How much of a safetensors file that somebody still writes is there.
-public enum ShardArrival: Sendable, Hashable {
+package enum ShardArrival: Sendable, Hashable {
     /// So many bytes of it, of so many where its header is there.
     case partial(bytes: UInt64, of: UInt64?)
     /// Bytes with which no shard begins: zeros where a file has its size from the start, or not a shard at all.
@@ -12,7 +12,7 @@ public enum ShardArrival: Sendable, Hashable {
     case whole
 
     /// Looks at a file: its size, and how far its header says that it goes. What else may be wrong with it is `Shard`'s matter.
-    public static func of(_ file: MappedFile, limits: Limits = .standard) throws -> ShardArrival {
+    package static func of(_ file: MappedFile, limits: Limits = .standard) throws -> ShardArrival {
         let size = file.byteCount
         guard size >= SafetensorsFormat.lengthBytes,
             let first = ByteRange(start: 0, count: SafetensorsFormat.lengthBytes)

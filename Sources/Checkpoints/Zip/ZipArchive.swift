@@ -1,6 +1,6 @@
 package import FileAccess
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// The directory of a zip archive of stored records, checked: every byte of the file belongs to exactly one thing.
 ///
@@ -102,13 +102,13 @@ extension ZipArchive.Entry {
 }
 
 /// A part of a file with the CRC-32 that the file states for it.
-public struct RecordChecksum: Sendable, Hashable {
+package struct RecordChecksum: Sendable, Hashable {
     /// The name of the part in the file.
-    public let name: String
+    package let name: String
     /// Where its bytes are.
-    public let range: ByteRange
+    package let range: ByteRange
     /// The checksum; 0 of a part with bytes says that its writer computed none.
-    public let value: UInt32
+    package let value: UInt32
 
     /// Reads the part, a piece at a time, and compares.
     ///

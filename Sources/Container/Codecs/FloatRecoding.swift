@@ -1,13 +1,13 @@
 internal import Quantization
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// Turns the elements of kept tensors from one floating-point format into another.
-public enum FloatRecoding {
+package enum FloatRecoding {
     /// The bytes of `source` as elements of `target`, rounded to nearest even.
     ///
     /// - Throws: `valueOutOfRange` where a finite value would become infinite.
-    public static func recode(
+    package static func recode(
         _ source: Span<UInt8>, _ format: FloatFormat, to target: FloatFormat, _ tensor: TensorName,
         _ file: FilePath
     ) throws -> [UInt8] {

@@ -118,7 +118,7 @@ internal import CZstd
 }
 
 /// The versions of the compression libraries in use, as manifests record them.
-public enum CodecLibraries {
+package enum CodecLibraries {
     /// `zstd 1.5.4, lz4 1.9.4`.
-    public static var versions: String { StreamCodec.versions }
+    package static var versions: String { StreamCodec.versions }
 }

@@ -1,16 +1,16 @@
 internal import TensorModel
 
 /// How a matrix is cut into chunks. The cut depends on shape and scheme alone.
-public struct ChunkGrid: Sendable, Hashable {
+package struct ChunkGrid: Sendable, Hashable {
     /// The matrix.
-    public let rows: Int, columns: Int
+    package let rows: Int, columns: Int
     /// A chunk, except at the lower and right edges.
-    public let chunkRows: Int, chunkColumns: Int
+    package let chunkRows: Int, chunkColumns: Int
     /// Whether chunks are tiles, which in general do not lie in one piece.
-    public let isTiled: Bool
+    package let isTiled: Bool
 
     /// The grid of a tensor (Specs/container.md, "Payload").
-    public init(rows: Int, columns: Int, _ scheme: TensorScheme) {
+    package init(rows: Int, columns: Int, _ scheme: TensorScheme) {
         if case .trellis = scheme {
             self.init(tilesOfRows: rows, columns: columns)
         } else {
@@ -51,13 +51,13 @@ public struct ChunkGrid: Sendable, Hashable {
     static let bandWeights = 1 << 23
 
     /// Chunks beside each other.
-    public var across: Int { ceilingDivide(columns, chunkColumns) }
+    package var across: Int { ceilingDivide(columns, chunkColumns) }
 
     /// Number of chunks.
-    public var count: Int { ceilingDivide(rows, chunkRows) * across }
+    package var count: Int { ceilingDivide(rows, chunkRows) * across }
 
     /// The place of a chunk: its first row and column, and how many of each it has.
-    public func place(of chunk: Int) -> ChunkPlace {
+    package func place(of chunk: Int) -> ChunkPlace {
         let row = chunk / across * chunkRows
         let column = chunk % across * chunkColumns
         return ChunkPlace(
@@ -65,40 +65,40 @@ public struct ChunkGrid: Sendable, Hashable {
     }
 
     /// Index in the tensor of a chunk's first element.
-    public func firstElement(of place: ChunkPlace) -> Int { place.row * columns + place.column }
+    package func firstElement(of place: ChunkPlace) -> Int { place.row * columns + place.column }
 
     /// Index in the tensor of element `index`, counted row by row, of a chunk.
-    public func element(_ index: Int, of place: ChunkPlace) -> Int {
+    package func element(_ index: Int, of place: ChunkPlace) -> Int {
         (place.row + index / place.columns) * columns + place.column + index % place.columns
     }
 
     /// Whether the elements of a chunk lie next to each other in the tensor.
-    public func isContiguous(_ place: ChunkPlace) -> Bool { place.columns == columns || place.rows == 1 }
+    package func isContiguous(_ place: ChunkPlace) -> Bool { place.columns == columns || place.rows == 1 }
 
     /// Whether the chunk is the first of those beside each other.
-    public func beginsBand(_ chunk: Int) -> Bool { chunk % across == 0 }
+    package func beginsBand(_ chunk: Int) -> Bool { chunk % across == 0 }
     /// Whether the chunk is the last of those beside each other.
-    public func endsBand(_ chunk: Int) -> Bool { chunk % across == across - 1 }
+    package func endsBand(_ chunk: Int) -> Bool { chunk % across == across - 1 }
 
     /// The elements of the tensor in the rows a chunk is in.
-    public func band(of chunk: Int) -> Range<Int> {
+    package func band(of chunk: Int) -> Range<Int> {
         let place = place(of: chunk)
         return place.row * columns..<(place.row + place.rows) * columns
     }
 }
 
 /// A rectangle of a matrix.
-public struct ChunkPlace: Sendable, Hashable {
+package struct ChunkPlace: Sendable, Hashable {
     /// First row and column.
-    public let row: Int, column: Int
+    package let row: Int, column: Int
     /// Number of rows and columns.
-    public let rows: Int, columns: Int
+    package let rows: Int, columns: Int
 
     /// The given rectangle.
-    public init(row: Int, column: Int, rows: Int, columns: Int) {
+    package init(row: Int, column: Int, rows: Int, columns: Int) {
         (self.row, self.column, self.rows, self.columns) = (row, column, rows, columns)
     }
 
     /// Number of weights.
-    public var count: Int { rows * columns }
+    package var count: Int { rows * columns }
 }

@@ -1,28 +1,28 @@
-public import TensorModel
+package import TensorModel
 
 /// The constants of the container format, version 1 (Specs/container.md).
-public enum ContainerFormat {
+package enum ContainerFormat {
     /// Version of the format this library writes, and the newest it reads.
-    public static let version: UInt64 = 1
+    package static let version: UInt64 = 1
     /// Version of the program, recorded in every shard and manifest.
-    public static let writer = "ingot 0.1.1"
+    package static let writer = "ingot 0.1.1"
 
     /// Name of the entry that seals a shard.
-    public static let sealName = TensorName("__ingot_seal__")
+    package static let sealName = TensorName("__ingot_seal__")
     /// Key of the shard's self-description in `__metadata__`.
-    public static let metadataKey = "ingot"
+    package static let metadataKey = "ingot"
     /// What stands before a tensor's name in the key of its description in `__metadata__`.
-    public static let tensorKeyPrefix = "ingot:"
+    package static let tensorKeyPrefix = "ingot:"
 
     /// Payloads, and the records of the seal, begin at multiples of this many bytes.
-    public static let alignment: UInt64 = 64
+    package static let alignment: UInt64 = 64
     /// Weights a chunk holds at most, unless a single row is wider: 256 Ki.
-    public static let chunkWeights = 1 << 18
+    package static let chunkWeights = 1 << 18
 
     /// Bytes a stream of rANS has at least: its numbers, a model, and the states of its lanes (Specs/rans.md, section 2).
     static let leastRansBytes = 3 + 1 + 1 + 4 + 32 * 4
     /// Chunks a payload has at most: 2^22, which is 10^12 weights.
-    public static let maximumChunks = 1 << 22
+    package static let maximumChunks = 1 << 22
     /// Bytes of a manifest at most.
     package static let maximumManifestBytes: UInt64 = 8 << 20
 
@@ -38,13 +38,13 @@ public enum ContainerFormat {
     private static let ownMetadataEntries = 8
 
     /// Whether a name is one a source may not use.
-    public static func isReserved(_ name: TensorName) -> Bool {
+    package static func isReserved(_ name: TensorName) -> Bool {
         name.text.utf8.starts(with: "__ingot_".utf8) || name.text == "__metadata__"
     }
 }
 
 /// How a shard's streams are compressed. The raw value is stored; a stream that does not shrink is stored as `none`.
-public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
+package enum Codec: UInt8, Sendable, Hashable, CaseIterable {
     case none = 0
     case lz4 = 1
     case zstd = 2
@@ -52,7 +52,7 @@ public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
     case rans = 3
 
     /// The name on the command line and in reports.
-    public var name: String {
+    package var name: String {
         switch self {
         case .none: "none"
         case .lz4: "lz4"
@@ -62,10 +62,10 @@ public enum Codec: UInt8, Sendable, Hashable, CaseIterable {
     }
 
     /// Whether streams take as many bits as their symbols' entropy asks for, so that any rate can be held.
-    public var codesEntropy: Bool { self == .zstd || self == .rans }
+    package var codesEntropy: Bool { self == .zstd || self == .rans }
 
     /// The codec of a name; nil for an unknown one.
-    public init?(name: String) {
+    package init?(name: String) {
         guard let codec = Codec.allCases.first(where: { $0.name == name }) else { return nil }
         self = codec
     }

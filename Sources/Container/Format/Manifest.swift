@@ -1,25 +1,25 @@
-public import FileAccess
-public import SystemPackage
-public import TensorModel
+package import FileAccess
+package import SystemPackage
+package import TensorModel
 
 /// The list of a checkpoint's files with their hashes, written last: without it a directory is no checkpoint.
-public struct Manifest: Sendable, Hashable {
+package struct Manifest: Sendable, Hashable {
     /// Name of the file.
-    public static let fileName = "ingot-manifest.json"
+    package static let fileName = "ingot-manifest.json"
 
     /// A file of the checkpoint.
-    public struct File: Sendable, Hashable {
+    package struct File: Sendable, Hashable {
         /// Path relative to the checkpoint's directory, with `/` between components.
-        public let name: String
+        package let name: String
         /// Bytes.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
         /// XXH3-128 of the bytes or, of a shard, of its seal, which covers all its bytes.
-        public let hash: ContentHash
+        package let hash: ContentHash
         /// Whether `hash` is a shard's seal.
-        public let isShard: Bool
+        package let isShard: Bool
 
         /// Makes an entry.
-        public init(name: String, byteCount: UInt64, hash: ContentHash, isShard: Bool) {
+        package init(name: String, byteCount: UInt64, hash: ContentHash, isShard: Bool) {
             self.name = name
             self.byteCount = byteCount
             self.hash = hash
@@ -28,16 +28,16 @@ public struct Manifest: Sendable, Hashable {
     }
 
     /// Every other file of the directory, sorted by name.
-    public var files: [File]
+    package var files: [File]
     /// What the conversion was asked to do, for readers of the manifest.
-    public var options: [JSONValue.Member]
+    package var options: [JSONValue.Member]
     /// Size of the source's shards and of ours, in bytes.
-    public var sourceBytes: UInt64
+    package var sourceBytes: UInt64
     /// Versions of the codec libraries that wrote the streams.
-    public var codecs: String
+    package var codecs: String
 
     /// Makes a manifest.
-    public init(files: [File], options: [JSONValue.Member], sourceBytes: UInt64, codecs: String) {
+    package init(files: [File], options: [JSONValue.Member], sourceBytes: UInt64, codecs: String) {
         self.files = files.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         self.options = options
         self.sourceBytes = sourceBytes
@@ -48,7 +48,7 @@ public struct Manifest: Sendable, Hashable {
     private static let ending = "\"\n}\n"
 
     /// The manifest's text; its last member is the hash of all bytes before that member's comma.
-    public func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         let entries = files.map { file in
             JSONValue.object([
                 .init("name", .string(file.name)), .init("bytes", .unsigned(file.byteCount)),
@@ -69,7 +69,7 @@ public struct Manifest: Sendable, Hashable {
     /// Reads and checks the manifest of a directory.
     ///
     /// - Throws: `noInput` where there is none, `manifestInvalid`, `containerVersion`.
-    public static func read(_ directory: FilePath) throws -> Manifest {
+    package static func read(_ directory: FilePath) throws -> Manifest {
         let path = directory.appending(fileName)
         guard try Directory.kind(path) != nil else {
             throw IngotError(

@@ -1,21 +1,21 @@
-public import Quantization
-public import TensorModel
+package import Quantization
+package import TensorModel
 
 /// The first 64 bytes of a payload: what it holds and how it is cut (Specs/container.md, "Payload").
-public struct PayloadPrologue: Sendable, Hashable {
+package struct PayloadPrologue: Sendable, Hashable {
     static let byteCount = 64
     static let magic = Array("INGOTPL1".utf8)
 
     /// How the tensor is stored.
-    public let scheme: TensorScheme
+    package let scheme: TensorScheme
     /// The codec that was asked for; streams that did not shrink are stored all the same.
-    public let codec: Codec
+    package let codec: Codec
     /// Element type of the tensor, and of its scales and biases.
-    public let format: FloatFormat
+    package let format: FloatFormat
     /// How the matrix is cut.
-    public let grid: ChunkGrid
+    package let grid: ChunkGrid
     /// Bytes of the payload, its padding included.
-    public var payloadBytes: UInt64 = 0
+    package var payloadBytes: UInt64 = 0
 
     /// Bytes of one entry of the chunk table.
     package var entryBytes: Int {
@@ -26,7 +26,7 @@ public struct PayloadPrologue: Sendable, Hashable {
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
 
     /// Bytes of a payload that do not depend on the weights, at most: prologue, chunk table, padding.
-    public var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
+    package var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
 
     /// Bytes of a payload whose chunks have `streamBytes` bytes together.
     package func payloadBytes(streamBytes: Int) -> Int {
@@ -73,33 +73,33 @@ public struct PayloadPrologue: Sendable, Hashable {
 }
 
 /// One entry of a chunk table.
-public struct ChunkEntry: Sendable, Hashable {
+package struct ChunkEntry: Sendable, Hashable {
     static let fixedBytes = 48
     static let bytesPerStream = 8
 
     /// Offset of the chunk's first byte from the start of the payload.
-    public var offset: UInt64 = 0
+    package var offset: UInt64 = 0
     /// XXH3-64 of the chunk's stored bytes.
-    public var checksum: UInt64 = 0
+    package var checksum: UInt64 = 0
     /// Error sums of the chunk's weights.
-    public var sums = ErrorSums.zero
+    package var sums = ErrorSums.zero
     /// The step of a chunk of scheme `trellis`; nil in other schemes.
-    public var step: Float?
+    package var step: Float?
     /// The streams, in the scheme's order; their bytes follow each other without gaps.
-    public var streams: [Stream] = []
+    package var streams: [Stream] = []
 
     /// A stream's stored form.
-    public struct Stream: Sendable, Hashable {
+    package struct Stream: Sendable, Hashable {
         /// Bytes stored.
-        public var byteCount: UInt32
+        package var byteCount: UInt32
         /// How they are compressed.
-        public var codec: Codec
+        package var codec: Codec
         /// Symbols in the stream, in scheme `trellis`; else 0.
-        public var symbols = 0
+        package var symbols = 0
     }
 
     /// Bytes the chunk takes.
-    public var byteCount: UInt64 { streams.reduce(0) { $0 + UInt64($1.byteCount) } }
+    package var byteCount: UInt64 { streams.reduce(0) { $0 + UInt64($1.byteCount) } }
 
     func encode(into bytes: inout [UInt8]) {
         LittleEndian.append(offset, to: &bytes)

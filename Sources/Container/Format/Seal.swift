@@ -1,31 +1,31 @@
-public import FileAccess
+package import FileAccess
 internal import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// The end of a shard: hashes of every byte range no chunk checksum covers (Specs/container.md, "Seal").
-public struct Seal: Sendable, Hashable {
+package struct Seal: Sendable, Hashable {
     static let magic = Array("INGOTSEL".utf8)
     static let recordBytes = 32
     static let trailerBytes = 64
     private static let hashOffset = 48
 
     /// The hash of one byte range of the file.
-    public struct Record: Sendable, Hashable {
+    package struct Record: Sendable, Hashable {
         /// The range.
-        public let range: ByteRange
+        package let range: ByteRange
         /// XXH3-128 of its bytes.
-        public let hash: ContentHash
+        package let hash: ContentHash
     }
 
     /// The ranges, in order of the file.
-    public let records: [Record]
+    package let records: [Record]
     /// Bytes of the whole file.
-    public let fileBytes: UInt64
+    package let fileBytes: UInt64
     /// Offset of the first record.
-    public let recordsStart: UInt64
+    package let recordsStart: UInt64
 
     /// Bytes of records and trailer.
-    public static func byteCount(records: Int) -> UInt64 { UInt64(records * recordBytes + trailerBytes) }
+    package static func byteCount(records: Int) -> UInt64 { UInt64(records * recordBytes + trailerBytes) }
 
     func encoded() -> [UInt8] {
         var bytes: [UInt8] = []
@@ -46,7 +46,7 @@ public struct Seal: Sendable, Hashable {
     }
 
     /// The seal's own hash: as everything else is hashed below it, it stands for the whole file.
-    public var hash: ContentHash { Seal.hash(atEndOf: encoded()) }
+    package var hash: ContentHash { Seal.hash(atEndOf: encoded()) }
 
     /// Finds and reads the seal in the last bytes of a file, without its header.
     ///

@@ -1,14 +1,14 @@
-public import Checkpoints
+package import Checkpoints
 import TensorModel
 
 /// What the source's header said of itself, `__metadata__`, as a shard of ours carries it (Specs/container.md, section 2).
-public enum SourceMetadata {
+package enum SourceMetadata {
     /// The key of `__metadata__` that holds it, as JSON text of an object of strings.
-    public static let key = "ingot-source-metadata"
+    package static let key = "ingot-source-metadata"
 
     /// What is carried over of a source's entries: all of them, or nothing where that is `format: pt` alone, which tells
     /// nothing and is what an export writes.
-    public static func carried(_ entries: [SafetensorsHeader.MetadataEntry]) -> [SafetensorsHeader.MetadataEntry] {
+    package static func carried(_ entries: [SafetensorsHeader.MetadataEntry]) -> [SafetensorsHeader.MetadataEntry] {
         isUsual(entries) ? [] : entries
     }
 

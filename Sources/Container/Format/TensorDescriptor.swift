@@ -1,26 +1,26 @@
-public import FileAccess
-public import Quantization
-public import TensorModel
+package import FileAccess
+package import Quantization
+package import TensorModel
 
 /// The description of a tensor with a payload: JSON text under its name in `__metadata__`.
 ///
 /// Its length depends only on what is known before the first weight is read, so that a writer can reserve the header.
-public struct TensorDescriptor: Sendable, Hashable {
+package struct TensorDescriptor: Sendable, Hashable {
     /// How the tensor is stored.
-    public var scheme: TensorScheme
+    package var scheme: TensorScheme
     /// The codec that was asked for.
-    public var codec: Codec
+    package var codec: Codec
     /// Element type of the original.
-    public var format: FloatFormat
+    package var format: FloatFormat
     /// Shape of the original.
-    public var shape: Shape
+    package var shape: Shape
     /// The certificate: the chunks' error sums, added in chunk order.
-    public var sums: ErrorSums
+    package var sums: ErrorSums
     /// XXH3-128 of the original's bytes.
-    public var sourceHash: ContentHash
+    package var sourceHash: ContentHash
 
     /// Makes a description; certificate and hash are filled in later.
-    public init(
+    package init(
         scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
         sums: ErrorSums = ErrorSums.zero,
         sourceHash: ContentHash = ContentHash(high: 0, low: 0)
@@ -34,7 +34,7 @@ public struct TensorDescriptor: Sendable, Hashable {
     }
 
     /// The prologue of the tensor's payload, but for the payload's length.
-    public var prologue: PayloadPrologue {
+    package var prologue: PayloadPrologue {
         PayloadPrologue(
             scheme: scheme, codec: codec, format: format,
             grid: ChunkGrid(rows: shape.rows, columns: shape.columns, scheme))
@@ -104,7 +104,7 @@ extension TensorScheme {
     }
 
     /// The scheme's parameters, as descriptions and reports name them.
-    public var members: [JSONValue.Member] {
+    package var members: [JSONValue.Member] {
         switch self {
         case .uniform(let parameters):
             [

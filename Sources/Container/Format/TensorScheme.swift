@@ -1,8 +1,8 @@
-public import Quantization
+package import Quantization
 internal import TensorModel
 
 /// How a tensor that is not kept as it is becomes a payload.
-public enum TensorScheme: Sendable, Hashable {
+package enum TensorScheme: Sendable, Hashable {
     /// Codes with a scale, and a bias unless symmetric, per group of a row.
     case uniform(UniformParameters)
     /// Byte planes, bit-exact.
@@ -20,7 +20,7 @@ public enum TensorScheme: Sendable, Hashable {
     }
 
     /// The name in descriptions and reports.
-    public var name: String {
+    package var name: String {
         switch self {
         case .uniform: "uniform"
         case .lossless: "lossless"
@@ -29,7 +29,7 @@ public enum TensorScheme: Sendable, Hashable {
     }
 
     /// A name with its parameters, for tables: `uniform 4 g64`, `trellis`, `trellis/32` for one of 32 states instead of 8.
-    public var summary: String {
+    package var summary: String {
         switch self {
         case .uniform(let parameters):
             "uniform \(parameters.bits) g\(parameters.groupSize)\(parameters.symmetric ? " sym" : "")"

@@ -4,7 +4,7 @@ import TensorModel
 
 /// The chunk table of a payload, checked. Its entries stay in the file until one is asked for: a table may have 2^22 of them, and a
 /// shard many tables.
-public struct ChunkTable: Sendable {
+package struct ChunkTable: Sendable {
     private let file: MappedFile
     private let payload: SealedShard.Payload
 
@@ -15,7 +15,7 @@ public struct ChunkTable: Sendable {
     }
 
     /// Number of chunks.
-    public var count: Int { payload.prologue.grid.count }
+    package var count: Int { payload.prologue.grid.count }
 
     /// Bytes of a table that are read at a time, and stay resident behind an entry that was read.
     static let windowBytes = 1 << 20
@@ -23,7 +23,7 @@ public struct ChunkTable: Sendable {
     /// Reads an entry.
     ///
     /// - Throws: `payloadInvalid` where the file is not what it was when the table was checked.
-    public func entry(_ index: Int) throws -> ChunkEntry {
+    package func entry(_ index: Int) throws -> ChunkEntry {
         let size = UInt64(payload.prologue.entryBytes)
         let start = payload.range.start + UInt64(PayloadPrologue.byteCount) + UInt64(index) * size
         guard index >= 0, index < count, let range = ByteRange(start: start, count: size) else {

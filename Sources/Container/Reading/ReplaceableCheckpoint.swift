@@ -1,5 +1,5 @@
-public import FileAccess
-public import SystemPackage
+package import FileAccess
+package import SystemPackage
 import TensorModel
 
 extension SealedCheckpoint {
@@ -9,7 +9,7 @@ extension SealedCheckpoint {
     ///
     /// - Returns: the list of its files, taken before they are compared.
     /// - Throws: `cannotCreate`, which names the file.
-    public static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
+    package static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
                 .cannotCreate, file: (name.map { path.appending($0) } ?? path).string, found: found,

@@ -1,28 +1,28 @@
 import Checkpoints
 import FileAccess
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// A directory that `convert` published: its manifest, and its shards opened.
-public struct SealedCheckpoint: Sendable {
+package struct SealedCheckpoint: Sendable {
     /// The directory.
-    public let path: FilePath
+    package let path: FilePath
     /// The list of its files.
-    public let manifest: Manifest
+    package let manifest: Manifest
     /// Its shards, in order of their names.
-    public let shards: [SealedShard]
+    package let shards: [SealedShard]
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     /// Whether a path looks like one of ours: a directory with a manifest.
-    public static func isOne(_ path: FilePath) throws -> Bool {
+    package static func isOne(_ path: FilePath) throws -> Bool {
         guard try Directory.kind(path) == .directory else { return false }
         return try Directory.kind(path.appending(Manifest.fileName)) != nil
     }
 
     /// Opens the manifest and every shard, and checks what the names of files and the index say; the bytes of files beside the shards are
     /// checked by `checkFiles()`.
-    public init(_ path: FilePath, limits: Limits = .standard) throws {
+    package init(_ path: FilePath, limits: Limits = .standard) throws {
         self.path = path
         let manifest = try Manifest.read(path)
         self.manifest = manifest
@@ -72,7 +72,7 @@ public struct SealedCheckpoint: Sendable {
     }
 
     /// Requires that every file beside the shards has the manifest's size and hash.
-    public func checkFiles() throws {
+    package func checkFiles() throws {
         for entry in manifest.files where !entry.isShard {
             let file = try MappedFile.open(SealedCheckpoint.existing(path.appending(entry.name)))
             guard file.byteCount == entry.byteCount, try file.hash(of: file.wholeRange) == entry.hash else {

@@ -1,35 +1,35 @@
-public import Checkpoints
-public import FileAccess
-public import SystemPackage
-public import TensorModel
+package import Checkpoints
+package import FileAccess
+package import SystemPackage
+package import TensorModel
 
 /// One of our shards, opened: its header and seal are read and hold; payloads are read on demand.
-public struct SealedShard: Sendable {
+package struct SealedShard: Sendable {
     /// The mapped file.
-    public let file: MappedFile
+    package let file: MappedFile
     /// The safetensors header.
-    public let header: SafetensorsHeader
+    package let header: SafetensorsHeader
     /// The seal.
-    public let seal: Seal
+    package let seal: Seal
     /// The tensors with a payload, in the order of the file.
-    public let payloads: [Payload]
+    package let payloads: [Payload]
     /// The tensors kept as they are, in the order of the file.
-    public let ordinary: [StoredTensor]
+    package let ordinary: [StoredTensor]
     /// What the source's header said of itself: `__metadata__`, unless that was the usual `format` alone.
-    public let sourceMetadata: [SafetensorsHeader.MetadataEntry]
+    package let sourceMetadata: [SafetensorsHeader.MetadataEntry]
     /// What is odd about the shard but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     /// A tensor with a payload.
-    public struct Payload: Sendable, Hashable {
+    package struct Payload: Sendable, Hashable {
         /// The tensor's name.
-        public let name: TensorName
+        package let name: TensorName
         /// The payload's bytes in the file.
-        public let range: ByteRange
+        package let range: ByteRange
         /// What the header says of it.
-        public let descriptor: TensorDescriptor
+        package let descriptor: TensorDescriptor
         /// What its first bytes have to say.
-        public let prologue: PayloadPrologue
+        package let prologue: PayloadPrologue
 
         /// A payload in a part of a file.
         package init(name: TensorName, range: ByteRange, descriptor: TensorDescriptor, prologue: PayloadPrologue) {
@@ -43,7 +43,7 @@ public struct SealedShard: Sendable {
     /// Opens a shard and checks everything its header says against the seal and itself.
     ///
     /// Reads header and seal, no payload: `front(of:)` reads a chunk table, `IntegrityCheck` everything.
-    public init(_ path: FilePath, limits: Limits = .standard) throws {
+    package init(_ path: FilePath, limits: Limits = .standard) throws {
         let file = try MappedFile.open(path)
         // The seal comes first: it tells a damaged header from an unusual one.
         let seal = try Seal.read(file)
@@ -141,7 +141,7 @@ public struct SealedShard: Sendable {
     }
 
     /// Requires that an ordinary tensor's bytes are the sealed ones; their hash.
-    public func checkOrdinary(_ tensor: StoredTensor) throws -> ContentHash {
+    package func checkOrdinary(_ tensor: StoredTensor) throws -> ContentHash {
         guard tensor.range.count > 0, let record = record(at: tensor.range.start) else {
             return ContentHasher().finish()
         }
@@ -152,7 +152,7 @@ public struct SealedShard: Sendable {
     /// Reads a payload's chunk table and checks it: hash, prologue, the order of the chunks, the padding behind them.
     ///
     /// - Parameter body: called with each entry, in order.
-    public func front(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
+    package func front(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
         func failure(_ found: String) -> IngotError {
             IngotError(
                 .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start, found: found
@@ -173,7 +173,7 @@ public struct SealedShard: Sendable {
     /// Requires that the bytes that a lossless payload decodes to are those of the hash that its description states.
     ///
     /// - Throws: `payloadInvalid`.
-    public func requireHash(_ decoded: ContentHash, of payload: Payload) throws {
+    package func requireHash(_ decoded: ContentHash, of payload: Payload) throws {
         guard decoded == payload.descriptor.sourceHash else {
             throw IngotError(
                 .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start,
@@ -183,7 +183,7 @@ public struct SealedShard: Sendable {
     }
 
     /// Requires that the bytes between the last tensor and the records of the seal are zero.
-    public func checkSealPadding() throws {
+    package func checkSealPadding() throws {
         guard let start = header.tensors.last?.range.start,
             let padding = ByteRange(start: start, end: seal.recordsStart),
             try file.bytes(padding).allSatisfy({ $0 == 0 })

@@ -1,8 +1,8 @@
-public import Quantization
+package import Quantization
 
 extension ChunkWorkspace {
     /// Counts the codes of the chunk that was decoded last; false of a lossless one, which has none.
-    public func count(_ entry: ChunkEntry, of payload: SealedShard.Payload, into counts: inout CodeCounts) -> Bool {
+    package func count(_ entry: ChunkEntry, of payload: SealedShard.Payload, into counts: inout CodeCounts) -> Bool {
         switch payload.descriptor.scheme {
         case .lossless: return false
         case .uniform: counts.count(groups.codes, count: count)

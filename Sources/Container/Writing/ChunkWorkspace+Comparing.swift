@@ -1,17 +1,17 @@
-public import FileAccess
-public import Quantization
-public import TensorModel
+package import FileAccess
+package import Quantization
+package import TensorModel
 
 /// What is gathered of a chunk of a tensor besides its error sums; 576 KiB, reused from chunk to chunk.
-public struct ChunkMeasurement: Sendable {
+package struct ChunkMeasurement: Sendable {
     /// The comparison with the source; without a meaning where there is none, or the weights are what they were.
-    public internal(set) var comparison = PieceComparison()
+    package internal(set) var comparison = PieceComparison()
     /// The source's weights, and those that were restored: of a lossy chunk in binary32, else in the element type.
-    public internal(set) var original = PieceCounts(), restored = PieceCounts()
+    package internal(set) var original = PieceCounts(), restored = PieceCounts()
     /// The chunk as a matrix.
     var rows = 0, columns = 0
     /// Whether all bytes are the source's: `original` alone was counted.
-    public internal(set) var isIdentical = false
+    package internal(set) var isIdentical = false
 
     fileprivate mutating func countOriginal(_ bytes: Span<UInt8>, _ format: FloatFormat) {
         original.count(bytes, format, rows: rows, columns: columns, wantsEnergies: true)
@@ -30,7 +30,7 @@ extension ChunkWorkspace {
     /// Measures the decoded chunk against the source, whose tensor's bytes are `range` of `original`.
     ///
     /// - Parameter gathers: whether `measurement` is filled too; the error sums are the same to the bit.
-    public func compare(
+    package func compare(
         chunk: Int, of range: ByteRange, in original: MappedFile, as prologue: PayloadPrologue, gathers: Bool = false
     ) throws {
         let format = prologue.format
@@ -63,13 +63,13 @@ extension ChunkWorkspace {
     /// Adds the bytes of the lossless chunk that was decoded last to a hash; called with a tensor's chunks in order.
     ///
     /// - Parameter isCompared: whether `compare` was called since.
-    public func hashDecoded(into hasher: ContentHasher, isCompared: Bool = false) {
+    package func hashDecoded(into hasher: ContentHasher, isCompared: Bool = false) {
         let bytes = isCompared ? stream : source
         hasher.update(bytes.span.extracting(0..<sourceCount))
     }
 
     /// Counts the weights of the decoded chunk, where there is no source to compare them with.
-    public func countRestored(_ chunk: Int, as prologue: PayloadPrologue) {
+    package func countRestored(_ chunk: Int, as prologue: PayloadPrologue) {
         beginMeasurement(prologue.grid.place(of: chunk))
         if case .lossless = prologue.scheme { countRestored(prologue.format) } else { countRestoredWeights() }
     }
@@ -79,7 +79,7 @@ extension ChunkWorkspace {
     /// - Parameters:
     ///   - rows: how many rows of the tensor it is; 1 where it is a part of one, or rows do not matter.
     ///   - isIdentical: whether it is known to be the source's, to the bit.
-    public func measure(
+    package func measure(
         _ range: ByteRange, in file: MappedFile, _ format: FloatFormat, rows: Int,
         against original: (range: ByteRange, file: MappedFile)?, isIdentical: Bool
     ) throws {

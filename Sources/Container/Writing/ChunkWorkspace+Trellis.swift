@@ -1,6 +1,6 @@
-public import FileAccess
-public import Quantization
-public import TensorModel
+package import FileAccess
+package import Quantization
+package import TensorModel
 
 /// Scheme `trellis` (Specs/trellis.md).
 extension ChunkWorkspace {
@@ -185,9 +185,9 @@ extension ChunkWorkspace {
     // MARK: - Trials
 
     /// A chunk of a tensor, for trials.
-    public struct Sample: Sendable {
+    package struct Sample: Sendable {
         /// Its place in the tensor.
-        public let place: ChunkPlace
+        package let place: ChunkPlace
         /// Its elements, row by row.
         fileprivate let bytes: [UInt8]
     }
@@ -195,7 +195,7 @@ extension ChunkWorkspace {
     /// Reads a chunk for its scale, and for trials.
     ///
     /// - Parameter inOrder: whether all chunks of the tensor are read, one after the other.
-    public func read(
+    package func read(
         chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, inOrder: Bool
     ) throws {
         try load(chunk, range, file, prologue, .alone(inOrder: inOrder))
@@ -203,12 +203,12 @@ extension ChunkWorkspace {
     }
 
     /// The chunk that was read last, for trials later.
-    public func sample(chunk: Int, as prologue: PayloadPrologue) -> Sample {
+    package func sample(chunk: Int, as prologue: PayloadPrologue) -> Sample {
         Sample(place: prologue.grid.place(of: chunk), bytes: Array(source[..<sourceCount]))
     }
 
     /// The scale of the rows of the chunk that was read last, and its energy (`RowStatistics`); nil where a weight is not finite.
-    public func logScale(chunk: Int, as prologue: PayloadPrologue) -> (scale: Double, energy: Double)? {
+    package func logScale(chunk: Int, as prologue: PayloadPrologue) -> (scale: Double, energy: Double)? {
         guard expandFinite(prologue.format) else { return nil }
         let place = prologue.grid.place(of: chunk)
         return RowStatistics.logScale(weights, rows: place.rows, columns: place.columns)
@@ -222,13 +222,13 @@ extension ChunkWorkspace {
     }
 
     /// What a trial of a chunk showed.
-    public struct Trial: Sendable {
+    package struct Trial: Sendable {
         /// Bytes of the streams, for each of the parameters that were tried.
-        public var byteCounts: [Int] = []
+        package var byteCounts: [Int] = []
         /// The error sums with the last of them; the same for all that reach as far.
-        public var sums = ErrorSums.zero
+        package var sums = ErrorSums.zero
         /// Weights that are stored as they are, with the last of them.
-        public var patchCount = 0
+        package var patchCount = 0
     }
 
     /// Encodes a sample with one rule and several alphabets or numbers of classes, keeping nothing but sizes and errors.
@@ -237,7 +237,7 @@ extension ChunkWorkspace {
     ///   - candidates: of one number of states.
     ///   - histogram: |levels| are added.
     /// - Returns: nil where a weight is not finite.
-    public func tryOut(
+    package func tryOut(
         _ sample: Sample, as prologue: PayloadPrologue, by rule: TrellisRule, _ candidates: [TrellisParameters],
         histogram: inout [UInt64]
     ) -> Trial? {

@@ -1,16 +1,16 @@
-public import FileAccess
-public import Quantization
-public import TensorModel
+package import FileAccess
+package import Quantization
+package import TensorModel
 
 extension ChunkWorkspace {
     /// What a whole tensor would take and lose, every chunk encoded and none kept.
-    public struct WholeTensor: Sendable {
+    package struct WholeTensor: Sendable {
         /// Bytes of the payload, padding included.
-        public var byteCount: Int
+        package var byteCount: Int
         /// The certificate's sums.
-        public var sums = ErrorSums.zero
+        package var sums = ErrorSums.zero
         /// Whether the tensor's element type can hold every restored weight; an export to it fails otherwise.
-        public var isInRange = true
+        package var isInRange = true
     }
 
     /// Encodes every chunk of a tensor, in order, for its exact size and error.
@@ -19,7 +19,7 @@ extension ChunkWorkspace {
     ///   - rule: for all chunks of scheme `trellis`; nil in the others.
     /// - Returns: nil where a weight that would be quantized is NaN or infinite.
     /// - Throws: what reading throws, and where a signal stops the process.
-    public func measureWhole(
+    package func measureWhole(
         _ range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil
     ) throws -> WholeTensor? {
         var whole = WholeTensor(byteCount: 0)

@@ -1,63 +1,63 @@
-public import FileAccess
-public import Quantization
+package import FileAccess
+package import Quantization
 internal import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// A chunk in stored form: streams one after the other, and its entry of the chunk table but for the offset.
-public struct EncodedChunk: Sendable {
+package struct EncodedChunk: Sendable {
     /// The stored bytes, in the first `byteCount` bytes.
-    public internal(set) var bytes: [UInt8] = []
+    package internal(set) var bytes: [UInt8] = []
     /// How many of them count.
-    public internal(set) var byteCount = 0
+    package internal(set) var byteCount = 0
     /// Checksum, error sums and streams.
-    public internal(set) var entry = ChunkEntry()
+    package internal(set) var entry = ChunkEntry()
 }
 
 /// All that work on one chunk needs: buffers, which are reused, and compression contexts.
 ///
 /// One task at a time uses a workspace (`OrderedPipeline` sees to that), hence the unchecked conformance.
-public final class ChunkWorkspace: @unchecked Sendable {
+package final class ChunkWorkspace: @unchecked Sendable {
     /// Bytes a workspace grows to at most, with fp32 input: input, weights, restored weights, codes, streams, contexts.
-    public static let maximumBytes = 10 << 20
+    package static let maximumBytes = 10 << 20
 
     /// Elements as the source has them, or as a lossless chunk was decoded to, in the first `sourceCount` bytes.
-    public internal(set) var source: [UInt8] = []
+    package internal(set) var source: [UInt8] = []
     /// How many of them count.
-    public internal(set) var sourceCount = 0
+    package internal(set) var sourceCount = 0
     /// The source's weights, where they were widened, in the first `count` elements.
-    public internal(set) var weights: [Float] = []
+    package internal(set) var weights: [Float] = []
     /// The weights of a uniform or trellis chunk, as they are restored, in the first `count` elements.
-    public internal(set) var restored: [Float] = []
+    package internal(set) var restored: [Float] = []
     var groups = UniformChunk()
     var levels = TrellisChunk()
     var stream: [UInt8] = []
     var aligned: [UInt8] = []
     private let codec = StreamCodec()
     /// The chunk's number of weights.
-    public internal(set) var count = 0
+    package internal(set) var count = 0
 
     /// The last chunk that was encoded.
-    public internal(set) var encoded = EncodedChunk()
+    package internal(set) var encoded = EncodedChunk()
     /// NaN and infinity in the chunk that was encoded last.
-    public internal(set) var nonFinite = NonFiniteCount()
+    package internal(set) var nonFinite = NonFiniteCount()
     /// What `exportRestored` made, in the first `exportedCount` bytes.
-    public private(set) var exported: [UInt8] = []
+    package private(set) var exported: [UInt8] = []
     /// How many of them count.
-    public private(set) var exportedCount = 0
+    package private(set) var exportedCount = 0
     /// The error sums that `compare` measured.
-    public internal(set) var measured = ErrorSums.zero
+    package internal(set) var measured = ErrorSums.zero
     /// What `compare` and `countRestored` gathered besides, where they were asked to.
-    public internal(set) var measurement: ChunkMeasurement?
+    package internal(set) var measurement: ChunkMeasurement?
 
     /// Bytes of a band of tiles at most that may be resident as mapped pages; wider bands are read by read(2).
     private let mappedBandLimit: Int
 
     /// Makes a workspace; buffers grow when first used.
-    public init(mappedBandLimit: Int = 32 << 20) { self.mappedBandLimit = mappedBandLimit }
+    package init(mappedBandLimit: Int = 32 << 20) { self.mappedBandLimit = mappedBandLimit }
 
     /// Adds a tensor's bytes to a hash, called with its chunks in order: the bytes of the chunk that was encoded or compared last; of
     /// tiles, the bytes of a band of them with the first. Gives back the pages of a band with the last.
-    public func hashSource(
+    package func hashSource(
         into hasher: ContentHasher, chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue
     ) throws {
         guard prologue.grid.isTiled else {
@@ -143,7 +143,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// - Parameters:
     ///   - rule: how to encode in scheme `trellis`; nil in the others.
     ///   - isAlone: whether no pipeline goes through the chunks, whose `hashSource` gives pages back.
-    public func encode(
+    package func encode(
         chunk: Int, of range: ByteRange, in file: MappedFile, as prologue: PayloadPrologue, by rule: TrellisRule? = nil,
         isAlone: Bool = false
     ) throws {
@@ -233,7 +233,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     ///
     /// - Throws: `checksum` where its bytes are not those that were written, `chunkInvalid` where they are none a writer
     ///   makes.
-    public func decode(chunk: Int, entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile) throws {
+    package func decode(chunk: Int, entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile) throws {
         let prologue = payload.prologue
         let place = prologue.grid.place(of: chunk)
         func failure(_ code: IngotError.Code, _ found: String) -> IngotError {
@@ -312,7 +312,7 @@ public final class ChunkWorkspace: @unchecked Sendable {
     /// `exported`.
     ///
     /// - Throws: `valueOutOfRange` where a finite value would become infinite.
-    public func exportRestored(as target: FloatFormat, of payload: SealedShard.Payload, in shard: MappedFile) throws {
+    package func exportRestored(as target: FloatFormat, of payload: SealedShard.Payload, in shard: MappedFile) throws {
         let format = payload.descriptor.format
         exportedCount = count * target.byteWidth
         grow(&exported, exportedCount)

@@ -1,15 +1,15 @@
-public import Checkpoints
-public import TensorModel
+package import Checkpoints
+package import TensorModel
 
 /// What becomes of one tensor of a source shard.
-public struct TensorPlan: Sendable, Hashable {
+package struct TensorPlan: Sendable, Hashable {
     /// The tensor in the source.
-    public let tensor: StoredTensor
+    package let tensor: StoredTensor
     /// The description of its payload; nil where it stays an ordinary entry.
-    public var descriptor: TensorDescriptor?
+    package var descriptor: TensorDescriptor?
 
     /// Makes a plan.
-    public init(tensor: StoredTensor, descriptor: TensorDescriptor?) {
+    package init(tensor: StoredTensor, descriptor: TensorDescriptor?) {
         self.tensor = tensor
         self.descriptor = descriptor
     }
@@ -19,15 +19,15 @@ public struct TensorPlan: Sendable, Hashable {
 ///
 /// Order of the entries: payloads in the source's order, then ordinary tensors by falling alignment, so that each
 /// begins at a multiple of its element size, then the seal.
-public struct ShardLayout: Sendable {
+package struct ShardLayout: Sendable {
     /// The tensors with a payload, in the order of their entries.
-    public let payloads: [TensorPlan]
+    package let payloads: [TensorPlan]
     /// The tensors kept as they are, in the order of their entries.
-    public let ordinary: [TensorPlan]
+    package let ordinary: [TensorPlan]
     /// Bytes from the start of the file to the first payload: length field, header, its padding.
-    public let dataStart: UInt64
+    package let dataStart: UInt64
     /// What the source's header said of itself, as the output's header carries it.
-    public let sourceMetadata: [SafetensorsHeader.MetadataEntry]
+    package let sourceMetadata: [SafetensorsHeader.MetadataEntry]
 
     /// Lays out a shard.
     ///
@@ -36,7 +36,7 @@ public struct ShardLayout: Sendable {
     ///   - sourceMetadata: what the source's header said of itself; `SourceMetadata.carried` tells what of it is carried over.
     ///   - limits: what a reader accepts.
     /// - Throws: `reservedName`; `headerTooLarge` where no reader would accept the header.
-    public init(
+    package init(
         _ plans: [TensorPlan], sourceMetadata: [SafetensorsHeader.MetadataEntry], limits: Limits = .standard
     ) throws {
         let sourceMetadata = SourceMetadata.carried(sourceMetadata)

@@ -1,7 +1,7 @@
 internal import Checkpoints
-public import FileAccess
+package import FileAccess
 internal import Quantization
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 /// Writes one sealed shard, strictly forward but for the header and the chunk tables, whose room is reserved.
@@ -9,9 +9,9 @@ internal import TensorModel
 /// The caller goes through `layout.payloads`, for each: `beginPayload`, `append(chunk:)` in chunk order,
 /// `finishPayload`; then through `layout.ordinary`: `beginOrdinary`, `append(ordinary:)`, `finishOrdinary`; then
 /// `seal()`. Everything lands in a temporary file until then.
-public struct ShardWriter: ~Copyable {
+package struct ShardWriter: ~Copyable {
     /// Where the parts go.
-    public let layout: ShardLayout
+    package let layout: ShardLayout
     private var file: AtomicFile
     private var descriptors: [TensorDescriptor] = []
     private var payloadBytes: [UInt64] = []
@@ -22,17 +22,17 @@ public struct ShardWriter: ~Copyable {
     private var ordinaryCount = 0
 
     /// What is known of a finished shard.
-    public struct Summary: Sendable {
+    package struct Summary: Sendable {
         /// Bytes of the file.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
         /// Hash of the seal, which stands for the file.
-        public let seal: ContentHash
+        package let seal: ContentHash
         /// The payloads' descriptions, certificates and hashes filled in, with their bytes.
-        public let payloads: [(descriptor: TensorDescriptor, byteCount: UInt64)]
+        package let payloads: [(descriptor: TensorDescriptor, byteCount: UInt64)]
     }
 
     /// Begins a shard at `path`.
-    public init(_ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual) throws {
+    package init(_ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual) throws {
         var file = try AtomicFile(path, mode: mode)
         try file.appendZeros(layout.dataStart)
         self.init(layout: layout, file: file)
@@ -44,7 +44,7 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Begins the payload of the next tensor of `layout.payloads`.
-    public mutating func beginPayload() throws {
+    package mutating func beginPayload() throws {
         guard let descriptor = layout.payloads[descriptors.count].descriptor else { return }
         let prologue = descriptor.prologue
         current = (file.byteCount, prologue, [])
@@ -53,14 +53,14 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Takes back the chunks of the payload that was begun, to append others.
-    public mutating func restartPayload() throws {
+    package mutating func restartPayload() throws {
         guard let (start, prologue, _) = current else { preconditionFailure("no payload was begun") }
         try file.truncate(to: start + UInt64(prologue.frontBytes))
         current?.entries.removeAll(keepingCapacity: true)
     }
 
     /// Appends the payload's next chunk.
-    public mutating func append(chunk: EncodedChunk) throws {
+    package mutating func append(chunk: EncodedChunk) throws {
         guard let start = current?.start else { preconditionFailure("no payload was begun") }
         var entry = chunk.entry
         entry.offset = file.byteCount - start
@@ -69,7 +69,7 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Ends a payload: pads it, and writes its prologue and table.
-    public mutating func finishPayload(sourceHash: ContentHash) throws {
+    package mutating func finishPayload(sourceHash: ContentHash) throws {
         guard let (start, begun, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
         else { preconditionFailure("no payload was begun") }
         precondition(entries.count == begun.grid.count, "chunks are missing")
@@ -93,19 +93,19 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Begins the next tensor of `layout.ordinary`.
-    public mutating func beginOrdinary() {
+    package mutating func beginOrdinary() {
         ordinaryStart = file.byteCount
         ordinaryHash = ContentHasher()
     }
 
     /// Appends bytes of an ordinary tensor.
-    public mutating func append(ordinary bytes: Span<UInt8>) throws {
+    package mutating func append(ordinary bytes: Span<UInt8>) throws {
         ordinaryHash.update(bytes)
         try file.append(bytes)
     }
 
     /// Ends an ordinary tensor.
-    public mutating func finishOrdinary() {
+    package mutating func finishOrdinary() {
         let count = file.byteCount - ordinaryStart
         precondition(count == layout.ordinary[ordinaryCount].tensor.range.count)
         if count > 0 { seal(ordinaryStart, count, ordinaryHash.finish()) }
@@ -113,7 +113,7 @@ public struct ShardWriter: ~Copyable {
     }
 
     /// Writes header and seal, and gives the file its name.
-    public consuming func seal() throws -> Summary {
+    package consuming func seal() throws -> Summary {
         precondition(descriptors.count == layout.payloads.count && ordinaryCount == layout.ordinary.count)
         let dataEnd = file.byteCount
         try pad()

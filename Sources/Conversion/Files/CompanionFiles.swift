@@ -1,25 +1,25 @@
-public import Checkpoints
+package import Checkpoints
 package import FileAccess
-public import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// The files of a checkpoint's directory that are no shards: tokenizer, configuration, model code, licence.
-public struct CompanionFiles: Sendable {
+package struct CompanionFiles: Sendable {
     /// A file that is copied.
-    public struct File: Sendable, Hashable {
+    package struct File: Sendable, Hashable {
         /// Path relative to the directory, with `/` between components.
-        public let name: String
+        package let name: String
         /// Where it is.
-        public let path: FilePath
+        package let path: FilePath
     }
 
     /// The files to copy, sorted by name.
-    public private(set) var copied: [File] = []
+    package private(set) var copied: [File] = []
     /// What is left behind, with the reason.
-    public private(set) var skipped: [(name: String, reason: String)] = []
+    package private(set) var skipped: [(name: String, reason: String)] = []
 
     /// Name of the model's configuration.
-    public static let configuration = "config.json"
+    package static let configuration = "config.json"
     private static let index = "model.safetensors.index.json"
     private static let weightExtensions: Set<String> = [
         "safetensors", "bin", "pt", "pth", "ckpt", "gguf", "ggml", "onnx", "onnx_data", "h5", "msgpack", "npz", "ot",
@@ -29,14 +29,14 @@ public struct CompanionFiles: Sendable {
     private static let maximumDepth = 4
 
     /// Lists the companions of a checkpoint; none where it is a single file.
-    public init(of checkpoint: CheckpointLayout) throws {
+    package init(of checkpoint: CheckpointLayout) throws {
         guard let directory = checkpoint.directory else { return }
         let weights = Set((checkpoint.shardNames + [checkpoint.indexName].compactMap { $0 }).map { TensorName($0) })
         try collect(directory, prefix: "", depth: 0, weights: weights)
     }
 
     /// Lists the companions of one of our checkpoints: what its manifest names.
-    public init(names: [String], in directory: FilePath) {
+    package init(names: [String], in directory: FilePath) {
         copied = names.map { File(name: $0, path: directory.appending($0)) }
     }
 

@@ -1,11 +1,11 @@
 import FileAccess
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// A model's `config.json`, edited as text: all but the members we change stays byte for byte.
-public struct ConfigurationFile: Sendable {
+package struct ConfigurationFile: Sendable {
     /// The text.
-    public private(set) var bytes: [UInt8]
+    package private(set) var bytes: [UInt8]
     private let path: String
     private static let key = "quantization_config"
     /// Bytes of a configuration at most.
@@ -14,7 +14,7 @@ public struct ConfigurationFile: Sendable {
     /// Reads a configuration.
     ///
     /// - Throws: `headerSyntax` and its kin where it is no JSON object.
-    public init(reading path: FilePath) throws {
+    package init(reading path: FilePath) throws {
         self.path = path.string
         bytes = try WholeFile.read(path, limit: ConfigurationFile.maximumBytes)
         _ = try members()
@@ -63,7 +63,7 @@ public struct ConfigurationFile: Sendable {
     }
 
     /// Adds Ingot's `quantization_config` as the last member.
-    public mutating func addQuantization(_ options: [JSONValue.Member]) throws {
+    package mutating func addQuantization(_ options: [JSONValue.Member]) throws {
         try removeQuantization()
         let value = ConfigurationFile.value(options)
         let places = try members()
@@ -83,7 +83,7 @@ public struct ConfigurationFile: Sendable {
     }
 
     /// Removes `quantization_config`, whoever wrote it.
-    public mutating func removeQuantization() throws {
+    package mutating func removeQuantization() throws {
         guard let place = try members().first(where: { $0.key == ConfigurationFile.key }) else { return }
         var end = place.value.upperBound
         if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
@@ -96,7 +96,7 @@ public struct ConfigurationFile: Sendable {
     }
 
     /// Sets the element type that transformers loads the weights as, where the configuration names one.
-    public mutating func setElementType(_ format: FloatFormat) throws {
+    package mutating func setElementType(_ format: FloatFormat) throws {
         let name =
             switch format {
             case .f16: "float16"

@@ -1,16 +1,16 @@
-public import TensorModel
+package import TensorModel
 
 /// The text of `model.safetensors.index.json`, in the layout of the Hugging Face tools.
-public enum ShardIndexWriter {
+package enum ShardIndexWriter {
     /// Name of the file.
-    public static let fileName = "model.safetensors.index.json"
+    package static let fileName = "model.safetensors.index.json"
 
     /// Makes an index.
     ///
     /// - Parameters:
     ///   - totalBytes: bytes of all tensors' data.
     ///   - shards: the shards' names with the tensors in them.
-    public static func text(totalBytes: UInt64, shards: [(fileName: String, tensors: [TensorName])]) -> [UInt8] {
+    package static func text(totalBytes: UInt64, shards: [(fileName: String, tensors: [TensorName])]) -> [UInt8] {
         let pairs = shards.flatMap { shard in shard.tensors.map { ($0, shard.fileName) } }.sorted { $0.0 < $1.0 }
         let index = JSONValue.object([
             .init("metadata", .object([.init("total_size", .unsigned(totalBytes))])),

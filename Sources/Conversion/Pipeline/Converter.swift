@@ -2,31 +2,31 @@ import Checkpoints
 import Container
 import FileAccess
 import Quantization
-public import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// Converts a checkpoint: plans, quantizes and seals shard by shard, and publishes the directory.
 ///
 /// A run that ends early leaves its finished shards beside DEST; the next with the same source and options goes on from there.
-public struct Converter: Sendable {
+package struct Converter: Sendable {
     /// The checkpoint to convert.
-    public let source: FilePath
+    package let source: FilePath
     /// Where the converted one will be.
-    public let destination: FilePath
+    package let destination: FilePath
     /// What is asked for.
-    public let options: ConversionOptions
+    package let options: ConversionOptions
     /// Told what happens, by one thread at a time.
-    public var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
+    package var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
     /// Called with the finished directory before it gets its name, and with the report: what it throws keeps it from that, and a
     /// `claimFailed` leaves the directory for another run. Of a conversion that an earlier run published, called with that.
-    public var beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
+    package var beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
     private let budget: MemoryBudget
 
     /// Prepares a conversion.
     ///
     /// - Throws: `usage` where options contradict each other or the budget of memory is too small, `cannotCreate` where source and
     ///   destination overlap.
-    public init(_ source: FilePath, to destination: FilePath, _ options: ConversionOptions) throws {
+    package init(_ source: FilePath, to destination: FilePath, _ options: ConversionOptions) throws {
         self.source = source
         self.destination = destination
         self.options = options
@@ -36,7 +36,7 @@ public struct Converter: Sendable {
     }
 
     /// Converts and publishes.
-    public func run() async throws -> ConversionReport {
+    package func run() async throws -> ConversionReport {
         let clock = ContinuousClock()
         let begin = clock.now
         try ConversionPlan.refuseSealed(source)

@@ -1,19 +1,19 @@
-public import Container
+package import Container
 import TensorModel
 
 /// What a budget of memory buys: workspaces, and pages of the source that may be resident.
-public struct MemoryBudget: Sendable, Hashable {
+package struct MemoryBudget: Sendable, Hashable {
     /// Bytes at most, the program itself not counted.
-    public let bytes: UInt64
+    package let bytes: UInt64
     /// Items worked on at the same time.
-    public let jobs: Int
+    package let jobs: Int
     /// Workspaces.
-    public let workspaces: Int
+    package let workspaces: Int
     /// Bytes of a band of tiles at most that may be resident as mapped pages.
-    public let mappedBand: Int
+    package let mappedBand: Int
 
     /// The smallest budget.
-    public static let leastBytes: UInt64 = 64 << 20
+    package static let leastBytes: UInt64 = 64 << 20
     /// A band of binary32 in the format's tiles, unless rows are very wide.
     private static let largestBand: UInt64 = 32 << 20
     /// The writer's buffer, and that of the pieces that are read.
@@ -24,7 +24,7 @@ public struct MemoryBudget: Sendable, Hashable {
     /// Chunks under way are neighbours, so that two bands are resident at most.
     ///
     /// - Throws: `usage` below the smallest budget.
-    public init(bytes: UInt64, jobs: Int) throws {
+    package init(bytes: UInt64, jobs: Int) throws {
         guard bytes >= MemoryBudget.leastBytes else {
             throw IngotError(
                 .usage, found: "--max-memory of \(bytes) bytes",
@@ -40,12 +40,12 @@ public struct MemoryBudget: Sendable, Hashable {
     }
 
     /// Bytes that buffers and resident pages come to at most.
-    public var mostBytes: UInt64 {
+    package var mostBytes: UInt64 {
         UInt64(workspaces * ChunkWorkspace.maximumBytes + 2 * mappedBand) + MemoryBudget.fixedBytes
     }
 
     /// A pipeline over chunks within the budget.
-    public func pipeline() -> OrderedPipeline<ChunkWorkspace> {
+    package func pipeline() -> OrderedPipeline<ChunkWorkspace> {
         OrderedPipeline(
             jobs: jobs, workspaces: (0..<workspaces).map { _ in ChunkWorkspace(mappedBandLimit: mappedBand) })
     }

@@ -5,7 +5,7 @@ import Synchronization
 /// So many workers take items in order. An item starts only when a workspace is free; the worker that finishes the next item in
 /// order hands it on, and the workspace is free again: memory is the number of workspaces times their size, whatever the
 /// number of items, and no more threads run than there are jobs.
-public final class OrderedPipeline<Workspace: Sendable>: Sendable {
+package final class OrderedPipeline<Workspace: Sendable>: Sendable {
     private let workspaces: [Workspace]
     private let jobs: Int
     private let spent = Mutex(PipelineUsage())
@@ -15,19 +15,19 @@ public final class OrderedPipeline<Workspace: Sendable>: Sendable {
     /// - Parameters:
     ///   - jobs: items worked on at the same time.
     ///   - workspaces: what work is done in; more than `jobs`, so that a slow item does not stop the others.
-    public init(jobs: Int, workspaces: [Workspace]) {
+    package init(jobs: Int, workspaces: [Workspace]) {
         precondition(!workspaces.isEmpty)
         self.jobs = max(1, min(jobs, workspaces.count))
         self.workspaces = workspaces
     }
 
     /// What all runs so far have used.
-    public var usage: PipelineUsage { spent.withLock { $0 } }
+    package var usage: PipelineUsage { spent.withLock { $0 } }
 
     /// Runs `work` on every item, `jobs` at a time, and `consume` on each in the items' order, one at a time.
     ///
     /// The first error ends it: work under way is awaited, its results are dropped.
-    public func run<Item: Sendable>(
+    package func run<Item: Sendable>(
         _ items: some Sequence<Item>, work: @escaping @Sendable (Item, Workspace) throws -> Void,
         consume: @escaping (Item, Workspace) throws -> Void
     ) async throws {
@@ -44,12 +44,12 @@ public final class OrderedPipeline<Workspace: Sendable>: Sendable {
 }
 
 /// What the workers of a pipeline spent their time on, all of them together.
-public struct PipelineUsage: Sendable {
+package struct PipelineUsage: Sendable {
     /// In work on items, and in handing them on; the rest of the time they waited.
-    public var working = Duration.zero, consuming = Duration.zero
+    package var working = Duration.zero, consuming = Duration.zero
 
     /// Nothing yet.
-    public init() {}
+    package init() {}
 
     mutating func add(_ other: PipelineUsage) {
         working += other.working

@@ -1,42 +1,42 @@
 import Checkpoints
-public import Container
+package import Container
 import FileAccess
 import Quantization
-public import TensorModel
+package import TensorModel
 
 /// What a conversion would give, before it is carried out.
-public struct ConversionForecast: Sendable {
+package struct ConversionForecast: Sendable {
     /// A tensor that would be encoded.
-    public struct Tensor: Sendable {
+    package struct Tensor: Sendable {
         /// Its name.
-        public let name: TensorName
+        package let name: TensorName
         /// Element type and shape of the original.
-        public let elementType: ElementType, shape: Shape
+        package let elementType: ElementType, shape: Shape
         /// How it would be stored.
-        public let scheme: TensorScheme
+        package let scheme: TensorScheme
         /// Bytes of its payload.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
         /// The error it would have; nil where no weights were read, or the scheme loses nothing.
-        public let relativeMSE: Double?
+        package let relativeMSE: Double?
 
         /// Bits per weight, all side information in the payload counted.
-        public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(shape.elementCount) }
+        package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(shape.elementCount) }
     }
 
     /// Bytes of the source's shards.
-    public let sourceBytes: UInt64
+    package let sourceBytes: UInt64
     /// Bytes of our shards.
-    public private(set) var outputBytes: UInt64 = 0
+    package private(set) var outputBytes: UInt64 = 0
     /// Bytes of the other files, about.
-    public let companionBytes: UInt64
+    package let companionBytes: UInt64
     /// The tensors that would be encoded.
-    public private(set) var tensors: [Tensor] = []
+    package private(set) var tensors: [Tensor] = []
     /// How many tensors would be kept as they are.
-    public private(set) var keptCount = 0
+    package private(set) var keptCount = 0
     /// Whether weights were read.
-    public let isSampled: Bool
+    package let isSampled: Bool
     /// Bytes of memory the conversion would take at most, the program itself not counted.
-    public let memoryBytes: UInt64
+    package let memoryBytes: UInt64
 
     /// Forecasts a conversion.
     ///
@@ -44,7 +44,7 @@ public struct ConversionForecast: Sendable {
     /// asked for too, a sample of the weights is encoded.
     ///
     /// - Parameter sampling: whether weights are read where that could be avoided.
-    public init(_ plan: ConversionPlan, sampling: Bool) async throws {
+    package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.file.byteCount }
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(0) {
@@ -140,18 +140,18 @@ public struct ConversionForecast: Sendable {
     }
 
     /// What the shards would lose in size, as a share of the source.
-    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+    package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
     /// Number of weights that would be encoded.
-    public var weights: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
+    package var weights: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
 
     /// Bits per weight over all payloads; nil where there are none.
-    public var bitsPerWeight: Double? {
+    package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
     /// The forecast as JSON, schema `ingot.plan` version 1 (Specs/json.md).
-    public var json: JSONValue {
+    package var json: JSONValue {
         .object([
             .init("schema", .string("ingot.plan")), .init("schema_version", .unsigned(1)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),

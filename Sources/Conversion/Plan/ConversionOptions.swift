@@ -1,16 +1,16 @@
-public import Container
-public import Quantization
-public import TensorModel
+package import Container
+package import Quantization
+package import TensorModel
 
 /// What a conversion is asked to do.
-public struct ConversionOptions: Sendable, Hashable {
+package struct ConversionOptions: Sendable, Hashable {
     /// The scheme of matrices of floating-point numbers.
-    public enum Scheme: String, Sendable, Hashable, CaseIterable {
+    package enum Scheme: String, Sendable, Hashable, CaseIterable {
         case trellis, uniform, lossless
     }
 
     /// What to do about NaN and infinity in a tensor that would be quantized.
-    public enum NonFinitePolicy: String, Sendable, Hashable, CaseIterable {
+    package enum NonFinitePolicy: String, Sendable, Hashable, CaseIterable {
         /// The conversion fails and names them.
         case fail
         /// The tensor is stored lossless.
@@ -18,36 +18,36 @@ public struct ConversionOptions: Sendable, Hashable {
     }
 
     /// The scheme.
-    public var scheme: Scheme = .trellis
+    package var scheme: Scheme = .trellis
     /// What scheme `trellis` holds.
-    public var goal = RateGoal.bits(4)
+    package var goal = RateGoal.bits(4)
     /// States of the trellis: 8, 16 or 32.
-    public var states = 8
+    package var states = 8
     /// Bits per code, and the group, symmetry and scales of scheme `uniform`.
-    public var parameters = UniformParameters.standard
+    package var parameters = UniformParameters.standard
     /// The codec of all streams.
-    public var codec: Codec = .zstd
+    package var codec: Codec = .zstd
     /// Chunks worked on at the same time.
-    public var jobs = 2
+    package var jobs = 2
     /// Bytes of buffers at most.
-    public var memory: UInt64 = 256 << 20
+    package var memory: UInt64 = 256 << 20
     /// What to do about NaN and infinity.
-    public var nonFinite: NonFinitePolicy = .fail
+    package var nonFinite: NonFinitePolicy = .fail
     /// Whether tensors that another quantizer has stored in blocks of codes are decoded and quantized once more.
-    public var requantizes = false
+    package var requantizes = false
     /// Of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; nil for the usual ones.
-    public var key: String?
+    package var key: String?
     /// Whether an existing checkpoint of ours is replaced.
-    public var force = false
+    package var force = false
 
     /// Whether the finished shards of an interrupted conversion are thrown away instead of kept.
-    public var restarts = false
+    package var restarts = false
     /// Whether each shard of the source is deleted once its output is sealed, on the disk, and verified.
-    public var consumesSource = false
+    package var consumesSource = false
     /// Whether shards are waited for that are still being downloaded.
-    public var follows = false
+    package var follows = false
     /// How long nothing may arrive of a source that is followed; nil for any time.
-    public var patience: Duration?
+    package var patience: Duration?
     /// How often a source that is followed is looked at.
     package var lookInterval = Duration.milliseconds(200)
     /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
@@ -56,7 +56,7 @@ public struct ConversionOptions: Sendable, Hashable {
     package var pauseBetweenFiles = Duration.seconds(3)
 
     /// The defaults of the command.
-    public init() {}
+    package init() {}
 
     /// Refuses options that cannot be had together.
     ///
@@ -99,7 +99,7 @@ public struct ConversionOptions: Sendable, Hashable {
     }
 
     /// The options that decide the bytes written, as the manifest and `config.json` record them.
-    public var record: [JSONValue.Member] {
+    package var record: [JSONValue.Member] {
         var members: [JSONValue.Member] = [.init("scheme", .string(scheme.rawValue))]
         switch scheme {
         case .trellis:
@@ -121,7 +121,7 @@ public struct ConversionOptions: Sendable, Hashable {
 }
 
 /// Which scheme each tensor gets.
-public enum DefaultRecipe {
+package enum DefaultRecipe {
     /// Last components of the module path of embeddings and output heads, in the model families of the Hugging Face hub and of llama.cpp.
     ///
     /// They get two bits more: an error there meets every token.

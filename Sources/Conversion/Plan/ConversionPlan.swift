@@ -1,22 +1,22 @@
-public import Checkpoints
-public import Container
+package import Checkpoints
+package import Container
 import FileAccess
 import Quantization
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// What a conversion will do with every tensor and file, decided before the first byte of a shard is written.
-public struct ConversionPlan: Sendable {
+package struct ConversionPlan: Sendable {
     /// One output shard.
-    public struct ShardPlan: Sendable {
+    package struct ShardPlan: Sendable {
         /// Its place among the shards of the checkpoint.
-        public let position: Int
+        package let position: Int
         /// The shard it comes from.
-        public let source: Shard
+        package let source: Shard
         /// Name of the output file.
-        public let outputName: String
+        package let outputName: String
         /// The tensors and their places.
-        public internal(set) var layout: ShardLayout
+        package internal(set) var layout: ShardLayout
         /// How the payloads of scheme `trellis` are encoded, by their index in the layout; empty until rates are planned.
         var rates: [Int: TensorRate] = [:]
         /// What is known of the payloads that a trellis does not suit, by their index in the layout.
@@ -35,18 +35,18 @@ public struct ConversionPlan: Sendable {
     }
 
     /// The source.
-    public let source: CheckpointLayout
+    package let source: CheckpointLayout
     /// The options.
-    public let options: ConversionOptions
+    package let options: ConversionOptions
     /// The shards by their position; nil for those that are not open: not there yet, or not there any more.
-    public private(set) var shards: [ShardPlan?]
+    package private(set) var shards: [ShardPlan?]
     /// What is odd but stops nothing.
-    public private(set) var warnings: [IngotWarning]
+    package private(set) var warnings: [IngotWarning]
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
     /// - Throws: `unsupportedSource` for one of our own; whatever `Checkpoint.open` throws.
-    public static func openSource(_ path: FilePath, key: String? = nil) throws -> Checkpoint {
+    package static func openSource(_ path: FilePath, key: String? = nil) throws -> Checkpoint {
         try refuseSealed(path)
         return try Checkpoint.open(path, key: key)
     }
@@ -62,7 +62,7 @@ public struct ConversionPlan: Sendable {
 
     /// Plans a conversion of a checkpoint that is all there: reads headers and, with `--on-nonfinite keep`, scans for NaN and
     /// infinity.
-    public init(_ source: Checkpoint, _ options: ConversionOptions) throws {
+    package init(_ source: Checkpoint, _ options: ConversionOptions) throws {
         self.init(source.layout, options)
         warnings = source.warnings
         try CompanionFiles(of: source.layout).refuseQuantizedSource()
@@ -78,7 +78,7 @@ public struct ConversionPlan: Sendable {
     }
 
     /// The shards that are open.
-    public var openShards: [ShardPlan] { shards.compactMap { $0 } }
+    package var openShards: [ShardPlan] { shards.compactMap { $0 } }
 
     /// Plans one more shard, which was opened by itself.
     mutating func add(_ shard: Shard, at position: Int) throws {

@@ -1,7 +1,7 @@
-public import TensorModel
+package import TensorModel
 
 /// What a conversion tells while it runs.
-public enum ConversionEvent: Sendable {
+package enum ConversionEvent: Sendable {
     /// Something odd that stops nothing.
     case warning(IngotWarning)
     /// A shard that an earlier run finished was checked and is kept.
@@ -21,22 +21,22 @@ public enum ConversionEvent: Sendable {
 }
 
 /// How far a conversion is.
-public struct ConversionProgress: Sendable, Hashable {
+package struct ConversionProgress: Sendable, Hashable {
     /// Bytes of the source's tensors that are done, by this run and those it goes on from, and of all; nil while not all shards
     /// have arrived.
-    public var doneBytes: UInt64 = 0, totalBytes: UInt64?
+    package var doneBytes: UInt64 = 0, totalBytes: UInt64?
     /// Those of them that an earlier run did.
-    public var resumedBytes: UInt64 = 0
+    package var resumedBytes: UInt64 = 0
     /// The tensor under way, and its shard.
-    public var tensor: TensorName?, shard = ""
+    package var tensor: TensorName?, shard = ""
     /// Position of the shard, from 1, and how many there are.
-    public var shardNumber = 0, shardCount = 0
+    package var shardNumber = 0, shardCount = 0
     /// Bytes that were written for `weights` weights.
-    public var codedBytes: UInt64 = 0, weights: UInt64 = 0
+    package var codedBytes: UInt64 = 0, weights: UInt64 = 0
 
     /// Nothing yet.
-    public init() {}
+    package init() {}
 
     /// Bits per weight so far; nil before the first.
-    public var bitsPerWeight: Double? { weights == 0 ? nil : Double(codedBytes) * 8 / Double(weights) }
+    package var bitsPerWeight: Double? { weights == 0 ? nil : Double(codedBytes) * 8 / Double(weights) }
 }

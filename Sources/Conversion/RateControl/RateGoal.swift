@@ -1,7 +1,7 @@
 import TensorModel
 
 /// What a conversion with scheme `trellis` is asked to hold.
-public enum RateGoal: Sendable, Hashable {
+package enum RateGoal: Sendable, Hashable {
     /// Bits per weight of each matrix, all of its payload counted; embeddings and heads have two more, at most 8.
     case bits(Double)
     /// Bits per weight over all quantized matrices together, all of them at one relative MSE, embeddings and heads at 1/16 of it.
@@ -12,9 +12,9 @@ public enum RateGoal: Sendable, Hashable {
     case totalBytes(UInt64)
 
     /// Bits per weight that can be asked for.
-    public static let bitsRange = 1.0...8.5
+    package static let bitsRange = 1.0...8.5
     /// Relative errors that can be asked for.
-    public static let errorRange = 1e-6...0.5
+    package static let errorRange = 1e-6...0.5
     /// Bits per weight below which a small matrix, whose tables take a part of them, may lose most of its energy: that was asked for.
     private static let lowestBits = 1.25
 

@@ -1,31 +1,31 @@
 import Checkpoints
-public import Container
+package import Container
 import Conversion
 import FileAccess
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// Writes one of our checkpoints back as plain safetensors, in the layout transformers loads.
-public struct SafetensorsExporter: Sendable {
+package struct SafetensorsExporter: Sendable {
     /// The checkpoint.
-    public let checkpoint: SealedCheckpoint
+    package let checkpoint: SealedCheckpoint
     /// The element type of all floating-point tensors of 16 and 32 bits; nil leaves each its own.
-    public let format: FloatFormat?
+    package let format: FloatFormat?
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
     static let filesKey = "exported_files"
 
     /// What was written.
-    public struct Summary: Sendable {
+    package struct Summary: Sendable {
         /// Bytes of the shards.
-        public var byteCount: UInt64 = 0
+        package var byteCount: UInt64 = 0
         /// Number of shards and of tensors.
-        public var shards = 0, tensors = 0
+        package var shards = 0, tensors = 0
     }
 
     /// Prepares an export.
-    public init(
+    package init(
         _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool
     ) throws {
         self.checkpoint = checkpoint
@@ -37,7 +37,7 @@ public struct SafetensorsExporter: Sendable {
     /// Decodes every shard into the directory `output`, with index, configuration and the other files.
     ///
     /// - Throws: `valueOutOfRange` where a value does not fit the element type asked for.
-    public func run(to output: FilePath) async throws -> Summary {
+    package func run(to output: FilePath) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
         try checkpoint.checkConfiguration()

@@ -3,20 +3,20 @@ internal import CXXHash
 /// An XXH3-128 hash, as the canonical sixteen bytes (big-endian) that `xxhsum -H2` prints.
 ///
 /// Finds accidents, not attackers: XXH3 is no cryptographic hash (SECURITY.md).
-public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
+package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     /// The upper half.
-    public let high: UInt64
+    package let high: UInt64
     /// The lower half.
-    public let low: UInt64
+    package let low: UInt64
 
     /// Makes a hash of its halves.
-    public init(high: UInt64, low: UInt64) {
+    package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
     /// Reads 32 lower-case hexadecimal digits; nil for anything else.
-    public init?(hexadecimal text: String) {
+    package init?(hexadecimal text: String) {
         guard text.utf8.count == 32, text.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
             let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
         else { return nil }
@@ -24,32 +24,32 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The hash of some bytes.
-    public init(of bytes: Span<UInt8>) {
+    package init(of bytes: Span<UInt8>) {
         let hash = unsafe bytes.withUnsafeBytes { unsafe XXH3_128bits($0.baseAddress, $0.count) }
         self.init(high: hash.high64, low: hash.low64)
     }
 
     /// The hash as 32 lower-case hexadecimal digits.
-    public var description: String { ContentHash.hexadecimal(high) + ContentHash.hexadecimal(low) }
+    package var description: String { ContentHash.hexadecimal(high) + ContentHash.hexadecimal(low) }
 
     /// Sixteen lower-case hexadecimal digits.
-    public static func hexadecimal(_ value: UInt64) -> String {
+    package static func hexadecimal(_ value: UInt64) -> String {
         let digits = String(value, radix: 16)
         return String(repeating: "0", count: 16 - digits.utf8.count) + digits
     }
 
     /// The 64-bit XXH3 hash of some bytes, which the container uses as the checksum of a chunk.
-    public static func checksum64(_ bytes: Span<UInt8>) -> UInt64 {
+    package static func checksum64(_ bytes: Span<UInt8>) -> UInt64 {
         unsafe bytes.withUnsafeBytes { unsafe XXH3_64bits($0.baseAddress, $0.count) }
     }
 }
 
 /// Hashes bytes that come piece by piece.
-@safe public final class ContentHasher {
+@safe package final class ContentHasher {
     let state: OpaquePointer
 
     /// Starts a hash.
-    public init() {
+    package init() {
         guard let state = unsafe XXH3_createState() else { preconditionFailure("out of memory for a hash state") }
         unsafe self.state = state
         unsafe XXH3_128bits_reset(state)
@@ -58,12 +58,12 @@ public struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     deinit { unsafe XXH3_freeState(state) }
 
     /// Adds bytes.
-    public func update(_ bytes: Span<UInt8>) {
+    package func update(_ bytes: Span<UInt8>) {
         unsafe bytes.withUnsafeBytes { _ = unsafe XXH3_128bits_update(state, $0.baseAddress, $0.count) }
     }
 
     /// The hash of everything added so far.
-    public func finish() -> ContentHash {
+    package func finish() -> ContentHash {
         let hash = unsafe XXH3_128bits_digest(state)
         return ContentHash(high: hash.high64, low: hash.low64)
     }

@@ -1,17 +1,17 @@
 /// CRC-32 as zip archives have it (polynomial 0x04C11DB7, reflected), of bytes that come piece by piece.
 ///
 /// Sixteen bytes a step, a table for each ("slicing by 16").
-public struct CyclicChecksum: Sendable {
+package struct CyclicChecksum: Sendable {
     private var register: UInt32 = 0xFFFF_FFFF
 
     /// The checksum of no bytes.
-    public init() {}
+    package init() {}
 
     /// The checksum of everything added so far.
-    public var value: UInt32 { ~register }
+    package var value: UInt32 { ~register }
 
     /// Adds bytes.
-    public mutating func update(_ bytes: Span<UInt8>) {
+    package mutating func update(_ bytes: Span<UInt8>) {
         let tables = CyclicChecksum.tables.span
         // Said once, so that the lookups below need no check of their own.
         guard tables.count == 4096 else { preconditionFailure("sixteen tables of 256") }

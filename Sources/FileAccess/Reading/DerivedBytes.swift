@@ -1,9 +1,9 @@
 import Synchronization
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// Bytes of a tensor, row by row, that a file holds in another form: in blocks of codes, or with strides between its elements.
-public protocol DerivedBytes: Sendable {
+package protocol DerivedBytes: Sendable {
     /// How many there are.
     var byteCount: UInt64 { get }
     /// The bytes of the file that hold them.
@@ -30,12 +30,12 @@ public protocol DerivedBytes: Sendable {
 
 extension DerivedBytes {
     /// A part comes from the same part of the stored range, in proportion.
-    public var isScattered: Bool { false }
+    package var isScattered: Bool { false }
 }
 
 extension DerivedBytes {
     /// One part after the other.
-    public func read(
+    package func read(
         _ start: UInt64, count: Int, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]
     ) throws {
         for row in 0..<rows {

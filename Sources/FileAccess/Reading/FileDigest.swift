@@ -1,23 +1,23 @@
 internal import CCrypto
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 /// The SHA-256 of a file, as model hubs publish it and `sha256sum` prints it.
-public struct FileDigest: Sendable, Hashable, CustomStringConvertible {
+package struct FileDigest: Sendable, Hashable, CustomStringConvertible {
     /// Its 32 bytes.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
 
     private init(bytes: [UInt8]) { self.bytes = bytes }
 
     /// Reads 64 hexadecimal digits of either case; nil for anything else.
-    public init?(hexadecimal text: String) {
+    package init?(hexadecimal text: String) {
         let digits = text.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
         guard text.utf8.count == 64, digits.count == 64 else { return nil }
         bytes = stride(from: 0, to: 64, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
     }
 
     /// The digest of some bytes.
-    public init(of bytes: Span<UInt8>) {
+    package init(of bytes: Span<UInt8>) {
         let hasher = DigestHasher()
         hasher.update(bytes)
         self.init(bytes: hasher.finish())
@@ -26,7 +26,7 @@ public struct FileDigest: Sendable, Hashable, CustomStringConvertible {
     /// The digest of a file, read piece by piece; the pages behind are given back, and a signal stops it.
     ///
     /// - Throws: `noInput`, `notARegularFile`, `sourceChanged`.
-    public static func of(_ path: FilePath) throws -> FileDigest {
+    package static func of(_ path: FilePath) throws -> FileDigest {
         let file = try MappedFile.open(path)
         let hasher = DigestHasher()
         try file.forEachPiece(of: file.wholeRange) { bytes, _ in hasher.update(bytes) }
@@ -34,7 +34,7 @@ public struct FileDigest: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The digest as 64 lower-case hexadecimal digits.
-    public var description: String {
+    package var description: String {
         bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
     }
 }

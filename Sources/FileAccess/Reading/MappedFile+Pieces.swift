@@ -1,15 +1,15 @@
-public import TensorModel
+package import TensorModel
 
 extension MappedFile {
     /// The whole file.
-    public var wholeRange: ByteRange { ByteRange.whole(byteCount) }
+    package var wholeRange: ByteRange { ByteRange.whole(byteCount) }
 
     /// Hands a range on in pieces, giving back the pages behind each; stops between two pieces when a signal came.
     ///
     /// - Parameters:
     ///   - pieceBytes: bytes of a piece at most; every piece but the last has that many.
     ///   - body: called with the bytes, and their place in the file.
-    public func forEachPiece(
+    package func forEachPiece(
         of range: ByteRange, pieceBytes: Int = 1 << 20,
         _ body: (Span<UInt8>, ByteRange) throws -> Void
     ) throws {
@@ -27,14 +27,14 @@ extension MappedFile {
     }
 
     /// The hash of a range.
-    public func hash(of range: ByteRange) throws -> ContentHash {
+    package func hash(of range: ByteRange) throws -> ContentHash {
         let hasher = ContentHasher()
         try hash(range, into: hasher)
         return hasher.finish()
     }
 
     /// Adds a range to a hash, in place; gives back the pages behind unless told not to, and stops when a signal came.
-    public func hash(_ range: ByteRange, into hasher: ContentHasher, releasing: Bool = true) throws {
+    package func hash(_ range: ByteRange, into hasher: ContentHasher, releasing: Bool = true) throws {
         let step: UInt64 = 1 << 20
         var start = range.start
         while start < range.end,

@@ -1,7 +1,7 @@
 internal import CKernels
 internal import Synchronization
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -12,13 +12,13 @@ public import TensorModel
 /// A regular file mapped into memory, read through copies that survive its being cut short underneath.
 ///
 /// Mapped pages count as resident memory: whoever has read a range says so with `release(_:)`.
-public final class MappedFile: Sendable {
+package final class MappedFile: Sendable {
     /// The path it was opened with.
-    public let path: FilePath
+    package let path: FilePath
     /// Bytes of the file when it was opened.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// What the file was when it was opened.
-    public let identity: FileIdentity
+    package let identity: FileIdentity
     private let status: FileStatus
     private let address: UInt
     private let derived = DerivedRanges()
@@ -28,7 +28,7 @@ public final class MappedFile: Sendable {
     /// Opens and maps a file, symbolic links followed.
     ///
     /// - Throws: `notARegularFile` for a directory, FIFO, socket or device; `noInput` where there is nothing.
-    public static func open(_ path: FilePath) throws -> MappedFile { try MappedFile(path) }
+    package static func open(_ path: FilePath) throws -> MappedFile { try MappedFile(path) }
 
     private init(_ path: FilePath) throws {
         self.path = path
@@ -62,7 +62,7 @@ public final class MappedFile: Sendable {
     }
 
     /// A copy of a range of the file.
-    public func bytes(_ range: ByteRange) throws -> [UInt8] {
+    package func bytes(_ range: ByteRange) throws -> [UInt8] {
         if DerivedRanges.contain(range) { try derived.require(range, of: self) } else { try check(range) }
         var buffer = [UInt8](repeating: 0, count: Int(range.count))
         try copy(range, into: &buffer)
@@ -72,7 +72,7 @@ public final class MappedFile: Sendable {
     /// Copies a range into the first bytes of `buffer`, which must be large enough.
     ///
     /// - Throws: `sourceChanged` where the file was cut short since it was opened.
-    public func copy(_ range: ByteRange, into buffer: inout [UInt8]) throws {
+    package func copy(_ range: ByteRange, into buffer: inout [UInt8]) throws {
         try copy(range, rows: 1, stride: 0, into: &buffer)
     }
 
@@ -80,7 +80,7 @@ public final class MappedFile: Sendable {
     ///
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short since it was opened.
-    public func copy(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+    package func copy(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
         guard rows > 0, let last = Checked.add(range.end, UInt64(stride) * UInt64(rows - 1)),
             let whole = ByteRange(start: range.start, end: last)
         else { return }
@@ -125,7 +125,7 @@ public final class MappedFile: Sendable {
     ///
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
-    public func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+    package func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
         if DerivedRanges.contain(range) {
             try copy(range, rows: rows, stride: stride, into: &buffer)
             let end = range.end + UInt64(stride * max(0, rows - 1))
@@ -148,7 +148,7 @@ public final class MappedFile: Sendable {
     private static let faultWindow: UInt = 2 << 20
 
     /// Gives back the resident pages that hold a range; reading it again works, and costs a fault.
-    public func release(_ range: ByteRange) {
+    package func release(_ range: ByteRange) {
         if DerivedRanges.contain(range) { return derived.release(range, of: self) }
         guard address != 0, range.count > 0, range.end <= byteCount else { return }
         let window = MappedFile.faultWindow
@@ -164,7 +164,7 @@ public final class MappedFile: Sendable {
 
     /// Takes note of runs of bytes that were read, `stride` bytes apart, and gives back what such reads have touched once it comes to
     /// some MiB. Small parts stay.
-    public func releaseScattered(_ first: ByteRange, rows: Int, stride: Int) {
+    package func releaseScattered(_ first: ByteRange, rows: Int, stride: Int) {
         guard let reach = ByteRange(start: first.start, count: first.count + UInt64((rows - 1) * stride)) else {
             return
         }
@@ -188,7 +188,7 @@ public final class MappedFile: Sendable {
 
     /// Has the system begin to read what lies some way behind a range that is about to be read, without waiting; nothing of it
     /// becomes resident.
-    public func prefetch(behind range: ByteRange) {
+    package func prefetch(behind range: ByteRange) {
         guard range.end <= byteCount else { return }
         let page: UInt64 = 4096
         let start = (range.start + MappedFile.readAhead) & ~(page - 1)
@@ -206,7 +206,7 @@ public final class MappedFile: Sendable {
     ///
     /// - Returns: the range; every reading method takes it, or a part of it.
     /// - Throws: `tooManyTensors` where there is no room for so many bytes.
-    public func addDerived(_ bytes: any DerivedBytes) throws -> ByteRange { try derived.add(bytes, to: self) }
+    package func addDerived(_ bytes: any DerivedBytes) throws -> ByteRange { try derived.add(bytes, to: self) }
 
     /// Permissions of the file when it was opened.
     package var permissions: FilePermissions { status.permissions }
@@ -233,7 +233,7 @@ public final class MappedFile: Sendable {
     /// hash of the bytes compares it instead (`change`).
     ///
     /// - Throws: `sourceChanged`.
-    public func checkUnchanged() throws {
+    package func checkUnchanged() throws {
         switch change {
         case .none: return
         case .content: break

@@ -2,13 +2,13 @@ internal import SystemPackage
 internal import TensorModel
 
 /// Whether the process may open the files it is going to work with.
-public enum DescriptorRoom {
+package enum DescriptorRoom {
     /// Holds `count` descriptors open at once, and closes them.
     ///
     /// The event loop of the runtime needs two or three descriptors, and ends the process by a signal if it gets none.
     ///
     /// - Throws: `inputOutput` if fewer can be opened.
-    public static func require(_ count: Int) throws {
+    package static func require(_ count: Int) throws {
         var opened: [FileDescriptor] = []
         defer { for descriptor in opened { try? descriptor.close() } }
         while opened.count < count {

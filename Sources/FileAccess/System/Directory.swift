@@ -1,5 +1,5 @@
 internal import CKernels
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -9,28 +9,28 @@ internal import TensorModel
 #endif
 
 /// What a path leads to.
-public enum FileKind: Sendable, Hashable {
+package enum FileKind: Sendable, Hashable {
     case file, directory, other
 }
 
 /// Directories and the names in them.
-public enum Directory {
+package enum Directory {
     /// A name in a directory.
-    public struct Entry: Sendable, Hashable {
+    package struct Entry: Sendable, Hashable {
         /// The name; bytes that are no UTF-8 replaced.
-        public let name: String
+        package let name: String
         /// Whether the name is UTF-8; a name that is not is none a checkpoint can use.
-        public let isText: Bool
+        package let isText: Bool
         /// What it leads to, symbolic links followed; nil for a link that leads nowhere.
-        public let target: FileKind?
+        package let target: FileKind?
         /// Whether it is a symbolic link.
-        public let isLink: Bool
+        package let isLink: Bool
         /// Bytes of the file it leads to.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
     }
 
     /// What is at `path`, symbolic links followed; nil where there is nothing.
-    public static func kind(_ path: FilePath) throws -> FileKind? { try status(path, followingLinks: true)?.kind }
+    package static func kind(_ path: FilePath) throws -> FileKind? { try status(path, followingLinks: true)?.kind }
 
     /// What is at `path`; nil where there is nothing. Any other failure is one: no file is passed over in silence.
     private static func status(_ path: FilePath, followingLinks: Bool) throws -> FileStatus? {
@@ -44,7 +44,7 @@ public enum Directory {
     }
 
     /// The names in a directory, sorted by their bytes, without `.` and `..`.
-    public static func entries(_ path: FilePath) throws -> [Entry] {
+    package static func entries(_ path: FilePath) throws -> [Entry] {
         try names(path).map { component in
             let place = path.appending(component)
             let own = try status(place, followingLinks: false)
@@ -59,7 +59,7 @@ public enum Directory {
     /// between names. Symbolic links are not followed, and directories whose name is not UTF-8 are not gone into.
     ///
     /// - Throws: `notARegularFile` where directories nest deeper than `maximumDepth`.
-    public static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [(name: String, isText: Bool)] {
+    package static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [(name: String, isText: Bool)] {
         var found: [(name: String, isText: Bool)] = []
         func visit(_ path: FilePath, _ prefix: String, _ depth: Int) throws {
             for entry in try entries(path) {
@@ -277,18 +277,18 @@ struct FileStatus {
 }
 
 /// What tells whether a file is still the one that was opened, unchanged.
-public struct FileIdentity: Sendable, Hashable {
+package struct FileIdentity: Sendable, Hashable {
     /// Device and inode: the file itself, under whatever name.
-    public let device: UInt64, inode: UInt64
+    package let device: UInt64, inode: UInt64
     /// Bytes.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// Time of the last change of the bytes: seconds since 1970, and nanoseconds. Archives can carry dates of any century, and programs set it.
-    public let modifiedSeconds: Int, modifiedNanoseconds: Int
+    package let modifiedSeconds: Int, modifiedNanoseconds: Int
     /// Time of the last change of the bytes or of the status (mode, owner, names): the system alone sets it.
-    public let changedSeconds: Int, changedNanoseconds: Int
+    package let changedSeconds: Int, changedNanoseconds: Int
 
     /// Makes an identity that was noted down.
-    public init(
+    package init(
         device: UInt64, inode: UInt64, byteCount: UInt64, modifiedSeconds: Int, modifiedNanoseconds: Int,
         changedSeconds: Int, changedNanoseconds: Int
     ) {
@@ -317,16 +317,16 @@ public struct FileIdentity: Sendable, Hashable {
     }
 
     /// The identity of what is at `path`, links followed; nil where there is nothing.
-    public init?(_ path: FilePath) {
+    package init?(_ path: FilePath) {
         guard let status = try? FileStatus(path, followingLinks: true) else { return nil }
         self = status.identity
     }
 
     /// Whether both are the same file or directory, changed or not.
-    public func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
+    package func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
 
     /// Whether everything except the time of the last change of the status is the same.
-    public func isSameButStatus(as other: FileIdentity) -> Bool {
+    package func isSameButStatus(as other: FileIdentity) -> Bool {
         isSameFile(as: other) && byteCount == other.byteCount && modifiedSeconds == other.modifiedSeconds
             && modifiedNanoseconds == other.modifiedNanoseconds
     }

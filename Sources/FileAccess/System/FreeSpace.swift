@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -9,7 +9,7 @@ internal import TensorModel
 
 extension Directory {
     /// Bytes that are free on the file system a path is on; nil where it does not say, as some without a fixed size.
-    public static func freeBytes(_ path: FilePath) -> UInt64? {
+    package static func freeBytes(_ path: FilePath) -> UInt64? {
         var about = statvfs()
         guard unsafe statvfs(path.string, &about) == 0, about.f_blocks > 0 else { return nil }
         return Checked.multiply(UInt64(about.f_bfree), UInt64(about.f_frsize))

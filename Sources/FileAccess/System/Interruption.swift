@@ -2,12 +2,12 @@ internal import CKernels
 internal import TensorModel
 
 /// SIGINT and SIGTERM as something long work looks at between two chunks.
-public enum Interruption {
+package enum Interruption {
     /// Records the signals instead of dying of them; SIGPIPE and SIGXFSZ become errors of the calls that raise them.
-    public static func install() { _ = ingot_interrupt_install() }
+    package static func install() { _ = ingot_interrupt_install() }
 
     /// Throws `interrupted` or `terminated` once a signal has come.
-    public static func check() throws {
+    package static func check() throws {
         switch ingot_interrupt_received() {
         case 0: return
         case 2: throw IngotError(.interrupted, found: "the run was interrupted (SIGINT)")

@@ -7,12 +7,12 @@ import SystemPackage
 #endif
 
 /// What this process has used so far, for reports.
-public enum ProcessUsage {
+package enum ProcessUsage {
     /// Bytes of memory that were resident at the worst moment, mapped files included.
     ///
     /// On Linux `VmHWM` of `/proc/self/status`: the maximum of getrusage(2) starts with what the process that started this
     /// one had resident.
-    public static var peakResidentBytes: UInt64 {
+    package static var peakResidentBytes: UInt64 {
         #if canImport(Darwin)
             UInt64(usage.ru_maxrss)
         #else
@@ -21,7 +21,7 @@ public enum ProcessUsage {
     }
 
     /// Processor time of all threads so far, the system's part of it included.
-    public static var processorSeconds: Double {
+    package static var processorSeconds: Double {
         let usage = usage
         func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
         return seconds(usage.ru_utime) + seconds(usage.ru_stime)

@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -11,9 +11,9 @@ internal import TensorModel
 ///
 /// It grows under a temporary name in the same directory; `publish()` makes it durable and renames it. A value that is
 /// dropped before that removes its temporary file.
-public struct AtomicFile: ~Copyable, Sendable {
+package struct AtomicFile: ~Copyable, Sendable {
     /// Where the file will be.
-    public let path: FilePath
+    package let path: FilePath
     private let temporary: FilePath
     private let mode: NewFileMode
     private let descriptor: Descriptor
@@ -26,12 +26,12 @@ public struct AtomicFile: ~Copyable, Sendable {
     private static let writeOutStep: UInt64 = 8 << 20
 
     /// Bytes appended so far.
-    public var byteCount: UInt64 { flushed + UInt64(pending.count) }
+    package var byteCount: UInt64 { flushed + UInt64(pending.count) }
 
     /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
     ///
     /// - Parameter mode: its permissions. Until it is published it has these or fewer.
-    public init(_ path: FilePath, mode: NewFileMode = .usual) throws {
+    package init(_ path: FilePath, mode: NewFileMode = .usual) throws {
         self.path = path
         self.mode = mode
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
@@ -66,7 +66,7 @@ public struct AtomicFile: ~Copyable, Sendable {
     deinit { if !published { try? Directory.removeFile(temporary) } }
 
     /// Appends bytes.
-    public mutating func append(_ bytes: Span<UInt8>) throws {
+    package mutating func append(_ bytes: Span<UInt8>) throws {
         if pending.count + bytes.count > AtomicFile.capacity { try flush() }
         if bytes.count >= AtomicFile.capacity {
             try descriptor.write(bytes, at: flushed)
@@ -77,7 +77,7 @@ public struct AtomicFile: ~Copyable, Sendable {
     }
 
     /// Appends zero bytes.
-    public mutating func appendZeros(_ count: UInt64) throws {
+    package mutating func appendZeros(_ count: UInt64) throws {
         var left = count
         let zeros = [UInt8](repeating: 0, count: Int(min(left, 1 << 16)))
         while left > 0 {
@@ -88,21 +88,21 @@ public struct AtomicFile: ~Copyable, Sendable {
     }
 
     /// Appends bytes that are to be written over; they are zero until then, and take no disk.
-    public mutating func appendHole(_ count: UInt64) throws {
+    package mutating func appendHole(_ count: UInt64) throws {
         try flush()
         try descriptor.truncate(to: flushed + count)
         flushed += count
     }
 
     /// Writes over bytes that were appended before.
-    public mutating func overwrite(_ bytes: Span<UInt8>, at offset: UInt64) throws {
+    package mutating func overwrite(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         try flush()
         precondition(offset + UInt64(bytes.count) <= flushed)
         try descriptor.write(bytes, at: offset)
     }
 
     /// Takes back what was appended behind the first `byteCount` bytes.
-    public mutating func truncate(to byteCount: UInt64) throws {
+    package mutating func truncate(to byteCount: UInt64) throws {
         try flush()
         precondition(byteCount <= flushed)
         try descriptor.truncate(to: byteCount)
@@ -111,7 +111,7 @@ public struct AtomicFile: ~Copyable, Sendable {
     }
 
     /// Makes the bytes durable, gives the file its name, and makes the name durable.
-    public consuming func publish() throws {
+    package consuming func publish() throws {
         try flush()
         if case .exactly(let permissions) = mode { try descriptor.setPermissions(permissions) }
         try descriptor.synchronize()

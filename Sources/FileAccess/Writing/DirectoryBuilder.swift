@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -12,17 +12,17 @@ internal import TensorModel
 /// It grows as the sibling `.NAME.ingot-partial`, guarded by a lock on `.NAME.ingot-lock`; `publish()` renames it, or
 /// exchanges it with the one it replaces. A directory left by a run that was killed is recognised by its name; the next run
 /// goes on with it where there is a journal beside it, `.NAME.ingot-journal`, and removes it else.
-public struct DirectoryBuilder: ~Copyable, Sendable {
+package struct DirectoryBuilder: ~Copyable, Sendable {
     /// Where the directory will be.
-    public let target: FilePath
+    package let target: FilePath
     /// Where it grows.
-    public let staging: FilePath
+    package let staging: FilePath
     /// Where a run that can be resumed notes what is done.
-    public let journal: FilePath
+    package let journal: FilePath
     /// Whether staging directory and journal of an earlier run are there.
-    public let isResumed: Bool
+    package let isResumed: Bool
     /// Whether both stay when this value is dropped unpublished, for a later run.
-    public var keepsWork = false
+    package var keepsWork = false
     private let lockPath: FilePath
     private let lock: Descriptor
     /// What is to be replaced, as it was when the run began; nil where there was nothing.
@@ -38,7 +38,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     ///   - replaceable: asked of an existing target, under the lock: what lies in it, looked at before it is checked; it throws where the
     ///     target must stay. Nil refuses every existing target.
     /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
-    public static func begin(
+    package static func begin(
         _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> DirectorySnapshot)?
     ) throws -> DirectoryBuilder {
         let typed = target
@@ -76,10 +76,10 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     }
 
     /// Where a target grows.
-    public static func stagingPath(_ target: FilePath) -> FilePath { sibling(of: target, "partial") }
+    package static func stagingPath(_ target: FilePath) -> FilePath { sibling(of: target, "partial") }
 
     /// Where the journal of a target is.
-    public static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
+    package static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
 
     private static func sibling(of target: FilePath, _ kind: String) -> FilePath {
         let target = withoutTrailingDots(target)
@@ -87,13 +87,13 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     }
 
     /// Removes what a run left beside its published target; called under the lock.
-    public static func removeWork(of target: FilePath) throws {
+    package static func removeWork(of target: FilePath) throws {
         try Directory.removeTree(sibling(of: target, "partial"))
         try Directory.removeTree(journalPath(target))
     }
 
     /// The answer for an existing target that must stay.
-    public static func refuseExisting(_ target: FilePath) throws -> Never {
+    package static func refuseExisting(_ target: FilePath) throws -> Never {
         throw IngotError(
             .cannotCreate, file: target.string, found: "the output exists",
             remedy: "choose another place, or replace it with --force")
@@ -162,7 +162,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     /// Requires that nothing appeared in the directory that is to be replaced, and nothing changed there, since the run began.
     ///
     /// - Throws: `cannotCreate`, which names the file.
-    public func requireTargetUntouched() throws {
+    package func requireTargetUntouched() throws {
         guard let replaced else { return }
         guard try Directory.kind(target) != nil else {
             throw IngotError(.cannotCreate, file: target.string, found: "the output that is to be replaced is gone")
@@ -173,7 +173,7 @@ public struct DirectoryBuilder: ~Copyable, Sendable {
     /// Gives the directory its name in one step, and makes that durable.
     ///
     /// - Throws: `cannotCreate` where the target is not what it was when the run began; it stays then.
-    public consuming func publish() throws {
+    package consuming func publish() throws {
         try requireTargetUntouched()
         if let replaced, try Directory.permissions(staging) != replaced.permissions {
             try Directory.setPermissions(replaced.permissions, of: staging)

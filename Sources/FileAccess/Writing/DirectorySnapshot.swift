@@ -1,20 +1,20 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 /// The files below a directory at one moment: their names and identities.
-public struct DirectorySnapshot: Sendable, Hashable {
+package struct DirectorySnapshot: Sendable, Hashable {
     /// A file, or a symbolic link, somewhere below the directory.
-    public struct Entry: Sendable, Hashable {
+    package struct Entry: Sendable, Hashable {
         /// Path relative to the directory, with `/` between names; bytes that are no UTF-8 replaced.
-        public let name: String
+        package let name: String
         /// Whether the name is UTF-8.
-        public let isText: Bool
+        package let isText: Bool
         /// Identity of the file, or of the link itself.
         let identity: FileIdentity?
     }
 
     /// All files, in the order of `Directory.tree`.
-    public let entries: [Entry]
+    package let entries: [Entry]
     /// Permissions of the directory itself, set-user-ID, set-group-ID and sticky bits with them.
     let permissions: FilePermissions
     private let place: FileIdentity
@@ -22,7 +22,7 @@ public struct DirectorySnapshot: Sendable, Hashable {
     /// Looks at a directory.
     ///
     /// - Throws: `notARegularFile` where directories nest too deep, `cannotCreate` where there is no directory.
-    public init(of path: FilePath) throws {
+    package init(of path: FilePath) throws {
         guard let status = try Directory.ownStatus(path), status.kind == .directory, !status.isLink else {
             throw IngotError(.cannotCreate, file: path.string, found: "no directory any more")
         }

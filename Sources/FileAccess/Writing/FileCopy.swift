@@ -1,11 +1,11 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 /// Small files, written whole.
-public enum WholeFile {
+package enum WholeFile {
     /// Writes a file atomically; the hash of its bytes.
     @discardableResult
-    public static func write(
+    package static func write(
         _ bytes: [UInt8], to path: FilePath, mode: NewFileMode = .usual
     ) throws -> ContentHash {
         var file = try AtomicFile(path, mode: mode)
@@ -15,7 +15,7 @@ public enum WholeFile {
     }
 
     /// Reads a file of at most `limit` bytes.
-    public static func read(_ path: FilePath, limit: UInt64) throws -> [UInt8] {
+    package static func read(_ path: FilePath, limit: UInt64) throws -> [UInt8] {
         let file = try MappedFile.open(path)
         guard file.byteCount <= limit else {
             throw IngotError(
@@ -28,7 +28,7 @@ public enum WholeFile {
     /// Copies a file atomically, in pieces; the hash of its bytes and their number. The copy has the permissions of the original.
     ///
     /// - Throws: `sourceChanged` where the original is not what was copied any more.
-    public static func copy(_ source: FilePath, to path: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
+    package static func copy(_ source: FilePath, to path: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         let from = try MappedFile.open(source)
         var file = try AtomicFile(path, mode: .copied(from: from.permissions))
         let hasher = ContentHasher()

@@ -1,7 +1,7 @@
-public import SystemPackage
+package import SystemPackage
 
 /// Which permissions a new file gets.
-public enum NewFileMode: Sendable, Hashable {
+package enum NewFileMode: Sendable, Hashable {
     /// Read and write for all, less the umask.
     case usual
     /// Read and write for the owner; for group and others the same as far as these permissions and the umask allow. For files that are

@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -11,11 +11,11 @@ internal import TensorModel
 ///
 /// A line is 16 hexadecimal digits, the XXH3-64 of its text, a space, the text, and a newline. One that a crash cut off ends the
 /// file, and is written over by the next.
-public struct RecordFile: ~Copyable, Sendable {
+package struct RecordFile: ~Copyable, Sendable {
     /// Where it is.
-    public let path: FilePath
+    package let path: FilePath
     /// The texts of the lines that were there when it was opened.
-    public let lines: [[UInt8]]
+    package let lines: [[UInt8]]
     private let descriptor: Descriptor
     private var end: UInt64
     private static let maximumBytes: UInt64 = 1 << 30
@@ -24,7 +24,7 @@ public struct RecordFile: ~Copyable, Sendable {
     /// The texts of the whole lines at the start of a file, which stays as it is.
     ///
     /// - Throws: `cannotCreate` for what is no file of such lines.
-    public static func lines(of path: FilePath) throws -> [[UInt8]] {
+    package static func lines(of path: FilePath) throws -> [[UInt8]] {
         let descriptor = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
         return parse(try content(of: descriptor)).lines
     }
@@ -45,7 +45,7 @@ public struct RecordFile: ~Copyable, Sendable {
     /// Opens a file, or makes one.
     ///
     /// - Throws: `cannotCreate` for something else under its name, which stays as it is.
-    public static func open(_ path: FilePath) throws -> RecordFile {
+    package static func open(_ path: FilePath) throws -> RecordFile {
         guard let found = try Directory.ownStatus(path) else {
             let descriptor = try Descriptor(
                 path, flags: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o666, code: .cannotCreate)
@@ -108,7 +108,7 @@ public struct RecordFile: ~Copyable, Sendable {
     /// Appends lines and waits until they are on the disk.
     ///
     /// - Parameter texts: each without newlines.
-    public mutating func append(_ texts: [[UInt8]]) throws {
+    package mutating func append(_ texts: [[UInt8]]) throws {
         var bytes: [UInt8] = []
         for text in texts {
             bytes += ContentHash.hexadecimal(ContentHash.checksum64(text.span)).utf8
@@ -122,7 +122,7 @@ public struct RecordFile: ~Copyable, Sendable {
     }
 
     /// Takes back all lines but the first few.
-    public mutating func keep(_ count: Int) throws {
+    package mutating func keep(_ count: Int) throws {
         let kept = lines.prefix(count).reduce(0) { $0 + RecordFile.digits + 1 + $1.count + 1 }
         guard UInt64(kept) < end else { return }
         try descriptor.truncate(to: UInt64(kept))

@@ -1,4 +1,4 @@
-public import SystemPackage
+package import SystemPackage
 internal import TensorModel
 
 #if canImport(Glibc)
@@ -11,9 +11,9 @@ internal import TensorModel
 ///
 /// A regular file is replaced in one step; symbolic links are followed and stay. What is no regular file is written into,
 /// as `>` of a shell does: a device, a FIFO, an open descriptor such as `/dev/stdout` or `/dev/fd/63`.
-public enum ReportFile {
+package enum ReportFile {
     /// What a path for a result leads to.
-    public enum Place: Sendable, Hashable {
+    package enum Place: Sendable, Hashable {
         /// A name for a regular file, behind all symbolic links.
         case file(FilePath, exists: Bool)
         /// A device or a FIFO.
@@ -29,7 +29,7 @@ public enum ReportFile {
     /// What a path leads to; nothing is changed.
     ///
     /// - Throws: `cannotCreate` for a directory, for a name that no file can have, and for a descriptor that is not open for writing.
-    public static func place(_ typed: FilePath) throws -> Place {
+    package static func place(_ typed: FilePath) throws -> Place {
         var path = typed
         for _ in 0...linkLimit {
             if let number = descriptor(path) {
@@ -54,7 +54,7 @@ public enum ReportFile {
     /// Writes a result, of which a regular file gets all or nothing.
     ///
     /// A reader that goes away is no error, as it is none on standard output.
-    public static func write(_ parts: some Sequence<String>, to path: FilePath) throws {
+    package static func write(_ parts: some Sequence<String>, to path: FilePath) throws {
         switch try place(path) {
         case .file(let target, _):
             var file = try AtomicFile(report: target)

@@ -1,8 +1,8 @@
-public import ArgumentParser
+import ArgumentParser
 import Container
 import Export
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -48,7 +48,7 @@ struct Export: AsyncParsableCommand {
 
 extension FloatFormat: ExpressibleByArgument {
     /// The format of a name such as `bf16`.
-    public init?(argument: String) {
+    package init?(argument: String) {
         guard let format = FloatFormat.allCases.first(where: { $0.elementType.rawValue.lowercased() == argument })
         else {
             return nil
@@ -57,5 +57,5 @@ extension FloatFormat: ExpressibleByArgument {
     }
 
     /// All names, for the help text.
-    public static var allValueStrings: [String] { allCases.map { $0.elementType.rawValue.lowercased() } }
+    package static var allValueStrings: [String] { allCases.map { $0.elementType.rawValue.lowercased() } }
 }

@@ -1,9 +1,9 @@
-public import ArgumentParser
+import ArgumentParser
 import Conversion
 import FileAccess
-public import Inspection
+package import Inspection
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -147,5 +147,5 @@ extension TensorOrder: ExpressibleByArgument {}
 
 extension NamePattern: ExpressibleByArgument {
     /// A pattern as the user typed it.
-    public init?(argument: String) { self.init(argument) }
+    package init?(argument: String) { self.init(argument) }
 }

@@ -1,6 +1,6 @@
-public import ArgumentParser
-public import Conversion
-public import Quantization
+import ArgumentParser
+package import Conversion
+package import Quantization
 import TensorModel
 
 /// What is asked of the quantizer, on the verbs that convert or plan to.

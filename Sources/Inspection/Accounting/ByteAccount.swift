@@ -1,13 +1,13 @@
-public import Checkpoints
-public import Container
+package import Checkpoints
+package import Container
 import FileAccess
 import Quantization
-public import TensorModel
+package import TensorModel
 
 /// Where the bytes of one file go; the parts add up to the file's size, always.
-public struct ByteAccount: Sendable, Hashable {
+package struct ByteAccount: Sendable, Hashable {
     /// A kind of bytes.
-    public enum Part: String, Sendable, Hashable, CaseIterable {
+    package enum Part: String, Sendable, Hashable, CaseIterable {
         /// What describes the data: length field and header of a safetensors file, directory and pickle of PyTorch's.
         case header
         /// Tensors as they are, or in the blocks of another format.
@@ -31,13 +31,13 @@ public struct ByteAccount: Sendable, Hashable {
     }
 
     /// Bytes of each part that has any.
-    public private(set) var bytes: [Part: UInt64] = [:]
+    package private(set) var bytes: [Part: UInt64] = [:]
 
     /// An account without bytes.
-    public init() {}
+    package init() {}
 
     /// The account of a file of a source: what describes the data, the bytes that tensors are made of, and the rest.
-    public init(_ shard: Shard) {
+    package init(_ shard: Shard) {
         var tensors: UInt64 = 0
         var end: UInt64 = 0
         // Tensors may share bytes, which are counted once.
@@ -53,7 +53,7 @@ public struct ByteAccount: Sendable, Hashable {
     /// The account of one of our shards; reads the chunk tables of its payloads.
     ///
     /// - Throws: `payloadInvalid` where a table is damaged.
-    public init(_ shard: SealedShard) throws {
+    package init(_ shard: SealedShard) throws {
         add(shard.header.dataStart, to: .header)
         for tensor in shard.ordinary { add(tensor.range.count, to: .tensors) }
         for payload in shard.payloads { try add(payload, of: shard) }
@@ -89,17 +89,17 @@ public struct ByteAccount: Sendable, Hashable {
     }
 
     /// All bytes of the account.
-    public var total: UInt64 { bytes.values.reduce(0, +) }
+    package var total: UInt64 { bytes.values.reduce(0, +) }
 
     /// The parts of two files together.
-    public static func + (a: ByteAccount, b: ByteAccount) -> ByteAccount {
+    package static func + (a: ByteAccount, b: ByteAccount) -> ByteAccount {
         var sum = a
         for (part, count) in b.bytes { sum.add(count, to: part) }
         return sum
     }
 
     /// The account as JSON: a member a part, and the total.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .object(
             Part.allCases.compactMap { part in bytes[part].map { .init(part.rawValue, .unsigned($0)) } }
                 + [.init("total", .unsigned(total))])

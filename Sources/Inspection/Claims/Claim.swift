@@ -1,25 +1,25 @@
-public import FileAccess
-public import TensorModel
+package import FileAccess
+package import TensorModel
 
 /// A promise about a checkpoint, as a claims file states it (Specs/claims.md).
-public struct Claim: Sendable, Hashable {
+package struct Claim: Sendable, Hashable {
     /// What is promised.
-    public var rule: Rule
+    package var rule: Rule
     /// What follows where it does not hold.
-    public var level: Level
+    package var level: Level
     /// Whether the file names the level, rather than leaving it at `error`.
-    public var namesLevel: Bool
+    package var namesLevel: Bool
     /// The tensors it is about, each by a pattern; nil for all.
-    public var patterns: [NamePattern]?
+    package var patterns: [NamePattern]?
     /// Whether the file has the patterns in a list.
-    public var listsPatterns: Bool
+    package var listsPatterns: Bool
     /// Why it is claimed.
-    public var note: String?
+    package var note: String?
     /// The line of the file it begins in, from 1.
-    public var line: Int
+    package var line: Int
 
     /// Makes a claim.
-    public init(
+    package init(
         _ rule: Rule, level: Level = .error, namesLevel: Bool = false, patterns: [NamePattern]? = nil,
         listsPatterns: Bool = false, note: String? = nil, line: Int = 1
     ) {
@@ -33,7 +33,7 @@ public struct Claim: Sendable, Hashable {
     }
 
     /// What follows where a claim does not hold.
-    public enum Level: String, Sendable, Hashable, CaseIterable {
+    package enum Level: String, Sendable, Hashable, CaseIterable {
         /// The check fails.
         case error
         /// It is shown.
@@ -43,7 +43,7 @@ public struct Claim: Sendable, Hashable {
     }
 
     /// What is promised.
-    public enum Rule: Sendable, Hashable {
+    package enum Rule: Sendable, Hashable {
         /// A count of bytes that is not exceeded.
         case bytes(ByteRule, UInt64)
         /// A figure that is not exceeded, or not fallen short of.
@@ -54,7 +54,7 @@ public struct Claim: Sendable, Hashable {
         case digests(DigestRule, [NamedDigest])
 
         /// The name of the claim in files and reports.
-        public var kind: Kind {
+        package var kind: Kind {
             switch self {
             case .bytes(let rule, _): rule.kind
             case .figure(let rule, _): rule.kind
@@ -65,7 +65,7 @@ public struct Claim: Sendable, Hashable {
     }
 
     /// Claims about counts of bytes.
-    public enum ByteRule: Sendable, Hashable {
+    package enum ByteRule: Sendable, Hashable {
         case total, largestFile, peakMemory
 
         var kind: Kind {
@@ -78,7 +78,7 @@ public struct Claim: Sendable, Hashable {
     }
 
     /// Claims about figures.
-    public enum FigureRule: Sendable, Hashable, CaseIterable {
+    package enum FigureRule: Sendable, Hashable, CaseIterable {
         case reduction, bitsPerWeight, relativeMSE, signalToNoise, maxError, cosine
 
         var kind: Kind {
@@ -120,24 +120,24 @@ public struct Claim: Sendable, Hashable {
     }
 
     /// Which files a claim about digests names.
-    public enum DigestRule: Sendable, Hashable { case source, output }
+    package enum DigestRule: Sendable, Hashable { case source, output }
 
     /// A file and its SHA-256.
-    public struct NamedDigest: Sendable, Hashable {
+    package struct NamedDigest: Sendable, Hashable {
         /// The file, relative to the checkpoint's directory.
-        public let file: String
+        package let file: String
         /// What it must be.
-        public let digest: FileDigest
+        package let digest: FileDigest
 
         /// Makes an entry.
-        public init(file: String, digest: FileDigest) {
+        package init(file: String, digest: FileDigest) {
             self.file = file
             self.digest = digest
         }
     }
 
     /// Names of claims; the raw value stands in files and reports.
-    public enum Kind: String, Sendable, Hashable, CaseIterable {
+    package enum Kind: String, Sendable, Hashable, CaseIterable {
         case totalBytes = "max_total_bytes"
         case fileBytes = "max_file_bytes"
         case reduction = "min_reduction"
@@ -156,12 +156,12 @@ public struct Claim: Sendable, Hashable {
         case sourceMatches = "source_matches"
 
         /// Whether it is checked whether a file asks for it or not.
-        public var isBuiltIn: Bool {
+        package var isBuiltIn: Bool {
             self == .bytesIntact || self == .certificatesHold || self == .sourceMatches
         }
 
         /// Whether it may be limited to some tensors.
-        public var isAboutTensors: Bool {
+        package var isAboutTensors: Bool {
             switch self {
             case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .finite: true
             default: false
@@ -169,10 +169,10 @@ public struct Claim: Sendable, Hashable {
         }
 
         /// The names a file may use, in the order of the document.
-        public static let stated = allCases.filter { !$0.isBuiltIn }
+        package static let stated = allCases.filter { !$0.isBuiltIn }
 
         /// What is promised, in a sentence.
-        public var meaning: String {
+        package var meaning: String {
             switch self {
             case .totalBytes: "All files of the checkpoint together take at most so many bytes."
             case .fileBytes: "No file of the checkpoint takes more than so many bytes."

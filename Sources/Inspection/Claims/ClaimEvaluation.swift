@@ -2,13 +2,13 @@ import FileAccess
 import TensorModel
 
 /// Holds claims against what is known of a checkpoint.
-public struct ClaimEvaluation {
+package struct ClaimEvaluation {
     private let facts: ClaimFacts
     private let files: ClaimDigests
     private let selection: TensorSelection
 
     /// Prepares an evaluation; files are hashed where claims name them.
-    public init(_ facts: ClaimFacts) {
+    package init(_ facts: ClaimFacts) {
         self.facts = facts
         files = ClaimDigests(facts)
         selection = TensorSelection(facts.tensors.map(\.name))
@@ -17,7 +17,7 @@ public struct ClaimEvaluation {
     /// Evaluates what is always checked, and the claims of a file.
     ///
     /// - Throws: `claimsInvalid` where their patterns take too long to match.
-    public func run(_ claims: [Claim], subject: String, file: String?) throws -> ClaimsReport {
+    package func run(_ claims: [Claim], subject: String, file: String?) throws -> ClaimsReport {
         do {
             return ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)))
         } catch let error as IngotError where error.code == .claimsInvalid {
@@ -63,7 +63,7 @@ public struct ClaimEvaluation {
     // MARK: - Claims of a file
 
     /// Evaluates one claim.
-    public func evaluate(_ claim: Claim) throws -> ClaimResult {
+    package func evaluate(_ claim: Claim) throws -> ClaimResult {
         guard claim.level != .off else { return result(claim, .skip, "switched off") }
         switch try measure(claim) {
         case .unknown(let reason): return result(claim, .skip, reason)

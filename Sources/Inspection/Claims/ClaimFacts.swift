@@ -2,40 +2,40 @@ import Checkpoints
 import Container
 import FileAccess
 import Quantization
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// What is known of a checkpoint, for claims to be held against.
-public struct ClaimFacts: Sendable {
+package struct ClaimFacts: Sendable {
     /// A file and its size.
-    public struct File: Sendable, Hashable {
+    package struct File: Sendable, Hashable {
         /// Its path, relative to the checkpoint's directory.
-        public let name: String
+        package let name: String
         /// Its bytes.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
 
         /// Makes an entry.
-        public init(name: String, byteCount: UInt64) {
+        package init(name: String, byteCount: UInt64) {
             self.name = name
             self.byteCount = byteCount
         }
     }
 
     /// A tensor.
-    public struct Tensor: Sendable {
+    package struct Tensor: Sendable {
         /// Its name.
-        public let name: TensorName
+        package let name: TensorName
         /// Whether it is encoded; else it is stored as it was.
-        public let isEncoded: Bool
+        package let isEncoded: Bool
         /// Its elements, and the bytes they take.
-        public let elements: Int, byteCount: UInt64
+        package let elements: Int, byteCount: UInt64
         /// Its error; nil where nothing is known of it.
-        public let error: Error?
+        package let error: Error?
         /// Weights that are NaN or infinite; nil where they were not counted.
-        public let nonFinite: UInt64?
+        package let nonFinite: UInt64?
 
         /// Makes a tensor.
-        public init(
+        package init(
             _ name: TensorName, isEncoded: Bool, elements: Int, byteCount: UInt64, error: Error?, nonFinite: UInt64?
         ) {
             self.name = name
@@ -48,14 +48,14 @@ public struct ClaimFacts: Sendable {
     }
 
     /// What was lost of a tensor.
-    public struct Error: Sendable {
+    package struct Error: Sendable {
         /// The figures; `cosine` is nil where it was not measured.
-        public let relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?
+        package let relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?
         /// Whether they were measured against the source, rather than read off the certificate.
-        public let isMeasured: Bool
+        package let isMeasured: Bool
 
         /// Makes an error.
-        public init(
+        package init(
             relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?, isMeasured: Bool
         ) {
             self.relativeMSE = relativeMSE
@@ -67,28 +67,28 @@ public struct ClaimFacts: Sendable {
     }
 
     /// The directory of the checkpoint, or its only file.
-    public var path: FilePath
+    package var path: FilePath
     /// Every file of the checkpoint.
-    public var files: [File]
+    package var files: [File]
     /// The bytes of its weight files, and of the source's; nil where the source's are not known.
-    public var outputBytes: UInt64, sourceBytes: UInt64?
+    package var outputBytes: UInt64, sourceBytes: UInt64?
     /// Its tensors.
-    public var tensors: [Tensor]
+    package var tensors: [Tensor]
     /// Bytes that the conversion had resident at the worst moment; nil where nobody knows.
-    public var peakMemory: UInt64?
+    package var peakMemory: UInt64?
     /// Names of the weight files, and where the source is: a directory or its only file.
-    public var weightFiles: [String], sourcePath: FilePath?
+    package var weightFiles: [String], sourcePath: FilePath?
     /// Names of the source's weight files.
-    public var sourceFiles: [String] = []
+    package var sourceFiles: [String] = []
     /// Whether every byte was held against hashes, as those of our checkpoints are.
-    public var isSealed = true
+    package var isSealed = true
     /// What the checkpoint was compared with, if anything.
-    public var comparison: VerificationReport.Comparison?
+    package var comparison: VerificationReport.Comparison?
     /// Certificates and hashes that do not hold.
-    public var failures: [IngotError]
+    package var failures: [IngotError]
 
     /// Makes facts of their parts.
-    public init(
+    package init(
         path: FilePath, files: [File], outputBytes: UInt64, sourceBytes: UInt64?, tensors: [Tensor],
         peakMemory: UInt64? = nil, weightFiles: [String] = [], sourcePath: FilePath? = nil,
         failures: [IngotError] = []
@@ -106,7 +106,7 @@ public struct ClaimFacts: Sendable {
     }
 
     /// Gathers what a verification of a checkpoint found, and the sizes of its files.
-    public init(
+    package init(
         _ report: VerificationReport, of checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?
     ) throws {
         path = checkpoint.path

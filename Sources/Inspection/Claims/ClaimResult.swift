@@ -1,15 +1,15 @@
-public import Conversion
-public import TensorModel
+package import Conversion
+package import TensorModel
 
 /// Whether a claim holds, and by what.
-public struct ClaimResult: Sendable {
+package struct ClaimResult: Sendable {
     /// How it came out.
-    public enum Status: String, Sendable, Hashable {
+    package enum Status: String, Sendable, Hashable {
         case pass, fail, skip
     }
 
     /// Where the figures come from.
-    public enum Basis: String, Sendable, Hashable {
+    package enum Basis: String, Sendable, Hashable {
         /// Measured against the source.
         case source
         /// Stated by the checkpoint's certificates.
@@ -21,30 +21,30 @@ public struct ClaimResult: Sendable {
     }
 
     /// A limit, or what was measured against it.
-    public enum Value: Sendable, Hashable {
+    package enum Value: Sendable, Hashable {
         case bytes(UInt64)
         case figure(Double)
         case count(Int)
     }
 
     /// What was claimed.
-    public let kind: Claim.Kind
+    package let kind: Claim.Kind
     /// The patterns it is limited to, separated by commas; nil for all tensors, and for what is not about tensors.
-    public let pattern: String?
+    package let pattern: String?
     /// What follows where it does not hold.
-    public let level: Claim.Level
+    package let level: Claim.Level
     /// How it came out.
-    public let status: Status
+    package let status: Status
     /// The limit, and the worst that was measured; nil where there is none.
-    public let limit: Value?, measured: Value?
+    package let limit: Value?, measured: Value?
     /// Where the figures come from; nil where nothing was measured.
-    public let basis: Basis?
+    package let basis: Basis?
     /// The tensor or file that is farthest off, and how many do not hold.
-    public let offender: String?, offenders: Int
+    package let offender: String?, offenders: Int
     /// What was found and, where it does not hold, what to do.
-    public let message: String
+    package let message: String
     /// The line of the claims file; nil for what is always checked.
-    public let line: Int?
+    package let line: Int?
     /// By what share of the limit it is exceeded, to sort by.
     let excess: Double
 
@@ -68,10 +68,10 @@ public struct ClaimResult: Sendable {
     }
 
     /// The claim with the tensors it is about, for headings: `max_relative_mse of *.q_proj.*`.
-    public var title: String { pattern.map { "\(kind.rawValue) of \($0)" } ?? kind.rawValue }
+    package var title: String { pattern.map { "\(kind.rawValue) of \($0)" } ?? kind.rawValue }
 
     /// The word for it: `FAIL`, `WARN` where only a warning follows, `SKIP`, `PASS`.
-    public var word: String {
+    package var word: String {
         switch status {
         case .pass: "PASS"
         case .skip: "SKIP"
@@ -89,7 +89,7 @@ public struct ClaimResult: Sendable {
     }
 
     /// The result as JSON (Specs/json.md, `claims`).
-    public var json: JSONValue {
+    package var json: JSONValue {
         .object([
             .init("claim", .string(kind.rawValue)), .init("pattern", pattern.map(JSONValue.string) ?? .null),
             .init("level", .string(level.rawValue)), .init("status", .string(status.rawValue)),
@@ -119,7 +119,7 @@ extension ClaimResult.Value {
     var exact: String { if case .figure(let figure) = self { "\(figure)" } else { text } }
 
     /// The value: bytes as they are, figures with five digits at most.
-    public var text: String {
+    package var text: String {
         switch self {
         case .bytes(let bytes): "\(bytes) bytes"
         case .figure(let figure): ClaimNumber.text(figure)
@@ -129,16 +129,16 @@ extension ClaimResult.Value {
 }
 
 /// The results of all claims about a checkpoint: what fails first, the worst of it at the top.
-public struct ClaimsReport: Sendable {
+package struct ClaimsReport: Sendable {
     /// The checkpoint.
-    public let subject: String
+    package let subject: String
     /// The claims file; nil where only what is always checked was.
-    public let file: String?
+    package let file: String?
     /// The results, in the order in which they are shown.
-    public let results: [ClaimResult]
+    package let results: [ClaimResult]
 
     /// Sorts results.
-    public init(subject: String, file: String?, _ results: [ClaimResult]) {
+    package init(subject: String, file: String?, _ results: [ClaimResult]) {
         self.subject = subject
         self.file = file
         self.results = results.enumerated().sorted { a, b in
@@ -150,16 +150,16 @@ public struct ClaimsReport: Sendable {
     }
 
     /// Whether no claim of level error fails.
-    public var holds: Bool { failed.isEmpty }
+    package var holds: Bool { failed.isEmpty }
 
     /// The claims of level error that fail.
-    public var failed: [ClaimResult] { results.filter { $0.status == .fail && $0.level == .error } }
+    package var failed: [ClaimResult] { results.filter { $0.status == .fail && $0.level == .error } }
 
     /// The claims of level warn that fail.
-    public var warned: [ClaimResult] { results.filter { $0.status == .fail && $0.level != .error } }
+    package var warned: [ClaimResult] { results.filter { $0.status == .fail && $0.level != .error } }
 
     /// `2 failed, 1 warning, 7 passed, 1 skipped`.
-    public var summary: String {
+    package var summary: String {
         let (failed, warned) = (failed.count, warned.count)
         let parts = [
             failed > 0 ? "\(failed) failed" : nil,
@@ -171,10 +171,10 @@ public struct ClaimsReport: Sendable {
     }
 
     /// The results as JSON.
-    public var json: JSONValue { .array(results.map(\.json)) }
+    package var json: JSONValue { .array(results.map(\.json)) }
 
     /// The report of a checkpoint whose bytes are damaged, or that could not be read.
-    public static func damaged(_ error: IngotError, subject: String, file: String?) -> ClaimsReport {
+    package static func damaged(_ error: IngotError, subject: String, file: String?) -> ClaimsReport {
         let place = error.file.map { " (\($0))" } ?? ""
         return ClaimsReport(
             subject: subject, file: file,
@@ -188,7 +188,7 @@ public struct ClaimsReport: Sendable {
 
 extension ConversionReport {
     /// The report as JSON, with the results of claims.
-    public func json(with claims: ClaimsReport?) -> JSONValue {
+    package func json(with claims: ClaimsReport?) -> JSONValue {
         guard let claims, let members = json.object else { return json }
         return .object(members + [.init("claims", claims.json)])
     }

@@ -1,17 +1,17 @@
 import FileAccess
-public import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// Sets the limits of claims to what was measured, with some tolerance.
-public struct ClaimsBaseline {
+package struct ClaimsBaseline {
     /// What became of a claim.
-    public struct Change: Sendable, Hashable {
+    package struct Change: Sendable, Hashable {
         /// The claim with its tensors.
-        public let title: String
+        package let title: String
         /// The limit before and after; nil where there was or is none.
-        public let old: String?, new: String?
+        package let old: String?, new: String?
         /// Why it stayed as it was; nil where it was measured.
-        public let reason: String?
+        package let reason: String?
     }
 
     private let facts: ClaimFacts
@@ -22,7 +22,7 @@ public struct ClaimsBaseline {
     /// Prepares an update.
     ///
     /// - Parameter tolerance: by what share of what was measured a later checkpoint may be worse; 0 or more.
-    public init(_ facts: ClaimFacts, tolerance: Double) {
+    package init(_ facts: ClaimFacts, tolerance: Double) {
         self.facts = facts
         self.tolerance = tolerance
         evaluation = ClaimEvaluation(facts)
@@ -30,7 +30,7 @@ public struct ClaimsBaseline {
     }
 
     /// The file with new limits, and what changed; claims keep their order, tensors, levels and notes.
-    public func update(_ file: ClaimsFile) throws -> (file: ClaimsFile, changes: [Change]) {
+    package func update(_ file: ClaimsFile) throws -> (file: ClaimsFile, changes: [Change]) {
         var file = file
         var changes: [Change] = []
         for index in file.claims.indices {
@@ -48,7 +48,7 @@ public struct ClaimsBaseline {
     }
 
     /// A file that claims everything that was measured.
-    public func make(at path: FilePath) throws -> (file: ClaimsFile, changes: [Change]) {
+    package func make(at path: FilePath) throws -> (file: ClaimsFile, changes: [Change]) {
         let rules: [Claim.Rule] =
             [.bytes(.total, 1), .bytes(.largestFile, 1)] + Claim.FigureRule.allCases.map { .figure($0, 0) }
             + [.finite, .bytes(.peakMemory, 1), .digests(.source, []), .digests(.output, [])]

@@ -1,11 +1,11 @@
 import FileAccess
-public import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// A claims file: what a checkpoint promises (Specs/claims.md).
-public struct ClaimsFile: Sendable {
+package struct ClaimsFile: Sendable {
     /// Version of the format this library writes, and the newest it reads.
-    public static let version: UInt64 = 1
+    package static let version: UInt64 = 1
     static let schema = "ingot.claims"
     /// Bytes of a claims file at most.
     static let maximumBytes: UInt64 = 4 << 20
@@ -13,14 +13,14 @@ public struct ClaimsFile: Sendable {
     static let maximumClaims = 10_000
 
     /// Where it is.
-    public let path: FilePath
+    package let path: FilePath
     /// The value of `$schema`, which is for editors.
-    public var schemaReference: String?
+    package var schemaReference: String?
     /// The claims, in their order.
-    public var claims: [Claim]
+    package var claims: [Claim]
 
     /// Makes a file of claims; nothing is written.
-    public init(_ path: FilePath, _ claims: [Claim], schemaReference: String? = nil) {
+    package init(_ path: FilePath, _ claims: [Claim], schemaReference: String? = nil) {
         self.path = path
         self.claims = claims
         self.schemaReference = schemaReference
@@ -29,7 +29,7 @@ public struct ClaimsFile: Sendable {
     /// Reads a claims file.
     ///
     /// - Throws: `noInput` where there is none, `claimsInvalid` with the JSON path of what is wrong, and what JSON can be wrong with.
-    public static func read(_ path: FilePath) throws -> ClaimsFile {
+    package static func read(_ path: FilePath) throws -> ClaimsFile {
         guard try Directory.kind(path) != nil else {
             throw IngotError(
                 .noInput, file: path.string, found: "no such claims file",
@@ -47,12 +47,12 @@ public struct ClaimsFile: Sendable {
     }
 
     /// Writes the file as `ReportFile` does: one of the same name is replaced in one step, and keeps its mode.
-    public func write() throws {
+    package func write() throws {
         try ReportFile.write(CollectionOfOne(String(decoding: encoded(), as: UTF8.self)), to: path)
     }
 
     /// The text of the file.
-    public func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         var members: [JSONValue.Member] = []
         if let schemaReference { members.append(.init("$schema", .string(schemaReference))) }
         members += [

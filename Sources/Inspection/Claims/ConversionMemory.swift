@@ -1,14 +1,14 @@
 import FileAccess
-public import SystemPackage
+package import SystemPackage
 import TensorModel
 
 /// What the report of a conversion (`ingot convert --format json`) says of its memory.
-public enum ConversionMemory {
+package enum ConversionMemory {
     /// Bytes that were resident at the worst moment of the conversion that made a checkpoint.
     ///
     /// - Parameter outputBytes: bytes of the checkpoint's weight files, which the report must name too.
     /// - Throws: `reportInvalid` where the file is no such report, or is about another checkpoint.
-    public static func read(_ path: FilePath, outputBytes: UInt64) throws -> UInt64 {
+    package static func read(_ path: FilePath, outputBytes: UInt64) throws -> UInt64 {
         func failure(_ found: String, _ expected: String) -> IngotError {
             IngotError(.reportInvalid, file: path.string, found: found, expected: expected)
         }

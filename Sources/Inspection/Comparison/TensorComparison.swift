@@ -1,24 +1,24 @@
 import Container
 import Conversion
 import FileAccess
-public import Quantization
+package import Quantization
 import TensorModel
 
 /// What became of one tensor in another of the same shape, measured weight by weight.
-public struct ComparedWeights: Sendable {
+package struct ComparedWeights: Sendable {
     /// The second against the first, over the pairs of finite weights.
-    public internal(set) var errors = ErrorStatistics()
+    package internal(set) var errors = ErrorStatistics()
     /// Pairs that are left out of the error sums because one of them is NaN or infinite: of equal bits, and of different ones.
-    public internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
+    package internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
     /// The weights of the first and of the second; nil where they were not asked for.
-    public internal(set) var first: WeightStatistics?, second: WeightStatistics?
+    package internal(set) var first: WeightStatistics?, second: WeightStatistics?
     /// The second's weights in the bins of the first's histogram; nil where statistics were not asked for.
-    public internal(set) var secondHistogram: Histogram?
+    package internal(set) var secondHistogram: Histogram?
 
     /// Weights that are not what they were.
-    public var changed: UInt64 { errors.changed + changedNonFinite }
+    package var changed: UInt64 { errors.changed + changedNonFinite }
     /// Whether both restore to the same weights; zeros of either sign are the same.
-    public var isSame: Bool { changed == 0 }
+    package var isSame: Bool { changed == 0 }
 }
 
 /// Compares tensors of any forms by their weights: all pieces of many pairs through one pipeline, in bounded memory.

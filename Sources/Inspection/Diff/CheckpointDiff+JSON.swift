@@ -1,10 +1,10 @@
 import Quantization
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 extension CheckpointDiff {
     /// The comparison as JSON, schema `ingot.diff` version 1 (Specs/json.md).
-    public func json(top: Int) -> JSONValue {
+    package func json(top: Int) -> JSONValue {
         .object([
             .init("schema", .string("ingot.diff")), .init("schema_version", .unsigned(1)),
             .init("same", .bool(isSame)), .init("weights_read", .bool(weightsRead)), .init("old", old.json),
@@ -104,7 +104,7 @@ extension TensorDifference {
 
 extension TensorDifference.Rename {
     /// The name in reports.
-    public var name: String {
+    package var name: String {
         switch self {
         case .sameBytes: "same_bytes"
         case .sameOriginal: "same_original"
@@ -113,5 +113,5 @@ extension TensorDifference.Rename {
     }
 
     /// The relative mean squared error of the samples, where those told.
-    public var sampled: Double? { if case .similarWeights(let error) = self { error } else { nil } }
+    package var sampled: Double? { if case .similarWeights(let error) = self { error } else { nil } }
 }

@@ -1,30 +1,30 @@
 import Checkpoints
 import Container
 import Conversion
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// Two checkpoints of any forms, tensor by tensor: what changed in their bytes, and what in their weights.
-public struct CheckpointDiff: Sendable {
+package struct CheckpointDiff: Sendable {
     /// How two checkpoints are compared.
-    public struct Options: Sendable {
+    package struct Options: Sendable {
         /// Tensors to compare and to list, by either of their names; nil for all.
-        public var pattern: NamePattern?
+        package var pattern: NamePattern?
         /// Whether weights stay unread: then only names, shapes, types and sizes are compared.
-        public var headersOnly = false
+        package var headersOnly = false
         /// Bytes of memory at most, and pieces worked on at the same time.
-        public var memory: UInt64 = 256 << 20, jobs = 1
+        package var memory: UInt64 = 256 << 20, jobs = 1
 
         /// All tensors, weights read.
-        public init() {}
+        package init() {}
     }
 
     /// One of the two.
-    public struct Side: Sendable {
+    package struct Side: Sendable {
         /// The path it was opened by, and its format.
-        public let path: FilePath, format: String
+        package let path: FilePath, format: String
         /// Bytes of its weight files; how many tensors it has, and how many files those are in.
-        public let byteCount: UInt64, tensorCount: Int, fileCount: Int
+        package let byteCount: UInt64, tensorCount: Int, fileCount: Int
 
         init(_ checkpoint: OpenedCheckpoint) {
             (path, format) = (checkpoint.path, checkpoint.formatName)
@@ -38,32 +38,32 @@ public struct CheckpointDiff: Sendable {
     }
 
     /// An entry of `__metadata__` that is not the same in both.
-    public struct MetadataChange: Sendable, Hashable {
+    package struct MetadataChange: Sendable, Hashable {
         /// Its key.
-        public let key: String
+        package let key: String
         /// Its value before and after; nil where there was or is none.
-        public let old: String?, new: String?
+        package let old: String?, new: String?
     }
 
     /// The checkpoints.
-    public let old: Side, new: Side
+    package let old: Side, new: Side
     /// Whether weights were read.
-    public let weightsRead: Bool
+    package let weightsRead: Bool
     /// Tensors of both, in the order of the new files; renamed ones among them.
-    public let tensors: [TensorDifference]
+    package let tensors: [TensorDifference]
     /// Tensors of only one.
-    public let added: [StoredWeights], removed: [StoredWeights]
+    package let added: [StoredWeights], removed: [StoredWeights]
     /// Entries of `__metadata__` that differ, by key.
-    public let metadata: [MetadataChange]
+    package let metadata: [MetadataChange]
     /// Where the bytes go, of all tensors.
-    public let sizes: SizeChanges
+    package let sizes: SizeChanges
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     /// Compares two checkpoints.
     ///
     /// - Throws: what opening and reading throws; a damaged tensor is named.
-    public init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint, _ options: Options) async throws {
+    package init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint, _ options: Options) async throws {
         self.old = Side(old)
         self.new = Side(new)
         weightsRead = !options.headersOnly
@@ -146,7 +146,7 @@ public struct CheckpointDiff: Sendable {
 
     /// Whether both hold the same tensors, under the same names, with the same values: bytes, element types of numbers, and
     /// metadata may differ. Without weights, whether names, shapes and types are the same.
-    public var isSame: Bool {
+    package var isSame: Bool {
         added.isEmpty && removed.isEmpty
             && tensors.allSatisfy { tensor in
                 guard tensor.rename == nil else { return false }
@@ -159,10 +159,10 @@ public struct CheckpointDiff: Sendable {
     }
 
     /// How many tensors there are of each status.
-    public func count(_ status: TensorDifference.Status) -> Int { tensors.count { $0.status == status } }
+    package func count(_ status: TensorDifference.Status) -> Int { tensors.count { $0.status == status } }
 
     /// The tensors whose weights changed most, by relative mean squared error, then by how many changed; `count` at most.
-    public func movers(_ count: Int) -> [TensorDifference] {
+    package func movers(_ count: Int) -> [TensorDifference] {
         let changed = tensors.enumerated().filter { $0.element.status == .changed }
         return changed.sorted { a, b in
             let (x, y) = (a.element.movement, b.element.movement)

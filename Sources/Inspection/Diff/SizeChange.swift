@@ -3,41 +3,41 @@ import Container
 import TensorModel
 
 /// A size before and after.
-public struct SizeChange: Sendable, Hashable {
+package struct SizeChange: Sendable, Hashable {
     /// Bytes before and after.
-    public var old: UInt64 = 0, new: UInt64 = 0
+    package var old: UInt64 = 0, new: UInt64 = 0
 
     /// No bytes.
-    public init() {}
+    package init() {}
 
     /// The given sizes.
-    public init(old: UInt64, new: UInt64) { (self.old, self.new) = (old, new) }
+    package init(old: UInt64, new: UInt64) { (self.old, self.new) = (old, new) }
 
     /// The change in percent of the old size; nil where that is zero.
-    public var percent: Double? { old == 0 ? nil : (Double(new) / Double(old) - 1) * 100 }
+    package var percent: Double? { old == 0 ? nil : (Double(new) / Double(old) - 1) * 100 }
 }
 
 /// Where the bytes of two checkpoints go; each list adds up to the sizes of their weight files.
-public struct SizeChanges: Sendable {
+package struct SizeChanges: Sendable {
     /// A row: what it is of, and its sizes.
-    public struct Row: Sendable, Hashable {
+    package struct Row: Sendable, Hashable {
         /// A kind or a number of a layer, a part of the file, or `other` for what is in no layer.
-        public let name: String
+        package let name: String
         /// Its bytes.
-        public let size: SizeChange
+        package let size: SizeChange
 
         /// Makes a row.
-        public init(name: String, size: SizeChange) { (self.name, self.size) = (name, size) }
+        package init(name: String, size: SizeChange) { (self.name, self.size) = (name, size) }
     }
 
     /// All weight files.
-    public let total: SizeChange
+    package let total: SizeChange
     /// By kind of tensor, in the order data meets them, then what is no tensor: `(header)`, `(padding)`, `(seal)`.
-    public let kinds: [Row]
+    package let kinds: [Row]
     /// By layer, then `other` for tensors outside of layers, then what is no tensor.
-    public let layers: [Row]
+    package let layers: [Row]
     /// By part of the file (`ByteAccount`).
-    public let parts: [Row]
+    package let parts: [Row]
 
     init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint) throws {
         total = SizeChange(old: old.fileBytes, new: new.fileBytes)

@@ -3,15 +3,15 @@ import Quantization
 import TensorModel
 
 /// A tensor that two checkpoints have, under one name or two.
-public struct TensorDifference: Sendable {
+package struct TensorDifference: Sendable {
     /// The tensor before and after.
-    public let old: StoredWeights, new: StoredWeights
+    package let old: StoredWeights, new: StoredWeights
     /// Why the two are taken for the same tensor; nil where their names say so.
-    public let rename: Rename?
+    package let rename: Rename?
     /// Whether both are stored in the same bytes in the same form; nil where no weights were read.
-    public internal(set) var isSameBytes: Bool?
+    package internal(set) var isSameBytes: Bool?
     /// The weights, where they were compared: not of the same bytes, of different shapes, or of what is no floating-point number.
-    public internal(set) var weights: ComparedWeights?
+    package internal(set) var weights: ComparedWeights?
     /// Elements that differ where those are no floating-point numbers; nil where they were not compared.
     var changedElements: UInt64?
 
@@ -20,7 +20,7 @@ public struct TensorDifference: Sendable {
     }
 
     /// What shows that a tensor was renamed.
-    public enum Rename: Sendable, Hashable {
+    package enum Rename: Sendable, Hashable {
         /// Both are the same bytes.
         case sameBytes
         /// One was encoded from the other, or both from one: the hash of the original is the same.
@@ -30,7 +30,7 @@ public struct TensorDifference: Sendable {
     }
 
     /// What became of it.
-    public enum Status: String, Sendable, Hashable, CaseIterable {
+    package enum Status: String, Sendable, Hashable, CaseIterable {
         /// The same bytes.
         case same
         /// Other bytes, the same weights.
@@ -46,7 +46,7 @@ public struct TensorDifference: Sendable {
     }
 
     /// What became of it.
-    public var status: Status {
+    package var status: Status {
         if old.shape != new.shape { return .reshaped }
         if isComparable == false { return .retyped }
         guard let changed else { return .unread }
@@ -60,13 +60,13 @@ public struct TensorDifference: Sendable {
     }
 
     /// Elements whose value is another; nil where they were not compared.
-    public var changed: UInt64? { isSameBytes == true ? 0 : weights?.changed ?? changedElements }
+    package var changed: UInt64? { isSameBytes == true ? 0 : weights?.changed ?? changedElements }
     /// Whether the same element type is meant.
-    public var isSameType: Bool { old.elementType == new.elementType }
+    package var isSameType: Bool { old.elementType == new.elementType }
 
     /// How much changed, for the order of those that changed most: the relative mean squared error; infinite where NaN or
     /// infinity came or went.
-    public var movement: Double {
+    package var movement: Double {
         guard let weights else { return (changed ?? 0) > 0 ? 1 : 0 }
         return weights.changedNonFinite > 0 ? .infinity : weights.errors.sums.relativeMSE
     }

@@ -1,32 +1,32 @@
 import Container
-public import Quantization
+package import Quantization
 import TensorModel
 
 /// The figures of a tensor, or of a group of them, that tables show and sort by.
-public struct TensorFigures: Sendable {
+package struct TensorFigures: Sendable {
     /// Tensors, their elements and their bytes.
-    public internal(set) var tensors = 0, elements = 0, bytes: UInt64 = 0
+    package internal(set) var tensors = 0, elements = 0, bytes: UInt64 = 0
     /// Weights statistics were taken of, NaN and infinity included; all below is of them.
-    public internal(set) var count: UInt64 = 0
+    package internal(set) var count: UInt64 = 0
     /// NaN, infinite, zero and subnormal ones.
-    public internal(set) var nan: UInt64 = 0, infinite: UInt64 = 0, zeros: UInt64 = 0, subnormal: UInt64 = 0
+    package internal(set) var nan: UInt64 = 0, infinite: UInt64 = 0, zeros: UInt64 = 0, subnormal: UInt64 = 0
     /// Weights farther than six standard deviations from the mean, each by those of its own tensor.
-    public internal(set) var outliers: UInt64 = 0
+    package internal(set) var outliers: UInt64 = 0
     /// The extremes; nil without finite weights.
-    public internal(set) var minimum: Double?, maximum: Double?
+    package internal(set) var minimum: Double?, maximum: Double?
     /// The mean; nil without finite weights.
-    public internal(set) var mean: Double?
+    package internal(set) var mean: Double?
     private var second = 0.0, third = 0.0, fourth = 0.0
     /// The histograms of the tensors added up bin by bin: each in standard deviations of its own tensor, four to each side of its mean.
-    public internal(set) var shape: [UInt64] = []
+    package internal(set) var shape: [UInt64] = []
     private var codeBits = 0.0, codeCount = 0.0, valueBits = 0.0, valueCount = 0.0
     private var sums: ErrorSums?
 
     /// The figures of no tensors.
-    public init() {}
+    package init() {}
 
     /// The figures of one tensor.
-    public init(_ tensor: CheckpointReport.Tensor) {
+    package init(_ tensor: CheckpointReport.Tensor) {
         tensors = 1
         elements = tensor.shape.elementCount
         bytes = tensor.byteCount
@@ -48,33 +48,33 @@ public struct TensorFigures: Sendable {
     private var finite: Double { Double(count - nan - infinite) }
 
     /// Bits per element, all side information counted; nil without elements.
-    public var bitsPerElement: Double? { elements == 0 ? nil : Double(bytes) * 8 / Double(elements) }
+    package var bitsPerElement: Double? { elements == 0 ? nil : Double(bytes) * 8 / Double(elements) }
     /// The standard deviation about the mean of all; nil without finite weights.
-    public var standardDeviation: Double? { mean == nil ? nil : (second / finite).squareRoot() }
+    package var standardDeviation: Double? { mean == nil ? nil : (second / finite).squareRoot() }
     /// The largest magnitude; nil without finite weights.
-    public var absoluteMaximum: Double? {
+    package var absoluteMaximum: Double? {
         guard let minimum, let maximum else { return nil }
         return max(-minimum, maximum)
     }
     /// The kurtosis about the mean of all; 0 for a constant, nil without finite weights.
-    public var kurtosis: Double? {
+    package var kurtosis: Double? {
         mean == nil ? nil : second > 0 ? fourth / second * (finite / second) : 0
     }
     /// Bits a weight of the codes, over the encoded tensors; nil where there are none.
-    public var codeEntropy: Double? { codeCount == 0 ? nil : codeBits / codeCount }
+    package var codeEntropy: Double? { codeCount == 0 ? nil : codeBits / codeCount }
     /// Bits an element of F16 and BF16, each tensor by its own frequencies; nil where there are none.
-    public var valueEntropy: Double? { valueCount == 0 ? nil : valueBits / valueCount }
+    package var valueEntropy: Double? { valueCount == 0 ? nil : valueBits / valueCount }
     /// The noise over the signal of all encoded tensors together; nil where there are none.
-    public var relativeMSE: Double? { sums?.relativeMSE }
+    package var relativeMSE: Double? { sums?.relativeMSE }
     /// The error sums of all encoded tensors together; nil where there are none.
-    public var errors: ErrorSums? { sums }
+    package var errors: ErrorSums? { sums }
 
     /// The figures of both together.
     ///
     /// Moments about the mean of all, as if all weights had been one tensor: with n weights, mean d away from the new one and central sums
     /// M2, M3, M4 of their own, a tensor adds M2 + n d^2, M3 + 3 d M2 + n d^3 and M4 + 4 d M3 + 6 d^2 M2 + n d^4 (Pebay, "Formulas for
     /// robust, one-pass parallel computation of covariances and arbitrary-order statistical moments", 2008).
-    public mutating func add(_ other: TensorFigures) {
+    package mutating func add(_ other: TensorFigures) {
         if let mean, let otherMean = other.mean {
             let all = mean + (otherMean - mean) * (other.finite / (finite + other.finite))
             let (a, b) = (moved(to: all), other.moved(to: all))

@@ -1,9 +1,9 @@
-public import TensorModel
+package import TensorModel
 
 /// Tensors that belong together, and the figures of all of them.
-public struct TensorGroup: Sendable {
+package struct TensorGroup: Sendable {
     /// What puts tensors together.
-    public enum Key: String, Sendable, Hashable, CaseIterable {
+    package enum Key: String, Sendable, Hashable, CaseIterable {
         /// The layer.
         case layer
         /// The kind.
@@ -11,12 +11,12 @@ public struct TensorGroup: Sendable {
     }
 
     /// What the group is called: a kind, `layer 3`, or `outside of layers`.
-    public let name: TensorName
+    package let name: TensorName
     /// The figures of all its tensors.
-    public let figures: TensorFigures
+    package let figures: TensorFigures
 
     /// The groups of tensors: kinds in the order data meets them, layers in theirs, behind what is outside of them.
-    public static func groups(of tensors: [CheckpointReport.Tensor], by key: Key) -> [TensorGroup] {
+    package static func groups(of tensors: [CheckpointReport.Tensor], by key: Key) -> [TensorGroup] {
         var figures: [Int: TensorFigures] = [:]
         let kinds = TensorRole.Kind.allCases
         for tensor in tensors {
@@ -38,7 +38,7 @@ public struct TensorGroup: Sendable {
     }
 
     /// The groups in another order; the `most` first of them, or all.
-    public static func ordered(_ groups: [TensorGroup], by key: TensorOrder, top most: Int?) -> [TensorGroup] {
+    package static func ordered(_ groups: [TensorGroup], by key: TensorOrder, top most: Int?) -> [TensorGroup] {
         key.ordered(groups, top: most) { $0.figures }
     }
 }

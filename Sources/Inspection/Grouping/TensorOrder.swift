@@ -1,7 +1,7 @@
 import TensorModel
 
 /// What tensors and groups are ordered by: names rising, figures falling; those that lack the figure come last.
-public enum TensorOrder: String, Sendable, Hashable, CaseIterable {
+package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
     case file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error
 
     /// The figure; nil where there is none, and for the order of files and names.

@@ -1,14 +1,14 @@
-public import TensorModel
+package import TensorModel
 
 /// What a tensor does in its model, as far as its name tells: its kind, and the layer it is in.
-public struct TensorRole: Sendable, Hashable {
+package struct TensorRole: Sendable, Hashable {
     /// What kind of tensor it is, under the names the field uses.
-    public let kind: Kind
+    package let kind: Kind
     /// The number of its layer; nil outside of layers.
-    public let layer: Int?
+    package let layer: Int?
 
     /// Kinds of tensors, in the order data meets them.
-    public enum Kind: String, Sendable, Hashable, CaseIterable, Comparable {
+    package enum Kind: String, Sendable, Hashable, CaseIterable, Comparable {
         case embedding
         case attentionQuery = "attn_q"
         case attentionKey = "attn_k"
@@ -29,7 +29,7 @@ public struct TensorRole: Sendable, Hashable {
             uniqueKeysWithValues: allCases.enumerated().map { ($0.element, $0.offset) })
 
         /// Whether `a` comes first.
-        public static func < (a: Kind, b: Kind) -> Bool { (order[a] ?? 0) < (order[b] ?? 0) }
+        package static func < (a: Kind, b: Kind) -> Bool { (order[a] ?? 0) < (order[b] ?? 0) }
     }
 
     /// Modules by the last components of their names, in the families of the Hugging Face hub and in GGUF.
@@ -76,7 +76,7 @@ public struct TensorRole: Sendable, Hashable {
         uniquingKeysWith: { first, _ in first })
 
     /// Reads a name such as `model.layers.3.self_attn.q_proj.weight` or `blk.3.attn_q.weight`.
-    public init(_ name: TensorName) {
+    package init(_ name: TensorName) {
         let parts = name.text.utf8.split(separator: UInt8(ascii: ".")).map { String(Substring($0)) }
         // The first number is the layer's; later ones count experts and the like.
         let layer = parts.dropLast().lazy.compactMap(TensorRole.number).first

@@ -2,18 +2,18 @@ import Container
 import FileAccess
 import Quantization
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 extension CheckpointReport {
     /// The report as JSON, schema `ingot.inspect` version 1 (Specs/json.md).
     ///
     /// - Parameter groups: groups of the tensors, to be told beside them.
-    public func json(_ groups: [TensorGroup]? = nil) -> JSONValue {
+    package func json(_ groups: [TensorGroup]? = nil) -> JSONValue {
         .object(head + listed(groups) + [.init("tensors", .array(tensors.map(\.json))), .init("warnings", notes)])
     }
 
     /// The same as indented text in parts, so that a report of very many tensors need not be held whole.
-    public func jsonText(_ groups: [TensorGroup]? = nil) -> some Sequence<String> {
+    package func jsonText(_ groups: [TensorGroup]? = nil) -> some Sequence<String> {
         let opening = JSONValue.object(head + listed(groups)).text(indented: true)
         let closing = "\"warnings\": " + notes.text(indented: true)
         let count = tensors.count

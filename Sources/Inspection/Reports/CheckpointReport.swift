@@ -1,75 +1,75 @@
 import Checkpoints
-public import Container
+package import Container
 import FileAccess
-public import Quantization
-public import SystemPackage
-public import TensorModel
+package import Quantization
+package import SystemPackage
+package import TensorModel
 
 /// What `inspect` says of a checkpoint, ours or a source.
-public struct CheckpointReport: Sendable {
+package struct CheckpointReport: Sendable {
     /// A tensor of the checkpoint.
-    public struct Tensor: Sendable {
+    package struct Tensor: Sendable {
         /// The tensor as it is stored.
-        public let stored: StoredWeights
+        package let stored: StoredWeights
         /// What its weights, as they are restored, have to say; nil where they were not read, or are no numbers of a kind we read.
-        public internal(set) var statistics: WeightStatistics?
+        package internal(set) var statistics: WeightStatistics?
 
         /// Its name.
-        public var name: TensorName { stored.name }
+        package var name: TensorName { stored.name }
         /// What it does in its model.
-        public var role: TensorRole { stored.role }
+        package var role: TensorRole { stored.role }
         /// File it is in.
-        public var fileName: String { stored.fileName }
+        package var fileName: String { stored.fileName }
         /// Element type of the original.
-        public var elementType: ElementType { stored.elementType }
+        package var elementType: ElementType { stored.elementType }
         /// Shape of the original.
-        public var shape: Shape { stored.shape }
+        package var shape: Shape { stored.shape }
         /// Bytes it takes in the file.
-        public var byteCount: UInt64 { stored.byteCount }
+        package var byteCount: UInt64 { stored.byteCount }
         /// What the header says of its payload; nil for a tensor kept as it is.
-        public var descriptor: TensorDescriptor? { stored.descriptor }
+        package var descriptor: TensorDescriptor? { stored.descriptor }
         /// Bits per element; nil for an empty tensor.
-        public var bitsPerElement: Double? { stored.bitsPerElement }
+        package var bitsPerElement: Double? { stored.bitsPerElement }
     }
 
     /// A file with tensors.
-    public struct File: Sendable {
+    package struct File: Sendable {
         /// Its name.
-        public let name: String
+        package let name: String
         /// Its size.
-        public let byteCount: UInt64
+        package let byteCount: UInt64
         /// Where its bytes go.
-        public let account: ByteAccount
+        package let account: ByteAccount
         /// Its `__metadata__`, without Ingot's own members; of one of our shards, its source's, where that was carried over.
-        public let metadata: [JSONValue.Member]
+        package let metadata: [JSONValue.Member]
     }
 
     /// The path that was inspected.
-    public let path: FilePath
+    package let path: FilePath
     /// Whether it is one of our checkpoints.
-    public let isSealed: Bool
+    package let isSealed: Bool
     /// The name of its format (`OpenedCheckpoint.formatName`).
-    public let formatName: String
+    package let formatName: String
     /// Number of elements of all tensors, those left out of `tensors` too.
-    public let elements: Int
+    package let elements: Int
     /// How many tensors the checkpoint has.
-    public let tensorCount: Int
+    package let tensorCount: Int
     /// The files.
-    public let files: [File]
+    package let files: [File]
     /// The tensors, in order of the files; those that `select` has left.
-    public private(set) var tensors: [Tensor]
+    package private(set) var tensors: [Tensor]
     /// Whether statistics were taken.
-    public private(set) var weightsRead = false
+    package private(set) var weightsRead = false
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     private let checkpoint: OpenedCheckpoint
 
     /// Reads what there is to say without weights: headers, and chunk tables of our own shards.
-    public init(_ path: FilePath) throws { try self.init(try OpenedCheckpoint(path)) }
+    package init(_ path: FilePath) throws { try self.init(try OpenedCheckpoint(path)) }
 
     /// Reads what there is to say of a checkpoint without weights.
-    public init(_ checkpoint: OpenedCheckpoint) throws {
+    package init(_ checkpoint: OpenedCheckpoint) throws {
         self.checkpoint = checkpoint
         path = checkpoint.path
         isSealed = checkpoint.isSealed
@@ -96,7 +96,7 @@ public struct CheckpointReport: Sendable {
     }
 
     /// Keeps only the tensors whose names match one of the patterns; all of them where there is none.
-    public mutating func select(_ patterns: [NamePattern]) {
+    package mutating func select(_ patterns: [NamePattern]) {
         guard !patterns.isEmpty else { return }
         tensors.removeAll { tensor in !patterns.contains { $0.matches(tensor.name) } }
     }
@@ -104,7 +104,7 @@ public struct CheckpointReport: Sendable {
     /// Reads the weights of the tensors there are.
     ///
     /// - Parameter progress: called now and then with the tensor under way, and the bytes of all tensors that are done.
-    public mutating func readWeights(
+    package mutating func readWeights(
         by reader: StatisticsReader, progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws {
         let names = Set(tensors.map(\.name))
@@ -115,13 +115,13 @@ public struct CheckpointReport: Sendable {
     }
 
     /// Orders the tensors; the `most` first of them stay, or all.
-    public mutating func order(by key: TensorOrder, top most: Int? = nil) {
+    package mutating func order(by key: TensorOrder, top most: Int? = nil) {
         tensors = key.ordered(tensors, top: most) { TensorFigures($0) }
     }
 
     /// Where the bytes of all files go.
-    public var account: ByteAccount { files.reduce(ByteAccount()) { $0 + $1.account } }
+    package var account: ByteAccount { files.reduce(ByteAccount()) { $0 + $1.account } }
 
     /// Bytes of all files.
-    public var fileBytes: UInt64 { files.reduce(0) { $0 + $1.byteCount } }
+    package var fileBytes: UInt64 { files.reduce(0) { $0 + $1.byteCount } }
 }

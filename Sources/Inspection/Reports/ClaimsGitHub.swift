@@ -1,14 +1,14 @@
 import TensorModel
 
 /// The results of claims as GitHub Actions reads them from a step's output: an annotation for each that does not hold.
-public enum ClaimsGitHub {
+package enum ClaimsGitHub {
     /// Annotations of one kind that GitHub shows of a step at most.
     static let annotationLimit = 10
     /// Bytes of a step's summary at most; the rest would be dropped with an error.
     static let summaryLimit = 1 << 20
 
     /// The lines for standard output.
-    public static func text(_ report: ClaimsReport) -> String {
+    package static func text(_ report: ClaimsReport) -> String {
         var lines: [String] = []
         for (command, results) in [("error", report.failed), ("warning", report.warned)] {
             for result in results.prefix(annotationLimit) { lines.append(annotation(command, result, report)) }
@@ -35,7 +35,7 @@ public enum ClaimsGitHub {
     /// A summary for the step's page, with no more rows than fit behind what other steps wrote.
     ///
     /// - Parameter used: bytes that the summary has already.
-    public static func summary(_ report: ClaimsReport, used: UInt64) -> String {
+    package static func summary(_ report: ClaimsReport, used: UInt64) -> String {
         let room = summaryLimit - 1024 - Int(clamping: used)
         return room < 512 ? "" : ClaimsMarkdown.text(report, byteLimit: room) + "\n"
     }

@@ -1,13 +1,13 @@
 import TensorModel
 
 /// The results of claims as JUnit XML, in the form that Jenkins, GitLab and GitHub's actions read.
-public enum ClaimsJUnit {
+package enum ClaimsJUnit {
     /// The report as a document: a suite of one case a claim.
     ///
     /// - Parameters:
     ///   - seconds: how long the verification took.
     ///   - time: when it was, in seconds since 1970.
-    public static func text(_ report: ClaimsReport, seconds: Double, time: Int) -> String {
+    package static func text(_ report: ClaimsReport, seconds: Double, time: Int) -> String {
         let results = report.results
         let failures = results.count { $0.status == .fail && $0.level == .error }
         let skipped = results.count { $0.status == .skip }

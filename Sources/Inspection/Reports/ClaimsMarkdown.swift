@@ -1,11 +1,11 @@
 import TensorModel
 
 /// The results of claims as Markdown, for comments on pull requests and summaries.
-public enum ClaimsMarkdown {
+package enum ClaimsMarkdown {
     /// The report as a heading, a table of what does not hold, and one of the rest, folded.
     ///
     /// - Parameter byteLimit: bytes of it at most; rows that do not fit are counted.
-    public static func text(_ report: ClaimsReport, byteLimit: Int = 60_000) -> String {
+    package static func text(_ report: ClaimsReport, byteLimit: Int = 60_000) -> String {
         let verdict = report.holds ? "holds" : "does not hold"
         var text = "### ingot: \(MarkdownText.name(report.subject)) \(verdict) what it claims\n\n\(report.summary)\n"
         var left = byteLimit - text.utf8.count - 600

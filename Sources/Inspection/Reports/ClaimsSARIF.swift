@@ -1,10 +1,10 @@
 import Container
-public import TensorModel
+package import TensorModel
 
 /// The results of claims as SARIF 2.1.0, for code scanning.
-public enum ClaimsSARIF {
+package enum ClaimsSARIF {
     /// The report as a log of one run: what fails, since code scanning raises an alert for every result, and every rule that was checked.
-    public static func json(_ report: ClaimsReport) -> JSONValue {
+    package static func json(_ report: ClaimsReport) -> JSONValue {
         let kinds = Claim.Kind.allCases.filter { kind in report.results.contains { $0.kind == kind } }
         let version = ContainerFormat.writer.split(separator: " ").last.map(String.init) ?? ""
         let driver = JSONValue.object([

@@ -1,12 +1,12 @@
-public import TensorModel
+package import TensorModel
 
 /// Text from files in Markdown, as GitHub and GitLab show it: in a cell of a table, or in a heading.
 ///
 /// A code span is the only place where neither makes a link of an address or of the digits of a commit, a mention of `@name`, or
 /// a reference of `#1`: they look for those in what the escapes of Markdown and HTML stand for.
-public enum MarkdownText {
+package enum MarkdownText {
     /// A name as a code span.
-    public static func name(_ text: String) -> String {
+    package static func name(_ text: String) -> String {
         guard !text.isEmpty else { return "" }
         // A pipe ends a cell even in a code span, unless a backslash is before it, which no backslash of the name may be.
         let safe = IngotErrorRenderer.escaped(text).replacing("|", with: IngotErrorRenderer.escape("|"))
@@ -17,10 +17,10 @@ public enum MarkdownText {
     }
 
     /// A name of a tensor as a code span.
-    public static func name(_ name: TensorName) -> String { self.name(name.text) }
+    package static func name(_ name: TensorName) -> String { self.name(name.text) }
 
     /// A sentence that may quote names: as it is where nothing in it can be taken for markup or a link, else as a code span.
-    public static func sentence(_ text: String) -> String {
+    package static func sentence(_ text: String) -> String {
         guard isHarmless(text) else { return name(text) }
         return text.reduce(into: "") { safe, character in
             switch character {

@@ -2,14 +2,14 @@ import Checkpoints
 import Container
 import Conversion
 import FileAccess
-public import Quantization
+package import Quantization
 import TensorModel
 
 /// Reads weights, each once, and tells what there is to say of every tensor; in bounded memory, on all cores.
 ///
 /// A tensor is cut into pieces that depend on it alone, and what is counted of them is added in their order: the result is the same for any
 /// number of jobs.
-public struct StatisticsReader: Sendable {
+package struct StatisticsReader: Sendable {
     private let budget: MemoryBudget
 
     /// Prepares a reading.
@@ -17,7 +17,7 @@ public struct StatisticsReader: Sendable {
     /// - Parameters:
     ///   - memory: bytes of buffers at most, the program's own not counted.
     ///   - jobs: pieces worked on at the same time.
-    public init(memory: UInt64, jobs: Int) throws {
+    package init(memory: UInt64, jobs: Int) throws {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
@@ -26,7 +26,7 @@ public struct StatisticsReader: Sendable {
     /// - Parameters:
     ///   - tensors: those of one file next to each other.
     ///   - progress: called after each piece with the tensor it is of, and the bytes of all tensors that are done.
-    public func read(
+    package func read(
         _ tensors: [StoredWeights], progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws -> [WeightStatistics?] {
         let pipeline = OrderedPipeline(

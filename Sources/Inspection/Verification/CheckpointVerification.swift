@@ -6,14 +6,14 @@ import TensorModel
 ///
 /// One of ours is checked byte by byte, and held against the source it was converted from; against another checkpoint of ours, and
 /// for an export, weights are compared.
-public struct CheckpointVerification: Sendable {
+package struct CheckpointVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint?
     private let memory: UInt64, jobs: Int
 
     /// Prepares a verification within a budget.
     ///
     /// - Throws: `usage` for a format without hashes and nothing to compare it with, or below the smallest budget.
-    public init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {
+    package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {
         guard checkpoint.isSealed || source != nil else {
             throw IngotError(
                 .noInput, file: checkpoint.path.string, found: "no \(Manifest.fileName): not a checkpoint of Ingot's",
@@ -29,7 +29,7 @@ public struct CheckpointVerification: Sendable {
     /// Verifies.
     ///
     /// - Throws: what is damaged, named; claims that do not hold are in the report.
-    public func run() async throws -> VerificationReport {
+    package func run() async throws -> VerificationReport {
         guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights() }
         switch source?.content {
         case nil: return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run()

@@ -9,13 +9,13 @@ import TensorModel
 ///
 /// Every tensor of the source has to be there with the same shape, none may be added, and what is no floating-point number has
 /// to have the same bytes. Element types may differ. What the weights lost is measured, and judged by nobody here.
-public struct PlainVerification: Sendable {
+package struct PlainVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint
     private let comparison: TensorComparison
     private let bytes: ByteComparison
 
     /// Prepares a verification within a budget.
-    public init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
+    package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
         self.checkpoint = checkpoint
         self.source = source
         comparison = try TensorComparison(memory: memory, jobs: jobs, wantsStatistics: true)
@@ -25,7 +25,7 @@ public struct PlainVerification: Sendable {
     /// Compares every tensor with the source's of the same name.
     ///
     /// - Throws: what reading throws; damage of an encoded tensor names it.
-    public func run() async throws -> VerificationReport {
+    package func run() async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
         var result = VerificationReport(

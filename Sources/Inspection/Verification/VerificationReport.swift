@@ -1,13 +1,13 @@
 import Conversion
 import FileAccess
-public import Quantization
+package import Quantization
 import SystemPackage
-public import TensorModel
+package import TensorModel
 
 /// What a verification found; of a checkpoint of ours the bytes themselves are intact, or there would be no report.
-public struct VerificationReport: Sendable {
+package struct VerificationReport: Sendable {
     /// What a checkpoint was compared with.
-    public enum Comparison: String, Sendable {
+    package enum Comparison: String, Sendable {
         /// The source it was converted from: hashes, certificates and weights.
         case source
         /// Any other checkpoint, or the checkpoint has no hashes and certificates: weights alone.
@@ -15,27 +15,27 @@ public struct VerificationReport: Sendable {
     }
 
     /// A tensor of the checkpoint.
-    public struct Tensor: Sendable {
+    package struct Tensor: Sendable {
         /// Its name.
-        public let name: TensorName
+        package let name: TensorName
         /// How it is stored; `kept` for a tensor that stayed as it was.
-        public let scheme: String
+        package let scheme: String
         /// Its certificate, zero for a tensor that stayed as it was; nil where the format has none.
-        public let certificate: ErrorSums?
+        package let certificate: ErrorSums?
         /// The error measured against the source; nil where there is none to compare with.
-        public let measured: ErrorSums?
+        package let measured: ErrorSums?
         /// What it does in its model.
-        public let role: TensorRole
+        package let role: TensorRole
         /// Elements it has.
-        public let elements: Int
+        package let elements: Int
         /// Bytes it takes in its file, and in the source; nil where the source has no such tensor.
-        public let byteCount: UInt64, sourceByteCount: UInt64?
+        package let byteCount: UInt64, sourceByteCount: UInt64?
         /// What became of each weight; nil where there is no source, and for tensors that are no floating-point numbers.
-        public let errors: ErrorStatistics?
+        package let errors: ErrorStatistics?
         /// The weights as they are restored, and as the source has them; nil for tensors that are no floating-point numbers.
-        public let restored: WeightStatistics?, original: WeightStatistics?
+        package let restored: WeightStatistics?, original: WeightStatistics?
         /// The restored weights in the bins of `original.histogram`; nil where there is no source.
-        public let restoredHistogram: Histogram?
+        package let restoredHistogram: Histogram?
 
         /// Describes a tensor.
         package init(
@@ -58,29 +58,29 @@ public struct VerificationReport: Sendable {
         }
 
         /// Whether it stayed as it was.
-        public var isKept: Bool { scheme == "kept" }
+        package var isKept: Bool { scheme == "kept" }
 
         /// Bits per element, all side information counted; nil for an empty tensor.
-        public var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
+        package var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
 
         /// The error against the source as far as it is known: measured, or else certified.
-        public var sums: ErrorSums { errors?.sums ?? measured ?? certificate ?? .zero }
+        package var sums: ErrorSums { errors?.sums ?? measured ?? certificate ?? .zero }
     }
 
     /// What it was compared with, if anything.
-    public let comparison: Comparison?
+    package let comparison: Comparison?
     /// What was verified: `ingot`, or the name of another format, which has no hashes that bytes could be held against.
-    public let format: String
+    package let format: String
     /// Bytes of the weight files of the source (without one, as the manifest has it), and of ours.
-    public let sourceBytes: UInt64, outputBytes: UInt64
+    package let sourceBytes: UInt64, outputBytes: UInt64
     /// The tensors, in order of the files.
-    public internal(set) var tensors: [Tensor] = []
+    package internal(set) var tensors: [Tensor] = []
     /// Claims that do not hold.
-    public internal(set) var failures: [IngotError] = []
+    package internal(set) var failures: [IngotError] = []
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
     /// Wall-clock seconds.
-    public internal(set) var seconds: Double = 0
+    package internal(set) var seconds: Double = 0
 
     /// Makes a report.
     package init(
@@ -98,25 +98,25 @@ public struct VerificationReport: Sendable {
     }
 
     /// Whether there was something to compare with.
-    public var compared: Bool { comparison != nil }
+    package var compared: Bool { comparison != nil }
 
     /// Whether every byte was held against the hashes of the format, as those of ours were.
-    public var isSealed: Bool { format == "ingot" }
+    package var isSealed: Bool { format == "ingot" }
 
     /// Whether every claim holds.
-    public var holds: Bool { failures.isEmpty }
+    package var holds: Bool { failures.isEmpty }
 
     /// What the weight files lost in size, as a share of the source.
-    public var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
+    package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
     /// The tensors that are encoded.
-    public var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
+    package var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
 
     /// Number of weights in encoded tensors.
-    public var weights: UInt64 { encoded.reduce(0) { $0 + UInt64($1.elements) } }
+    package var weights: UInt64 { encoded.reduce(0) { $0 + UInt64($1.elements) } }
 
     /// Bits per weight over all encoded tensors; nil where there are none.
-    public var bitsPerWeight: Double? {
+    package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(encoded.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 }
@@ -125,12 +125,12 @@ public struct VerificationReport: Sendable {
 
 extension VerificationReport {
     /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md), with the results of claims if there are any.
-    public func json(with claims: ClaimsReport? = nil) -> JSONValue {
+    package func json(with claims: ClaimsReport? = nil) -> JSONValue {
         .object(head(claims) + [.init("tensors", .array(tensors.map(\.json)))] + tail(claims))
     }
 
     /// The same as indented text in parts: the tree of a thousand tensors would take many times the memory of its text.
-    public func jsonText(with claims: ClaimsReport? = nil) -> some Sequence<String> {
+    package func jsonText(with claims: ClaimsReport? = nil) -> some Sequence<String> {
         let opening = JSONValue.object(head(claims)).text(indented: true)
         let closing = JSONValue.object(tail(claims)).text(indented: true)
         let count = tensors.count

@@ -1,5 +1,5 @@
-public import Checkpoints
-public import Container
+package import Checkpoints
+package import Container
 import Conversion
 import FileAccess
 import Quantization
@@ -9,18 +9,18 @@ import TensorModel
 /// Checks a checkpoint of ours: every byte, what its weights are, and, with the source, every claim.
 ///
 /// Broken bytes are thrown. Claims that do not hold are collected, so that one report names them all.
-public struct Verifier: Sendable {
+package struct Verifier: Sendable {
     /// The checkpoint.
-    public let checkpoint: SealedCheckpoint
+    package let checkpoint: SealedCheckpoint
     /// The source to compare with, if there is one.
-    public let source: Checkpoint?
+    package let source: Checkpoint?
     private let budget: MemoryBudget
     private let measures: Bool
 
     /// Prepares a verification.
     ///
     /// - Parameter measures: whether statistics of the weights and their errors are gathered too.
-    public init(
+    package init(
         _ checkpoint: SealedCheckpoint, against source: Checkpoint?, memory: UInt64, jobs: Int, measures: Bool = true
     ) throws {
         self.checkpoint = checkpoint
@@ -30,7 +30,7 @@ public struct Verifier: Sendable {
     }
 
     /// Checks files, seals, chunks and certificates, and with a source hashes and errors.
-    public func run() async throws -> VerificationReport {
+    package func run() async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
         try checkpoint.checkFiles()

@@ -1,13 +1,13 @@
-public import Checkpoints
-public import Container
+package import Checkpoints
+package import Container
 import FileAccess
-public import SystemPackage
-public import TensorModel
+package import SystemPackage
+package import TensorModel
 
 /// A checkpoint of any format we read, as the list of its tensors.
-public struct OpenedCheckpoint: Sendable {
+package struct OpenedCheckpoint: Sendable {
     /// What it is.
-    public enum Content: Sendable {
+    package enum Content: Sendable {
         /// One of ours.
         case sealed(SealedCheckpoint)
         /// Any other.
@@ -15,20 +15,20 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// What it is.
-    public let content: Content
+    package let content: Content
     /// The path it was opened by.
-    public let path: FilePath
+    package let path: FilePath
     /// The tensors, in the order of the files, and in each in the order of their bytes.
-    public let tensors: [StoredWeights]
+    package let tensors: [StoredWeights]
     /// What is odd but stops nothing.
-    public let warnings: [IngotWarning]
+    package let warnings: [IngotWarning]
 
     /// Opens a checkpoint: a directory of ours, or a source. Headers are read, no weights.
     ///
     /// - Parameters:
     ///   - path: the file or directory.
     ///   - key: of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; others have no use for it.
-    public init(_ path: FilePath, key: String? = nil) throws {
+    package init(_ path: FilePath, key: String? = nil) throws {
         if try SealedCheckpoint.isOne(path) {
             self.init(try SealedCheckpoint(path))
         } else {
@@ -37,7 +37,7 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// A checkpoint of ours.
-    public init(_ checkpoint: SealedCheckpoint) {
+    package init(_ checkpoint: SealedCheckpoint) {
         content = .sealed(checkpoint)
         path = checkpoint.path
         tensors = checkpoint.shards.flatMap { shard in
@@ -51,7 +51,7 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// Any other checkpoint.
-    public init(_ checkpoint: Checkpoint) {
+    package init(_ checkpoint: Checkpoint) {
         content = .plain(checkpoint)
         path = checkpoint.path
         tensors = checkpoint.shards.flatMap { shard in
@@ -85,7 +85,7 @@ public struct OpenedCheckpoint: Sendable {
     /// Requires that no weight file changed since it was opened, so that what was read of it is true of it.
     ///
     /// - Throws: `sourceChanged`.
-    public func requireUnchanged() throws {
+    package func requireUnchanged() throws {
         switch content {
         case .sealed(let checkpoint): for shard in checkpoint.shards { try shard.file.checkUnchanged() }
         case .plain(let checkpoint): for shard in checkpoint.shards { try shard.file.checkUnchanged() }
@@ -93,16 +93,16 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// Whether it is one of ours.
-    public var isSealed: Bool { if case .sealed = content { true } else { false } }
+    package var isSealed: Bool { if case .sealed = content { true } else { false } }
 
     /// Whether its files have dicts in dicts, one of which a key can name.
-    public var hasKeys: Bool {
+    package var hasKeys: Bool {
         guard case .plain(let checkpoint) = content else { return false }
         return checkpoint.shards.contains { $0.header.format == .pytorch }
     }
 
     /// The name of its format: `ingot`, or that of its files.
-    public var formatName: String {
+    package var formatName: String {
         switch content {
         case .sealed: "ingot"
         case .plain(let checkpoint): (checkpoint.shards.first?.header.format ?? .safetensors).rawValue
@@ -110,7 +110,7 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// Names of its weight files.
-    public var weightFiles: [String] {
+    package var weightFiles: [String] {
         switch content {
         case .sealed(let checkpoint): checkpoint.manifest.files.filter(\.isShard).map(\.name)
         case .plain(let checkpoint): checkpoint.shards.map(\.fileName)
@@ -118,7 +118,7 @@ public struct OpenedCheckpoint: Sendable {
     }
 
     /// Bytes of its weight files, headers and seals included.
-    public var fileBytes: UInt64 {
+    package var fileBytes: UInt64 {
         switch content {
         case .sealed(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }
         case .plain(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }

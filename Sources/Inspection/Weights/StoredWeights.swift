@@ -1,27 +1,27 @@
 import Checkpoints
-public import Container
-public import FileAccess
-public import TensorModel
+package import Container
+package import FileAccess
+package import TensorModel
 
 /// A tensor of a checkpoint, in whatever form it is stored.
-public struct StoredWeights: Sendable {
+package struct StoredWeights: Sendable {
     /// Its name.
-    public let name: TensorName
+    package let name: TensorName
     /// What it does in its model.
-    public let role: TensorRole
+    package let role: TensorRole
     /// The file it is in, without directory.
-    public let fileName: String
+    package let fileName: String
     /// Element type and shape of the tensor; of an encoded one, of its original.
-    public let elementType: ElementType, shape: Shape
+    package let elementType: ElementType, shape: Shape
     /// Bytes it takes in its file.
-    public let byteCount: UInt64
+    package let byteCount: UInt64
     /// The blocks of codes that another format stores it in, such as `Q4_K`; they are read as `elementType`. Nil where there are none.
-    public let encoding: String?
+    package let encoding: String?
     /// Where its bytes are, and how they are to be read.
-    public let form: Form
+    package let form: Form
 
     /// How a tensor is stored; held apart, so that copies of very many tensors stay small.
-    public indirect enum Form: Sendable {
+    package indirect enum Form: Sendable {
         /// Its elements, row by row.
         case plain(file: MappedFile, range: ByteRange)
         /// A payload of ours, by its place among those of its shard.
@@ -29,9 +29,9 @@ public struct StoredWeights: Sendable {
     }
 
     /// A shard that many tensors refer to: by reference, or each of them would carry some hundred bytes of it.
-    public final class SharedShard: Sendable {
+    package final class SharedShard: Sendable {
         /// The shard.
-        public let shard: SealedShard
+        package let shard: SealedShard
 
         init(_ shard: SealedShard) { self.shard = shard }
     }
@@ -60,16 +60,16 @@ public struct StoredWeights: Sendable {
     }
 
     /// Its payload, and the shard that holds it; nil for a tensor stored as it is.
-    public var payload: (payload: SealedShard.Payload, shard: SealedShard)? {
+    package var payload: (payload: SealedShard.Payload, shard: SealedShard)? {
         guard case .payload(let index, let shared) = form else { return nil }
         return (shared.shard.payloads[index], shared.shard)
     }
 
     /// What the header says of its payload; nil for a tensor stored as it is.
-    public var descriptor: TensorDescriptor? { payload?.payload.descriptor }
+    package var descriptor: TensorDescriptor? { payload?.payload.descriptor }
 
     /// The file its bytes are in.
-    public var file: MappedFile {
+    package var file: MappedFile {
         switch form {
         case .plain(let file, _): file
         case .payload(_, let shared): shared.shard.file
@@ -77,7 +77,7 @@ public struct StoredWeights: Sendable {
     }
 
     /// The type its elements can be read as; nil where they are no floating-point numbers of 16 or 32 bits.
-    public var format: FloatFormat? { elementType.quantizable }
+    package var format: FloatFormat? { elementType.quantizable }
 
     /// Offset of its first byte in the file.
     var start: UInt64 {
@@ -88,13 +88,13 @@ public struct StoredWeights: Sendable {
     }
 
     /// How it is stored, for tables: `trellis`, `uniform 4 g64`, `Q4_K`, `kept`.
-    public var scheme: String { descriptor?.scheme.summary ?? encoding ?? "kept" }
+    package var scheme: String { descriptor?.scheme.summary ?? encoding ?? "kept" }
 
     /// Whether its elements have to be restored from codes.
-    public var isEncoded: Bool { descriptor != nil || encoding != nil }
+    package var isEncoded: Bool { descriptor != nil || encoding != nil }
 
     /// Bits per element, all side information counted; nil for an empty tensor.
-    public var bitsPerElement: Double? {
+    package var bitsPerElement: Double? {
         shape.elementCount == 0 ? nil : Double(byteCount) * 8 / Double(shape.elementCount)
     }
 }

@@ -3,9 +3,9 @@ internal import Kernels
 /// Codes of one byte each to packed bits and back.
 ///
 /// Buffers may be longer than what is asked for; only their beginning is touched.
-public enum BitPacking {
+package enum BitPacking {
     /// How codes share bytes (Specs/uniform.md, "Codes").
-    public enum Layout: Sendable, Hashable, CaseIterable {
+    package enum Layout: Sendable, Hashable, CaseIterable {
         /// One little-endian bit stream, code i at bits [i * bits, (i + 1) * bits): the fewest bytes.
         case dense
         /// Whole codes per byte, for an entropy coder: 4 at 2 bits, 2 at 3 and 4 bits, 1 at 5, 6 and 8 bits.
@@ -20,15 +20,15 @@ public enum BitPacking {
     }
 
     /// Bytes that `count` codes of `bits` (2, 3, 4, 5, 6 or 8) bits take.
-    public static func byteCount(_ layout: Layout, bits: Int, count: Int) -> Int {
+    package static func byteCount(_ layout: Layout, bits: Int, count: Int) -> Int {
         Kernels.packedByteCount(layout.kernel, bits: bits, count: count)
     }
 
     /// Whether codes of so many bits lie otherwise in the one layout than in the other.
-    public static func layoutsDiffer(bits: Int) -> Bool { 8 % bits != 0 }
+    package static func layoutsDiffer(bits: Int) -> Bool { 8 % bits != 0 }
 
     /// Packs the first `count` codes, each below 2^bits, into the first `byteCount` bytes of `packed`.
-    public static func pack(
+    package static func pack(
         _ codes: [UInt8], count: Int, _ layout: Layout, bits: Int, into packed: inout [UInt8]
     ) {
         var target = packed.mutableSpan
@@ -38,7 +38,7 @@ public enum BitPacking {
     /// Unpacks `count` codes from the first `byteCount` bytes of `packed`.
     ///
     /// - Throws: `codeTooLarge` or `tailNotZero`; `codes` is then without a meaning.
-    public static func unpack(
+    package static func unpack(
         _ packed: [UInt8], count: Int, _ layout: Layout, bits: Int, into codes: inout [UInt8]
     ) throws(DecodingFailure) {
         var target = codes.mutableSpan

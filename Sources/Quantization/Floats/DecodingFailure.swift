@@ -1,5 +1,5 @@
 /// Why the streams of a chunk are none that an encoder makes.
-public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible {
+package enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible {
     /// A code has a bit set above its width.
     case codeTooLarge
     /// A padding bit behind the last code is set.
@@ -29,7 +29,7 @@ public enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible 
     case weightNotFinite
 
     /// What was found, in words.
-    public var description: String {
+    package var description: String {
         switch self {
         case .codeTooLarge: "a code of more bits than it may have"
         case .tailNotZero: "bits behind the last code that are not zero"

@@ -1,8 +1,8 @@
-public import TensorModel
+package import TensorModel
 
 extension FloatFormat {
     /// The largest finite number of the format.
-    public var largestFinite: Float {
+    package var largestFinite: Float {
         switch self {
         case .f16: 65504
         case .bf16: 0x1.fep127
@@ -13,7 +13,7 @@ extension FloatFormat {
 
 extension Float {
     /// The number an element of a format is, exactly.
-    public init(_ bits: UInt32, element format: FloatFormat) {
+    package init(_ bits: UInt32, element format: FloatFormat) {
         let bytes = (0..<format.byteWidth).map { UInt8(truncatingIfNeeded: bits >> UInt32(8 * $0)) }
         var value: [Float] = [0]
         FloatConversion.expand(bytes.span, format, into: &value)
@@ -21,7 +21,7 @@ extension Float {
     }
 
     /// The element of a format nearest to the number, as an integer of its width.
-    public func element(_ format: FloatFormat) -> UInt32 {
+    package func element(_ format: FloatFormat) -> UInt32 {
         var bytes: [UInt8] = [0, 0, 0, 0]
         FloatConversion.narrow([self], count: 1, format, into: &bytes)
         return (0..<format.byteWidth).reduce(0) { $0 | UInt32(bytes[$1]) << UInt32(8 * $1) }

@@ -1,5 +1,5 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -13,40 +13,40 @@ public import TensorModel
 ///
 /// The three numbers are stored as bit patterns and compared exactly, so their arithmetic is fixed: binary64, in
 /// the lane order of `Kernels.errorSums` within a chunk and in chunk order over chunks.
-public struct ErrorSums: Sendable, Hashable {
+package struct ErrorSums: Sendable, Hashable {
     /// Sum of w², over the weights.
-    public var signal: Double
+    package var signal: Double
     /// Sum of (w - w')².
-    public var noise: Double
+    package var noise: Double
     /// Largest |w - w'|.
-    public var maxError: Double
+    package var maxError: Double
 
     /// The given sums.
-    public init(signal: Double, noise: Double, maxError: Double) {
+    package init(signal: Double, noise: Double, maxError: Double) {
         self.signal = signal
         self.noise = noise
         self.maxError = maxError
     }
 
     /// The sums over no weights, or over zeros that were restored exactly.
-    public static let zero = ErrorSums(signal: 0, noise: 0, maxError: 0)
+    package static let zero = ErrorSums(signal: 0, noise: 0, maxError: 0)
 
     /// The sums over the first `count` elements of `original` and `restored`, both finite.
-    public static func measure(_ original: [Float], _ restored: [Float], count: Int) -> ErrorSums {
+    package static func measure(_ original: [Float], _ restored: [Float], count: Int) -> ErrorSums {
         let sums = Kernels.errorSums(
             original: original.span.extracting(first: count), restored: restored.span.extracting(first: count))
         return ErrorSums(signal: sums.signal, noise: sums.noise, maxError: sums.maxError)
     }
 
     /// The sums over both. Not associative in the last bits: fold the chunks of a tensor in order, from `zero`.
-    public static func + (left: ErrorSums, right: ErrorSums) -> ErrorSums {
+    package static func + (left: ErrorSums, right: ErrorSums) -> ErrorSums {
         ErrorSums(
             signal: left.signal + right.signal, noise: left.noise + right.noise,
             maxError: max(left.maxError, right.maxError))
     }
 
     /// noise / signal: 0 where both are 0, infinite where only the signal is.
-    public var relativeMSE: Double {
+    package var relativeMSE: Double {
         if noise == 0 { return 0 }
         return signal == 0 ? .infinity : noise / signal
     }
@@ -54,12 +54,12 @@ public struct ErrorSums: Sendable, Hashable {
     /// 10 log10(signal / noise), in decibels: infinite where the noise is 0, -infinite where only the signal is.
     ///
     /// For display: the last bit depends on the C library.
-    public var signalToNoise: Double { noise == 0 ? .infinity : 10 * log10(signal / noise) }
+    package var signalToNoise: Double { noise == 0 ? .infinity : 10 * log10(signal / noise) }
 }
 
 extension ErrorSums {
     /// The sums as the reports show them: `relative_mse`, `snr_db` and `max_error`.
-    public var json: [JSONValue.Member] {
+    package var json: [JSONValue.Member] {
         [
             .init("relative_mse", .number(relativeMSE)),
             .init("snr_db", .number(signalToNoise)),

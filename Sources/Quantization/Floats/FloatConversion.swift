@@ -1,17 +1,17 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 /// Conversion between bytes of a float format and binary32.
 ///
 /// Buffers may be longer than what is asked for, as those that are reused are; only their beginning is touched.
-public enum FloatConversion {
+package enum FloatConversion {
     /// Widens the elements of `source`, exactly, into the first elements of `result`.
     ///
     /// - Parameters:
     ///   - source: whole elements, little-endian.
     ///   - format: what they are.
     ///   - result: at least as many elements.
-    public static func expand(_ source: Span<UInt8>, _ format: FloatFormat, into result: inout [Float]) {
+    package static func expand(_ source: Span<UInt8>, _ format: FloatFormat, into result: inout [Float]) {
         var target = result.mutableSpan
         Kernels.expand(source, format: format, into: &target)
     }
@@ -25,7 +25,7 @@ public enum FloatConversion {
     ///   - result: at least `count` elements long; written little-endian.
     /// - Returns: how many finite values became infinite.
     @discardableResult
-    public static func narrow(
+    package static func narrow(
         _ source: [Float], count: Int, _ format: FloatFormat, into result: inout [UInt8]
     ) -> Int {
         var target = result.mutableSpan

@@ -1,23 +1,23 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 /// How many elements of a tensor are NaN or infinite, and which is the first.
-public struct NonFiniteCount: Sendable, Hashable {
+package struct NonFiniteCount: Sendable, Hashable {
     /// Elements that are NaN.
-    public private(set) var nan = 0
+    package private(set) var nan = 0
     /// Elements that are infinite, of either sign.
-    public private(set) var infinity = 0
+    package private(set) var infinity = 0
     /// The index of the first element that is either.
-    public private(set) var first: Int?
+    package private(set) var first: Int?
 
     /// Nothing found yet.
-    public init() {}
+    package init() {}
 
     /// Whether all elements were finite.
-    public var isZero: Bool { nan == 0 && infinity == 0 }
+    package var isZero: Bool { nan == 0 && infinity == 0 }
 
     /// Adds the elements of `bytes`, the first of which has the index `firstElement` in the tensor.
-    public mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat, firstElement: Int) {
+    package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat, firstElement: Int) {
         let found = Kernels.scanNonFinite(bytes, format: format)
         nan += found.nanCount
         infinity += found.infinityCount
@@ -25,7 +25,7 @@ public struct NonFiniteCount: Sendable, Hashable {
     }
 
     /// Adds what was found in a part of the tensor, whose elements have the places in the tensor that `element` gives.
-    public mutating func add(_ part: NonFiniteCount, element: (Int) -> Int) {
+    package mutating func add(_ part: NonFiniteCount, element: (Int) -> Int) {
         nan += part.nan
         infinity += part.infinity
         if let index = part.first { noteFirst(element(index)) }
@@ -34,7 +34,7 @@ public struct NonFiniteCount: Sendable, Hashable {
     private mutating func noteFirst(_ index: Int) { first = min(first ?? index, index) }
 
     /// The findings in words, with the place of the first in a matrix of `columns` columns; nil where there are none.
-    public func description(columns: Int) -> String? {
+    package func description(columns: Int) -> String? {
         guard let first, columns > 0 else { return nil }
         let place = "row \(first / columns), column \(first % columns)"
         return "\(nan) NaN and \(infinity) infinite values, the first at \(place)"

@@ -1,8 +1,8 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 /// The lossless scheme: a chunk's elements as byte planes that compress well (Specs/lossless.md).
-public enum LosslessCodec {
+package enum LosslessCodec {
     /// Splits the elements of `source`; plane p of n elements goes to bytes [p * n, (p + 1) * n) of `planes`.
     ///
     /// Exact for every bit pattern, NaN payloads included.
@@ -10,14 +10,14 @@ public enum LosslessCodec {
     ///   - source: whole elements, little-endian.
     ///   - format: what they are.
     ///   - planes: at least as many bytes as `source`.
-    public static func split(_ source: Span<UInt8>, _ format: FloatFormat, into planes: inout [UInt8]) {
+    package static func split(_ source: Span<UInt8>, _ format: FloatFormat, into planes: inout [UInt8]) {
         var target = planes.mutableSpan
         Kernels.splitPlanes(
             source, width: format.byteWidth, rotated: isRotated(format), into: &target)
     }
 
     /// Joins the planes of `count` elements; all input is valid.
-    public static func join(_ planes: [UInt8], count: Int, _ format: FloatFormat, into result: inout [UInt8]) {
+    package static func join(_ planes: [UInt8], count: Int, _ format: FloatFormat, into result: inout [UInt8]) {
         let byteCount = count * format.byteWidth
         var target = result.mutableSpan
         Kernels.joinPlanes(

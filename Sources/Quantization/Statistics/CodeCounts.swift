@@ -1,15 +1,15 @@
 /// How often each code of an encoded tensor occurs; adds up over chunks.
-public struct CodeCounts: Sendable {
+package struct CodeCounts: Sendable {
     /// Counts by code, or by level of a trellis from `-reach` to `reach`.
     private var counts: [UInt64] = []
     /// The farthest level; 0 where codes are counted.
     private var reach = 0
 
     /// Counts of nothing.
-    public init() {}
+    package init() {}
 
     /// Counts the codes of a chunk of scheme `uniform`, after clearing what was counted before.
-    public mutating func count(_ codes: [UInt8], count: Int) {
+    package mutating func count(_ codes: [UInt8], count: Int) {
         prepare(256, reach: 0)
         for index in 0..<count { counts[Int(codes[index])] &+= 1 }
     }
@@ -17,7 +17,7 @@ public struct CodeCounts: Sendable {
     /// Counts the levels of a chunk of scheme `trellis`, after clearing what was counted before: each weight over the step, rounded.
     ///
     /// Patches count as the level next to them, no farther than levels go.
-    public mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
+    package mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
         // The farthest a decoder takes: symbol -128 * 2^b, level 2k.
         let reach = 256 << parameters.lowBits
         prepare(2 * reach + 1, reach: reach)
@@ -42,7 +42,7 @@ public struct CodeCounts: Sendable {
     }
 
     /// Adds the counts of another chunk of the same tensor.
-    public mutating func add(_ other: CodeCounts) {
+    package mutating func add(_ other: CodeCounts) {
         if counts.isEmpty {
             self = other
         } else {
@@ -55,7 +55,7 @@ public struct CodeCounts: Sendable {
     /// The zeroth-order entropy in bits a weight; nil of nothing.
     ///
     /// Of a trellis: given the parity of the state, which is that of the level (Specs/trellis.md, section 2).
-    public var entropy: Double? {
+    package var entropy: Double? {
         guard counts.contains(where: { $0 > 0 }) else { return nil }
         guard reach > 0 else { return Entropy.bits(counts) }
         var total = 0.0

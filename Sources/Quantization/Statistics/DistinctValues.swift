@@ -1,11 +1,11 @@
-public import TensorModel
+package import TensorModel
 
 /// The different elements of a tensor, as long as they are few, as in masks, constants, and weights that another quantizer has rounded.
 ///
 /// Elements are told apart by their bits, so that 0 and -0 are two.
-public struct DistinctValues: Sendable {
+package struct DistinctValues: Sendable {
     /// Different elements that are told apart at most.
-    public static let most = 256
+    package static let most = 256
 
     private static let slots = 1024
     /// A hash table with open addressing; `UInt64.max`, which no element has, marks an empty slot.
@@ -13,7 +13,7 @@ public struct DistinctValues: Sendable {
     private var count = 0
 
     /// No elements yet.
-    public init() {}
+    package init() {}
 
     /// Whether at most `most` different values were added.
     private var isCounted: Bool { count <= DistinctValues.most }
@@ -21,10 +21,10 @@ public struct DistinctValues: Sendable {
     /// Whether the values are few for the number of elements: at most 256, and each 16 times on average.
     ///
     /// - Parameter elements: number of all elements that were added.
-    public func areFew(of elements: Int) -> Bool { count <= max(1, min(DistinctValues.most, elements / 16)) }
+    package func areFew(of elements: Int) -> Bool { count <= max(1, min(DistinctValues.most, elements / 16)) }
 
     /// Adds elements; stops where more than `most` have been found.
-    public mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat) {
+    package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat) {
         let width = format.byteWidth
         var last = UInt64.max
         for start in stride(from: 0, to: bytes.count - width + 1, by: width) {
@@ -38,7 +38,7 @@ public struct DistinctValues: Sendable {
     }
 
     /// Adds the elements that another value has seen.
-    public mutating func add(_ other: DistinctValues) {
+    package mutating func add(_ other: DistinctValues) {
         guard isCounted else { return }
         guard other.isCounted else {
             count = other.count

@@ -1,5 +1,5 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -12,29 +12,29 @@ public import TensorModel
 /// What became of weights: the difference between a tensor and what was restored of it.
 ///
 /// Adds up over the pieces of a tensor, in their order, so that the sums have the same bits in every run.
-public struct ErrorStatistics: Sendable {
+package struct ErrorStatistics: Sendable {
     /// The sums certificates hold.
-    public private(set) var sums = ErrorSums.zero
+    package private(set) var sums = ErrorSums.zero
     /// Weights compared.
-    public private(set) var count: UInt64 = 0
+    package private(set) var count: UInt64 = 0
     /// Weights that are not what they were; of opposite sign; zero where they were not.
-    public private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
+    package private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
     private var product = 0.0, restoredEnergy = 0.0
     private var bins = [UInt64](repeating: 0, count: Kernels.errorBinCount)
     /// `error999`, once the bins it follows from were given up.
     private var settled: Double?
 
     /// Statistics of no weights.
-    public init() {}
+    package init() {}
 
     /// Gives up the 128 KiB that more pieces would be added to; what was found stays.
-    public mutating func settle() {
+    package mutating func settle() {
         settled = error999
         bins = []
     }
 
     /// Adds a piece.
-    public mutating func add(_ piece: PieceComparison) {
+    package mutating func add(_ piece: PieceComparison) {
         precondition(settled == nil, "a piece added to statistics that were settled")
         let found = piece.found
         sums = sums + piece.sums
@@ -49,7 +49,7 @@ public struct ErrorStatistics: Sendable {
     }
 
     /// Adds weights that are what they were, to the bit, and whose squares add up to `energy`.
-    public mutating func add(identical weights: UInt64, energy: Double) {
+    package mutating func add(identical weights: UInt64, energy: Double) {
         count += weights
         sums.signal += energy
         product += energy
@@ -58,14 +58,14 @@ public struct ErrorStatistics: Sendable {
     }
 
     /// The cosine of the angle between both tensors as vectors: 1 where both are zero, 0 where one is.
-    public var cosine: Double {
+    package var cosine: Double {
         if sums.noise == 0 { return 1 }
         let lengths = (sums.signal * restoredEnergy).squareRoot()
         return lengths == 0 ? 0 : min(1, max(-1, product / lengths))
     }
 
     /// The error that 99.9 % of the weights do not exceed, at most 1.6 % too large.
-    public var error999: Double {
+    package var error999: Double {
         if let settled { return settled }
         let rank = (Double(count) * 0.999).rounded(.up)
         var below: UInt64 = 0
@@ -81,20 +81,20 @@ public struct ErrorStatistics: Sendable {
 }
 
 /// The comparison of one piece of a tensor; reused from piece to piece.
-public struct PieceComparison: Sendable {
+package struct PieceComparison: Sendable {
     /// Weights compared.
-    public private(set) var count = 0
+    package private(set) var count = 0
     var found = Kernels.Comparison.none
     var bins = [UInt32](repeating: 0, count: Kernels.errorBinCount)
 
     /// A comparison of nothing.
-    public init() {}
+    package init() {}
 
     /// The sums certificates hold.
-    public var sums: ErrorSums { ErrorSums(signal: found.signal, noise: found.noise, maxError: found.maxError) }
+    package var sums: ErrorSums { ErrorSums(signal: found.signal, noise: found.noise, maxError: found.maxError) }
 
     /// Compares the first `count` weights of two arrays.
-    public mutating func compare(_ original: Span<Float>, _ restored: Span<Float>) {
+    package mutating func compare(_ original: Span<Float>, _ restored: Span<Float>) {
         count = original.count
         for bin in 0..<bins.count { bins[bin] = 0 }
         var target = bins.mutableSpan
@@ -104,7 +104,7 @@ public struct PieceComparison: Sendable {
 
 extension ErrorStatistics {
     /// The statistics as reports show them: the members of `ErrorSums`, `error_p999`, `cosine`, `changed`, `sign_flips`, `zeroed`.
-    public var json: [JSONValue.Member] {
+    package var json: [JSONValue.Member] {
         sums.json + [
             .init("error_p999", .number(error999)), .init("cosine", .number(cosine)),
             .init("changed", .unsigned(changed)), .init("sign_flips", .unsigned(signFlips)),
@@ -115,7 +115,7 @@ extension ErrorStatistics {
 
 extension WeightStatistics {
     /// The statistics as reports show them (Specs/json.md, `statistics`).
-    public var json: JSONValue {
+    package var json: JSONValue {
         func spread(_ spread: Spread?) -> JSONValue {
             guard let spread else { return .null }
             return .object([
@@ -138,7 +138,7 @@ extension WeightStatistics {
 
 extension Histogram {
     /// The histogram as reports show it: `from`, `to`, `below`, `counts`, `above`.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .object([
             .init("from", .number(from)), .init("to", .number(to)), .init("below", .unsigned(below)),
             .init("counts", .array(counts.map(JSONValue.unsigned))), .init("above", .unsigned(above)),

@@ -1,9 +1,9 @@
-public import TensorModel
+package import TensorModel
 
 /// What is added up over the pieces of a tensor, in their order.
-public struct TensorSums: Sendable {
+package struct TensorSums: Sendable {
     /// Rows or columns up to which energies are kept.
-    public static let mostLines = 1 << 20
+    package static let mostLines = 1 << 20
 
     private var weights: WeightCounts
     private var codes: CodeCounts?
@@ -12,7 +12,7 @@ public struct TensorSums: Sendable {
     /// Sums of nothing.
     ///
     /// - Parameter energies: rows and columns, where their energies are kept.
-    public init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
+    package init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
         weights = WeightCounts(format)
         if let energies {
             rowEnergies = [Double](repeating: 0, count: energies.rows)
@@ -21,20 +21,20 @@ public struct TensorSums: Sendable {
     }
 
     /// Sums of no pieces of a tensor; energies of rows and columns are kept of a matrix that has not too many of them.
-    public init(_ format: FloatFormat, _ shape: Shape) {
+    package init(_ format: FloatFormat, _ shape: Shape) {
         self.init(format, energies: TensorSums.keepsEnergies(of: shape) ? (shape.rows, shape.columns) : nil)
     }
 
     /// Whether energies of rows and columns are kept of a tensor; its pieces then are rectangles.
-    public static func keepsEnergies(of shape: Shape) -> Bool {
+    package static func keepsEnergies(of shape: Shape) -> Bool {
         shape.isMatrix && shape.rows <= mostLines && shape.columns <= mostLines
     }
 
     /// The weights in the bins of another histogram.
-    public func histogram(binnedAs other: Histogram) -> Histogram { Histogram(weights, from: other.from, to: other.to) }
+    package func histogram(binnedAs other: Histogram) -> Histogram { Histogram(weights, from: other.from, to: other.to) }
 
     /// Adds a piece whose first weight stands in a row and a column of the tensor.
-    public mutating func add(_ piece: PieceCounts, row: Int, column: Int, _ codes: CodeCounts? = nil) {
+    package mutating func add(_ piece: PieceCounts, row: Int, column: Int, _ codes: CodeCounts? = nil) {
         weights.add(piece)
         if let codes {
             if self.codes == nil { self.codes = codes } else { self.codes?.add(codes) }
@@ -48,7 +48,7 @@ public struct TensorSums: Sendable {
     /// The statistics of the tensor; what was added up is used up.
     ///
     /// - Parameter isLossless: whether the elements themselves are what was encoded.
-    public mutating func finish(isLossless: Bool = false) -> WeightStatistics {
+    package mutating func finish(isLossless: Bool = false) -> WeightStatistics {
         var result = WeightStatistics(weights)
         result.codeEntropy = isLossless ? result.valueEntropy : codes?.entropy
         if !rowEnergies.isEmpty {

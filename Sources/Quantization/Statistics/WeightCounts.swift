@@ -1,5 +1,5 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -11,13 +11,13 @@ public import TensorModel
 
 /// What is counted of weights, and can be added up over the pieces of a tensor: how often each pattern of 16 bits occurs, and
 /// for binary32 the sums that those do not give.
-public struct WeightCounts: Sendable {
+package struct WeightCounts: Sendable {
     /// What the elements are; of F16 and BF16 the counts tell everything, of F32 they are of the upper halves.
-    public let format: FloatFormat
+    package let format: FloatFormat
     /// What binary32 moments are taken about: any value near the mean. That of the first piece, unless it was given.
-    public private(set) var shift: Double
+    package private(set) var shift: Double
     /// Number of elements.
-    public private(set) var total: UInt64 = 0
+    package private(set) var total: UInt64 = 0
     /// The patterns that occur, rising, as long as `dense` is empty: small tensors have few, and there may be many of those.
     private var sparse: [PatternCount] = []
     /// The counts of all patterns.
@@ -26,14 +26,14 @@ public struct WeightCounts: Sendable {
     private var hasShift: Bool
 
     /// Counts of no elements.
-    public init(_ format: FloatFormat, shift: Double? = nil) {
+    package init(_ format: FloatFormat, shift: Double? = nil) {
         self.format = format
         self.shift = shift ?? 0
         hasShift = shift != nil
     }
 
     /// Adds what was counted of a piece of the same tensor.
-    public mutating func add(_ piece: PieceCounts) {
+    package mutating func add(_ piece: PieceCounts) {
         precondition(piece.format == format)
         if !hasShift { (shift, hasShift) = (piece.shift, true) }
         if total == 0, let patterns = piece.patterns {
@@ -92,7 +92,7 @@ public struct WeightCounts: Sendable {
     /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
     ///
     /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
-    public func forEachFinite(_ body: (Float, UInt64) -> Void) {
+    package func forEachFinite(_ body: (Float, UInt64) -> Void) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         if dense.isEmpty {
             let positive = sparse.partitioningIndex { $0.pattern >= 0x8000 }
@@ -123,7 +123,7 @@ public struct WeightCounts: Sendable {
     }()
 
     /// How many elements are NaN, and how many infinite.
-    public var nonFinite: (nan: UInt64, infinite: UInt64) {
+    package var nonFinite: (nan: UInt64, infinite: UInt64) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         var either: UInt64 = 0
         var infinite: UInt64 = 0
@@ -138,7 +138,7 @@ public struct WeightCounts: Sendable {
 
     /// The zeroth-order entropy of the elements in bits: what a coder that knows nothing but their frequencies would take for each.
     /// Of F32, nil.
-    public var valueEntropy: Double? {
+    package var valueEntropy: Double? {
         guard format != .f32, total > 0 else { return nil }
         return dense.isEmpty ? Entropy.bits(sparse.lazy.map(\.count)) : Entropy.bits(dense)
     }
@@ -168,15 +168,15 @@ extension [PatternCount] {
 }
 
 /// What is counted of one piece of a tensor; reused from piece to piece.
-public struct PieceCounts: Sendable {
+package struct PieceCounts: Sendable {
     /// What the elements are.
-    public private(set) var format = FloatFormat.f32
+    package private(set) var format = FloatFormat.f32
     /// Number of elements.
-    public private(set) var total = 0
+    package private(set) var total = 0
     /// What binary32 moments are taken about.
-    public private(set) var shift = 0.0
+    package private(set) var shift = 0.0
     /// Sums of squares of the piece's rows and columns; empty where they were not asked for.
-    public private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
+    package private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
     /// The patterns that occur, rising, in a piece of no more elements than there are patterns, whose counts are cleared already; nil in
     /// any other.
     private(set) var patterns: [PatternCount]?
@@ -188,7 +188,7 @@ public struct PieceCounts: Sendable {
     private static let few = 1024
 
     /// Counts of no elements.
-    public init() {}
+    package init() {}
 
     private mutating func begin(
         _ format: FloatFormat, _ rows: Int, _ columns: Int, _ shift: Double, _ wantsEnergies: Bool
@@ -225,7 +225,7 @@ public struct PieceCounts: Sendable {
     ///   - bytes: rows * columns elements, row-major, little-endian.
     ///   - shift: that of the tensor's `WeightCounts`, or of this piece alone; nil takes the first finite weight of binary32.
     ///   - wantsEnergies: whether sums of squares of rows and columns are taken.
-    public mutating func count(
+    package mutating func count(
         _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
         // The kernel's lanes without a weight need a shift that binary32 holds.
@@ -241,7 +241,7 @@ public struct PieceCounts: Sendable {
     }
 
     /// Counts a piece of rows x columns weights in binary32.
-    public mutating func count(
+    package mutating func count(
         _ weights: Span<Float>, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
         let shift = shift.map { Double(Float($0)) } ?? PieceCounts.firstFinite(weights.count) { weights[$0].bitPattern }
@@ -332,9 +332,9 @@ public struct PieceCounts: Sendable {
 }
 
 /// Entropy of counts.
-public enum Entropy {
+package enum Entropy {
     /// The zeroth-order entropy of symbols with these counts, in bits a symbol: -sum p log2 p; 0 for none.
-    public static func bits(_ counts: some Sequence<UInt64>) -> Double {
+    package static func bits(_ counts: some Sequence<UInt64>) -> Double {
         var total = 0.0
         var sum = 0.0
         for count in counts where count > 0 {

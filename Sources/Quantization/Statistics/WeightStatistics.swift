@@ -5,42 +5,42 @@ import TensorModel
 ///
 /// Of F16 and BF16 exact to the last bits of binary64. Of F32, outliers and histogram are counted by the upper 16 bits of each
 /// weight (8 significant bits); everything else is exact.
-public struct WeightStatistics: Sendable {
+package struct WeightStatistics: Sendable {
     /// Number of elements.
-    public let count: UInt64
+    package let count: UInt64
     /// NaN, and infinite elements; all that follows is of the others.
-    public let nan: UInt64, infinite: UInt64
+    package let nan: UInt64, infinite: UInt64
     /// The extremes; 0 where there is no finite weight.
-    public let minimum: Double, maximum: Double
+    package let minimum: Double, maximum: Double
     /// The mean, and the standard deviation about it (of the whole, not of a sample).
-    public let mean: Double, standardDeviation: Double
+    package let mean: Double, standardDeviation: Double
     /// The fourth central moment over the squared variance: 3 for a Gaussian, 1.8 for a uniform distribution; 0 for a constant.
-    public let kurtosis: Double
+    package let kurtosis: Double
     /// The third central moment over the third power of the standard deviation: 0 for anything symmetric.
-    public let skewness: Double
+    package let skewness: Double
     /// Weights that are zero, of either sign, and that are subnormal in the element type.
-    public let zeros: UInt64, subnormal: UInt64
+    package let zeros: UInt64, subnormal: UInt64
     /// Weights farther from the mean than six standard deviations.
-    public let outliers: UInt64
+    package let outliers: UInt64
     /// The zeroth-order entropy of the elements in bits; nil for F32.
-    public let valueEntropy: Double?
+    package let valueEntropy: Double?
     /// Of an encoded tensor, the entropy of its codes in bits a weight (of a trellis's, given the parity of the state); else nil.
-    public var codeEntropy: Double?
+    package var codeEntropy: Double?
     /// The root mean squares of rows and columns; nil for tensors of rank below 2, and those too large to keep them.
-    public var rows: Spread?, columns: Spread?
+    package var rows: Spread?, columns: Spread?
     /// How the weights are distributed.
-    public let histogram: Histogram
+    package let histogram: Histogram
 
     /// The largest magnitude.
-    public var absoluteMaximum: Double { max(-minimum, maximum) }
+    package var absoluteMaximum: Double { max(-minimum, maximum) }
 
     /// How far numbers of one kind lie apart.
-    public struct Spread: Sendable, Hashable {
+    package struct Spread: Sendable, Hashable {
         /// The least, the middle one, the greatest.
-        public let minimum: Double, median: Double, maximum: Double
+        package let minimum: Double, median: Double, maximum: Double
 
         /// The spread of numbers, of which those that are not finite are left out; nil where none is left.
-        public init?(_ numbers: consuming [Double]) {
+        package init?(_ numbers: consuming [Double]) {
             numbers.removeAll { !$0.isFinite }
             numbers.sort()
             guard let first = numbers.first, let last = numbers.last else { return nil }
@@ -48,11 +48,11 @@ public struct WeightStatistics: Sendable {
         }
 
         /// Greatest over middle: 1 where all are alike; nil where the middle is zero.
-        public var ratio: Double? { median > 0 ? maximum / median : nil }
+        package var ratio: Double? { median > 0 ? maximum / median : nil }
     }
 
     /// Reads the statistics off counts.
-    public init(_ given: WeightCounts) {
+    package init(_ given: WeightCounts) {
         var counts = given
         counts.compact()
         count = counts.total
@@ -124,14 +124,14 @@ public struct WeightStatistics: Sendable {
 }
 
 /// Counts of weights in bins of equal width.
-public struct Histogram: Sendable, Hashable {
+package struct Histogram: Sendable, Hashable {
     /// How many bins there are.
-    public static let binCount = 64
+    package static let binCount = 64
 
     /// Where the first bin begins and the last ends.
-    public let from: Double, to: Double
+    package let from: Double, to: Double
     /// Weights in each bin; a weight on an edge counts in the bin above.
-    public var counts: [UInt64] {
+    package var counts: [UInt64] {
         (0..<Histogram.binCount).map { bin in
             (0..<byteWidth).reversed().reduce(0) { $0 << 8 | UInt64(packed[bin * byteWidth + $1]) }
         }
@@ -139,10 +139,10 @@ public struct Histogram: Sendable, Hashable {
     /// The counts in as few bytes each as hold them: there is a histogram for each of very many tensors.
     private let packed: [UInt8], byteWidth: Int
     /// Weights below the first bin, and at or above the end of the last.
-    public let below: UInt64, above: UInt64
+    package let below: UInt64, above: UInt64
 
     /// A histogram over given bounds.
-    public init(_ weights: WeightCounts, from: Double, to: Double) {
+    package init(_ weights: WeightCounts, from: Double, to: Double) {
         self.from = from
         self.to = to
         var counts = [UInt64](repeating: 0, count: Histogram.binCount)

@@ -2,12 +2,12 @@ internal import Kernels
 import TensorModel
 
 /// What can be said of a chunk's rate before it is encoded.
-public enum RowStatistics {
+package enum RowStatistics {
     /// Half the mean, over the rows of a chunk, of log2 of their mean square: at a given step, the bits a weight but for a constant; and
     /// the sum of squares of all weights.
     ///
     /// Rows of zeros count as 2^-40 of the chunk's largest row.
-    public static func logScale(_ weights: [Float], rows: Int, columns: Int) -> (scale: Double, energy: Double) {
+    package static func logScale(_ weights: [Float], rows: Int, columns: Int) -> (scale: Double, energy: Double) {
         let energies = energies(weights, rows, columns)
         let least = max((energies.max() ?? 0) * 0x1p-40, Double.leastNormalMagnitude)
         let sum = energies.reduce(0) { $0 + ExactMath.log2(max($1, least) / Double(columns)) }

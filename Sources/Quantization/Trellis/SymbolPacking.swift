@@ -2,9 +2,9 @@ internal import Kernels
 import TensorModel
 
 /// Symbols of one byte each to the bytes of a stream and back (Specs/trellis.md, "Streams").
-public enum SymbolPacking {
+package enum SymbolPacking {
     /// What the bytes are for.
-    public enum Form: Sendable, Hashable {
+    package enum Form: Sendable, Hashable {
         /// To be stored, or for a codec that looks for repetitions: as few bytes as can be.
         case stored
         /// For an entropy coder of bytes: whole symbols in each byte.
@@ -12,7 +12,7 @@ public enum SymbolPacking {
     }
 
     /// Whether the two forms are different.
-    public static func differ(_ parameters: TrellisParameters) -> Bool {
+    package static func differ(_ parameters: TrellisParameters) -> Bool {
         guard let width = parameters.fixedWidth else { return false }
         return width != 4 && width != 8 && width != 2
     }
@@ -20,13 +20,13 @@ public enum SymbolPacking {
     private static func layout(_ form: Form) -> BitPacking.Layout { form == .stored ? .dense : .aligned }
 
     /// Bytes that `count` symbols take.
-    public static func byteCount(_ parameters: TrellisParameters, _ form: Form, _ count: Int) -> Int {
+    package static func byteCount(_ parameters: TrellisParameters, _ form: Form, _ count: Int) -> Int {
         guard let width = parameters.fixedWidth else { return (count + 2) / 3 }
         return BitPacking.byteCount(layout(form), bits: width, count: count)
     }
 
     /// Packs `count` symbols from `start` on into the first bytes of `packed`.
-    public static func pack(
+    package static func pack(
         _ symbols: [UInt8], _ start: Int, _ count: Int, _ parameters: TrellisParameters, _ form: Form,
         into packed: inout [UInt8]
     ) {
@@ -42,7 +42,7 @@ public enum SymbolPacking {
     /// Unpacks `count` symbols, which go to `symbols` from `start` on; two bytes behind them may be written too.
     ///
     /// - Throws: `codeTooLarge`, `tailNotZero` or `symbolTooLarge`.
-    public static func unpack(
+    package static func unpack(
         _ packed: [UInt8], _ count: Int, _ parameters: TrellisParameters, _ form: Form, into symbols: inout [UInt8],
         at start: Int
     ) throws(DecodingFailure) {

@@ -1,11 +1,11 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 /// One chunk of scheme `trellis` between weights and streams, in buffers that are reused and only grow.
 ///
 /// Encoding: `quantize`, `restore`, then `route` once or more often, with other alphabets or classes. Decoding: `prepareStreams`, the caller
 /// fills streams, escapes, low bits, classes and patches, `decode`.
-public struct TrellisChunk {
+package struct TrellisChunk {
     private var symbols: [Int16] = []
     private var oddMasks: [UInt64] = []
     private var scratch: [UInt16] = []
@@ -15,38 +15,38 @@ public struct TrellisChunk {
     private var hasOutliers = false
 
     /// One byte a symbol, all streams in one buffer.
-    public var streams: [UInt8] = []
+    package var streams: [UInt8] = []
     /// Where each stream begins in `streams`.
-    public private(set) var starts: [Int] = []
+    package private(set) var starts: [Int] = []
     /// Symbols of each stream.
-    public private(set) var counts: [Int] = []
+    package private(set) var counts: [Int] = []
     /// Symbols without a code, as signed bytes, in the order of the symbols.
-    public var escapes: [UInt8] = []
+    package var escapes: [UInt8] = []
     /// How many of them count.
-    public private(set) var escapeCount = 0
+    package private(set) var escapeCount = 0
     /// The low bits of each symbol, one byte each; without a meaning where there are none.
-    public var lowBits: [UInt8] = []
+    package var lowBits: [UInt8] = []
     /// The class of each row; may be longer, and without a meaning where there is one class.
-    public var rowClasses: [UInt8] = []
+    package var rowClasses: [UInt8] = []
     /// Weights stored as they are, in rising order of their index in the chunk.
-    public var patches: [Patch] = []
+    package var patches: [Patch] = []
 
     /// A weight that is stored as it is.
-    public struct Patch: Sendable, Hashable {
+    package struct Patch: Sendable, Hashable {
         /// Index in the chunk, row-major.
-        public var index: Int
+        package var index: Int
         /// The element, as an integer of its own width.
-        public var bits: UInt32
+        package var bits: UInt32
 
         /// A patch.
-        public init(index: Int, bits: UInt32) {
+        package init(index: Int, bits: UInt32) {
             self.index = index
             self.bits = bits
         }
     }
 
     /// A chunk without buffers.
-    public init() {}
+    package init() {}
 
     // MARK: - Encoding
 
@@ -56,7 +56,7 @@ public struct TrellisChunk {
     ///   - weights: finite, row-major; at least rows * columns.
     ///   - parameters: states and range of the symbols.
     ///   - format: the weights' element type, whose largest finite value no level exceeds where that can be avoided.
-    public mutating func quantize(
+    package mutating func quantize(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat
     ) {
@@ -82,7 +82,7 @@ public struct TrellisChunk {
     }
 
     /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
-    public func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
+    package func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
         grow(&histogram, Kernels.levelHistogramSize)
         var counts = histogram.mutableSpan
         Kernels.trellisHistogram(
@@ -96,7 +96,7 @@ public struct TrellisChunk {
     ///   - weights: those that were quantized, with the same parameters and rule.
     ///   - format: their element type, which patches are stored in.
     ///   - restored: at least as many.
-    public mutating func restore(
+    package mutating func restore(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat, into restored: inout [Float]
     ) {
@@ -121,7 +121,7 @@ public struct TrellisChunk {
     /// - Parameters:
     ///   - weights: those that were quantized; they decide on the classes of their rows.
     ///   - parameters: those of the search, but for alphabet and classes, and of the same greatest symbol.
-    public mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
+    package mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
         classifyRows(weights, rows, columns, parameters.rowClasses)
         prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
         escapeCount = write(rows, columns, parameters, &streams, &counts, &escapes, &lowBits)
@@ -131,7 +131,7 @@ public struct TrellisChunk {
     ///
     /// - Parameter bytes: grows as needed; the stream is in its first bytes.
     /// - Returns: how many they are.
-    public func encodeRans(
+    package func encodeRans(
         rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
     ) -> Int {
         grow(&bytes, Kernels.ransBound(rows: rows, columns: columns))
@@ -173,7 +173,7 @@ public struct TrellisChunk {
     /// Makes room for the streams of a chunk.
     ///
     /// - Parameter counts: the symbols of each stream; nil where they are not known yet, and may be all of a class.
-    public mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?)
+    package mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?)
     {
         starts.removeAll(keepingCapacity: true)
         var end = 0
@@ -202,13 +202,13 @@ public struct TrellisChunk {
     }
 
     /// Says how many of `escapes` count.
-    public mutating func setEscapeCount(_ count: Int) { escapeCount = count }
+    package mutating func setEscapeCount(_ count: Int) { escapeCount = count }
 
     /// Restores a chunk's weights, row-major, into the first elements of `weights`.
     ///
     /// - Throws: `miscounted` where a stream has more or fewer symbols than the trellis takes, `classOutOfRange`,
     ///   `patchOutOfRange`, `patchNotFinite`.
-    public func decode(
+    package func decode(
         rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float, _ format: FloatFormat,
         into weights: inout [Float]
     ) throws(DecodingFailure) {
@@ -229,7 +229,7 @@ public struct TrellisChunk {
     /// Restores a chunk's weights from a stream of rANS, low bits and patches; as `decode` does from streams by class and parity.
     ///
     /// - Throws: `ransInvalid`, `patchOutOfRange`, `patchNotFinite`.
-    public func decodeRans(
+    package func decodeRans(
         _ bytes: Span<UInt8>, rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float,
         _ format: FloatFormat, into weights: inout [Float]
     ) throws(DecodingFailure) {

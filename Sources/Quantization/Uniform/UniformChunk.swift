@@ -1,21 +1,21 @@
 internal import Kernels
 
 /// The codes, scales and biases of one chunk, in buffers that are reused from chunk to chunk and never shrink.
-public struct UniformChunk: Sendable {
+package struct UniformChunk: Sendable {
     /// One byte a weight, row-major; may be longer than the chunk.
-    public var codes: [UInt8] = []
+    package var codes: [UInt8] = []
     /// One a group, row by row; may be longer than `groupCount`.
-    public var scales: [Float] = []
+    package var scales: [Float] = []
     /// One a group, row by row; without a meaning for symmetric codes.
-    public var biases: [Float] = []
+    package var biases: [Float] = []
     /// Groups in the chunk.
-    public private(set) var groupCount = 0
+    package private(set) var groupCount = 0
 
     /// A chunk without buffers.
-    public init() {}
+    package init() {}
 
     /// Makes room for a chunk of `rows` x `columns` weights; what the buffers held is lost.
-    public mutating func prepare(rows: Int, columns: Int, _ parameters: UniformParameters) {
+    package mutating func prepare(rows: Int, columns: Int, _ parameters: UniformParameters) {
         let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
         groupCount = grouping.groupCount
         if codes.count < grouping.weightCount {
@@ -30,7 +30,7 @@ public struct UniformChunk: Sendable {
     /// Refuses scales and biases that no encoder writes; codes are checked as they are unpacked.
     ///
     /// - Throws: `scaleNotFinite`, `scaleNegative` or `biasNotFinite` with the first such group.
-    public func validate(_ parameters: UniformParameters) throws(DecodingFailure) {
+    package func validate(_ parameters: UniformParameters) throws(DecodingFailure) {
         for group in 0..<groupCount {
             guard scales[group].isFinite else { throw .scaleNotFinite(group: group) }
             if parameters.symmetric {
@@ -44,7 +44,7 @@ public struct UniformChunk: Sendable {
     /// Whether no code at all could give an infinite weight with these scales and biases, which must be valid.
     ///
     /// True of every group whose weights are not next to the largest binary32; else the weights themselves must tell.
-    public func isBounded(_ parameters: UniformParameters) -> Bool {
+    package func isBounded(_ parameters: UniformParameters) -> Bool {
         let codes = Float(1 << parameters.bits)
         for group in 0..<groupCount {
             let bias = parameters.symmetric ? 0 : abs(biases[group])

@@ -1,5 +1,5 @@
 /// Where scales and biases come from.
-public enum UniformScales: String, Sendable, Hashable, CaseIterable {
+package enum UniformScales: String, Sendable, Hashable, CaseIterable {
     /// Those of the least error that a search finds.
     case searched
     /// The group's least and greatest weight, as MLX has it; of symmetric groups the greatest magnitude.
@@ -7,25 +7,25 @@ public enum UniformScales: String, Sendable, Hashable, CaseIterable {
 }
 
 /// The choices of the uniform scheme.
-public struct UniformParameters: Sendable, Hashable {
+package struct UniformParameters: Sendable, Hashable {
     /// Bits a code: one of `supportedBits`.
-    public let bits: Int
+    package let bits: Int
     /// Weights that share a scale, along a row: one of `supportedGroupSizes`.
-    public let groupSize: Int
+    package let groupSize: Int
     /// Whether a group has a scale alone, instead of scale and bias.
-    public let symmetric: Bool
+    package let symmetric: Bool
     /// How an encoder finds scales and biases. Decoders need not know: files do not tell.
-    public let scales: UniformScales
+    package let scales: UniformScales
 
     /// The widths there are.
-    public static let supportedBits = [2, 3, 4, 5, 6, 8]
+    package static let supportedBits = [2, 3, 4, 5, 6, 8]
     /// The group sizes there are.
-    public static let supportedGroupSizes = [32, 64, 128]
+    package static let supportedGroupSizes = [32, 64, 128]
     /// 4 bits, groups of 64, affine.
-    public static let standard = UniformParameters(unchecked: 4, 64, false, .searched)
+    package static let standard = UniformParameters(unchecked: 4, 64, false, .searched)
 
     /// The given choices, or nil where one of them is not supported.
-    public init?(bits: Int, groupSize: Int, symmetric: Bool, scales: UniformScales = .searched) {
+    package init?(bits: Int, groupSize: Int, symmetric: Bool, scales: UniformScales = .searched) {
         guard
             UniformParameters.supportedBits.contains(bits),
             UniformParameters.supportedGroupSizes.contains(groupSize)
@@ -41,10 +41,10 @@ public struct UniformParameters: Sendable, Hashable {
     }
 
     /// The smallest supported width of at least `bits`; 8 for anything above.
-    public static func roundingUp(bits: Int) -> Int { supportedBits.first { $0 >= bits } ?? 8 }
+    package static func roundingUp(bits: Int) -> Int { supportedBits.first { $0 >= bits } ?? 8 }
 
     /// The same parameters with `roundingUp(bits:)`.
-    public func with(bits: Int) -> UniformParameters {
+    package func with(bits: Int) -> UniformParameters {
         UniformParameters(unchecked: UniformParameters.roundingUp(bits: bits), groupSize, symmetric, scales)
     }
 }

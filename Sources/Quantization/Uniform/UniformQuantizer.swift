@@ -1,9 +1,9 @@
 internal import Kernels
-public import TensorModel
+package import TensorModel
 
 /// The uniform scheme: groups of weights along rows, each a scale, perhaps a bias, and equally spaced codes
 /// (Specs/uniform.md).
-public enum UniformQuantizer {
+package enum UniformQuantizer {
     /// Chooses codes, scales and biases for a chunk by a search, whatever `parameters.scales` is.
     ///
     /// The result depends on nothing but the arguments: not on the processor, nor on what else is in the chunk
@@ -15,7 +15,7 @@ public enum UniformQuantizer {
     ///   - parameters: width, group size, symmetry.
     ///   - scaleFormat: what scales and biases are stored in; each is exactly representable in it.
     ///   - chunk: prepared and filled.
-    public static func encode(
+    package static func encode(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: UniformParameters,
         scaleFormat: FloatFormat, into chunk: inout UniformChunk
     ) {
@@ -49,7 +49,7 @@ public enum UniformQuantizer {
     ///   - parameters: width, group size, symmetry.
     ///   - chunk: prepared and filled.
     /// - Returns: the error sums of what `decode` makes of the result.
-    public static func round(
+    package static func round(
         _ source: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, _ parameters: UniformParameters,
         into chunk: inout UniformChunk
     ) -> ErrorSums {
@@ -74,7 +74,7 @@ public enum UniformQuantizer {
     /// Restores the weights of a chunk into the first rows * columns elements of `weights`.
     ///
     /// scale * code + bias, or scale * (code - 2^(bits-1)) for symmetric codes; binary32, each operation rounded.
-    public static func decode(
+    package static func decode(
         _ chunk: UniformChunk, rows: Int, columns: Int, _ parameters: UniformParameters,
         into weights: inout [Float]
     ) {

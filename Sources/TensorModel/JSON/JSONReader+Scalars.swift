@@ -3,7 +3,7 @@ extension JSONReader {
     // MARK: - Strings
 
     /// Reads a string, escapes resolved. NUL is refused, raw or escaped, and so is a lone surrogate.
-    public mutating func readString() throws -> String {
+    package mutating func readString() throws -> String {
         guard peek() == UInt8(ascii: "\"") else { throw unexpected("a string") }
         let start = position + 1
         var index = start
@@ -111,7 +111,7 @@ extension JSONReader {
     // MARK: - Numbers
 
     /// Reads a whole number without sign, fraction, exponent or leading zero.
-    public mutating func readUnsigned(_ code: IngotError.Code = .headerSyntax) throws -> UInt64 {
+    package mutating func readUnsigned(_ code: IngotError.Code = .headerSyntax) throws -> UInt64 {
         guard let first = peek() else { throw unexpected("a whole number") }
         let start = position
         var value: UInt64 = 0
@@ -137,7 +137,7 @@ extension JSONReader {
     }
 
     /// Reads a number that may have a sign, a fraction and an exponent; its text.
-    public mutating func readNumberText() throws -> String {
+    package mutating func readNumberText() throws -> String {
         skipWhitespace()
         let start = position
         _ = take(UInt8(ascii: "-"))

@@ -3,16 +3,16 @@
 /// Foundation's decoder keeps the first of two equal keys, merges keys that are Unicode-equivalent, and takes seconds
 /// for a large header. This one never recurses, never allocates from a declared size, and leaves duplicates to the
 /// caller, who knows which objects must not have any. Offsets in errors count from the start of the file.
-public struct JSONReader: Sendable {
+package struct JSONReader: Sendable {
     let bytes: [UInt8]
     let end: Int
     private let origin: UInt64
     private let maximumDepth: Int
     private var depth = 0
     /// Whether `skipValue` steps over `NaN`, `Infinity` and `-Infinity`, which are no JSON; never so for headers.
-    public var acceptsNonFiniteNumbers = false
+    package var acceptsNonFiniteNumbers = false
     /// Index of the next byte to read.
-    public internal(set) var position: Int
+    package internal(set) var position: Int
 
     /// A reader over `bytes[range]`.
     ///
@@ -21,7 +21,7 @@ public struct JSONReader: Sendable {
     ///   - range: the part of it to read; everything by default.
     ///   - origin: offset in the file of `bytes[0]`, for error messages.
     ///   - maximumDepth: how deep brackets may nest.
-    public init(_ bytes: [UInt8], range: Range<Int>? = nil, origin: UInt64 = 0, maximumDepth: Int) {
+    package init(_ bytes: [UInt8], range: Range<Int>? = nil, origin: UInt64 = 0, maximumDepth: Int) {
         self.bytes = bytes
         self.origin = origin
         self.maximumDepth = maximumDepth
@@ -31,20 +31,20 @@ public struct JSONReader: Sendable {
     }
 
     /// An error at a byte of the text.
-    public func failure(
+    package func failure(
         _ found: String, as code: IngotError.Code = .headerSyntax, at index: Int? = nil, expected: String? = nil
     ) -> IngotError {
         IngotError(code, offset: origin + UInt64(index ?? position), found: found, expected: expected)
     }
 
     /// An error that names what comes next.
-    public mutating func unexpected(_ expected: String, as code: IngotError.Code = .headerSyntax) -> IngotError {
+    package mutating func unexpected(_ expected: String, as code: IngotError.Code = .headerSyntax) -> IngotError {
         skipWhitespace()
         return failure(describe(position), as: code, expected: expected)
     }
 
     /// Steps over white space.
-    public mutating func skipWhitespace() {
+    package mutating func skipWhitespace() {
         while position < end {
             switch bytes[position] {
             case 0x20, 0x09, 0x0A, 0x0D: position += 1
@@ -54,7 +54,7 @@ public struct JSONReader: Sendable {
     }
 
     /// The next byte after white space, not consumed; nil at the end.
-    public mutating func peek() -> UInt8? {
+    package mutating func peek() -> UInt8? {
         skipWhitespace()
         return position < end ? bytes[position] : nil
     }
@@ -62,7 +62,7 @@ public struct JSONReader: Sendable {
     // MARK: - Structure
 
     /// Reads an object, calling `member` with each key; `member` must read exactly the value.
-    public mutating func readObject(_ member: (inout JSONReader, String) throws -> Void) throws {
+    package mutating func readObject(_ member: (inout JSONReader, String) throws -> Void) throws {
         try open(UInt8(ascii: "{"), "an object")
         if try close(UInt8(ascii: "}"), first: true) { return }
         repeat {
@@ -72,14 +72,14 @@ public struct JSONReader: Sendable {
     }
 
     /// Reads an array, calling `element` before each element; `element` must read exactly one value.
-    public mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
+    package mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
         try open(UInt8(ascii: "["), "an array")
         if try close(UInt8(ascii: "]"), first: true) { return }
         repeat { try element(&self) } while try !close(UInt8(ascii: "]"), first: false)
     }
 
     /// Steps over one value of any kind, checking its syntax, without recursion.
-    public mutating func skipValue() throws {
+    package mutating func skipValue() throws {
         var closers: [UInt8] = []
         repeat {
             var opened = false
@@ -103,7 +103,7 @@ public struct JSONReader: Sendable {
     }
 
     /// Reads one of `true`, `false`, `null`.
-    public mutating func readLiteral() throws -> JSONValue {
+    package mutating func readLiteral() throws -> JSONValue {
         skipWhitespace()
         for (word, value) in JSONReader.literals where bytes[position..<end].starts(with: word) {
             position += word.count
@@ -113,7 +113,7 @@ public struct JSONReader: Sendable {
     }
 
     /// Requires that only white space is left.
-    public mutating func requireEnd() throws {
+    package mutating func requireEnd() throws {
         guard peek() == nil else {
             throw failure("bytes after the end of the text: " + describe(position), as: .trailingBytes)
         }

@@ -1,7 +1,7 @@
 /// A JSON document as a value; objects keep the order of their members.
 ///
 /// For small documents (configuration, manifest, reports). Headers with many tensors are read with `JSONReader`.
-public enum JSONValue: Sendable, Hashable {
+package enum JSONValue: Sendable, Hashable {
     case null
     case bool(Bool)
     case unsigned(UInt64)
@@ -11,24 +11,24 @@ public enum JSONValue: Sendable, Hashable {
     case object([Member])
 
     /// A key and its value.
-    public struct Member: Sendable, Hashable {
+    package struct Member: Sendable, Hashable {
         /// The key.
-        public let key: String
+        package let key: String
         /// Its value.
-        public let value: JSONValue
+        package let value: JSONValue
 
         /// Makes a member.
-        public init(_ key: String, _ value: JSONValue) {
+        package init(_ key: String, _ value: JSONValue) {
             self.key = key
             self.value = value
         }
 
         /// Whether both are the same member, keys compared as bytes.
-        public static func == (a: Self, b: Self) -> Bool { sameBytes(a.key, b.key) && a.value == b.value }
+        package static func == (a: Self, b: Self) -> Bool { sameBytes(a.key, b.key) && a.value == b.value }
     }
 
     /// Whether both are the same document: members in the same order, strings compared as bytes.
-    public static func == (a: Self, b: Self) -> Bool {
+    package static func == (a: Self, b: Self) -> Bool {
         switch (a, b) {
         case (.null, .null): true
         case (.bool(let a), .bool(let b)): a == b
@@ -45,25 +45,25 @@ public enum JSONValue: Sendable, Hashable {
     private static func sameBytes(_ a: String, _ b: String) -> Bool { TensorName(a) == TensorName(b) }
 
     /// The value of an object's member, or nil where there is none.
-    public subscript(key: String) -> JSONValue? {
+    package subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
         return members.first { JSONValue.sameBytes($0.key, key) }?.value
     }
 
     /// The string, or nil for any other kind.
-    public var string: String? { if case .string(let text) = self { text } else { nil } }
+    package var string: String? { if case .string(let text) = self { text } else { nil } }
 
     /// The whole number, or nil for any other kind.
-    public var unsigned: UInt64? { if case .unsigned(let value) = self { value } else { nil } }
+    package var unsigned: UInt64? { if case .unsigned(let value) = self { value } else { nil } }
 
     /// The truth value, or nil for any other kind.
-    public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
 
     /// The elements, or nil for any other kind.
-    public var array: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
+    package var array: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
 
     /// The members, or nil for any other kind.
-    public var object: [Member]? { if case .object(let members) = self { members } else { nil } }
+    package var object: [Member]? { if case .object(let members) = self { members } else { nil } }
 }
 
 // MARK: - Reading
@@ -72,7 +72,7 @@ extension JSONValue {
     /// Reads a whole document; a key that occurs twice in one object is an error.
     ///
     /// Recursion is as deep as `maximumDepth` at most.
-    public static func parse(_ bytes: [UInt8], maximumDepth: Int = Limits.standard.documentDepth) throws -> JSONValue {
+    package static func parse(_ bytes: [UInt8], maximumDepth: Int = Limits.standard.documentDepth) throws -> JSONValue {
         var reader = JSONReader(bytes, maximumDepth: maximumDepth)
         let value = try read(&reader)
         try reader.requireEnd()
@@ -116,7 +116,7 @@ extension JSONValue {
     /// - Parameters:
     ///   - level: how deep the document stands in another one.
     ///   - isPrefixed: whether its first line is indented too.
-    public func text(indented: Bool = false, level: Int = 0, isPrefixed: Bool = false) -> String {
+    package func text(indented: Bool = false, level: Int = 0, isPrefixed: Bool = false) -> String {
         var out = isPrefixed ? String(repeating: "  ", count: level) : ""
         write(to: &out, indent: indented ? level : nil)
         return out
@@ -159,7 +159,7 @@ extension JSONValue {
     }
 
     /// Appends a string in quotes, escaped as RFC 8259 demands and no further.
-    public static func writeString(_ text: String, to out: inout String) {
+    package static func writeString(_ text: String, to out: inout String) {
         out += "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -1,10 +1,10 @@
-public import TensorModel
+package import TensorModel
 
 /// A report as one HTML file that needs nothing else: style, program and data are in it, and it opens without a network.
 ///
 /// The page draws itself from the JSON of the report (Specs/json.md). What a tensor's name says can do no harm: the data
 /// block holds no character that HTML knows, and the program makes text nodes of it, never markup.
-public enum HTMLReport {
+package enum HTMLReport {
     /// The page's program, in order: one scope, each file using those before it.
     private static let program: [[UInt8]] = [
         PackageResources.format_js, PackageResources.dom_js, PackageResources.model_js, PackageResources.charts_js,
@@ -13,12 +13,12 @@ public enum HTMLReport {
     ]
 
     /// The page for the JSON of `ingot.inspect` or `ingot.verify`; `title` says what was looked at.
-    public static func page(title: String, json: JSONValue) -> String {
+    package static func page(title: String, json: JSONValue) -> String {
         parts(title: title, json: [json.text()]).joined()
     }
 
     /// The same in parts, for JSON that comes in parts: no more than one is held at a time. The last ends the last line.
-    public static func parts(title: String, json: some Sequence<String>) -> some Sequence<String> {
+    package static func parts(title: String, json: some Sequence<String>) -> some Sequence<String> {
         let script = "(() => {\n\"use strict\";\n" + program.map(text).joined(separator: "\n") + "})();"
         let values = [
             "title": escaped(IngotErrorRenderer.escaped(title)), "style": text(PackageResources.report_css),

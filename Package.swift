@@ -27,8 +27,8 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 /// All layers below the command, for tests that go through a whole conversion.
 let everyLayer: [Target.Dependency] = [
-    "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion", "Inspection", "Export",
-    system,
+    "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights", "Conversion",
+    "Inspection", "Export", system,
 ]
 
 let package = Package(
@@ -58,6 +58,7 @@ let package = Package(
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
         layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", "CCrypto", system]),
+        layer("Work", imports: ["TensorModel", "FileAccess"]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(
@@ -66,14 +67,20 @@ let package = Package(
                 "TensorModel", "FileAccess", "Checkpoints", "Quantization", "CZstd", "CLZ4", system,
             ]),
         layer(
+            "Weights",
+            imports: [
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", system,
+            ]),
+        layer(
             "Conversion",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system,
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights", system,
             ]),
         layer(
             "Inspection",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
+                "Conversion",
                 system,
             ],
             // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
@@ -81,13 +88,15 @@ let package = Package(
         layer(
             "Export",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
+                "Conversion",
                 system,
             ]),
         .executableTarget(
             name: "IngotCommand",
             dependencies: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
+                "Conversion",
                 "Inspection", "Export", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -12,7 +12,7 @@ package struct Shard: Sendable {
     package let header: ShardHeader
 
     /// Bytes of its tensors.
-    package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.range.count } }
+    package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.byteCount } }
 }
 
 /// A checkpoint in neutral form: the tensors of one file, or of a directory with one file or many.
@@ -69,7 +69,7 @@ package struct Checkpoint: Sendable {
         var warnings = layout.warnings
         if let index = layout.index {
             try index.check(against: places, shards: shards)
-            let total = shards.flatMap(\.header.tensors).reduce(0) { $0 &+ $1.range.count }
+            let total = shards.flatMap(\.header.tensors).reduce(0) { $0 &+ $1.byteCount }
             if let stated = index.totalSize, stated != Double(total) {
                 warnings.append(
                     IngotWarning(
@@ -88,7 +88,7 @@ package struct Checkpoint: Sendable {
             guard let other = places.updateValue(place, forKey: name) else { return }
             throw IngotError(
                 .indexMismatch, file: shard.file.path.string, tensor: name,
-                offset: shard.header.tensors[Int(place.tensor)].storedRange.start,
+                offset: shard.header.tensors[Int(place.tensor)].range.start,
                 found: "a tensor that is also in \(shards[Int(other.shard)].fileName)",
                 expected: "every tensor in one shard", remedy: "the shards are not of one checkpoint: fetch it again")
         }

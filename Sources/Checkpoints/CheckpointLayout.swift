@@ -32,7 +32,8 @@ package struct CheckpointLayout: Sendable {
     ///   - key: of PyTorch files, which have dicts in dicts: the one with the weights, as its keys joined by `.`.
     ///   - limits: bounds on what is read.
     /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
-    package static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> CheckpointLayout
+    package static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws
+        -> CheckpointLayout
     {
         switch try Directory.kind(path) {
         case .directory: break

@@ -110,7 +110,7 @@ extension Shard {
     /// - Throws: `checksum`.
     package func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
         guard !header.checksums.isEmpty else { return }
-        let starts = header.tensors.filter { isMeant($0.name) }.map(\.storedRange.start).sorted()
+        let starts = header.tensors.filter { isMeant($0.name) }.map(\.range.start).sorted()
         var next = 0
         for record in header.checksums {
             while next < starts.count, starts[next] < record.range.start { next += 1 }

@@ -8,26 +8,38 @@ package struct StoredTensor: Sendable, Hashable {
     package let elementType: ElementType
     /// The dimensions.
     package let shape: Shape
-    /// Where the bytes are, row by row, counted from the start of the file; as long as type and shape demand.
-    ///
-    /// Of a tensor that the file holds in another form, the range of its derived bytes (`MappedFile.addDerived`).
+    /// The bytes of the file that hold the tensor: its elements row by row, unless `decoder` makes them.
     package let range: ByteRange
-    /// The bytes of the file that hold the tensor.
-    package let storedRange: ByteRange
     /// The name of the blocks of codes it is stored in, such as `Q4_K`; nil where the elements are stored themselves.
     package let encoding: String?
+    /// Makes the elements of what the file holds; nil where the file holds them as they are.
+    package let decoder: (any DerivedBytes)?
 
     /// Makes a tensor of its parts.
     package init(
-        name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange, storedRange: ByteRange? = nil,
-        encoding: String? = nil
+        name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange,
+        decoder: (any DerivedBytes)? = nil, encoding: String? = nil
     ) {
         self.name = name
         self.elementType = elementType
         self.shape = shape
         self.range = range
-        self.storedRange = storedRange ?? range
+        self.decoder = decoder
         self.encoding = encoding
+    }
+
+    /// Bytes of its elements.
+    package var byteCount: UInt64 { decoder?.byteCount ?? range.count }
+
+    /// Whether name, type, shape, place and encoding are the same; a decoder follows from these.
+    package static func == (a: StoredTensor, b: StoredTensor) -> Bool {
+        a.name == b.name && a.elementType == b.elementType && a.shape == b.shape && a.range == b.range
+            && a.encoding == b.encoding
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(name)
+        hasher.combine(range)
     }
 }
 

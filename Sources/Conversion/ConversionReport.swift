@@ -3,6 +3,7 @@ package import Container
 import FileAccess
 import Quantization
 package import TensorModel
+package import Work
 
 /// What a conversion saved and what it lost.
 package struct ConversionReport: Sendable {

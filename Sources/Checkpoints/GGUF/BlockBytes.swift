@@ -4,27 +4,26 @@ import TensorModel
 /// The elements of a tensor that is stored in blocks of codes, as little-endian binary32.
 struct BlockBytes: DerivedBytes {
     let byteCount: UInt64
-    let storedRange: ByteRange
     private let decoder: any BlockDecoder.Type
 
     /// Blocks decoded at a time: of the smallest, 72 KB of codes.
     private static let blocksAtOnce: UInt64 = 4096
 
-    /// - Parameter storedRange: the blocks, as many as the elements fill.
-    init(_ decoder: any BlockDecoder.Type, elementCount: Int, storedRange: ByteRange) {
+    /// - Parameter elementCount: elements of the tensor, whose blocks are the only part.
+    init(_ decoder: any BlockDecoder.Type, elementCount: Int) {
         self.decoder = decoder
-        self.storedRange = storedRange
         byteCount = UInt64(elementCount) * 4
     }
 
-    func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+    func read(_ start: UInt64, count: Int, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws {
+        var blocks: [UInt8] = []
         let width = UInt64(decoder.elements * 4)
         let end = start + UInt64(count)
         var position = start
         while position < end {
             let first = position / width
             let last = min((end + width - 1) / width, first + BlockBytes.blocksAtOnce)
-            let blocks = try blocks(first..<last, of: file)
+            try readBlocks(first..<last, of: parts[0], into: &blocks)
             let part = Int(min(end, last * width) - position)
             BlockBytes.decode(
                 decoder, blocks, skipping: Int(position - first * width), count: part, into: &buffer,
@@ -33,14 +32,12 @@ struct BlockBytes: DerivedBytes {
         }
     }
 
-    private func blocks(_ numbers: Range<UInt64>, of file: MappedFile) throws -> [UInt8] {
+    private func readBlocks(_ numbers: Range<UInt64>, of part: FilePart, into buffer: inout [UInt8]) throws {
         let width = UInt64(decoder.bytes)
-        guard
-            let range = ByteRange(
-                start: storedRange.start + numbers.lowerBound * width,
-                end: storedRange.start + numbers.upperBound * width)
-        else { return [] }
-        return try file.bytes(range)
+        let count = UInt64(numbers.count) * width
+        guard let range = ByteRange(start: part.range.start + numbers.lowerBound * width, count: count) else { return }
+        if buffer.count < Int(count) { buffer = [UInt8](repeating: 0, count: Int(count)) }
+        try part.file.read(range, into: &buffer)
     }
 
     /// Decodes `count` bytes of elements, `skipping` so many of the first block.

@@ -138,14 +138,14 @@ struct GGUFTensorTable {
                     throw IngotError(.invalidOffsets, offset: entry.place, found: "a tensor that ends beyond 2^64")
                 }
                 expected = next
-                tensors.append(try GGUFTensorTable.tensor(entry, range, in: file))
+                tensors.append(GGUFTensorTable.tensor(entry, range))
             } catch var error as IngotError {
                 error.tensor = entry.name
                 throw error
             }
         }
         // The last may be padded like the others, or not.
-        let end = tensors.last.map(\.storedRange.end) ?? start
+        let end = tensors.last.map(\.range.end) ?? start
         guard let last = Checked.roundUp(end - start, to: alignment), file.byteCount <= start + last else {
             throw IngotError(
                 .trailingBytes, offset: end, found: "\(file.byteCount - end) bytes after the last tensor",
@@ -175,14 +175,12 @@ struct GGUFTensorTable {
         return range
     }
 
-    private static func tensor(_ entry: Entry, _ range: ByteRange, in file: MappedFile) throws -> StoredTensor {
+    private static func tensor(_ entry: Entry, _ range: ByteRange) -> StoredTensor {
         switch entry.type.form {
         case .blocks(let decoder):
-            let derived = try file.addDerived(
-                BlockBytes(decoder, elementCount: entry.shape.elementCount, storedRange: range))
             return StoredTensor(
-                name: entry.name, elementType: .f32, shape: entry.shape, range: derived, storedRange: range,
-                encoding: entry.type.name)
+                name: entry.name, elementType: .f32, shape: entry.shape, range: range,
+                decoder: BlockBytes(decoder, elementCount: entry.shape.elementCount), encoding: entry.type.name)
         case .plain(let type):
             return StoredTensor(name: entry.name, elementType: type, shape: entry.shape, range: range)
         case .unread, .removed:

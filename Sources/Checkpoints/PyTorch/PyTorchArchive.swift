@@ -211,7 +211,7 @@ package struct PyTorchArchive {
         }
         if unused > 0 { warn("\(unused) storages that no tensor uses are left out") }
         let order = tensors.indices.sorted { a, b in
-            let (x, y) = (tensors[a].storedRange.start, tensors[b].storedRange.start)
+            let (x, y) = (tensors[a].range.start, tensors[b].range.start)
             return x == y ? a < b : x < y
         }
         let dataBytes = records.reduce(UInt64(0)) { $0 + $1.range.count }
@@ -276,23 +276,19 @@ private struct StorageViews {
         let width = UInt64(tensor.elementType.bitWidth / 8)
         let extent = try extent(tensor, capacity: record.range.count / width, width: width, in: record)
         records.insert(record)
-        func stored(_ range: ByteRange) -> Placement {
+        func stored(_ decoder: StridedBytes? = nil) -> Placement {
             .stored(
                 StoredTensor(
-                    name: name, elementType: tensor.elementType, shape: tensor.shape, range: range, storedRange: extent)
-            )
+                    name: name, elementType: tensor.elementType, shape: tensor.shape, range: extent, decoder: decoder))
         }
-        guard tensor.shape.elementCount > 0 else { return stored(extent) }
+        guard tensor.shape.elementCount > 0 else { return stored() }
         let view = View(
             record: record.range.start, elementType: tensor.elementType, start: tensor.start, shape: tensor.shape,
             strides: tensor.strides)
         if let owner = owners[view] { return .alias(owner) }
         owners[view] = name
-        if StridedBytes.isContiguous(tensor.shape, tensor.strides) { return stored(extent) }
-        return stored(
-            try file.addDerived(
-                StridedBytes(
-                    shape: tensor.shape, strides: tensor.strides, elementBytes: Int(width), storedRange: extent)))
+        if StridedBytes.isContiguous(tensor.shape, tensor.strides) { return stored() }
+        return stored(StridedBytes(shape: tensor.shape, strides: tensor.strides, elementBytes: Int(width)))
     }
 
     /// The record of a storage, which has the size that the pickle says.

@@ -8,9 +8,6 @@ import TensorModel
 /// element. No more than `scratchBytes` are held beside the caller's buffer.
 struct StridedBytes: DerivedBytes {
     let byteCount: UInt64
-    let storedRange: ByteRange
-    /// Rows may be made of elements from everywhere.
-    let isScattered = true
 
     /// A dimension: how many indices, and elements from one to the next.
     private struct Axis {
@@ -26,11 +23,10 @@ struct StridedBytes: DerivedBytes {
     /// How far one fetch may reach in the storage: the pages between are resident until it is done.
     private static let reachBytes = 4 << 20
 
-    /// - Parameter storedRange: from the first element to the end of the last.
-    init(shape: Shape, strides: [UInt64], elementBytes: Int, storedRange: ByteRange) {
+    /// A view; its only part goes from the first element to the end of the last.
+    init(shape: Shape, strides: [UInt64], elementBytes: Int) {
         width = elementBytes
         byteCount = UInt64(shape.elementCount) * UInt64(elementBytes)
-        self.storedRange = storedRange
         axes = StridedBytes.merged(shape, strides)
     }
 
@@ -55,23 +51,23 @@ struct StridedBytes: DerivedBytes {
         return shape.elementCount <= 1 || axes.count == 1 && axes[0].stride == 1
     }
 
-    func read(_ start: UInt64, count: Int, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+    func read(_ start: UInt64, count: Int, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws {
         guard count > 0 else { return }
         let first = Int(start) / width
         let last = (Int(start) + count - 1) / width
         let skipped = Int(start) - first * width
         if skipped == 0, count.isMultiple(of: width) {
-            return try gather(first..<last + 1, of: file, into: &buffer, at: offset)
+            return try gather(first..<last + 1, of: parts, into: &buffer, at: offset)
         }
         // A piece that begins or ends within an element.
         var whole = [UInt8](repeating: 0, count: (last + 1 - first) * width)
-        try gather(first..<last + 1, of: file, into: &whole, at: 0)
+        try gather(first..<last + 1, of: parts, into: &whole, at: 0)
         buffer.replaceSubrange(offset..<offset + count, with: whole[skipped..<skipped + count])
     }
 
     /// A rectangle of a matrix is turned around as a whole; anything else is read part by part.
     func read(
-        _ start: UInt64, count: Int, rows: Int, stride: Int, of file: MappedFile, into buffer: inout [UInt8]
+        _ start: UInt64, count: Int, rows: Int, stride: Int, of parts: [FilePart], into buffer: inout [UInt8]
     ) throws {
         let columns = axes[axes.count - 1]
         let (first, part) = (Int(start) / width, count / width)
@@ -79,27 +75,29 @@ struct StridedBytes: DerivedBytes {
         guard axes.count > 1, rows > 1, part > 0, stride == columns.count * width, Int(start) == first * width,
             count == part * width, column + part <= columns.count
         else {
-            if stride == count { return try read(start, count: rows * count, of: file, into: &buffer, at: 0) }
+            if stride == count { return try read(start, count: rows * count, of: parts, into: &buffer, at: 0) }
             for row in 0..<rows {
-                try read(start + UInt64(row * stride), count: count, of: file, into: &buffer, at: row * count)
+                try read(start + UInt64(row * stride), count: count, of: parts, into: &buffer, at: row * count)
             }
             return
         }
         let axis = axes[axes.count - 2]
+        let storage = parts[0]
         var scratch: [UInt8] = []
         var done = 0
         while done < rows {
             let block = Axis(count: min(rows - done, axis.count - (row + done) % axis.count), stride: axis.stride)
             done += try self.block(
                 place(row: row + done) + column * columns.stride, rows: block,
-                Axis(count: part, stride: columns.stride), file, &scratch, &buffer, done * count)
+                Axis(count: part, stride: columns.stride), storage, &scratch, &buffer, done * count)
         }
     }
 
-    private func gather(_ range: Range<Int>, of file: MappedFile, into buffer: inout [UInt8], at offset: Int) throws {
+    private func gather(_ range: Range<Int>, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws {
         let columns = axes[axes.count - 1]
         let rows = axes.count > 1 ? axes[axes.count - 2] : Axis(count: 1, stride: 0)
         let inner = innerAxes
+        let storage = parts[0]
         var scratch: [UInt8] = []
         var element = range.lowerBound
         while element < range.upperBound {
@@ -109,15 +107,16 @@ struct StridedBytes: DerivedBytes {
             let rowCount = min(rows.count - row % rows.count, left / columns.count)
             let origin = place(row: row) + column * columns.stride
             if let inner, element % inner.count == 0, left >= 2 * inner.count {
-                element += try self.outer(element, left, inner, file, &scratch, &buffer, target)
+                element += try self.outer(element, left, inner, storage, &scratch, &buffer, target)
             } else if column == 0, rowCount > 1 {
                 let done = try block(
-                    origin, rows: Axis(count: rowCount, stride: rows.stride), columns, file, &scratch, &buffer, target)
+                    origin, rows: Axis(count: rowCount, stride: rows.stride), columns, storage, &scratch, &buffer,
+                    target)
                 element += done * columns.count
             } else {
                 let count = min(columns.count - column, left)
                 let run = Axis(count: count, stride: columns.stride)
-                element += try self.run(origin, run, file, &scratch, &buffer, target)
+                element += try self.run(origin, run, storage, &scratch, &buffer, target)
             }
         }
     }
@@ -139,7 +138,7 @@ struct StridedBytes: DerivedBytes {
 
     /// As many indices of the long dimension as fit, each with all of those behind it; returns how many elements that is.
     private func outer(
-        _ element: Int, _ left: Int, _ inner: (axis: Int, count: Int), _ file: MappedFile,
+        _ element: Int, _ left: Int, _ inner: (axis: Int, count: Int), _ storage: FilePart,
         _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
     ) throws -> Int {
         let axis = axes[inner.axis]
@@ -154,9 +153,9 @@ struct StridedBytes: DerivedBytes {
                 var part = min(count - done, StridedBytes.scratchBytes / width)
                 if axis.stride != 1 { part = min(part, most(axis.stride)) }
                 if axis.stride == 1 {
-                    try fetch(start, part, rows: 1, stride: 0, file, &scratch)
+                    try fetch(start, part, rows: 1, stride: 0, storage, &scratch)
                 } else {
-                    try fetch(start, 1, rows: part, stride: axis.stride, file, &scratch)
+                    try fetch(start, 1, rows: part, stride: axis.stride, storage, &scratch)
                 }
                 StridedBytes.scatter(
                     scratch, part, width, into: &buffer, at: target + (done * inner.count + index) * width,
@@ -196,27 +195,28 @@ struct StridedBytes: DerivedBytes {
 
     /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer.
     private func fetch(
-        _ origin: Int, _ count: Int, rows: Int, stride: Int, _ file: MappedFile, _ scratch: inout [UInt8]
+        _ origin: Int, _ count: Int, rows: Int, stride: Int, _ storage: FilePart, _ scratch: inout [UInt8]
     ) throws {
         let bytes = rows * count * width
         if scratch.count < bytes { scratch = [UInt8](repeating: 0, count: bytes) }
-        guard let range = ByteRange(start: storedRange.start + UInt64(origin * width), count: UInt64(count * width))
+        guard let range = ByteRange(start: storage.range.start + UInt64(origin * width), count: UInt64(count * width))
         else { preconditionFailure("a view was checked against its storage") }
-        try file.copy(range, rows: rows, stride: stride * width, into: &scratch)
+        try storage.file.copy(range, rows: rows, stride: stride * width, into: &scratch)
         // Runs that lie far apart touch pages all over the storage, of which the caller's range says nothing.
-        file.releaseScattered(range, rows: rows, stride: stride * width)
+        storage.file.releaseScattered(range, rows: rows, stride: stride * width)
     }
 
     /// Elements of one row, or as many as fit the scratch buffer; returns how many.
     private func run(
-        _ origin: Int, _ run: Axis, _ file: MappedFile, _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
+        _ origin: Int, _ run: Axis, _ storage: FilePart, _ scratch: inout [UInt8], _ buffer: inout [UInt8],
+        _ target: Int
     ) throws -> Int {
         var count = min(run.count, max(1, StridedBytes.scratchBytes / width))
         if run.stride != 1 { count = min(count, most(run.stride)) }
         if run.stride == 1 {
-            try fetch(origin, count, rows: 1, stride: 0, file, &scratch)
+            try fetch(origin, count, rows: 1, stride: 0, storage, &scratch)
         } else {
-            try fetch(origin, 1, rows: count, stride: run.stride, file, &scratch)
+            try fetch(origin, 1, rows: count, stride: run.stride, storage, &scratch)
         }
         buffer.replaceSubrange(target..<target + count * width, with: scratch[..<(count * width)])
         return count
@@ -224,7 +224,7 @@ struct StridedBytes: DerivedBytes {
 
     /// Whole rows, or as many of them as fit the scratch buffer; returns how many.
     private func block(
-        _ origin: Int, rows: Axis, _ columns: Axis, _ file: MappedFile, _ scratch: inout [UInt8],
+        _ origin: Int, rows: Axis, _ columns: Axis, _ storage: FilePart, _ scratch: inout [UInt8],
         _ buffer: inout [UInt8],
         _ target: Int
     ) throws -> Int {
@@ -235,12 +235,12 @@ struct StridedBytes: DerivedBytes {
                 var done = 0
                 while done < columns.count {
                     done += try run(
-                        origin + done, Axis(count: columns.count - done, stride: 1), file, &scratch, &buffer,
+                        origin + done, Axis(count: columns.count - done, stride: 1), storage, &scratch, &buffer,
                         target + done * width)
                 }
                 return 1
             }
-            try fetch(origin, columns.count, rows: count, stride: rows.stride, file, &scratch)
+            try fetch(origin, columns.count, rows: count, stride: rows.stride, storage, &scratch)
             buffer.replaceSubrange(target..<target + count * rowBytes, with: scratch[..<(count * rowBytes)])
             return count
         }
@@ -253,13 +253,13 @@ struct StridedBytes: DerivedBytes {
             let part = min(band, columns.count - column)
             let start = origin + column * columns.stride
             if rows.stride == 1 {
-                try fetch(start, count, rows: part, stride: columns.stride, file, &scratch)
+                try fetch(start, count, rows: part, stride: columns.stride, storage, &scratch)
                 StridedBytes.turn(
                     scratch, rows: count, columns: part, width, into: &buffer, at: target + column * width,
                     rowBytes: rowBytes)
             } else {
                 for row in 0..<count {
-                    try fetch(start + row * rows.stride, 1, rows: part, stride: columns.stride, file, &scratch)
+                    try fetch(start + row * rows.stride, 1, rows: part, stride: columns.stride, storage, &scratch)
                     let place = target + row * rowBytes + column * width
                     buffer.replaceSubrange(place..<place + part * width, with: scratch[..<(part * width)])
                 }

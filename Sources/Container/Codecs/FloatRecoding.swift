@@ -20,7 +20,7 @@ package enum FloatRecoding {
         return bytes
     }
 
-    static func failure(
+    package static func failure(
         _ overflows: Int, _ target: FloatFormat, _ tensor: TensorName, _ file: FilePath
     ) -> IngotError {
         IngotError(

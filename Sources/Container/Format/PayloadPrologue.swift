@@ -156,5 +156,5 @@ package struct ChunkEntry: Sendable, Hashable {
         }
     }
 
-    init() {}
+    package init() {}
 }

@@ -61,8 +61,7 @@ package struct ChunkTable: Sendable {
             guard let range = ByteRange(start: start, count: UInt64(min(entries, count - first) * size)) else {
                 throw failure("a chunk table beyond the end of the file", "\(count) entries of \(size) bytes")
             }
-            try file.copy(range, into: &window)
-            file.release(range)
+            try file.read(range, into: &window)
             for index in first..<min(first + entries, count) {
                 let place = (index - first) * size
                 guard let entry = parse(window, index, at: place), entry.offset == offset,

@@ -89,7 +89,7 @@ package struct ShardLayout: Sendable {
             entries.append(HeaderEntry(bytesOf: plan.tensor.name, begin, end))
         }
         for plan in ordinary {
-            let (begin, end) = take(plan.tensor.range.count)
+            let (begin, end) = take(plan.tensor.byteCount)
             entries.append(HeaderEntry(plan.tensor, begin, end))
         }
         let (begin, end) = take(sealBytes)

@@ -32,8 +32,13 @@ package struct ShardWriter: ~Copyable {
     }
 
     /// Begins a shard at `path`.
-    package init(_ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual) throws {
-        var file = try AtomicFile(path, mode: mode)
+    ///
+    /// - Parameter bufferBytes: bytes that are gathered at most before they are written.
+    package init(
+        _ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual,
+        bufferBytes: Int = AtomicFile.usualBufferBytes
+    ) throws {
+        var file = try AtomicFile(path, mode: mode, bufferBytes: bufferBytes)
         try file.appendZeros(layout.dataStart)
         self.init(layout: layout, file: file)
     }
@@ -107,7 +112,7 @@ package struct ShardWriter: ~Copyable {
     /// Ends an ordinary tensor.
     package mutating func finishOrdinary() {
         let count = file.byteCount - ordinaryStart
-        precondition(count == layout.ordinary[ordinaryCount].tensor.range.count)
+        precondition(count == layout.ordinary[ordinaryCount].tensor.byteCount)
         if count > 0 { seal(ordinaryStart, count, ordinaryHash.finish()) }
         ordinaryCount += 1
     }

@@ -4,6 +4,8 @@ import FileAccess
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
+import Work
 
 /// One run of a converter.
 final class ConversionRun {
@@ -11,7 +13,7 @@ final class ConversionRun {
     private let destination: FilePath
     private let onEvent: @Sendable (ConversionEvent) -> Void
     private let beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
-    private let pipeline: OrderedPipeline<ChunkWorkspace>
+    private let budget: MemoryBudget
     private let followed: FollowedSource
     private let layout: CheckpointLayout
     private let limits: OutputLimits
@@ -25,14 +27,15 @@ final class ConversionRun {
     private var compared: [Int: FileIdentity] = [:]
     private var told = 0
     private var repeats = 0
+    private var usage = PipelineUsage()
 
-    init(_ converter: Converter, pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+    init(_ converter: Converter, _ budget: MemoryBudget) async throws {
         options = converter.options
         destination = converter.destination
         beforePublishing = converter.beforePublishing
         let onEvent = converter.onEvent
         self.onEvent = onEvent
-        self.pipeline = pipeline
+        self.budget = budget
         followed = FollowedSource(converter.source, converter.options) { name, bytes, total in
             onEvent(.waiting(name: name, bytes: bytes, total: total))
         }
@@ -133,7 +136,7 @@ final class ConversionRun {
         } else {
             onEvent(.planning(shard: nil))
             let shards = plan.openShards
-            let findings = try await plan.findings(shards, pipeline)
+            let findings = try await plan.findings(shards, budget)
             for (shard, found) in zip(shards, findings) { try plan.apply(found, at: shard.position) }
             try work.note(zip(shards, findings).map { .rates($0.position, $1) })
         }
@@ -172,7 +175,7 @@ final class ConversionRun {
         state.shardNumber = finished.count + 1
         if let shard = plan.shards[position], shard.needsRates {
             onEvent(.planning(shard: state.shard))
-            try plan.apply(await plan.findings([shard], pipeline)[0], at: position)
+            try plan.apply(await plan.findings([shard], budget)[0], at: position)
             tellWarnings()
         }
         guard let shard = plan.shards[position] else { return }
@@ -198,10 +201,14 @@ final class ConversionRun {
         let onEvent = onEvent
         var tightened = 0
         while let shard = plan.shards[position] {
-            let conversion = ShardConversion(shard, from: state) { onEvent(.progress($0)) }
-            defer { repeats += conversion.repeats }
-            do {
-                let (summary, progress) = try await conversion.run(into: work.path, pipeline)
+            let runner = ShardRunner(shard, from: state, budget) { onEvent(.progress($0)) }
+            defer {
+                repeats += runner.repeats
+                usage.add(runner.usage)
+            }
+            switch try await runner.run(into: work.path) {
+            case .missed(let missed): try plan.replace(missed, at: position, budget)
+            case .written(let summary, let progress):
                 let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
                 let most = plan.mostBytes(at: position)
                 if shard.sharesBytes, taken > most, tightened < ConversionRun.mostTightenings,
@@ -219,8 +226,6 @@ final class ConversionRun {
                 }
                 state = progress
                 return (shard.layout, summary)
-            } catch let missed as ShardConversion.GoalMissed {
-                try await plan.replace(missed, at: position, pipeline)
             }
         }
         preconditionFailure("a shard that is converted is planned")
@@ -266,7 +271,7 @@ final class ConversionRun {
     /// Requires that the output of a shard, as it is on the disk, decodes to what it claims of its source: every hash, every certificate.
     private func compare(_ source: Shard, _ position: Int, _ work: WorkDirectory) async throws {
         let path = work.path.appending(plan.outputName(position))
-        let tensors = try await ShardVerification(SealedShard(path), against: source).run(pipeline)
+        let tensors = try await ShardVerification(SealedShard(path), against: source).run(budget)
         if let failed = tensors.first(where: { !$0.holds }) {
             throw IngotError(
                 .certificateMismatch, file: path.string, tensor: failed.name,
@@ -317,7 +322,7 @@ final class ConversionRun {
                     throw IngotError(
                         .sealInvalid, file: path.string, found: "another shard than the one the journal names")
                 }
-                _ = try await ShardVerification(shard) { _, _, _ in nil }.run(pipeline)
+                _ = try await ShardVerification(shard) { _, _, _ in nil }.run(budget)
             } catch var error as IngotError where WorkDirectory.isDamage(error) {
                 if isConsumed {
                     error.remedy =
@@ -371,7 +376,7 @@ final class ConversionRun {
         let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for tensor in source.header.tensors {
             let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkOrdinary($0) }
-            guard try source.file.hash(of: tensor.range) == expected else {
+            guard try source.bytes(of: tensor).hash() == expected else {
                 throw changed(source, "other weights in \(tensor.name.text)")
             }
         }
@@ -409,7 +414,7 @@ final class ConversionRun {
         }
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
-        report.usage = pipeline.usage
+        report.usage = usage
         report.repeats = repeats
         if let beforePublishing {
             onEvent(.verifying(shard: destination.lastComponent?.string ?? ""))

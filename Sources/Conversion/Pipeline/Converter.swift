@@ -4,6 +4,8 @@ import FileAccess
 import Quantization
 package import SystemPackage
 import TensorModel
+import Weights
+import Work
 
 /// Converts a checkpoint: plans, quantizes and seals shard by shard, and publishes the directory.
 ///
@@ -40,15 +42,10 @@ package struct Converter: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         try ConversionPlan.refuseSealed(source)
-        let run = try await ConversionRun(self, pipeline: budget.pipeline())
+        let run = try await ConversionRun(self, budget)
         var report = try await run.finish()
         report.seconds = (clock.now - begin).seconds
         report.jobs = budget.jobs
         return report
     }
-}
-
-extension Duration {
-    /// The duration in seconds.
-    package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }

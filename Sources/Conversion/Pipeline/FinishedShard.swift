@@ -31,7 +31,7 @@ struct FinishedShard: Sendable {
             ConversionReport.Tensor(
                 name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount)
         }
-        kept = layout.ordinary.map { ($0.tensor.name, $0.tensor.range.count) }
+        kept = layout.ordinary.map { ($0.tensor.name, $0.tensor.byteCount) }
         warnings = []
         isResumed = false
     }
@@ -45,7 +45,7 @@ struct FinishedShard: Sendable {
         payloads = shard.payloads.map {
             ConversionReport.Tensor(name: $0.name, descriptor: $0.descriptor, byteCount: $0.range.count)
         }
-        kept = shard.ordinary.map { ($0.name, $0.range.count) }
+        kept = shard.ordinary.map { ($0.name, $0.byteCount) }
         self.warnings = warnings
         isResumed = true
     }

@@ -3,6 +3,7 @@ package import Container
 import FileAccess
 import Quantization
 package import TensorModel
+import Weights
 
 /// What a conversion would give, before it is carried out.
 package struct ConversionForecast: Sendable {
@@ -53,8 +54,8 @@ package struct ConversionForecast: Sendable {
         let budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
         isSampled = sampling || !plan.options.sizeFollowsFromShapes
         var planned = plan
-        if isSampled { try await planned.addRates(budget.pipeline()) }
-        let workspace = ChunkWorkspace()
+        if isSampled { try await planned.addRates(budget) }
+        let workspace = ProbeWorkspace()
         for shard in planned.openShards {
             let layout = shard.layout
             var bytes =
@@ -71,7 +72,7 @@ package struct ConversionForecast: Sendable {
                 bytes += tensor.byteCount
                 tensors.append(tensor)
             }
-            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.byteCount }
             keptCount += layout.ordinary.count
             outputBytes += bytes
         }
@@ -108,7 +109,7 @@ package struct ConversionForecast: Sendable {
     /// What a rate tells, or, in other schemes than `trellis`, a few chunks.
     private static func sampled(
         _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ shard: ConversionPlan.ShardPlan, _ rate: TensorRate?,
-        _ workspace: ChunkWorkspace
+        _ workspace: ProbeWorkspace
     ) throws -> Tensor {
         let prologue = descriptor.prologue
         let weights = plan.tensor.shape.elementCount
@@ -125,11 +126,10 @@ package struct ConversionForecast: Sendable {
             var sizes = (bytes: 0, weights: 0)
             var sums = ErrorSums.zero
             for chunk in chunks {
-                try workspace.encode(
-                    chunk: chunk, of: plan.tensor.range, in: shard.source.file, as: prologue, isAlone: true)
-                sizes.bytes += workspace.encoded.byteCount
+                let encoded = try workspace.encode(chunk, of: shard.source.bytes(of: plan.tensor), as: prologue)
+                sizes.bytes += encoded.byteCount
                 sizes.weights += grid.place(of: chunk).count
-                sums = sums + workspace.encoded.entry.sums
+                sums = sums + encoded.entry.sums
             }
             bytes = Double(sizes.bytes) / Double(sizes.weights) * Double(weights) + Double(prologue.fixedBytes)
             if descriptor.scheme != .lossless { error = sums.relativeMSE }

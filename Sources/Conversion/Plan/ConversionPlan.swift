@@ -4,6 +4,7 @@ import FileAccess
 import Quantization
 package import SystemPackage
 package import TensorModel
+import Weights
 
 /// What a conversion will do with every tensor and file, decided before the first byte of a shard is written.
 package struct ConversionPlan: Sendable {
@@ -168,20 +169,20 @@ package struct ConversionPlan: Sendable {
 
     /// Plans a rate for every tensor of scheme `trellis` in the shards that are open and have none yet: reads a sample of the
     /// weights, or all of them where a tensor is small or an error must be held.
-    mutating func addRates(_ pipeline: OrderedPipeline<ChunkWorkspace>) async throws {
+    mutating func addRates(_ budget: MemoryBudget) async throws {
         let planned = openShards.filter(\.needsRates)
         guard !planned.isEmpty else { return }
-        for (shard, findings) in zip(planned, try await findings(planned, pipeline)) {
+        for (shard, findings) in zip(planned, try await findings(planned, budget)) {
             try apply(findings, at: shard.position)
         }
     }
 
     /// What there is to be found for some shards, in their order.
-    func findings(_ planned: [ShardPlan], _ pipeline: OrderedPipeline<ChunkWorkspace>) async throws -> [Findings] {
+    func findings(_ planned: [ShardPlan], _ budget: MemoryBudget) async throws -> [Findings] {
         try options.requireReachable()
         var otherBytes: UInt64 = 0
         if case .totalBytes = options.goal { otherBytes = try bytesBesideTrellis() }
-        return try await RatePlanner(planned, options, otherBytes: otherBytes, pipeline).findings()
+        return try await RatePlanner(planned, options, otherBytes: otherBytes, budget).findings()
     }
 
     /// Gives a shard the rates and schemes that were found for its payloads.
@@ -235,11 +236,11 @@ package struct ConversionPlan: Sendable {
     ///
     /// - Throws: `goalUnreachable` where no form holds the goal.
     mutating func replace(
-        _ missed: ShardConversion.GoalMissed, at position: Int, _ pipeline: OrderedPipeline<ChunkWorkspace>
-    ) async throws {
+        _ missed: ShardRunner.GoalMissed, at position: Int, _ budget: MemoryBudget
+    ) throws {
         guard let shard = shards[position] else { return }
-        let planner = RatePlanner([shard], options, otherBytes: 0, pipeline)
-        let finding = try await planner.replacement(
+        let planner = RatePlanner([shard], options, otherBytes: 0, budget)
+        let finding = try planner.replacement(
             payload: missed.payload, goal: shard.rates[missed.payload]?.goal)
         warnings.append(
             IngotWarning(
@@ -319,11 +320,11 @@ package struct ConversionPlan: Sendable {
             // The alphabets may have a digit more each than those of the plan; two paddings of up to 63 bytes.
             bytes += layout.dataStart + UInt64(payloads + 126)
             bytes += Seal.byteCount(records: payloads + layout.ordinary.count + 1)
-            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.range.count }
+            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.byteCount }
             for payload in layout.payloads {
                 guard let descriptor = payload.descriptor else { continue }
                 if case .trellis = descriptor.scheme { continue }
-                bytes += payload.tensor.range.count + UInt64(descriptor.prologue.fixedBytes)
+                bytes += payload.tensor.byteCount + UInt64(descriptor.prologue.fixedBytes)
             }
             add(shard.outputName, widest, isShard: true)
         }
@@ -349,8 +350,8 @@ enum NonFiniteScan {
     static func scan(_ tensor: StoredTensor, _ format: FloatFormat, in file: MappedFile) throws -> String? {
         let width = format.byteWidth
         var found = NonFiniteCount()
-        try file.forEachPiece(of: tensor.range) { bytes, piece in
-            found.add(bytes, format, firstElement: Int(piece.start - tensor.range.start) / width)
+        try tensor.bytes(in: file).forEachPiece { bytes, start in
+            found.add(bytes, format, firstElement: Int(start) / width)
         }
         return found.description(columns: tensor.shape.columns)
     }

@@ -1,15 +1,15 @@
 import Container
 import Quantization
 import TensorModel
+import Weights
 
 /// Chooses the step of each chunk of a tensor, so that the whole holds its goal.
 ///
 /// Large tensors correct themselves: a chunk's step follows from the sizes of the chunks up to `lag` before it, whatever the number
 /// of workers, which must not be further ahead.
-/// Used by one worker at a time (`ChunkRules`), hence the unchecked conformance.
-final class RateController: @unchecked Sendable {
+struct RateController: Sendable {
     /// How far behind the sizes are that a step follows from; no more chunks than this are ever under way.
-    static let lag = 32
+    static let lag = MemoryBudget.mostLookahead
     /// The most a step may leave the planned one, in octaves.
     private static let reach = 0.25
 
@@ -37,8 +37,16 @@ final class RateController: @unchecked Sendable {
         weights(chunk) * (rate.bits - rate.slope * ExactMath.log2(Double(step) / Double(rate.rule.step))) / 8
     }
 
-    /// The rule for the next chunk, in order.
-    func nextRule() -> TrellisRule {
+    /// The rule of a chunk, given that all chunks `lag` or more before it are recorded.
+    mutating func rule(of chunk: Int) -> TrellisRule {
+        while steps.count <= chunk { appendStep() }
+        var rule = rate.rule
+        rule.step = steps[chunk]
+        return rule
+    }
+
+    /// Decides on the step of the next chunk.
+    private mutating func appendStep() {
         let chunk = steps.count
         while seen.chunks <= chunk - RateController.lag {
             seen.weights += weights(seen.chunks)
@@ -60,13 +68,10 @@ final class RateController: @unchecked Sendable {
         steps.append(step)
         expected.append(expectedBytes(chunk, step))
         startedWeights += weights(chunk)
-        var rule = rate.rule
-        rule.step = step
-        return rule
     }
 
     /// Takes note of a chunk, in order.
-    func record(_ chunk: EncodedChunk) {
+    mutating func record(_ chunk: EncodedChunk) {
         sizes.append(chunk.byteCount)
         sums = sums + chunk.entry.sums
     }
@@ -108,7 +113,7 @@ final class RateController: @unchecked Sendable {
     }
 
     /// The rules for another try, one a chunk, where the goal was missed; nil where it was met, or no try will be better.
-    func correction() -> [TrellisRule]? {
+    mutating func correction() -> [TrellisRule]? {
         let side = rate.goal.side(of: result)
         // Nothing is gained by spending more on what is exact.
         guard side != 0, !isLast, result.isFinite, sums.noise > 0 || side > 0 else { return nil }
@@ -182,7 +187,7 @@ final class RateController: @unchecked Sendable {
     }
 
     /// Forgets the chunks, for another try with the given rules.
-    func restart(_ rules: [TrellisRule]) {
+    mutating func restart(_ rules: [TrellisRule]) {
         steps = rules.map(\.step)
         sizes.removeAll()
         sums = .zero

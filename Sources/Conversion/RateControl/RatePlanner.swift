@@ -2,16 +2,17 @@ import Checkpoints
 import Container
 import FileAccess
 import Quantization
-import Synchronization
 import SystemPackage
 import TensorModel
+import Weights
+import Work
 
 /// Decides, for every tensor of scheme `trellis`, what it is to hold and how it will be encoded.
 struct RatePlanner {
     let options: ConversionOptions
     private let tensors: [Item]
     private let shardCount: Int
-    private let pipeline: OrderedPipeline<ChunkWorkspace>
+    private let budget: MemoryBudget
     private let otherBytes: UInt64
 
     /// A tensor and the place of its payload.
@@ -23,6 +24,7 @@ struct RatePlanner {
         let isEmbedding: Bool
 
         var weights: Int { tensor.shape.elementCount }
+        var bytes: TensorBytes { tensor.bytes(in: file) }
         var prologue: PayloadPrologue { descriptor.prologue }
         /// What this tensor's error is of the others'.
         var errorFactor: Double { isEmbedding ? RateGoal.embeddingErrorFactor : 1 }
@@ -33,10 +35,10 @@ struct RatePlanner {
     /// - Parameter otherBytes: bytes of the output that are no payload of scheme `trellis`; only a goal of total bytes asks.
     init(
         _ shards: [ConversionPlan.ShardPlan], _ options: ConversionOptions, otherBytes: UInt64,
-        _ pipeline: OrderedPipeline<ChunkWorkspace>
+        _ budget: MemoryBudget
     ) {
         self.options = options
-        self.pipeline = pipeline
+        self.budget = budget
         self.otherBytes = otherBytes
         shardCount = shards.count
         var tensors: [Item] = []
@@ -222,7 +224,7 @@ struct RatePlanner {
                     ? rate.goal.most : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 saved += rate.slope * Double(item.weights) / 16
             case .stored(let form): expected += Double(form.byteCount)
-            case .notFinite, .kept: expected += Double(item.tensor.range.count) + Double(item.prologue.fixedBytes)
+            case .notFinite, .kept: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
             }
         }
         return (expected, saved)
@@ -289,23 +291,17 @@ struct RatePlanner {
     private func probe(_ goals: [TensorGoal]) async throws -> [Finding] {
         let options = options
         let tensors = tensors
-        let found = Found()
-        try await pipeline.run(tensors.indices) { index, workspace in
-            let finding = try RatePlanner.probe(tensors[index], goals[index], options, workspace)
-            found.findings.withLock { $0[index] = finding }
-        } consume: { _, _ in
-            try Interruption.check()
+        var findings: [Finding] = []
+        try await budget.pipeline { ProbeWorkspace() }.run(tensors.indices) { index, workspace in
+            try RatePlanner.probe(tensors[index], goals[index], options, workspace)
+        } consume: {
+            findings.append($1)
         }
-        let findings = found.findings.withLock { $0 }
-        return tensors.indices.map { findings[$0] ?? .notFinite }
-    }
-
-    private final class Found: Sendable {
-        let findings = Mutex<[Int: Finding]>([:])
+        return findings
     }
 
     private static func probe(
-        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ workspace: ChunkWorkspace
+        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ workspace: ProbeWorkspace
     ) throws -> Finding {
         guard
             var probe = try TensorProbe(
@@ -346,14 +342,14 @@ struct RatePlanner {
     /// Encodes a tensor with the step that was found, or a smaller one that holds its error; the step stays, so that the bytes are known.
     ///
     /// - Returns: nil where no step holds the error.
-    private static func hold(_ rate: TensorRate, _ item: Item, _ workspace: ChunkWorkspace) throws -> TensorRate? {
+    private static func hold(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws -> TensorRate? {
         var descriptor = item.descriptor
         descriptor.scheme = .trellis(rate.parameters)
         let asked = rate.goal.most
         var rate = rate
         for _ in 0..<mostHeldSteps {
             let whole = try workspace.measureWhole(
-                item.tensor.range, in: item.file, as: descriptor.prologue, by: rate.rule)
+                item.bytes, as: descriptor.prologue, by: rate.rule)
             guard let whole else { return nil }
             if whole.sums.relativeMSE <= asked * 1.05 {
                 rate.goal = .step(byteCount: whole.byteCount)
@@ -375,7 +371,7 @@ struct RatePlanner {
     ///
     /// - Parameter rate: that of a trellis; nil where none suits.
     private static func oddFinding(
-        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ rate: TensorRate?, _ workspace: ChunkWorkspace
+        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ rate: TensorRate?, _ workspace: ProbeWorkspace
     ) throws -> Finding {
         let forms = StoredForms(item.tensor, in: item.file, item.descriptor.format, options.codec, workspace)
         let expected = rate?.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
@@ -422,16 +418,11 @@ struct RatePlanner {
     /// What becomes of a tensor of the shard that missed its goal when it was encoded.
     ///
     /// - Parameter goal: nil for the least error there is, whatever it takes.
-    func replacement(payload: Int, goal: TensorGoal?) async throws -> Finding {
+    func replacement(payload: Int, goal: TensorGoal?) throws -> Finding {
         let options = options
         guard let item = tensors.first(where: { $0.payload == payload }) else { return .notFinite }
-        let found = Found()
-        try await pipeline.run(CollectionOfOne(item)) { item, workspace in
-            let forms = StoredForms(item.tensor, in: item.file, item.descriptor.format, options.codec, workspace)
-            let finding = try RatePlanner.replacement(item, goal ?? .error(0), forms)
-            found.findings.withLock { $0[0] = finding }
-        } consume: { _, _ in
-        }
-        return found.findings.withLock { $0[0] } ?? .notFinite
+        let forms = StoredForms(
+            item.tensor, in: item.file, item.descriptor.format, options.codec, ProbeWorkspace())
+        return try RatePlanner.replacement(item, goal ?? .error(0), forms)
     }
 }

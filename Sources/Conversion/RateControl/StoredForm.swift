@@ -20,10 +20,10 @@ struct StoredForm: Sendable, Hashable {
 /// small in `uniform`. Weights too small for a step in binary32 have no other form.
 struct StoredForms {
     private let tensor: StoredTensor
-    private let file: MappedFile
+    private let bytes: TensorBytes
     private let format: FloatFormat
     private let codec: Codec
-    private let workspace: ChunkWorkspace
+    private let workspace: ProbeWorkspace
 
     private static let groupSizes = [128, 64]
 
@@ -31,10 +31,10 @@ struct StoredForms {
     ///
     /// - Parameter codec: the codec that was asked for.
     init(
-        _ tensor: StoredTensor, in file: MappedFile, _ format: FloatFormat, _ codec: Codec, _ workspace: ChunkWorkspace
+        _ tensor: StoredTensor, in file: MappedFile, _ format: FloatFormat, _ codec: Codec, _ workspace: ProbeWorkspace
     ) {
         self.tensor = tensor
-        self.file = file
+        bytes = tensor.bytes(in: file)
         self.format = format
         self.codec = codec
         self.workspace = workspace
@@ -44,7 +44,7 @@ struct StoredForms {
     private func form(_ scheme: TensorScheme) throws -> StoredForm? {
         let descriptor = TensorDescriptor(
             scheme: scheme, codec: ConversionPlan.codec(codec, scheme), format: format, shape: tensor.shape)
-        guard let whole = try workspace.measureWhole(tensor.range, in: file, as: descriptor.prologue), whole.isInRange
+        guard let whole = try workspace.measureWhole(bytes, as: descriptor.prologue), whole.isInRange
         else { return nil }
         return StoredForm(scheme: scheme, byteCount: whole.byteCount, relativeMSE: whole.sums.relativeMSE)
     }

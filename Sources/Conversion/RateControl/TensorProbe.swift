@@ -3,14 +3,16 @@ import Container
 import FileAccess
 import Quantization
 import TensorModel
+import Weights
 
 /// Finds step, alphabet and classes for a tensor by encoding a few of its chunks.
 struct TensorProbe {
     private let tensor: StoredTensor
-    private let file: MappedFile
+    private let bytes: TensorBytes
     private let prologue: PayloadPrologue
-    private let workspace: ChunkWorkspace
-    private var sample: [ChunkWorkspace.Sample] = []
+    private let workspace: ProbeWorkspace
+    /// The chunks that are encoded on trial.
+    private var sample: [ElementRectangle] = []
     /// Bits a weight that the whole tensor needs more than the sample, at the same step.
     private var correction = 0.0
     /// Mean square of the whole tensor's weights, as far as known, and of the sample's.
@@ -38,12 +40,13 @@ struct TensorProbe {
     /// - Parameter scans: whether the whole tensor is read, however large.
     init?(
         _ tensor: StoredTensor, in file: MappedFile, as prologue: PayloadPrologue, scans: Bool,
-        _ workspace: ChunkWorkspace
+        _ workspace: ProbeWorkspace
     ) throws {
         self.tensor = tensor
-        self.file = file
+        bytes = tensor.bytes(in: file)
         self.prologue = prologue
         self.workspace = workspace
+        workspace.begin()
         let grid = prologue.grid
         let sampled = TensorProbe.sampled(grid)
         let readsAll = scans || grid.count <= TensorProbe.scannedChunks
@@ -66,9 +69,10 @@ struct TensorProbe {
             share = all.weights / scan.all.weights
             (sample, some) = ([], Totals())
             for chunk in TensorProbe.spread(all.chunks) {
-                guard let facts = try read(chunk, inOrder: false) else { return nil }
+                let elements = try read(chunk, inOrder: false)
+                guard let facts = facts(elements) else { return nil }
                 some.add(chunk, facts)
-                sample.append(workspace.sample(chunk: chunk, as: prologue))
+                sample.append(TensorProbe.copy(elements))
             }
         }
         correction = (all.scale / all.weights - some.scale / some.weights) * share
@@ -102,20 +106,31 @@ struct TensorProbe {
         var values = DistinctValues()
     }
 
-    /// Reads a chunk; nil where a weight is not finite.
-    private func read(_ chunk: Int, inOrder: Bool) throws -> ChunkFacts? {
+    /// Reads a chunk; the next one uses its buffer again.
+    private func read(_ chunk: Int, inOrder: Bool) throws -> ElementRectangle {
         try Interruption.check()
-        try workspace.read(chunk: chunk, of: tensor.range, in: file, as: prologue, inOrder: inOrder)
-        guard let (scale, energy) = workspace.logScale(chunk: chunk, as: prologue) else { return nil }
-        return (scale, energy, Double(prologue.grid.place(of: chunk).count))
+        return try workspace.read(chunk, of: bytes, as: prologue, inOrder: inOrder)
+    }
+
+    /// What is known of a chunk; nil where a weight is not finite.
+    private func facts(_ elements: ElementRectangle) -> ChunkFacts? {
+        guard let (scale, energy) = workspace.logScale(elements) else { return nil }
+        return (scale, energy, Double(elements.count))
+    }
+
+    /// A chunk in a buffer of its own.
+    private static func copy(_ elements: ElementRectangle) -> ElementRectangle {
+        ElementRectangle(
+            Array(elements.bytes[elements.range]), stride: elements.stride, rows: elements.rows,
+            columns: elements.columns, elements.format)
     }
 
     /// Reads a chunk and takes note of it; false where a weight is not finite.
     private mutating func visit(_ chunk: Int, inOrder: Bool, isSampled: Bool, _ scan: inout Scan) throws -> Bool {
-        guard let facts = try read(chunk, inOrder: inOrder) else { return false }
+        let elements = try read(chunk, inOrder: inOrder)
+        guard let facts = facts(elements) else { return false }
         var values = DistinctValues()
-        let bytes = workspace.source
-        values.add(bytes.span.extracting(0..<workspace.sourceCount), prologue.format)
+        values.add(elements.bytes.span.extracting(elements.range), prologue.format)
         scan.values.add(values)
         scan.all.add(chunk, facts)
         let isVaried = !values.areFew(of: Int(facts.weights))
@@ -123,7 +138,7 @@ struct TensorProbe {
         guard isSampled else { return true }
         scan.sampled.add(chunk, facts)
         if isVaried { scan.sampledVaried += 1 }
-        sample.append(workspace.sample(chunk: chunk, as: prologue))
+        sample.append(TensorProbe.copy(elements))
         return true
     }
 
@@ -163,7 +178,7 @@ struct TensorProbe {
     }
 
     private mutating func measure(
-        _ rule: TrellisRule, _ candidates: [TrellisParameters], _ parts: ArraySlice<ChunkWorkspace.Sample>
+        _ rule: TrellisRule, _ candidates: [TrellisParameters], _ parts: ArraySlice<ElementRectangle>
     ) throws -> Outcome? {
         var bytes = [Int](repeating: 0, count: candidates.count)
         var noise = 0.0
@@ -178,7 +193,7 @@ struct TensorProbe {
             for (index, count) in trial.byteCounts.enumerated() { bytes[index] += count }
             noise += trial.sums.noise
             patches += trial.patchCount
-            weights += Double(part.place.count)
+            weights += Double(part.count)
         }
         return Outcome(
             bits: bytes.map { Double($0) * 8 / weights * share + correction }, noise: noise / weights,
@@ -238,7 +253,7 @@ struct TensorProbe {
 
     /// Encodes the sample with the alphabet for the rate, or a wider one where too many weights would have to be stored as they are.
     private mutating func measureFarEnough(
-        _ rate: inout TensorRate, _ parts: ArraySlice<ChunkWorkspace.Sample>, _ options: ConversionOptions
+        _ rate: inout TensorRate, _ parts: ArraySlice<ElementRectangle>, _ options: ConversionOptions
     ) throws -> Outcome? {
         let bits = rate.goal.quantity == .error ? rate.bits : streamBits(rate.goal)
         rate.parameters = AlphabetChoice.first(bits: bits, options)

@@ -4,6 +4,8 @@ import Conversion
 import FileAccess
 package import SystemPackage
 package import TensorModel
+import Weights
+import Work
 
 /// Writes one of our checkpoints back as plain safetensors, in the layout transformers loads.
 package struct SafetensorsExporter: Sendable {
@@ -44,13 +46,12 @@ package struct SafetensorsExporter: Sendable {
         try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
-        let pipeline = budget.pipeline()
         var summary = Summary()
         var shards: [(fileName: String, tensors: [TensorName])] = []
         var totalBytes: UInt64 = 0
         for shard in checkpoint.shards {
             let name = shard.file.path.lastComponent?.string ?? ""
-            let (bytes, data) = try await export(shard, to: builder.staging.appending(name), pipeline)
+            let (bytes, data) = try await export(shard, to: builder.staging.appending(name))
             summary.byteCount += bytes
             totalBytes += data
             shards.append((name, shard.payloads.map(\.name) + shard.ordinary.map(\.name)))
@@ -69,11 +70,10 @@ package struct SafetensorsExporter: Sendable {
     }
 
     /// Exports a shard; the bytes of the file, and of its tensors.
-    private func export(
-        _ shard: SealedShard, to path: FilePath, _ pipeline: OrderedPipeline<ChunkWorkspace>
-    ) async throws -> (file: UInt64, data: UInt64) {
+    private func export(_ shard: SealedShard, to path: FilePath) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
-        let fronts = try payloads.map { try shard.front(of: $0) }
+        let tables = try payloads.map { try shard.front(of: $0) }
+        let format = format
         func entry(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> SafetensorsWriter.Entry {
             SafetensorsWriter.Entry(
                 name: name, elementType: elementType, shape: shape, byteCount: elementType.byteCount(of: shape) ?? 0)
@@ -87,25 +87,27 @@ package struct SafetensorsExporter: Sendable {
         }
         let header = try SafetensorsWriter.header(tensors: entries, metadata: try metadata(of: shard))
         let output = OutputShard(
-            try AtomicFile(path, mode: .within(shard.file.permissions)), bandLimit: budget.mappedBand)
+            try AtomicFile(path, mode: .within(shard.file.permissions), bufferBytes: budget.writerBytes),
+            bandLimit: budget.bandBytes)
         try output.file?.append(header.span)
-        try await pipeline.run(ChunkJob.all(fronts.map(\.count))) { job, workspace in
-            let payload = payloads[job.payload]
-            try workspace.decode(
-                chunk: job.chunk, entry: fronts[job.payload].entry(job.chunk), of: payload, in: shard.file)
-            try workspace.exportRestored(as: format ?? payload.descriptor.format, of: payload, in: shard.file)
-        } consume: { job, workspace in
-            try Interruption.check()
-            let payload = payloads[job.payload]
+        try await budget.pipeline { ChunkExporter() }.run(
+            ChunkRun.all(tables.map(\.count)), makeOutput: { ExportedChunk() }
+        ) { run, exporter, exported in
+            let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
+            try exporter.export(
+                chunk, tables[run.payload].entry(chunk), of: payload, in: shard.file,
+                as: format ?? payload.descriptor.format, into: &exported)
+        } consume: { run, exported in
+            let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
             if payload.descriptor.scheme == .lossless {
-                if job.chunk == 0 { output.hasher = ContentHasher() }
-                workspace.hashDecoded(into: output.hasher)
-                if job.chunk == fronts[job.payload].count - 1 {
+                if chunk == 0 { output.hasher = ContentHasher() }
+                exported.hashDecoded(into: output.hasher)
+                if chunk == tables[run.payload].count - 1 {
                     try shard.requireHash(output.hasher.finish(), of: payload)
                 }
             }
             try output.take(
-                workspace.exported, job.chunk, of: payload.prologue.grid,
+                exported.elements, chunk, of: payload.prologue.grid,
                 width: (format ?? payload.descriptor.format).byteWidth)
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
@@ -115,6 +117,7 @@ package struct SafetensorsExporter: Sendable {
         }
         let bytes = file.byteCount
         try file.publish()
+        shard.file.finishReading()
         return (bytes, bytes - UInt64(header.count))
     }
 
@@ -141,7 +144,7 @@ package struct SafetensorsExporter: Sendable {
             }
             for tensor in shard.ordinary {
                 let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
-                needed = Checked.add(needed, recoded.map { bytes(tensor.shape, $0) } ?? tensor.range.count) ?? .max
+                needed = Checked.add(needed, recoded.map { bytes(tensor.shape, $0) } ?? tensor.byteCount) ?? .max
             }
         }
         let parent = output.lexicallyNormalized().removingLastComponent()

@@ -4,13 +4,13 @@ extension MappedFile {
     /// The whole file.
     package var wholeRange: ByteRange { ByteRange.whole(byteCount) }
 
-    /// Hands a range on in pieces, giving back the pages behind each; stops between two pieces when a signal came.
+    /// Hands a range on in pieces, read by read(2); stops between two pieces when a signal came.
     ///
     /// - Parameters:
     ///   - pieceBytes: bytes of a piece at most; every piece but the last has that many.
     ///   - body: called with the bytes, and their place in the file.
     package func forEachPiece(
-        of range: ByteRange, pieceBytes: Int = 1 << 20,
+        of range: ByteRange, pieceBytes: Int = MappedFile.pieceBytes,
         _ body: (Span<UInt8>, ByteRange) throws -> Void
     ) throws {
         var buffer = [UInt8](repeating: 0, count: Int(min(range.count, UInt64(pieceBytes))))
@@ -19,12 +19,14 @@ extension MappedFile {
             let piece = ByteRange(start: start, count: min(UInt64(buffer.count), range.end - start))
         {
             try Interruption.check()
-            try copy(piece, into: &buffer)
+            try read(piece, into: &buffer)
             try body(buffer.span.extracting(0..<Int(piece.count)), piece)
-            release(piece)
             start = piece.end
         }
     }
+
+    /// Bytes of a piece: large against the cost of a call, small against the caches of a core.
+    package static let pieceBytes = 1 << 18
 
     /// The hash of a range.
     package func hash(of range: ByteRange) throws -> ContentHash {
@@ -33,18 +35,9 @@ extension MappedFile {
         return hasher.finish()
     }
 
-    /// Adds a range to a hash, in place; gives back the pages behind unless told not to, and stops when a signal came.
-    package func hash(_ range: ByteRange, into hasher: ContentHasher, releasing: Bool = true) throws {
-        let step: UInt64 = 1 << 20
-        var start = range.start
-        while start < range.end,
-            let piece = ByteRange(start: start, count: min(step, range.end - start))
-        {
-            try Interruption.check()
-            try add(piece, to: hasher)
-            if releasing { release(piece) }
-            start = piece.end
-        }
+    /// Adds a range to a hash; stops when a signal came.
+    package func hash(_ range: ByteRange, into hasher: ContentHasher) throws {
+        try forEachPiece(of: range) { bytes, _ in hasher.update(bytes) }
     }
 }
 

@@ -9,9 +9,10 @@ package import TensorModel
     internal import Darwin
 #endif
 
-/// A regular file mapped into memory, read through copies that survive its being cut short underneath.
+/// A regular file, read in two ways: from a mapping, by copies that survive the file's being cut short, or by read(2).
 ///
-/// Mapped pages count as resident memory: whoever has read a range says so with `release(_:)`.
+/// The mapping serves headers, tables and scattered reads. Its pages count as resident memory, and giving them back interrupts all
+/// cores of the process, so everything large is read by read(2) into buffers that are reused (`read`).
 package final class MappedFile: Sendable {
     /// The path it was opened with.
     package let path: FilePath
@@ -21,7 +22,8 @@ package final class MappedFile: Sendable {
     package let identity: FileIdentity
     private let status: FileStatus
     private let address: UInt
-    private let derived = DerivedRanges()
+    /// The descriptor that `read` uses, opened by the first of its calls.
+    private let opened = Mutex<OpenedFile?>(nil)
     /// What scattered reads have touched and not given back, as bytes, and as a range around all of it.
     private let scattered = Mutex<(bytes: UInt64, range: ByteRange?)>((0, nil))
 
@@ -63,7 +65,7 @@ package final class MappedFile: Sendable {
 
     /// A copy of a range of the file.
     package func bytes(_ range: ByteRange) throws -> [UInt8] {
-        if DerivedRanges.contain(range) { try derived.require(range, of: self) } else { try check(range) }
+        try check(range)
         var buffer = [UInt8](repeating: 0, count: Int(range.count))
         try copy(range, into: &buffer)
         return buffer
@@ -85,9 +87,6 @@ package final class MappedFile: Sendable {
             let whole = ByteRange(start: range.start, end: last)
         else { return }
         precondition(buffer.count >= Int(range.count) * rows)
-        if DerivedRanges.contain(whole) {
-            return try derived.copy(range, rows: rows, stride: stride, of: self, into: &buffer)
-        }
         try check(whole)
         guard range.count > 0 else { return }
         let failed = unsafe buffer.withUnsafeMutableBytes { target in
@@ -98,48 +97,45 @@ package final class MappedFile: Sendable {
         guard failed == 0 else { throw cutShort(range) }
     }
 
-    /// Adds a range to a hash without a copy.
-    ///
-    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
-    func add(_ range: ByteRange, to hasher: ContentHasher) throws {
-        if DerivedRanges.contain(range) {
-            var buffer = [UInt8](repeating: 0, count: Int(range.count))
-            try copy(range, into: &buffer)
-            return hasher.update(buffer.span)
-        }
-        try check(range)
-        guard range.count > 0 else { return }
-        let failed = unsafe ingot_guarded_hash(
-            UnsafeMutableRawPointer(hasher.state), UnsafeRawPointer(bitPattern: address + UInt(range.start)),
-            Int(range.count))
-        guard failed == 0 else { throw cutShort(range) }
-    }
-
     private func cutShort(_ range: ByteRange) -> IngotError {
         IngotError(
             .sourceChanged, file: path.string, offset: range.start, found: "the file cannot be read here any more",
             expected: "\(byteCount) bytes, as when it was opened")
     }
 
-    /// Copies `rows` ranges as `copy` does, by read(2): no page of the file becomes resident, however far apart they are.
+    /// Reads a range by read(2) into `buffer` from `offset` on: no page of the mapping becomes resident.
+    ///
+    /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
+    package func read(_ range: ByteRange, into buffer: inout [UInt8], at offset: Int = 0) throws {
+        try check(range)
+        guard try descriptor().read(range, into: &buffer, at: offset) else { throw cutShort(range) }
+    }
+
+    /// Reads `rows` ranges of one length, `stride` bytes apart, next to each other into the first bytes of `buffer`, by read(2).
     ///
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
     package func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
-        if DerivedRanges.contain(range) {
-            try copy(range, rows: rows, stride: stride, into: &buffer)
-            let end = range.end + UInt64(stride * max(0, rows - 1))
-            if let whole = ByteRange(start: range.start, end: end) { release(whole) }
-            return
-        }
-        let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
-        guard FileStatus(try file.status()).identity.isSameButStatus(as: identity) else { throw cutShort(range) }
+        let file = try descriptor()
         let width = Int(range.count)
         for row in 0..<rows {
-            let count = try file.read(
-                into: &buffer, at: row * width, count: width, from: range.start + UInt64(row * stride))
-            guard count == width else { throw cutShort(range) }
+            guard let part = ByteRange(start: range.start + UInt64(row * stride), count: range.count),
+                part.end <= byteCount, try file.read(part, into: &buffer, at: row * width)
+            else { throw cutShort(range) }
         }
+    }
+
+    /// Closes the descriptor that `read` opened; the next call opens another one. For files of a checkpoint with very many shards.
+    package func finishReading() { opened.withLock { $0 = nil } }
+
+    private func descriptor() throws -> OpenedFile {
+        if let file = opened.withLock({ $0 }) { return file }
+        let file = try OpenedFile(path)
+        guard try file.isSameButStatus(as: identity) else {
+            throw cutShort(ByteRange.whole(0))
+        }
+        opened.withLock { $0 = $0 ?? file }
+        return file
     }
 
     /// A fault maps more than its page: on Linux the 64 KiB around it, or the whole folio of the page cache, up to 2 MiB,
@@ -149,7 +145,6 @@ package final class MappedFile: Sendable {
 
     /// Gives back the resident pages that hold a range; reading it again works, and costs a fault.
     package func release(_ range: ByteRange) {
-        if DerivedRanges.contain(range) { return derived.release(range, of: self) }
         guard address != 0, range.count > 0, range.end <= byteCount else { return }
         let window = MappedFile.faultWindow
         let start = address + UInt(range.start) & ~(window - 1)
@@ -187,13 +182,13 @@ package final class MappedFile: Sendable {
     private static let readAhead: UInt64 = 16 << 20
 
     /// Has the system begin to read what lies some way behind a range that is about to be read, without waiting; nothing of it
-    /// becomes resident.
+    /// becomes resident. Asks window by window, so that small ranges cost no call each.
     package func prefetch(behind range: ByteRange) {
-        guard range.end <= byteCount else { return }
-        let page: UInt64 = 4096
-        let start = (range.start + MappedFile.readAhead) & ~(page - 1)
-        let end = min(range.end + MappedFile.readAhead, byteCount)
-        guard address != 0, start < end else { return }
+        guard address != 0, range.end <= byteCount else { return }
+        let window: UInt64 = 2 << 20
+        let start = (range.start + MappedFile.readAhead + window - 1) & ~(window - 1)
+        let end = min((range.end + MappedFile.readAhead + window - 1) & ~(window - 1), byteCount)
+        guard start < end else { return }
         unsafe madvise(UnsafeMutableRawPointer(bitPattern: address + UInt(start)), Int(end - start), MADV_WILLNEED)
     }
 
@@ -201,12 +196,6 @@ package final class MappedFile: Sendable {
     package static func dropCache(_ path: FilePath) throws {
         try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput).dropCache()
     }
-
-    /// Makes bytes that the file holds in another form readable as a range of the file, which lies far behind its end.
-    ///
-    /// - Returns: the range; every reading method takes it, or a part of it.
-    /// - Throws: `tooManyTensors` where there is no room for so many bytes.
-    package func addDerived(_ bytes: any DerivedBytes) throws -> ByteRange { try derived.add(bytes, to: self) }
 
     /// Permissions of the file when it was opened.
     package var permissions: FilePermissions { status.permissions }
@@ -261,6 +250,25 @@ package final class MappedFile: Sendable {
                 .invalidOffsets, file: path.string, offset: range.start, found: "a range up to byte \(range.end)",
                 expected: "at most \(byteCount) bytes, the size of the file")
         }
+    }
+}
+
+/// A file opened for read(2), shared by all that read it at the time.
+private final class OpenedFile: Sendable {
+    private let descriptor: Descriptor
+
+    init(_ path: FilePath) throws {
+        descriptor = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput)
+    }
+
+    func isSameButStatus(as identity: FileIdentity) throws -> Bool {
+        FileStatus(try descriptor.status()).identity.isSameButStatus(as: identity)
+    }
+
+    /// Whether the file has all of the range.
+    func read(_ range: ByteRange, into buffer: inout [UInt8], at offset: Int) throws -> Bool {
+        let count = Int(range.count)
+        return try descriptor.read(into: &buffer, at: offset, count: count, from: range.start) == count
     }
 }
 

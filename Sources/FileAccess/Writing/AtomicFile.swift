@@ -21,7 +21,9 @@ package struct AtomicFile: ~Copyable, Sendable {
     private var flushed: UInt64 = 0
     private var published = false
     private var writtenOut: UInt64 = 0
-    private static let capacity = 1 << 20
+    private let capacity: Int
+    /// Bytes that are gathered before they are written, unless a caller has room for more.
+    package static let usualBufferBytes = 1 << 20
     /// Bytes after which the system is asked to begin writing: small against the disk's speed, large against its blocks.
     private static let writeOutStep: UInt64 = 8 << 20
 
@@ -30,14 +32,18 @@ package struct AtomicFile: ~Copyable, Sendable {
 
     /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
     ///
-    /// - Parameter mode: its permissions. Until it is published it has these or fewer.
-    package init(_ path: FilePath, mode: NewFileMode = .usual) throws {
+    /// - Parameters:
+    ///   - mode: its permissions. Until it is published it has these or fewer.
+    ///   - bufferBytes: bytes that are gathered at most before they are written: few large writes cost less than many small ones.
+    package init(
+        _ path: FilePath, mode: NewFileMode = .usual, bufferBytes: Int = AtomicFile.usualBufferBytes
+    ) throws {
         self.path = path
+        capacity = bufferBytes
         self.mode = mode
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
         descriptor = try Descriptor(
             temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
-        pending.reserveCapacity(AtomicFile.capacity)
     }
 
     /// Creates the temporary file of a report, which takes the place of `path` where there is a file already.
@@ -53,7 +59,7 @@ package struct AtomicFile: ~Copyable, Sendable {
         mode = .usual
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
         descriptor = try ReportTemporary.create(temporary, for: path)
-        pending.reserveCapacity(AtomicFile.capacity)
+        capacity = AtomicFile.usualBufferBytes
     }
 
     /// A name near the longest a file can have is replaced by its hash.
@@ -67,8 +73,8 @@ package struct AtomicFile: ~Copyable, Sendable {
 
     /// Appends bytes.
     package mutating func append(_ bytes: Span<UInt8>) throws {
-        if pending.count + bytes.count > AtomicFile.capacity { try flush() }
-        if bytes.count >= AtomicFile.capacity {
+        if pending.count + bytes.count > capacity { try flush() }
+        if bytes.count >= capacity {
             try descriptor.write(bytes, at: flushed)
             flushed += UInt64(bytes.count)
         } else {

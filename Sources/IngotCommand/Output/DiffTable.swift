@@ -2,6 +2,7 @@ import Inspection
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
 
 /// A comparison of two checkpoints as tables for other programs.
 enum DiffTable {

@@ -2,6 +2,7 @@ import Inspection
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
 
 /// A comparison of two checkpoints for people: what matters most first.
 struct DiffText {

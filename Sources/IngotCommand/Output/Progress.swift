@@ -1,6 +1,7 @@
 import Conversion
 import Synchronization
 import TensorModel
+import Work
 
 /// How a long run tells how far it is, on standard error.
 enum ProgressStyle: String, CaseIterable, Sendable {

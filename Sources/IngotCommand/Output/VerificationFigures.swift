@@ -1,6 +1,7 @@
 import Inspection
 import Quantization
 import TensorModel
+import Weights
 
 extension VerificationReport {
     /// The tensors that are not what they were and how many there are, those of the largest relative error first, `count` of them at

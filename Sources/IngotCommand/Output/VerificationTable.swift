@@ -1,6 +1,7 @@
 import Inspection
 import Quantization
 import TensorModel
+import Weights
 
 /// The report of a verification as a table, for spreadsheets and for pages.
 enum VerificationTable {

@@ -1,6 +1,7 @@
 import Inspection
 import Quantization
 import TensorModel
+import Weights
 
 /// The report of a verification, for people: the verdict and who broke it, then the largest errors, then errors by kind.
 struct VerificationText {

@@ -6,6 +6,7 @@ import Inspection
 import Synchronization
 import SystemPackage
 import TensorModel
+import Weights
 
 /// Holds the finished output of a conversion against claims before it gets its name.
 final class ClaimsGate: Sendable {

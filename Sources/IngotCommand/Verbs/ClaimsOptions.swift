@@ -5,6 +5,7 @@ import FileAccess
 import Inspection
 import SystemPackage
 import TensorModel
+import Weights
 
 /// The form of the result of a verification.
 enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {

@@ -6,6 +6,7 @@ import Inspection
 import Quantization
 import SystemPackage
 import TensorModel
+import Work
 
 struct Convert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

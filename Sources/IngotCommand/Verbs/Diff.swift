@@ -2,6 +2,7 @@ import ArgumentParser
 import Inspection
 import SystemPackage
 import TensorModel
+import Weights
 
 struct Diff: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -4,6 +4,8 @@ import FileAccess
 package import Inspection
 import SystemPackage
 package import TensorModel
+import Weights
+import Work
 
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -5,6 +5,7 @@ import FileAccess
 import Inspection
 public import SystemPackage
 import TensorModel
+import Weights
 
 /// A number of bytes: `268435456`, `256MiB`, `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {

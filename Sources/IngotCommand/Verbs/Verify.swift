@@ -2,6 +2,7 @@ import ArgumentParser
 import Inspection
 import SystemPackage
 import TensorModel
+import Weights
 
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -41,7 +41,7 @@ package struct ByteAccount: Sendable, Hashable {
         var tensors: UInt64 = 0
         var end: UInt64 = 0
         // Tensors may share bytes, which are counted once.
-        for range in shard.header.tensors.map(\.storedRange).sorted(by: { $0.start < $1.start }) where range.end > end {
+        for range in shard.header.tensors.map(\.range).sorted(by: { $0.start < $1.start }) where range.end > end {
             tensors += range.end - max(range.start, end)
             end = range.end
         }

@@ -4,6 +4,7 @@ import FileAccess
 import Quantization
 package import SystemPackage
 package import TensorModel
+package import Weights
 
 /// What is known of a checkpoint, for claims to be held against.
 package struct ClaimFacts: Sendable {

@@ -1,20 +1,20 @@
+import Checkpoints
 import Container
-import Conversion
 import FileAccess
 import TensorModel
+package import Weights
+import Work
 
 /// Whether tensors are stored in the same bytes; for elements that are no floating-point numbers, how many differ.
 package struct ByteComparison: Sendable {
     /// Two tensors to compare.
     package struct Pair: Sendable {
-        let first: Side, second: Side
+        let first: TensorBytes, second: TensorBytes
         /// Bits of an element, where differing ones are to be counted.
         let elementBits: Int?
 
-        struct Side: Sendable {
-            let file: MappedFile
-            let range: ByteRange
-        }
+        /// Bytes of each.
+        var byteCount: UInt64 { first.byteCount }
 
         /// Pairs two tensors; nil where their bytes cannot be the same, because their forms are not.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
@@ -22,15 +22,15 @@ package struct ByteComparison: Sendable {
                 first.descriptor?.scheme == second.descriptor?.scheme,
                 first.descriptor?.codec == second.descriptor?.codec, first.encoding == second.encoding
             else { return nil }
-            self.first = Side(first)
-            self.second = Side(second)
+            self.first = first.bytes
+            self.second = second.bytes
             // Payloads that differ in length may still hold the same weights.
-            guard self.first.range.count == self.second.range.count else { return nil }
+            guard self.first.byteCount == self.second.byteCount else { return nil }
             elementBits = first.format == nil ? first.elementType.bitWidth : nil
         }
     }
 
-    /// What was found.
+    /// What was found of a pair.
     package struct Result: Sendable, Hashable {
         /// Whether all bytes are the same.
         package internal(set) var isSame = true
@@ -41,8 +41,8 @@ package struct ByteComparison: Sendable {
     private let jobs: Int, workspaces: Int
     /// A multiple of the bytes that whole elements of any width fill.
     private static let pieceBytes: UInt64 = 3 << 18
-    /// Bytes of a workspace, with the pages of both files that a piece may make resident.
-    private static let workspaceBytes: UInt64 = 8 << 20
+    /// Bytes of both buffers, and of copies where elements are counted.
+    private static let workspaceBytes: UInt64 = 4 << 20
 
     /// Prepares comparisons within a budget.
     package init(memory: UInt64, jobs: Int) {
@@ -51,57 +51,50 @@ package struct ByteComparison: Sendable {
     }
 
     private struct Job: Sendable {
-        let pair: Int, piece: UInt64
+        let pair: Int
+        /// Place of the piece in both, and how many bytes it has.
+        let start: UInt64, count: Int
     }
 
-    private final class Workspace: @unchecked Sendable {
+    /// Buffers of one worker.
+    fileprivate struct Buffers {
         var first: [UInt8] = [], second: [UInt8] = []
-        var result = Result()
-    }
-
-    private final class Results {
-        var all: [Result]
-        init(count: Int) { all = [Result](repeating: Result(), count: count) }
     }
 
     /// Compares all pairs.
     package func run(_ pairs: [Pair]) async throws -> [Result] {
-        let results = Results(count: pairs.count)
+        var results = [Result](repeating: Result(), count: pairs.count)
         // Most tensors that differ do so in their first bytes: no need to read the others.
         var open: [Int] = []
+        var buffers = Buffers()
         for (index, pair) in pairs.enumerated() {
-            if pair.elementBits == nil, let start = try pair.piece(0, bytes: 1 << 16), try !start.isSame() {
-                results.all[index].isSame = false
+            let count = Int(min(pair.byteCount, 1 << 16))
+            if pair.elementBits == nil, try !buffers.readSame(pair, 0, count) {
+                results[index].isSame = false
             } else {
                 open.append(index)
             }
         }
-        let items = open.lazy.flatMap { index in
-            let count = pairs[index].first.range.count
-            return (0..<(count + ByteComparison.pieceBytes - 1) / ByteComparison.pieceBytes).lazy.map {
-                Job(pair: index, piece: $0)
+        let jobs = open.lazy.flatMap { index in
+            let count = pairs[index].byteCount
+            return stride(from: 0, to: count, by: Int(ByteComparison.pieceBytes)).lazy.map { start in
+                Job(pair: index, start: start, count: Int(min(ByteComparison.pieceBytes, count - start)))
             }
         }
-        let workspaces = (0..<workspaces).map { _ in Workspace() }
-        try await OrderedPipeline(jobs: jobs, workspaces: workspaces).run(items) { job, workspace in
-            workspace.result = Result()
+        try await Pipeline(jobs: self.jobs, lookahead: workspaces) { Buffers() }.run(jobs) { job, buffers in
             let pair = pairs[job.pair]
-            guard let piece = try pair.piece(job.piece, bytes: ByteComparison.pieceBytes), try !piece.isSame() else {
-                return
+            var result = Result()
+            result.isSame = try buffers.readSame(pair, job.start, job.count)
+            if !result.isSame, let bits = pair.elementBits {
+                result.changed = ByteComparison.differing(
+                    Array(buffers.first[..<job.count]), Array(buffers.second[..<job.count]), bits)
             }
-            workspace.result.isSame = false
-            guard let bits = pair.elementBits else { return }
-            workspace.first = try piece.first.file.bytes(piece.first.range)
-            workspace.second = try piece.second.file.bytes(piece.second.range)
-            workspace.result.changed = ByteComparison.differing(workspace.first, workspace.second, bits)
-            piece.first.file.release(piece.first.range)
-            piece.second.file.release(piece.second.range)
-        } consume: { job, workspace in
-            try Interruption.check()
-            if !workspace.result.isSame { results.all[job.pair].isSame = false }
-            results.all[job.pair].changed += workspace.result.changed
+            return result
+        } consume: { job, result in
+            if !result.isSame { results[job.pair].isSame = false }
+            results[job.pair].changed += result.changed
         }
-        return results.all
+        return results
     }
 
     /// Elements that differ, of equally many bytes; narrower ones than a byte lie in groups of 24 bits, the first in the lowest.
@@ -127,46 +120,15 @@ package struct ByteComparison: Sendable {
     }
 }
 
-extension ByteComparison.Pair.Side {
-    init(_ tensor: StoredWeights) {
-        file = tensor.file
-        range = tensor.storedRange
-    }
-
-    /// A part of the bytes; nil where there is none.
-    func piece(_ number: UInt64, bytes: UInt64) -> ByteComparison.Pair.Side? {
-        let start = range.start + number * bytes
-        guard start < range.end, let part = ByteRange(start: start, count: min(bytes, range.end - start)) else {
-            return nil
-        }
-        return Self(file: file, range: part)
-    }
-}
-
-extension ByteComparison.Pair {
-    private init(first: Side, second: Side) {
-        (self.first, self.second) = (first, second)
-        elementBits = nil
-    }
-
-    /// A piece of both; nil behind the end.
-    func piece(_ number: UInt64, bytes: UInt64) throws -> ByteComparison.Pair? {
-        guard let first = first.piece(number, bytes: bytes), let second = second.piece(number, bytes: bytes) else {
-            return nil
-        }
-        return ByteComparison.Pair(first: first, second: second)
-    }
-
-    /// Whether both have the same hash.
-    func isSame() throws -> Bool { try first.file.hash(of: first.range) == second.file.hash(of: second.range) }
-}
-
-extension StoredWeights {
-    /// Its bytes in its file; of one in blocks of another format, those of its elements.
-    var storedRange: ByteRange {
-        switch form {
-        case .plain(_, let range): range
-        case .payload(let index, let shared): shared.shard.payloads[index].range
-        }
+extension ByteComparison.Buffers {
+    /// Reads a piece of both; whether its bytes are the same.
+    fileprivate mutating func readSame(_ pair: ByteComparison.Pair, _ start: UInt64, _ count: Int) throws -> Bool {
+        first.grow(to: count)
+        second.grow(to: count)
+        pair.first.prefetch(behind: start, count: count)
+        pair.second.prefetch(behind: start, count: count)
+        try pair.first.read(start, count: count, into: &first)
+        try pair.second.read(start, count: count, into: &second)
+        return first.span.extracting(0..<count).isSame(as: second.span.extracting(0..<count))
     }
 }

@@ -1,5 +1,6 @@
 import Container
 import TensorModel
+import Weights
 
 /// How two tensors of one shape are cut into the pieces that are compared.
 struct PieceGrid: Sendable, Hashable {

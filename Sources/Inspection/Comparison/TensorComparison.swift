@@ -1,8 +1,10 @@
+import Checkpoints
 import Container
-import Conversion
 import FileAccess
 package import Quantization
 import TensorModel
+package import Weights
+import Work
 
 /// What became of one tensor in another of the same shape, measured weight by weight.
 package struct ComparedWeights: Sendable {
@@ -36,7 +38,8 @@ package struct TensorComparison: Sendable {
 
     private let jobs: Int
     private let memory: UInt64
-    private let mappedBand: Int
+    /// Bytes of a band at most that is read as a whole.
+    private let bandBytes: Int
     private let wantsStatistics: Bool
 
     /// Prepares comparisons within a budget.
@@ -47,9 +50,9 @@ package struct TensorComparison: Sendable {
         _ = try MemoryBudget(bytes: memory, jobs: jobs)
         self.jobs = jobs
         self.wantsStatistics = wantsStatistics
-        mappedBand = Int(min(memory / 8, 16 << 20))
-        // Two bands of mapped pages, and the statistics of the pairs under way, are not the workspaces'.
-        self.memory = memory - 2 * UInt64(mappedBand) - (4 << 20)
+        bandBytes = Int(min(memory / 16, 16 << 20))
+        // Two bands of both tensors, and the statistics of the pair under way, are not the workers'.
+        self.memory = memory - 4 * UInt64(bandBytes) - (4 << 20)
     }
 
     /// Weights of a piece that is put together of chunks, at most: as many as the smallest budget has room for, whatever the
@@ -57,8 +60,10 @@ package struct TensorComparison: Sendable {
     private static let gatheredWeights = 2 << 20
     /// Bytes a weight of a gathered piece takes: both in binary32, one of them, if lossless, as it is stored too.
     private static let gatheredBytes = 12
-    /// Bytes of a reader of plain pieces, with the pages it reads from.
-    private static let plainReaderBytes = 4 << 20
+    /// Bytes of a reader of plain pieces: elements, and weights.
+    private static let plainReaderBytes = 5 << 20
+    /// Bytes of what was found of a piece.
+    private static let resultBytes = 5 << 18
     /// Pieces of pairs whose chunk tables are at hand at the same time, but for the last pair.
     private static let batchPieces = 2048
 
@@ -67,15 +72,14 @@ package struct TensorComparison: Sendable {
         let index: Int
         let first: ReadableWeights, second: ReadableWeights
         let grid: PieceGrid
-        let access: WeightReader.Access
 
         /// Bytes a workspace takes for its pieces.
         var workspaceBytes: Int {
             if grid.isGathered {
-                return 2 * ChunkWorkspace.maximumBytes + grid.pieceWeights * TensorComparison.gatheredBytes
+                return 2 * ChunkDecoder.maximumBytes + grid.pieceWeights * TensorComparison.gatheredBytes
             }
             return [first, second].reduce(0) {
-                $0 + ($1.grid == nil ? TensorComparison.plainReaderBytes : ChunkWorkspace.maximumBytes)
+                $0 + ($1.grid == nil ? TensorComparison.plainReaderBytes : ChunkDecoder.maximumBytes + (3 << 20))
             }
         }
     }
@@ -104,35 +108,41 @@ package struct TensorComparison: Sendable {
         guard let first = try ReadableWeights(pair.first), let second = try ReadableWeights(pair.second) else {
             preconditionFailure("a pair has floating-point numbers")
         }
-        let grid = PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights)
-        let bandBytes = grid.pieceRows * grid.columns * max(first.format.byteWidth, second.format.byteWidth)
         return Planned(
-            index: index, first: first, second: second, grid: grid,
-            access: bandBytes <= mappedBand ? .mapped : .copied)
+            index: index, first: first, second: second,
+            grid: PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights))
     }
 
     // MARK: - Pieces
 
-    /// What one worker works in.
-    private final class Workspace: @unchecked Sendable {
-        let first = WeightReader(), second = WeightReader()
+    /// What was found of a piece, in buffers that are reused.
+    fileprivate struct ComparedPiece: Sendable {
         var comparison = PieceComparison()
         var same: UInt64 = 0, changed: UInt64 = 0
         var firstCounts = PieceCounts(), secondCounts = PieceCounts()
+    }
 
-        func compare(_ place: ChunkPlace, _ pair: Planned, wantsStatistics: Bool) throws {
-            try first.read(place, of: pair.first, pair.access)
-            try second.read(place, of: pair.second, pair.access)
-            (same, changed) = (0, 0)
+    /// Reads pieces of both tensors and compares them: what one worker needs.
+    private struct PieceComparer {
+        private var firstReader = RowReader(), secondReader = RowReader()
+        private var first = ReadWeights(), second = ReadWeights()
+
+        mutating func compare(
+            _ place: ChunkPlace, _ pair: Planned, _ read: PieceInput, wantsStatistics: Bool,
+            into output: inout ComparedPiece
+        ) throws {
+            try firstReader.read(place, of: pair.first, read.first, into: &first)
+            try secondReader.read(place, of: pair.second, read.second, into: &second)
+            (output.same, output.changed) = (0, 0)
             var (original, restored) = (first.weights, second.weights)
             if first.hasNonFinite || second.hasNonFinite {
-                Workspace.takeOut(&original, &restored, place.count, &same, &changed)
+                PieceComparer.takeOut(&original, &restored, place.count, &output.same, &output.changed)
             }
-            comparison.compare(
+            output.comparison.compare(
                 original.span.extracting(first: place.count), restored.span.extracting(first: place.count))
             guard wantsStatistics else { return }
-            Workspace.count(&firstCounts, first, place, pair.first)
-            Workspace.count(&secondCounts, second, place, pair.second)
+            PieceComparer.count(&output.firstCounts, first, place, pair.first)
+            PieceComparer.count(&output.secondCounts, second, place, pair.second)
         }
 
         /// Sets pairs with NaN or infinity to zero, so that sums over the others stay finite; counts them.
@@ -147,32 +157,52 @@ package struct TensorComparison: Sendable {
         }
 
         private static func count(
-            _ counts: inout PieceCounts, _ reader: WeightReader, _ place: ChunkPlace, _ tensor: ReadableWeights
+            _ counts: inout PieceCounts, _ read: ReadWeights, _ place: ChunkPlace, _ tensor: ReadableWeights
         ) {
-            if let format = reader.elementFormat {
-                let bytes = reader.storedElements
+            let wantsEnergies = TensorSums.keepsEnergies(of: tensor.tensor.shape)
+            if let format = read.elementFormat {
                 counts.count(
-                    bytes.span.extracting(first: place.count * format.byteWidth), format, rows: place.rows,
-                    columns: place.columns, wantsEnergies: tensor.hasEnergies)
+                    read.elements.span.extracting(first: place.count * format.byteWidth), format, rows: place.rows,
+                    columns: place.columns, wantsEnergies: wantsEnergies)
             } else {
-                let weights = reader.weights
                 counts.count(
-                    weights.span.extracting(first: place.count), rows: place.rows, columns: place.columns,
-                    wantsEnergies: tensor.hasEnergies)
+                    read.weights.span.extracting(first: place.count), rows: place.rows, columns: place.columns,
+                    wantsEnergies: wantsEnergies)
             }
         }
     }
 
+    /// What was read of a piece in order: the elements of tensors that are stored as they are.
+    private struct PieceInput: Sendable {
+        var first: ReadChunk?, second: ReadChunk?
+    }
+
     /// What is summed up over the pieces of the pair under way.
-    private final class Sums {
+    private struct PairSums {
         var result = ComparedWeights()
         var first: TensorSums?, second: TensorSums?
-        var results: [(Int, ComparedWeights)] = []
 
-        func describe() {
+        init(_ pair: Planned, wantsStatistics: Bool) {
+            guard wantsStatistics else { return }
+            first = TensorSums(pair.first.countedFormat, pair.first.tensor.shape)
+            second = TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
+        }
+
+        mutating func add(_ piece: ComparedPiece, _ place: ChunkPlace) {
+            result.errors.add(piece.comparison)
+            result.sameNonFinite += piece.same
+            result.changedNonFinite += piece.changed
+            first?.add(piece.firstCounts, row: place.row, column: place.column)
+            second?.add(piece.secondCounts, row: place.row, column: place.column)
+        }
+
+        /// What they come to; used up by it.
+        mutating func finish() -> ComparedWeights {
             result.first = first?.finish()
             result.secondHistogram = result.first.flatMap { second?.histogram(binnedAs: $0.histogram) }
             result.second = second?.finish()
+            result.errors.settle()
+            return result
         }
     }
 
@@ -182,69 +212,51 @@ package struct TensorComparison: Sendable {
 
     private func compare(_ batch: [Planned]) async throws -> [(Int, ComparedWeights)] {
         guard let most = batch.map(\.workspaceBytes).max() else { return [] }
-        let number = max(1, min(2 * jobs + 1, Int(memory) / most))
-        let pipeline = OrderedPipeline(jobs: min(jobs, number), workspaces: (0..<number).map { _ in Workspace() })
+        // Half of the memory for the workers, half for results that wait.
+        let workers = max(1, min(jobs, Int(memory / 2) / most))
+        let waiting = max(workers, min(2 * workers + 1, Int(memory / 2) / TensorComparison.resultBytes))
         let items = batch.indices.lazy.flatMap { pair in
             (0..<batch[pair].grid.count).lazy.map { Job(pair: pair, piece: $0) }
         }
-        let sums = Sums()
+        var readers = (
+            BandReader(bandBytes: bandBytes, hashes: false), BandReader(bandBytes: bandBytes, hashes: false)
+        )
         let wantsStatistics = wantsStatistics
-        try await pipeline.run(items) { job, workspace in
+        var sums: PairSums?
+        var compared: [Int: ComparedWeights] = [:]
+        try await Pipeline(jobs: workers, lookahead: waiting) { PieceComparer() }.run(
+            items, makeOutput: { ComparedPiece() }
+        ) { job -> PieceInput in
             let pair = batch[job.pair]
-            if pair.grid.beginsBand(job.piece) { pair.prefetch(job.piece) }
-            try workspace.compare(pair.grid.place(of: job.piece), pair, wantsStatistics: wantsStatistics)
-        } consume: { job, workspace in
-            try Interruption.check()
+            return PieceInput(
+                first: try pair.read(job.piece, of: pair.first, by: &readers.0),
+                second: try pair.read(job.piece, of: pair.second, by: &readers.1))
+        } work: { job, read, comparer, output in
             let pair = batch[job.pair]
-            if job.piece == 0 {
-                sums.result = ComparedWeights()
-                if wantsStatistics {
-                    sums.first = TensorSums(pair.first.countedFormat, pair.first.tensor.shape)
-                    sums.second = TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
-                }
-            }
-            sums.result.errors.add(workspace.comparison)
-            sums.result.sameNonFinite += workspace.same
-            sums.result.changedNonFinite += workspace.changed
-            let place = pair.grid.place(of: job.piece)
-            sums.first?.add(workspace.firstCounts, row: place.row, column: place.column)
-            sums.second?.add(workspace.secondCounts, row: place.row, column: place.column)
-            if pair.grid.endsBand(job.piece) { pair.release(job.piece) }
-            guard job.piece == pair.grid.count - 1 else { return }
-            sums.describe()
-            sums.result.errors.settle()
-            sums.results.append((pair.index, sums.result))
+            try comparer.compare(
+                pair.grid.place(of: job.piece), pair, read, wantsStatistics: wantsStatistics, into: &output)
+        } consume: { job, output in
+            let pair = batch[job.pair]
+            if job.piece == 0 { sums = PairSums(pair, wantsStatistics: wantsStatistics) }
+            sums?.add(output, pair.grid.place(of: job.piece))
+            if job.piece == pair.grid.count - 1 { compared[pair.index] = sums?.finish() }
+            return .proceed
         }
         // A pair without weights has no pieces.
-        let compared = Dictionary(sums.results, uniquingKeysWith: { first, _ in first })
         return batch.map { pair in
             if let result = compared[pair.index] { return (pair.index, result) }
-            var empty = ComparedWeights()
-            empty.errors.settle()
-            if wantsStatistics {
-                var (first, second) = (
-                    TensorSums(pair.first.countedFormat, pair.first.tensor.shape),
-                    TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
-                )
-                (empty.first, empty.second) = (first.finish(), second.finish())
-            }
-            return (pair.index, empty)
+            var empty = PairSums(pair, wantsStatistics: wantsStatistics)
+            return (pair.index, empty.finish())
         }
     }
 }
 
 extension TensorComparison.Planned {
-    /// Whether pieces beside each other share pages of a tensor that is stored as it is.
-    private var sharesPages: Bool { access == .mapped && grid.across > 1 }
-
-    private func forEachBand(_ piece: Int, _ body: (MappedFile, ByteRange) -> Void) {
-        guard sharesPages else { return }
-        let place = grid.place(of: piece)
-        for tensor in [first, second] {
-            if let bytes = tensor.bytes(ofRows: place.row, count: place.rows) { body(tensor.tensor.file, bytes) }
-        }
+    /// Reads the elements of a piece of a tensor that is stored as it is; nil for an encoded one.
+    func read(_ piece: Int, of tensor: ReadableWeights, by reader: inout BandReader) throws -> ReadChunk? {
+        guard let bytes = tensor.plainBytes else { return nil }
+        return try reader.read(
+            grid.place(of: piece), of: bytes, columns: grid.columns, tensor.format,
+            beginsBand: grid.beginsBand(piece), isLast: false)
     }
-
-    func prefetch(_ piece: Int) { forEachBand(piece) { $0.prefetch(behind: $1) } }
-    func release(_ piece: Int) { forEachBand(piece) { $0.release($1) } }
 }

@@ -1,6 +1,7 @@
 import Quantization
 import SystemPackage
 package import TensorModel
+import Weights
 
 extension CheckpointDiff {
     /// The comparison as JSON, schema `ingot.diff` version 1 (Specs/json.md).

@@ -1,8 +1,8 @@
 import Checkpoints
 import Container
-import Conversion
 package import SystemPackage
 package import TensorModel
+package import Weights
 
 /// Two checkpoints of any forms, tensor by tensor: what changed in their bytes, and what in their weights.
 package struct CheckpointDiff: Sendable {

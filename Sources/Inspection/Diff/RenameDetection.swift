@@ -1,7 +1,9 @@
+import Checkpoints
 import Container
 import FileAccess
 import SystemPackage
 import TensorModel
+import Weights
 
 /// Finds tensors that are in both checkpoints under different names: by the hash of their content, then by their weights.
 struct RenameDetection {
@@ -64,7 +66,7 @@ struct RenameDetection {
     private static func contents(_ tensors: [StoredWeights], _ forms: Set<Form>) throws -> [Content: [StoredWeights]] {
         var contents: [Content: [StoredWeights]] = [:]
         for tensor in tensors where isTelling(tensor) && forms.contains(Form(tensor)) {
-            let hash = try tensor.descriptor?.sourceHash ?? tensor.file.hash(of: tensor.storedRange)
+            let hash = try tensor.descriptor?.sourceHash ?? tensor.bytes.hash()
             contents[Content(shape: tensor.shape, elementType: tensor.elementType, hash: hash), default: []]
                 .append(tensor)
         }
@@ -88,18 +90,20 @@ struct RenameDetection {
 
         static let runs = 4, runLength = 64
 
-        init?(_ tensor: StoredWeights, _ reader: WeightReader) throws {
+        init?(_ tensor: StoredWeights, _ reader: inout RowReader) throws {
             guard RenameDetection.isTelling(tensor), let readable = try ReadableWeights(tensor) else { return nil }
             self.tensor = tensor
             var weights: [Float] = []
+            var read = ReadWeights()
             let length = min(readable.columns, Sample.runLength)
             let places = min(Sample.runs, readable.rows * (readable.columns / length))
             for run in 0..<places {
                 // Places along the diagonal: rows, or parts of the only row, far from each other.
                 let row = readable.rows == 1 ? 0 : (readable.rows - 1) * run / max(1, places - 1)
                 let column = (readable.columns - length) * run / max(1, places - 1)
-                try reader.read(ChunkPlace(row: row, column: column, rows: 1, columns: length), of: readable, .copied)
-                weights += reader.weights.prefix(length)
+                try reader.read(
+                    ChunkPlace(row: row, column: column, rows: 1, columns: length), of: readable, into: &read)
+                weights += read.weights.prefix(length)
             }
             guard weights.allSatisfy(\.isFinite), weights.contains(where: { $0 != 0 }) else { return nil }
             self.weights = weights
@@ -121,7 +125,7 @@ struct RenameDetection {
         let shapes = Set(removed.map(\.shape)).intersection(added.map(\.shape))
         let candidates = Dictionary(grouping: removed.filter { shapes.contains($0.shape) }, by: \.shape)
         let others = Dictionary(grouping: added.filter { shapes.contains($0.shape) }, by: \.shape)
-        let reader = WeightReader()
+        var reader = RowReader()
         var found: [Match] = []
         for (shape, tensors) in candidates.sorted(by: { $0.key.description < $1.key.description }) {
             let news = others[shape] ?? []
@@ -134,8 +138,8 @@ struct RenameDetection {
                 continue
             }
             try Interruption.check()
-            let old = try tensors.compactMap { try Sample($0, reader) }
-            let new = try news.compactMap { try Sample($0, reader) }
+            let old = try tensors.compactMap { try Sample($0, &reader) }
+            let new = try news.compactMap { try Sample($0, &reader) }
             found += RenameDetection.nearest(old, new)
         }
         take(found)

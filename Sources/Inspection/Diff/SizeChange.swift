@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import TensorModel
+import Weights
 
 /// A size before and after.
 package struct SizeChange: Sendable, Hashable {

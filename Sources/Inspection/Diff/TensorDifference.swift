@@ -1,6 +1,7 @@
 import Container
 import Quantization
 import TensorModel
+package import Weights
 
 /// A tensor that two checkpoints have, under one name or two.
 package struct TensorDifference: Sendable {

@@ -1,4 +1,5 @@
 package import TensorModel
+import Weights
 
 /// Tensors that belong together, and the figures of all of them.
 package struct TensorGroup: Sendable {

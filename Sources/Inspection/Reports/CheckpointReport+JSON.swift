@@ -3,6 +3,7 @@ import FileAccess
 import Quantization
 import SystemPackage
 package import TensorModel
+import Weights
 
 extension CheckpointReport {
     /// The report as JSON, schema `ingot.inspect` version 1 (Specs/json.md).

@@ -4,6 +4,7 @@ import FileAccess
 package import Quantization
 package import SystemPackage
 package import TensorModel
+package import Weights
 
 /// What `inspect` says of a checkpoint, ours or a source.
 package struct CheckpointReport: Sendable {

@@ -1,9 +1,9 @@
-import Checkpoints
 import Container
-import Conversion
 import FileAccess
 package import Quantization
 import TensorModel
+package import Weights
+import Work
 
 /// Reads weights, each once, and tells what there is to say of every tensor; in bounded memory, on all cores.
 ///
@@ -29,8 +29,6 @@ package struct StatisticsReader: Sendable {
     package func read(
         _ tensors: [StoredWeights], progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws -> [WeightStatistics?] {
-        let pipeline = OrderedPipeline(
-            jobs: budget.jobs, workspaces: (0..<budget.workspaces).map { _ in PieceWorkspace() })
         var results: [WeightStatistics?] = []
         results.reserveCapacity(tensors.count)
         var done: UInt64 = 0
@@ -40,8 +38,9 @@ package struct StatisticsReader: Sendable {
             let file = tensors[start].file
             let end = tensors[start...].firstIndex { $0.file !== file } ?? tensors.count
             let works = try tensors[start..<end].map(TensorPieces.init)
-            results += try await read(works, pipeline) { tensor, bytes in progress(tensor, done + bytes) }
+            results += try await read(works) { tensor, bytes in progress(tensor, done + bytes) }
             done += tensors[start..<end].reduce(0) { $0 + $1.byteCount }
+            file.finishReading()
             start = end
         }
         return results
@@ -49,32 +48,36 @@ package struct StatisticsReader: Sendable {
 
     /// Goes through the tensors of one file.
     private func read(
-        _ works: [TensorPieces], _ pipeline: OrderedPipeline<PieceWorkspace>,
-        _ progress: @escaping (StoredWeights, UInt64) -> Void
+        _ works: [TensorPieces], _ progress: @escaping (StoredWeights, UInt64) -> Void
     ) async throws -> [WeightStatistics?] {
-        let sums = FileSums(works.count)
-        try await pipeline.run(PieceJob.all(works)) { job, workspace in
-            try workspace.count(job.piece, of: works[job.tensor])
-        } consume: { job, workspace in
-            try Interruption.check()
+        var results = [WeightStatistics?](repeating: nil, count: works.count)
+        var done: UInt64 = 0
+        var sums = TensorSums(.f32, energies: nil)
+        try await budget.pipeline { PieceReader() }.run(PieceJob.all(works), makeOutput: { CountedPiece() }) {
+            job, reader, output in
+            try reader.count(job.piece, of: works[job.tensor], into: &output)
+        } consume: { job, output in
             let work = works[job.tensor]
-            if job.piece == 0 { sums.begin(work) }
-            sums.add(workspace, job.piece, of: work)
             let tensor = work.tensor
+            if job.piece == 0 {
+                sums = TensorSums(work.countedFormat, energies: work.hasEnergies ? (work.rows, work.columns) : nil)
+            }
+            let place = work.place(of: job.piece)
+            sums.add(output.counts, row: place.row, column: place.column, output.hasCodes ? output.codes : nil)
             if job.piece == work.count - 1 {
-                sums.results[job.tensor] = sums.finish(work)
-                sums.doneBytes += tensor.byteCount
-                progress(tensor, sums.doneBytes)
+                results[job.tensor] = sums.finish(isLossless: tensor.descriptor?.scheme == .lossless)
+                done += tensor.byteCount
+                progress(tensor, done)
             } else {
                 let share = Double(job.piece + 1) / Double(work.count)
-                progress(tensor, sums.doneBytes + UInt64(Double(tensor.byteCount) * share))
+                progress(tensor, done + UInt64(Double(tensor.byteCount) * share))
             }
         }
-        return sums.results
+        return results
     }
 }
 
-/// One piece of one tensor: what the pipeline's workers take.
+/// One piece of one tensor: what a worker takes.
 private struct PieceJob: Sendable {
     let tensor: Int, piece: Int
 
@@ -82,27 +85,5 @@ private struct PieceJob: Sendable {
         works.indices.lazy.flatMap { tensor in
             (0..<works[tensor].count).lazy.map { PieceJob(tensor: tensor, piece: $0) }
         }
-    }
-}
-
-/// What changes from piece to piece; used by one worker at a time.
-private final class FileSums {
-    var results: [WeightStatistics?]
-    var doneBytes: UInt64 = 0
-    private var sums = TensorSums(.f32, energies: nil)
-
-    init(_ count: Int) { results = [WeightStatistics?](repeating: nil, count: count) }
-
-    func begin(_ work: TensorPieces) {
-        sums = TensorSums(work.countedFormat, energies: work.hasEnergies ? (work.rows, work.columns) : nil)
-    }
-
-    func add(_ workspace: PieceWorkspace, _ piece: Int, of work: TensorPieces) {
-        let place = work.place(of: piece)
-        sums.add(workspace.counts, row: place.row, column: place.column, workspace.hasCodes ? workspace.codes : nil)
-    }
-
-    func finish(_ work: TensorPieces) -> WeightStatistics {
-        sums.finish(isLossless: work.tensor.descriptor?.scheme == .lossless)
     }
 }

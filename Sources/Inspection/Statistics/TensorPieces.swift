@@ -3,6 +3,7 @@ import Container
 import FileAccess
 import Quantization
 import TensorModel
+import Weights
 
 /// How a tensor is cut into pieces to be read: its chunks, or about half a million weights that lie next to each other.
 struct TensorPieces: Sendable {
@@ -80,58 +81,55 @@ struct PiecePlace {
     var count: Int { rows * columns }
 }
 
-/// All that one piece needs: buffers that are reused.
-///
-/// One task at a time uses a workspace (`OrderedPipeline` sees to that), hence the unchecked conformance.
-final class PieceWorkspace: @unchecked Sendable {
-    private let chunk = ChunkWorkspace()
-    private var bytes: [UInt8] = []
-    /// What was counted of the last piece.
-    private(set) var counts = PieceCounts()
+/// What was counted of a piece, in buffers that are reused.
+struct CountedPiece: Sendable {
+    var counts = PieceCounts()
     /// Its codes, if `hasCodes`.
-    private(set) var codes = CodeCounts()
-    private(set) var hasCodes = false
+    var codes = CodeCounts()
+    var hasCodes = false
+}
+
+/// Reads pieces and counts their weights: what one worker needs.
+struct PieceReader {
+    private var decoder = ChunkDecoder()
+    private var decoded = DecodedChunk()
+    private var bytes: [UInt8] = []
 
     /// Reads a piece and counts it.
-    func count(_ piece: Int, of work: TensorPieces) throws {
+    mutating func count(_ piece: Int, of work: TensorPieces, into output: inout CountedPiece) throws {
         let place = work.place(of: piece)
         switch work.tensor.form {
-        case .plain(let file, let range): try countPlain(place, of: work, file, range)
+        case .plain(let bytes):
+            try read(place, of: work, bytes)
+            output.hasCodes = false
+            let size = place.count * work.countedFormat.byteWidth
+            output.counts.count(
+                self.bytes.span.extracting(0..<size), work.countedFormat, rows: place.rows, columns: place.columns,
+                wantsEnergies: work.hasEnergies)
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)
             guard let entry = try work.table?.entry(piece) else { preconditionFailure("a payload has a chunk table") }
-            try chunk.decode(chunk: piece, entry: entry, of: payload, in: shard.file)
-            hasCodes = chunk.count(entry, of: payload, into: &codes)
+            try decoder.decode(piece, entry, of: payload, in: shard.file, into: &decoded)
+            output.hasCodes = decoded.count(as: payload.descriptor.scheme, into: &output.codes)
             if payload.descriptor.scheme == .lossless {
-                let source = chunk.source
-                counts.count(
-                    source.span.extracting(0..<chunk.sourceCount), work.countedFormat, rows: place.rows,
+                output.counts.count(
+                    decoded.elements.span.extracting(0..<decoded.elementBytes), work.countedFormat, rows: place.rows,
                     columns: place.columns, wantsEnergies: work.hasEnergies)
             } else {
-                let restored = chunk.restored
-                counts.count(
-                    restored.span.extracting(0..<place.count), rows: place.rows, columns: place.columns,
+                output.counts.count(
+                    decoded.weights.span.extracting(0..<place.count), rows: place.rows, columns: place.columns,
                     wantsEnergies: work.hasEnergies)
             }
         }
     }
 
-    private func countPlain(
-        _ place: PiecePlace, of work: TensorPieces, _ file: MappedFile, _ range: ByteRange
-    ) throws {
+    private mutating func read(_ place: PiecePlace, of work: TensorPieces, _ tensor: TensorBytes) throws {
         let width = work.countedFormat.byteWidth
         let size = place.count * width
-        hasCodes = false
-        if bytes.count < size { bytes = [UInt8](repeating: 0, count: size) }
-        let first = range.start + UInt64((place.row * work.columns + place.column) * width)
-        if size > 0, let run = ByteRange(start: first, count: UInt64(size)) {
-            file.prefetch(behind: run)
-            // Read, not mapped: no page becomes resident, and faults would cost more than half of the time.
-            try file.read(run, rows: 1, stride: 0, into: &bytes)
-        }
-        let source = bytes
-        counts.count(
-            source.span.extracting(0..<size), work.countedFormat, rows: place.rows, columns: place.columns,
-            wantsEnergies: work.hasEnergies)
+        bytes.grow(to: size)
+        guard size > 0 else { return }
+        let start = UInt64((place.row * work.columns + place.column) * width)
+        tensor.prefetch(behind: start, count: size)
+        try tensor.read(start, count: size, into: &bytes)
     }
 }

@@ -1,6 +1,7 @@
 import Container
 import SystemPackage
 import TensorModel
+package import Weights
 
 /// Verifies a checkpoint of any format by all that its format and what it is compared with allow.
 ///

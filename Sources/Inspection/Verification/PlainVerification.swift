@@ -1,9 +1,10 @@
 import Container
-import Conversion
 import FileAccess
 import Quantization
 import SystemPackage
 import TensorModel
+package import Weights
+import Work
 
 /// Verifies a checkpoint by its weights alone: an export, or one of ours against something else than it was converted from.
 ///

@@ -1,8 +1,8 @@
-import Conversion
 import FileAccess
 package import Quantization
 import SystemPackage
 package import TensorModel
+package import Weights
 
 /// What a verification found; of a checkpoint of ours the bytes themselves are intact, or there would be no report.
 package struct VerificationReport: Sendable {

@@ -5,6 +5,8 @@ import FileAccess
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
+import Work
 
 /// Checks a checkpoint of ours: every byte, what its weights are, and, with the source, every claim.
 ///
@@ -41,8 +43,7 @@ package struct Verifier: Sendable {
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
         report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
         var mismatches = Mismatches()
-        let pipeline = budget.pipeline()
-        for shard in checkpoint.shards { try await verify(shard, pipeline, &report, &mismatches) }
+        for shard in checkpoint.shards { try await verify(shard, &report, &mismatches) }
         if let source {
             report.failures += mismatches.failures
             findMissing(in: source, &report)
@@ -52,11 +53,10 @@ package struct Verifier: Sendable {
     }
 
     private func verify(
-        _ shard: SealedShard, _ pipeline: OrderedPipeline<ChunkWorkspace>, _ report: inout VerificationReport,
-        _ mismatches: inout Mismatches
+        _ shard: SealedShard, _ report: inout VerificationReport, _ mismatches: inout Mismatches
     ) async throws {
         let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
-        for tensor in try await verification.run(pipeline) {
+        for tensor in try await verification.run(budget) {
             let found = tensor.measurement
             // A kept tensor has no chunks whose sums could be checked; where it differs, its error is known all the same.
             report.tensors.append(
@@ -67,17 +67,19 @@ package struct Verifier: Sendable {
                     restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram))
             mismatches.check(tensor, shard.file.path)
         }
+        shard.file.finishReading()
+        for source in source?.shards ?? [] { source.file.finishReading() }
     }
 
     // MARK: - Source
 
     private func original(
         of name: TensorName, _ elementType: ElementType, _ shape: Shape
-    ) -> (range: ByteRange, file: MappedFile)? {
+    ) -> TensorBytes? {
         guard let (shard, tensor) = source?.tensor(named: name), tensor.elementType == elementType,
             tensor.shape == shape
         else { return nil }
-        return (tensor.range, shard.file)
+        return shard.bytes(of: tensor)
     }
 
     private func findMissing(in source: Checkpoint, _ report: inout VerificationReport) {

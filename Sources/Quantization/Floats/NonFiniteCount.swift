@@ -13,6 +13,13 @@ package struct NonFiniteCount: Sendable, Hashable {
     /// Nothing found yet.
     package init() {}
 
+    /// What a kernel found.
+    init(_ found: Kernels.NonFinite) {
+        nan = found.nanCount
+        infinity = found.infinityCount
+        first = found.firstIndex
+    }
+
     /// Whether all elements were finite.
     package var isZero: Bool { nan == 0 && infinity == 0 }
 

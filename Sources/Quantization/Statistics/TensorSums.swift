@@ -31,7 +31,9 @@ package struct TensorSums: Sendable {
     }
 
     /// The weights in the bins of another histogram.
-    package func histogram(binnedAs other: Histogram) -> Histogram { Histogram(weights, from: other.from, to: other.to) }
+    package func histogram(binnedAs other: Histogram) -> Histogram {
+        Histogram(weights, from: other.from, to: other.to)
+    }
 
     /// Adds a piece whose first weight stands in a row and a column of the tensor.
     package mutating func add(_ piece: PieceCounts, row: Int, column: Int, _ codes: CodeCounts? = nil) {

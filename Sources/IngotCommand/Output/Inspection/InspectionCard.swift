@@ -2,6 +2,7 @@ import Container
 import Inspection
 import Quantization
 import TensorModel
+import Weights
 
 /// All figures of one tensor, one below the other.
 enum InspectionCard {

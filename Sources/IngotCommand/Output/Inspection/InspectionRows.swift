@@ -3,6 +3,7 @@ import Inspection
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
 
 /// The report of an inspection as rows for other programs: CSV and Markdown.
 enum InspectionCSV {

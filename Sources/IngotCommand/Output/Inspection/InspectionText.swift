@@ -2,6 +2,7 @@ import Container
 import Inspection
 import Quantization
 import TensorModel
+import Weights
 
 /// What an inspection shows, and how.
 struct InspectionView {

@@ -1,4 +1,3 @@
-import Container
 package import Quantization
 import TensorModel
 

@@ -1,4 +1,4 @@
-import Checkpoints
+package import Checkpoints
 package import Container
 package import FileAccess
 package import TensorModel
@@ -23,7 +23,7 @@ package struct StoredWeights: Sendable {
     /// How a tensor is stored; held apart, so that copies of very many tensors stay small.
     package indirect enum Form: Sendable {
         /// Its elements, row by row.
-        case plain(file: MappedFile, range: ByteRange)
+        case plain(TensorBytes)
         /// A payload of ours, by its place among those of its shard.
         case payload(Int, of: SharedShard)
     }
@@ -42,9 +42,9 @@ package struct StoredWeights: Sendable {
         self.fileName = fileName
         elementType = tensor.elementType
         shape = tensor.shape
-        byteCount = tensor.storedRange.count
+        byteCount = tensor.range.count
         encoding = tensor.encoding
-        form = .plain(file: file, range: tensor.range)
+        form = .plain(tensor.bytes(in: file))
     }
 
     init(payload index: Int, of shared: SharedShard, fileName: String) {
@@ -71,8 +71,16 @@ package struct StoredWeights: Sendable {
     /// The file its bytes are in.
     package var file: MappedFile {
         switch form {
-        case .plain(let file, _): file
+        case .plain(let bytes): bytes.parts[0].file
         case .payload(_, let shared): shared.shard.file
+        }
+    }
+
+    /// Its elements, or its payload as it is stored.
+    package var bytes: TensorBytes {
+        switch form {
+        case .plain(let bytes): bytes
+        case .payload(let index, let shared): .stored(FilePart(shared.shard.file, shared.shard.payloads[index].range))
         }
     }
 
@@ -82,7 +90,7 @@ package struct StoredWeights: Sendable {
     /// Offset of its first byte in the file.
     var start: UInt64 {
         switch form {
-        case .plain(_, let range): range.start
+        case .plain(let bytes): bytes.parts[0].range.start
         case .payload(let index, let shared): shared.shard.payloads[index].range.start
         }
     }

@@ -64,7 +64,7 @@ package struct OpenedCheckpoint: Sendable {
     /// checkpoint those of the checksums that its files state.
     ///
     /// - Throws: `sealInvalid`, naming the tensor; `checksum`.
-    func checkKept(_ isMeant: (TensorName) -> Bool) throws {
+    package func checkKept(_ isMeant: (TensorName) -> Bool) throws {
         guard case .sealed(let checkpoint) = content else { return try checkRecords(of: isMeant) }
         for shard in checkpoint.shards {
             for tensor in shard.ordinary where isMeant(tensor.name) {
@@ -77,7 +77,7 @@ package struct OpenedCheckpoint: Sendable {
     /// Compares tensors with the checksums that their files state, where the format has any.
     ///
     /// - Throws: `checksum`.
-    func checkRecords(of isMeant: (TensorName) -> Bool) throws {
+    package func checkRecords(of isMeant: (TensorName) -> Bool) throws {
         guard case .plain(let checkpoint) = content else { return }
         for shard in checkpoint.shards { try shard.checkRecords(of: isMeant) }
     }

@@ -1,0 +1,73 @@
+package import FileAccess
+import Quantization
+import SystemPackage
+import TensorModel
+
+/// Reads and decodes chunks of any scheme, in buffers that are reused.
+package struct ChunkDecoder {
+    /// Bytes a decoder grows to at most, the decoded chunk not counted: stored bytes, streams, levels, compression contexts.
+    package static let maximumBytes = 8 << 20
+    /// Bytes that a stored chunk has at most.
+    private static let mostStoredBytes: UInt64 = 20 << 20
+
+    private var stored: [UInt8] = []
+    private var planes: [UInt8] = [], plane: [UInt8] = []
+    private var uniform = UniformDecoder()
+    private var trellis = TrellisDecoder()
+    private let codec = StreamCodec()
+
+    /// Makes a decoder; buffers grow when first used.
+    package init() {}
+
+    /// Reads a chunk and decodes it.
+    ///
+    /// - Parameters:
+    ///   - number: index of the chunk in its payload.
+    ///   - entry: its entry of the chunk table.
+    ///   - file: the shard that holds the payload.
+    ///   - chunk: filled.
+    /// - Throws: `checksum` where its bytes are not those that were written, `chunkInvalid` where they are none a writer makes.
+    package mutating func decode(
+        _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile,
+        into chunk: inout DecodedChunk
+    ) throws {
+        let prologue = payload.prologue
+        let place = prologue.grid.place(of: number)
+        func failure(_ code: IngotError.Code, _ found: String) -> IngotError {
+            IngotError(
+                code, file: file.path.string, tensor: payload.name, offset: payload.range.start + entry.offset,
+                found: "chunk \(number): \(found)")
+        }
+        guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount),
+            range.end <= payload.range.end, entry.byteCount <= ChunkDecoder.mostStoredBytes
+        else { throw failure(.chunkInvalid, "\(entry.byteCount) bytes, more than its payload has") }
+        let byteCount = Int(range.count)
+        stored.grow(to: byteCount)
+        file.prefetch(behind: range)
+        try file.read(range, into: &stored)
+        guard ContentHash.checksum64(stored.span.extracting(0..<byteCount)) == entry.checksum else {
+            throw failure(.checksum, "bytes whose checksum differs from the chunk table's")
+        }
+        chunk.count = place.count
+        chunk.elementBytes = 0
+        do {
+            var streams = StreamReader(stored, entry, codec)
+            switch prologue.scheme {
+            case .lossless:
+                let width = prologue.format.byteWidth
+                try streams.readPlanes(width, of: place.count, into: &planes, &plane)
+                chunk.elementBytes = place.count * width
+                chunk.elements.grow(to: chunk.elementBytes)
+                LosslessCodec.join(planes, count: place.count, prologue.format, into: &chunk.elements)
+            case .uniform(let parameters):
+                try uniform.decode(streams, entry, place, parameters, prologue.format, into: &chunk)
+            case .trellis(let parameters):
+                try trellis.decode(stored, streams, entry, place, parameters, prologue.format, into: &chunk)
+            }
+        } catch let error as StreamCodec.Failure {
+            throw failure(.chunkInvalid, error.found)
+        } catch let error as DecodingFailure {
+            throw failure(.chunkInvalid, error.description)
+        }
+    }
+}

@@ -1,0 +1,50 @@
+import TensorModel
+
+/// Reads the streams of a stored chunk one after the other.
+struct StreamReader {
+    private let stored: [UInt8]
+    private let entry: ChunkEntry
+    private let codec: StreamCodec
+    /// The stream to be read next, and the offset of its first byte.
+    private var index = 0, start = 0
+
+    /// Begins with the first stream of a chunk.
+    init(_ stored: [UInt8], _ entry: ChunkEntry, _ codec: StreamCodec) {
+        (self.stored, self.entry, self.codec) = (stored, entry, codec)
+    }
+
+    /// Reads the next stream, which unpacks to `byteCount` bytes, into the first bytes of `buffer`.
+    ///
+    /// - Parameter plainBytes: what the stream would take stored, where that is not `byteCount`.
+    /// - Throws: `StreamCodec.Failure`.
+    mutating func read(byteCount: Int, plainBytes: Int? = nil, into buffer: inout [UInt8]) throws {
+        let stream = entry.streams[index]
+        let end = start + Int(stream.byteCount)
+        guard stream.codec == .none || stream.byteCount < plainBytes ?? byteCount else {
+            throw StreamCodec.Failure(found: "stream \(index) is compressed, but not shorter for it")
+        }
+        buffer.grow(to: byteCount)
+        try codec.decompress(stored.span.extracting(start..<end), stream.codec, count: byteCount, into: &buffer)
+        start = end
+        index += 1
+    }
+
+    /// Reads one byte plane after the other, `width` of `count` bytes, next to each other into the first bytes of `planes`.
+    ///
+    /// - Parameter scratch: a buffer for one plane.
+    mutating func readPlanes(_ width: Int, of count: Int, into planes: inout [UInt8], _ scratch: inout [UInt8]) throws {
+        planes.grow(to: count * width)
+        for plane in 0..<width {
+            try read(byteCount: count, into: &scratch)
+            planes.replaceSubrange(plane * count..<(plane + 1) * count, with: scratch[..<count])
+        }
+    }
+
+    /// Passes over a stream that the caller reads in place; its bytes in the chunk.
+    mutating func skip() -> Range<Int> {
+        let range = start..<start + Int(entry.streams[index].byteCount)
+        start = range.upperBound
+        index += 1
+        return range
+    }
+}

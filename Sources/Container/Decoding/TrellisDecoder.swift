@@ -1,0 +1,97 @@
+import Quantization
+import TensorModel
+
+/// Decodes chunks of scheme `trellis` (Specs/trellis.md, Specs/rans.md).
+struct TrellisDecoder {
+    private var levels = TrellisChunk()
+    private var stream: [UInt8] = []
+
+    /// Restores the weights of a chunk.
+    ///
+    /// - Throws: `StreamCodec.Failure`, `DecodingFailure`.
+    mutating func decode(
+        _ stored: [UInt8], _ streams: consuming StreamReader, _ entry: ChunkEntry, _ place: ChunkPlace,
+        _ parameters: TrellisParameters, _ format: FloatFormat, into chunk: inout DecodedChunk
+    ) throws {
+        guard let step = entry.step else { throw DecodingFailure.stepInvalid }
+        chunk.step = step
+        chunk.weights.grow(to: place.count)
+        if entry.streams[0].codec == .rans {
+            let coded = streams.skip()
+            let extras = Int(entry.streams[1].byteCount)
+            try streams.read(byteCount: extras, into: &stream)
+            levels.prepareStreams(rows: place.rows, columns: place.columns, parameters, counts: [0, 0])
+            try unpackExtras(extras, place, parameters, format)
+            try levels.decodeRans(
+                stored.span.extracting(coded), rows: place.rows, columns: place.columns, parameters, step: step,
+                format, into: &chunk.weights)
+        } else {
+            try readSymbols(&streams, entry, place, parameters, format)
+            try levels.decode(
+                rows: place.rows, columns: place.columns, parameters, step: step, format, into: &chunk.weights)
+        }
+        // A decoder takes codes and escapes down to -128.
+        let farthest = Float(256 << parameters.lowBits) * step
+        guard farthest.isFinite || chunk.weights[..<place.count].allSatisfy(\.isFinite) else {
+            throw DecodingFailure.weightNotFinite
+        }
+    }
+
+    private mutating func readSymbols(
+        _ streams: inout StreamReader, _ entry: ChunkEntry, _ place: ChunkPlace, _ parameters: TrellisParameters,
+        _ format: FloatFormat
+    ) throws {
+        let symbols = entry.streams.map(\.symbols)
+        levels.prepareStreams(
+            rows: place.rows, columns: place.columns, parameters,
+            counts: Array(symbols.prefix(parameters.symbolStreams)))
+        for index in 0..<parameters.symbolStreams {
+            let form: SymbolPacking.Form = entry.streams[index].codec == .zstd ? .coded : .stored
+            try streams.read(
+                byteCount: SymbolPacking.byteCount(parameters, form, symbols[index]),
+                plainBytes: SymbolPacking.byteCount(parameters, .stored, symbols[index]), into: &stream)
+            try SymbolPacking.unpack(
+                stream, symbols[index], parameters, form, into: &levels.streams, at: levels.starts[index])
+        }
+        let escapes = parameters.symbolStreams
+        guard symbols[escapes] == 0 || parameters.hasEscape else { throw DecodingFailure.miscounted }
+        try streams.read(byteCount: symbols[escapes], into: &levels.escapes)
+        levels.setEscapeCount(symbols[escapes])
+        let extras = Int(entry.streams[escapes + 1].byteCount)
+        try streams.read(byteCount: extras, into: &stream)
+        try unpackExtras(extras, place, parameters, format)
+    }
+
+    /// Takes row classes, low bits and patches from the first `size` bytes of `stream`.
+    private mutating func unpackExtras(
+        _ size: Int, _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat
+    ) throws {
+        var start = 0
+        if parameters.rowClasses > 1 {
+            let packed = try take(BitPacking.byteCount(.dense, bits: 2, count: place.rows), &start, size)
+            try BitPacking.unpack(packed, count: place.rows, .dense, bits: 2, into: &levels.rowClasses)
+        }
+        if parameters.lowBits > 0 {
+            let bits = parameters.lowBits
+            let packed = try take(BitPacking.byteCount(.dense, bits: bits, count: place.count), &start, size)
+            try BitPacking.unpack(packed, count: place.count, .dense, bits: bits, into: &levels.lowBits)
+        }
+        let each = 4 + format.byteWidth
+        guard (size - start) % each == 0 else { throw DecodingFailure.miscounted }
+        levels.patches.removeAll(keepingCapacity: true)
+        while start < size {
+            let index = Int(LittleEndian.load(UInt32.self, stream, at: start))
+            let bits = (0..<format.byteWidth).reduce(UInt32(0)) {
+                $0 | UInt32(stream[start + 4 + $1]) << UInt32(8 * $1)
+            }
+            levels.patches.append(.init(index: index, bits: bits))
+            start += each
+        }
+    }
+
+    private func take(_ count: Int, _ start: inout Int, _ size: Int) throws -> [UInt8] {
+        guard size - start >= count else { throw DecodingFailure.miscounted }
+        start += count
+        return Array(stream[start - count..<start])
+    }
+}

@@ -1,0 +1,268 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import Synchronization
+import SystemPackage
+import TensorModel
+import Weights
+import Work
+
+/// Converts one shard: reads, encodes and writes its chunks, and encodes a tensor again that missed its goal.
+final class ShardRunner {
+    private let shard: ConversionPlan.ShardPlan
+    private let budget: MemoryBudget
+    private let progress: (ConversionProgress) -> Void
+    private var state: ConversionProgress
+    private var writer: ShardWriter?
+    private var tensor = TensorSoFar()
+    private var miss: Miss?
+    /// How often a tensor was encoded again.
+    private(set) var repeats = 0
+    /// What the workers spent their time on.
+    private(set) var usage = PipelineUsage()
+
+    /// A tensor that does not hold its goal, however it is encoded along a trellis, or lost more than half of its energy.
+    struct GoalMissed: Sendable {
+        /// Index of its payload.
+        let payload: Int
+        /// What came of the goal, in words.
+        let found: String
+    }
+
+    /// What became of the shard.
+    enum Outcome: Sendable {
+        /// It has its name in the directory.
+        case written(ShardWriter.Summary, ConversionProgress)
+        /// A tensor, the first of those, needs another form; nothing stands under the shard's name.
+        case missed(GoalMissed)
+    }
+
+    /// What is added up over the chunks of the tensor under way.
+    private struct TensorSoFar {
+        var nonFinite = NonFiniteCount()
+        var sums = ErrorSums.zero
+    }
+
+    /// Why a run over the chunks ended early: what is under way behind the tensor is dropped.
+    private enum Miss {
+        /// A tensor missed its goal, and is encoded again by these rules.
+        case tryAgain(payload: Int, RateController, [TrellisRule])
+        case final(GoalMissed)
+    }
+
+    /// An encoded run of chunks.
+    private struct EncodedRun: Sendable {
+        var chunks = [EncodedChunk()]
+        /// With the last chunk of a tensor, the hash of its bytes in the source.
+        var sourceHash: ContentHash?
+    }
+
+    /// What one worker works in.
+    private struct EncodingWorkspace {
+        var encoder = ChunkEncoder()
+        var scratch: [UInt8] = []
+    }
+
+    /// Prepares a conversion.
+    ///
+    /// - Parameter progress: told after each chunk.
+    init(
+        _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, _ budget: MemoryBudget,
+        progress: @escaping (ConversionProgress) -> Void
+    ) {
+        self.shard = shard
+        self.progress = progress
+        self.state = state
+        self.budget = budget
+    }
+
+    /// Writes the output shard, seals it, and gives it its name in a directory.
+    func run(into directory: FilePath) async throws -> Outcome {
+        let payloads = shard.layout.payloads
+        let file = shard.source.file
+        writer = try ShardWriter(
+            directory.appending(shard.outputName), layout: shard.layout, mode: .within(file.permissions),
+            bufferBytes: budget.writerBytes)
+        var first = 0
+        while first < payloads.count {
+            try await encode(from: first)
+            switch miss {
+            case nil: first = payloads.count
+            case .final(let missed)?: return drop(missed)
+            case .tryAgain(let payload, let controller, let rules)?:
+                if let missed = try await repeatUntilHeld(payload, controller, rules) { return drop(missed) }
+                first = payload + 1
+            }
+            miss = nil
+        }
+        for plan in shard.layout.ordinary {
+            writer?.beginOrdinary()
+            try shard.source.bytes(of: plan.tensor).forEachPiece { bytes, _ in try writer?.append(ordinary: bytes) }
+            writer?.finishOrdinary()
+            state.doneBytes += plan.tensor.byteCount
+        }
+        progress(state)
+        guard let writer = writer.take() else { preconditionFailure("a shard is converted once") }
+        let summary = try writer.seal()
+        file.finishReading()
+        return .written(summary, state)
+    }
+
+    /// Removes what was written of a shard that needs another form.
+    private func drop(_ missed: GoalMissed) -> Outcome {
+        writer = nil
+        return .missed(missed)
+    }
+
+    // MARK: - Chunks
+
+    /// Encodes and writes the chunks of all payloads from one on, until a tensor misses its goal.
+    private func encode(from first: Int) async throws {
+        let payloads = shard.layout.payloads
+        let tensors = payloads.map { shard.source.bytes(of: $0.tensor) }
+        let counts = payloads.enumerated().map { index, payload in
+            index < first ? 0 : payload.descriptor?.prologue.grid.count ?? 0
+        }
+        let policy = Mutex(RatePolicy(shard))
+        try await run(ChunkRun.all(counts), tensors) { run, chunk in
+            policy.withLock { $0.rule(of: chunk, payload: run.payload) }
+        } consume: { run, output in
+            for (chunk, encoded) in zip(run.chunks, output.chunks) {
+                policy.withLock { $0.record(encoded, payload: run.payload) }
+                try self.take(encoded, chunk, run.payload)
+            }
+            guard let hash = output.sourceHash else { return .proceed }
+            try self.finish(run.payload, policy.withLock { $0.finish(run.payload) }, hash)
+            return self.miss == nil ? .proceed : .stop
+        }
+    }
+
+    private func run(
+        _ runs: some Sequence<ChunkRun>, _ tensors: [TensorBytes],
+        rule: @escaping @Sendable (ChunkRun, Int) -> TrellisRule?,
+        consume: @escaping (ChunkRun, EncodedRun) throws -> PipelineFlow
+    ) async throws {
+        let prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
+        var reader = budget.bandReader()
+        usage.add(
+            try await budget.pipeline { EncodingWorkspace() }.run(runs, makeOutput: { EncodedRun() }) {
+                run -> [ReadChunk] in
+                guard let prologue = prologues[run.payload] else { return [] }
+                return try run.chunks.map {
+                    try reader.read($0, of: tensors[run.payload], prologue.grid, prologue.format)
+                }
+            } work: { run, read, workspace, output in
+                guard let prologue = prologues[run.payload] else { return }
+                while output.chunks.count < run.chunks.count { output.chunks.append(EncodedChunk()) }
+                for (index, chunk) in run.chunks.enumerated() {
+                    let elements = try read[index].elements(
+                        prologue.grid.place(of: chunk), of: tensors[run.payload], columns: prologue.grid.columns,
+                        prologue.format, scratch: &workspace.scratch)
+                    workspace.encoder.encode(elements, as: prologue, by: rule(run, chunk), into: &output.chunks[index])
+                }
+                output.sourceHash = read.last?.hash
+            } consume: { run, output in
+                try consume(run, output)
+            })
+    }
+
+    /// Writes an encoded chunk, the next in order.
+    private func take(_ encoded: EncodedChunk, _ chunk: Int, _ payload: Int) throws {
+        let plan = shard.layout.payloads[payload]
+        guard let prologue = plan.descriptor?.prologue else { return }
+        let grid = prologue.grid
+        let place = grid.place(of: chunk)
+        if chunk == 0 {
+            try writer?.beginPayload()
+            tensor = TensorSoFar()
+            state.tensor = plan.tensor.name
+        }
+        if prologue.scheme != .lossless { tensor.nonFinite.add(encoded.nonFinite) { grid.element($0, of: place) } }
+        try writer?.append(chunk: encoded)
+        tensor.sums = tensor.sums + encoded.entry.sums
+        state.doneBytes += UInt64(place.count * prologue.format.byteWidth)
+        state.codedBytes += UInt64(encoded.byteCount)
+        state.weights += UInt64(place.count)
+        progress(state)
+    }
+
+    /// Ends the payload of a tensor whose chunks are all written, or finds that it missed its goal.
+    private func finish(_ payload: Int, _ controller: RateController?, _ hash: ContentHash) throws {
+        let plan = shard.layout.payloads[payload]
+        if let found = tensor.nonFinite.description(columns: plan.tensor.shape.columns) {
+            throw IngotError(
+                .nonFinite, file: shard.source.file.path.string, tensor: plan.tensor.name, found: found,
+                expected: "finite weights",
+                remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+        }
+        sourceHash = hash
+        if var controller {
+            if let rules = controller.correction() {
+                miss = .tryAgain(payload: payload, controller, rules)
+                return
+            }
+            if let missed = missed(controller, payload) {
+                miss = .final(missed)
+                return
+            }
+        }
+        if let missed = try end(payload) { miss = .final(missed) }
+    }
+
+    /// The hash of the source's tensor that was read last.
+    private var sourceHash: ContentHash?
+
+    /// Ends the payload that was begun; what it lost where its weights are gone, since no goal allows a larger error.
+    private func end(_ payload: Int) throws -> GoalMissed? {
+        guard let prologue = shard.layout.payloads[payload].descriptor?.prologue, let hash = sourceHash else {
+            return nil
+        }
+        let error = tensor.sums.relativeMSE
+        guard error <= shard.mostError else {
+            return GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
+        }
+        try writer?.finishPayload(sourceHash: hash)
+        state.codedBytes += UInt64(prologue.fixedBytes)
+        progress(state)
+        return nil
+    }
+
+    /// The miss of a tensor whose goal no step holds. Of a shared size, the others of the shard give what one takes more than its share
+    /// (`ConversionPlan.tighten`).
+    private func missed(_ controller: RateController, _ payload: Int) -> GoalMissed? {
+        guard let found = controller.missed, !shard.sharesBytes else { return nil }
+        return GoalMissed(payload: payload, found: found)
+    }
+
+    /// Encodes a tensor again while it misses its goal.
+    private func repeatUntilHeld(
+        _ payload: Int, _ controller: RateController, _ rules: [TrellisRule]
+    ) async throws -> GoalMissed? {
+        let tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
+        var controller = controller
+        var rules: [TrellisRule]? = rules
+        while let next = rules {
+            repeats += 1
+            controller.restart(next)
+            tensor.sums = .zero
+            try writer?.restartPayload()
+            var encoded = controller
+            let runs = next.indices.map { ChunkRun(payload: payload, chunks: $0..<$0 + 1) }
+            try await run(runs, tensors) { _, chunk in
+                next[chunk]
+            } consume: { _, output in
+                for chunk in output.chunks {
+                    try self.writer?.append(chunk: chunk)
+                    encoded.record(chunk)
+                    self.tensor.sums = self.tensor.sums + chunk.entry.sums
+                }
+                return .proceed
+            }
+            controller = encoded
+            rules = controller.correction()
+        }
+        if let missed = missed(controller, payload) { return missed }
+        return try end(payload)
+    }
+}

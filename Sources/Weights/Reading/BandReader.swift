@@ -1,0 +1,125 @@
+package import Checkpoints
+package import Container
+package import FileAccess
+package import Quantization
+package import TensorModel
+
+/// Reads the elements of chunks in their order, every byte once: of tiles, a whole band with the first of them.
+///
+/// Bands are shared by the workers that have their tiles, and go back to the reader's buffers with the last of these.
+package struct BandReader {
+    private let pool: BufferPool
+    private let bandBytes: Int
+    private let hashes: Bool
+    private var band: SharedBytes?
+    private var hasher = ContentHasher()
+
+    /// Makes a reader.
+    ///
+    /// - Parameters:
+    ///   - bandBytes: bytes of a band at most that is read as a whole.
+    ///   - hashes: whether the bytes of each tensor are hashed.
+    package init(bandBytes: Int, hashes: Bool = true) {
+        self.bandBytes = bandBytes
+        self.hashes = hashes
+        pool = BufferPool(keptBytes: 2 * bandBytes)
+    }
+
+    /// Reads the elements of the next chunk of a tensor, or finds that they were read with the chunk before it.
+    ///
+    /// - Parameters:
+    ///   - chunk: chunks of a tensor follow each other from the first on.
+    ///   - tensor: the tensor's bytes.
+    ///   - grid: how it is cut.
+    ///   - format: its element type.
+    package mutating func read(
+        _ chunk: Int, of tensor: TensorBytes, _ grid: ChunkGrid, _ format: FloatFormat
+    ) throws -> ReadChunk {
+        if chunk == 0 { hasher = ContentHasher() }
+        return try read(
+            grid.place(of: chunk), of: tensor, columns: grid.columns, format, beginsBand: grid.beginsBand(chunk),
+            isLast: chunk == grid.count - 1)
+    }
+
+    /// Reads the elements of a rectangle, or finds them in the band that was read with the first of its rectangles.
+    ///
+    /// - Parameters:
+    ///   - columns: columns of the tensor.
+    ///   - beginsBand: whether the rectangle is the first in its rows; the others beside it follow.
+    ///   - isLast: whether it is the last of its tensor.
+    package mutating func read(
+        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, beginsBand: Bool,
+        isLast: Bool
+    ) throws -> ReadChunk {
+        let width = format.byteWidth
+        let isContiguous = place.columns == columns || place.rows == 1
+        if isContiguous {
+            try load(UInt64((place.row * columns + place.column) * width), count: place.count * width, of: tensor)
+        } else if beginsBand {
+            try load(UInt64(place.row * columns * width), count: place.rows * columns * width, of: tensor)
+        }
+        return ReadChunk(
+            shared: band, start: isContiguous ? 0 : place.column * width,
+            stride: (isContiguous ? place.columns : columns) * width,
+            hash: isLast && hashes ? hasher.finish() : nil)
+    }
+
+    private mutating func load(_ start: UInt64, count: Int, of tensor: TensorBytes) throws {
+        band = nil
+        tensor.prefetch(behind: start, count: count)
+        if count <= bandBytes {
+            let read = try pool.fill(count: count) { try tensor.read(start, count: count, into: &$0) }
+            if hashes { read.hash(into: hasher) }
+            band = read
+            return
+        }
+        guard hashes else { return }
+        // Too wide: hashed here, and read once more tile by tile.
+        var done = 0
+        while done < count {
+            try Interruption.check()
+            let step = min(count - done, MappedFile.pieceBytes)
+            let piece = try pool.fill(count: step) { try tensor.read(start + UInt64(done), count: step, into: &$0) }
+            piece.hash(into: hasher)
+            done += step
+        }
+    }
+}
+
+/// The elements of a chunk as a `BandReader` has read them.
+package struct ReadChunk: Sendable {
+    fileprivate let shared: SharedBytes?
+    fileprivate let start: Int, stride: Int
+    /// With the last chunk of a tensor, the hash of all of its bytes.
+    package let hash: ContentHash?
+
+    /// The elements; those of a band that is too wide to be shared are read now.
+    ///
+    /// - Parameter scratch: grows, and holds what is read now; the caller drops the result before it uses the buffer again.
+    package func elements(
+        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
+    ) throws -> ElementRectangle {
+        if let shared {
+            return ElementRectangle(
+                shared.bytes, start: start, stride: stride, rows: place.rows, columns: place.columns, format)
+        }
+        return try tensor.elements(place, columns, format, scratch: &scratch)
+    }
+}
+
+extension TensorBytes {
+    /// Reads the elements of a rectangle of a matrix of `columns` columns, next to each other.
+    ///
+    /// - Parameter scratch: grows, and holds what is read; the caller drops the result before it uses the buffer again.
+    package func elements(
+        _ place: ChunkPlace, _ columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
+    ) throws -> ElementRectangle {
+        let width = format.byteWidth
+        scratch.grow(to: place.count * width)
+        try read(
+            UInt64((place.row * columns + place.column) * width), count: place.columns * width, rows: place.rows,
+            stride: columns * width, into: &scratch)
+        return ElementRectangle(
+            scratch, stride: place.columns * width, rows: place.rows, columns: place.columns, format)
+    }
+}

@@ -1,0 +1,169 @@
+import Checkpoints
+import Container
+import FileAccess
+import Quantization
+import TensorModel
+
+/// What was found for a chunk of a payload, in buffers that are reused.
+struct VerifiedChunk: Sendable {
+    /// The decoded chunk.
+    var decoded = DecodedChunk()
+    /// The error sums of its entry, and those measured against the source; zero without one.
+    var stored = ErrorSums.zero, measured = ErrorSums.zero
+    /// With the last chunk of a tensor, the hash of the source's tensor.
+    var sourceHash: ContentHash?
+    /// What was gathered besides; nil where nothing was to be.
+    var measurement: ChunkMeasurement?
+
+    /// Nothing yet.
+    init(measures: Bool) { measurement = measures ? ChunkMeasurement() : nil }
+}
+
+/// Decodes chunks and compares them with their source: what one worker needs.
+struct ChunkVerifier {
+    private var decoder = ChunkDecoder()
+    private var scratch: [UInt8] = [], gathered: [UInt8] = []
+    private var weights: [Float] = []
+    private var buffers: (before: [Float], after: [Float]) = ([], [])
+
+    /// Decodes a chunk, and measures it against the elements that were read of its source.
+    mutating func verify(
+        _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile, _ read: ReadChunk?,
+        _ original: TensorBytes?, into output: inout VerifiedChunk
+    ) throws {
+        let prologue = payload.prologue
+        let place = prologue.grid.place(of: number)
+        try decoder.decode(number, entry, of: payload, in: file, into: &output.decoded)
+        output.stored = entry.sums
+        output.measured = .zero
+        output.sourceHash = read?.hash
+        guard let read, let original else { return count(place, prologue, &output) }
+        let elements = try read.elements(
+            place, of: original, columns: prologue.grid.columns, prologue.format, scratch: &scratch)
+        if prologue.scheme == .lossless {
+            compareElements(elements, place, prologue.format, &output)
+        } else {
+            compareWeights(elements, place, prologue.format, &output)
+        }
+    }
+
+    /// Counts weights, where there is no source to compare them with.
+    private func count(_ place: ChunkPlace, _ prologue: PayloadPrologue, _ output: inout VerifiedChunk) {
+        guard output.measurement != nil else { return }
+        let decoded = output.decoded
+        if prologue.scheme == .lossless {
+            output.measurement?.count(
+                restored: decoded.elements.span.extracting(0..<decoded.elementBytes), prologue.format,
+                rows: place.rows, columns: place.columns)
+        } else {
+            output.measurement?.count(
+                restored: decoded.weights.span.extracting(0..<decoded.count), rows: place.rows, columns: place.columns)
+        }
+    }
+
+    /// Bit-exact or not: the source's hash tells, too.
+    private mutating func compareElements(
+        _ elements: ElementRectangle, _ place: ChunkPlace, _ format: FloatFormat, _ output: inout VerifiedChunk
+    ) {
+        let decoded = output.decoded
+        let now = decoded.elements.span.extracting(0..<decoded.elementBytes)
+        let before = elements.bytes.span.extracting(elements.range)
+        if !before.isSame(as: now) { output.measured = ErrorSums(signal: 0, noise: .infinity, maxError: .infinity) }
+        output.measurement?.compare(
+            before, restored: now, format, rows: place.rows, columns: place.columns, &buffers)
+    }
+
+    private mutating func compareWeights(
+        _ elements: ElementRectangle, _ place: ChunkPlace, _ format: FloatFormat, _ output: inout VerifiedChunk
+    ) {
+        _ = elements.expand(into: &weights)
+        let restored = output.decoded.weights
+        guard output.measurement != nil else {
+            output.measured = ErrorSums.measure(weights, restored, count: place.count)
+            return
+        }
+        elements.gather(into: &gathered)
+        output.measured =
+            output.measurement?.compare(
+                gathered.span.extracting(0..<elements.byteCount), format, weights.span.extracting(0..<place.count),
+                restored: restored.span.extracting(0..<place.count), rows: place.rows, columns: place.columns)
+            ?? .zero
+    }
+}
+
+/// Measures pieces of tensors that are stored as they are: what one worker needs.
+struct PieceVerifier {
+    private var elements: [UInt8] = [], originals: [UInt8] = []
+    private var buffers: (before: [Float], after: [Float]) = ([], [])
+
+    /// Counts a piece, and compares it with the source's where there is one.
+    ///
+    /// - Parameters:
+    ///   - rows: how many rows of the tensor it is; 1 where it is a part of one, or rows do not matter.
+    ///   - isIdentical: whether it is known to be the source's, to the bit.
+    mutating func measure(
+        _ tensor: TensorBytes, _ start: UInt64, _ count: Int, _ format: FloatFormat, rows: Int,
+        against original: TensorBytes?, isIdentical: Bool, into output: inout ChunkMeasurement
+    ) throws {
+        let columns = count / format.byteWidth / rows
+        elements.grow(to: count)
+        try tensor.read(start, count: count, into: &elements)
+        if let original {
+            originals.grow(to: count)
+            try original.read(start, count: count, into: &originals)
+            let (before, after) = (originals, elements)
+            output.compare(
+                before.span.extracting(0..<count), restored: after.span.extracting(0..<count), format,
+                rows: rows, columns: columns, &buffers)
+        } else if isIdentical {
+            output.count(original: elements.span.extracting(0..<count), format, rows: rows, columns: columns)
+        } else {
+            output.count(restored: elements.span.extracting(0..<count), format, rows: rows, columns: columns)
+        }
+    }
+}
+
+/// What is added up over the chunks of a payload, in their order.
+struct PayloadSums {
+    /// The error sums of the entries, and those measured.
+    private(set) var stored = ErrorSums.zero, measured = ErrorSums.zero
+    /// Whether every chunk's measured sums are those of its entry.
+    private(set) var agrees = true
+    /// The hash of what was decoded without loss.
+    let decoded = ContentHasher()
+    private var gathered: MeasurementSums?
+    private var isCompared = false
+
+    /// Sums of nothing.
+    init() {}
+
+    /// Sums of no chunks of a payload.
+    init(_ payload: SealedShard.Payload, measures: Bool, isCompared: Bool) {
+        self.isCompared = isCompared
+        guard measures else { return }
+        gathered = MeasurementSums(
+            payload.descriptor.format, payload.descriptor.shape, isLossy: payload.descriptor.scheme != .lossless,
+            isCompared: isCompared)
+    }
+
+    /// Adds the next chunk.
+    mutating func add(_ chunk: VerifiedChunk, _ number: Int, of payload: SealedShard.Payload) {
+        stored = stored + chunk.stored
+        if chunk.decoded.elementBytes > 0 {
+            decoded.update(chunk.decoded.elements.span.extracting(0..<chunk.decoded.elementBytes))
+        }
+        if isCompared {
+            measured = measured + chunk.measured
+            agrees = agrees && chunk.measured == chunk.stored
+        }
+        guard let measurement = chunk.measurement else { return }
+        let place = payload.prologue.grid.place(of: number)
+        gathered?.add(measurement, row: place.row, column: place.column)
+    }
+
+    /// What was gathered; used up by it.
+    mutating func measurement() -> TensorMeasurement? {
+        defer { gathered = nil }
+        return gathered?.measurement()
+    }
+}

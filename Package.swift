@@ -102,6 +102,7 @@ let package = Package(
             ],
             swiftSettings: settings),
         tests(of: "TensorModel", imports: ["TensorModel"]),
+        tests(of: "Work", imports: ["Work", "TensorModel"]),
         tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
         .target(

@@ -52,10 +52,10 @@ import Testing
         let directory = try TemporaryDirectory()
         let (tensor, file) = try kind.header(directory)
         #expect(tensor.elementType == .f32 && tensor.encoding == kind.description)
-        #expect(tensor.storedRange.count == UInt64(Kind.blocks * kind.bytes))
-        #expect(tensor.range.count == UInt64(Kind.blocks * kind.elements * 4))
+        #expect(tensor.range.count == UInt64(Kind.blocks * kind.bytes))
+        #expect(tensor.byteCount == UInt64(Kind.blocks * kind.elements * 4))
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        let bytes = try file.bytes(tensor.range)
+        let bytes = try tensor.bytes(in: file).all()
         for start in stride(from: 0, to: bytes.count, by: 4) {
             var number = Array(bytes[start..<start + 4])
             let bits = number.reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
@@ -69,19 +69,18 @@ import Testing
     func parts(_ kind: Kind) throws {
         let directory = try TemporaryDirectory()
         let (tensor, file) = try kind.header(directory)
-        let whole = try file.bytes(tensor.range)
+        let whole = try tensor.bytes(in: file).all()
         var generator = SeededGenerator(seed: 7)
         for _ in 0..<200 {
             let start = Int.random(in: 0...whole.count, using: &generator)
             let count = Int.random(in: 0...min(whole.count - start, kind.elements * 4 * 3), using: &generator)
-            let range = try #require(ByteRange(start: tensor.range.start + UInt64(start), count: UInt64(count)))
-            #expect(try file.bytes(range) == Array(whole[start..<start + count]))
+            let part = try tensor.bytes(in: file).part(UInt64(start), count: count)
+            #expect(part == Array(whole[start..<start + count]))
         }
         // A column of all rows, as chunks are read.
         let rowBytes = whole.count / 4
-        let column = try #require(ByteRange(start: tensor.range.start + 36, count: 20))
         var rows = [UInt8](repeating: 0, count: 80)
-        try file.copy(column, rows: 4, stride: rowBytes, into: &rows)
+        try tensor.bytes(in: file).read(36, count: 20, rows: 4, stride: rowBytes, into: &rows)
         for row in 0..<4 {
             let start = row * rowBytes + 36
             #expect(rows[20 * row..<20 * row + 20] == whole[start..<start + 20])

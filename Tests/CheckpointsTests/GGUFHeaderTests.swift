@@ -52,8 +52,8 @@ import Testing
                 ], data: 224))
         #expect(header.tensors.map(\.shape.dimensions) == [[2, 3], [4], [2, 1, 2, 1], [0, 7], [2], [1], [2], [2]])
         #expect(header.tensors.map(\.elementType) == [.f16, .bf16, .i8, .f32, .i64, .f64, .i16, .i32])
-        #expect(header.tensors.map(\.range.count) == [12, 8, 4, 0, 16, 8, 4, 8])
-        #expect(header.tensors.allSatisfy { $0.range == $0.storedRange })
+        #expect(header.tensors.map(\.byteCount) == [12, 8, 4, 0, 16, 8, 4, 8])
+        #expect(header.tensors.allSatisfy { $0.range.count == $0.byteCount })
     }
 
     @Test("The last tensor is padded or not, and there may be none") func ends() throws {
@@ -107,7 +107,7 @@ import Testing
     @Test("Cut at any length, it is refused, or its last padding is missing") func truncations() throws {
         let bytes = GGUFHeaderTests.varied
         let whole = try G.read(bytes)
-        let end = try #require(whole.tensors.last).storedRange.end
+        let end = try #require(whole.tensors.last).range.end
         for count in 0..<bytes.count {
             let read = Result { try G.read(Array(bytes.prefix(count))) }
             switch read {
@@ -129,7 +129,7 @@ import Testing
                 flipped[index] ^= 1 << UInt8(bit)
                 do {
                     let read = try G.read(flipped)
-                    #expect(read.tensors.allSatisfy { $0.storedRange.end <= bytes.count })
+                    #expect(read.tensors.allSatisfy { $0.range.end <= bytes.count })
                 } catch is IngotError {
                     refused += 1
                 }

@@ -26,7 +26,7 @@ private typealias P = PickleBytes
         }
 
         func bytes(_ name: String) throws -> [UInt8] {
-            try file.bytes(#require(header.tensors.first { $0.name == TensorName(name) }).range)
+            try #require(header.tensors.first { $0.name == TensorName(name) }).bytes(in: file).all()
         }
     }
 
@@ -139,13 +139,12 @@ private typealias P = PickleBytes
             let opened = try Opened(image.bytes)
             let expected = view.indices.flatMap { data[$0 * width..<($0 + 1) * width] }
             #expect(try opened.bytes("a") == expected, "\(view)")
-            let range = opened.header.tensors[0].range
-            for _ in 0..<4 where range.count > 0 {
-                let start = UInt64.random(in: 0..<range.count, using: &generator)
-                let length = UInt64.random(in: 0...range.count - start, using: &generator)
-                let part = try #require(ByteRange(start: range.start + start, count: length))
-                #expect(try opened.file.bytes(part) == Array(expected[Int(start)..<Int(start + length)]), "\(view)")
-                opened.file.release(part)
+            let bytes = opened.header.tensors[0].bytes(in: opened.file)
+            for _ in 0..<4 where bytes.byteCount > 0 {
+                let start = Int.random(in: 0..<Int(bytes.byteCount), using: &generator)
+                let length = Int.random(in: 0...Int(bytes.byteCount) - start, using: &generator)
+                let part = try bytes.part(UInt64(start), count: length)
+                #expect(part == Array(expected[start..<start + length]), "\(view)")
             }
         }
     }

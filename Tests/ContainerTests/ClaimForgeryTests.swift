@@ -6,6 +6,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 /// Claims about numbers are held against the numbers: hashes that were all computed anew help no forger.
 @Suite struct ClaimForgeryTests {

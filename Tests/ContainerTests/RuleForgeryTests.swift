@@ -7,6 +7,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 /// C03: the rules of Specs/container.md, section 10, broken one by one under right hashes. `test_forgeries.py` has many more cases, and gives
 /// each to the decoder in Python too.

@@ -7,6 +7,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 extension ForgeryTests.Sample {
     /// A checkpoint of one matrix in scheme `trellis` with the given parameters and step, and `norm.weight`, written without the
@@ -62,18 +64,18 @@ private func writeTrellis(
     }
     let layout = try ShardLayout(plans, sourceMetadata: [])
     var writer = try ShardWriter(place, layout: layout)
-    let workspace = ChunkWorkspace()
+    var (encoder, encoded, scratch) = (ChunkEncoder(), EncodedChunk(), [UInt8]())
     for plan in layout.payloads {
         guard let prologue = plan.descriptor?.prologue else { continue }
-        let hasher = ContentHasher()
+        let bytes = original.bytes(of: plan.tensor)
         try writer.beginPayload()
         for chunk in 0..<prologue.grid.count {
-            let (range, file) = (plan.tensor.range, original.file)
-            try workspace.encode(chunk: chunk, of: range, in: file, as: prologue, by: TrellisRule(step: step))
-            try workspace.hashSource(into: hasher, chunk: chunk, of: range, in: file, as: prologue)
-            try writer.append(chunk: workspace.encoded)
+            let elements = try bytes.elements(
+                prologue.grid.place(of: chunk), prologue.grid.columns, prologue.format, scratch: &scratch)
+            encoder.encode(elements, as: prologue, by: TrellisRule(step: step), into: &encoded)
+            try writer.append(chunk: encoded)
         }
-        try writer.finishPayload(sourceHash: hasher.finish())
+        try writer.finishPayload(sourceHash: bytes.hash())
     }
     for plan in layout.ordinary {
         writer.beginOrdinary()

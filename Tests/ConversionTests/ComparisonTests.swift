@@ -8,6 +8,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 /// Tensors of any two forms compared by their weights, against sums taken here one weight after the other.
 @Suite struct ComparisonTests {
@@ -260,7 +262,7 @@ import Testing
         let range =
             switch tensor.form {
             case .payload(let index, let shared): shared.shard.payloads[index].range
-            case .plain(_, let range): range
+            case .plain(let bytes): bytes.parts[0].range
             }
         let place = Int(range.start + range.count / 2)
         let path = damaged.appending(tensor.fileName)

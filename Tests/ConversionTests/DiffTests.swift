@@ -7,6 +7,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 /// Which tensors two checkpoints have in common, under which names, and where their bytes go.
 @Suite struct DiffTests {

@@ -7,6 +7,7 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
 
 /// GGUF files as sources of a conversion.
 @Suite struct GGUFSourceTests {

@@ -8,6 +8,8 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
+import Work
 
 /// Sources that change under the conversion without a new time of modification, and sources whose status alone changes.
 @Suite struct SourceTimesTests {

@@ -67,11 +67,11 @@ enum CheckpointTargets {
                 var left = mostBytes
                 for tensor in header.tensors {
                     require(
-                        tensor.elementType.byteCount(of: tensor.shape) == tensor.range.count,
-                        "\(tensor.name): \(tensor.range.count) bytes")
-                    require(tensor.storedRange.end <= shard.file.byteCount, "\(tensor.name): behind the end")
-                    guard tensor.range.count <= left else { continue }
-                    left -= tensor.range.count
+                        tensor.elementType.byteCount(of: tensor.shape) == tensor.byteCount,
+                        "\(tensor.name): \(tensor.byteCount) bytes")
+                    require(tensor.range.end <= shard.file.byteCount, "\(tensor.name): behind the end")
+                    guard tensor.byteCount <= left else { continue }
+                    left -= tensor.byteCount
                     try check(tensor, in: shard.file)
                 }
                 for alias in header.aliases {
@@ -87,10 +87,11 @@ enum CheckpointTargets {
 
     /// A tensor read whole and in pieces of odd lengths is the same.
     private static func check(_ tensor: StoredTensor, in file: MappedFile) throws {
-        let whole = try file.bytes(tensor.range)
-        require(UInt64(whole.count) == tensor.range.count, "\(whole.count) bytes of \(tensor.name)")
+        let bytes = tensor.bytes(in: file)
+        let whole = try bytes.all()
+        require(UInt64(whole.count) == tensor.byteCount, "\(whole.count) bytes of \(tensor.name)")
         var pieces: [UInt8] = []
-        try file.forEachPiece(of: tensor.range, pieceBytes: whole.count < 4096 ? 97 : 4099) { bytes, _ in
+        try bytes.forEachPiece(pieceBytes: whole.count < 4096 ? 97 : 4099) { bytes, _ in
             for index in bytes.indices { pieces.append(bytes[index]) }
         }
         require(pieces == whole, "\(tensor.name): other bytes in pieces")

@@ -16,7 +16,7 @@ enum ContainerTargets {
     }
 
     private static func read(_ shard: SealedShard, _ bytes: [UInt8], exactly: Bool) throws {
-        let workspace = ChunkWorkspace()
+        var (decoder, decoded) = (ChunkDecoder(), DecodedChunk())
         for payload in shard.payloads where payload.descriptor.shape.elementCount <= 1 << 20 {
             let table = try shard.front(of: payload)
             for chunk in 0..<table.count {
@@ -24,7 +24,7 @@ enum ContainerTargets {
                 // The seal covers the table, so a checksum in it is forged here and not in the file.
                 if !exactly { entry.checksum = checksum(entry, payload, bytes) }
                 do {
-                    try workspace.decode(chunk: chunk, entry: entry, of: payload, in: shard.file)
+                    try decoder.decode(chunk, entry, of: payload, in: shard.file, into: &decoded)
                 } catch let error as IngotError {
                     require([.chunkInvalid, .checksum].contains(error.code), "\(error)")
                 }
@@ -64,13 +64,13 @@ enum ContainerTargets {
         entry.checksum = ContentHash.checksum64(stored.span.extracting(first: Int(entry.byteCount)))
         let payload = SealedShard.Payload(
             name: TensorName("fuzz"), range: range, descriptor: descriptor, prologue: prologue)
-        let workspace = ChunkWorkspace()
+        var (decoder, decoded) = (ChunkDecoder(), DecodedChunk())
         try FuzzFiles.with(stored) { place in
-            try workspace.decode(chunk: 0, entry: entry, of: payload, in: MappedFile.open(place))
+            try decoder.decode(0, entry, of: payload, in: MappedFile.open(place), into: &decoded)
         }
-        require(workspace.count == rows * columns, "\(workspace.count) weights")
+        require(decoded.count == rows * columns, "\(decoded.count) weights")
         guard scheme != .lossless else { return }
-        require(workspace.restored[..<workspace.count].allSatisfy(\.isFinite), "a weight that is not finite")
+        require(decoded.weights[..<decoded.count].allSatisfy(\.isFinite), "a weight that is not finite")
     }
 
     private static func scheme(_ target: FuzzTarget, _ numbers: [Int]) -> TensorScheme? {

@@ -1,6 +1,8 @@
 import Inspection
 import TensorModel
 import Testing
+import Weights
+import Work
 
 /// What names say, in the families of models people convert.
 @Suite struct TensorRoleTests {

@@ -7,6 +7,8 @@ package import Inspection
 package import Quantization
 package import SystemPackage
 package import TensorModel
+import Weights
+import Work
 
 /// The verbs of the command as functions, for tests that need no process.
 package enum Verbs {
@@ -83,7 +85,7 @@ package enum Verbs {
             for tensor in shard.header.tensors {
                 tensors[tensor.name] = SampleTensor(
                     tensor.name.text, tensor.elementType, tensor.shape.dimensions,
-                    bytes: try shard.file.bytes(tensor.range))
+                    bytes: try shard.bytes(of: tensor).all())
             }
         }
         return tensors

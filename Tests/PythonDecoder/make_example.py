@@ -161,13 +161,13 @@ def table(data):
 def section(data):
     return "\n".join([
         TITLE, "",
-        "A source of two tensors: `matrix`, `F16`, 3 x 40, with the rows (j - 20) / 32, then 0, 1, -1, 0.25 ten times, then",
-        "j * j / 256, for j from 0 to 39; and `steps`, `I32`, 10, 20, 30. Converted with `--scheme uniform --bits 3 --group-size 32 --codec none`",
-        "it is this shard. Each line is an offset, bytes (`00 * n`: n zero bytes), and what they mean; numbers in hexadecimal but for the",
-        "meanings. The block is made by `Tests/PythonDecoder/make_example.py`, and a test decodes it.",
+        "The source has two tensors. `matrix` is `F16`, 3 x 40, with the rows (j - 20) / 32; 0, 1, -1, 0.25 ten times; and j * j / 256,",
+        "for j from 0 to 39. `steps` is `I32`: 10, 20, 30. `--scheme uniform --bits 3 --group-size 32 --codec none` makes this shard.",
+        "Each line has an offset, bytes (`00 * n`: n zero bytes) and their meaning. Offsets and bytes are hexadecimal.",
+        "`Tests/PythonDecoder/make_example.py` writes this section, and a test decodes it.",
         "", "```text", *block(data), "```", "",
-        "The codes are in the dense layout, three bits each, lowest bits first; a row has two groups, of 32 and of 8 weights. A weight is",
-        "code * scale + bias:", "", *table(data), "",
+        "The codes are in the dense layout, three bits each, lowest bits first. A row has two groups, of 32 and of 8 weights. A weight is",
+        "`code * scale + bias`:", "", *table(data), "",
     ])  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 // Compares the rANS coder with a plain one written from Specs/rans.md, on every instruction set, over odd shapes and damaged
 // chunks; with an argument, measures its speed instead.
 //
-// clang -std=gnu11 -O2 -Wall -Wextra -ISources/CKernels/include Sources/CKernels/*.c Sources/CKernels/levels/*.c \
+// clang -std=gnu11 -O2 -Wall -Wextra -ISources/CKernels/include $(find Sources/CKernels -name '*.c') \
 //     Tests/rans-check.c -o /tmp/rans-check -pthread -lm && /tmp/rans-check
 //
 // Once with -fsanitize=address,undefined in front.

@@ -26,7 +26,7 @@ class Rule(ctypes.Structure):
 def kernels():
     """The project's own kernels as a library."""
     path = Path(tempfile.mkdtemp()) / "kernels.so"
-    sources = [*(ROOT / "Sources/CKernels").glob("*.c"), *(ROOT / "Sources/CKernels/levels").glob("*.c")]
+    sources = (ROOT / "Sources/CKernels").rglob("*.c")
     flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-I", str(ROOT / "Sources/CKernels/include"), "-o", str(path)]
     subprocess.run(["clang", *flags, *map(str, sources), "-pthread", "-lm"], check=True)
     library = ctypes.CDLL(str(path))

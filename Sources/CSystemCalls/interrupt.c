@@ -1,6 +1,6 @@
 // Signals that ask a conversion to stop, and those that must reach it as errors of a system call.
 
-#include "CKernels.h"
+#include "CSystemCalls.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-import CKernels
+import CSystemCalls
 import Testing
 
 #if canImport(Glibc)

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #endif
 
-#include "CKernels.h"
+#include "CSystemCalls.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 // The jump goes from the handler back into this file, over nothing but memcpy and xxHash's update, which hold no locks and
 // allocate nothing; a hash state that was cut off is of no more use.
 
-#include "CKernels.h"
+#include "CSystemCalls.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 // Whether threads can be had, before a runtime waits for one without end.
 
-#include "CKernels.h"
+#include "CSystemCalls.h"
 
 #include <pthread.h>
 #include <unistd.h>

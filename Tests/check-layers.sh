@@ -33,6 +33,28 @@ for folder in Sources/*/; do
         "$folder" --include='*.swift' | awk '{print $NF}' | sort -u)
 done
 
+# The C kernels are a tree, too: which folders of CKernels a folder may include.
+declare -A included=(
+    [common]=""
+    [statistics]="common"
+    [uniform]="common statistics"
+    [trellis]="common"
+    [rans]="common trellis"
+    [levels]="common statistics uniform trellis rans"
+    [entries]="levels"
+)
+for folder in Sources/CKernels/*/; do
+    subject=$(basename "$folder")
+    [[ $subject == include ]] && continue
+    if [[ ! -v included[$subject] ]]; then
+        fail "Sources/CKernels/$subject is no folder of the kernels; add it to Tests/check-layers.sh with what it may include"
+        continue
+    fi
+    while read -r other; do
+        [[ " ${included[$subject]} " == *" $other "* ]] || fail "CKernels/$subject includes $other"
+    done < <(grep -rhoE '^ *#include "\.\./[a-z]+' "$folder" | sed 's|.*/||' | sort -u)
+done
+
 # Pointers live in the file system's and the kernels' wrappers and in the codecs; the command asks the terminal.
 while read -r file; do
     case $file in

@@ -20,7 +20,7 @@ STRIP = 64
 
 class Rule(ctypes.Structure):
     _fields_ = [("states", ctypes.c_int32), ("inverse_step", ctypes.c_float), ("dead_zone", ctypes.c_float),
-                ("shrink", ctypes.c_float), ("greatest_symbol", ctypes.c_int32)]  # fmt: skip
+                ("shrink", ctypes.c_float), ("farthest", ctypes.c_float)]  # fmt: skip
 
 
 def kernels():
@@ -48,7 +48,7 @@ def quantize(weights, step, dead_zone=0.0, shrink=1.0, states=8, height=512):
         rows = len(tile)
         found, masks = np.empty((strips, rows, STRIP), np.int16), np.empty((strips, rows), np.uint64)
         scratch = np.empty(rows * STRIP * 6, np.uint8)
-        rule = Rule(states, 1 / step, dead_zone, shrink, 8000)
+        rule = Rule(states, 1 / step, dead_zone, shrink, 2 * 8000 - 1)
         LIBRARY.ingot_trellis_quantize(
             tile.ctypes.data, rows, columns, rule, found.ctypes.data, masks.ctypes.data, scratch.ctypes.data)  # fmt: skip
         odd = (masks[:, :, None] >> np.arange(STRIP, dtype=np.uint64) & np.uint64(1)).astype(np.uint8)

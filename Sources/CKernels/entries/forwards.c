@@ -74,18 +74,18 @@ struct ingot_comparison ingot_compare_weights(
     return ingot_active_table()->compare_weights(original, restored, n, error_counts);
 }
 
-void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
-    ingot_active_table()->row_energies(weights, rows, columns, energies);
+void ingot_row_energies(const float *weights, struct ingot_chunk_shape shape, float *energies) {
+    ingot_active_table()->row_energies(weights, shape, energies);
 }
 
 size_t ingot_rans_encode(
-    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, struct ingot_rans_rule rule,
     uint8_t *bytes, void *scratch) {
-    return ingot_active_table()->rans_encode(symbols, odd_masks, rows, columns, rule, bytes, scratch);
+    return ingot_active_table()->rans_encode(symbols, odd_masks, shape, rule, bytes, scratch);
 }
 
 int32_t ingot_rans_decode(
-    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    const uint8_t *bytes, size_t count, struct ingot_chunk_shape shape, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch) {
-    return ingot_active_table()->rans_decode(bytes, count, rows, columns, rule, low, step, weights, stride, scratch);
+    return ingot_active_table()->rans_decode(bytes, count, shape, rule, low, step, weights, stride, scratch);
 }

@@ -35,12 +35,12 @@ struct ingot_table {
     void (*trellis_restore)(const int16_t *, const uint64_t *, size_t, size_t, float, float *, size_t);
     void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
     int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
-    void (*row_energies)(const float *, size_t, size_t, float *);
+    void (*row_energies)(const float *, struct ingot_chunk_shape, float *);
     size_t (*rans_encode)(
-        const int16_t *, const uint64_t *, size_t, size_t, struct ingot_rans_rule, uint8_t *, uint8_t *);
+        const int16_t *, const uint64_t *, struct ingot_chunk_shape, struct ingot_rans_rule, uint8_t *, uint8_t *);
     int32_t (*rans_decode)(
-        const uint8_t *, size_t, size_t, size_t, struct ingot_rans_rule, const uint8_t *, float, float *, size_t,
-        uint8_t *);
+        const uint8_t *, size_t, struct ingot_chunk_shape, struct ingot_rans_rule, const uint8_t *, float, float *,
+        size_t, uint8_t *);
 };
 
 #if defined(__x86_64__)

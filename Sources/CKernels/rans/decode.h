@@ -126,8 +126,9 @@ INLINE void rans_decode_indices(
 }
 
 static int32_t rans_decode(
-    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    const uint8_t *bytes, size_t count, struct ingot_chunk_shape shape, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, uint8_t *scratch) {
+    size_t rows = shape.rows, columns = shape.columns;
     struct rans_plan plan;
     int32_t status = rans_plan(bytes, count, rule.low_bits, &plan);
     if (status != INGOT_RANS_OK) { return status; }

@@ -364,8 +364,9 @@ static void rans_choose(
 }
 
 static size_t rans_encode(
-    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, struct ingot_rans_rule rule,
     uint8_t *bytes, uint8_t *scratch) {
+    size_t rows = shape.rows, columns = shape.columns;
     uint32_t *tables = (uint32_t *)(void *)scratch;
     rans_counts *counts = (rans_counts *)(void *)(tables + RANS_MAX_CONTEXTS * RANS_ALPHABET);
     uint32_t *row_sums = (uint32_t *)(counts + RANS_MAX_CONTEXTS), *column_sums = row_sums + rows;
@@ -404,7 +405,7 @@ static size_t rans_encode(
 
     u32xR states[RANS_VECTORS];
     for (int v = 0; v < RANS_VECTORS; v += 1) { states[v] = (uint32_t)RANS_LOW; }
-    uint8_t *words_end = bytes + ingot_rans_bound(rows, columns);
+    uint8_t *words_end = bytes + ingot_rans_bound(shape);
     struct rans_writer writer = {words_end, escapes_end};
     for (size_t end = columns; end > 0;) {
         size_t first = (end - 1) / RANS_LANES * RANS_LANES;

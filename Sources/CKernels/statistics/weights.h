@@ -145,8 +145,9 @@ static void weight_statistics(
 }
 
 // The sum of squares of each row, in binary32.
-static void row_energies(const float *weights, size_t rows, size_t columns, float *energies) {
-    for (size_t row = 0; row < rows; row += 1) {
+static void row_energies(const float *weights, struct ingot_chunk_shape shape, float *energies) {
+    size_t columns = shape.columns;
+    for (size_t row = 0; row < shape.rows; row += 1) {
         const float *from = weights + row * columns;
         f32x16 sum = 0.0f;
         size_t i = 0;

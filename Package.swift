@@ -54,10 +54,12 @@ let package = Package(
         .systemLibrary(
             name: "CCrypto", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
-        .target(name: "CKernels", dependencies: ["CXXHash"]),
+        // Not named CSystem: swift-system has a target of that name.
+        .target(name: "CSystemCalls", dependencies: ["CXXHash"]),
+        .target(name: "CKernels"),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
-        layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", "CCrypto", system]),
+        layer("FileAccess", imports: ["TensorModel", "CSystemCalls", "CXXHash", "CCrypto", system]),
         layer("Work", imports: ["TensorModel", "FileAccess"]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
@@ -111,7 +113,7 @@ let package = Package(
             name: "FuzzTargets", dependencies: ["TestSupport"] + everyLayer, path: "Tests/FuzzTargets",
             swiftSettings: settings),
         tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"] + everyLayer),
-        tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
+        tests(of: "FileAccess", imports: ["FileAccess", "CSystemCalls", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
         tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),

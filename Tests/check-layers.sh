@@ -11,7 +11,7 @@ fail() {
 declare -A allowed=(
     [TensorModel]=""
     [Kernels]="CKernels TensorModel"
-    [FileAccess]="CKernels CXXHash CCrypto TensorModel SystemPackage Synchronization Glibc Darwin"
+    [FileAccess]="CSystemCalls CXXHash CCrypto TensorModel SystemPackage Synchronization Glibc Darwin"
     [Checkpoints]="TensorModel FileAccess SystemPackage"
     [Quantization]="TensorModel Kernels Glibc Musl Darwin"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
@@ -22,7 +22,7 @@ declare -A allowed=(
 )
 for folder in Sources/*/; do
     layer=$(basename "$folder")
-    case $layer in CKernels | CZstd | CLZ4 | CXXHash | CCrypto) continue ;; esac
+    case $layer in CSystemCalls | CKernels | CZstd | CLZ4 | CXXHash | CCrypto) continue ;; esac
     if [[ ! -v allowed[$layer] ]]; then
         fail "Sources/$layer is no layer; add it to Tests/check-layers.sh with what it may import"
         continue
@@ -31,6 +31,28 @@ for folder in Sources/*/; do
         [[ " ${allowed[$layer]} " == *" $module "* ]] || fail "$layer imports $module"
     done < <(grep -rhoE '^ *(@[a-z_]+ +)*((public|package|internal|private) +)?import +([a-z]+ +)?[A-Za-z0-9_]+' \
         "$folder" --include='*.swift' | awk '{print $NF}' | sort -u)
+done
+
+# The C kernels are a tree, too: which folders of CKernels a folder may include.
+declare -A included=(
+    [common]=""
+    [statistics]="common"
+    [uniform]="common statistics"
+    [trellis]="common"
+    [rans]="common trellis"
+    [levels]="common statistics uniform trellis rans"
+    [entries]="levels"
+)
+for folder in Sources/CKernels/*/; do
+    subject=$(basename "$folder")
+    [[ $subject == include ]] && continue
+    if [[ ! -v included[$subject] ]]; then
+        fail "Sources/CKernels/$subject is no folder of the kernels; add it to Tests/check-layers.sh with what it may include"
+        continue
+    fi
+    while read -r other; do
+        [[ " ${included[$subject]} " == *" $other "* ]] || fail "CKernels/$subject includes $other"
+    done < <(grep -rhoE '^ *#include "\.\./[a-z]+' "$folder" | sed 's|.*/||' | sort -u)
 done
 
 # Pointers live in the file system's and the kernels' wrappers and in the codecs; the command asks the terminal.

@@ -58,24 +58,25 @@ static uint8_t escapes[TILE + INGOT_TRELLIS_SLACK], low[TILE + INGOT_TRELLIS_SLA
 
 // Routes what was quantized, with and without classes of rows, and decodes it again. Returns 1 where that is not what was routed.
 static int check_streams(size_t columns, int32_t states, struct ingot_trellis_alphabet alphabet, float step) {
-    ingot_trellis_restore(symbols, odd_masks, HEIGHT, columns, step, rebuilt);
+    struct ingot_chunk_shape shape = {HEIGHT, columns};
+    ingot_trellis_restore(symbols, odd_masks, shape, step, rebuilt);
     add(rebuilt, HEIGHT * columns * sizeof(float));
     for (int32_t count = 1; count <= INGOT_TRELLIS_MAX_CLASSES; count += 3) {
-        size_t starts[2 * INGOT_TRELLIS_MAX_CLASSES], counts[2 * INGOT_TRELLIS_MAX_CLASSES], escape_count;
+        size_t starts[2 * INGOT_TRELLIS_MAX_CLASSES], counts[2 * INGOT_TRELLIS_MAX_CLASSES];
         for (int32_t k = 0; k < 2 * count; k += 1) { starts[k] = (size_t)k * (TILE + INGOT_TRELLIS_SLACK); }
         for (int32_t row = 0; row < HEIGHT; row += 1) { classes[row] = (uint8_t)(row * 7 % count); }
         const uint8_t *of_rows = count == 1 ? NULL : classes;
-        ingot_trellis_route(
-            symbols, odd_masks, of_rows, HEIGHT, columns, alphabet, streams, starts, counts, escapes, &escape_count, low);
+        struct ingot_symbol_buffers buffers = {count, of_rows, streams, starts, counts, escapes, low};
+        size_t escape_count = ingot_trellis_route(symbols, odd_masks, shape, alphabet, buffers);
         for (int32_t k = 0; k < 2 * count; k += 1) {
             add(&counts[k], sizeof counts[k]);
             add(streams + starts[k], counts[k]);
         }
         add(escapes, escape_count);
         if (alphabet.low_bits > 0) { add(low, HEIGHT * columns); }
-        int32_t status = ingot_trellis_decode(
-            states, of_rows, HEIGHT, columns, alphabet, step, streams, starts, counts, count, escapes, escape_count,
-            alphabet.low_bits > 0 ? low : NULL, tile);
+        struct ingot_symbol_streams routed = {
+            count, of_rows, streams, starts, counts, escapes, escape_count, alphabet.low_bits > 0 ? low : NULL};
+        int32_t status = ingot_trellis_decode(states, shape, alphabet, routed, step, tile);
         if (status != INGOT_TRELLIS_OK || memcmp(tile, rebuilt, HEIGHT * columns * sizeof(float)) != 0) { return 1; }
     }
     return 0;
@@ -86,6 +87,7 @@ static int trellis(void) {
     static const int32_t limits[] = {1, 2, 3, 7, 15, 31, 127};
     for (int width = 0; width < 6; width += 1) {
         size_t columns = widths[width];
+        struct ingot_chunk_shape shape = {HEIGHT, columns};
         for (int32_t states = 8; states <= INGOT_TRELLIS_MAX_STATES; states *= 2) {
             for (int32_t low_bits = 0; low_bits <= 6; low_bits += 3) {
                 for (int trial = 0; trial < 3; trial += 1) {
@@ -94,12 +96,11 @@ static int trellis(void) {
                         trial == 0 ? 0.9375f : 1, (float)(2 * (127 << low_bits) - 1)};
                     // Rows of all sizes: `weights` has subnormal and huge ones.
                     memcpy(tile, weights + 1000 * trial, HEIGHT * columns * sizeof(float));
-                    ingot_row_energies(tile, HEIGHT, columns, energies);
+                    ingot_row_energies(tile, shape, energies);
                     add(energies, sizeof energies);
-                    int32_t too_far =
-                        ingot_trellis_quantize(tile, HEIGHT, columns, rule, symbols, odd_masks, scratch);
+                    int32_t too_far = ingot_trellis_quantize(tile, shape, rule, symbols, odd_masks, scratch);
                     add(&too_far, sizeof too_far);
-                    ingot_trellis_histogram(symbols, odd_masks, HEIGHT, columns, histogram);
+                    ingot_trellis_histogram(symbols, odd_masks, shape, histogram);
                     add(histogram, sizeof histogram);
                     for (int alphabet = low_bits > 0 ? 6 : 0; alphabet < 7; alphabet += 1) {
                         struct ingot_trellis_alphabet form = {limits[alphabet], low_bits};

@@ -1,7 +1,7 @@
 // Compares the rANS coder with a plain one written from Specs/rans.md, on every instruction set, over odd shapes and damaged
 // chunks; with an argument, measures its speed instead.
 //
-// clang -std=gnu11 -O2 -Wall -Wextra -ISources/CKernels/include Sources/CKernels/*.c Sources/CKernels/levels/*.c \
+// clang -std=gnu11 -O2 -Wall -Wextra -ISources/CKernels/include $(find Sources/CKernels -name '*.c') \
 //     Tests/rans-check.c -o /tmp/rans-check -pthread -lm && /tmp/rans-check
 //
 // Once with -fsanitize=address,undefined in front.
@@ -369,7 +369,8 @@ static void free_chunk(struct chunk chunk) {
 
 static size_t check(struct chunk chunk, int damages) {
     size_t rows = chunk.rows, columns = chunk.columns, n = rows * columns;
-    size_t bound = ingot_rans_bound(rows, columns), scratch_size = (ingot_rans_scratch(rows, columns) + 63) / 64 * 64;
+    struct ingot_chunk_shape shape = {rows, columns};
+    size_t bound = ingot_rans_bound(shape), scratch_size = (ingot_rans_scratch(shape) + 63) / 64 * 64;
     uint8_t *first = malloc(bound), *bytes = malloc(bound), *scratch = aligned_alloc(64, scratch_size);
     float *weights = malloc(n * sizeof(float));
     int8_t *indices = malloc(rows + columns);
@@ -377,7 +378,7 @@ static size_t check(struct chunk chunk, int damages) {
     for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
         size_t used = ingot_rans_encode(
-            chunk.symbols, chunk.odd_masks, rows, columns, chunk.rule, level == 0 ? first : bytes, scratch);
+            chunk.symbols, chunk.odd_masks, shape, chunk.rule, level == 0 ? first : bytes, scratch);
         if (used == 0) { fail("refused symbols", rows, columns); }
         if (level == 0) { count = used; }
         if (level > 0 && (used != count || memcmp(first, bytes, used) != 0)) { fail("levels differ", rows, columns); }
@@ -397,7 +398,7 @@ static size_t check(struct chunk chunk, int damages) {
         if (ingot_level_force(level) != 0) { continue; }
         memset(weights, 0xff, n * sizeof(float));
         int32_t status = ingot_rans_decode(
-            exact, count, rows, columns, chunk.rule, chunk.low, 0.37f, weights, columns, scratch);
+            exact, count, shape, chunk.rule, chunk.low, 0.37f, weights, columns, scratch);
         if (status != 0 || memcmp(weights, chunk.weights, n * sizeof(float)) != 0) { fail("decoder", rows, columns); }
     }
     float *others = malloc(n * sizeof(float));
@@ -418,7 +419,7 @@ static size_t check(struct chunk chunk, int damages) {
         for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
             if (ingot_level_force(level) != 0) { continue; }
             int32_t status = ingot_rans_decode(
-                damaged, length, rows, columns, chunk.rule, chunk.low, 0.37f, weights, columns, scratch);
+                damaged, length, shape, chunk.rule, chunk.low, 0.37f, weights, columns, scratch);
             if ((status != 0) != (plain != 0)) { fail("damage judged differently", rows, columns); }
             if (status == 0 && memcmp(weights, others, n * sizeof(float)) != 0) {
                 fail("damage decoded differently", rows, columns);
@@ -444,10 +445,11 @@ static double now(void) {
 
 static void measure(double width, double spread, int max_classes, int kind) {
     enum { ROWS = 512, COLUMNS = 512, CHUNKS = 8 };
+    static const struct ingot_chunk_shape shape = {ROWS, COLUMNS};
     struct ingot_rans_rule rule = {8, 0, max_classes, 51};
     struct chunk chunk = make_chunk(ROWS, COLUMNS, rule, width, spread, kind);
-    size_t bound = ingot_rans_bound(ROWS, COLUMNS);
-    uint8_t *bytes = malloc(bound), *scratch = aligned_alloc(64, (ingot_rans_scratch(ROWS, COLUMNS) + 63) / 64 * 64);
+    size_t bound = ingot_rans_bound(shape);
+    uint8_t *bytes = malloc(bound), *scratch = aligned_alloc(64, (ingot_rans_scratch(shape) + 63) / 64 * 64);
     float *weights = malloc(ROWS * COLUMNS * sizeof(float));
     for (int32_t level = 0; level <= INGOT_LEVEL_AVX512_VBMI2; level += 1) {
         if (ingot_level_force(level) != 0) { continue; }
@@ -455,9 +457,9 @@ static void measure(double width, double spread, int max_classes, int kind) {
         size_t count = 0;
         for (int i = 0; i < 40; i += 1) {
             double start = now();
-            count = ingot_rans_encode(chunk.symbols, chunk.odd_masks, ROWS, COLUMNS, rule, bytes, scratch);
+            count = ingot_rans_encode(chunk.symbols, chunk.odd_masks, shape, rule, bytes, scratch);
             double middle = now();
-            if (ingot_rans_decode(bytes, count, ROWS, COLUMNS, rule, 0, 0.37f, weights, COLUMNS, scratch) != 0) {
+            if (ingot_rans_decode(bytes, count, shape, rule, 0, 0.37f, weights, COLUMNS, scratch) != 0) {
                 fail("decoder", ROWS, COLUMNS);
             }
             double end = now();

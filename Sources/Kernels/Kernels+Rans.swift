@@ -31,8 +31,8 @@ extension Kernels {
 
         deinit { unsafe memory?.deallocate() }
 
-        fileprivate func reserve(rows: Int, columns: Int) -> UnsafeMutableRawPointer? {
-            let needed = ingot_rans_scratch(rows, columns)
+        fileprivate func reserve(_ shape: ChunkShape) -> UnsafeMutableRawPointer? {
+            let needed = ingot_rans_scratch(shape.kernel)
             if let memory = unsafe memory, memory.count >= needed { return memory.baseAddress }
             unsafe memory?.deallocate()
             unsafe memory = .allocate(byteCount: needed, alignment: RansScratch.alignment)
@@ -41,7 +41,7 @@ extension Kernels {
     }
 
     /// Bytes of room that coding a chunk needs.
-    package static func ransBound(rows: Int, columns: Int) -> Int { ingot_rans_bound(rows, columns) }
+    package static func ransBound(_ shape: ChunkShape) -> Int { ingot_rans_bound(shape.kernel) }
 
     /// Codes the symbols of a quantized chunk, which without their low bits are -127 to 127.
     ///
@@ -49,19 +49,18 @@ extension Kernels {
     ///   - bytes: at least `ransBound` long.
     /// - Returns: how many of them the chunk takes.
     package static func ransEncode(
-        symbols: Span<Int16>, oddMasks: Span<UInt64>, rows: Int, columns: Int, rule: RansRule,
+        symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, rule: RansRule,
         into bytes: inout MutableSpan<UInt8>, _ scratch: RansScratch
     ) -> Int {
         precondition(
-            rows > 0 && columns > 0 && symbols.count >= symbolCount(rows: rows, columns: columns)
-                && oddMasks.count >= maskCount(rows: rows, columns: columns)
-                && bytes.count >= ransBound(rows: rows, columns: columns), "ransEncode: no room")
-        let memory = unsafe scratch.reserve(rows: rows, columns: columns)
+            shape.rows > 0 && shape.columns > 0 && symbols.count >= symbolCount(shape)
+                && oddMasks.count >= maskCount(shape) && bytes.count >= ransBound(shape), "ransEncode: no room")
+        let memory = unsafe scratch.reserve(shape)
         let count = unsafe symbols.withUnsafeBufferPointer { symbols in
             unsafe oddMasks.withUnsafeBufferPointer { masks in
                 unsafe bytes.withUnsafeMutableBufferPointer { bytes in
                     unsafe ingot_rans_encode(
-                        symbols.baseAddress, masks.baseAddress, rows, columns, rule.kernel, bytes.baseAddress, memory)
+                        symbols.baseAddress, masks.baseAddress, shape.kernel, rule.kernel, bytes.baseAddress, memory)
                 }
             }
         }
@@ -86,24 +85,24 @@ extension Kernels {
     /// - Parameters:
     ///   - bytes: what `ransEncode` made, any other bytes too.
     ///   - low: one a weight and `symbolSlack` behind, where there are low bits.
-    ///   - weights: at least rows * columns.
+    ///   - weights: at least as many as the chunk has.
     /// - Throws: `RansFault`; `weights` is then without a meaning.
     package static func ransDecode(
-        _ bytes: Span<UInt8>, rows: Int, columns: Int, rule: RansRule, low: Span<UInt8>, step: Float,
+        _ bytes: Span<UInt8>, _ shape: ChunkShape, rule: RansRule, low: Span<UInt8>, step: Float,
         into weights: inout MutableSpan<Float>, _ scratch: RansScratch
     ) throws(RansFault) {
-        let count = rows * columns
+        let count = shape.weightCount
         precondition(
-            rows > 0 && columns > 0 && weights.count >= count
+            shape.rows > 0 && shape.columns > 0 && weights.count >= count
                 && (rule.lowBits == 0 || low.count >= count + symbolSlack),
             "ransDecode: sizes differ")
-        let memory = unsafe scratch.reserve(rows: rows, columns: columns)
+        let memory = unsafe scratch.reserve(shape)
         let status: Int32 = unsafe bytes.withUnsafeBufferPointer { bytes in
             unsafe low.withUnsafeBufferPointer { low in
                 unsafe weights.withUnsafeMutableBufferPointer { weights in
                     unsafe ingot_rans_decode(
-                        bytes.baseAddress, bytes.count, rows, columns, rule.kernel,
-                        rule.lowBits == 0 ? nil : low.baseAddress, step, weights.baseAddress, columns, memory)
+                        bytes.baseAddress, bytes.count, shape.kernel, rule.kernel,
+                        rule.lowBits == 0 ? nil : low.baseAddress, step, weights.baseAddress, shape.columns, memory)
                 }
             }
         }

@@ -11,6 +11,7 @@
 #include <zstd.h>
 
 enum { ROWS = 512, COLUMNS = 512, CHUNK = ROWS * COLUMNS, CHUNKS = 16, STRIP = INGOT_TRELLIS_STRIP, FORMAT_F16 = 1 };
+static const struct ingot_chunk_shape shape = {ROWS, COLUMNS};
 
 static uint8_t source[CHUNKS * CHUNK * 2], copy[CHUNKS * CHUNK * 2];
 static float weights[CHUNK], restored[CHUNK];
@@ -62,18 +63,18 @@ static void encode(int chunk, struct ingot_trellis_rule rule) {
     ingot_expand(FORMAT_F16, source + (size_t)chunk * CHUNK * 2, weights, CHUNK);
     times[1] = now();
     stages[0] += times[1] - times[0];
-    ingot_trellis_quantize(weights, ROWS, COLUMNS, rule, symbols, odd_masks, scratch);
+    ingot_trellis_quantize(weights, shape, rule, symbols, odd_masks, scratch);
     times[2] = now();
     stages[1] += times[2] - times[1];
     if (codec == RANS) {
         frame_bytes[chunk][0] = ingot_rans_encode(
-            symbols, odd_masks, ROWS, COLUMNS, rans_rule(rule.states), frames[chunk][0], rans_scratch);
+            symbols, odd_masks, shape, rans_rule(rule.states), frames[chunk][0], rans_scratch);
         frame_bytes[chunk][1] = frame_bytes[chunk][2] = 0;
         stages[3] += now() - times[2];
         return;
     }
-    ingot_trellis_route(
-        symbols, odd_masks, NULL, ROWS, COLUMNS, nibbles, streams, starts, counts[chunk], escapes, &counts[chunk][2], NULL);
+    struct ingot_symbol_buffers buffers = {1, NULL, streams, starts, counts[chunk], escapes, NULL};
+    counts[chunk][2] = ingot_trellis_route(symbols, odd_masks, shape, nibbles, buffers);
     times[3] = now();
     stages[2] += times[3] - times[2];
     for (int parity = 0; parity < 2; parity += 1) {
@@ -92,7 +93,7 @@ static void unpack(int chunk, int stream, uint8_t *bytes, size_t count) {
 static int decode(int chunk, int32_t states, float step) {
     if (codec == RANS) {
         int failed = ingot_rans_decode(
-            frames[chunk][0], frame_bytes[chunk][0], ROWS, COLUMNS, rans_rule(states), NULL, step, restored, COLUMNS,
+            frames[chunk][0], frame_bytes[chunk][0], shape, rans_rule(states), NULL, step, restored, COLUMNS,
             rans_scratch);
         ingot_narrow(FORMAT_F16, restored, copy + (size_t)chunk * CHUNK * 2, CHUNK);
         return failed;
@@ -103,9 +104,9 @@ static int decode(int chunk, int32_t states, float step) {
         ingot_unpack(INGOT_LAYOUT_ALIGNED, 4, packed, streams + starts[parity], count);
     }
     unpack(chunk, 2, escapes, counts[chunk][2]);
-    int failed = ingot_trellis_decode(
-        states, NULL, ROWS, COLUMNS, nibbles, step, streams, starts, counts[chunk], 1, escapes, counts[chunk][2], NULL,
-        restored);
+    struct ingot_symbol_streams routed = {
+        1, NULL, streams, starts, counts[chunk], escapes, counts[chunk][2], NULL};
+    int failed = ingot_trellis_decode(states, shape, nibbles, routed, step, restored);
     ingot_narrow(FORMAT_F16, restored, copy + (size_t)chunk * CHUNK * 2, CHUNK);
     return failed;
 }
@@ -114,7 +115,7 @@ static double best(double a, double b) { return a < b ? a : b; }
 
 int main(void) {
     make_weights();
-    rans_scratch = aligned_alloc(64, (ingot_rans_scratch(ROWS, COLUMNS) + 63) & ~(size_t)63);
+    rans_scratch = aligned_alloc(64, (ingot_rans_scratch(shape) + 63) & ~(size_t)63);
     compressor = ZSTD_createCCtx();
     decompressor = ZSTD_createDCtx();
     ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, 1);

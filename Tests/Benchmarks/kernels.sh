@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-clang -std=gnu11 -O2 -ISources/CKernels/include $(ls Sources/CKernels/*.c Sources/CKernels/levels/*.c | grep -v guarded_access.c) \
+clang -std=gnu11 -O2 -ISources/CKernels/include $(find Sources/CKernels -name '*.c') \
     Tests/Benchmarks/kernels.c -o "$work/kernels" -pthread -lzstd -lm
 "$work/kernels"

@@ -20,18 +20,22 @@ STRIP = 64
 
 class Rule(ctypes.Structure):
     _fields_ = [("states", ctypes.c_int32), ("inverse_step", ctypes.c_float), ("dead_zone", ctypes.c_float),
-                ("shrink", ctypes.c_float), ("greatest_symbol", ctypes.c_int32)]  # fmt: skip
+                ("shrink", ctypes.c_float), ("farthest", ctypes.c_float)]  # fmt: skip
+
+
+class Shape(ctypes.Structure):
+    _fields_ = [("rows", ctypes.c_size_t), ("columns", ctypes.c_size_t)]
 
 
 def kernels():
     """The project's own kernels as a library."""
     path = Path(tempfile.mkdtemp()) / "kernels.so"
-    sources = [*(ROOT / "Sources/CKernels").glob("*.c"), *(ROOT / "Sources/CKernels/levels").glob("*.c")]
+    sources = (ROOT / "Sources/CKernels").rglob("*.c")
     flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-I", str(ROOT / "Sources/CKernels/include"), "-o", str(path)]
     subprocess.run(["clang", *flags, *map(str, sources), "-pthread", "-lm"], check=True)
     library = ctypes.CDLL(str(path))
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    library.ingot_trellis_quantize.argtypes = [pointer, size, size, Rule, pointer, pointer, pointer]
+    pointer = ctypes.c_void_p
+    library.ingot_trellis_quantize.argtypes = [pointer, Shape, Rule, pointer, pointer, pointer]
     return library
 
 
@@ -48,9 +52,9 @@ def quantize(weights, step, dead_zone=0.0, shrink=1.0, states=8, height=512):
         rows = len(tile)
         found, masks = np.empty((strips, rows, STRIP), np.int16), np.empty((strips, rows), np.uint64)
         scratch = np.empty(rows * STRIP * 6, np.uint8)
-        rule = Rule(states, 1 / step, dead_zone, shrink, 8000)
+        rule = Rule(states, 1 / step, dead_zone, shrink, 2 * 8000 - 1)
         LIBRARY.ingot_trellis_quantize(
-            tile.ctypes.data, rows, columns, rule, found.ctypes.data, masks.ctypes.data, scratch.ctypes.data)  # fmt: skip
+            tile.ctypes.data, Shape(rows, columns), rule, found.ctypes.data, masks.ctypes.data, scratch.ctypes.data)  # fmt: skip
         odd = (masks[:, :, None] >> np.arange(STRIP, dtype=np.uint64) & np.uint64(1)).astype(np.uint8)
         for out, part in ((symbols, found), (parities, odd)):
             out[top : top + rows] = part.transpose(1, 0, 2).reshape(rows, -1)[:, :columns]

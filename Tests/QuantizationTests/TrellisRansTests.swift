@@ -73,7 +73,8 @@ extension InstructionSetTests {
             var target = unsafe MutableSpan(_unsafeElements: output)
             do throws(Kernels.RansFault) {
                 try unsafe Kernels.ransDecode(
-                    Span(_unsafeElements: UnsafeBufferPointer(input.bytes)), rows: rows, columns: columns,
+                    Span(_unsafeElements: UnsafeBufferPointer(input.bytes)),
+                    Kernels.ChunkShape(rows: rows, columns: columns),
                     rule: Kernels.RansRule(states: parameters.states, lowBits: parameters.lowBits),
                     low: Span(_unsafeElements: UnsafeBufferPointer(low.bytes)), step: step, into: &target, scratch)
             } catch { return nil }

@@ -17,16 +17,17 @@ extension InstructionSetTests {
             Reference.trellisPosition($0, parameters, sample.rule, format).isClamped
         }
         onEveryInstructionSet { set in
-            var symbols = [Int16](repeating: 99, count: Kernels.symbolCount(rows: rows, columns: columns))
-            var masks = [UInt64](repeating: 99, count: Kernels.maskCount(rows: rows, columns: columns))
+            let shape = Kernels.ChunkShape(rows: rows, columns: columns)
+            var symbols = [Int16](repeating: 99, count: Kernels.symbolCount(shape))
+            var masks = [UInt64](repeating: 99, count: Kernels.maskCount(shape))
             var scratch = [UInt16](
                 repeating: 99, count: (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
             var symbolSpan = symbols.mutableSpan
             var maskSpan = masks.mutableSpan
             var scratchSpan = scratch.mutableSpan
             let tooFar = Kernels.trellisQuantize(
-                sample.weights.span, rows: rows, columns: columns, rule: rule, symbols: &symbolSpan,
-                oddMasks: &maskSpan, scratch: &scratchSpan)
+                sample.weights.span, shape, rule: rule, symbols: &symbolSpan, oddMasks: &maskSpan,
+                scratch: &scratchSpan)
             var levels = [Int](repeating: 0, count: rows * columns)
             var found = levels
             for row in 0..<rows {
@@ -180,7 +181,7 @@ extension InstructionSetTests {
                 onEveryInstructionSet { set in
                     var energies = [Float](repeating: 1, count: 9)
                     var target = energies.mutableSpan
-                    Kernels.rowEnergies(weights.span, rows: 9, columns: columns, into: &target)
+                    Kernels.rowEnergies(weights.span, Kernels.ChunkShape(rows: 9, columns: columns), into: &target)
                     #expect(energies.map(\.bitPattern) == expected.map(\.bitPattern), "\(set), \(pattern), \(columns)")
                 }
             }

@@ -244,14 +244,14 @@ extension InstructionSetTests {
         let output = try EdgeOfMemory([UInt8](repeating: 0, count: 4 * rows * columns))
         return unsafe output.bytes.withMemoryRebound(to: Float.self) { output in
             var target = unsafe MutableSpan(_unsafeElements: output)
-            let complete = unsafe Kernels.trellisDecode(
-                states: parameters.states,
+            let symbols = unsafe Kernels.SymbolStreams(
                 rowClasses: classes.span.extracting(first: parameters.rowClasses == 1 ? 0 : rows),
-                rows: rows, columns: columns,
-                alphabet: Kernels.TrellisAlphabet(limit: parameters.limit, lowBits: parameters.lowBits), step: 1,
-                streams: Span(_unsafeElements: UnsafeBufferPointer(codes.bytes)), starts: starts.span,
+                codes: Span(_unsafeElements: UnsafeBufferPointer(codes.bytes)), starts: starts.span,
                 counts: counts.span, escapes: Span(_unsafeElements: UnsafeBufferPointer(escapes.bytes)),
-                escapeCount: streams.escapes.count, low: Span(_unsafeElements: UnsafeBufferPointer(low.bytes)),
+                escapeCount: streams.escapes.count, lowBits: Span(_unsafeElements: UnsafeBufferPointer(low.bytes)))
+            let complete = Kernels.trellisDecode(
+                symbols, Kernels.ChunkShape(rows: rows, columns: columns), states: parameters.states,
+                alphabet: Kernels.TrellisAlphabet(limit: parameters.limit, lowBits: parameters.lowBits), step: 1,
                 into: &target)
             return complete ? unsafe Array(output) : nil
         }
@@ -269,15 +269,16 @@ extension InstructionSetTests {
                     weights.flatMap { weight in
                         (0..<4).map { UInt8(truncatingIfNeeded: weight.bitPattern >> UInt32(8 * $0)) }
                     })
-                var symbols = [Int16](repeating: 0, count: Kernels.symbolCount(rows: rows, columns: columns))
-                var masks = [UInt64](repeating: 0, count: Kernels.maskCount(rows: rows, columns: columns))
+                let shape = Kernels.ChunkShape(rows: rows, columns: columns)
+                var symbols = [Int16](repeating: 0, count: Kernels.symbolCount(shape))
+                var masks = [UInt64](repeating: 0, count: Kernels.maskCount(shape))
                 var scratch = [UInt16](repeating: 0, count: Kernels.scratchCount(rows: rows, states: 8))
                 var symbolSpan = symbols.mutableSpan
                 var maskSpan = masks.mutableSpan
                 var scratchSpan = scratch.mutableSpan
                 unsafe input.bytes.withMemoryRebound(to: Float.self) { input in
                     _ = unsafe Kernels.trellisQuantize(
-                        Span(_unsafeElements: UnsafeBufferPointer(input)), rows: rows, columns: columns,
+                        Span(_unsafeElements: UnsafeBufferPointer(input)), shape,
                         rule: Kernels.TrellisRule(
                             states: 8, inverseStep: 1 / 0.01, deadZone: 0, shrink: 1, greatestSymbol: 127),
                         symbols: &symbolSpan, oddMasks: &maskSpan, scratch: &scratchSpan)

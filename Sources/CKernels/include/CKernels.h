@@ -1,7 +1,6 @@
-// Ingot's only C: arithmetic over whole chunks, with one implementation per instruction set chosen at run time,
-// and the two things Swift cannot express (a copy that survives SIGBUS, signal handlers).
+// Arithmetic over whole chunks, with one implementation for each instruction set, chosen at run time.
 //
-// Every arithmetic function gives the same bits on every instruction set. None allocates, none fails: sizes are
+// Every function gives the same bits on every instruction set. None allocates, none fails: sizes are
 // the caller's promise. `format` is the raw value of TensorModel's FloatFormat: 1 F16, 2 BF16, 3 F32; `bits` is
 // 2, 3, 4, 5, 6 or 8. Byte pointers may have any alignment.
 
@@ -33,6 +32,11 @@ int32_t ingot_level_active(void);
 int32_t ingot_level_force(int32_t level);
 /// "sse2", "avx2", "avx512", "avx512vbmi2", "neon", or "unknown". The string is static.
 const char *ingot_level_name(int32_t level);
+
+/// The size of a chunk. Its elements are row-major unless a function says otherwise.
+struct ingot_chunk_shape {
+    size_t rows, columns;
+};
 
 // Conversion between storage formats and binary32
 
@@ -135,7 +139,7 @@ int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
-// Trellis scheme (Specs/trellis.md, trellis.c). A chunk is cut into strips of 64 neighbouring columns, each column its own
+// Trellis scheme (Specs/trellis.md). A chunk is cut into strips of 64 neighbouring columns, each column its own
 // trellis down the rows. Symbols and masks are in strip order: strip by strip, row by row, 64 columns each, of which those
 // beyond the chunk's width do not count.
 
@@ -167,16 +171,16 @@ size_t ingot_trellis_strips(size_t columns);
 /// symbols: strips * rows * 64. odd_masks: strips * rows; bit c is the parity of column c's state. scratch: rows * 64 *
 /// (2 + states/8) bytes, aligned to 2. Returns 1 if a weight was too far out, else 0.
 int32_t ingot_trellis_quantize(
-    const float *weights, size_t rows, size_t columns, struct ingot_trellis_rule rule, int16_t *symbols,
+    const float *weights, struct ingot_chunk_shape shape, struct ingot_trellis_rule rule, int16_t *symbols,
     uint64_t *odd_masks, uint8_t *scratch);
 
 /// What the decoder will make of the symbols: level * step, rounded once, row-major.
 void ingot_trellis_restore(
-    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, float step, float *weights);
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, float step, float *weights);
 
 /// Adds |level| of every symbol to a histogram.
 void ingot_trellis_histogram(
-    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, uint64_t *counts);
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, uint64_t *counts);
 
 /// How symbols k become bytes: k >> low_bits + limit where that is 0 to 2 * limit, else the escape 2 * limit + 1, with
 /// k >> low_bits itself in the stream of escapes; and the low bits of k, a byte each.
@@ -185,24 +189,42 @@ struct ingot_trellis_alphabet {
     int32_t low_bits;  // 0 to 6; more than 0 only with limit 127
 };
 
-/// Writes the symbols of a chunk to streams of one byte a symbol: that of a symbol in row r with parity q is 2 * c + q, c the row's
-/// class. starts, counts: of each stream in `streams`; there are INGOT_TRELLIS_SLACK bytes of room behind it,
-/// and behind escapes and low bits.
-///
-/// row_classes: one a row, or null where there is one class. Symbols >> low_bits are -127 to 127.
-void ingot_trellis_route(
-    const int16_t *symbols, const uint64_t *odd_masks, const uint8_t *row_classes, size_t rows, size_t columns,
-    struct ingot_trellis_alphabet alphabet, uint8_t *streams, const size_t *starts, size_t *counts, uint8_t *escapes,
-    size_t *escape_count, uint8_t *low);
+/// The streams of a chunk's symbols, one byte a symbol: a symbol in row r with parity q is in stream 2 * c + q, c the row's
+/// class.
+struct ingot_symbol_streams {
+    int32_t classes;             // 1 to INGOT_TRELLIS_MAX_CLASSES
+    const uint8_t *row_classes;  // one a row, below `classes`; or null where there is one class
+    const uint8_t *codes;        // all streams
+    const size_t *starts;        // where each of the 2 * classes streams begins in `codes`
+    const size_t *counts;        // the symbols of each stream
+    const uint8_t *escapes;
+    size_t escape_count;
+    const uint8_t *low;          // the low bits, rows * columns bytes; or null where there are none
+};
+
+/// Room for such streams. INGOT_TRELLIS_SLACK bytes behind each stream, behind escapes and behind low bits may be written.
+struct ingot_symbol_buffers {
+    int32_t classes;
+    const uint8_t *row_classes;
+    uint8_t *codes;
+    const size_t *starts;
+    size_t *counts;  // receives the symbols of each stream
+    uint8_t *escapes, *low;
+};
+
+/// Writes the symbols of a chunk to streams. Symbols >> low_bits are -127 to 127. Returns the number of escapes.
+size_t ingot_trellis_route(
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape,
+    struct ingot_trellis_alphabet alphabet, struct ingot_symbol_buffers buffers);
 
 enum { INGOT_TRELLIS_OK = 0, INGOT_TRELLIS_MISCOUNT = 1 };
-/// Restores a chunk, row-major: level * step, rounded once. low: rows * columns bytes, or null where low_bits is 0.
+/// Restores a chunk, row-major: level * step, rounded once. INGOT_TRELLIS_SLACK bytes behind each stream, behind escapes and
+/// behind low bits may be read.
 ///
 /// Returns INGOT_TRELLIS_MISCOUNT where streams hold more or fewer symbols than they must; `weights` then holds no promise.
 int32_t ingot_trellis_decode(
-    int32_t states, const uint8_t *row_classes, size_t rows, size_t columns, struct ingot_trellis_alphabet alphabet,
-    float step, const uint8_t *streams, const size_t *starts, const size_t *counts, int32_t classes,
-    const uint8_t *escapes, size_t escape_count, const uint8_t *low, float *weights);
+    int32_t states, struct ingot_chunk_shape shape, struct ingot_trellis_alphabet alphabet,
+    struct ingot_symbol_streams streams, float step, float *weights);
 
 /// Three symbols below 6 a byte, ceil(n / 3) bytes.
 void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n);
@@ -210,7 +232,7 @@ void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n);
 int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
 
 /// The sum of squares of each row, in binary32: lane i % 16 in rising i, then lanes k and k+8, k+4, k+2, k+1.
-void ingot_row_energies(const float *weights, size_t rows, size_t columns, float *energies);
+void ingot_row_energies(const float *weights, struct ingot_chunk_shape shape, float *energies);
 
 // rANS coding of trellis symbols (Specs/rans.md)
 
@@ -230,58 +252,21 @@ struct ingot_rans_rule {
 };
 
 /// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. 1 <= rows * columns <= 2^22.
-size_t ingot_rans_bound(size_t rows, size_t columns);
+size_t ingot_rans_bound(struct ingot_chunk_shape shape);
 /// Bytes of scratch either direction needs, aligned to 64.
-size_t ingot_rans_scratch(size_t rows, size_t columns);
+size_t ingot_rans_scratch(struct ingot_chunk_shape shape);
 /// Codes a chunk. Symbols lie in strips of 64 columns, row by row, every row padded to 64; bit i of odd_masks[row] of a
 /// strip is the lowest bit of column i's state. `bytes` has ingot_rans_bound bytes. Returns the number of bytes used, or
 /// 0 where a symbol (without its low bits) is not in -128...127.
 size_t ingot_rans_encode(
-    const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t columns, struct ingot_rans_rule rule,
+    const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, struct ingot_rans_rule rule,
     uint8_t *bytes, void *scratch);
 /// Decodes a chunk to weights; row i goes to weights + i*stride. `low`: with low_bits > 0, the low bits of the symbols, a
-/// byte each in strip order, rows * columns, and INGOT_TRELLIS_SLACK bytes that may be read behind. Returns INGOT_RANS_OK; otherwise the weights hold no promise.
+/// byte each in strip order, rows * columns, and INGOT_TRELLIS_SLACK bytes that may be read behind. Returns INGOT_RANS_OK;
+/// otherwise the weights hold no promise.
 int32_t ingot_rans_decode(
-    const uint8_t *bytes, size_t count, size_t rows, size_t columns, struct ingot_rans_rule rule, const uint8_t *low,
+    const uint8_t *bytes, size_t count, struct ingot_chunk_shape shape, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch);
-
-// Guarded access (guarded_access.c)
-
-/// Installs the SIGBUS handler, once however often it is called. Returns 0 or an errno.
-int32_t ingot_guarded_copy_install(void);
-/// memcpy(result, source, n) that survives a SIGBUS raised by reading `source`, as when a mapped file was cut short.
-/// Returns 0, or -1 if the copy was cut off; then `result` is partly written. Call `install` first.
-int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
-/// The same for `rows` runs of n bytes, `stride` bytes apart in the source, next to each other in the result.
-int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride);
-/// Adds n bytes to an XXH3_state_t that is being updated for 128 bits. Returns 0, or -1 if the source was cut off; then the
-/// state is spoilt.
-int32_t ingot_guarded_hash(void *state, const void *source, size_t n);
-
-// Files (file_advice.c)
-
-/// Hints to the system, which it may ignore; there is no error. `descriptor` is an open file.
-/// Starts writing a range that was written to, without waiting.
-void ingot_advise_write_out(int descriptor, uint64_t start, uint64_t count);
-/// Drops the cached pages of a range that are not waiting to be written.
-void ingot_advise_drop(int descriptor, uint64_t start, uint64_t count);
-
-// Names (rename_exchange.c)
-
-/// Exchanges what two paths lead to, in one step. Returns 0, or -1 with errno set. Linux only.
-int32_t ingot_rename_exchange(const char *a, const char *b);
-
-// Threads (thread_room.c)
-
-/// Starts `count` threads, 16 at most, at once, and ends them. Returns 0, or the error of the one that could not be started.
-int32_t ingot_try_threads(int32_t count);
-
-// Interrupts (interrupt.c)
-
-/// Records SIGINT and SIGTERM instead of ending the process; ignores SIGPIPE and SIGXFSZ. Returns 0 or an errno.
-int32_t ingot_interrupt_install(void);
-/// The number of the last signal recorded, or 0.
-int32_t ingot_interrupt_received(void);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,8 @@
 // The kernels for processors with AVX2 and F16C.
 
 #if defined(__x86_64__)
-#include "../kernels/prelude.h"
+#include "../common/platform.h"
+#include "table.h"
 #define LEVEL_TABLE ingot_table_avx2
 #define LEVEL_HAS_HALF 1
 #define LEVEL_HAS_AVX2 1
@@ -10,7 +11,7 @@
 #define LEVEL_HAS_NEON 0
 #define LEVEL_PATHS 16
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
-#include "../kernels/all.h"
+#include "kernels.h"
 #pragma clang attribute pop
 #else
 typedef int ingot_level_avx2_is_empty;

@@ -1,7 +1,8 @@
 // The kernels for arm64.
 
 #if defined(__aarch64__)
-#include "../kernels/prelude.h"
+#include "../common/platform.h"
+#include "table.h"
 #define LEVEL_TABLE ingot_table_neon
 #define LEVEL_HAS_HALF 1
 #define LEVEL_HAS_AVX2 0
@@ -9,7 +10,7 @@
 #define LEVEL_HAS_EXPAND 0
 #define LEVEL_HAS_NEON 1
 #define LEVEL_PATHS 8
-#include "../kernels/all.h"
+#include "kernels.h"
 #else
 typedef int ingot_level_neon_is_empty;
 #endif

@@ -1,4 +1,4 @@
-internal import CKernels
+internal import CSystemCalls
 internal import Synchronization
 package import SystemPackage
 package import TensorModel

@@ -1,4 +1,4 @@
-internal import CKernels
+internal import CSystemCalls
 package import SystemPackage
 internal import TensorModel
 

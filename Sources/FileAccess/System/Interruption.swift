@@ -1,4 +1,4 @@
-internal import CKernels
+internal import CSystemCalls
 internal import TensorModel
 
 /// SIGINT and SIGTERM as something long work looks at between two chunks.

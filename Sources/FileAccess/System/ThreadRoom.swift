@@ -1,4 +1,4 @@
-internal import CKernels
+internal import CSystemCalls
 internal import SystemPackage
 internal import TensorModel
 

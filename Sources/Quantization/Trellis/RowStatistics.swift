@@ -18,7 +18,7 @@ package enum RowStatistics {
     private static func energies(_ weights: [Float], _ rows: Int, _ columns: Int) -> [Double] {
         var energies = [Float](repeating: 0, count: rows)
         var target = energies.mutableSpan
-        Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
+        Kernels.rowEnergies(weights.span, Kernels.ChunkShape(rows: rows, columns: columns), into: &target)
         let largest = energies.max() ?? 0
         if largest.isFinite, largest > 0x1p-80 { return energies.map(Double.init) }
         return (0..<rows).map { row in

@@ -60,25 +60,25 @@ package struct TrellisChunk {
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat
     ) {
-        grow(&symbols, Kernels.symbolCount(rows: rows, columns: columns))
-        grow(&oddMasks, Kernels.maskCount(rows: rows, columns: columns))
+        let shape = Kernels.ChunkShape(rows: rows, columns: columns)
+        grow(&symbols, Kernels.symbolCount(shape))
+        grow(&oddMasks, Kernels.maskCount(shape))
         grow(&scratch, (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
         hasOutliers = search(
-            weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters, format),
-            &symbols, &oddMasks, &scratch)
+            weights.span.extracting(first: shape.weightCount), shape, rule.kernelRule(parameters, format), &symbols,
+            &oddMasks, &scratch)
     }
 
     /// The buffers as separate arguments, which may be written to at once.
     private func search(
-        _ weights: Span<Float>, _ rows: Int, _ columns: Int, _ rule: Kernels.TrellisRule, _ symbols: inout [Int16],
+        _ weights: Span<Float>, _ shape: Kernels.ChunkShape, _ rule: Kernels.TrellisRule, _ symbols: inout [Int16],
         _ oddMasks: inout [UInt64], _ scratch: inout [UInt16]
     ) -> Bool {
         var symbols = symbols.mutableSpan
         var oddMasks = oddMasks.mutableSpan
         var scratch = scratch.mutableSpan
         return Kernels.trellisQuantize(
-            weights, rows: rows, columns: columns, rule: rule, symbols: &symbols, oddMasks: &oddMasks,
-            scratch: &scratch)
+            weights, shape, rule: rule, symbols: &symbols, oddMasks: &oddMasks, scratch: &scratch)
     }
 
     /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
@@ -86,7 +86,8 @@ package struct TrellisChunk {
         grow(&histogram, Kernels.levelHistogramSize)
         var counts = histogram.mutableSpan
         Kernels.trellisHistogram(
-            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, into: &counts)
+            symbols: symbols.span, oddMasks: oddMasks.span, Kernels.ChunkShape(rows: rows, columns: columns),
+            into: &counts)
     }
 
     /// Restores the levels that were found, as `decode` will, and notes the weights that must be stored as they are: those farther out
@@ -102,8 +103,8 @@ package struct TrellisChunk {
     ) {
         var target = restored.mutableSpan
         Kernels.trellisRestore(
-            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, step: rule.step, into: &target
-        )
+            symbols: symbols.span, oddMasks: oddMasks.span, Kernels.ChunkShape(rows: rows, columns: columns),
+            step: rule.step, into: &target)
         patches.removeAll(keepingCapacity: true)
         guard hasOutliers || rule.exceedsRange(parameters, format) else { return }
         let inverseStep = 1 / rule.step
@@ -124,7 +125,8 @@ package struct TrellisChunk {
     package mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
         classifyRows(weights, rows, columns, parameters.rowClasses)
         prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
-        escapeCount = write(rows, columns, parameters, &streams, &counts, &escapes, &lowBits)
+        escapeCount = write(
+            Kernels.ChunkShape(rows: rows, columns: columns), parameters, &streams, &counts, &escapes, &lowBits)
     }
 
     /// Codes the levels that were found as one stream of rANS, their low bits left out.
@@ -134,26 +136,24 @@ package struct TrellisChunk {
     package func encodeRans(
         rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
     ) -> Int {
-        grow(&bytes, Kernels.ransBound(rows: rows, columns: columns))
+        let shape = Kernels.ChunkShape(rows: rows, columns: columns)
+        grow(&bytes, Kernels.ransBound(shape))
         var target = bytes.mutableSpan
         return Kernels.ransEncode(
-            symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, rule: parameters.ransRule,
-            into: &target, ransScratch)
+            symbols: symbols.span, oddMasks: oddMasks.span, shape, rule: parameters.ransRule, into: &target, ransScratch
+        )
     }
 
     private func write(
-        _ rows: Int, _ columns: Int, _ parameters: TrellisParameters, _ streams: inout [UInt8], _ counts: inout [Int],
-        _ escapes: inout [UInt8], _ lowBits: inout [UInt8]
+        _ shape: Kernels.ChunkShape, _ parameters: TrellisParameters, _ streams: inout [UInt8],
+        _ counts: inout [Int], _ escapes: inout [UInt8], _ lowBits: inout [UInt8]
     ) -> Int {
-        var streams = streams.mutableSpan
-        var counts = counts.mutableSpan
-        var escapes = escapes.mutableSpan
-        var low = lowBits.mutableSpan
+        var buffers = Kernels.SymbolBuffers(
+            rowClasses: rowClasses.span.extracting(first: parameters.rowClasses == 1 ? 0 : shape.rows),
+            codes: streams.mutableSpan, starts: starts.span, counts: counts.mutableSpan, escapes: escapes.mutableSpan,
+            lowBits: lowBits.mutableSpan)
         return Kernels.trellisRoute(
-            symbols: symbols.span, oddMasks: oddMasks.span,
-            rowClasses: rowClasses.span.extracting(first: parameters.rowClasses == 1 ? 0 : rows), rows: rows,
-            columns: columns, alphabet: parameters.kernelAlphabet, streams: &streams, starts: starts.span,
-            counts: &counts, escapes: &escapes, low: &low)
+            symbols: symbols.span, oddMasks: oddMasks.span, shape, alphabet: parameters.kernelAlphabet, into: &buffers)
     }
 
     /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
@@ -162,7 +162,7 @@ package struct TrellisChunk {
         grow(&rowClasses, rows)
         grow(&energies, rows)
         var target = energies.mutableSpan
-        Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
+        Kernels.rowEnergies(weights.span, Kernels.ChunkShape(rows: rows, columns: columns), into: &target)
         // The bits of numbers that are not negative are in the order of the numbers.
         let ranked = (0..<rows).map { UInt64(energies[$0].bitPattern) << 32 | UInt64($0) }.sorted()
         for (rank, key) in ranked.enumerated() { rowClasses[Int(key & 0xffff_ffff)] = UInt8(rank * classes / rows) }
@@ -217,11 +217,13 @@ package struct TrellisChunk {
             for row in 0..<rows where rowClasses[row] >= parameters.rowClasses { throw .classOutOfRange(row: row) }
         }
         var target = weights.mutableSpan
-        let complete = Kernels.trellisDecode(
-            states: parameters.states, rowClasses: rowClasses.span.extracting(first: classified ? rows : 0), rows: rows,
-            columns: columns, alphabet: parameters.kernelAlphabet, step: step, streams: streams.span,
+        let coded = Kernels.SymbolStreams(
+            rowClasses: rowClasses.span.extracting(first: classified ? rows : 0), codes: streams.span,
             starts: starts.span, counts: counts.span, escapes: escapes.span, escapeCount: escapeCount,
-            low: lowBits.span, into: &target)
+            lowBits: lowBits.span)
+        let complete = Kernels.trellisDecode(
+            coded, Kernels.ChunkShape(rows: rows, columns: columns), states: parameters.states,
+            alphabet: parameters.kernelAlphabet, step: step, into: &target)
         guard complete else { throw .miscounted }
         try applyPatches(count: rows * columns, format, to: &weights)
     }
@@ -236,8 +238,8 @@ package struct TrellisChunk {
         var target = weights.mutableSpan
         do throws(Kernels.RansFault) {
             try Kernels.ransDecode(
-                bytes, rows: rows, columns: columns, rule: parameters.ransRule, low: lowBits.span, step: step,
-                into: &target, ransScratch)
+                bytes, Kernels.ChunkShape(rows: rows, columns: columns), rule: parameters.ransRule, low: lowBits.span,
+                step: step, into: &target, ransScratch)
         } catch {
             switch error {
             case .length: throw .ransInvalid("too few bytes, or words left over")

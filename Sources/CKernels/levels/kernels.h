@@ -1,0 +1,39 @@
+// The kernels of one instruction set and their table. Each .c file of an instruction set includes it once.
+
+#include "../common/floats.h"
+#include "../common/packing.h"
+#include "../common/planes.h"
+#include "../rans/decode.h"
+#include "../rans/encode.h"
+#include "../statistics/errors.h"
+#include "../statistics/weights.h"
+#include "../trellis/quantize.h"
+#include "../trellis/symbols.h"
+#include "../uniform/decode.h"
+#include "../uniform/encode.h"
+#include "../uniform/round.h"
+
+const struct ingot_table LEVEL_TABLE = {
+    .expand = expand,
+    .narrow = narrow,
+    .scan_non_finite = scan_non_finite,
+    .uniform_encode = uniform_encode,
+    .uniform_round = uniform_round,
+    .uniform_decode = uniform_decode,
+    .error_sums = error_sums,
+    .weight_statistics = weight_statistics,
+    .compare_weights = compare_weights,
+    .pack = pack,
+    .unpack = unpack,
+    .planes_split = planes_split,
+    .planes_join = planes_join,
+    .trellis_quantize = trellis_quantize,
+    .trellis_route = trellis_route,
+    .trellis_decode = trellis_decode,
+    .trellis_restore = trellis_restore,
+    .pack_thirds = pack_thirds,
+    .unpack_thirds = unpack_thirds,
+    .row_energies = row_energies,
+    .rans_encode = rans_encode,
+    .rans_decode = rans_decode,
+};

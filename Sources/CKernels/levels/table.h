@@ -1,0 +1,57 @@
+// The table of entry points that each instruction set fills in and entries/ calls through.
+
+#ifndef INGOT_TABLE_H
+#define INGOT_TABLE_H
+
+#include "CKernels.h"
+#include "../trellis/streams.h"
+
+struct ingot_table {
+    void (*expand)(int32_t, const void *, float *, size_t);
+    void (*weight_statistics)(
+        int32_t, const void *, size_t, size_t, double, uint32_t *, float *, float *, struct ingot_moments *);
+    struct ingot_comparison (*compare_weights)(const float *, const float *, size_t, uint32_t *);
+    size_t (*narrow)(int32_t, const float *, void *, size_t);
+    struct ingot_non_finite (*scan_non_finite)(int32_t, const void *, size_t);
+    void (*uniform_encode)(
+        const float *, size_t, size_t, size_t, int32_t, int32_t, int32_t, uint8_t *, float *, float *);
+    struct ingot_error_sums (*uniform_round)(
+        int32_t, const void *, size_t, size_t, size_t, int32_t, int32_t, uint8_t *, float *, float *);
+    void (*uniform_decode)(
+        const uint8_t *, const float *, const float *, size_t, size_t, size_t, int32_t, float *);
+    struct ingot_error_sums (*error_sums)(const float *, const float *, size_t);
+    int32_t (*pack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
+    int32_t (*unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
+    void (*planes_split)(int32_t, int32_t, const void *, uint8_t *, size_t);
+    void (*planes_join)(int32_t, int32_t, const uint8_t *, void *, size_t);
+    int32_t (*trellis_quantize)(
+        const float *, size_t, size_t, size_t, struct ingot_trellis_rule, int16_t *, uint64_t *, uint8_t *);
+    void (*trellis_route)(
+        const int16_t *, const uint64_t *, const uint8_t *, size_t, size_t, struct ingot_trellis_alphabet,
+        struct ingot_trellis_sinks *);
+    int32_t (*trellis_decode)(
+        int32_t, const uint8_t *, size_t, size_t, struct ingot_trellis_alphabet, float, struct ingot_trellis_sources *,
+        float *, size_t);
+    void (*trellis_restore)(const int16_t *, const uint64_t *, size_t, size_t, float, float *, size_t);
+    void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
+    int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
+    void (*row_energies)(const float *, struct ingot_chunk_shape, float *);
+    size_t (*rans_encode)(
+        const int16_t *, const uint64_t *, struct ingot_chunk_shape, struct ingot_rans_rule, uint8_t *, uint8_t *);
+    int32_t (*rans_decode)(
+        const uint8_t *, size_t, struct ingot_chunk_shape, struct ingot_rans_rule, const uint8_t *, float, float *,
+        size_t, uint8_t *);
+};
+
+#if defined(__x86_64__)
+extern const struct ingot_table ingot_table_sse2;
+extern const struct ingot_table ingot_table_avx2;
+extern const struct ingot_table ingot_table_avx512;
+extern const struct ingot_table ingot_table_avx512_vbmi2;
+#elif defined(__aarch64__)
+extern const struct ingot_table ingot_table_neon;
+#else
+#error "Ingot's kernels are written for x86-64 and arm64"
+#endif
+
+#endif

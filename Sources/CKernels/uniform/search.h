@@ -1,0 +1,47 @@
+// How hard the uniform search looks, by width. Specs/uniform.md tells how these numbers were found.
+
+#ifndef INGOT_UNIFORM_SEARCH_H
+#define INGOT_UNIFORM_SEARCH_H
+
+#include "../common/lanes.h"
+
+struct search {
+    int32_t ratio_count, shift_count, trial_count;
+    // A start's step is a ratio times the step that would span the group.
+    float ratios[10];
+};
+
+// A start of an affine group is moved by these parts of a step; a symmetric group has only the first.
+static const float search_shifts[5] = {0.0f, -0.2f, 0.2f, -0.4f, 0.4f};
+
+INLINE struct search affine_search(int32_t bits) {
+    switch (bits) {
+    case 2: return (struct search){6, 5, 4, {1.00f, 0.91f, 0.82f, 0.73f, 0.64f, 0.55f}};
+    case 3: return (struct search){6, 5, 3, {1.00f, 0.94f, 0.88f, 0.82f, 0.76f, 0.70f}};
+    case 4: return (struct search){5, 5, 3, {1.02f, 0.98f, 0.94f, 0.90f, 0.86f}};
+    case 5: return (struct search){4, 5, 3, {1.02f, 0.99f, 0.96f, 0.93f}};
+    case 6: return (struct search){4, 5, 3, {1.02f, 1.00f, 0.98f, 0.96f}};
+    default: return (struct search){3, 5, 3, {1.005f, 0.995f, 0.985f}};
+    }
+}
+
+INLINE struct search symmetric_search(int32_t bits) {
+    switch (bits) {
+    case 2:
+        return (struct search){
+            10, 1, 4, {1.00f, 0.94f, 0.88f, 0.82f, 0.76f, 0.70f, 0.64f, 0.58f, 0.52f, 0.46f}};
+    case 3:
+        return (struct search){
+            10, 1, 3, {1.08f, 1.03f, 0.98f, 0.93f, 0.88f, 0.83f, 0.78f, 0.73f, 0.68f, 0.63f}};
+    case 4:
+        return (struct search){
+            10, 1, 3, {1.10f, 1.06f, 1.02f, 0.98f, 0.94f, 0.90f, 0.86f, 0.82f, 0.78f, 0.74f}};
+    case 5:
+        return (struct search){
+            10, 1, 3, {1.10f, 1.07f, 1.04f, 1.01f, 0.98f, 0.95f, 0.92f, 0.89f, 0.86f, 0.83f}};
+    case 6: return (struct search){8, 1, 3, {1.050f, 1.035f, 1.020f, 1.005f, 0.990f, 0.975f, 0.960f, 0.945f}};
+    default: return (struct search){8, 1, 3, {1.020f, 1.012f, 1.004f, 0.996f, 0.988f, 0.980f, 0.972f, 0.964f}};
+    }
+}
+
+#endif

@@ -1,0 +1,103 @@
+// A copy and a hash that survive the SIGBUS which reading a mapped file raises once the file has been cut short.
+//
+// The jump goes from the handler back into this file, over nothing but memcpy and xxHash's update, which hold no locks and
+// allocate nothing; a hash state that was cut off is of no more use.
+
+#include "CSystemCalls.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <xxhash.h>
+
+static _Thread_local sigjmp_buf guard;
+// The addresses being read; empty outside a guarded copy. Written and read by one thread, its handler included.
+static _Thread_local volatile uintptr_t guarded_start;
+static _Thread_local volatile uintptr_t guarded_end;
+
+static struct sigaction previous;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int32_t install_error;
+
+// What would have happened without this handler.
+static void pass_on(int signal_number, siginfo_t *information, void *context) {
+    if (previous.sa_flags & SA_SIGINFO) {
+        previous.sa_sigaction(signal_number, information, context);
+    } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+        previous.sa_handler(signal_number);
+    } else {
+        // Returning repeats the fault, now without a handler. One that was sent is raised again instead.
+        struct sigaction fallback;
+        memset(&fallback, 0, sizeof fallback);
+        fallback.sa_handler = SIG_DFL;
+        sigaction(signal_number, &fallback, NULL);
+        if (information->si_code <= 0) { raise(signal_number); }
+    }
+}
+
+static void on_bus_error(int signal_number, siginfo_t *information, void *context) {
+    uintptr_t address = (uintptr_t)information->si_addr;
+    // si_code is positive for a fault, zero or less for a signal somebody sent.
+    if (information->si_code > 0 && address >= guarded_start && address < guarded_end) {
+        siglongjmp(guard, 1);
+    }
+    pass_on(signal_number, information, context);
+}
+
+static void install(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGBUS, &action, &previous) != 0) { install_error = errno; }
+}
+
+int32_t ingot_guarded_copy_install(void) {
+    int error = pthread_once(&once, install);
+    return error != 0 ? error : install_error;
+}
+
+int32_t ingot_guarded_copy(void *result, const void *source, size_t n) {
+    return ingot_guarded_copy_rows(result, source, n, 1, n);
+}
+
+int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride) {
+    if (n == 0 || rows == 0) { return 0; }
+    // The mask is saved: SIGBUS is blocked while its handler runs, and the jump must unblock it.
+    if (sigsetjmp(guard, 1) != 0) {
+        guarded_end = 0;
+        guarded_start = 0;
+        return -1;
+    }
+    // The page's start may be reported instead of the byte that was read.
+    guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
+    guarded_end = (uintptr_t)source + (rows - 1) * stride + n;
+    __asm__ volatile("" ::: "memory");
+    for (size_t row = 0; row < rows; row += 1) {
+        memcpy((char *)result + row * n, (const char *)source + row * stride, n);
+    }
+    __asm__ volatile("" ::: "memory");
+    guarded_end = 0;
+    guarded_start = 0;
+    return 0;
+}
+
+int32_t ingot_guarded_hash(void *state, const void *source, size_t n) {
+    if (n == 0) { return 0; }
+    if (sigsetjmp(guard, 1) != 0) {
+        guarded_end = 0;
+        guarded_start = 0;
+        return -1;
+    }
+    guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
+    guarded_end = (uintptr_t)source + n;
+    __asm__ volatile("" ::: "memory");
+    XXH3_128bits_update((XXH3_state_t *)state, source, n);
+    __asm__ volatile("" ::: "memory");
+    guarded_end = 0;
+    guarded_start = 0;
+    return 0;
+}

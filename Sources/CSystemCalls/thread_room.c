@@ -1,0 +1,26 @@
+// Whether threads can be had, before a runtime waits for one without end.
+
+#include "CSystemCalls.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+// Long enough for all of them to be there at once.
+static void *stay(void *unused) {
+    (void)unused;
+    usleep(200);
+    return NULL;
+}
+
+int32_t ingot_try_threads(int32_t count) {
+    pthread_t threads[16];
+    int32_t started = 0;
+    int error = 0;
+    while (started < count && started < 16) {
+        error = pthread_create(&threads[started], NULL, stay, NULL);
+        if (error != 0) { break; }
+        started += 1;
+    }
+    for (int32_t i = 0; i < started; i += 1) { pthread_join(threads[i], NULL); }
+    return error;
+}

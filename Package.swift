@@ -27,8 +27,8 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 /// All layers below the command, for tests that go through a whole conversion.
 let everyLayer: [Target.Dependency] = [
-    "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion", "Inspection", "Export",
-    system,
+    "TensorModel", "FileAccess", "Checkpoints", "Architectures", "Quantization", "Container", "Conversion",
+    "Inspection", "Export", system,
 ]
 
 let package = Package(
@@ -59,6 +59,7 @@ let package = Package(
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
         layer("FileAccess", imports: ["TensorModel", "CKernels", "CXXHash", "CCrypto", system]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
+        layer("Architectures", imports: ["TensorModel"]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(
             "Container",
@@ -68,12 +69,12 @@ let package = Package(
         layer(
             "Conversion",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system,
+                "TensorModel", "FileAccess", "Checkpoints", "Architectures", "Quantization", "Container", system,
             ]),
         layer(
             "Inspection",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Checkpoints", "Architectures", "Quantization", "Container", "Conversion",
                 system,
             ],
             // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
@@ -87,13 +88,14 @@ let package = Package(
         .executableTarget(
             name: "IngotCommand",
             dependencies: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Checkpoints", "Architectures", "Quantization", "Container", "Conversion",
                 "Inspection", "Export", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
         tests(of: "TensorModel", imports: ["TensorModel"]),
         tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system]),
+        tests(of: "Architectures", imports: ["Architectures", "TensorModel"]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
         .target(
             name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),

@@ -1,3 +1,4 @@
+import Architectures
 import Inspection
 import Quantization
 import SystemPackage

@@ -1,3 +1,4 @@
+import Architectures
 package import TensorModel
 
 /// Tensors that belong together, and the figures of all of them.

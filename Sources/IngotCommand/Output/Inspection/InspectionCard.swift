@@ -1,3 +1,4 @@
+import Architectures
 import Container
 import Inspection
 import Quantization

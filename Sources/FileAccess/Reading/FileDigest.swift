@@ -34,9 +34,7 @@ package struct FileDigest: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The digest as 64 lower-case hexadecimal digits.
-    package var description: String {
-        bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
-    }
+    package var description: String { bytes.map { NumberText.padded($0, digits: 2, radix: 16) }.joined() }
 }
 
 /// SHA-256 of bytes that come piece by piece, by libcrypto.

@@ -48,7 +48,7 @@ struct VerificationText {
         let share = abs(report.reduction) * 100
         let size =
             "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes)), "
-            + "\(Format.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
+            + "\(NumberText.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
         let head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), "      " + size]
         return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
     }

@@ -119,8 +119,8 @@ struct Inspect: AsyncParsableCommand {
         let bytes = state.totalBytes ?? 0
         let rate = seconds > 0 ? Format.bytes(UInt64(Double(bytes) / seconds)) : "-"
         Console.message(
-            "read \(Format.bytes(bytes)) in \(Format.fixed(seconds, 2)) s, \(rate)/s, "
-                + "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
+            "read \(Format.bytes(bytes)) in \(NumberText.fixed(seconds, 2)) s, \(rate)/s, "
+                + "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
                 + "peak memory \(ProcessUsage.peakResidentBytes) bytes")
     }
 }

@@ -60,9 +60,9 @@ package struct TrellisChunk {
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat
     ) {
-        grow(&symbols, Kernels.symbolCount(rows: rows, columns: columns))
-        grow(&oddMasks, Kernels.maskCount(rows: rows, columns: columns))
-        grow(&scratch, (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
+        symbols.grow(to: Kernels.symbolCount(rows: rows, columns: columns))
+        oddMasks.grow(to: Kernels.maskCount(rows: rows, columns: columns))
+        scratch.grow(to: (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
         hasOutliers = search(
             weights.span.extracting(first: rows * columns), rows, columns, rule.kernelRule(parameters, format),
             &symbols, &oddMasks, &scratch)
@@ -83,7 +83,7 @@ package struct TrellisChunk {
 
     /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
     package func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
-        grow(&histogram, Kernels.levelHistogramSize)
+        histogram.grow(to: Kernels.levelHistogramSize)
         var counts = histogram.mutableSpan
         Kernels.trellisHistogram(
             symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, into: &counts)
@@ -134,7 +134,7 @@ package struct TrellisChunk {
     package func encodeRans(
         rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
     ) -> Int {
-        grow(&bytes, Kernels.ransBound(rows: rows, columns: columns))
+        bytes.grow(to: Kernels.ransBound(rows: rows, columns: columns))
         var target = bytes.mutableSpan
         return Kernels.ransEncode(
             symbols: symbols.span, oddMasks: oddMasks.span, rows: rows, columns: columns, rule: parameters.ransRule,
@@ -159,8 +159,8 @@ package struct TrellisChunk {
     /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
     private mutating func classifyRows(_ weights: [Float], _ rows: Int, _ columns: Int, _ classes: Int) {
         guard classes > 1 else { return }
-        grow(&rowClasses, rows)
-        grow(&energies, rows)
+        rowClasses.grow(to: rows)
+        energies.grow(to: rows)
         var target = energies.mutableSpan
         Kernels.rowEnergies(weights.span, rows: rows, columns: columns, into: &target)
         // The bits of numbers that are not negative are in the order of the numbers.
@@ -191,10 +191,10 @@ package struct TrellisChunk {
             end += most + 2 + Kernels.symbolSlack
         }
         counts = given ?? [Int](repeating: 0, count: parameters.symbolStreams)
-        grow(&streams, end)
-        grow(&escapes, rows * columns + Kernels.symbolSlack)
-        if parameters.lowBits > 0 { grow(&lowBits, rows * columns + Kernels.symbolSlack) }
-        if parameters.rowClasses > 1 { grow(&rowClasses, rows) }
+        streams.grow(to: end)
+        escapes.grow(to: rows * columns + Kernels.symbolSlack)
+        if parameters.lowBits > 0 { lowBits.grow(to: rows * columns + Kernels.symbolSlack) }
+        if parameters.rowClasses > 1 { rowClasses.grow(to: rows) }
     }
 
     private func rowsOfClass(_ number: Int, _ rows: Int) -> Int {
@@ -260,10 +260,6 @@ package struct TrellisChunk {
             weights[patch.index] = value
             previous = patch.index
         }
-    }
-
-    private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
-        if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
     }
 }
 

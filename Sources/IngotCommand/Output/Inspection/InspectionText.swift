@@ -66,7 +66,7 @@ enum InspectionText {
             return [
                 .init(IngotErrorRenderer.escaped(tensor.name.text), bad ? .bad : base), .init(form(tensor), base),
                 .init(tensor.shape.description, base), .init(Format.bytes(tensor.byteCount), base),
-                .init(tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-", base),
+                .init(tensor.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-", base),
             ] + cells.dropLast() + [
                 .init(severalFiles ? IngotErrorRenderer.escaped(tensor.fileName) : "", .faint), cells[cells.count - 1],
             ]
@@ -98,7 +98,7 @@ enum InspectionText {
                 .init(group.name.text, figures.nan + figures.infinite > 0 ? .bad : .plain), .init("\(figures.tensors)"),
                 .init(Format.count(UInt64(figures.elements))), .init(Format.bytes(figures.bytes)),
                 .init(Format.percent(figures.bytes, of: all)),
-                .init(figures.bitsPerElement.map { Format.fixed($0, 2) } ?? "-"),
+                .init(figures.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-"),
             ] + figureCells(figures, .plain, Style(isColored: false, usesBlocks: true, width: nil))
         }
         return table
@@ -117,11 +117,11 @@ enum InspectionText {
             .init(number(figures.standardDeviation), base), .init(number(figures.absoluteMaximum), base),
             .init(
                 kurtosis.map {
-                    $0 < 999.5 ? Format.fixed($0, $0 < 9.95 ? 2 : $0 < 99.5 ? 1 : 0) : Format.count(UInt64($0))
+                    $0 < 999.5 ? NumberText.fixed($0, $0 < 9.95 ? 2 : $0 < 99.5 ? 1 : 0) : Format.count(UInt64($0))
                 } ?? "", heavy ? .warning : base),
             .init(figures.count > 0 ? Format.count(figures.outliers) : "", many ? .warning : base),
             .init(figures.count > 0 ? Format.count(figures.zeros) : "", base),
-            .init(figures.codeEntropy.map { Format.fixed($0, 2) } ?? "", base),
+            .init(figures.codeEntropy.map { NumberText.fixed($0, 2) } ?? "", base),
             .init(figures.errors.map { Format.scientific($0.relativeMSE) } ?? "", base),
             .init(figures.mean == nil ? "" : style.sparkline(merged(figures.shape, to: 8)), base),
         ]

@@ -115,7 +115,7 @@ enum ConversionText {
                 "bits per weight",
                 "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
         }
-        add("kept as they are", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
+        add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))
             let sums = worst.descriptor.sums

@@ -15,11 +15,11 @@ struct Inspect: AsyncParsableCommand {
             those of an encoded tensor as they are restored. Of F32 and of restored
             weights, outliers and histogram are good to 8 bits; all else is exact.
 
-            In text, `>6 sd` counts the weights farther than six standard deviations from
-            the mean, `kurt` is 3 for a Gaussian, and the bars show how weights are
-            distributed, four standard deviations to each side of the mean. Figures of a
-            group are those of all its weights together; its outliers and bars are those of
-            each tensor by itself, added up.
+            In text, `|max|` is the largest magnitude, `>6 sd` counts the weights farther
+            than six standard deviations from the mean, `kurt` is 3 for a Gaussian, and the
+            bars show how weights are distributed, four standard deviations to each side of
+            the mean. Figures of a group are those of all its weights together; its outliers
+            and bars are those of each tensor by itself, added up.
             """)
 
     @Argument(help: "Checkpoint to look into.")

@@ -61,7 +61,7 @@ enum ForecastText {
                 "bits per weight",
                 "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
         }
-        add("kept as they are", "\(forecast.keptCount) tensors")
+        add("kept", "\(forecast.keptCount) tensors")
         add("memory at most", Format.bytes(forecast.memoryBytes))
         add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
         return lines.joined(separator: "\n")

@@ -189,7 +189,7 @@ private struct ClaimReader {
             guard CheckpointNames.isContained(member.key) else {
                 throw ClaimsFile.failure(own, "a path", "a file's name, relative to the checkpoint and inside of it")
             }
-            guard let digest = member.value.string.flatMap(FileDigest.init(hexadecimal:)) else {
+            guard let digest = member.value.string.flatMap(SHA256Digest.init(hexadecimal:)) else {
                 throw ClaimsFile.failure(own, member.value, "64 hexadecimal digits")
             }
             return Claim.NamedDigest(file: member.key, digest: digest)

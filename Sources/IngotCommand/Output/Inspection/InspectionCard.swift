@@ -8,14 +8,14 @@ import TensorModel
 enum InspectionCard {
     private static let label = 13
 
-    static func lines(_ tensor: CheckpointReport.Tensor, _ style: Style) -> [String] {
+    static func lines(_ tensor: CheckpointReport.Tensor, isSealed: Bool, _ style: Style) -> [String] {
         let width = max(60, style.width ?? 80)
         func line(_ title: String, _ text: String) -> String {
             "  " + style.faint(Format.filled(title, to: label)) + text
         }
         let name = IngotErrorRenderer.escaped(tensor.name.text)
         var lines = [style.strong(style.width == nil ? name : Format.shortened(name, to: width))]
-        lines.append(line("stored", stored(tensor)))
+        lines.append(line("stored", stored(tensor, isSealed: isSealed)))
         lines.append(line("in", IngotErrorRenderer.escaped(tensor.fileName)))
         let role = tensor.role.layer.map { "\(tensor.role.kind.rawValue), layer \($0)" } ?? tensor.role.kind.rawValue
         lines.append(line("role", role))
@@ -54,10 +54,10 @@ enum InspectionCard {
         return lines
     }
 
-    private static func stored(_ tensor: CheckpointReport.Tensor) -> String {
+    private static func stored(_ tensor: CheckpointReport.Tensor, isSealed: Bool) -> String {
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
         guard let descriptor = tensor.descriptor else {
-            return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? "\(original), as it is"
+            return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? original + (isSealed ? ", kept" : "")
         }
         return "\(descriptor.scheme.summary), codec \(descriptor.codec.name), of \(original)"
     }

@@ -27,7 +27,7 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 /// All layers below the command, for tests that go through a whole conversion.
 let everyLayer: [Target.Dependency] = [
-    "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights", "Conversion",
+    "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights", "Conversion",
     "Inspection", "Export", system,
 ]
 
@@ -62,6 +62,7 @@ let package = Package(
         layer("FileAccess", imports: ["TensorModel", "CSystemCalls", "CXXHash", "CCrypto", system]),
         layer("Work", imports: ["TensorModel", "FileAccess"]),
         layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
+        layer("Architectures", imports: ["TensorModel"]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(
             "Container",
@@ -76,12 +77,12 @@ let package = Package(
         layer(
             "Conversion",
             imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights", system,
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights", system,
             ]),
         layer(
             "Inspection",
             imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights",
                 "Conversion",
                 system,
             ],
@@ -97,7 +98,7 @@ let package = Package(
         .executableTarget(
             name: "IngotCommand",
             dependencies: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
+                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights",
                 "Conversion",
                 "Inspection", "Export", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -106,6 +107,7 @@ let package = Package(
         tests(of: "TensorModel", imports: ["TensorModel"]),
         tests(of: "Work", imports: ["Work", "TensorModel"]),
         tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system]),
+        tests(of: "Architectures", imports: ["Architectures", "TensorModel"]),
         tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
         .target(
             name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),

@@ -13,12 +13,13 @@ declare -A allowed=(
     [Kernels]="CKernels TensorModel"
     [FileAccess]="CSystemCalls CXXHash CCrypto TensorModel SystemPackage Synchronization Glibc Darwin"
     [Checkpoints]="TensorModel FileAccess SystemPackage"
+    [Architectures]="TensorModel"
     [Quantization]="TensorModel Kernels Glibc Musl Darwin"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
-    [Conversion]="TensorModel FileAccess Checkpoints Quantization Container SystemPackage Synchronization"
-    [Inspection]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
+    [Conversion]="TensorModel FileAccess Checkpoints Architectures Quantization Container SystemPackage Synchronization"
+    [Inspection]="TensorModel FileAccess Checkpoints Architectures Quantization Container Conversion SystemPackage"
     [Export]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
-    [IngotCommand]="TensorModel FileAccess Checkpoints Quantization Container Conversion Inspection Export SystemPackage Synchronization ArgumentParser Glibc Darwin"
+    [IngotCommand]="TensorModel FileAccess Checkpoints Architectures Quantization Container Conversion Inspection Export SystemPackage Synchronization ArgumentParser Glibc Darwin"
 )
 for folder in Sources/*/; do
     layer=$(basename "$folder")

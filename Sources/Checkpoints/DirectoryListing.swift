@@ -16,8 +16,8 @@ package struct WeightFiles: Sendable {
     let strangers: [String]
 
     static let safetensors = WeightFiles(
-        indexSuffix: ".safetensors.index.json", shardSuffix: ".safetensors", suffixes: [".safetensors"],
-        usualName: "model.safetensors", strangers: [])
+        indexSuffix: ShardName.indexSuffix, shardSuffix: ShardName.suffix, suffixes: [ShardName.suffix],
+        usualName: ShardName.single, strangers: [])
 
     /// What training leaves beside a model is known by the names that transformers and its kin give it.
     static let pytorch = WeightFiles(

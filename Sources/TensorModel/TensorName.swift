@@ -41,3 +41,15 @@ package struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertib
         hasher.combine(bytes.count)
     }
 }
+
+extension TensorName {
+    /// The text without a suffix that its bytes end with; characters may reach across the place where it begins.
+    package static func dropSuffix(_ text: String, _ suffix: String) -> String {
+        hasSuffix(text, suffix) ? String(decoding: text.utf8.dropLast(suffix.utf8.count), as: UTF8.self) : text
+    }
+
+    /// Whether the bytes of `text` end with those of `suffix`.
+    package static func hasSuffix(_ text: String, _ suffix: String) -> Bool {
+        text.utf8.count >= suffix.utf8.count && text.utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8)
+    }
+}

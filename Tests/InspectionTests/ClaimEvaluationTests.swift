@@ -126,9 +126,9 @@ import Testing
         var facts = ClaimEvaluationTests.facts()
         facts.path = directory.path
         try Files.write("abc", to: directory.at("one"))
-        let right = FileDigest(of: Array("abc".utf8).span)
-        let wrong = FileDigest(of: Array("abd".utf8).span)
-        func found(_ entries: [(String, FileDigest)], _ rule: Claim.DigestRule = .output) throws -> ClaimResult {
+        let right = SHA256Digest(of: Array("abc".utf8).span)
+        let wrong = SHA256Digest(of: Array("abd".utf8).span)
+        func found(_ entries: [(String, SHA256Digest)], _ rule: Claim.DigestRule = .output) throws -> ClaimResult {
             try evaluate(.digests(rule, entries.map { .init(file: $0.0, digest: $0.1) }), nil, facts)
         }
         #expect(try found([("one", right)]).status == .pass)

@@ -87,6 +87,6 @@ package enum GGUFFile {
     }
 
     private static func hexadecimal(_ byte: UInt8) -> String {
-        (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+        NumberText.padded(byte, digits: 2, radix: 16).uppercased()
     }
 }

@@ -9,8 +9,6 @@ enum GGUFSplit {
     static let countKey = "split.count"
     static let tensorsKey = "split.tensors.count"
 
-    private static let digits = 5
-
     /// What the name of a part says; nil for other names.
     static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
         guard TensorName.hasSuffix(name, GGUFFile.suffix) else { return nil }
@@ -31,16 +29,13 @@ enum GGUFSplit {
     }
 
     private static func number(_ text: Substring.UTF8View) -> Digits? {
-        guard text.count == digits, text.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        guard text.count == ShardName.digits, text.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
         return Digits(value: text.reduce(0) { 10 * $0 + Int($1 - 0x30) })
     }
 
     /// The names of all parts, in order.
     static func names(stem: String, count: Int) -> [String] {
-        func padded(_ number: Int) -> String {
-            String(repeating: "0", count: max(0, digits - "\(number)".count)) + "\(number)"
-        }
-        return (1...count).map { "\(stem)-\(padded($0))-of-\(padded(count))\(GGUFFile.suffix)" }
+        (1...count).map { ShardName.numbered(stem, $0, of: count, suffix: GGUFFile.suffix) }
     }
 
     /// The files that the one of a name belongs together with; itself alone where its name is not that of a part.

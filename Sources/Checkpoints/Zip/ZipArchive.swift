@@ -89,7 +89,7 @@ package struct ZipArchive: Sendable {
                 found: "a record `\(entry.name)` of \(entry.range.count) bytes", expected: "at most \(limit) bytes")
         }
         let bytes = try file.bytes(entry.range)
-        var checksum = CyclicChecksum()
+        var checksum = CRC32()
         checksum.update(bytes.span)
         try entry.recordChecksum.require(checksum.value, in: file)
         return bytes
@@ -115,7 +115,7 @@ package struct RecordChecksum: Sendable, Hashable {
     /// - Throws: `checksum`.
     func check(_ file: MappedFile) throws {
         guard value != 0 else { return }
-        var checksum = CyclicChecksum()
+        var checksum = CRC32()
         try file.forEachPiece(of: range) { bytes, _ in checksum.update(bytes) }
         try require(checksum.value, in: file)
     }

@@ -1,29 +1,18 @@
+import Checkpoints
 import TensorModel
 
 /// The names that files of a checkpoint may have (Specs/container.md, section 10, rules N1 to N5).
-enum CheckpointNames {
+package enum CheckpointNames {
     /// What the names of shards begin with.
     static let stems = ["model", "adapter_model", "diffusion_pytorch_model"]
-    private static let shardSuffix = ".safetensors"
-    private static let indexSuffix = ".safetensors.index.json"
-
-    /// The name of shard `number`, from 1 on, of `count`.
-    private static func shard(_ number: Int, of count: Int, _ stem: String) -> String {
-        func padded(_ number: Int) -> String {
-            let digits = String(number)
-            return String(repeating: "0", count: max(0, 5 - digits.utf8.count)) + digits
-        }
-        return count == 1 ? stem + shardSuffix : "\(stem)-\(padded(number))-of-\(padded(count))" + shardSuffix
-    }
-
     /// The name of the index that a checkpoint of these shards has; nil for one shard, which has none.
     static func index(of shards: [String]) -> String? {
         guard shards.count > 1, let stem = stem(of: shards[0]) else { return nil }
-        return stem + indexSuffix
+        return stem + ShardName.indexSuffix
     }
 
     private static func stem(of shard: String) -> String? {
-        stems.first { shard.utf8.starts(with: ($0 + "-").utf8) || shard == $0 + shardSuffix }
+        stems.first { shard.utf8.starts(with: ($0 + "-").utf8) || shard == $0 + ShardName.suffix }
     }
 
     /// Requires that the files of a manifest, sorted by name, have the names that a writer gives them.
@@ -34,7 +23,7 @@ enum CheckpointNames {
         guard let first = shards.first else { throw failure("a manifest without a shard", "at least one shard") }
         let stem = stem(of: first) ?? stems[0]
         for (place, name) in shards.enumerated() {
-            let expected = shard(place + 1, of: shards.count, stem)
+            let expected = ShardName.shard(place + 1, of: shards.count, stem: stem)
             guard TensorName(name) == TensorName(expected) else {
                 throw failure("the name `\(name)` for shard \(place + 1) of \(shards.count)", "`\(expected)`")
             }
@@ -45,12 +34,12 @@ enum CheckpointNames {
             guard TensorName(file.name) != TensorName(Manifest.fileName) else {
                 throw failure("the manifest in its own list", "every other file of the directory")
             }
-            guard !file.name.lowercased().utf8.hasSuffix(shardSuffix) else {
+            guard !TensorName.hasSuffix(file.name.lowercased(), ShardName.suffix) else {
                 throw failure("`\(file.name)` listed as no shard", "files of this suffix to be shards, with a seal")
             }
             if let index, TensorName(file.name) == TensorName(index) {
                 hasIndex = true
-            } else if file.name.utf8.hasSuffix(indexSuffix) {
+            } else if TensorName.hasSuffix(file.name, ShardName.indexSuffix) {
                 throw failure("the index `\(file.name)`", index.map { "`\($0)` alone" } ?? "no index beside one shard")
             }
         }
@@ -60,11 +49,11 @@ enum CheckpointNames {
                 expected: "`\(index)`, which names each tensor's shard")
         }
     }
-}
 
-extension String.UTF8View {
-    /// Whether the bytes end with those of a text.
-    fileprivate func hasSuffix(_ text: String) -> Bool {
-        count >= text.utf8.count && suffix(text.utf8.count).elementsEqual(text.utf8)
+    /// Whether a relative path stays inside its directory.
+    package static func isContained(_ name: String) -> Bool {
+        let parts = name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        return !name.utf8.contains(0)
+            && parts.allSatisfy { !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8) }
     }
 }

@@ -126,7 +126,7 @@ package struct Manifest: Sendable, Hashable {
         for entry in entries {
             guard let name = entry["name"]?.string, let count = entry["bytes"]?.unsigned,
                 let digits = (entry["seal_xxh3_128"] ?? entry["xxh3_128"])?.string,
-                let hash = ContentHash(hexadecimal: digits), Manifest.isContained(name), entry.object?.count == 3
+                let hash = ContentHash(hexadecimal: digits), CheckpointNames.isContained(name), entry.object?.count == 3
             else {
                 throw failure(
                     "file entry \(files.count) is not one",
@@ -152,12 +152,5 @@ package struct Manifest: Sendable, Hashable {
     private static func listed(_ value: JSONValue) -> String {
         let keys = value.object?.map(\.key) ?? []
         return keys.prefix(12).map { String($0.prefix(40)) }.joined(separator: ", ") + (keys.count > 12 ? ", ..." : "")
-    }
-
-    /// Whether a relative path stays inside its directory.
-    private static func isContained(_ name: String) -> Bool {
-        let parts = name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        return !name.utf8.contains(0)
-            && parts.allSatisfy { !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8) }
     }
 }

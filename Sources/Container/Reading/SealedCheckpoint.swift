@@ -40,7 +40,7 @@ package struct SealedCheckpoint: Sendable {
         }
         var strangers = 0
         for name in try SealedCheckpoint.strangers(in: path, manifest) {
-            guard !name.hasSuffix(".safetensors") else {
+            guard !TensorName.hasSuffix(name, ShardName.suffix) else {
                 throw IngotError(
                     .manifestInvalid, file: path.appending(name).string,
                     found: "a shard the manifest does not name",

@@ -20,7 +20,6 @@ package struct CompanionFiles: Sendable {
 
     /// Name of the model's configuration.
     package static let configuration = "config.json"
-    private static let index = "model.safetensors.index.json"
     private static let weightExtensions: Set<String> = [
         "safetensors", "bin", "pt", "pth", "ckpt", "gguf", "ggml", "onnx", "onnx_data", "h5", "msgpack", "npz", "ot",
         "tflite", "mlmodel", "pkl", "pickle", "tar", "zip", "nemo",
@@ -50,7 +49,7 @@ package struct CompanionFiles: Sendable {
             }
             switch entry.target {
             case .file:
-                if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {
+                if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == ShardName.index {
                     continue
                 }
                 if let reason = reasonToSkip(entry.name) {

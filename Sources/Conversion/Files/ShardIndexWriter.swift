@@ -1,9 +1,10 @@
+import Checkpoints
 package import TensorModel
 
 /// The text of `model.safetensors.index.json`, in the layout of the Hugging Face tools.
 package enum ShardIndexWriter {
     /// Name of the file.
-    package static let fileName = "model.safetensors.index.json"
+    package static let fileName = ShardName.index
 
     /// Makes an index.
     ///

@@ -1,3 +1,4 @@
+import Architectures
 package import Container
 package import Quantization
 package import TensorModel
@@ -122,23 +123,8 @@ package struct ConversionOptions: Sendable, Hashable {
 
 /// Which scheme each tensor gets.
 package enum DefaultRecipe {
-    /// Last components of the module path of embeddings and output heads, in the model families of the Hugging Face hub and of llama.cpp.
-    ///
-    /// They get two bits more: an error there meets every token.
-    static let embeddingsAndHeads: Set<String> = [
-        "embed_tokens", "tok_embeddings", "word_embeddings", "wte", "embed_in", "embeddings", "shared",
-        "token_embd",
-        "lm_head", "embed_out", "output", "output_layer", "head",
-    ]
-
-    /// Whether a tensor is the weight of an embedding or of an output head.
-    static func isEmbeddingOrHead(_ name: TensorName) -> Bool {
-        let parts = name.text.split(separator: ".")
-        guard parts.count >= 2, parts.last == "weight" else { return false }
-        // `output` alone is a head; inside a layer it is a projection.
-        let inLayer = parts.contains { part in part.allSatisfy(\.isNumber) }
-        return !inLayer && embeddingsAndHeads.contains(String(parts[parts.count - 2]))
-    }
+    /// Whether a tensor is the weight of an embedding or of an output head. They get two bits more: an error there meets every token.
+    static func isEmbeddingOrHead(_ name: TensorName) -> Bool { TensorRole.isEmbeddingOrHead(name) }
 
     /// The bits of a tensor where so many are asked for: embeddings and heads get two more, at most 8.
     static func bits(_ asked: Double, isEmbeddingOrHead: Bool) -> Double {

@@ -335,13 +335,7 @@ package struct ConversionPlan: Sendable {
     }
 
     /// The name of an output shard, as the Hugging Face hub names them.
-    func outputName(_ position: Int) -> String {
-        let count = shards.count
-        func padded(_ number: Int) -> String {
-            String(repeating: "0", count: max(0, 5 - "\(number)".count)) + "\(number)"
-        }
-        return count == 1 ? "model.safetensors" : "model-\(padded(position + 1))-of-\(padded(count)).safetensors"
-    }
+    func outputName(_ position: Int) -> String { ShardName.shard(position + 1, of: shards.count) }
 }
 
 /// Finds NaN and infinity in a whole tensor.

@@ -61,12 +61,12 @@ struct FollowedSource {
                     expected: "a checkpoint in another format",
                     remedy: "wait for the download"))
         }
-        guard layout.indexName == nil, let name = layout.shardNames.first, name != "model.safetensors" else {
+        guard layout.indexName == nil, let name = layout.shardNames.first, name != ShardName.single else {
             return .ready(layout)
         }
-        let parts = name.prefix { $0 != "." }.split(separator: "-")
-        guard parts.count > 2, parts[parts.count - 2] == "of", let count = parts.last.flatMap({ Int($0) }), count > 1
-        else { return .unsettled(layout, after: settledAfter) }
+        guard let count = ShardName.count(statedBy: name), count > 1 else {
+            return .unsettled(layout, after: settledAfter)
+        }
         return .senseless(
             IngotError(
                 .indexInvalid, file: layout.path.string, found: "\(name), one of \(count) shards, and no index",

@@ -1,4 +1,5 @@
 internal import CXXHash
+internal import TensorModel
 
 /// An XXH3-128 hash, as the canonical sixteen bytes (big-endian) that `xxhsum -H2` prints.
 ///
@@ -33,10 +34,7 @@ package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     package var description: String { ContentHash.hexadecimal(high) + ContentHash.hexadecimal(low) }
 
     /// Sixteen lower-case hexadecimal digits.
-    package static func hexadecimal(_ value: UInt64) -> String {
-        let digits = String(value, radix: 16)
-        return String(repeating: "0", count: 16 - digits.utf8.count) + digits
-    }
+    package static func hexadecimal(_ value: UInt64) -> String { NumberText.padded(value, digits: 16, radix: 16) }
 
     /// The 64-bit XXH3 hash of some bytes, which the container uses as the checksum of a chunk.
     package static func checksum64(_ bytes: Span<UInt8>) -> UInt64 {

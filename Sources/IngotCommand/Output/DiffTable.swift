@@ -1,3 +1,4 @@
+import Architectures
 import Inspection
 import Quantization
 import SystemPackage
@@ -20,9 +21,9 @@ enum DiffTable {
         rows += diff.tensors.map { tensor in
             let errors = tensor.weights?.errors
             return cells(tensor.old, tensor.new, tensor.status.rawValue, tensor.rename?.name) + [
-                tensor.changed.map(String.init) ?? "", number(errors?.sums.relativeMSE),
-                number(errors?.sums.signalToNoise), number(errors?.sums.maxError), number(errors?.cosine),
-                tensor.weights.map { String($0.changedNonFinite) } ?? "",
+                CSVText.number(tensor.changed), CSVText.number(errors?.sums.relativeMSE),
+                CSVText.number(errors?.sums.signalToNoise), CSVText.number(errors?.sums.maxError),
+                CSVText.number(errors?.cosine), CSVText.number(tensor.weights?.changedNonFinite),
             ]
         }
         let none = [String](repeating: "", count: 6)
@@ -40,15 +41,10 @@ enum DiffTable {
             new.map { CSVText.name($0.name.text) } ?? "", old.map { CSVText.name($0.name.text) } ?? "", status,
             rename ?? "",
             either?.role.kind.rawValue ?? "",
-            either?.role.layer.map(String.init) ?? "",
+            CSVText.number(either?.role.layer),
         ] + both { $0.elementType.rawValue } + both { CSVText.cell($0.shape.description) }
             + both { CSVText.cell($0.scheme) }
-            + both { String($0.byteCount) } + [either.map { String($0.shape.elementCount) } ?? ""]
-    }
-
-    private static func number(_ value: Double?) -> String {
-        guard let value, value.isFinite else { return "" }
-        return String(value)
+            + both { String($0.byteCount) } + [CSVText.number(either?.shape.elementCount)]
     }
 
     // MARK: - Markdown

@@ -82,7 +82,7 @@ struct DiffText {
         ]
         for tensor in movers {
             let elements = Double(max(1, tensor.new.shape.elementCount))
-            let share = Format.fixed(Double(tensor.changed ?? 0) / elements * 100, 1) + " %"
+            let share = NumberText.fixed(Double(tensor.changed ?? 0) / elements * 100, 1) + " %"
             let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
             let weights = tensor.weights
             let hidden = (weights?.changedNonFinite ?? 0) > 0
@@ -255,12 +255,12 @@ struct DiffText {
     }
 
     static func percent(_ size: SizeChange) -> String? {
-        size.percent.map { ($0 > 0 ? "+" : "") + Format.fixed($0, 1) + " %" }
+        size.percent.map { ($0 > 0 ? "+" : "") + NumberText.fixed($0, 1) + " %" }
     }
 
     /// A cosine, with as many digits as tell it from 1.
     private static func cosine(_ value: Double) -> String {
-        value == 1 ? "1" : Format.fixed(min(value, 0.999999), abs(1 - value) < 0.001 ? 6 : 4)
+        value == 1 ? "1" : NumberText.fixed(min(value, 0.999999), abs(1 - value) < 0.001 ? 6 : 4)
     }
 }
 

@@ -1,3 +1,5 @@
+import TensorModel
+
 /// Numbers and columns as people read them.
 enum Format {
     /// `12.3 MB`, decimal units; bytes below a thousand.
@@ -9,20 +11,8 @@ enum Format {
             value /= 1000
             unit += 1
         }
-        return unit == 0 ? "\(count) B" : "\(fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)) \(units[unit])"
-    }
-
-    /// A number with so many digits behind the point.
-    static func fixed(_ value: Double, _ digits: Int) -> String {
-        guard value.isFinite else { return "\(value)" }
-        var scale = 1.0
-        for _ in 0..<digits { scale *= 10 }
-        let scaled = (abs(value) * scale).rounded()
-        guard scaled < 1e15 else { return "\(value)" }
-        let whole = "\(Int(scaled))"
-        let padded = String(repeating: "0", count: max(0, digits + 1 - whole.count)) + whole
-        let sign = value < 0 && scaled > 0 ? "-" : ""
-        return digits == 0 ? sign + padded : sign + padded.dropLast(digits) + "." + padded.suffix(digits)
+        return unit == 0
+            ? "\(count) B" : "\(NumberText.fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)) \(units[unit])"
     }
 
     /// A small number with three significant digits, `6.94e-03`; `0` for zero.
@@ -39,9 +29,8 @@ enum Format {
             mantissa *= 10
             exponent -= 1
         }
-        let digits = "\(abs(exponent))"
-        return (value < 0 ? "-" : "") + fixed(mantissa, 2) + "e" + (exponent < 0 ? "-" : "+")
-            + (digits.count < 2 ? "0" : "") + digits
+        return (value < 0 ? "-" : "") + NumberText.fixed(mantissa, 2) + "e" + (exponent < 0 ? "-" : "+")
+            + NumberText.padded(abs(exponent), digits: 2)
     }
 
     /// Text set to the right of a column.

@@ -29,7 +29,7 @@ enum ProgressText {
             text += "  " + amounts(progress)
             if let rate { text += "  \(Format.bytes(UInt64(rate)))/s" }
             if let left = secondsLeft(progress, rate) { text += "  \(duration(left))" }
-            if let bits = progress.bitsPerWeight { text += "  \(Format.fixed(bits, 2)) bits" }
+            if let bits = progress.bitsPerWeight { text += "  \(NumberText.fixed(bits, 2)) bits" }
             if let name = progress.tensor, room - text.width > 8 {
                 text += "  " + Format.shortened(IngotErrorRenderer.escaped(name.text), to: room - text.width - 2)
             }
@@ -47,7 +47,7 @@ enum ProgressText {
             parts.append(amounts(progress))
             if let rate { parts.append("\(Format.bytes(UInt64(rate)))/s") }
             if let left = secondsLeft(progress, rate) { parts.append("\(duration(left)) left") }
-            if let bits = progress.bitsPerWeight { parts.append("\(Format.fixed(bits, 2)) bits") }
+            if let bits = progress.bitsPerWeight { parts.append("\(NumberText.fixed(bits, 2)) bits") }
             if progress.shardCount > 1 { parts.append("shard \(progress.shardNumber) of \(progress.shardCount)") }
             if let name = progress.tensor { parts.append(IngotErrorRenderer.escaped(name.text)) }
             return parts.joined(separator: ", ")
@@ -77,7 +77,7 @@ enum ProgressText {
     /// `0:07`, `12:40`, `3:05:00`.
     static func duration(_ seconds: Double) -> String {
         let whole = Int(min(seconds.rounded(.up), 359_999))
-        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        func two(_ number: Int) -> String { NumberText.padded(number, digits: 2) }
         let (hours, minutes) = (whole / 3600, whole / 60 % 60)
         return (hours > 0 ? "\(hours):\(two(minutes))" : "\(minutes)") + ":\(two(whole % 60))"
     }

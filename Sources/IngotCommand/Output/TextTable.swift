@@ -1,3 +1,5 @@
+import TensorModel
+
 /// A table for people: aligned columns, of which the less important ones give way where the terminal is narrow.
 struct TextTable {
     /// What a cell means, for its colour.
@@ -105,12 +107,12 @@ extension Format {
         guard value.isFinite else { return "\(value)" }
         let size = abs(value)
         switch size {
-        case 999.5...99_999: return fixed(value, 0)
-        case 99.95...: return size < 999.5 ? fixed(value, 0) : shortScientific(value)
-        case 9.995...: return fixed(value, 1)
-        case 0.9995...: return fixed(value, 2)
-        case 0.09995...: return fixed(value, 3)
-        case 0.00995...: return fixed(value, 4)
+        case 999.5...99_999: return NumberText.fixed(value, 0)
+        case 99.95...: return size < 999.5 ? NumberText.fixed(value, 0) : shortScientific(value)
+        case 9.995...: return NumberText.fixed(value, 1)
+        case 0.9995...: return NumberText.fixed(value, 2)
+        case 0.09995...: return NumberText.fixed(value, 3)
+        case 0.00995...: return NumberText.fixed(value, 4)
         default: return shortScientific(value)
         }
     }
@@ -122,7 +124,7 @@ extension Format {
             let exponent = Int(text[text.index(after: mark)...].drop { $0 == "+" })
         else { return text }
         let mantissa = Double(text[..<mark]) ?? 0
-        let short = fixed(mantissa, 1)
+        let short = NumberText.fixed(mantissa, 1)
         // 9.96 would become 10.0.
         return (short.hasSuffix("10.0") ? short.replacing("10.0", with: "9.9") : short) + "e\(exponent)"
     }
@@ -137,7 +139,7 @@ extension Format {
             value /= 1000
             unit += 1
         }
-        return fixed(value, value < 9.95 ? 1 : 0) + units[unit]
+        return NumberText.fixed(value, value < 9.95 ? 1 : 0) + units[unit]
     }
 
     /// A whole number in groups of three digits.
@@ -155,6 +157,6 @@ extension Format {
     static func percent(_ part: UInt64, of whole: UInt64) -> String {
         guard whole > 0, part > 0 else { return "0 %" }
         let share = Double(part) / Double(whole) * 100
-        return share < 0.005 ? "<0.01 %" : "\(fixed(share, share < 0.995 ? 2 : 1)) %"
+        return share < 0.005 ? "<0.01 %" : "\(NumberText.fixed(share, share < 0.995 ? 2 : 1)) %"
     }
 }

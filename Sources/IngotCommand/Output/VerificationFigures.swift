@@ -1,3 +1,4 @@
+import Architectures
 import Inspection
 import Quantization
 import TensorModel
@@ -51,15 +52,15 @@ extension VerificationReport.Tensor {
 /// Figures of errors as text.
 enum ErrorText {
     static func signalToNoise(_ sums: ErrorSums) -> String {
-        sums.noise == 0 ? "exact" : sums.noise.isFinite ? Format.fixed(sums.signalToNoise, 1) : "-"
+        sums.noise == 0 ? "exact" : sums.noise.isFinite ? NumberText.fixed(sums.signalToNoise, 1) : "-"
     }
 
     static func relative(_ sums: ErrorSums) -> String { Format.scientific(sums.relativeMSE) }
 
     /// A cosine with as many digits as tell it from 1.
     static func cosine(_ errors: ErrorStatistics) -> String {
-        errors.cosine == 1 ? "1" : Format.fixed(errors.cosine, 5)
+        errors.cosine == 1 ? "1" : NumberText.fixed(errors.cosine, 5)
     }
 
-    static func bits(_ bits: Double?) -> String { bits.map { Format.fixed($0, 3) } ?? "-" }
+    static func bits(_ bits: Double?) -> String { bits.map { NumberText.fixed($0, 3) } ?? "-" }
 }

@@ -1,3 +1,4 @@
+import Architectures
 import Inspection
 import Quantization
 import TensorModel
@@ -22,24 +23,19 @@ enum VerificationTable {
         let rows = report.tensors.map { tensor -> [String] in
             let measured = tensor.errors?.sums ?? tensor.measured
             return [
-                CSVText.name(tensor.name.text), tensor.role.kind.rawValue, text(tensor.role.layer),
-                CSVText.cell(tensor.scheme), "\(tensor.elements)", "\(tensor.byteCount)", number(tensor.bitsPerWeight),
-                text(tensor.sourceByteCount), number(tensor.certificate?.relativeMSE), number(measured?.relativeMSE),
-                number(measured?.signalToNoise), number(measured?.maxError), number(tensor.errors?.error999),
-                number(tensor.errors?.cosine), text(tensor.errors?.changed), text(tensor.errors?.signFlips),
-                text(tensor.errors?.zeroed), text(tensor.restored?.nan), text(tensor.restored?.infinite),
-                failures[tensor.name] ?? "",
+                CSVText.name(tensor.name.text), tensor.role.kind.rawValue, CSVText.number(tensor.role.layer),
+                CSVText.cell(tensor.scheme), "\(tensor.elements)", "\(tensor.byteCount)",
+                CSVText.number(tensor.bitsPerWeight), CSVText.number(tensor.sourceByteCount),
+                CSVText.number(tensor.certificate?.relativeMSE), CSVText.number(measured?.relativeMSE),
+                CSVText.number(measured?.signalToNoise), CSVText.number(measured?.maxError),
+                CSVText.number(tensor.errors?.error999), CSVText.number(tensor.errors?.cosine),
+                CSVText.number(tensor.errors?.changed), CSVText.number(tensor.errors?.signFlips),
+                CSVText.number(tensor.errors?.zeroed), CSVText.number(tensor.restored?.nan),
+                CSVText.number(tensor.restored?.infinite), failures[tensor.name] ?? "",
             ]
         }
         // The newline of the last line is added when it is handed over.
         return ([head] + rows).map { $0.joined(separator: ",") + "\r" }.joined(separator: "\n")
-    }
-
-    private static func text(_ value: (some BinaryInteger)?) -> String { value.map { "\($0)" } ?? "" }
-
-    private static func number(_ value: Double?) -> String {
-        guard let value, value.isFinite else { return "" }
-        return "\(value)"
     }
 
     // MARK: - Markdown

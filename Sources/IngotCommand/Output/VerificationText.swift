@@ -1,3 +1,4 @@
+import Architectures
 import Inspection
 import Quantization
 import TensorModel
@@ -48,7 +49,7 @@ struct VerificationText {
         let share = abs(report.reduction) * 100
         let size =
             "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes)), "
-            + "\(Format.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
+            + "\(NumberText.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
         let head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), "      " + size]
         return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
     }
@@ -78,7 +79,7 @@ struct VerificationText {
                 ["    measured"] + figures(errors.sums)
                     + [ErrorText.cosine(errors), "\(errors.changed)", "\(errors.signFlips)"])
             if let certificate = tensor.certificate {
-                let claim = tensor.isKept ? "    kept as it was" : "    certified"
+                let claim = tensor.isKept ? "    kept" : "    certified"
                 rows.append([claim] + figures(certificate) + ["", tensor.isKept ? "0" : "", ""])
             }
             lines.append(Format.table(rows, width: nil))
@@ -206,7 +207,7 @@ struct VerificationText {
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
         let intact = report.isSealed ? "every byte is intact" : "the format has no hashes of its bytes"
-        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept as they were; \(intact)"]
+        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)"]
         switch report.comparison {
         case nil:
             lines.append(

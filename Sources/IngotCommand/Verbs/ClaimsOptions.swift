@@ -27,7 +27,7 @@ struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
         self.share = share
     }
 
-    var description: String { "\(Format.fixed(share * 100, 0))%" }
+    var description: String { "\(NumberText.fixed(share * 100, 0))%" }
     var defaultValueDescription: String { description }
 }
 

@@ -110,24 +110,25 @@ enum ConversionText {
         add(
             "size after",
             "\(Format.bytes(report.outputBytes))  (and \(Format.bytes(report.companionBytes)) of other files)")
-        add("reduction", "\(Format.fixed(report.reduction * 100, 1)) %")
+        add("reduction", "\(NumberText.fixed(report.reduction * 100, 1)) %")
         if let bits = report.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(Format.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
+                "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
         }
-        add("kept as they are", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
+        add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))
             let sums = worst.descriptor.sums
             let error = "relative MSE \(Format.scientific(sums.relativeMSE))"
-            add("", error + ", SNR \(Format.fixed(sums.signalToNoise, 1)) dB, \(worst.descriptor.scheme.summary)")
+            add("", error + ", SNR \(NumberText.fixed(sums.signalToNoise, 1)) dB, \(worst.descriptor.scheme.summary)")
         }
         if report.seconds > 0 {
             let rate = Double(report.sourceBytes) / report.seconds
             add(
                 "throughput",
-                "\(Format.bytes(UInt64(rate)))/s of source, \(report.jobs) jobs, \(Format.fixed(report.seconds, 2)) s")
+                "\(Format.bytes(UInt64(rate)))/s of source, \(report.jobs) jobs, \(NumberText.fixed(report.seconds, 2)) s"
+            )
         }
         add("peak memory", Format.bytes(ProcessUsage.peakResidentBytes))
         if report.resumedShards > 0 {
@@ -135,14 +136,14 @@ enum ConversionText {
         }
         if isVerbose, report.seconds > 0 {
             let all = report.seconds * Double(report.jobs)
-            func share(_ seconds: Double) -> String { "\(Format.fixed(seconds / all * 100, 1)) %" }
+            func share(_ seconds: Double) -> String { "\(NumberText.fixed(seconds / all * 100, 1)) %" }
             let (working, consuming) = (report.usage.working.seconds, report.usage.consuming.seconds)
             add("workers' time", "\(share(working)) quantizing, \(share(consuming)) hashing and writing,")
             add("", "\(share(max(0, all - working - consuming))) waiting")
             add("encoded again", "\(report.repeats) of \(report.tensors.count) matrices, to hold their rate")
             add(
                 "processor time",
-                "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "
+                "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "
                     + "of what \(report.jobs) jobs could use")
         }
         for (name, reason) in report.skipped {

@@ -7,10 +7,10 @@ package import TensorModel
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn a checkpoint back into a format that runtimes load.",
-        usage: "ingot export <dest> <out> [options]",
+        usage: "ingot export <checkpoint> <out> [options]",
         discussion: """
-            OUT is a directory that must not exist yet. Format safetensors: plain weights in
-            the Hugging Face layout, which transformers and others load.
+            OUT is a directory that must not exist yet. Format safetensors: plain weights
+            in the Hugging Face layout, which transformers and others load.
             """)
 
     enum Target: String, ExpressibleByArgument, CaseIterable {
@@ -18,7 +18,7 @@ struct Export: AsyncParsableCommand {
     }
 
     @Argument(help: "Checkpoint that `ingot convert` made.")
-    var dest: FilePath
+    var checkpoint: FilePath
 
     @Argument(help: "Directory to make.")
     var out: FilePath
@@ -35,10 +35,10 @@ struct Export: AsyncParsableCommand {
     @OptionGroup var work: WorkOptions
 
     func run() async throws {
-        let checkpoint = try SealedCheckpoint(dest)
-        for warning in checkpoint.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        let sealed = try SealedCheckpoint(checkpoint)
+        for warning in sealed.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let exporter = try SafetensorsExporter(
-            checkpoint, as: dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: force)
+            sealed, as: dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: force)
         let summary = try await exporter.run(to: out)
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "

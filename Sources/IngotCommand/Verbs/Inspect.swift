@@ -17,11 +17,11 @@ struct Inspect: AsyncParsableCommand {
             those of an encoded tensor as they are restored. Of F32 and of restored
             weights, outliers and histogram are good to 8 bits; all else is exact.
 
-            In text, `>6 sd` counts the weights farther than six standard deviations from
-            the mean, `kurt` is 3 for a Gaussian, and the bars show how weights are
-            distributed, four standard deviations to each side of the mean. Figures of a
-            group are those of all its weights together; its outliers and bars are those of
-            each tensor by itself, added up.
+            In text, `|max|` is the largest magnitude, `>6 sd` counts the weights farther
+            than six standard deviations from the mean, `kurt` is 3 for a Gaussian, and the
+            bars show how weights are distributed, four standard deviations to each side of
+            the mean. Figures of a group are those of all its weights together; its outliers
+            and bars are those of each tensor by itself, added up.
             """)
 
     @Argument(help: "Checkpoint to look into.")
@@ -121,8 +121,8 @@ struct Inspect: AsyncParsableCommand {
         let bytes = state.totalBytes ?? 0
         let rate = seconds > 0 ? Format.bytes(UInt64(Double(bytes) / seconds)) : "-"
         Console.message(
-            "read \(Format.bytes(bytes)) in \(Format.fixed(seconds, 2)) s, \(rate)/s, "
-                + "\(Format.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
+            "read \(Format.bytes(bytes)) in \(NumberText.fixed(seconds, 2)) s, \(rate)/s, "
+                + "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
                 + "peak memory \(ProcessUsage.peakResidentBytes) bytes")
     }
 }

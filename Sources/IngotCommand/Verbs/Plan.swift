@@ -45,7 +45,7 @@ enum ForecastText {
         for tensor in forecast.tensors {
             rows.append([
                 IngotErrorRenderer.escaped(tensor.name.text), tensor.elementType.rawValue, tensor.shape.description,
-                tensor.scheme.summary, Format.bytes(tensor.byteCount), Format.fixed(tensor.bitsPerWeight, 2),
+                tensor.scheme.summary, Format.bytes(tensor.byteCount), NumberText.fixed(tensor.bitsPerWeight, 2),
                 tensor.relativeMSE.map(Format.scientific) ?? "-",
             ])
         }
@@ -55,13 +55,13 @@ enum ForecastText {
         add(
             "size after",
             "\(Format.bytes(forecast.outputBytes))  (and \(Format.bytes(forecast.companionBytes)) of other files)")
-        add("reduction", "\(Format.fixed(forecast.reduction * 100, 1)) %")
+        add("reduction", "\(NumberText.fixed(forecast.reduction * 100, 1)) %")
         if let bits = forecast.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(Format.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
+                "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
         }
-        add("kept as they are", "\(forecast.keptCount) tensors")
+        add("kept", "\(forecast.keptCount) tensors")
         add("memory at most", Format.bytes(forecast.memoryBytes))
         add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
         return lines.joined(separator: "\n")

@@ -7,11 +7,12 @@ import Weights
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check every byte of a checkpoint, and its error against the source.",
-        usage: "ingot verify <dest> [--against <source>] [options]",
+        usage: "ingot verify <checkpoint> [--against <source>] [options]",
         discussion: """
             Without --against: the manifest, all files' hashes, every seal and chunk.
             With it also: each tensor's hash, and its error, recomputed from the source.
-            DEST may be an export, and SOURCE any checkpoint: then weights are compared.
+            CHECKPOINT may be an export, and SOURCE any checkpoint: then weights are
+            compared.
 
             With --claims: every claim of a file, such as sizes and errors at most.
 
@@ -23,7 +24,7 @@ struct Verify: AsyncParsableCommand {
     private static let failuresShown = 8
 
     @Argument(help: "Checkpoint that `ingot convert` made; with --against, any.")
-    var dest: FilePath
+    var checkpoint: FilePath
 
     @Option(help: "The source it was converted from.")
     var against: FilePath?
@@ -51,32 +52,32 @@ struct Verify: AsyncParsableCommand {
     }
 
     /// The title of a page.
-    private var title: String { against.map { "\(dest) against \($0)" } ?? dest.string }
+    private var title: String { against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {
-        try result.requireApart(from: [dest] + (against.map { [$0] } ?? []) + claims.files())
-        try claims.requireApart(from: dest)
+        try result.requireApart(from: [checkpoint] + (against.map { [$0] } ?? []) + claims.files())
+        try claims.requireApart(from: checkpoint)
         let stated = try claims.read()
         do {
             try await verify(stated)
         } catch let error as IngotError {
-            try ClaimsOutput.tellDamage(error, dest.string, stated?.path.string, format, result)
+            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, format, result)
             throw error
         }
     }
 
     private func verify(_ stated: ClaimsFile?) async throws {
-        let checkpoint = try OpenedCheckpoint(dest)
+        let opened = try OpenedCheckpoint(checkpoint)
         let source = try against.map { try OpenedCheckpoint($0, key: keyed.key) }
         try keyed.require(in: source.map { [$0] } ?? [])
-        for warning in checkpoint.warnings + (source?.warnings ?? []) {
+        for warning in opened.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }
         let verification = try CheckpointVerification(
-            checkpoint, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
+            opened, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
         let report = try await verification.run()
-        for opened in [checkpoint] + (source.map { [$0] } ?? []) { try opened.requireUnchanged() }
-        let facts = try claims.facts(report, of: checkpoint, against: source)
+        for side in [opened] + (source.map { [$0] } ?? []) { try side.requireUnchanged() }
+        let facts = try claims.facts(report, of: opened, against: source)
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)
         try show(report, outcome, isClaimed: stated != nil)

@@ -127,10 +127,10 @@ package struct Claim: Sendable, Hashable {
         /// The file, relative to the checkpoint's directory.
         package let file: String
         /// What it must be.
-        package let digest: FileDigest
+        package let digest: SHA256Digest
 
         /// Makes an entry.
-        package init(file: String, digest: FileDigest) {
+        package init(file: String, digest: SHA256Digest) {
             self.file = file
             self.digest = digest
         }

@@ -1,3 +1,5 @@
+import TensorModel
+
 /// Numbers of claims as text, and rounded for people.
 enum ClaimNumber {
     /// A number with five significant digits at most: `0.0069432`, `4.0313`, `6.94e-05`, `1.2e+30`.
@@ -5,10 +7,10 @@ enum ClaimNumber {
         guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
         let exponent = exponent(of: value)
         guard (-4..<9).contains(exponent) else {
-            let mantissa = rounded(value / power(exponent), digits: 4)
-            return "\(short(mantissa, 4))e\(exponent < 0 ? "-" : "+")\(abs(exponent) < 10 ? "0" : "")\(abs(exponent))"
+            let mantissa = NumberText.trimmed(rounded(value / power(exponent), digits: 4), 4)
+            return mantissa + (exponent < 0 ? "e-" : "e+") + NumberText.padded(abs(exponent), digits: 2)
         }
-        return short(value, max(0, 4 - exponent))
+        return NumberText.trimmed(value, max(0, 4 - exponent))
     }
 
     /// Bytes with four digits at most and a decimal unit: `3.332 MB`.
@@ -16,18 +18,8 @@ enum ClaimNumber {
         let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
         var (value, unit) = (Double(bytes), 0)
         while value >= 999.95, unit < units.count - 1 { (value, unit) = (value / 1000, unit + 1) }
-        return unit == 0 ? "\(bytes) bytes" : "\(short(value, value < 10 ? 3 : value < 100 ? 2 : 1)) \(units[unit])"
-    }
-
-    /// A number with so many digits behind the point, without zeros at the end.
-    private static func short(_ value: Double, _ digits: Int) -> String {
-        let scaled = (abs(value) * power(digits)).rounded()
-        guard scaled < 1e15 else { return "\(value)" }
-        var text = "\(UInt64(scaled))"
-        text = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
-        var fraction = text.suffix(digits)
-        while fraction.last == "0" { fraction.removeLast() }
-        return (value < 0 ? "-" : "") + text.dropLast(digits) + (fraction.isEmpty ? "" : "." + fraction)
+        guard unit > 0 else { return "\(bytes) bytes" }
+        return "\(NumberText.trimmed(value, value < 10 ? 3 : value < 100 ? 2 : 1)) \(units[unit])"
     }
 
     private static func rounded(_ value: Double, digits: Int) -> Double {

@@ -1,3 +1,4 @@
+import Container
 import FileAccess
 package import SystemPackage
 import TensorModel
@@ -185,20 +186,13 @@ private struct ClaimReader {
         }
         return try members.map { member in
             let own = "\(place).files[\"\(member.key.prefix(80))\"]"
-            guard ClaimReader.isContained(member.key) else {
+            guard CheckpointNames.isContained(member.key) else {
                 throw ClaimsFile.failure(own, "a path", "a file's name, relative to the checkpoint and inside of it")
             }
-            guard let digest = member.value.string.flatMap(FileDigest.init(hexadecimal:)) else {
+            guard let digest = member.value.string.flatMap(SHA256Digest.init(hexadecimal:)) else {
                 throw ClaimsFile.failure(own, member.value, "64 hexadecimal digits")
             }
             return Claim.NamedDigest(file: member.key, digest: digest)
-        }
-    }
-
-    /// Whether a relative path stays inside its directory.
-    private static func isContained(_ name: String) -> Bool {
-        name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy {
-            !$0.isEmpty && !$0.elementsEqual(".".utf8) && !$0.elementsEqual("..".utf8)
         }
     }
 

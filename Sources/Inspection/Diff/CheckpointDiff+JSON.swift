@@ -1,3 +1,4 @@
+import Architectures
 import Quantization
 import SystemPackage
 package import TensorModel
@@ -85,12 +86,7 @@ extension TensorDifference {
     fileprivate var json: JSONValue {
         .object([
             .init("name", .string(new.name.text)), .init("status", .string(status.rawValue)),
-            .init(
-                "role",
-                .object([
-                    .init("kind", .string(new.role.kind.rawValue)),
-                    .init("layer", new.role.layer.map { .unsigned(UInt64($0)) } ?? .null),
-                ])),
+            .init("role", new.role.json),
             .init("old", .object(old.diffMembers)), .init("new", .object(new.diffMembers)),
             .init("renamed_by", rename.map { .string($0.name) } ?? .null),
             .init("sampled_relative_mse", rename?.sampled.map(JSONValue.number) ?? .null),

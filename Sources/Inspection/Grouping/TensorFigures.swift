@@ -18,7 +18,7 @@ package struct TensorFigures: Sendable {
     package internal(set) var mean: Double?
     private var second = 0.0, third = 0.0, fourth = 0.0
     /// The histograms of the tensors added up bin by bin: each in standard deviations of its own tensor, four to each side of its mean.
-    package internal(set) var shape: [UInt64] = []
+    package internal(set) var histogram: [UInt64] = []
     private var codeBits = 0.0, codeCount = 0.0, valueBits = 0.0, valueCount = 0.0
     private var sums: ErrorSums?
 
@@ -33,7 +33,7 @@ package struct TensorFigures: Sendable {
         sums = tensor.descriptor?.sums
         guard let found = tensor.statistics else { return }
         (count, nan, infinite, zeros) = (found.count, found.nan, found.infinite, found.zeros)
-        (subnormal, outliers, shape) = (found.subnormal, found.outliers, found.histogram.counts)
+        (subnormal, outliers, histogram) = (found.subnormal, found.outliers, found.histogram.counts)
         if let bits = found.codeEntropy { (codeBits, codeCount) = (bits * Double(count), Double(count)) }
         if let bits = found.valueEntropy { (valueBits, valueCount) = (bits * Double(count), Double(count)) }
         guard finite > 0 else { return }
@@ -95,10 +95,10 @@ package struct TensorFigures: Sendable {
         zeros += other.zeros
         subnormal += other.subnormal
         outliers += other.outliers
-        if shape.isEmpty {
-            shape = other.shape
+        if histogram.isEmpty {
+            histogram = other.histogram
         } else {
-            for bin in other.shape.indices { shape[bin] += other.shape[bin] }
+            for bin in other.histogram.indices { histogram[bin] += other.histogram[bin] }
         }
         codeBits += other.codeBits
         codeCount += other.codeCount

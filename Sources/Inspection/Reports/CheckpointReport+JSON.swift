@@ -1,3 +1,4 @@
+import Architectures
 import Container
 import FileAccess
 import Quantization
@@ -59,12 +60,7 @@ extension CheckpointReport.Tensor {
     var json: JSONValue {
         var members: [JSONValue.Member] = [
             .init("name", .string(name.text)), .init("file", .string(fileName)),
-            .init(
-                "role",
-                .object([
-                    .init("kind", .string(role.kind.rawValue)),
-                    .init("layer", role.layer.map { .unsigned(UInt64($0)) } ?? .null),
-                ])),
+            .init("role", role.json),
             .init("dtype", .string(elementType.rawValue)),
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("bytes", .unsigned(byteCount)),

@@ -1,3 +1,4 @@
+package import Architectures
 import Checkpoints
 package import Container
 import FileAccess

@@ -32,7 +32,7 @@ package enum ClaimsJUnit {
                 lines += [
                     open + ">",
                     "      <failure message=\"\(shown(result.message))\" type=\"\(result.kind.rawValue)\">"
-                        + "\(escaped(ClaimDetails.text(result)))</failure>",
+                        + "\(MarkupText.escaped(ClaimDetails.text(result)))</failure>",
                     "    </testcase>",
                 ]
             case (.fail, _): lines.append(open + "/>")
@@ -42,43 +42,24 @@ package enum ClaimsJUnit {
         let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \($0.message)") }
             .joined(separator: "\n")
         lines += [
-            "    <system-out>\(escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
+            "    <system-out>\(MarkupText.escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
             "    <system-err></system-err>", "  </testsuite>", "</testsuites>",
         ]
         return lines.joined(separator: "\n")
     }
 
     /// Text from files for content and attributes: shown as on a terminal, since readers print it.
-    private static func shown(_ text: String) -> String { escaped(IngotErrorRenderer.escaped(text)) }
-
-    /// Text for content and attributes; characters that XML 1.0 has not, not even as references, are written as `\u{..}`.
-    static func escaped(_ text: String) -> String {
-        var safe = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": safe += "&amp;"
-            case "<": safe += "&lt;"
-            case ">": safe += "&gt;"
-            case "\"": safe += "&quot;"
-            case "\n": safe += "&#10;"
-            case "\u{20}"..."\u{D7FF}", "\u{E000}"..."\u{FFFD}", "\u{10000}"..."\u{10FFFF}":
-                safe.unicodeScalars.append(scalar)
-            default: safe += IngotErrorRenderer.escape(scalar)
-            }
-        }
-        return safe
-    }
+    private static func shown(_ text: String) -> String { MarkupText.escaped(IngotErrorRenderer.escaped(text)) }
 
     /// Seconds with three digits behind the point, as XML Schema's decimal.
     private static func decimal(_ seconds: Double) -> String {
         let thousandths = UInt64(max(0, min(seconds, 1e9)) * 1000)
-        let fraction = "\(thousandths % 1000)"
-        return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
+        return "\(thousandths / 1000)." + NumberText.padded(thousandths % 1000, digits: 3)
     }
 
     /// `2026-11-21T14:50:59`, UTC, without a zone, as the schema has it.
     static func timestamp(_ time: Int) -> String {
-        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        func two(_ number: Int) -> String { NumberText.padded(number, digits: 2) }
         let seconds = max(0, time)
         // The calendar of 400 years, which begin with March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
         let days = seconds / 86_400 + 719_468

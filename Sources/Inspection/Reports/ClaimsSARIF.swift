@@ -76,8 +76,7 @@ package enum ClaimsSARIF {
                 UInt8(ascii: "~"), UInt8(ascii: "/"):
                 text.unicodeScalars.append(UnicodeScalar(byte))
             default:
-                let digits = String(byte, radix: 16, uppercase: true)
-                text += "%" + (digits.count < 2 ? "0" : "") + digits
+                text += "%" + NumberText.padded(byte, digits: 2, radix: 16).uppercased()
             }
         }
         return text

@@ -1,3 +1,4 @@
+package import Architectures
 import FileAccess
 package import Quantization
 import SystemPackage
@@ -179,7 +180,7 @@ extension VerificationReport {
 extension VerificationReport.Tensor {
     var json: JSONValue {
         .object([
-            .init("name", .string(name.text)), .init("role", place), .init("scheme", .string(scheme)),
+            .init("name", .string(name.text)), .init("role", role.json), .init("scheme", .string(scheme)),
             .init("elements", .unsigned(UInt64(elements))), .init("bytes", .unsigned(byteCount)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("source_bytes", sourceByteCount.map(JSONValue.unsigned) ?? .null),
@@ -187,13 +188,6 @@ extension VerificationReport.Tensor {
             .init("measured", (errors?.json ?? measured?.json).map(JSONValue.object) ?? .null),
             .init("statistics", restored?.json ?? .null), .init("source_statistics", original?.json ?? .null),
             .init("histograms", histograms),
-        ])
-    }
-
-    private var place: JSONValue {
-        .object([
-            .init("kind", .string(role.kind.rawValue)),
-            .init("layer", role.layer.map { .unsigned(UInt64($0)) } ?? .null),
         ])
     }
 

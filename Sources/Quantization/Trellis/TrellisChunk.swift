@@ -61,9 +61,9 @@ package struct TrellisChunk {
         _ format: FloatFormat
     ) {
         let shape = Kernels.ChunkShape(rows: rows, columns: columns)
-        grow(&symbols, Kernels.symbolCount(shape))
-        grow(&oddMasks, Kernels.maskCount(shape))
-        grow(&scratch, (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
+        symbols.grow(to: Kernels.symbolCount(shape))
+        oddMasks.grow(to: Kernels.maskCount(shape))
+        scratch.grow(to: (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
         hasOutliers = search(
             weights.span.extracting(first: shape.weightCount), shape, rule.kernelRule(parameters, format), &symbols,
             &oddMasks, &scratch)
@@ -83,7 +83,7 @@ package struct TrellisChunk {
 
     /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
     package func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
-        grow(&histogram, Kernels.levelHistogramSize)
+        histogram.grow(to: Kernels.levelHistogramSize)
         var counts = histogram.mutableSpan
         Kernels.trellisHistogram(
             symbols: symbols.span, oddMasks: oddMasks.span, Kernels.ChunkShape(rows: rows, columns: columns),
@@ -137,7 +137,7 @@ package struct TrellisChunk {
         rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
     ) -> Int {
         let shape = Kernels.ChunkShape(rows: rows, columns: columns)
-        grow(&bytes, Kernels.ransBound(shape))
+        bytes.grow(to: Kernels.ransBound(shape))
         var target = bytes.mutableSpan
         return Kernels.ransEncode(
             symbols: symbols.span, oddMasks: oddMasks.span, shape, rule: parameters.ransRule, into: &target, ransScratch
@@ -159,8 +159,8 @@ package struct TrellisChunk {
     /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
     private mutating func classifyRows(_ weights: [Float], _ rows: Int, _ columns: Int, _ classes: Int) {
         guard classes > 1 else { return }
-        grow(&rowClasses, rows)
-        grow(&energies, rows)
+        rowClasses.grow(to: rows)
+        energies.grow(to: rows)
         var target = energies.mutableSpan
         Kernels.rowEnergies(weights.span, Kernels.ChunkShape(rows: rows, columns: columns), into: &target)
         // The bits of numbers that are not negative are in the order of the numbers.
@@ -191,10 +191,10 @@ package struct TrellisChunk {
             end += most + 2 + Kernels.symbolSlack
         }
         counts = given ?? [Int](repeating: 0, count: parameters.symbolStreams)
-        grow(&streams, end)
-        grow(&escapes, rows * columns + Kernels.symbolSlack)
-        if parameters.lowBits > 0 { grow(&lowBits, rows * columns + Kernels.symbolSlack) }
-        if parameters.rowClasses > 1 { grow(&rowClasses, rows) }
+        streams.grow(to: end)
+        escapes.grow(to: rows * columns + Kernels.symbolSlack)
+        if parameters.lowBits > 0 { lowBits.grow(to: rows * columns + Kernels.symbolSlack) }
+        if parameters.rowClasses > 1 { rowClasses.grow(to: rows) }
     }
 
     private func rowsOfClass(_ number: Int, _ rows: Int) -> Int {
@@ -262,10 +262,6 @@ package struct TrellisChunk {
             weights[patch.index] = value
             previous = patch.index
         }
-    }
-
-    private func grow<Number: Numeric>(_ buffer: inout [Number], _ count: Int) {
-        if buffer.count < count { buffer += [Number](repeating: 0, count: count - buffer.count) }
     }
 }
 

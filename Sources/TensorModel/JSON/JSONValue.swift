@@ -169,8 +169,7 @@ extension JSONValue {
             case "\r": out += "\\r"
             case "\t": out += "\\t"
             case "\u{0}"..<"\u{20}":
-                let hex = String(scalar.value, radix: 16)
-                out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+                out += "\\u" + NumberText.padded(scalar.value, digits: 4, radix: 16)
             default: out.unicodeScalars.append(scalar)
             }
         }

@@ -1,3 +1,4 @@
+package import Architectures
 package import Checkpoints
 package import Container
 package import FileAccess

@@ -1,3 +1,4 @@
+import Architectures
 import Container
 import Inspection
 import Quantization
@@ -8,25 +9,25 @@ import Weights
 enum InspectionCard {
     private static let label = 13
 
-    static func lines(_ tensor: CheckpointReport.Tensor, _ style: Style) -> [String] {
+    static func lines(_ tensor: CheckpointReport.Tensor, isSealed: Bool, _ style: Style) -> [String] {
         let width = max(60, style.width ?? 80)
         func line(_ title: String, _ text: String) -> String {
             "  " + style.faint(Format.filled(title, to: label)) + text
         }
         let name = IngotErrorRenderer.escaped(tensor.name.text)
         var lines = [style.strong(style.width == nil ? name : Format.shortened(name, to: width))]
-        lines.append(line("stored", stored(tensor)))
+        lines.append(line("stored", stored(tensor, isSealed: isSealed)))
         lines.append(line("in", IngotErrorRenderer.escaped(tensor.fileName)))
         let role = tensor.role.layer.map { "\(tensor.role.kind.rawValue), layer \($0)" } ?? tensor.role.kind.rawValue
         lines.append(line("role", role))
-        let bits = tensor.bitsPerElement.map { ", \(Format.fixed($0, 3)) bits an element" } ?? ""
+        let bits = tensor.bitsPerElement.map { ", \(NumberText.fixed($0, 3)) bits an element" } ?? ""
         lines.append(
             line(
                 "size",
                 "\(Format.grouped(tensor.byteCount)) bytes, \(Format.grouped(UInt64(tensor.shape.elementCount))) elements\(bits)"
             ))
         if let sums = tensor.descriptor?.sums {
-            let noise = sums.noise == 0 ? "exact" : "\(Format.fixed(sums.signalToNoise, 2)) dB"
+            let noise = sums.noise == 0 ? "exact" : "\(NumberText.fixed(sums.signalToNoise, 2)) dB"
             lines.append(
                 line(
                     "certificate",
@@ -45,8 +46,8 @@ enum InspectionCard {
             lines += figures(found, finite, style, line)
         }
         var entropies: [String] = []
-        if let bits = found.valueEntropy { entropies.append("elements \(Format.fixed(bits, 3)) bits") }
-        if let bits = found.codeEntropy { entropies.append("codes \(Format.fixed(bits, 3)) bits") }
+        if let bits = found.valueEntropy { entropies.append("elements \(NumberText.fixed(bits, 3)) bits") }
+        if let bits = found.codeEntropy { entropies.append("codes \(NumberText.fixed(bits, 3)) bits") }
         if !entropies.isEmpty { lines.append(line("entropy", entropies.joined(separator: ", "))) }
         if let rows = found.rows { lines.append(line("row RMS", spread(rows))) }
         if let columns = found.columns { lines.append(line("column RMS", spread(columns))) }
@@ -54,10 +55,10 @@ enum InspectionCard {
         return lines
     }
 
-    private static func stored(_ tensor: CheckpointReport.Tensor) -> String {
+    private static func stored(_ tensor: CheckpointReport.Tensor, isSealed: Bool) -> String {
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
         guard let descriptor = tensor.descriptor else {
-            return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? "\(original), as it is"
+            return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? original + (isSealed ? ", kept" : "")
         }
         return "\(descriptor.scheme.summary), codec \(descriptor.codec.name), of \(original)"
     }
@@ -65,7 +66,7 @@ enum InspectionCard {
     private static func figures(
         _ found: WeightStatistics, _ finite: UInt64, _ style: Style, _ line: (String, String) -> String
     ) -> [String] {
-        let kurtosis = "kurtosis " + Format.fixed(found.kurtosis, 3)
+        let kurtosis = "kurtosis " + NumberText.fixed(found.kurtosis, 3)
         let many = Double(found.outliers) > InspectionText.manyOutliers * Double(finite) && found.outliers > 0
         let outliers = "\(Format.grouped(found.outliers)) (\(Format.percent(found.outliers, of: finite)))"
         return [
@@ -79,7 +80,7 @@ enum InspectionCard {
             line(
                 "tails",
                 (found.kurtosis >= InspectionText.heavyKurtosis ? style.warning(kurtosis) : kurtosis) + ", skewness "
-                    + Format.fixed(found.skewness, 3)),
+                    + NumberText.fixed(found.skewness, 3)),
             line("outliers", (many ? style.warning(outliers) : outliers) + " farther than 6 standard deviations"),
             line(
                 "zeros",
@@ -89,7 +90,7 @@ enum InspectionCard {
     }
 
     private static func spread(_ spread: WeightStatistics.Spread) -> String {
-        let ratio = spread.ratio.map { ", \(Format.fixed($0, 2)) times the median" } ?? ", median"
+        let ratio = spread.ratio.map { ", \(NumberText.fixed($0, 2)) times the median" } ?? ", median"
         return "\(Format.scientific(spread.minimum)) to \(Format.scientific(spread.maximum))\(ratio) "
             + Format.scientific(spread.median)
     }

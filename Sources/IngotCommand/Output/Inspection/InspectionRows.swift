@@ -1,3 +1,4 @@
+import Architectures
 import Container
 import Inspection
 import Quantization
@@ -33,22 +34,25 @@ enum InspectionCSV {
         let sums = tensor.descriptor?.sums
         var fields = [
             CSVText.name(tensor.name.text), CSVText.name(tensor.fileName), tensor.role.kind.rawValue,
-            tensor.role.layer.map { "\($0)" } ?? "", tensor.elementType.rawValue,
-            CSVText.cell(tensor.shape.description),
+            CSVText.number(tensor.role.layer), tensor.elementType.rawValue, CSVText.cell(tensor.shape.description),
             CSVText.cell(tensor.stored.scheme), "\(tensor.shape.elementCount)", "\(tensor.byteCount)",
-            number(tensor.bitsPerElement),
+            CSVText.number(tensor.bitsPerElement),
         ]
         fields += [
-            number(moments?.minimum), number(moments?.maximum), number(moments?.mean),
-            number(moments?.standardDeviation),
-            number(moments?.absoluteMaximum), number(moments?.kurtosis), count(found?.zeros), count(found?.subnormal),
-            count(found?.nan), count(found?.infinite), count(found?.outliers), number(found?.valueEntropy),
-            number(found?.codeEntropy),
+            CSVText.number(moments?.minimum), CSVText.number(moments?.maximum), CSVText.number(moments?.mean),
+            CSVText.number(moments?.standardDeviation), CSVText.number(moments?.absoluteMaximum),
+            CSVText.number(moments?.kurtosis), CSVText.number(found?.zeros), CSVText.number(found?.subnormal),
+            CSVText.number(found?.nan), CSVText.number(found?.infinite), CSVText.number(found?.outliers),
+            CSVText.number(found?.valueEntropy), CSVText.number(found?.codeEntropy),
         ]
         for spread in [found?.rows, found?.columns] {
-            fields += [number(spread?.minimum), number(spread?.median), number(spread?.maximum)]
+            fields += [
+                CSVText.number(spread?.minimum), CSVText.number(spread?.median), CSVText.number(spread?.maximum),
+            ]
         }
-        return fields + [number(sums?.relativeMSE), number(sums?.signalToNoise), number(sums?.maxError)]
+        return fields + [
+            CSVText.number(sums?.relativeMSE), CSVText.number(sums?.signalToNoise), CSVText.number(sums?.maxError),
+        ]
     }
 
     private static func fields(_ group: TensorGroup) -> [String] {
@@ -56,17 +60,15 @@ enum InspectionCSV {
         let isRead = figures.count > 0
         return [
             CSVText.name(group.name.text), "\(figures.tensors)", "\(figures.elements)", "\(figures.bytes)",
-            number(figures.bitsPerElement), number(figures.minimum), number(figures.maximum), number(figures.mean),
-            number(figures.standardDeviation), number(figures.absoluteMaximum), number(figures.kurtosis),
-            count(isRead ? figures.zeros : nil), count(isRead ? figures.subnormal : nil),
-            count(isRead ? figures.nan : nil), count(isRead ? figures.infinite : nil),
-            count(isRead ? figures.outliers : nil), number(figures.valueEntropy), number(figures.codeEntropy),
-            number(figures.relativeMSE),
+            CSVText.number(figures.bitsPerElement), CSVText.number(figures.minimum), CSVText.number(figures.maximum),
+            CSVText.number(figures.mean), CSVText.number(figures.standardDeviation),
+            CSVText.number(figures.absoluteMaximum), CSVText.number(figures.kurtosis),
+            CSVText.number(isRead ? figures.zeros : nil), CSVText.number(isRead ? figures.subnormal : nil),
+            CSVText.number(isRead ? figures.nan : nil), CSVText.number(isRead ? figures.infinite : nil),
+            CSVText.number(isRead ? figures.outliers : nil), CSVText.number(figures.valueEntropy),
+            CSVText.number(figures.codeEntropy), CSVText.number(figures.relativeMSE),
         ]
     }
-
-    private static func number(_ value: Double?) -> String { value.map { $0.isFinite ? "\($0)" : "" } ?? "" }
-    private static func count(_ value: UInt64?) -> String { value.map { "\($0)" } ?? "" }
 
 }
 
@@ -102,7 +104,7 @@ enum InspectionMarkdown {
                 MarkdownText.name(tensor.name),
                 tensor.stored.isEncoded ? tensor.stored.scheme : tensor.elementType.rawValue,
                 tensor.shape.description, Format.bytes(tensor.byteCount),
-                tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
+                tensor.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-",
             ]
             if report.weightsRead { return head + cells(figures) }
             return head + (report.isSealed ? [figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-"] : [])
@@ -117,7 +119,7 @@ enum InspectionMarkdown {
             return [
                 group.name.text, "\(figures.tensors)", Format.grouped(UInt64(figures.elements)),
                 Format.bytes(figures.bytes), Format.percent(figures.bytes, of: report.fileBytes),
-                figures.bitsPerElement.map { Format.fixed($0, 2) } ?? "-",
+                figures.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-",
             ] + (report.weightsRead ? cells(figures) : [])
         }
         return table(titles, rows, left: 1)
@@ -132,9 +134,9 @@ enum InspectionMarkdown {
         func count(_ value: UInt64) -> String { figures.count > 0 ? Format.grouped(value) : "-" }
         return [
             number(figures.minimum), number(figures.maximum), number(figures.mean), number(figures.standardDeviation),
-            figures.kurtosis.map { Format.fixed($0, 2) } ?? "-", count(figures.outliers), count(figures.zeros),
+            figures.kurtosis.map { NumberText.fixed($0, 2) } ?? "-", count(figures.outliers), count(figures.zeros),
             figures.nan + figures.infinite > 0 ? "**\(count(figures.nan + figures.infinite))**" : count(0),
-            figures.codeEntropy.map { Format.fixed($0, 2) } ?? "-",
+            figures.codeEntropy.map { NumberText.fixed($0, 2) } ?? "-",
             figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-",
         ]
     }

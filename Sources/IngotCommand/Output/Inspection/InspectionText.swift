@@ -26,7 +26,9 @@ enum InspectionText {
         if let groups = view.groups, let grouping = view.grouping {
             lines += groupTable(groups, grouping.rawValue, report).lines(style)
         } else if view.hasDetails {
-            for tensor in report.tensors { lines += InspectionCard.lines(tensor, style) + [""] }
+            for tensor in report.tensors {
+                lines += InspectionCard.lines(tensor, isSealed: report.isSealed, style) + [""]
+            }
             if !lines.isEmpty { lines.removeLast() }
         } else {
             lines += tensorTable(report, style).lines(style)
@@ -52,7 +54,8 @@ enum InspectionText {
             .init("tensor", isLeft: true), .init("as", isLeft: true),
             .init("shape", isLeft: true, rank: report.weightsRead ? 4 : 0),
             .init("size"), .init("bits"), .init("min", rank: 12), .init("mean", rank: 11), .init("std", rank: title),
-            .init("max", rank: title), .init("kurt", rank: title), .init(">6 sd", rank: title), .init("zeros", rank: 9),
+            .init("|max|", rank: title), .init("kurt", rank: title), .init(">6 sd", rank: title),
+            .init("zeros", rank: 9),
             .init("code bits", rank: 7), .init("rel MSE", rank: report.weightsRead ? 5 : 1),
             .init("file", isLeft: true, rank: 14),
             .init("-4sd..+4", isLeft: true, rank: title),
@@ -67,7 +70,7 @@ enum InspectionText {
             return [
                 .init(IngotErrorRenderer.escaped(tensor.name.text), bad ? .bad : base), .init(form(tensor), base),
                 .init(tensor.shape.description, base), .init(Format.bytes(tensor.byteCount), base),
-                .init(tensor.bitsPerElement.map { Format.fixed($0, 2) } ?? "-", base),
+                .init(tensor.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-", base),
             ] + cells.dropLast() + [
                 .init(severalFiles ? IngotErrorRenderer.escaped(tensor.fileName) : "", .faint), cells[cells.count - 1],
             ]
@@ -88,7 +91,7 @@ enum InspectionText {
             .init(title, isLeft: true), .init("tensors", rank: 1), .init("weights", rank: 3), .init("size"),
             .init("share", rank: 2),
             .init("bits"), .init("min", rank: 12), .init("mean", rank: 11), .init("std", rank: rank),
-            .init("max", rank: rank),
+            .init("|max|", rank: rank),
             .init("kurt", rank: rank), .init(">6 sd", rank: rank), .init("zeros", rank: 9), .init("code bits", rank: 7),
             .init("rel MSE", rank: 5), .init("-4sd..+4", isLeft: true, rank: rank == 0 ? 4 : rank),
         ])
@@ -99,7 +102,7 @@ enum InspectionText {
                 .init(group.name.text, figures.nan + figures.infinite > 0 ? .bad : .plain), .init("\(figures.tensors)"),
                 .init(Format.count(UInt64(figures.elements))), .init(Format.bytes(figures.bytes)),
                 .init(Format.percent(figures.bytes, of: all)),
-                .init(figures.bitsPerElement.map { Format.fixed($0, 2) } ?? "-"),
+                .init(figures.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-"),
             ] + figureCells(figures, .plain, Style(isColored: false, usesBlocks: true, width: nil))
         }
         return table
@@ -118,13 +121,13 @@ enum InspectionText {
             .init(number(figures.standardDeviation), base), .init(number(figures.absoluteMaximum), base),
             .init(
                 kurtosis.map {
-                    $0 < 999.5 ? Format.fixed($0, $0 < 9.95 ? 2 : $0 < 99.5 ? 1 : 0) : Format.count(UInt64($0))
+                    $0 < 999.5 ? NumberText.fixed($0, $0 < 9.95 ? 2 : $0 < 99.5 ? 1 : 0) : Format.count(UInt64($0))
                 } ?? "", heavy ? .warning : base),
             .init(figures.count > 0 ? Format.count(figures.outliers) : "", many ? .warning : base),
             .init(figures.count > 0 ? Format.count(figures.zeros) : "", base),
-            .init(figures.codeEntropy.map { Format.fixed($0, 2) } ?? "", base),
+            .init(figures.codeEntropy.map { NumberText.fixed($0, 2) } ?? "", base),
             .init(figures.errors.map { Format.scientific($0.relativeMSE) } ?? "", base),
-            .init(figures.mean == nil ? "" : style.sparkline(merged(figures.shape, to: 8)), base),
+            .init(figures.mean == nil ? "" : style.sparkline(merged(figures.histogram, to: 8)), base),
         ]
     }
 
@@ -200,7 +203,7 @@ extension ByteAccount.Part {
     func label(isSealed: Bool) -> String {
         switch self {
         case .header: "header"
-        case .tensors: isSealed ? "tensors kept as they were" : "tensors"
+        case .tensors: isSealed ? "kept tensors" : "tensors"
         case .tables: "chunk tables and their checksums"
         case .codes: "codes"
         case .escapes: "escapes"

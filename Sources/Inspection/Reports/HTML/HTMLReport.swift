@@ -21,7 +21,7 @@ package enum HTMLReport {
     package static func parts(title: String, json: some Sequence<String>) -> some Sequence<String> {
         let script = "(() => {\n\"use strict\";\n" + program.map(text).joined(separator: "\n") + "})();"
         let values = [
-            "title": escaped(IngotErrorRenderer.escaped(title)), "style": text(PackageResources.report_css),
+            "title": MarkupText.escaped(IngotErrorRenderer.escaped(title)), "style": text(PackageResources.report_css),
             "script": script, "peers": dataBlock(text(PackageResources.peers_json)),
         ]
         var sections: [AnySequence<String>] = []
@@ -49,22 +49,6 @@ package enum HTMLReport {
             at = text.utf8.index(after: at)
         }
         return nil
-    }
-
-    /// Text between tags, or in a quoted attribute.
-    private static func escaped(_ text: String) -> String {
-        var safe = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": safe += "&amp;"
-            case "<": safe += "&lt;"
-            case ">": safe += "&gt;"
-            case "\"": safe += "&quot;"
-            case "'": safe += "&#39;"
-            default: safe.unicodeScalars.append(scalar)
-            }
-        }
-        return safe
     }
 
     /// JSON with nothing in it that could end a script element, begin a comment in one, separate lines, or be a command in the log of

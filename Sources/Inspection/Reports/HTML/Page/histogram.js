@@ -107,7 +107,7 @@ function histogram(tensor, isLog, width) {
 
 const STATISTICS = [
   ["count", "weights", whole], ["min", "minimum", figure], ["max", "maximum", figure], ["mean", "mean", figure],
-  ["std", "standard deviation", figure], ["absmax", "absolute maximum", figure], [
+  ["std", "standard deviation", figure], ["absmax", "largest magnitude", figure], [
     "kurtosis",
     "kurtosis",
     (value) => fixed(value, 2),

@@ -111,7 +111,7 @@ const DISTRIBUTION_METRICS = [
   { id: "kurtosis", label: "kurtosis (Gaussian: 3)", of: fromStatistics("kurtosis"), over: byElements, format: (value) => fixed(value, 2) },
   { id: "outliers", label: "outliers beyond 6 σ, share", of: share(fromStatistics("outliers_6_sigma")), over: byElements, format: (value) => percent(value, 4) },
   { id: "std", label: "standard deviation", of: fromStatistics("std"), over: byElements, format: figure },
-  { id: "absmax", label: "absolute maximum", of: fromStatistics("absmax"), over: greatest, format: figure },
+  { id: "absmax", label: "largest magnitude", of: fromStatistics("absmax"), over: greatest, format: figure },
   { id: "zeros", label: "zeros, share", of: share(fromStatistics("zeros")), over: byElements, format: (value) => percent(value, 2) },
   { id: "rows", label: "row RMS, max / median", of: ratio("row_rms", "max", "median"), over: greatest, format: figure },
   { id: "columns", label: "column RMS, max / median", of: ratio("column_rms", "max", "median"), over: greatest, format: figure },

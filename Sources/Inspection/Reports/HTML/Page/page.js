@@ -106,7 +106,7 @@ function figures(app) {
     "tensors",
     "tensors",
     whole(tensors.length),
-    encoded.length ? `${whole(kept)} kept as they were` : `${whole(elements)} elements`,
+    encoded.length ? `${whole(kept)} kept` : `${whole(elements)} elements`,
   );
   if (model.hasStatistics) {
     const bad = sum(tensors, (tensor) => (number(tensor.statistics?.nan) ?? 0) + (number(tensor.statistics?.infinite) ?? 0));

@@ -132,7 +132,7 @@ function sizeBars(app, groups, hasBoth, by) {
 }
 
 const PARTS = {
-  header: "headers of the files", tensors: "tensors kept as they are", tables: "chunk tables", codes: "codes, compressed",
+  header: "headers of the files", tensors: "kept tensors", tables: "chunk tables", codes: "codes, compressed",
   escapes: "escapes", extras: "row classes, low bits, patches", scales: "scales and biases", planes: "byte planes",
   padding: "padding for alignment", seal: "seals and checksums",
 };

@@ -30,7 +30,7 @@ const COLUMNS = [
   { id: "certificate_mse", label: "certified rel MSE", group: "errors", of: (tensor) => number(tensor.certificate?.relative_mse), format: scientific },
   { id: "histogram", label: "histogram", group: "statistics", isMain: true, of: () => null, isPicture: true },
   statistic("min", "min", figure), statistic("max", "max", figure), statistic("mean", "mean", figure),
-  { ...statistic("std", "std", figure), isMain: true }, statistic("absmax", "absmax", figure),
+  { ...statistic("std", "std", figure), isMain: true }, statistic("absmax", "|max|", figure),
   { ...statistic("kurtosis", "kurtosis", (value) => fixed(value, 2)), isMain: true },
   statistic("zeros", "zeros", whole), statistic("subnormal", "subnormal", whole),
   { ...statistic("outliers_6_sigma", "beyond 6 σ", whole), isMain: true }, statistic("nan", "NaN", whole), statistic("infinite", "infinite", whole),

@@ -1,6 +1,4 @@
-import Inspection
 import TensorModel
-import TestSupport
 import Testing
 
 /// Names in Markdown: nothing in them is a link, a mention, a reference, markup, or the end of a cell.
@@ -37,7 +35,7 @@ import Testing
 
     /// A code span ends where it should, and holds no pipe.
     @Test func fences() throws {
-        var generator = SeededGenerator(3)
+        var generator = ErrorRenderingTests.Generator(state: 3)
         let letters = Array("`` |\\a ")
         for _ in 0..<5000 {
             let name = String(

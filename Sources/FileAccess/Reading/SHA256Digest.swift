@@ -3,7 +3,7 @@ package import SystemPackage
 internal import TensorModel
 
 /// The SHA-256 of a file, as model hubs publish it and `sha256sum` prints it.
-package struct FileDigest: Sendable, Hashable, CustomStringConvertible {
+package struct SHA256Digest: Sendable, Hashable, CustomStringConvertible {
     /// Its 32 bytes.
     package let bytes: [UInt8]
 
@@ -18,7 +18,7 @@ package struct FileDigest: Sendable, Hashable, CustomStringConvertible {
 
     /// The digest of some bytes.
     package init(of bytes: Span<UInt8>) {
-        let hasher = DigestHasher()
+        let hasher = SHA256Hasher()
         hasher.update(bytes)
         self.init(bytes: hasher.finish())
     }
@@ -26,21 +26,19 @@ package struct FileDigest: Sendable, Hashable, CustomStringConvertible {
     /// The digest of a file, read piece by piece; the pages behind are given back, and a signal stops it.
     ///
     /// - Throws: `noInput`, `notARegularFile`, `sourceChanged`.
-    package static func of(_ path: FilePath) throws -> FileDigest {
+    package static func of(_ path: FilePath) throws -> SHA256Digest {
         let file = try MappedFile.open(path)
-        let hasher = DigestHasher()
+        let hasher = SHA256Hasher()
         try file.forEachPiece(of: file.wholeRange) { bytes, _ in hasher.update(bytes) }
-        return FileDigest(bytes: hasher.finish())
+        return SHA256Digest(bytes: hasher.finish())
     }
 
     /// The digest as 64 lower-case hexadecimal digits.
-    package var description: String {
-        bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
-    }
+    package var description: String { bytes.map { NumberText.padded($0, digits: 2, radix: 16) }.joined() }
 }
 
 /// SHA-256 of bytes that come piece by piece, by libcrypto.
-@safe private final class DigestHasher {
+@safe private final class SHA256Hasher {
     private let context: OpaquePointer
 
     init() {

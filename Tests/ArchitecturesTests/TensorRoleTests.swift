@@ -1,4 +1,4 @@
-import Inspection
+import Architectures
 import TensorModel
 import Testing
 import Weights

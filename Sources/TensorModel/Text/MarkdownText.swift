@@ -1,5 +1,3 @@
-package import TensorModel
-
 /// Text from files in Markdown, as GitHub and GitLab show it: in a cell of a table, or in a heading.
 ///
 /// A code span is the only place where neither makes a link of an address or of the digits of a commit, a mention of `@name`, or

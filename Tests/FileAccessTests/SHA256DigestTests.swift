@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// SHA-256 of files, against the vectors of FIPS 180 and another program.
-@Suite struct FileDigestTests {
+@Suite struct SHA256DigestTests {
     @Test(arguments: [
         ("", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         ("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
@@ -20,9 +20,9 @@ import Testing
         let directory = try TemporaryDirectory()
         let bytes = Array(repeating: Array(text.utf8), count: count).flatMap { $0 }
         try Files.write(bytes, to: directory.at("file"))
-        #expect(FileDigest(of: bytes.span).description == digest)
-        #expect(try FileDigest.of(directory.at("file")).description == digest)
-        #expect(FileDigest(hexadecimal: digest.uppercased()) == FileDigest(of: bytes.span))
+        #expect(SHA256Digest(of: bytes.span).description == digest)
+        #expect(try SHA256Digest.of(directory.at("file")).description == digest)
+        #expect(SHA256Digest(hexadecimal: digest.uppercased()) == SHA256Digest(of: bytes.span))
     }
 
     /// Sizes about those of a piece, and a symbolic link, as hub caches have them.
@@ -37,7 +37,7 @@ import Testing
             Subprocess.find("sha256sum"), [Array(directory.at("file").string.utf8)], environment: [:]
         ).wait()
         #expect(result.status == 0)
-        #expect(result.output.prefix(64) == "\(try FileDigest.of(directory.at("link")))")
+        #expect(result.output.prefix(64) == "\(try SHA256Digest.of(directory.at("link")))")
     }
 
     @Test func refusals() throws {
@@ -46,9 +46,9 @@ import Testing
             "", "00", String(repeating: "g", count: 64), String(repeating: "0", count: 65),
             String(repeating: "é", count: 32),
         ] {
-            #expect(FileDigest(hexadecimal: text) == nil, "\(text)")
+            #expect(SHA256Digest(hexadecimal: text) == nil, "\(text)")
         }
-        #expect(throws: IngotError.self) { try FileDigest.of(directory.at("missing")) }
-        #expect(throws: IngotError.self) { try FileDigest.of(directory.path) }
+        #expect(throws: IngotError.self) { try SHA256Digest.of(directory.at("missing")) }
+        #expect(throws: IngotError.self) { try SHA256Digest.of(directory.path) }
     }
 }

@@ -1,7 +1,7 @@
 /// CRC-32 as zip archives have it (polynomial 0x04C11DB7, reflected), of bytes that come piece by piece.
 ///
 /// Sixteen bytes a step, a table for each ("slicing by 16").
-package struct CyclicChecksum: Sendable {
+package struct CRC32: Sendable {
     private var register: UInt32 = 0xFFFF_FFFF
 
     /// The checksum of no bytes.
@@ -12,7 +12,7 @@ package struct CyclicChecksum: Sendable {
 
     /// Adds bytes.
     package mutating func update(_ bytes: Span<UInt8>) {
-        let tables = CyclicChecksum.tables.span
+        let tables = CRC32.tables.span
         // Said once, so that the lookups below need no check of their own.
         guard tables.count == 4096 else { preconditionFailure("sixteen tables of 256") }
         var crc = register

@@ -32,48 +32,11 @@ package struct TensorRole: Sendable, Hashable {
         package static func < (a: Kind, b: Kind) -> Bool { (order[a] ?? 0) < (order[b] ?? 0) }
     }
 
-    /// Modules by the last components of their names, in the families of the Hugging Face hub and in GGUF.
-    private static let modules: [(kind: Kind, names: String)] = [
-        (
-            .embedding,
-            """
-            embed_tokens tok_embeddings word_embeddings position_embeddings token_type_embeddings wte wpe embed_in \
-            embeddings shared token_embd embed_positions token_types position_embd
-            """
-        ),
-        (.head, "lm_head embed_out output_layer head score classifier decoder"),
-        (.attentionQuery, "q_proj query wq attn_q q q_a_proj q_b_proj attn_q_a attn_q_b"),
-        (.attentionKey, "k_proj key wk attn_k k"),
-        (.attentionValue, "v_proj value wv attn_v v"),
-        (
-            .attentionFused,
-            """
-            qkv_proj query_key_value c_attn wqkv qkv attn_qkv W_pack kv_a_proj_with_mqa kv_b_proj attn_kv_a_mqa \
-            attn_kv_b
-            """
-        ),
-        (.attentionOutput, "o_proj out_proj attn_output o"),
-        (.router, "router ffn_gate_inp ffn_gate_inp_shexp shared_expert_gate"),
-        (.gate, "gate_proj w1 ffn_gate ffn_gate_exps ffn_gate_shexp wi_0"),
-        (
-            .up,
-            """
-            up_proj w3 ffn_up ffn_up_exps ffn_up_shexp fc1 c_fc dense_h_to_4h fc_in intermediate wi wi_1
-            """
-        ),
-        (.gateUp, "gate_up_proj"),
-        (.down, "down_proj w2 ffn_down ffn_down_exps ffn_down_shexp fc2 dense_4h_to_h fc_out"),
-    ]
-
     /// What stands behind a module's name: its own tensors, and those that other quantizers make of them.
     private static let leaves: Set<String> = [
         "weight", "bias", "qweight", "qzeros", "scales", "biases", "g_idx", "weight_packed", "weight_scale",
         "weight_zero_point", "weight_shape",
     ]
-
-    private static let kinds = Dictionary(
-        modules.flatMap { entry in entry.names.split(separator: " ").map { (String($0), entry.kind) } },
-        uniquingKeysWith: { first, _ in first })
 
     /// Reads a name such as `model.layers.3.self_attn.q_proj.weight` or `blk.3.attn_q.weight`.
     package init(_ name: TensorName) {
@@ -110,10 +73,9 @@ package struct TensorRole: Sendable, Hashable {
         if last == "bias" || last.hasSuffix("_bias") { return .bias }
         let above = path.dropLast().last ?? ""
         switch module {
-        // `output` alone is a head; in a layer it is a projection, of what the module above it says.
-        case "output" where !inLayer: return .head
+        // `output` outside of layers is a head, as the table says; in a layer these are projections, and the module above tells which.
         case "dense", "c_proj", "output", "wo":
-            guard inLayer else { return .other }
+            guard inLayer else { break }
             if path.contains(where: { contains($0, "attention") || $0 == "attn" || $0 == "self_attn" }) {
                 return .attentionOutput
             }
@@ -122,7 +84,26 @@ package struct TensorRole: Sendable, Hashable {
             return above == "intermediate" ? .up : .down
         case "gate": return inLayer ? .router : .other
         case "decoder" where above != "predictions": return .other
-        default: return kinds[module] ?? .other
+        default: break
         }
+        return ModuleNames.entry(of: module)?.kind ?? .other
+    }
+}
+
+extension TensorRole {
+    /// Whether a tensor is the weight of a token embedding or of an output head outside of the layers.
+    package static func isEmbeddingOrHead(_ name: TensorName) -> Bool {
+        let parts = name.text.split(separator: ".")
+        guard parts.count >= 2, parts.last == "weight" else { return false }
+        // Numbers count layers.
+        let inLayer = parts.contains { part in part.allSatisfy(\.isNumber) }
+        return !inLayer && ModuleNames.entry(of: String(parts[parts.count - 2]))?.reachesEveryToken == true
+    }
+
+    /// The role as reports show it (Specs/json.md, `role`).
+    package var json: JSONValue {
+        .object([
+            .init("kind", .string(kind.rawValue)), .init("layer", layer.map { .unsigned(UInt64($0)) } ?? .null),
+        ])
     }
 }

@@ -27,8 +27,8 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 /// All layers below the command, for tests that go through a whole conversion.
 let everyLayer: [Target.Dependency] = [
-    "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion", "Inspection", "Export",
-    system,
+    "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Publishing", "Conversion", "Inspection",
+    "Export", system,
 ]
 
 let package = Package(
@@ -65,15 +65,16 @@ let package = Package(
             imports: [
                 "TensorModel", "FileAccess", "Checkpoints", "Quantization", "CZstd", "CLZ4", system,
             ]),
+        layer("Publishing", imports: ["TensorModel", "FileAccess", "Checkpoints", "Container", system]),
         layer(
             "Conversion",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system,
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Publishing", system,
             ]),
         layer(
             "Inspection",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Publishing", "Conversion",
                 system,
             ],
             // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
@@ -81,13 +82,13 @@ let package = Package(
         layer(
             "Export",
             imports: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Publishing", "Conversion",
                 system,
             ]),
         .executableTarget(
             name: "IngotCommand",
             dependencies: [
-                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Conversion",
+                "TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", "Publishing", "Conversion",
                 "Inspection", "Export", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -103,6 +104,7 @@ let package = Package(
         tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"] + everyLayer),
         tests(of: "FileAccess", imports: ["FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
+        tests(of: "Publishing", imports: ["Publishing", "FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
         tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),

@@ -15,10 +15,11 @@ declare -A allowed=(
     [Checkpoints]="TensorModel FileAccess SystemPackage"
     [Quantization]="TensorModel Kernels Glibc Musl Darwin"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
-    [Conversion]="TensorModel FileAccess Checkpoints Quantization Container SystemPackage Synchronization"
-    [Inspection]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
-    [Export]="TensorModel FileAccess Checkpoints Quantization Container Conversion SystemPackage"
-    [IngotCommand]="TensorModel FileAccess Checkpoints Quantization Container Conversion Inspection Export SystemPackage Synchronization ArgumentParser Glibc Darwin"
+    [Publishing]="TensorModel FileAccess Checkpoints Container SystemPackage"
+    [Conversion]="TensorModel FileAccess Checkpoints Quantization Container Publishing SystemPackage Synchronization"
+    [Inspection]="TensorModel FileAccess Checkpoints Quantization Container Publishing Conversion SystemPackage"
+    [Export]="TensorModel FileAccess Checkpoints Quantization Container Publishing Conversion SystemPackage"
+    [IngotCommand]="TensorModel FileAccess Checkpoints Quantization Container Publishing Conversion Inspection Export SystemPackage Synchronization ArgumentParser Glibc Darwin"
 )
 for folder in Sources/*/; do
     layer=$(basename "$folder")

@@ -3,6 +3,7 @@ import Container
 import Conversion
 import FileAccess
 import Foundation
+import Publishing
 import Quantization
 import SystemPackage
 import TensorModel

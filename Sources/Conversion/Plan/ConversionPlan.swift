@@ -1,6 +1,7 @@
 package import Checkpoints
 package import Container
 import FileAccess
+import Publishing
 import Quantization
 package import SystemPackage
 package import TensorModel

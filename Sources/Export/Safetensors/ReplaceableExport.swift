@@ -1,5 +1,6 @@
 import Checkpoints
 import FileAccess
+import Publishing
 import SystemPackage
 import TensorModel
 

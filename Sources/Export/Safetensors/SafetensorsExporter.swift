@@ -2,6 +2,7 @@ import Checkpoints
 package import Container
 import Conversion
 import FileAccess
+import Publishing
 package import SystemPackage
 package import TensorModel
 

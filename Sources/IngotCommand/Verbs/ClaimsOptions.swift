@@ -1,8 +1,8 @@
 import ArgumentParser
 import Container
-import Conversion
 import FileAccess
 import Inspection
+import Publishing
 import SystemPackage
 import TensorModel
 

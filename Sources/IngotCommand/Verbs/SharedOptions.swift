@@ -1,8 +1,8 @@
 public import ArgumentParser
 import Container
-import Conversion
 import FileAccess
 import Inspection
+import Publishing
 public import SystemPackage
 import TensorModel
 

@@ -2,6 +2,7 @@ package import Checkpoints
 package import Container
 import Conversion
 import FileAccess
+import Publishing
 import Quantization
 import SystemPackage
 import TensorModel

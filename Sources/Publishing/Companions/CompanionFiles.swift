@@ -20,7 +20,6 @@ package struct CompanionFiles: Sendable {
 
     /// Name of the model's configuration.
     package static let configuration = "config.json"
-    private static let index = "model.safetensors.index.json"
     private static let weightExtensions: Set<String> = [
         "safetensors", "bin", "pt", "pth", "ckpt", "gguf", "ggml", "onnx", "onnx_data", "h5", "msgpack", "npz", "ot",
         "tflite", "mlmodel", "pkl", "pickle", "tar", "zip", "nemo",
@@ -50,7 +49,7 @@ package struct CompanionFiles: Sendable {
             }
             switch entry.target {
             case .file:
-                if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == CompanionFiles.index {
+                if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == ShardIndexWriter.fileName {
                     continue
                 }
                 if let reason = reasonToSkip(entry.name) {
@@ -88,7 +87,9 @@ package struct CompanionFiles: Sendable {
     }
 
     /// Refuses a source whose configuration says that it is quantized already.
-    func refuseQuantizedSource() throws {
+    ///
+    /// - Throws: `unsupportedSource`; `headerSyntax` and its kin where the configuration is no JSON object.
+    package func refuseQuantizedSource() throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
         guard let method = configuration.quantizationMethod else { return }

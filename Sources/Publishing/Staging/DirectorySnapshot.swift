@@ -1,5 +1,6 @@
+import FileAccess
 package import SystemPackage
-internal import TensorModel
+import TensorModel
 
 /// The files below a directory at one moment: their names and identities.
 package struct DirectorySnapshot: Sendable, Hashable {

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// What is asked before a conversion publishes.
-@Suite struct PublishingTests {
+@Suite struct PublicationTests {
     private func convert(
         _ place: ShardedPlace, _ check: @escaping @Sendable (FilePath, ConversionReport) async throws -> Void
     ) async throws -> ConversionReport {

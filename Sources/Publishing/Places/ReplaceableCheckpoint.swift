@@ -1,4 +1,5 @@
-package import FileAccess
+package import Container
+import FileAccess
 package import SystemPackage
 import TensorModel
 

@@ -47,6 +47,11 @@ while read -r file; do
     case $file in Sources/IngotCommand/*) ;; *) fail "$file prints" ;; esac
 done < <(grep -rlE '(^|[^A-Za-z.])(print|debugPrint|dump)\(' Sources --include='*.swift' | sort)
 
+# Only the command names its flags; below it remedies are values (Sources/TensorModel/Remedy.swift). Comments may name them.
+while IFS=: read -r file line text; do
+    case $file in Sources/IngotCommand/*) ;; *) fail "$file:$line names a flag: ${text#"${text%%[! ]*}"}" ;; esac
+done < <(grep -rnE -e '--[a-z]' Sources --include='*.swift' | grep -vE '^[^:]*:[0-9]+: *//' | sort)
+
 # Foundation's way to start a process copies what another thread may just have closed: tests that use it crash, now and then.
 while read -r file; do
     fail "$file starts a process by Foundation; take Subprocess of TestSupport"

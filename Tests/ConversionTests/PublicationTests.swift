@@ -31,7 +31,7 @@ import Testing
                 throw IngotError(.claimFailed, found: "no")
             }
         }
-        #expect(error?.code == .claimFailed && error?.remedy.contains("3 of 3 shards are done") == true)
+        #expect(error?.code == .claimFailed && error?.remedy.text.contains("3 of 3 shards are done") == true)
         #expect(seen.withLock { $0 } == expected)
         #expect(place.leftovers == [".sealed.ingot-journal", ".sealed.ingot-partial"])
         let report = try await place.convert()

@@ -154,7 +154,7 @@ import Testing
         let source = try SampleSource.write(
             [SourceTests.matrix], to: directory.at("source"), companions: ["config.json": text])
         let error = try await refusal(source, directory)
-        #expect(error?.code == code && error?.code.exitStatus == 65)
+        #expect(error?.code == code && error?.code.kind == .badData)
         #expect(error?.file?.hasSuffix("config.json") == true)
     }
 
@@ -165,7 +165,7 @@ import Testing
         try await Verbs.convert(source, to: directory.at("first"))
         let error = try await refusal(directory.at("first"), directory)
         #expect(error != nil)
-        #expect(error?.code.exitStatus == 65)
+        #expect(error?.code.kind == .badData)
     }
 
     @Test func nothingThere() async throws {

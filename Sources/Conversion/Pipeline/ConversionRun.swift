@@ -165,7 +165,7 @@ final class ConversionRun {
         IngotError(
             .sourceChanged, file: shard.file.path.string, found: difference,
             expected: "the shard that the interrupted conversion read",
-            remedy: "put the source back as it was, or begin anew with --restart")
+            remedy: .either("put the source back as it was", or: .option(.beginAnew)))
     }
 
     private func convert(_ position: Int, _ work: WorkDirectory) async throws {

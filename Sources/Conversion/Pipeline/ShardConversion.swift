@@ -118,7 +118,7 @@ final class ShardConversion {
         if let found = nonFinite.description(columns: plan.tensor.shape.columns) {
             throw IngotError(
                 .nonFinite, file: file.path.string, tensor: plan.tensor.name, found: found, expected: "finite weights",
-                remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+                remedy: .either("repair the source", or: .option(.keepNonFinite)))
         }
         if let controller = rules.finish(job) {
             if let rules = controller.correction() {

@@ -34,7 +34,7 @@ struct KeyOption: ParsableArguments {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
             throw IngotError(
                 .usage, found: "--key, and no PyTorch file", expected: "a key for PyTorch files alone",
-                remedy: "leave out --key")
+                remedy: .option(.leaveOutKey))
         }
     }
 }

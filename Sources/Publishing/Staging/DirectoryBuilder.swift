@@ -83,7 +83,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     package static func refuseExisting(_ target: FilePath) throws -> Never {
         throw IngotError(
             .cannotCreate, file: target.string, found: "the output exists",
-            remedy: "choose another place, or replace it with --force")
+            remedy: .either("choose another place", or: .option(.replaceOutput)))
     }
 
     /// Makes an empty staging directory, unless there is one to go on with.

@@ -23,7 +23,6 @@ import Testing
         try expect("leave out --key", convert + ["--key", "model"])
         try expect("leave out --codec for any rate in between", convert + ["--bits", "3.5", "--codec", "none"])
         try expect("leave out --codec, or give --bits 2 to 8", convert + ["--target-size", "1MiB", "--codec", "lz4"])
-        try expect("ask for --bits or --relative-mse", convert + ["--bpw", "4", "--follow"])
         try expect("see by `ingot plan --relative-mse 0.1` which", convert + ["--target-size", "1"])
         try expect("give more with --max-memory", convert + ["--max-memory", "1MiB"])
         let single = try SampleSource.write(

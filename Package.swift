@@ -25,11 +25,14 @@ func tests(
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
+/// The layers that everything above them may import, in order.
+let base: [Target.Dependency] = ["TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system]
+
+/// The layers that `Conversion`, `Inspection` and `Export` stand on; these three do not import each other.
+let ground: [Target.Dependency] = base + ["Architectures", "Work", "Weights", "Publishing"]
+
 /// All layers below the command, for tests that go through a whole conversion.
-let everyLayer: [Target.Dependency] = [
-    "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights", "Conversion",
-    "Inspection", "Export", system,
-]
+let everyLayer: [Target.Dependency] = ground + ["Conversion", "Inspection", "Export"]
 
 let package = Package(
     name: "ingot",
@@ -69,40 +72,17 @@ let package = Package(
             imports: [
                 "TensorModel", "FileAccess", "Checkpoints", "Quantization", "CZstd", "CLZ4", system,
             ]),
+        layer("Weights", imports: base + ["Architectures", "Work"]),
+        layer("Publishing", imports: ["TensorModel", "FileAccess", "Checkpoints", "Container", system]),
+        layer("Conversion", imports: ground),
         layer(
-            "Weights",
-            imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", system,
-            ]),
-        layer(
-            "Conversion",
-            imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights", system,
-            ]),
-        layer(
-            "Inspection",
-            imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights",
-                "Conversion",
-                system,
-            ],
+            "Inspection", imports: ground,
             // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
             resources: [.embedInCode("Reports/HTML/Page")]),
-        layer(
-            "Export",
-            imports: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Quantization", "Container", "Weights",
-                "Conversion",
-                system,
-            ]),
+        layer("Export", imports: ground),
         .executableTarget(
             name: "IngotCommand",
-            dependencies: [
-                "TensorModel", "FileAccess", "Work", "Checkpoints", "Architectures", "Quantization", "Container", "Weights",
-                "Conversion",
-                "Inspection", "Export", system,
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
+            dependencies: everyLayer + [.product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: settings),
         tests(of: "TensorModel", imports: ["TensorModel"]),
         tests(of: "Work", imports: ["Work", "TensorModel"]),
@@ -117,6 +97,7 @@ let package = Package(
         tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"] + everyLayer),
         tests(of: "FileAccess", imports: ["FileAccess", "CSystemCalls", "TensorModel", "TestSupport", system]),
         tests(of: "Container", imports: ["TestSupport"] + everyLayer),
+        tests(of: "Publishing", imports: ["Publishing", "FileAccess", "TensorModel", "TestSupport", system]),
         tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
         tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),
         tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),

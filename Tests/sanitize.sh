@@ -13,7 +13,7 @@ export ASAN_OPTIONS=handle_sigbus=0:detect_leaks=0:allocator_may_return_null=1
 export TSAN_OPTIONS=handle_sigbus=0:halt_on_error=0:exitcode=66
 status=0
 declare -A quick=(
-    [address]='CheckpointsTests|FileAccessTests|TensorModelTests|QuantizationTests|FuzzTests'
+    [address]='CheckpointsTests|FileAccessTests|PublishingTests|TensorModelTests|QuantizationTests|FuzzTests'
     [thread]='PipelineTests|DeterminismTests|ComparisonTests|DiffTests|MappedFileTests|GuardedCopyTests'
 )
 for kind in "${kinds[@]}"; do

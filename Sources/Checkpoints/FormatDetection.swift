@@ -43,7 +43,7 @@ extension ShardHeader {
         }
     }
 
-    private static func refusal(_ found: String, _ expected: String? = nil, remedy: String? = nil) -> IngotError {
+    private static func refusal(_ found: String, _ expected: String? = nil, remedy: Remedy? = nil) -> IngotError {
         IngotError(
             .unsupportedSource, offset: 0, found: found,
             expected: expected ?? "safetensors, what torch.save writes, GGUF, .npy or .npz",

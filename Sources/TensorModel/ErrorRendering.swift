@@ -6,7 +6,9 @@ package enum IngotErrorRenderer {
     ///       file: model.safetensors, tensor: lm_head.weight, byte offset 1024
     ///       expected: each tensor begins where the one before it ends
     ///       to do: the file is damaged or not what its name says: fetch it again
-    package static func text(_ error: IngotError) -> String {
+    ///
+    /// - Parameter words: the words of steps that need an option; without flags if nothing else is given.
+    package static func text(_ error: IngotError, _ words: Remedy.Words = { $0.text }) -> String {
         var lines = ["error: \(error.code.rawValue): \(escaped(clipped(error.found)))"]
         var places: [String] = []
         if let file = error.file { places.append("file: \(escaped(file))") }
@@ -14,7 +16,7 @@ package enum IngotErrorRenderer {
         if let offset = error.offset { places.append("byte offset \(offset)") }
         if !places.isEmpty { lines.append("  " + places.joined(separator: ", ")) }
         if let expected = error.expected { lines.append("  expected: \(escaped(clipped(expected)))") }
-        lines.append("  to do: \(escaped(error.remedy))")
+        lines.append("  to do: \(escaped(error.remedy.text(words)))")
         return lines.joined(separator: "\n")
     }
 

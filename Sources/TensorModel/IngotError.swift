@@ -15,12 +15,12 @@ package struct IngotError: Error, Sendable, Hashable {
     /// What is allowed there.
     package var expected: String?
     /// What the user can do about it.
-    package var remedy: String
+    package var remedy: Remedy
 
     /// Makes an error.
     package init(
         _ code: Code, file: String? = nil, tensor: TensorName? = nil, offset: UInt64? = nil, found: String,
-        expected: String? = nil, remedy: String? = nil
+        expected: String? = nil, remedy: Remedy? = nil
     ) {
         self.code = code
         self.file = file
@@ -61,23 +61,23 @@ extension IngotError {
         case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
             locked, interrupted, terminated
 
-        /// The exit status the command ends with (DESIGN: sysexits where one fits).
-        package var exitStatus: Int32 {
+        /// What went wrong, in general.
+        package var kind: Kind {
             switch self {
-            case .certificateMismatch, .sourceMismatch, .claimFailed: 1
-            case .usage, .goalUnreachable: 64
-            case .noInput: 66
-            case .cannotCreate: 73
-            case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory: 74
-            case .locked, .sourceIncomplete: 75
-            case .interrupted: 130
-            case .terminated: 143
-            default: 65
+            case .certificateMismatch, .sourceMismatch, .claimFailed: .disagreement
+            case .usage, .goalUnreachable: .request
+            case .noInput: .noInput
+            case .cannotCreate: .cannotCreate
+            case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory: .system
+            case .locked, .sourceIncomplete: .tryAgain
+            case .interrupted: .interrupted
+            case .terminated: .terminated
+            default: .badData
             }
         }
 
         /// What usually helps, where the place of the error knows nothing better.
-        var usualRemedy: String {
+        var usualRemedy: Remedy {
             switch self {
             case .manifestInvalid, .fileHash, .sealInvalid, .checksum, .payloadInvalid, .chunkInvalid,
                 .descriptorInvalid:
@@ -86,7 +86,7 @@ extension IngotError {
             case .goalUnreachable:
                 "ask for more bits, a larger size or a larger error, or store everything exactly (scheme lossless)"
             case .claimsInvalid: "correct the claims file; Specs/claims.md describes it"
-            case .reportInvalid: "name what `ingot convert --format json` printed when it made this checkpoint"
+            case .reportInvalid: .option(.nameConversionReport)
             case .inputOutput, .sourceChanged: "check the disk and run the command again"
             case .outOfMemory: "allow the process more memory (ulimit), or run it on a larger machine"
             case .outOfSpace: "free some space, or choose another place for the output"
@@ -99,6 +99,30 @@ extension IngotError {
             default: "the file is damaged or not what its name says: fetch it again"
             }
         }
+    }
+}
+
+extension IngotError {
+    /// Kinds of errors, by what follows from them; the command ends with one exit status for each.
+    package enum Kind: Sendable, Hashable {
+        /// Everything is intact, and a certificate, the source or a claim disagrees.
+        case disagreement
+        /// What was asked for cannot be done.
+        case request
+        /// A file is damaged, or not what it must be.
+        case badData
+        /// There is no such input.
+        case noInput
+        /// The output cannot be made.
+        case cannotCreate
+        /// Disk, memory or a file failed while it was worked on.
+        case system
+        /// The same command may succeed later.
+        case tryAgain
+        /// The user stopped the work: SIGINT.
+        case interrupted
+        /// The system stopped the work: SIGTERM.
+        case terminated
     }
 }
 

@@ -37,8 +37,8 @@ package struct MemoryBudget: Sendable, Hashable {
     package init(bytes: UInt64, jobs: Int) throws {
         guard bytes >= MemoryBudget.leastBytes else {
             throw IngotError(
-                .usage, found: "--max-memory of \(bytes) bytes",
-                expected: "at least \(MemoryBudget.leastBytes >> 20)MiB")
+                .usage, found: "a memory limit of \(bytes) bytes",
+                expected: "at least \(MemoryBudget.leastBytes >> 20)MiB", remedy: .option(.moreMemory))
         }
         var ledger = MemoryLedger(bytes: bytes)
         let band = min(bytes / 8, MemoryBudget.largestBand)

@@ -81,7 +81,7 @@ import Testing
         let directory = try GGUFSplitTests.directory(wrong.changed, without: wrong.missing)
         let error = try GGUFSplitTests.failure(directory.path)
         #expect(error.code == wrong.code)
-        #expect(error.file?.contains("m-0000") == true && !error.remedy.isEmpty)
+        #expect(error.file?.contains("m-0000") == true && !error.remedy.text.isEmpty)
     }
 
     @Test("G12 a part under another name") func renamed() throws {

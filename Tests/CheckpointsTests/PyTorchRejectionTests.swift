@@ -25,8 +25,8 @@ private typealias P = PickleBytes
         #expect(error.code == malformed.code, "\(error)")
         #expect(error.file?.hasSuffix("x.pt") == true)
         #expect(error.offset.map { $0 <= UInt64(malformed.bytes.count) } == true, "\(error)")
-        #expect(!error.found.isEmpty && !error.remedy.isEmpty)
-        #expect(error.code.exitStatus == 65)
+        #expect(!error.found.isEmpty && !error.remedy.text.isEmpty)
+        #expect(error.code.kind == .badData)
     }
 
     // MARK: - A file that is right

@@ -16,8 +16,8 @@ import Testing
         let error = try SafetensorsRejectionTests.failure(malformed.bytes)
         #expect(error.code == malformed.code)
         #expect(error.file == "x.safetensors")
-        #expect(!error.found.isEmpty && !error.remedy.isEmpty)
-        #expect(error.code.exitStatus == 65)
+        #expect(!error.found.isEmpty && !error.remedy.text.isEmpty)
+        #expect(error.code.kind == .badData)
     }
 
     static let plain = FileBytes.one()

@@ -1,6 +1,7 @@
 import Checkpoints
 import FileAccess
 import Foundation
+import Publishing
 import SystemPackage
 import TensorModel
 import TestSupport

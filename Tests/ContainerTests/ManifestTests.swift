@@ -88,7 +88,7 @@ import Testing
         }
         for file in files {
             let error = try await sample.failure(files: files + [file])
-            #expect(error == nil || error?.code.exitStatus == 65, "\(file.name)")
+            #expect(error == nil || error?.code.kind == .badData, "\(file.name)")
         }
         let missing = Manifest.File(name: "gone.txt", byteCount: 0, hash: ContentHasher().finish(), isShard: false)
         #expect(try await sample.failure(files: files + [missing])?.code == .missingShard)
@@ -110,12 +110,12 @@ import Testing
             try Files.write(forgery, to: place)
             try ForgedShard.rewriteManifest(sample.path)
             let error = try await Verbs.failure { try await Verbs.verify(sample.path) }
-            #expect(error?.code.exitStatus == 65, "\(forgery.prefix(60)): \(String(describing: error))")
+            #expect(error?.code.kind == .badData, "\(forgery.prefix(60)): \(String(describing: error))")
             #expect(error?.file == place.string, "\(forgery.prefix(60)): \(String(describing: error))")
         }
         // Neither there nor named.
         try Directory.removeFile(place)
         let others = sample.manifest.files.filter { $0.name != "model.safetensors.index.json" }
-        #expect(try await sample.failure(files: others)?.code.exitStatus == 65)
+        #expect(try await sample.failure(files: others)?.code.kind == .badData)
     }
 }

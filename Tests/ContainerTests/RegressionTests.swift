@@ -49,7 +49,7 @@ import Testing
         let path = directory.at("hollow")
         try HollowCheckpoint.write(shape: shape, frontBytes: 64, payloadBytes: payload, to: path)
         let error = try await Verbs.failure { try await Verbs.verify(path) }
-        #expect(error?.code == .payloadInvalid && error?.code.exitStatus == 65)
+        #expect(error?.code == .payloadInvalid && error?.code.kind == .badData)
         #expect(error?.tensor == TensorName(HollowCheckpoint.tensor))
     }
 
@@ -77,7 +77,7 @@ import Testing
                 codecs: manifest.codecs)
             try Files.write(forged.encoded(), to: sample.path.appending(Manifest.fileName))
             let error = try await sample.failure()
-            #expect(error?.code == .manifestInvalid && error?.code.exitStatus == 65, "\(file.name)")
+            #expect(error?.code == .manifestInvalid && error?.code.kind == .badData, "\(file.name)")
         }
     }
 
@@ -126,7 +126,7 @@ import Testing
         let manifest = Manifest(files: files, options: [], sourceBytes: 1024, codecs: "none")
         try Files.write(manifest.encoded(), to: path.appending(Manifest.fileName))
         let error = try await Verbs.failure { try await Verbs.verify(path) }
-        #expect(error?.code == .indexMismatch && error?.code.exitStatus == 65)
+        #expect(error?.code == .indexMismatch && error?.code.kind == .badData)
         #expect(error?.tensor == TensorName(name))
     }
 
@@ -146,7 +146,7 @@ import Testing
         shard.set(0, at: end + 24)
         try shard.publish()
         let error = try await Verbs.failure { try await Verbs.verify(path) }
-        #expect(error?.code == .sealInvalid && error?.code.exitStatus == 65)
+        #expect(error?.code == .sealInvalid && error?.code.kind == .badData)
         #expect(error?.found.contains("\(count) records") == true)
     }
 
@@ -161,7 +161,7 @@ import Testing
         }
         try SampleSource.writeShard([SampleTensor("a", .f16, [2])], to: place)
         let error = try await sample.failure()
-        #expect(error?.code == .manifestInvalid && error?.code.exitStatus == 65)
+        #expect(error?.code == .manifestInvalid && error?.code.kind == .badData)
         #expect(error?.file == place.string)
     }
 
@@ -180,7 +180,7 @@ import Testing
         let sample = try await Sample()
         try sample.link("q.safetensors", to: "nowhere")
         let error = try await sample.failure()
-        #expect(error?.code == .manifestInvalid && error?.code.exitStatus == 65)
+        #expect(error?.code == .manifestInvalid && error?.code.kind == .badData)
         #expect(error?.file == sample.path.appending("q.safetensors").string)
     }
 
@@ -200,7 +200,7 @@ import Testing
                 sample.shard.bytes[offset + 2] = byte
             }
             let error = try await sample.failure(streams: 1 + 2 * format.byteWidth)
-            #expect(error?.code == .chunkInvalid && error?.code.exitStatus == 65, "\(scale), \(bias)")
+            #expect(error?.code == .chunkInvalid && error?.code.kind == .badData, "\(scale), \(bias)")
             #expect(error?.tensor == TensorName(ForgeryTests.Sample.matrix))
         }
     }

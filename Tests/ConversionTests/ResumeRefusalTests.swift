@@ -3,6 +3,7 @@ import Container
 import Conversion
 import FileAccess
 import Foundation
+import Publishing
 import Quantization
 import SystemPackage
 import TensorModel
@@ -19,11 +20,11 @@ import Testing
         let saved = try place.saved()
         let error = try await place.failure(change)
         #expect(error?.code == code, "\(String(describing: error))", sourceLocation: location)
-        #expect(error?.code.exitStatus == (code == .sourceChanged ? 74 : 73), sourceLocation: location)
+        #expect(error?.code.kind == (code == .sourceChanged ? .system : .cannotCreate), sourceLocation: location)
         for word in words {
             #expect(error?.found.contains(word) == true, "\(word): \(error?.found ?? "")", sourceLocation: location)
         }
-        #expect(error?.remedy.contains("--restart") == true, "\(error?.remedy ?? "")", sourceLocation: location)
+        #expect(error?.remedy.includes(.beginAnew) == true, "\(error?.remedy.text ?? "")", sourceLocation: location)
         let left = try place.saved()
         #expect(
             left.filter { $0.key != ".sealed.ingot-journal" } == saved.filter { $0.key != ".sealed.ingot-journal" },
@@ -292,7 +293,7 @@ import Testing
         let saved = try place.saved()
         let builder = try DirectoryBuilder.begin(place.target, resumes: true, replaceable: nil)
         let error = try await place.failure { $0.restarts = true }
-        #expect(error?.code == .locked && error?.code.exitStatus == 75)
+        #expect(error?.code == .locked && error?.code.kind == .tryAgain)
         #expect(try place.saved().filter { !$0.key.hasSuffix("-lock") } == saved)
         let isResumed = builder.isResumed
         #expect(isResumed)

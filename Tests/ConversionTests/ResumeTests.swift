@@ -67,9 +67,9 @@ import Testing
                 #expect(finished.isEmpty == (try Directory.kind(place.work) == nil), "\(what): \(place.leftovers)")
                 // A shard has its name a moment before the journal says so.
                 let told = (finished.count - 1...finished.count).contains {
-                    failure?.remedy.contains("\($0) of 3 shards are done") == true
+                    failure?.remedy.text.contains("\($0) of 3 shards are done") == true
                 }
-                #expect(finished.isEmpty || told, "\(what): \(failure?.remedy ?? "")")
+                #expect(finished.isEmpty || told, "\(what): \(failure?.remedy.text ?? "")")
             }
             let journaled = try journaledShards(place)
             let before = finished.map { FileIdentity(place.workShard($0)) }

@@ -125,20 +125,6 @@ import Testing
         #expect(member?.value.string == "minmax")
     }
 
-    @Test(arguments: ["{}", "{ }", "{\n}", "{\"a\":1}", "{\"quantization_config\":null,\"a\":1}", "{\"a\":{}\n}\n"])
-    func configurationIsEditedAsText(text: String) async throws {
-        let directory = try TemporaryDirectory()
-        try Files.write(text, to: directory.at("config.json"))
-        var file = try ConfigurationFile(reading: directory.at("config.json"))
-        try file.addQuantization([.init("bits", .unsigned(4))])
-        let value = try JSONValue.parse(file.bytes)
-        #expect(value.object?.last?.key == "quantization_config")
-        #expect(value["a"] == (try JSONValue.parse(Array(text.utf8)))["a"])
-        try file.removeQuantization()
-        #expect(try JSONValue.parse(file.bytes)["quantization_config"] == nil)
-        if !text.contains("quantization") { #expect(String(decoding: file.bytes, as: UTF8.self) == text) }
-    }
-
     // MARK: - Refused
 
     private func refusal(_ source: FilePath, _ directory: TemporaryDirectory) async throws -> IngotError? {
@@ -168,7 +154,7 @@ import Testing
         let source = try SampleSource.write(
             [SourceTests.matrix], to: directory.at("source"), companions: ["config.json": text])
         let error = try await refusal(source, directory)
-        #expect(error?.code == code && error?.code.exitStatus == 65)
+        #expect(error?.code == code && error?.code.kind == .badData)
         #expect(error?.file?.hasSuffix("config.json") == true)
     }
 
@@ -179,7 +165,7 @@ import Testing
         try await Verbs.convert(source, to: directory.at("first"))
         let error = try await refusal(directory.at("first"), directory)
         #expect(error != nil)
-        #expect(error?.code.exitStatus == 65)
+        #expect(error?.code.kind == .badData)
     }
 
     @Test func nothingThere() async throws {

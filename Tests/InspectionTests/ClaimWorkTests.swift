@@ -80,6 +80,6 @@ import Testing
         }
         #expect(error.code == .claimsInvalid && error.found.contains("5000 tensors"), "\(error)")
         #expect(selection.work < 11_000_000)
-        #expect(error.remedy.contains("Specs/claims.md"))
+        #expect(error.remedy.text.contains("Specs/claims.md"))
     }
 }

@@ -36,13 +36,15 @@ import Testing
     @Test(arguments: BadFile.all) func refused(_ bad: BadFile) throws {
         let error = try #require(throws: IngotError.self, "\(bad.name)") { try read(bad.text) }
         #expect(error.code.rawValue == bad.code, "\(bad.name): \(error)")
-        #expect(error.code.exitStatus == 65)
+        #expect(error.code.kind == .badData)
         #expect(error.file?.hasSuffix("/claims.json") == true)
         if bad.code == "claimsInvalid" {
             #expect(error.found.hasPrefix("\(bad.place): "), "\(bad.name): \(error.found)")
             #expect(error.expected?.isEmpty == false, "\(bad.name)")
         }
-        #expect(error.remedy.contains("claims") || error.remedy.contains("newer"), "\(bad.name): \(error.remedy)")
+        #expect(
+            error.remedy.text.contains("claims") || error.remedy.text.contains("newer"),
+            "\(bad.name): \(error.remedy.text)")
     }
 
     @Test func missing() throws {
@@ -66,7 +68,7 @@ import Testing
                 do {
                     _ = try ClaimsFile.read(directory.at("claims.json"))
                 } catch let error as IngotError {
-                    #expect(error.code.exitStatus == 65, "\(error)")
+                    #expect(error.code.kind == .badData, "\(error)")
                     refusals += 1
                 }
             }

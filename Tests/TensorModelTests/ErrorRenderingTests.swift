@@ -45,6 +45,27 @@ import Testing
         #expect(try JSONValue.parse(Array(shown.utf8)) == document)
     }
 
+    /// A remedy of several steps; whoever renders it words those that need an option.
+    @Test func remedies() {
+        let remedy = Remedy.both(
+            .either("move it away", or: .option(.replaceOutput)), .option(.goOn(finished: 1, of: 3)))
+        #expect(
+            remedy.text
+                == "move it away, or have it replaced; 1 of 3 shards are done: the same conversion goes on from there")
+        #expect(remedy.text { "\($0)" } == "move it away, or replaceOutput; goOn(finished: 1, of: 3)")
+        let error = IngotError(.cannotCreate, found: "it exists", remedy: remedy)
+        #expect(IngotErrorRenderer.text(error).hasSuffix("  to do: \(remedy.text)"))
+        #expect(IngotErrorRenderer.text(error) { _ in "x" }.hasSuffix("  to do: move it away, or x; x"))
+    }
+
+    /// Without other words no error names a flag.
+    @Test func usualRemedies() {
+        for code in IngotError.Code.allCases {
+            let remedy = IngotError(code, found: "").remedy.text
+            #expect(!remedy.isEmpty && !remedy.contains("--"), "\(code)")
+        }
+    }
+
     /// What a reader makes of printed text.
     private static func unescaped(_ text: String) -> String {
         text.replacing(/\\u\{([0-9a-f]+)\}/) { match in

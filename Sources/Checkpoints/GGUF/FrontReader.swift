@@ -28,7 +28,7 @@ struct FrontReader {
     /// An error at this place, or at another.
     func failure(
         _ code: IngotError.Code, at place: UInt64? = nil, _ found: String, expected: String? = nil,
-        remedy: String? = nil
+        remedy: Remedy? = nil
     ) -> IngotError {
         IngotError(code, offset: place ?? position, found: found, expected: expected, remedy: remedy)
     }

@@ -106,7 +106,7 @@ struct NumPyHeaderParser {
         return type
     }
 
-    private func unsupported(_ found: String, at place: Int, remedy: String? = nil) -> IngotError {
+    private func unsupported(_ found: String, at place: Int, remedy: Remedy? = nil) -> IngotError {
         IngotError(
             .unsupportedSource, offset: start + UInt64(place), found: found,
             expected: "little-endian numbers: " + NumPyHeaderParser.elementTypes.keys.sorted().joined(separator: ", "),

@@ -52,7 +52,7 @@ package struct PickleMachine {
 
     /// An error at the opcode at work.
     func failure(
-        _ found: String, as code: IngotError.Code = .pickleInvalid, expected: String? = nil, remedy: String? = nil
+        _ found: String, as code: IngotError.Code = .pickleInvalid, expected: String? = nil, remedy: Remedy? = nil
     ) -> IngotError {
         IngotError(code, offset: place, found: found, expected: expected, remedy: remedy)
     }

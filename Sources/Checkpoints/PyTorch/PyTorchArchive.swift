@@ -5,17 +5,21 @@ package import TensorModel
 /// What to do about a file of PyTorch that is not read.
 enum PyTorchRemedy {
     /// How to save the tensors anew, of a file that PyTorch reads without running anything.
-    static let resave = "if you trust the file, save its tensors anew: " + line("d.get('state_dict', d)", safely: true)
+    static let resave: Remedy = """
+        if you trust the file, save its tensors anew: \(line("d.get('state_dict', d)", safely: true))
+        """
     /// The same of one that it does not read so.
-    static let run =
-        "loading it may run programs: if you trust who made it, save its tensors anew: "
-        + line("d.state_dict() if isinstance(d, torch.nn.Module) else d.get('state_dict', d)", safely: false)
+    static let run: Remedy = """
+        loading it may run programs: if you trust who made it, save its tensors anew: \
+        \(line("d.state_dict() if isinstance(d, torch.nn.Module) else d.get('state_dict', d)", safely: false))
+        """
     /// The same of a program.
-    static let script =
-        "if you trust the file, save its tensors anew: python -c \"import torch, safetensors.torch as s; "
-        + "s.save_file(dict(torch.jit.load('FILE', map_location='cpu').state_dict()), 'model.safetensors')\""
+    static let script: Remedy = """
+        if you trust the file, save its tensors anew: python -c "import torch, safetensors.torch as s; \
+        s.save_file(dict(torch.jit.load('FILE', map_location='cpu').state_dict()), 'model.safetensors')"
+        """
     /// Of tensors without names.
-    static let name = "save the tensors with names: torch.save({'weight': tensor}, 'FILE')"
+    static let name: Remedy = "save the tensors with names: torch.save({'weight': tensor}, 'FILE')"
 
     /// The line of Python; tensors that share their storage, or lie in it in another order, get one of their own.
     private static func line(_ dictionary: String, safely: Bool) -> String {

@@ -27,6 +27,6 @@ package enum FloatRecoding {
             .valueOutOfRange, file: file.string, tensor: tensor,
             found: "\(overflows) values too large for \(target.elementType.rawValue)",
             expected: "values the element type can hold",
-            remedy: "export with --dtype f32")
+            remedy: .option(.exportAsFloat32))
     }
 }

@@ -51,7 +51,7 @@ package struct Seal: Sendable, Hashable {
     /// Finds and reads the seal in the last bytes of a file, without its header.
     ///
     /// - Throws: `sealInvalid`; `containerVersion` where a newer Ingot wrote the file.
-    static func read(_ file: MappedFile) throws -> Seal {
+    package static func read(_ file: MappedFile) throws -> Seal {
         func failure(_ found: String, _ expected: String? = nil) -> IngotError {
             IngotError(
                 .sealInvalid, file: file.path.string, offset: file.byteCount - min(file.byteCount, 64), found: found,

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Publishing
 import Quantization
 import SystemPackage
 import TensorModel
@@ -167,7 +168,7 @@ final class ConversionRun {
         IngotError(
             .sourceChanged, file: shard.file.path.string, found: difference,
             expected: "the shard that the interrupted conversion read",
-            remedy: "put the source back as it was, or begin anew with --restart")
+            remedy: .either("put the source back as it was", or: .option(.beginAnew)))
     }
 
     private func convert(_ position: Int, _ work: WorkDirectory) async throws {
@@ -393,7 +394,8 @@ final class ConversionRun {
         let shards = layout.shardNames.indices.compactMap { finished[$0] }
         for shard in shards { report.add(shard) }
         var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
-        files += try CompanionWriter(companions, options).write(into: work.path, shards, dataBytes: report.dataBytes)
+        files += try CompanionWriter(companions, options: options.record).write(
+            into: work.path, beside: shards.map(\.contents), dataBytes: report.dataBytes)
         let manifest = Manifest(
             files: files, options: options.record, sourceBytes: report.sourceBytes, codecs: CodecLibraries.versions
         ).encoded()

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Publishing
 import Quantization
 package import SystemPackage
 import TensorModel

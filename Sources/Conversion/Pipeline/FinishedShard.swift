@@ -50,6 +50,9 @@ struct FinishedShard: Sendable {
         isResumed = true
     }
 
+    /// Its name with the names of its tensors, for the index.
+    var contents: (fileName: String, tensors: [TensorName]) { (name, payloads.map(\.name) + kept.map(\.name)) }
+
     /// Bytes of its tensors in the source.
     var dataBytes: UInt64 {
         payloads.reduce(kept.reduce(0) { $0 + $1.byteCount }) { sum, tensor in

@@ -1,6 +1,7 @@
 import Checkpoints
 package import Container
 import FileAccess
+import Publishing
 import Quantization
 package import TensorModel
 import Weights

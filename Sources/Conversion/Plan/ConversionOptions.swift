@@ -65,9 +65,10 @@ package struct ConversionOptions: Sendable, Hashable {
     func requireConsistent() throws {
         guard follows, scheme == .trellis, goal.isShared else { return }
         throw IngotError(
-            .usage, found: "a rate over all matrices together with --follow",
-            expected: "--bits or --relative-mse: what is shared out hangs on shards that have not arrived",
-            remedy: "wait for the download, or ask for --bits or --relative-mse")
+            .usage, found: "a rate over all matrices together with a followed source",
+            expected:
+                "bits or a relative MSE for each matrix: what is shared out depends on shards that have not arrived",
+            remedy: .either("wait for the download", or: .option(.ratePerMatrix)))
     }
 
     /// Whether the size of every tensor follows from its shape alone.
@@ -88,15 +89,15 @@ package struct ConversionOptions: Sendable, Hashable {
         case .bits(let bits), .averageBits(let bits): asked = bits
         case .totalBytes:
             throw IngotError(
-                .usage, found: "--target-size with --codec \(codec.name)",
+                .usage, found: "a target size with codec \(codec.name)",
                 expected: "symbols of a fixed width, whose size is no matter of choice",
-                remedy: "leave out --codec, or give --bits 2 to 8")
+                remedy: .either(.option(.usualCodec), or: .option(.wholeBits(2...8))))
         }
         let nearest = Int(min(max(asked, 2), 8).rounded())
         throw IngotError(
-            .usage, found: "a rate of \(asked) bits per weight with --codec \(codec.name)",
-            expected: "symbols of a fixed width of 2 to 8 bits; the nearest is --bits \(nearest)",
-            remedy: "leave out --codec for any rate in between")
+            .usage, found: "a rate of \(asked) bits per weight with codec \(codec.name)",
+            expected: "symbols of a fixed width of 2 to 8 bits; the nearest is \(nearest)",
+            remedy: .option(.usualCodecForAnyRate))
     }
 
     /// The options that decide the bytes written, as the manifest and `config.json` record them.

@@ -1,6 +1,7 @@
 package import Checkpoints
 package import Container
 import FileAccess
+import Publishing
 import Quantization
 package import SystemPackage
 package import TensorModel
@@ -94,12 +95,12 @@ package struct ConversionPlan: Sendable {
                 .unsupportedSource, file: shard.file.path.string, tensor: field.tensor,
                 found: "the field `\(field.key)`, which is not of the format: it would be lost with the source",
                 expected: "tensors with dtype, shape and data_offsets",
-                remedy: "convert without --consume-source")
+                remedy: .option(.keepSource))
         }
         guard options.key == nil || shard.header.format == .pytorch else {
             throw IngotError(
                 .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
-                expected: "a key for PyTorch files alone", remedy: "leave out --key")
+                expected: "a key for PyTorch files alone", remedy: .option(.leaveOutKey))
         }
         if shard.header.format == .gguf, !shard.header.metadata.isEmpty {
             warnings.append(
@@ -138,7 +139,7 @@ package struct ConversionPlan: Sendable {
                 .unsupportedSource, file: shard.file.path.string, tensor: tensor.name,
                 found: "a tensor that is quantized already, \(encoding)",
                 expected: "F32, F16 or BF16: quantizing twice adds both errors",
-                remedy: "convert the original, or give --allow-requantize")
+                remedy: .either("convert the original", or: .option(.requantize)))
         }
         guard let format = tensor.elementType.quantizable,
             var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options)

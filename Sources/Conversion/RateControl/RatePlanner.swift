@@ -270,7 +270,7 @@ struct RatePlanner {
     private func unreachable() -> IngotError {
         let weights = UInt64(tensors.reduce(0) { $0 + $1.weights })
         let (least, most) = (RateGoal.bitsRange.lowerBound, RateGoal.bitsRange.upperBound)
-        let remedy = "ask for more, or see by `ingot plan --relative-mse 0.1` which tensors take it"
+        let remedy = Remedy.either("ask for more", or: .option(.planAtRelativeMSE(0.1)))
         guard case .totalBytes(let asked) = options.goal else {
             let bits = if case .averageBits(let bits) = options.goal { bits } else { 0.0 }
             return IngotError(

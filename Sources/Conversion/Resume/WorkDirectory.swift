@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Publishing
 import SystemPackage
 import TensorModel
 
@@ -44,7 +45,7 @@ final class WorkDirectory {
             throw IngotError(
                 .cannotCreate, file: builder.journal.string, found: "a journal that another version of ingot wrote",
                 expected: "the same version as in the run that was interrupted",
-                remedy: "go on with that version, or give --restart to begin anew")
+                remedy: .either("go on with that version", or: .option(.beginAnew)))
         }
         if state.sealed.isEmpty {
             builder.keepsWork = false
@@ -115,7 +116,7 @@ final class WorkDirectory {
     private static func requireDiscardable(
         _ state: JournalState, _ staging: FilePath, _ difference: String?, _ options: ConversionOptions
     ) throws {
-        func failure(_ found: String, _ remedy: String) -> IngotError {
+        func failure(_ found: String, _ remedy: Remedy) -> IngotError {
             IngotError(
                 .cannotCreate, file: staging.string, found: found,
                 expected: "the same source, options and versions as the run that was interrupted", remedy: remedy)
@@ -129,7 +130,7 @@ final class WorkDirectory {
         guard options.restarts else {
             throw failure(
                 "\(done) of a conversion that was interrupted, \(difference ?? "")",
-                "give the same options to go on, or --restart to begin anew")
+                .either("give the same options to go on", or: .option(.beginAnew)))
         }
     }
 
@@ -165,7 +166,7 @@ final class WorkDirectory {
         IngotError(
             .cannotCreate, file: journal.path.string, found: found, expected: "a journal as this version writes it",
             remedy: state.consumed.isEmpty
-                ? "begin anew with --restart"
+                ? .option(.beginAnew)
                 : "fetch the source again, move the journal and the directory beside it away, and begin anew")
     }
 
@@ -178,15 +179,13 @@ final class WorkDirectory {
         // Without a builder the directory was about to get its name, or has it.
         guard isKept, FileIdentity(path) != nil else { return error }
         guard var error = error as? IngotError else { return error }
-        let usual = [.interrupted, .terminated].contains(error.code) ? "" : error.remedy + "; "
-        error.remedy =
-            usual + "\(state.sealed.count) of \(shards) shards are done: the same command goes on from there "
-            + "(--restart begins anew)"
+        let next = Remedy.option(.goOn(finished: state.sealed.count, of: shards))
+        error.remedy = [.interrupted, .terminated].contains(error.code) ? next : .both(error.remedy, next)
         return error
     }
 
     /// Whether a finished shard is not what it was.
-    static func isDamage(_ error: IngotError) -> Bool { error.code.exitStatus == 65 || error.code == .noInput }
+    static func isDamage(_ error: IngotError) -> Bool { error.code.kind == .badData || error.code == .noInput }
 
     /// Whether another run may succeed without another source or other options.
     private static func canBeMended(_ error: any Error) -> Bool {

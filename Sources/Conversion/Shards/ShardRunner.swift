@@ -194,7 +194,7 @@ final class ShardRunner {
             throw IngotError(
                 .nonFinite, file: shard.source.file.path.string, tensor: plan.tensor.name, found: found,
                 expected: "finite weights",
-                remedy: "repair the source, or keep such tensors lossless with --on-nonfinite keep")
+                remedy: .either("repair the source", or: .option(.keepNonFinite)))
         }
         sourceHash = hash
         if var controller {

@@ -11,19 +11,20 @@ enum ConsumableSource {
     static func require(_ layout: CheckpointLayout) throws {
         guard let directory = layout.directory, layout.indexName != nil else {
             throw failure(
-                layout.path, "--consume-source with a checkpoint that is not in shards",
+                layout.path, "a source to be consumed that is not in shards",
                 "safetensors shards and an index: one file alone cannot be deleted before all of it is converted, and other formats hold more than tensors"
             )
         }
         // Other formats hold more than what is converted and verified: what else a file says would be lost.
         if let other = layout.shardNames.first(where: { FilePath($0).extension != "safetensors" }) {
             throw failure(
-                directory.appending(other), "--consume-source with a shard that is no safetensors file",
+                directory.appending(other), "a source to be consumed with a shard that is no safetensors file",
                 "shards that hold tensors and nothing else")
         }
         for position in layout.shardNames.indices { try requireOwn(layout.shardPath(position)) }
         guard try Directory.isWritable(directory) else {
-            throw failure(directory, "--consume-source with a directory that may not be written to", "write permission")
+            throw failure(
+                directory, "a source to be consumed in a directory that may not be written to", "write permission")
         }
     }
 
@@ -32,18 +33,19 @@ enum ConsumableSource {
         guard let links = try Directory.links(path) else { return }
         guard !links.isSymbolic else {
             throw failure(
-                path, "--consume-source with a shard that is a symbolic link, as in a cache of downloads", "a file")
+                path, "a source to be consumed with a shard that is a symbolic link, as in a cache of downloads",
+                "a file")
         }
         guard links.count == 1 else {
-            throw failure(path, "--consume-source with a shard that has \(links.count) names", "a file with one name")
+            throw failure(
+                path, "a source to be consumed with a shard that has \(links.count) names", "a file with one name")
         }
     }
 
     private static func failure(_ path: FilePath, _ found: String, _ expected: String) -> IngotError {
         IngotError(
             .usage, file: path.string, found: found, expected: expected,
-            remedy:
-                "convert without --consume-source, or download into a directory of its own (hf download --local-dir)")
+            remedy: .either(.option(.keepSource), or: .option(.downloadApart)))
     }
 
     /// Deletes a shard whose output is sealed, on the disk, and verified.

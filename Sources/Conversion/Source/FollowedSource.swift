@@ -35,7 +35,8 @@ struct FollowedSource {
             guard kind == .directory else {
                 return .failed(
                     IngotError(
-                        .usage, file: path.string, found: "--follow with a single file", expected: "a directory"))
+                        .usage, file: path.string, found: "a single file as a followed source", expected: "a directory")
+                )
             }
             do {
                 return try FollowedSource.look(
@@ -57,7 +58,7 @@ struct FollowedSource {
         guard layout.shardNames.allSatisfy({ !$0.hasSuffix(".gguf") }) else {
             return .senseless(
                 IngotError(
-                    .usage, file: layout.path.string, found: "--follow with \(layout.shardNames[0])",
+                    .usage, file: layout.path.string, found: "\(layout.shardNames[0]) in a followed source",
                     expected: "a checkpoint in another format",
                     remedy: "wait for the download"))
         }

@@ -1,5 +1,6 @@
 import Checkpoints
 import FileAccess
+import Publishing
 import SystemPackage
 import TensorModel
 
@@ -13,7 +14,7 @@ extension SafetensorsExporter {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
                 .cannotCreate, file: (name.map { path.appending($0) } ?? path).string, found: found,
-                expected: "an earlier export, which --force replaces",
+                expected: "an earlier export, which may be replaced",
                 remedy: "choose another place for the output, or move this one away")
         }
         let snapshot = try DirectorySnapshot(of: path)

@@ -1,7 +1,7 @@
 import Checkpoints
 package import Container
-import Conversion
 import FileAccess
+import Publishing
 package import SystemPackage
 package import TensorModel
 import Weights

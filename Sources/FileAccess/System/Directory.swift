@@ -80,7 +80,7 @@ package enum Directory {
     }
 
     /// What is at `path`, symbolic links not followed; nil where there is nothing.
-    static func ownStatus(_ path: FilePath) throws -> FileStatus? { try status(path, followingLinks: false) }
+    package static func ownStatus(_ path: FilePath) throws -> FileStatus? { try status(path, followingLinks: false) }
 
     /// Whether a path is a symbolic link, wherever it leads.
     package static func isLink(_ path: FilePath) throws -> Bool {
@@ -244,13 +244,19 @@ private enum SystemRename {
 }
 
 /// What stat(2) says of a path.
-struct FileStatus {
-    let kind: FileKind
-    let isLink: Bool
-    let byteCount: UInt64
-    let linkCount: UInt64
-    let identity: FileIdentity
-    let permissions: FilePermissions
+package struct FileStatus: Sendable {
+    /// What it is; for a symbolic link that was not followed, `other`.
+    package let kind: FileKind
+    /// Whether it is a symbolic link, which was not followed.
+    package let isLink: Bool
+    /// Bytes of the file.
+    package let byteCount: UInt64
+    /// How many names the file has.
+    package let linkCount: UInt64
+    /// What tells whether it is still the same file, unchanged.
+    package let identity: FileIdentity
+    /// Permissions, with the set-user-ID, set-group-ID and sticky bits.
+    package let permissions: FilePermissions
     let owner: UInt32, group: UInt32
 
     init(_ path: FilePath, followingLinks: Bool) throws(Errno) {

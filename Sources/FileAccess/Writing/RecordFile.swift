@@ -32,7 +32,7 @@ package struct RecordFile: ~Copyable, Sendable {
     /// Whether there is such a file.
     ///
     /// - Throws: `cannotCreate` for something else under its name: that is neither written nor removed.
-    static func isThere(_ path: FilePath) throws -> Bool {
+    package static func isThere(_ path: FilePath) throws -> Bool {
         guard let found = try Directory.ownStatus(path) else { return false }
         guard !found.isLink, found.kind == .file else {
             throw foreign(path, found.isLink ? "a symbolic link" : "no file")

@@ -13,7 +13,7 @@ enum ClaimsText {
         var lines: [String] = []
         for result in report.results {
             let title = IngotErrorRenderer.escaped(result.title)
-            let message = IngotErrorRenderer.escaped(result.message)
+            let message = IngotErrorRenderer.escaped(report.message(result))
             let word = colored(result, style)
             if result.status != .fail, title.width <= titleColumns {
                 let indent = 6 + titleColumns + 2
@@ -22,11 +22,11 @@ enum ClaimsText {
                 lines += parts.dropFirst().map { String(repeating: " ", count: indent) + $0 }
             } else {
                 lines.append("\(word)  \(result.status == .fail ? style.strong(title) : title)")
-                let parts = message.split(separator: "; to do: ", maxSplits: 1).map(String.init)
-                for (index, part) in parts.enumerated() {
-                    let text = index == 0 ? part : "to do: \(part)"
-                    lines += Format.wrapped(text, to: width - 6).map { "      \($0)" }
-                }
+                let remedy = result.remedy.map { "to do: \($0.text(report.words))" }
+                let parts =
+                    result.status == .fail
+                    ? [result.finding, remedy].compactMap { $0 }.map(IngotErrorRenderer.escaped) : [message]
+                for part in parts { lines += Format.wrapped(part, to: width - 6).map { "      \($0)" } }
             }
         }
         let summary = "claims: \(report.summary)"
@@ -52,6 +52,7 @@ enum ClaimsText {
             let text: String =
                 if let reason = change.reason {
                     "\(isNew ? "left out" : "kept\(old.map { " \($0)" } ?? "")"): \(reason)"
+                        + (change.remedy.map { "; \($0.text(RemedyText.words))" } ?? "")
                 } else if let new {
                     old == nil ? new : change.old == change.new ? "\(new), unchanged" : "\(old ?? "") -> \(new)"
                 } else {

@@ -10,7 +10,7 @@ enum Command {
             try DescriptorRoom.require(8)
             try ThreadRoom.require(4)
         } catch let error as IngotError {
-            Console.message(IngotErrorRenderer.text(error))
+            Console.message(RemedyText.message(error))
             Console.exit(error.code.exitStatus)
         } catch {
             Console.exit(74)
@@ -32,7 +32,7 @@ enum Command {
                 try command.run()
             }
         } catch let error as IngotError {
-            if !Progress.tell(error) { Console.message(IngotErrorRenderer.text(error)) }
+            if !Progress.tell(error) { Console.message(RemedyText.message(error)) }
             Console.exit(error.code.exitStatus)
         } catch let code as ExitCode {
             Console.exit(code.rawValue)

@@ -127,7 +127,7 @@ enum ProgressText {
             .init("event", .string("error")), .init("seconds", .number(seconds)),
             .init("code", .string(error.code.rawValue)),
             .init("exit_status", .unsigned(UInt64(error.code.exitStatus))),
-            .init("message", .string(IngotErrorRenderer.text(error))),
+            .init("message", .string(RemedyText.message(error))),
         ])
     }
 }

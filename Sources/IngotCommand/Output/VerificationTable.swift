@@ -52,7 +52,7 @@ enum VerificationTable {
                     report.failures.prefix(max(1, top)).map { failure in
                         [
                             MarkdownText.name(failure.tensor?.text ?? ""), MarkdownText.sentence(failure.found),
-                            MarkdownText.sentence(failure.remedy),
+                            MarkdownText.sentence(failure.remedy.text(RemedyText.words)),
                         ]
                     }, numbers: 3))
             let hidden = report.failures.count - max(1, top)

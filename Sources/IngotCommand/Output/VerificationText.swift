@@ -84,7 +84,7 @@ struct VerificationText {
             }
             lines.append(Format.table(rows, width: nil))
         }
-        return (lines + indented("to do: \(failure.remedy)")).joined(separator: "\n")
+        return (lines + indented("to do: \(failure.remedy.text(RemedyText.words))")).joined(separator: "\n")
     }
 
     /// Text in lines of the terminal's width.

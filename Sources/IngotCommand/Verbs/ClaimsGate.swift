@@ -39,7 +39,7 @@ final class ClaimsGate: Sendable {
         var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: OpenedCheckpoint(original))
         facts.peakMemory = peak
         let report = try ClaimEvaluation(facts).run(
-            claims.claims, subject: destination.string, file: claims.path.string)
+            claims.claims, subject: destination.string, file: claims.path.string, words: RemedyText.words)
         found.withLock { $0 = report }
         guard let worst = report.failed.first else { return }
         Console.message(ClaimsText.text(report, style: .plain))
@@ -48,11 +48,20 @@ final class ClaimsGate: Sendable {
         throw IngotError(
             .claimFailed, file: directory.string,
             tensor: worst.kind.isAboutTensors ? worst.offender.map { TensorName($0) } : nil,
-            found: "\(worst.title): \(worst.message.split(separator: "; to do: ").first ?? "")"
+            found: "\(worst.title): \(worst.finding)"
                 + (count > 1 ? "; \(count - 1) more \(count == 2 ? "claim fails" : "claims fail")" : ""),
             expected: "every claim of \(claims.path) to hold"
                 + (isPublished ? "; an earlier run published the checkpoint" : ", or nothing is published"),
-            remedy: "convert with other options and --restart, or correct the claims"
-                + (isPublished ? "" : "; the output is kept in \(directory)"))
+            remedy: .text(
+                "convert with other options and --restart, or correct the claims"
+                    + (isPublished ? "" : "; the output is kept in \(directory)")))
+    }
+}
+
+extension ConversionReport {
+    /// The report as JSON, with the results of claims.
+    func json(with claims: ClaimsReport?) -> JSONValue {
+        guard let claims, let members = json.object else { return json }
+        return .object(members + [.init("claims", claims.json)])
     }
 }

@@ -1,8 +1,8 @@
 import ArgumentParser
 import Container
-import Conversion
 import FileAccess
 import Inspection
+import Publishing
 import SystemPackage
 import TensorModel
 import Weights
@@ -93,7 +93,8 @@ struct ClaimsOptions: ParsableArguments {
 
     /// The results of the claims, and of what is always checked.
     func evaluate(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> ClaimsReport {
-        try ClaimEvaluation(facts).run(file?.claims ?? [], subject: facts.path.string, file: file?.path.string)
+        try ClaimEvaluation(facts).run(
+            file?.claims ?? [], subject: facts.path.string, file: file?.path.string, words: RemedyText.words)
     }
 
     /// Writes the claims file with new limits; what changed, as text.
@@ -141,8 +142,8 @@ enum ClaimsOutput {
     static func tellDamage(
         _ error: IngotError, _ subject: String, _ claims: String?, _ format: VerificationFormat, _ result: ResultOptions
     ) throws {
-        let isOfCheckpoint = error.code.exitStatus == 65 && error.code != .claimsInvalid && error.code != .reportInvalid
-        let report = ClaimsReport.damaged(error, subject: subject, file: claims)
+        let isOfCheckpoint = error.code.kind == .badData && error.code != .claimsInvalid && error.code != .reportInvalid
+        let report = ClaimsReport.damaged(error, subject: subject, file: claims, words: RemedyText.words)
         guard isOfCheckpoint, let text = try text(report, format, seconds: 0) else { return }
         try result.deliver(text)
     }

@@ -1,8 +1,8 @@
 public import ArgumentParser
 import Container
-import Conversion
 import FileAccess
 import Inspection
+import Publishing
 public import SystemPackage
 import TensorModel
 import Weights
@@ -35,7 +35,7 @@ struct KeyOption: ParsableArguments {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
             throw IngotError(
                 .usage, found: "--key, and no PyTorch file", expected: "a key for PyTorch files alone",
-                remedy: "leave out --key")
+                remedy: .option(.leaveOutKey))
         }
     }
 }

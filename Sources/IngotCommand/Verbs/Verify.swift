@@ -82,7 +82,7 @@ struct Verify: AsyncParsableCommand {
         let outcome = try claims.evaluate(facts, stated)
         try show(report, outcome, isClaimed: stated != nil)
         for failure in report.failures.prefix(Verify.failuresShown) {
-            Console.message(IngotErrorRenderer.text(failure))
+            Console.message(RemedyText.message(failure))
         }
         let hidden = report.failures.count - Verify.failuresShown
         if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }

@@ -193,16 +193,16 @@ package struct Claim: Sendable, Hashable {
         }
 
         /// What to do where it does not hold.
-        var remedy: String {
+        var remedy: Remedy {
             switch self {
             case .totalBytes, .fileBytes, .reduction, .bitsPerWeight:
-                "convert with fewer bits, or raise the limit if the size is intended (--update-baseline)"
+                .either("convert with fewer bits", or: .option(.raiseLimit(ifIntended: "size")))
             case .relativeMSE, .signalToNoise, .maxError, .cosine:
-                "convert with more bits, or raise the limit if the loss is intended (--update-baseline)"
-            case .finite: "repair the source, and convert it with --on-nonfinite fail"
-            case .peakMemory: "convert with less --max-memory or fewer --jobs"
-            case .sourceDigests: "fetch the source again, or record the new one with --update-baseline"
-            case .outputDigests: "fetch or convert it again, or record the new one with --update-baseline"
+                .either("convert with more bits", or: .option(.raiseLimit(ifIntended: "loss")))
+            case .finite: .option(.convertRepaired)
+            case .peakMemory: .option(.lessMemory)
+            case .sourceDigests: .either("fetch the source again", or: .option(.recordDigest))
+            case .outputDigests: .either("fetch or convert it again", or: .option(.recordDigest))
             case .bytesIntact: "the checkpoint is damaged: fetch it again, or convert the source again"
             case .certificatesHold: "convert the source again; the checkpoint claims what it does not keep"
             case .sourceMatches: "verify against the source it was converted from"

@@ -1,5 +1,5 @@
 import FileAccess
-import TensorModel
+package import TensorModel
 
 /// Holds claims against what is known of a checkpoint.
 package struct ClaimEvaluation {
@@ -17,9 +17,13 @@ package struct ClaimEvaluation {
     /// Evaluates what is always checked, and the claims of a file.
     ///
     /// - Throws: `claimsInvalid` where their patterns take too long to match.
-    package func run(_ claims: [Claim], subject: String, file: String?) throws -> ClaimsReport {
+    ///
+    /// - Parameter words: how the report words remedies.
+    package func run(
+        _ claims: [Claim], subject: String, file: String?, words: @escaping Remedy.Words = { $0.text }
+    ) throws -> ClaimsReport {
         do {
-            return ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)))
+            return ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)), words: words)
         } catch let error as IngotError where error.code == .claimsInvalid {
             throw file.map { error.inFile($0) } ?? error
         }
@@ -30,8 +34,8 @@ package struct ClaimEvaluation {
     private func builtIn() -> [ClaimResult] {
         let intact =
             facts.isSealed
-            ? ClaimResult(.bytesIntact, status: .pass, basis: .file, message: "every byte is as it was written")
-            : ClaimResult(.bytesIntact, status: .skip, message: "the format has no hashes that bytes are held against")
+            ? ClaimResult(.bytesIntact, status: .pass, basis: .file, finding: "every byte is as it was written")
+            : ClaimResult(.bytesIntact, status: .skip, finding: "the format has no hashes that bytes are held against")
         return [
             intact,
             agreement(.certificatesHold, .certificateMismatch, "every certificate states the error that was measured"),
@@ -47,17 +51,18 @@ package struct ClaimEvaluation {
             code == .sourceMismatch ? failure.code == code : failure.code != .sourceMismatch
         }
         guard facts.comparison != nil || !failures.isEmpty else {
-            return ClaimResult(kind, status: .skip, message: "not compared with the source; give --against")
+            return ClaimResult(
+                kind, status: .skip, finding: "not compared with the source", remedy: .option(.compareWithSource))
         }
         if kind == .certificatesHold, facts.comparison == .weights, failures.isEmpty {
-            return ClaimResult(kind, status: .skip, message: "weights were compared: there is no certificate of that")
+            return ClaimResult(kind, status: .skip, finding: "weights were compared: there is no certificate of that")
         }
         guard let first = failures.first else {
-            return ClaimResult(kind, status: .pass, basis: .source, message: holds)
+            return ClaimResult(kind, status: .pass, basis: .source, finding: holds)
         }
         return ClaimResult(
             kind, status: .fail, basis: .source, offender: first.tensor?.text ?? first.file, offenders: failures.count,
-            message: "\(first.found)\(more(failures.count)); to do: \(first.remedy)", excess: .infinity)
+            finding: "\(first.found)\(more(failures.count))", remedy: first.remedy, excess: .infinity)
     }
 
     // MARK: - Claims of a file
@@ -66,10 +71,10 @@ package struct ClaimEvaluation {
     package func evaluate(_ claim: Claim) throws -> ClaimResult {
         guard claim.level != .off else { return result(claim, .skip, "switched off") }
         switch try measure(claim) {
-        case .unknown(let reason): return result(claim, .skip, reason)
+        case .unknown(let reason, let remedy): return result(claim, .skip, reason, remedy)
         case .nothing(let reason):
             return result(
-                claim, .fail, "\(reason): a claim that checks nothing\(note(claim)); to do: correct the pattern",
+                claim, .fail, "\(reason): a claim that checks nothing\(note(claim))", "correct the pattern",
                 excess: .infinity)
         case .known(let found): return judge(claim, found)
         }
@@ -90,8 +95,8 @@ package struct ClaimEvaluation {
     /// A finding, or why there is none.
     enum Measurement {
         case known(Finding)
-        /// Nothing is known of what the claim is about.
-        case unknown(String)
+        /// Nothing is known of what the claim is about: why, and what would help.
+        case unknown(String, Remedy?)
         /// There is nothing that the claim is about.
         case nothing(String)
     }
@@ -119,7 +124,7 @@ package struct ClaimEvaluation {
         let (measured, claimed) = isClose ? (found.worst?.exact, limit?.exact) : (found.worst?.text, limit?.text)
         let text = found.fault ?? "\(measured ?? "")\(place), claimed is \(word) \(claimed ?? "")"
         return result(
-            claim, .fail, "\(text)\(more(found.offenders))\(note(claim)); to do: \(kind.remedy)", measured: found.worst,
+            claim, .fail, "\(text)\(more(found.offenders))\(note(claim))", kind.remedy, measured: found.worst,
             basis: found.basis, offender: found.offender, offenders: found.offenders, excess: excess)
     }
 
@@ -137,13 +142,14 @@ package struct ClaimEvaluation {
     private func more(_ count: Int) -> String { count > 1 ? ", and \(count - 1) more" : "" }
 
     private func result(
-        _ claim: Claim, _ status: ClaimResult.Status, _ message: String, measured: ClaimResult.Value? = nil,
-        basis: ClaimResult.Basis? = nil, offender: String? = nil, offenders: Int = 0, excess: Double = 0
+        _ claim: Claim, _ status: ClaimResult.Status, _ finding: String, _ remedy: Remedy? = nil,
+        measured: ClaimResult.Value? = nil, basis: ClaimResult.Basis? = nil, offender: String? = nil,
+        offenders: Int = 0, excess: Double = 0
     ) -> ClaimResult {
         ClaimResult(
             claim.rule.kind, pattern: claim.patterns?.map(\.text).joined(separator: ", "), level: claim.level,
             status: status, limit: claim.limitValue, measured: measured, basis: basis, offender: offender,
-            offenders: offenders, message: message, line: claim.line, excess: excess)
+            offenders: offenders, finding: finding, remedy: remedy, line: claim.line, excess: excess)
     }
 
     // MARK: - Measuring
@@ -174,7 +180,7 @@ package struct ClaimEvaluation {
         case .bytes(let rule, let limit): return measure(rule, limit)
         case .figure(.reduction, _):
             guard let source = facts.sourceBytes, source > 0 else {
-                return .unknown("the size of the source is not known; give --against")
+                return .unknown("the size of the source is not known", .option(.compareWithSource))
             }
             return .known(Finding(worst: .figure(1 - Double(facts.outputBytes) / Double(source)), basis: .file))
         case .figure(.bitsPerWeight, let limit): return bitsPerWeight(chosen, limit)
@@ -199,7 +205,7 @@ package struct ClaimEvaluation {
         case .peakMemory:
             guard let peak = facts.peakMemory else {
                 return .unknown(
-                    "the memory of the conversion is not known; give --conversion-report, or claim it in convert")
+                    "the memory of the conversion is not known", .option(.giveConversionReport))
             }
             return .known(Finding(worst: .bytes(peak), basis: .report))
         }
@@ -252,8 +258,9 @@ package struct ClaimEvaluation {
         guard let worst, unknown == 0 || offenders > 0 else {
             return .unknown(
                 rule == .cosine && facts.sourcePath == nil
-                    ? "certificates state no cosine; give --against"
-                    : "the error of \(unknown) of \(tensors.count) tensors is not known; give --against")
+                    ? "certificates state no cosine"
+                    : "the error of \(unknown) of \(tensors.count) tensors is not known",
+                .option(.compareWithSource))
         }
         return .known(
             Finding(
@@ -266,7 +273,7 @@ package struct ClaimEvaluation {
         let bad = tensors.filter { $0.nonFinite ?? 0 > 0 }
         let unknown = tensors.count { $0.nonFinite == nil }
         guard !bad.isEmpty || unknown == 0 else {
-            return .unknown("the weights of \(unknown) of \(tensors.count) tensors were not counted")
+            return .unknown("the weights of \(unknown) of \(tensors.count) tensors were not counted", nil)
         }
         let total = bad.reduce(0) { $0 + Int(clamping: $1.nonFinite ?? 0) }
         let worst = bad.max { ($0.nonFinite ?? 0) < ($1.nonFinite ?? 0) }
@@ -278,7 +285,7 @@ package struct ClaimEvaluation {
 
     private func digests(_ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]) throws -> Measurement {
         guard rule == .output || facts.sourcePath != nil else {
-            return .unknown("there is no source to hash; give --against")
+            return .unknown("there is no source to hash", .option(.compareWithSource))
         }
         var wrong: [(name: String, fault: String)] = []
         for entry in entries {

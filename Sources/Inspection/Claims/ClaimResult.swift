@@ -1,4 +1,3 @@
-package import Conversion
 package import TensorModel
 
 /// Whether a claim holds, and by what.
@@ -41,8 +40,10 @@ package struct ClaimResult: Sendable {
     package let basis: Basis?
     /// The tensor or file that is farthest off, and how many do not hold.
     package let offender: String?, offenders: Int
-    /// What was found and, where it does not hold, what to do.
-    package let message: String
+    /// What was found.
+    package let finding: String
+    /// What to do where it does not hold, or what would show whether it does; nil where there is nothing to do.
+    package let remedy: Remedy?
     /// The line of the claims file; nil for what is always checked.
     package let line: Int?
     /// By what share of the limit it is exceeded, to sort by.
@@ -50,8 +51,8 @@ package struct ClaimResult: Sendable {
 
     init(
         _ kind: Claim.Kind, pattern: String? = nil, level: Claim.Level = .error, status: Status, limit: Value? = nil,
-        measured: Value? = nil, basis: Basis? = nil, offender: String? = nil, offenders: Int = 0, message: String,
-        line: Int? = nil, excess: Double = 0
+        measured: Value? = nil, basis: Basis? = nil, offender: String? = nil, offenders: Int = 0, finding: String,
+        remedy: Remedy? = nil, line: Int? = nil, excess: Double = 0
     ) {
         self.kind = kind
         self.pattern = pattern
@@ -62,13 +63,22 @@ package struct ClaimResult: Sendable {
         self.basis = basis
         self.offender = offender
         self.offenders = offenders
-        self.message = message
+        self.finding = finding
+        self.remedy = remedy
         self.line = line
         self.excess = excess
     }
 
     /// The claim with the tensors it is about, for headings: `max_relative_mse of *.q_proj.*`.
     package var title: String { pattern.map { "\(kind.rawValue) of \($0)" } ?? kind.rawValue }
+
+    /// What was found and what to do, in one line.
+    ///
+    /// - Parameter words: the words of steps that need an option.
+    package func message(_ words: Remedy.Words = { $0.text }) -> String {
+        guard let remedy else { return finding }
+        return "\(finding); \(status == .fail ? "to do: " : "")\(remedy.text(words))"
+    }
 
     /// The word for it: `FAIL`, `WARN` where only a warning follows, `SKIP`, `PASS`.
     package var word: String {
@@ -89,14 +99,14 @@ package struct ClaimResult: Sendable {
     }
 
     /// The result as JSON (Specs/json.md, `claims`).
-    package var json: JSONValue {
+    func json(_ words: Remedy.Words) -> JSONValue {
         .object([
             .init("claim", .string(kind.rawValue)), .init("pattern", pattern.map(JSONValue.string) ?? .null),
             .init("level", .string(level.rawValue)), .init("status", .string(status.rawValue)),
             .init("limit", limit?.json ?? .null), .init("measured", measured?.json ?? .null),
             .init("basis", basis.map { .string($0.rawValue) } ?? .null),
             .init("offender", offender.map(JSONValue.string) ?? .null),
-            .init("offenders", .unsigned(UInt64(offenders))), .init("message", .string(message)),
+            .init("offenders", .unsigned(UInt64(offenders))), .init("message", .string(message(words))),
         ])
     }
 }
@@ -136,9 +146,14 @@ package struct ClaimsReport: Sendable {
     package let file: String?
     /// The results, in the order in which they are shown.
     package let results: [ClaimResult]
+    /// The words of remedies, in every form of the report.
+    package let words: Remedy.Words
 
     /// Sorts results.
-    package init(subject: String, file: String?, _ results: [ClaimResult]) {
+    package init(
+        subject: String, file: String?, _ results: [ClaimResult], words: @escaping Remedy.Words = { $0.text }
+    ) {
+        self.words = words
         self.subject = subject
         self.file = file
         self.results = results.enumerated().sorted { a, b in
@@ -170,26 +185,23 @@ package struct ClaimsReport: Sendable {
         return parts.compactMap { $0 }.joined(separator: ", ")
     }
 
+    /// What was found of a claim and what to do, in one line.
+    package func message(_ result: ClaimResult) -> String { result.message(words) }
+
     /// The results as JSON.
-    package var json: JSONValue { .array(results.map(\.json)) }
+    package var json: JSONValue { .array(results.map { $0.json(words) }) }
 
     /// The report of a checkpoint whose bytes are damaged, or that could not be read.
-    package static func damaged(_ error: IngotError, subject: String, file: String?) -> ClaimsReport {
+    package static func damaged(
+        _ error: IngotError, subject: String, file: String?, words: @escaping Remedy.Words = { $0.text }
+    ) -> ClaimsReport {
         let place = error.file.map { " (\($0))" } ?? ""
         return ClaimsReport(
             subject: subject, file: file,
             [
                 ClaimResult(
                     .bytesIntact, status: .fail, basis: .file, offender: error.tensor?.text ?? error.file, offenders: 1,
-                    message: "\(error.code.rawValue): \(error.found)\(place); to do: \(error.remedy)")
-            ])
-    }
-}
-
-extension ConversionReport {
-    /// The report as JSON, with the results of claims.
-    package func json(with claims: ClaimsReport?) -> JSONValue {
-        guard let claims, let members = json.object else { return json }
-        return .object(members + [.init("claims", claims.json)])
+                    finding: "\(error.code.rawValue): \(error.found)\(place)", remedy: error.remedy)
+            ], words: words)
     }
 }

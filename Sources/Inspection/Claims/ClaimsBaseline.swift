@@ -1,6 +1,6 @@
 import FileAccess
 package import SystemPackage
-import TensorModel
+package import TensorModel
 
 /// Sets the limits of claims to what was measured, with some tolerance.
 package struct ClaimsBaseline {
@@ -12,7 +12,12 @@ package struct ClaimsBaseline {
         package let old: String?, new: String?
         /// Why it stayed as it was; nil where it was measured.
         package let reason: String?
+        /// What would let it be measured.
+        package let remedy: Remedy?
     }
+
+    /// A rule with a new limit; or the old rule, why it stays, and what would let it be measured.
+    private typealias Update = (rule: Claim.Rule, reason: String?, remedy: Remedy?)
 
     private let facts: ClaimFacts
     private let evaluation: ClaimEvaluation
@@ -35,14 +40,15 @@ package struct ClaimsBaseline {
         var changes: [Change] = []
         for index in file.claims.indices {
             let claim = file.claims[index]
-            let (rule, reason) = try update(claim)
+            let (rule, reason, remedy) = try update(claim)
             file.claims[index].rule = rule
             let title = claim.patterns.map { patterns in
                 "\(rule.kind.rawValue) of \(patterns.map(\.text).joined(separator: ", "))"
             }
             changes.append(
                 Change(
-                    title: title ?? rule.kind.rawValue, old: claim.rule.limitText, new: rule.limitText, reason: reason))
+                    title: title ?? rule.kind.rawValue, old: claim.rule.limitText, new: rule.limitText, reason: reason,
+                    remedy: remedy))
         }
         return (file, changes)
     }
@@ -55,36 +61,37 @@ package struct ClaimsBaseline {
         var claims: [Claim] = []
         var changes: [Change] = []
         for rule in rules {
-            let (found, reason) = try update(Claim(rule))
+            let (found, reason, remedy) = try update(Claim(rule))
             if reason == nil { claims.append(Claim(found)) }
             changes.append(
                 Change(
-                    title: rule.kind.rawValue, old: nil, new: reason == nil ? found.limitText : nil, reason: reason))
+                    title: rule.kind.rawValue, old: nil, new: reason == nil ? found.limitText : nil, reason: reason,
+                    remedy: remedy))
         }
         return (ClaimsFile(path, claims), changes)
     }
 
-    /// A rule with a new limit, or the old rule and why it stays.
-    private func update(_ claim: Claim) throws -> (rule: Claim.Rule, reason: String?) {
+    private func update(_ claim: Claim) throws -> Update {
         let rule = claim.rule
         if case .digests(let which, let entries) = rule { return try digests(which, entries) }
         let found: ClaimEvaluation.Finding
         switch try evaluation.measure(claim) {
-        case .unknown(let reason), .nothing(let reason): return (rule, reason)
+        case .unknown(let reason, let remedy): return (rule, reason, remedy)
+        case .nothing(let reason): return (rule, reason, nil)
         case .known(let finding): found = finding
         }
         switch (rule, found.worst) {
         case (.bytes(let which, _), .bytes(let bytes)):
             let limit = (Double(bytes) * (1 + tolerance)).rounded(.up)
-            return (.bytes(which, max(1, max(bytes, UInt64(exactly: limit) ?? .max))), nil)
+            return (.bytes(which, max(1, max(bytes, UInt64(exactly: limit) ?? .max))), nil, nil)
         case (.figure(let which, _), .figure(let figure)):
             guard let limit = limit(which, figure), which.allows(limit) else {
-                return (rule, "measured is \(ClaimNumber.text(figure)), which is no limit")
+                return (rule, "measured is \(ClaimNumber.text(figure)), which is no limit", nil)
             }
-            return (.figure(which, limit), nil)
+            return (.figure(which, limit), nil, nil)
         case (.finite, _):
-            return (rule, found.offenders == 0 ? nil : "there are weights that are not finite")
-        default: return (rule, "nothing was measured")
+            return (rule, found.offenders == 0 ? nil : "there are weights that are not finite", nil)
+        default: return (rule, "nothing was measured", nil)
         }
     }
 
@@ -116,11 +123,9 @@ package struct ClaimsBaseline {
     }
 
     /// Digests of the files that are named and there, and of all weight files.
-    private func digests(
-        _ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]
-    ) throws -> (rule: Claim.Rule, reason: String?) {
+    private func digests(_ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]) throws -> Update {
         guard rule == .output || facts.sourcePath != nil else {
-            return (.digests(rule, entries), "there is no source to hash; give --against")
+            return (.digests(rule, entries), "there is no source to hash", .option(.compareWithSource))
         }
         var names = entries.map(\.file)
         let named = Set(names.map { TensorName($0) })
@@ -130,7 +135,7 @@ package struct ClaimsBaseline {
         let found = try names.compactMap { name in
             try files.digest(rule, name).map { Claim.NamedDigest(file: name, digest: $0) }
         }
-        return (.digests(rule, found), found.isEmpty ? "there is no file to hash" : nil)
+        return (.digests(rule, found), found.isEmpty ? "there is no file to hash" : nil, nil)
     }
 }
 

@@ -33,7 +33,7 @@ package struct ClaimsFile: Sendable {
         guard try Directory.kind(path) != nil else {
             throw IngotError(
                 .noInput, file: path.string, found: "no such claims file",
-                remedy: "check the path; `ingot verify DEST --claims FILE --update-baseline` makes one")
+                remedy: .both("check the path", .option(.makeClaimsFile)))
         }
         do {
             return try parse(try WholeFile.read(path, limit: maximumBytes), path)

@@ -15,7 +15,7 @@ package enum ConversionMemory {
         let report: JSONValue
         do {
             report = try JSONValue.parse(try WholeFile.read(path, limit: Limits.standard.documentBytes))
-        } catch let error as IngotError where error.code.exitStatus == 65 {
+        } catch let error as IngotError where error.code.kind == .badData {
             throw failure(error.found, "the JSON of a conversion")
         }
         guard report["schema"]?.string == "ingot.convert" else {

@@ -16,7 +16,7 @@ package enum ClaimsGitHub {
             if hidden > 0 { lines.append("... and \(hidden) more; the step's summary has all of them") }
         }
         for result in report.results {
-            lines.append("\(result.word)  \(IngotErrorRenderer.escaped("\(result.title): \(result.message)"))")
+            lines.append("\(result.word)  \(IngotErrorRenderer.escaped("\(result.title): \(report.message(result))"))")
         }
         lines.append("ingot: \(report.summary)")
         return lines.joined(separator: "\n")
@@ -29,7 +29,7 @@ package enum ClaimsGitHub {
             if let line = result.line { properties.append("line=\(line)") }
         }
         properties.append("title=\(property("ingot: \(result.title)"))")
-        return "::\(command) \(properties.joined(separator: ","))::\(data(result.message))"
+        return "::\(command) \(properties.joined(separator: ","))::\(data(report.message(result)))"
     }
 
     /// A summary for the step's page, with no more rows than fit behind what other steps wrote.

@@ -27,11 +27,13 @@ package enum ClaimsJUnit {
             switch (result.status, result.level) {
             case (.pass, _): lines.append(open + "/>")
             case (.skip, _):
-                lines += [open + ">", "      <skipped message=\"\(shown(result.message))\"/>", "    </testcase>"]
+                lines += [
+                    open + ">", "      <skipped message=\"\(shown(report.message(result)))\"/>", "    </testcase>",
+                ]
             case (.fail, .error):
                 lines += [
                     open + ">",
-                    "      <failure message=\"\(shown(result.message))\" type=\"\(result.kind.rawValue)\">"
+                    "      <failure message=\"\(shown(report.message(result)))\" type=\"\(result.kind.rawValue)\">"
                         + "\(MarkupText.escaped(ClaimDetails.text(result)))</failure>",
                     "    </testcase>",
                 ]
@@ -39,7 +41,7 @@ package enum ClaimsJUnit {
             }
         }
         // A case that passes with a warning is told of here: not every reader knows output of single cases.
-        let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \($0.message)") }
+        let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \(report.message($0))") }
             .joined(separator: "\n")
         lines += [
             "    <system-out>\(MarkupText.escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",

@@ -11,24 +11,24 @@ package enum ClaimsMarkdown {
         var left = byteLimit - text.utf8.count - 600
         let failing = report.results.filter { $0.status == .fail }
         let others = report.results.filter { $0.status != .fail }
-        if !failing.isEmpty { text += "\n" + table(failing, room: &left) }
+        if !failing.isEmpty { text += "\n" + table(failing, of: report, room: &left) }
         if !others.isEmpty {
             text +=
                 "\n<details><summary>\(others.count) \(failing.isEmpty ? "claims" : "others")</summary>\n\n"
-                + table(others, room: &left)
+                + table(others, of: report, room: &left)
             text += "\n</details>\n"
         }
         if text.hasSuffix("\n") { text.removeLast() }
         return text
     }
 
-    private static func table(_ results: [ClaimResult], room: inout Int) -> String {
+    private static func table(_ results: [ClaimResult], of report: ClaimsReport, room: inout Int) -> String {
         var lines = ["| | claim | limit | measured | what |", "|---|---|---|---|---|"]
         var hidden = 0
         for result in results {
             let row =
                 "| \(mark(result)) | \(MarkdownText.name(result.title)) | \(result.limit?.text ?? "") | \(result.measured?.text ?? "") "
-                + "| \(MarkdownText.sentence(result.message)) |"
+                + "| \(MarkdownText.sentence(report.message(result))) |"
             if hidden > 0 || row.utf8.count + 1 > room {
                 hidden += 1
             } else {

@@ -9,7 +9,7 @@ package enum ClaimsSARIF {
         let version = ContainerFormat.writer.split(separator: " ").last.map(String.init) ?? ""
         let driver = JSONValue.object([
             .init("name", .string("ingot")), .init("semanticVersion", .string(version)),
-            .init("rules", .array(kinds.map(rule))),
+            .init("rules", .array(kinds.map { rule($0, report.words) })),
         ])
         return .object([
             .init("$schema", .string("https://json.schemastore.org/sarif-2.1.0.json")),
@@ -30,13 +30,15 @@ package enum ClaimsSARIF {
         ])
     }
 
-    private static func rule(_ kind: Claim.Kind) -> JSONValue {
+    private static func rule(_ kind: Claim.Kind, _ words: Remedy.Words) -> JSONValue {
         .object([
             .init("id", .string(kind.rawValue)),
             .init("shortDescription", .object([.init("text", .string(kind.meaning))])),
             .init(
                 "help",
-                .object([.init("text", .string("\(kind.meaning) Where it does not hold: \(kind.remedy)."))])),
+                .object([
+                    .init("text", .string("\(kind.meaning) Where it does not hold: \(kind.remedy.text(words))."))
+                ])),
         ])
     }
 
@@ -45,7 +47,7 @@ package enum ClaimsSARIF {
             .init("ruleId", .string(result.kind.rawValue)), .init("ruleIndex", .unsigned(UInt64(index))),
         ]
         members.append(.init("level", .string(result.level == .error ? "error" : "warning")))
-        let text = IngotErrorRenderer.escaped("\(result.title): \(result.message)")
+        let text = IngotErrorRenderer.escaped("\(result.title): \(report.message(result))")
         members.append(.init("message", .object([.init("text", .string(text))])))
         let place = result.line == nil ? report.subject : report.file ?? report.subject
         var physical: [JSONValue.Member] = [

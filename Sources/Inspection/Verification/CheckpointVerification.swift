@@ -18,8 +18,7 @@ package struct CheckpointVerification: Sendable {
         guard checkpoint.isSealed || source != nil else {
             throw IngotError(
                 .noInput, file: checkpoint.path.string, found: "no \(Manifest.fileName): not a checkpoint of Ingot's",
-                remedy:
-                    "name a directory that `ingot convert` made, or what it is to be compared with: --against SOURCE")
+                remedy: .option(.nameCheckpointOrSource))
         }
         self.checkpoint = checkpoint
         self.source = source

@@ -89,7 +89,7 @@ package struct PlainVerification: Sendable {
             restored: found?.second, original: found?.first, restoredHistogram: found?.secondHistogram)
     }
 
-    private static let remedy = "verify against the source it was made from"
+    private static let remedy: Remedy = "verify against the source it was made from"
 
     private func failure(_ tensor: StoredWeights, _ found: String, expected: String? = nil) -> IngotError {
         IngotError(

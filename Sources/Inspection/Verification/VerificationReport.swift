@@ -3,7 +3,7 @@ import FileAccess
 package import Quantization
 import SystemPackage
 package import TensorModel
-package import Weights
+import Weights
 
 /// What a verification found; of a checkpoint of ours the bytes themselves are intact, or there would be no report.
 package struct VerificationReport: Sendable {

@@ -1,7 +1,7 @@
 package import Checkpoints
 package import Container
-import Conversion
 import FileAccess
+import Publishing
 import Quantization
 import SystemPackage
 import TensorModel
@@ -108,9 +108,9 @@ private struct Mismatches {
 
     /// What does not hold; of a tensor whose bytes are those of another one, which.
     var failures: [IngotError] {
-        let otherSource = "verify against the source it was converted from"
+        let otherSource: Remedy = "verify against the source it was converted from"
         return broken.map { tensor, path in
-            func failure(_ code: IngotError.Code, _ found: String, _ remedy: String) -> IngotError {
+            func failure(_ code: IngotError.Code, _ found: String, _ remedy: Remedy) -> IngotError {
                 IngotError(code, file: path.string, tensor: tensor.name, found: found, remedy: remedy)
             }
             guard tensor.isFound else {
@@ -125,7 +125,7 @@ private struct Mismatches {
             if let owner = tensor.sourceHash.flatMap({ owners[$0] }) {
                 return failure(
                     .sourceMismatch, "the source's bytes are those that became `\(owner.text)` here",
-                    "\(otherSource); unless both were exchanged in the checkpoint: then convert again")
+                    .both(otherSource, "unless both were exchanged in the checkpoint: then convert again"))
             }
             return failure(
                 .sourceMismatch, "the source's bytes have another hash than the converted tensor's", otherSource)

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// What is asked before a conversion publishes.
-@Suite struct PublishingTests {
+@Suite struct PublicationTests {
     private func convert(
         _ place: ShardedPlace, _ check: @escaping @Sendable (FilePath, ConversionReport) async throws -> Void
     ) async throws -> ConversionReport {
@@ -31,7 +31,7 @@ import Testing
                 throw IngotError(.claimFailed, found: "no")
             }
         }
-        #expect(error?.code == .claimFailed && error?.remedy.contains("3 of 3 shards are done") == true)
+        #expect(error?.code == .claimFailed && error?.remedy.text.contains("3 of 3 shards are done") == true)
         #expect(seen.withLock { $0 } == expected)
         #expect(place.leftovers == [".sealed.ingot-journal", ".sealed.ingot-partial"])
         let report = try await place.convert()

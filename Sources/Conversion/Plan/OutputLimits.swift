@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Publishing
 import SystemPackage
 import TensorModel
 
@@ -25,7 +26,7 @@ struct OutputLimits {
     /// Digits of sizes that are not known yet.
     private static let widest: UInt64 = 9_999_999_999_999_999
 
-    private func failure(_ path: FilePath, _ found: String, _ expected: String, _ remedy: String) -> IngotError {
+    private func failure(_ path: FilePath, _ found: String, _ expected: String, _ remedy: Remedy) -> IngotError {
         IngotError(.cannotCreate, file: path.string, found: found, expected: expected, remedy: remedy)
     }
 

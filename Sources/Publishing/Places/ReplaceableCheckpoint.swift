@@ -1,4 +1,5 @@
-package import FileAccess
+package import Container
+import FileAccess
 package import SystemPackage
 import TensorModel
 
@@ -13,7 +14,7 @@ extension SealedCheckpoint {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
                 .cannotCreate, file: (name.map { path.appending($0) } ?? path).string, found: found,
-                expected: "an Ingot checkpoint and nothing else, which --force replaces",
+                expected: "an Ingot checkpoint and nothing else, which may be replaced",
                 remedy: "choose another place for the output, or move this one away")
         }
         guard try !Directory.entries(path).isEmpty else { return try DirectorySnapshot(of: path) }

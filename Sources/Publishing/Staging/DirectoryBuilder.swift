@@ -1,11 +1,6 @@
+import FileAccess
 package import SystemPackage
-internal import TensorModel
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Darwin
-#endif
+import TensorModel
 
 /// A directory being built beside its final place: it appears there complete, or not at all.
 ///
@@ -23,8 +18,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     package let isResumed: Bool
     /// Whether both stay when this value is dropped unpublished, for a later run.
     package var keepsWork = false
-    private let lockPath: FilePath
-    private let lock: Descriptor
+    private let lock: LockFile
     /// What is to be replaced, as it was when the run began; nil where there was nothing.
     private let replaced: DirectorySnapshot?
     private let resumes: Bool
@@ -47,32 +41,25 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             throw IngotError(.cannotCreate, file: typed.string, found: "not a name a directory can be made under")
         }
         let (staging, journal) = (sibling(of: target, "partial"), journalPath(target))
-        let lockPath = sibling(of: target, "lock")
         guard try !Directory.isLink(target) else {
             throw IngotError(
                 .cannotCreate, file: target.string, found: "the output is a symbolic link",
                 remedy: "name the place it leads to")
         }
-        let lock = try takeLock(lockPath, target)
+        let lock = try LockFile.take(sibling(of: target, "lock"), guarding: target)
         let replaced: DirectorySnapshot?
-        let isResumed: Bool
-        do {
-            switch try Directory.kind(target) {
-            case nil: replaced = nil
-            case .directory:
-                guard let replaceable else { try refuseExisting(target) }
-                replaced = try replaceable(target)
-            default:
-                throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
-            }
-            isResumed = try prepare(staging, journal, resumes: resumes, replaced?.permissions)
-        } catch {
-            try? Directory.removeFile(lockPath)
-            throw error
+        switch try Directory.kind(target) {
+        case nil: replaced = nil
+        case .directory:
+            guard let replaceable else { try refuseExisting(target) }
+            replaced = try replaceable(target)
+        default:
+            throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
         }
+        let isResumed = try prepare(staging, journal, resumes: resumes, replaced?.permissions)
         return DirectoryBuilder(
-            target: target, staging: staging, journal: journal, isResumed: isResumed, lockPath: lockPath, lock: lock,
-            replaced: replaced, resumes: resumes)
+            target: target, staging: staging, journal: journal, isResumed: isResumed, lock: lock, replaced: replaced,
+            resumes: resumes)
     }
 
     /// Where a target grows.
@@ -96,7 +83,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     package static func refuseExisting(_ target: FilePath) throws -> Never {
         throw IngotError(
             .cannotCreate, file: target.string, found: "the output exists",
-            remedy: "choose another place, or replace it with --force")
+            remedy: .either("choose another place", or: .option(.replaceOutput)))
     }
 
     /// Makes an empty staging directory, unless there is one to go on with.
@@ -138,14 +125,13 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     }
 
     private init(
-        target: FilePath, staging: FilePath, journal: FilePath, isResumed: Bool, lockPath: FilePath,
-        lock: consuming Descriptor, replaced: DirectorySnapshot?, resumes: Bool
+        target: FilePath, staging: FilePath, journal: FilePath, isResumed: Bool, lock: consuming LockFile,
+        replaced: DirectorySnapshot?, resumes: Bool
     ) {
         self.target = target
         self.staging = staging
         self.journal = journal
         self.isResumed = isResumed
-        self.lockPath = lockPath
         self.lock = lock
         self.replaced = replaced
         self.resumes = resumes
@@ -156,7 +142,6 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             try? Directory.removeTree(staging)
             if resumes { try? Directory.removeTree(journal) }
         }
-        try? Directory.removeFile(lockPath)
     }
 
     /// Requires that nothing appeared in the directory that is to be replaced, and nothing changed there, since the run began.
@@ -218,47 +203,6 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             }
             throw error
         }
-    }
-
-    /// A lock file whose name still leads to the file that was locked: an earlier holder removes it when it ends.
-    private static func takeLock(_ path: FilePath, _ target: FilePath) throws -> Descriptor {
-        // Each further round needs another run that ended just now.
-        for _ in 0..<64 {
-            let file = try openLock(path)
-            guard try file.tryLock() else {
-                throw IngotError(.locked, file: target.string, found: "another process is writing this output")
-            }
-            let opened: FileStatus
-            do {
-                opened = FileStatus(try file.status())
-            } catch {
-                try? Directory.removeFile(path)
-                throw error
-            }
-            guard opened.kind == .file else { throw refusal(ofLock: path, "what is no regular file") }
-            if let current = FileIdentity(path), current.isSameFile(as: opened.identity) { return file }
-        }
-        throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
-    }
-
-    /// Opens the lock file, or makes one; a link under its name is not followed.
-    private static func openLock(_ path: FilePath) throws -> Descriptor {
-        do {
-            return try Descriptor(
-                path, flags: O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o666, code: .cannotCreate)
-        } catch {
-            if let found = try? Directory.ownStatus(path) {
-                if found.isLink { throw refusal(ofLock: path, "a symbolic link") }
-                if found.kind != .file { throw refusal(ofLock: path, "what is no regular file") }
-            }
-            throw error
-        }
-    }
-
-    private static func refusal(ofLock path: FilePath, _ found: String) -> IngotError {
-        IngotError(
-            .cannotCreate, file: path.string, found: "\(found) under the name of the output's lock",
-            expected: "nothing, or an empty file", remedy: "move it away")
     }
 
     private static func withoutTrailingDots(_ path: FilePath) -> FilePath {

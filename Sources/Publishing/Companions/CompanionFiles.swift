@@ -87,7 +87,9 @@ package struct CompanionFiles: Sendable {
     }
 
     /// Refuses a source whose configuration says that it is quantized already.
-    func refuseQuantizedSource() throws {
+    ///
+    /// - Throws: `unsupportedSource`; `headerSyntax` and its kin where the configuration is no JSON object.
+    package func refuseQuantizedSource() throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
         guard let method = configuration.quantizationMethod else { return }

@@ -1,5 +1,6 @@
+import FileAccess
 package import SystemPackage
-internal import TensorModel
+import TensorModel
 
 /// The files below a directory at one moment: their names and identities.
 package struct DirectorySnapshot: Sendable, Hashable {
@@ -43,7 +44,7 @@ package struct DirectorySnapshot: Sendable, Hashable {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
                 .cannotCreate, file: (name.map { target.pushing(FilePath($0)) } ?? target).string, found: found,
-                expected: "the output that --force is to replace, as it was when the run began",
+                expected: "the output that is to be replaced, as it was when the run began",
                 remedy: "move it away if it is needed, or delete it")
         }
         let now = try DirectorySnapshot(of: path)

@@ -1,14 +1,19 @@
-import Container
+package import Container
 package import FileAccess
 package import SystemPackage
-import TensorModel
+package import TensorModel
 
 /// Writes what belongs to a converted checkpoint besides its shards and the manifest: copies, the configuration, the index.
 package struct CompanionWriter {
     private let companions: CompanionFiles
-    private let options: ConversionOptions
+    private let options: [JSONValue.Member]
 
-    init(_ companions: CompanionFiles, _ options: ConversionOptions) {
+    /// Prepares the files beside the shards.
+    ///
+    /// - Parameters:
+    ///   - companions: the files to copy.
+    ///   - options: the conversion's options, as the manifest and `config.json` record them.
+    package init(_ companions: CompanionFiles, options: [JSONValue.Member]) {
         self.companions = companions
         self.options = options
     }
@@ -19,10 +24,16 @@ package struct CompanionWriter {
         return permissions.reduce(nil) { $0?.intersection($1) ?? $1 }.map { .within($0) } ?? .usual
     }
 
-    /// Writes the files; what the manifest says of them.
+    /// Writes the files.
     ///
-    /// - Parameter dataBytes: bytes of all tensors' data, for the index.
-    func write(into directory: FilePath, _ shards: [FinishedShard], dataBytes: UInt64) throws -> [Manifest.File] {
+    /// - Parameters:
+    ///   - directory: the directory that holds the shards.
+    ///   - shards: the shards' names with the tensors in them.
+    ///   - dataBytes: bytes of all tensors' data, for the index.
+    /// - Returns: the manifest's entries for the files.
+    package func write(
+        into directory: FilePath, beside shards: [(fileName: String, tensors: [TensorName])], dataBytes: UInt64
+    ) throws -> [Manifest.File] {
         var files: [Manifest.File] = []
         func record(_ name: String, _ bytes: [UInt8], _ mode: NewFileMode) throws {
             let hash = try WholeFile.write(bytes, to: directory.appending(name), mode: mode)
@@ -32,7 +43,7 @@ package struct CompanionWriter {
             try Interruption.check()
             if file.name == CompanionFiles.configuration {
                 var configuration = try ConfigurationFile(reading: file.path)
-                try configuration.addQuantization(options.record)
+                try configuration.addQuantization(options)
                 let permissions = try Directory.permissions(file.path)
                 try record(file.name, configuration.bytes, permissions.map { .copied(from: $0) } ?? .usual)
             } else {
@@ -41,10 +52,9 @@ package struct CompanionWriter {
             }
         }
         if shards.count > 1 {
-            let names = shards.map { ($0.name, $0.payloads.map(\.name) + $0.kept.map(\.name)) }
             try record(
-                ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: names),
-                CompanionWriter.mode(beside: shards.map(\.name), in: directory))
+                ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards),
+                CompanionWriter.mode(beside: shards.map(\.fileName), in: directory))
         }
         return files
     }

@@ -9,7 +9,7 @@ package struct ConfigurationFile: Sendable {
     private let path: String
     private static let key = "quantization_config"
     /// Bytes of a configuration at most.
-    static let maximumBytes: UInt64 = 16 << 20
+    package static let maximumBytes: UInt64 = 16 << 20
 
     /// Reads a configuration.
     ///

@@ -1,0 +1,67 @@
+package import SystemPackage
+internal import TensorModel
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// A locked file. When the value goes away, the file is removed first, and then unlocked.
+package struct LockFile: ~Copyable, Sendable {
+    private let path: FilePath
+    private let descriptor: Descriptor
+
+    private init(_ path: FilePath, _ descriptor: consuming Descriptor) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit { try? Directory.removeFile(path) }
+
+    /// Makes a lock file and locks it. Its name still leads to the file that was locked: an earlier holder removes it when it ends.
+    ///
+    /// - Parameters:
+    ///   - path: the lock file.
+    ///   - target: what the lock guards, for messages.
+    /// - Throws: `locked` where another process holds it, `cannotCreate` for something else under its name, which stays as it is.
+    package static func take(_ path: FilePath, guarding target: FilePath) throws -> LockFile {
+        // Each further round needs another run that ended just now.
+        for _ in 0..<64 {
+            let file = try open(path)
+            guard try file.tryLock() else {
+                throw IngotError(.locked, file: target.string, found: "another process is writing this output")
+            }
+            let opened: FileStatus
+            do {
+                opened = FileStatus(try file.status())
+            } catch {
+                try? Directory.removeFile(path)
+                throw error
+            }
+            guard opened.kind == .file else { throw refusal(path, "what is no regular file") }
+            if let current = FileIdentity(path), current.isSameFile(as: opened.identity) { return LockFile(path, file) }
+        }
+        throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
+    }
+
+    /// Opens the file, or makes one; a link under its name is not followed.
+    private static func open(_ path: FilePath) throws -> Descriptor {
+        do {
+            return try Descriptor(
+                path, flags: O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o666, code: .cannotCreate)
+        } catch {
+            if let found = try? Directory.ownStatus(path) {
+                if found.isLink { throw refusal(path, "a symbolic link") }
+                if found.kind != .file { throw refusal(path, "what is no regular file") }
+            }
+            throw error
+        }
+    }
+
+    private static func refusal(_ path: FilePath, _ found: String) -> IngotError {
+        IngotError(
+            .cannotCreate, file: path.string, found: "\(found) under the name of the output's lock",
+            expected: "nothing, or an empty file", remedy: "move it away")
+    }
+}

@@ -1,0 +1,39 @@
+import TensorModel
+
+/// The words of remedies: the one place that names flags for steps which the layers below only name by what they do.
+enum RemedyText {
+    /// The words for a step, with the flags of the command.
+    static let words: Remedy.Words = { option in
+        switch option {
+        case .replaceOutput: "replace it with --force"
+        case .beginAnew: "begin anew with --restart"
+        case .goOn(let finished, let count):
+            "\(finished) of \(count) shards are done: the same command goes on from there (--restart begins anew)"
+        case .keepSource: "convert without --consume-source"
+        case .downloadApart: "download into a directory of its own (hf download --local-dir)"
+        case .requantize: "give --allow-requantize"
+        case .keepNonFinite: "keep such tensors lossless with --on-nonfinite keep"
+        case .convertRepaired: "repair the source, and convert it with --on-nonfinite fail"
+        case .leaveOutKey: "leave out --key"
+        case .usualCodec: "leave out --codec"
+        case .usualCodecForAnyRate: "leave out --codec for any rate in between"
+        case .wholeBits(let bits): "give --bits \(bits.lowerBound) to \(bits.upperBound)"
+        case .ratePerMatrix: "ask for --bits or --relative-mse"
+        case .planAtRelativeMSE(let error): "see by `ingot plan --relative-mse \(error)` which tensors take it"
+        case .moreMemory: "give more with --max-memory"
+        case .lessMemory: "convert with less --max-memory or fewer --jobs"
+        case .exportAsFloat32: "export with --dtype f32"
+        case .compareWithSource: "give --against"
+        case .nameCheckpointOrSource:
+            "name a directory that `ingot convert` made, or what it is to be compared with: --against SOURCE"
+        case .giveConversionReport: "give --conversion-report, or claim it in convert"
+        case .nameConversionReport: "name what `ingot convert --format json` printed when it made this checkpoint"
+        case .makeClaimsFile: "`ingot verify DEST --claims FILE --update-baseline` makes one"
+        case .raiseLimit(let cause): "raise the limit if the \(cause) is intended (--update-baseline)"
+        case .recordDigest: "record the new one with --update-baseline"
+        }
+    }
+
+    /// The message of an error.
+    static func message(_ error: IngotError) -> String { IngotErrorRenderer.text(error, words) }
+}

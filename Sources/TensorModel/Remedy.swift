@@ -1,0 +1,132 @@
+/// What the user can do about an error.
+///
+/// Steps that need an option of the command are values: the command words them with its flags, and `text` words them without. All other
+/// steps are plain text, so a string literal is a remedy.
+package enum Remedy: Sendable, Hashable {
+    /// A step in words, without flags.
+    case text(String)
+    /// A step that needs an option.
+    case option(Option)
+    /// One step or the other.
+    indirect case either(Remedy, or: Remedy)
+    /// Two steps, in this order.
+    indirect case both(Remedy, Remedy)
+
+    /// The words of a remedy.
+    ///
+    /// - Parameter words: the words of a step that needs an option.
+    package func text(_ words: (Option) -> String) -> String {
+        switch self {
+        case .text(let text): text
+        case .option(let option): words(option)
+        case .either(let first, or: let second): "\(first.text(words)), or \(second.text(words))"
+        case .both(let first, let second): "\(first.text(words)); \(second.text(words))"
+        }
+    }
+
+    /// The words of a remedy, without flags.
+    package var text: String { text(\.text) }
+}
+
+extension Remedy: ExpressibleByStringInterpolation {
+    package init(stringLiteral text: String) { self = .text(text) }
+}
+
+extension Remedy {
+    /// Turns a step that needs an option into words.
+    package typealias Words = @Sendable (Option) -> String
+
+    /// A step that needs an option, named by what it does.
+    package enum Option: Sendable, Hashable {
+        // Outputs, and work that an interrupted conversion left.
+        /// Replace the output that exists.
+        case replaceOutput
+        /// Throw the finished shards of an earlier run away.
+        case beginAnew
+        /// Run the same conversion again, which keeps the finished shards; or begin anew.
+        case goOn(finished: Int, of: Int)
+
+        // Sources.
+        /// Leave the source as it is, instead of deleting its shards.
+        case keepSource
+        /// Download the source into a directory outside the downloader's cache.
+        case downloadApart
+        /// Quantize weights that another quantizer has stored.
+        case requantize
+        /// Store tensors with NaN or infinity lossless.
+        case keepNonFinite
+        /// Repair the source, and have the conversion refuse NaN and infinity.
+        case convertRepaired
+        /// Name no key of a PyTorch file.
+        case leaveOutKey
+
+        // Rates.
+        /// Use the default codec.
+        case usualCodec
+        /// Use the default codec, which reaches every rate.
+        case usualCodecForAnyRate
+        /// Ask for a whole number of bits.
+        case wholeBits(ClosedRange<Int>)
+        /// Ask for bits or a relative MSE, which each matrix meets alone.
+        case ratePerMatrix
+        /// Look up the tensors' bits in a plan for a relative MSE.
+        case planAtRelativeMSE(Double)
+
+        // Memory and element types.
+        /// Allow more memory.
+        case moreMemory
+        /// Convert with less memory or fewer jobs.
+        case lessMemory
+        /// Export as 32-bit floating-point numbers.
+        case exportAsFloat32
+
+        // Verification and claims.
+        /// Compare with the source.
+        case compareWithSource
+        /// Name a checkpoint of ours, or a checkpoint to compare with.
+        case nameCheckpointOrSource
+        /// Give the report of the conversion, or check the claim while converting.
+        case giveConversionReport
+        /// Name the report of the conversion that made this checkpoint.
+        case nameConversionReport
+        /// Have the claims file made.
+        case makeClaimsFile
+        /// Set the claimed limit to what is measured, if what exceeds it (`size`, `loss`) is intended.
+        case raiseLimit(ifIntended: String)
+        /// Set the claimed digest to the new one.
+        case recordDigest
+    }
+}
+
+extension Remedy.Option {
+    /// The words for the step, without flags.
+    package var text: String {
+        switch self {
+        case .replaceOutput: "have it replaced"
+        case .beginAnew: "begin anew"
+        case .goOn(let finished, let count):
+            "\(finished) of \(count) shards are done: the same conversion goes on from there"
+        case .keepSource: "convert without consuming the source"
+        case .downloadApart: "download into a directory of its own"
+        case .requantize: "allow quantizing once more"
+        case .keepNonFinite: "keep such tensors lossless"
+        case .convertRepaired: "repair the source, and convert it so that NaN and infinity are refused"
+        case .leaveOutKey: "name no key"
+        case .usualCodec: "take the usual codec"
+        case .usualCodecForAnyRate: "take the usual codec for any rate in between"
+        case .wholeBits(let bits): "ask for \(bits.lowerBound) to \(bits.upperBound) bits"
+        case .ratePerMatrix: "ask for bits or a relative MSE that each matrix meets alone"
+        case .planAtRelativeMSE(let error): "see by a plan for a relative MSE of \(error) which tensors take it"
+        case .moreMemory: "allow more memory"
+        case .lessMemory: "convert with less memory or fewer jobs"
+        case .exportAsFloat32: "export as f32"
+        case .compareWithSource: "compare with the source"
+        case .nameCheckpointOrSource: "name a directory that a conversion made, or what it is to be compared with"
+        case .giveConversionReport: "give the report of the conversion, or check the claim while converting"
+        case .nameConversionReport: "name the JSON report of the conversion that made this checkpoint"
+        case .makeClaimsFile: "a verification that sets limits makes one"
+        case .raiseLimit(let cause): "raise the limit if the \(cause) is intended"
+        case .recordDigest: "record the new one"
+        }
+    }
+}

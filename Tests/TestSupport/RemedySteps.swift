@@ -1,0 +1,13 @@
+package import TensorModel
+
+extension Remedy {
+    /// Whether a step is part of the remedy.
+    package func includes(_ step: Option) -> Bool {
+        switch self {
+        case .text: false
+        case .option(let option): option == step
+        case .either(let first, or: let second), .both(let first, let second):
+            first.includes(step) || second.includes(step)
+        }
+    }
+}

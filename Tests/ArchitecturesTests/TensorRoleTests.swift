@@ -1,8 +1,6 @@
 import Architectures
 import TensorModel
 import Testing
-import Weights
-import Work
 
 /// What names say, in the families of models people convert.
 @Suite struct TensorRoleTests {

@@ -1,6 +1,7 @@
 import Checkpoints
 import FileAccess
 import TensorModel
+import TestSupport
 import Testing
 
 /// Blocks of codes decode to the bits that ggml gives.

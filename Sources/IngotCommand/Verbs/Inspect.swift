@@ -20,8 +20,8 @@ struct Inspect: AsyncParsableCommand {
             In text, `|max|` is the largest magnitude, `>6 sd` counts the weights farther
             than six standard deviations from the mean, `kurt` is 3 for a Gaussian, and the
             bars show how weights are distributed, four standard deviations to each side of
-            the mean. Figures of a group are those of all its weights together; its outliers
-            and bars are those of each tensor by itself, added up.
+            the mean. Figures of a group are those of all its weights together; its
+            outliers and bars are those of each tensor by itself, added up.
             """)
 
     @Argument(help: "Checkpoint to look into.")

@@ -44,6 +44,7 @@ package struct ConversionPlan: Sendable {
     package private(set) var shards: [ShardPlan?]
     /// What is odd but stops nothing.
     package private(set) var warnings: [IngotWarning]
+    private var toldWarnings = 0
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
@@ -66,6 +67,11 @@ package struct ConversionPlan: Sendable {
     /// infinity.
     package init(_ source: Checkpoint, _ options: ConversionOptions) throws {
         self.init(source.layout, options)
+        try openAll(source)
+    }
+
+    /// Plans all shards of a checkpoint, of which none is planned yet.
+    mutating func openAll(_ source: Checkpoint) throws {
         warnings = source.warnings
         try CompanionFiles(of: source.layout).refuseQuantizedSource()
         for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
@@ -336,7 +342,18 @@ package struct ConversionPlan: Sendable {
     }
 
     /// The name of an output shard, as the Hugging Face hub names them.
-    func outputName(_ position: Int) -> String { ShardName.shard(position + 1, of: shards.count) }
+    static func outputName(_ position: Int, of count: Int) -> String {
+        ShardName.shard(position + 1, of: count)
+    }
+
+    /// The name of an output shard.
+    func outputName(_ position: Int) -> String { ConversionPlan.outputName(position, of: shards.count) }
+
+    /// The warnings that nobody was told yet.
+    mutating func takeNewWarnings() -> [IngotWarning] {
+        defer { toldWarnings = warnings.count }
+        return Array(warnings.dropFirst(toldWarnings))
+    }
 }
 
 /// Finds NaN and infinity in a whole tensor.

@@ -16,23 +16,29 @@ final class WorkDirectory {
     /// Where shards are written.
     let path: FilePath
 
-    /// Thrown where the earlier run had finished and only its traces were left, which are gone now.
-    struct AlreadyPublished: Error {}
+    /// What was found beside DEST.
+    enum Start {
+        /// A directory to work in, with what an earlier run did.
+        case work(WorkDirectory)
+        /// The earlier run had published its output; its traces are gone now.
+        case published
+    }
 
     /// Takes the lock of DEST, and finds what an earlier run of the same conversion did.
     ///
     /// - Parameter outputNames: names of the output's shards, by position.
-    /// - Throws: `cannotCreate` where the earlier run was another conversion, and something would be lost; `AlreadyPublished`.
+    /// - Throws: `cannotCreate` where the earlier run was another conversion, and something would be lost.
     static func begin(
         _ target: FilePath, _ options: ConversionOptions, _ source: CheckpointLayout, outputNames: [String]
-    ) throws -> WorkDirectory {
+    ) throws -> Start {
         let heading = JournalHeading(options, shardNames: source.shardNames)
         try requireNoOrphans(target, source, outputNames)
-        var builder = try DirectoryBuilder.begin(target, resumes: true) { target in
-            try recognize(target, heading, source)
+        let begun = try DirectoryBuilder.begin(target, resumes: true) { target in
+            if try isPublished(target, heading, source) { return .finished }
             guard options.force else { try DirectoryBuilder.refuseExisting(target) }
-            return try SealedCheckpoint.requireReplaceable(target)
+            return .replaceable(try SealedCheckpoint.requireReplaceable(target))
         }
+        guard var builder = begun else { return .published }
         // Whatever fails from here on, what an earlier run did stays.
         builder.keepsWork = builder.isResumed
         var journal = try RecordFile.open(builder.journal)
@@ -57,7 +63,7 @@ final class WorkDirectory {
             // What is written next stands behind lines that count.
             try journal.keep(state.lineCount)
         }
-        return try WorkDirectory(builder, journal, state)
+        return .work(try WorkDirectory(builder, journal, state))
     }
 
     private init(_ builder: consuming DirectoryBuilder, _ journal: consuming RecordFile, _ state: JournalState) throws {
@@ -67,28 +73,30 @@ final class WorkDirectory {
         self.state = state
     }
 
-    /// Finds out whether an existing DEST is what the earlier run made, killed between its last two steps.
-    private static func recognize(_ target: FilePath, _ heading: JournalHeading, _ source: CheckpointLayout) throws {
+    /// Whether an existing DEST is what the earlier run made, killed between its last two steps; removes what it left beside DEST.
+    private static func isPublished(
+        _ target: FilePath, _ heading: JournalHeading, _ source: CheckpointLayout
+    ) throws -> Bool {
         let path = DirectoryBuilder.journalPath(target)
-        guard try Directory.kind(path) != nil else { return }
+        guard try Directory.kind(path) != nil else { return false }
         let state = JournalState(try RecordFile.lines(of: path))
         guard let published = state.publishing,
             try Directory.kind(target.appending(Manifest.fileName)) == .file,
             case let manifest = try MappedFile.open(target.appending(Manifest.fileName)),
             try manifest.hash(of: manifest.wholeRange) == published
-        else { return }
+        else { return false }
         try DirectoryBuilder.removeWork(of: target)
-        guard let found = state.heading, heading.difference(from: found) == nil else { return }
+        guard let found = state.heading, heading.difference(from: found) == nil else { return false }
         for (position, earlier) in state.sources where source.shardNames.indices.contains(position) {
             // One that is gone was consumed.
             guard let identity = FileIdentity(source.shardPath(position)), identity != earlier.identity else {
                 continue
             }
             guard let now = try? SourceFingerprint(source.open(position)), now.difference(from: earlier) == nil else {
-                return
+                return false
             }
         }
-        throw AlreadyPublished()
+        return true
     }
 
     /// Refuses to touch outputs whose sources are gone and which the journal does not name: they may be all that there is.
@@ -146,6 +154,9 @@ final class WorkDirectory {
         try journal.append(records.map(\.text))
         for record in records { state.add(record) }
     }
+
+    /// Whether the journal names a finished shard.
+    func isFinished(_ position: Int) -> Bool { state.sealed[position] != nil }
 
     /// Forgets a finished shard whose file turned out not to be whole.
     func forget(_ position: Int) { state.sealed[position] = nil }

@@ -35,6 +35,29 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     package static func begin(
         _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> DirectorySnapshot)?
     ) throws -> DirectoryBuilder {
+        let builder = try begin(target, resumes: resumes) { target throws -> ExistingTarget in
+            guard let replaceable else { try refuseExisting(target) }
+            return .replaceable(try replaceable(target))
+        }
+        guard let builder else { preconditionFailure("a target that may go is not finished") }
+        return builder
+    }
+
+    /// What an existing target is.
+    package enum ExistingTarget: Sendable {
+        /// A directory that may go, with what lies in it.
+        case replaceable(DirectorySnapshot)
+        /// What this run was to make, from an earlier run.
+        case finished
+    }
+
+    /// Takes the lock and makes an empty staging directory, or finds an earlier one; nil where the target is finished already.
+    ///
+    /// - Parameter existing: asked of an existing target, under the lock; throws where the target must stay.
+    /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
+    package static func begin(
+        _ target: FilePath, resumes: Bool, existing: (FilePath) throws -> ExistingTarget
+    ) throws -> DirectoryBuilder? {
         let typed = target
         let target = withoutTrailingDots(typed)
         guard target.lastComponent != nil else {
@@ -51,8 +74,10 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         switch try Directory.kind(target) {
         case nil: replaced = nil
         case .directory:
-            guard let replaceable else { try refuseExisting(target) }
-            replaced = try replaceable(target)
+            switch try existing(target) {
+            case .finished: return nil
+            case .replaceable(let snapshot): replaced = snapshot
+            }
         default:
             throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
         }

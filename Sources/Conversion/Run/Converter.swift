@@ -20,9 +20,11 @@ package struct Converter: Sendable {
     package let options: ConversionOptions
     /// Told what happens, by one thread at a time.
     package var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
-    /// Called with the finished directory before it gets its name, and with the report: what it throws keeps it from that, and a
-    /// `claimFailed` leaves the directory for another run. Of a conversion that an earlier run published, called with that.
-    package var beforePublishing: (@Sendable (FilePath, ConversionReport) async throws -> Void)?
+    /// A check of a finished directory, with the report of its conversion.
+    package typealias Check = @Sendable (FilePath, ConversionReport) async throws -> Void
+    /// Called with the finished directory before it gets its name: what it throws keeps it from that, and a `claimFailed` leaves the
+    /// directory for another run. If an earlier run published the output, called with that.
+    package var beforePublishing: Check?
     private let budget: MemoryBudget
 
     /// Prepares a conversion.
@@ -43,8 +45,11 @@ package struct Converter: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         try ConversionPlan.refuseSealed(source)
-        let run = try await ConversionRun(self, budget)
-        var report = try await run.finish()
+        var report =
+            switch try await ConversionRun.begin(self, budget) {
+            case .published: try await Publication.earlierReport(destination, beforePublishing)
+            case .run(var run): try await run.finish()
+            }
         report.seconds = (clock.now - begin).seconds
         report.jobs = budget.jobs
         return report

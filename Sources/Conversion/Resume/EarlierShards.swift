@@ -1,0 +1,69 @@
+import Checkpoints
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+import Weights
+
+/// The shards that an earlier run finished.
+struct EarlierShards {
+    private let context: ConversionContext
+
+    init(_ context: ConversionContext) { self.context = context }
+
+    /// Checks them, and takes over those that are whole.
+    func takeOver(
+        _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
+    ) async throws -> [(position: Int, finished: FinishedShard)] {
+        let work = context.work
+        var taken: [(position: Int, finished: FinishedShard)] = []
+        for (position, record) in work.state.sealed.sorted(by: { $0.key < $1.key }) {
+            let path = context.outputPath(position)
+            let isConsumed =
+                try work.state.consumed.contains(position)
+                && Directory.kind(context.layout.shardPath(position)) == nil
+            let shard: SealedShard
+            do {
+                shard = try SealedShard(path)
+                guard shard.seal.hash == record.seal, shard.file.byteCount == record.byteCount else {
+                    throw IngotError(
+                        .sealInvalid, file: path.string, found: "another shard than the one the journal names")
+                }
+                _ = try await ShardVerification(shard) { _, _, _ in nil }.run(context.budget)
+            } catch var error as IngotError where WorkDirectory.isDamage(error) {
+                if isConsumed {
+                    let name = context.layout.shardNames[position]
+                    error.remedy = "its source was consumed: fetch \(name) again, then run the same command"
+                    throw error
+                }
+                context.tell(
+                    .warning(
+                        IngotWarning(file: path.string, "finished earlier, but not whole any more: converted again")))
+                work.forget(position)
+                try Directory.removeTree(path)
+                continue
+            }
+            // What is wrong with its source from here on is no damage of the output.
+            let finished = try await takeOver(shard, record, position, isConsumed: isConsumed, &plan, &guardian)
+            taken.append((position, finished))
+        }
+        return taken
+    }
+
+    private func takeOver(
+        _ shard: SealedShard, _ record: SealedRecord, _ position: Int, isConsumed: Bool, _ plan: inout ConversionPlan,
+        _ guardian: inout SourceGuard
+    ) async throws -> FinishedShard {
+        var sourceBytes = context.work.state.sources[position]?.identity.byteCount ?? 0
+        if !isConsumed {
+            let source = try context.layout.open(position)
+            sourceBytes = source.file.byteCount
+            try guardian.requireTakenFrom(source, position, shard)
+            if context.options.consumesSource {
+                try await Consumption(context).consume(source, position, &plan, &guardian)
+            }
+        }
+        context.tell(.resumed(shard: context.outputName(position)))
+        return FinishedShard(shard, sourceBytes: sourceBytes, warnings: record.warnings)
+    }
+}

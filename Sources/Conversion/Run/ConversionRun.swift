@@ -1,0 +1,125 @@
+import Checkpoints
+import Container
+import FileAccess
+import Publishing
+import SystemPackage
+import TensorModel
+import Weights
+
+/// One run of a converter: shards come from a feed, are encoded, and are published together.
+struct ConversionRun {
+    private let context: ConversionContext
+    private let beforePublishing: Converter.Check?
+    private var feed: ShardFeed
+    private var guardian: SourceGuard
+    private var plan: ConversionPlan
+    /// What is finished, by position.
+    private var finished: [Int: FinishedShard] = [:]
+    private var progress = ConversionProgress()
+    private var effort = ConversionEffort()
+
+    /// What was begun: a run, or the finding that an earlier one had published its output.
+    enum Start {
+        case run(ConversionRun)
+        case published
+    }
+
+    /// Finds the source's files, takes the lock of the output, and reads the journal of an earlier run.
+    static func begin(_ converter: Converter, _ budget: MemoryBudget) async throws -> Start {
+        let (options, tell) = (converter.options, converter.onEvent)
+        let feed = ShardFeed(converter.source, options) { name, bytes, total in
+            tell(.waiting(name: name, bytes: bytes, total: total))
+        }
+        let layout = try await feed.layout()
+        if options.consumesSource { try ConsumableSource.require(layout) }
+        let names = layout.shardNames.indices.map { ConversionPlan.outputName($0, of: layout.shardNames.count) }
+        let limits = OutputLimits(layout, options, to: converter.destination, outputNames: names)
+        switch try WorkDirectory.begin(converter.destination, options, layout, outputNames: names) {
+        case .published: return .published
+        case .work(let work):
+            let context = ConversionContext(
+                options: options, destination: converter.destination, layout: layout, limits: limits, budget: budget,
+                work: work, tell: tell)
+            return .run(ConversionRun(context, feed, converter.beforePublishing))
+        }
+    }
+
+    private init(_ context: ConversionContext, _ feed: ShardFeed, _ beforePublishing: Converter.Check?) {
+        self.context = context
+        self.feed = feed
+        self.beforePublishing = beforePublishing
+        guardian = SourceGuard(context)
+        plan = ConversionPlan(context.layout, context.options)
+        progress.shardCount = context.layout.shardNames.count
+    }
+
+    /// Converts and publishes; an error says what is finished and stays.
+    mutating func finish() async throws -> ConversionReport {
+        do {
+            return try await convert()
+        } catch {
+            throw context.work.end(after: error, shards: context.layout.shardNames.count)
+        }
+    }
+
+    private mutating func convert() async throws -> ConversionReport {
+        try feed.checkCompanions(context)
+        if let index = context.layout.index { try context.limits.check(index.tensors.map(\.name)) }
+        try context.work.removeAll(except: Set(context.work.state.sealed.keys.map(context.outputName)))
+        for shard in try await EarlierShards(context).takeOver(&plan, &guardian) {
+            finished[shard.position] = shard.finished
+            progress.add(resumed: shard.finished)
+        }
+        try await feed.open(&plan, guardian, isResumed: !finished.isEmpty, context)
+        if !context.options.follows {
+            progress.totalBytes = progress.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
+        }
+        var waiting = context.layout.shardNames.indices.filter { finished[$0] == nil }
+        while !waiting.isEmpty {
+            let position = try await feed.next(of: waiting, &plan, guardian, context)
+            try await convert(position)
+            waiting.removeAll { $0 == position }
+        }
+        try await feed.end(context)
+        return try await Publication(context, beforePublishing).publish(
+            context.layout.shardNames.indices.compactMap { finished[$0] }, &plan, &guardian, effort)
+    }
+
+    private mutating func convert(_ position: Int) async throws {
+        progress.shard = context.layout.shardNames[position]
+        progress.shardNumber = finished.count + 1
+        if let shard = plan.shards[position], shard.needsRates {
+            context.tell(.planning(shard: progress.shard))
+            try plan.apply(await plan.findings([shard], context.budget)[0], at: position)
+            context.tellWarnings(&plan)
+        }
+        guard let shard = plan.shards[position] else { return }
+        try shard.source.checkRecords()
+        let warned = plan.warnings.count
+        let encoded = try await ShardEncoding(context).encode(position, &plan, progress, &effort)
+        progress = encoded.progress
+        let warnings = Array(plan.warnings[warned...])
+        context.tellWarnings(&plan)
+        try await guardian.requireUnchanged(shard.source, position)
+        let summary = encoded.summary
+        finished[position] = FinishedShard(
+            encoded.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount)
+        try context.work.note([
+            .sealed(position, SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: warnings))
+        ])
+        context.tell(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
+        if context.options.consumesSource {
+            try await Consumption(context).consume(shard.source, position, &plan, &guardian)
+        }
+    }
+}
+
+extension ConversionProgress {
+    /// Adds a shard that an earlier run finished.
+    fileprivate mutating func add(resumed shard: FinishedShard) {
+        doneBytes += shard.dataBytes
+        resumedBytes += shard.dataBytes
+        codedBytes += shard.payloads.reduce(0) { $0 + $1.byteCount }
+        weights += shard.payloads.reduce(0) { $0 + UInt64($1.descriptor.shape.elementCount) }
+    }
+}

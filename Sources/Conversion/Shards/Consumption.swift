@@ -1,0 +1,33 @@
+import Checkpoints
+import FileAccess
+import Publishing
+import SystemPackage
+import TensorModel
+
+/// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
+struct Consumption {
+    private let context: ConversionContext
+
+    init(_ context: ConversionContext) { self.context = context }
+
+    /// Deletes the source of a shard that is sealed.
+    func consume(
+        _ source: Shard, _ position: Int, _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
+    ) async throws {
+        context.tell(.verifying(shard: context.outputName(position)))
+        try MappedFile.dropCache(context.outputPath(position))
+        try await guardian.requireUnchanged(source, position)
+        var verified: FileIdentity?
+        for _ in 0..<SourceGuard.mostComparisons {
+            verified = FileIdentity(source.file.path)
+            try await guardian.compare(source, position)
+            if verified == FileIdentity(source.file.path) { break }
+        }
+        // Files may have arrived since the first shard was written.
+        try context.limits.check(CompanionFiles(of: context.layout))
+        try context.work.note([.consuming(position)])
+        try ConsumableSource.delete(source, asVerified: verified)
+        plan.remove(at: position)
+        context.tell(.consumed(shard: context.layout.shardNames[position]))
+    }
+}

@@ -1,0 +1,66 @@
+import Checkpoints
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+import Work
+
+/// What encoding took over all shards.
+struct ConversionEffort: Sendable {
+    /// How often a tensor was encoded again because it missed its rate.
+    var repeats = 0
+    /// What the workers spent their time on.
+    var usage = PipelineUsage()
+}
+
+/// Writes an output shard; again, with other forms of its tensors or less for them, as long as a promise is not held.
+struct ShardEncoding {
+    private let context: ConversionContext
+
+    /// How often a shard is encoded with less for its tensors, because some of them took more than their share.
+    private static let mostTightenings = 3
+
+    init(_ context: ConversionContext) { self.context = context }
+
+    /// A written shard.
+    struct Encoded {
+        let layout: ShardLayout
+        let summary: ShardWriter.Summary
+        let progress: ConversionProgress
+    }
+
+    /// Encodes the shard at a position of the plan.
+    func encode(
+        _ position: Int, _ plan: inout ConversionPlan, _ progress: ConversionProgress, _ effort: inout ConversionEffort
+    ) async throws -> Encoded {
+        let tell = context.tell
+        var tightened = 0
+        while let shard = plan.shards[position] {
+            let runner = ShardRunner(shard, from: progress, context.budget) { tell(.progress($0)) }
+            let outcome = try await runner.run(into: context.work.path)
+            effort.repeats += runner.repeats
+            effort.usage.add(runner.usage)
+            switch outcome {
+            case .missed(let missed): try plan.replace(missed, at: position, context.budget)
+            case .written(let summary, let progress):
+                let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
+                let most = plan.mostBytes(at: position)
+                if shard.sharesBytes, taken > most, tightened < ShardEncoding.mostTightenings,
+                    plan.tighten(by: taken - most, at: position)
+                {
+                    tightened += 1
+                    try Directory.removeFile(context.outputPath(position))
+                    continue
+                }
+                guard !shard.sharesBytes || taken <= most || !context.options.consumesSource else {
+                    throw IngotError(
+                        .goalUnreachable, file: shard.source.file.path.string,
+                        found: "\(taken) bytes for the matrices of this shard, which is not deleted",
+                        expected: "\(most) bytes, their share of the size that was asked for")
+                }
+                return Encoded(layout: shard.layout, summary: summary, progress: progress)
+            }
+        }
+        preconditionFailure("a shard that is converted is planned")
+    }
+}

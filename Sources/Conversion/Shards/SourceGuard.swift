@@ -1,0 +1,103 @@
+import Checkpoints
+import Container
+import FileAccess
+import SystemPackage
+import TensorModel
+import Weights
+
+/// Whether the shards of the source are still what was converted.
+struct SourceGuard {
+    private let context: ConversionContext
+    /// Sources whose status changed after they were opened: their identities when all of their bytes were last compared.
+    private var compared: [Int: FileIdentity] = [:]
+
+    /// How often a source is compared, at most, whose status changes meanwhile.
+    static let mostComparisons = 3
+
+    init(_ context: ConversionContext) { self.context = context }
+
+    /// Requires that a shard is the one an earlier run opened; the line for the journal where none has.
+    ///
+    /// - Throws: `sourceChanged`.
+    func fingerprint(_ shard: Shard, _ position: Int) throws -> JournalRecord? {
+        let fingerprint = try SourceFingerprint(shard)
+        guard let earlier = context.work.state.sources[position] else { return .source(position, fingerprint) }
+        if let difference = fingerprint.difference(from: earlier) { throw changed(shard, difference) }
+        return fingerprint == earlier ? nil : .source(position, fingerprint)
+    }
+
+    private func changed(_ shard: Shard, _ difference: String) -> IngotError {
+        IngotError(
+            .sourceChanged, file: shard.file.path.string, found: difference,
+            expected: "the shard that the interrupted conversion read",
+            remedy: .either("put the source back as it was", or: .option(.beginAnew)))
+    }
+
+    /// Requires that a source is still what was converted: by the identity of the file or, if its status changed, by all of its bytes.
+    ///
+    /// Hashes alone would not suffice: a band that is too wide to be held is read once to be encoded, and once to be hashed.
+    ///
+    /// - Throws: `sourceChanged`.
+    mutating func requireUnchanged(_ source: Shard, _ position: Int) async throws {
+        let file = source.file
+        for _ in 0..<SourceGuard.mostComparisons {
+            let now = FileIdentity(file.path)
+            switch file.change {
+            case .none: return
+            case .content: throw file.wasChanged
+            case .status: if let now, now == compared[position] { return }
+            }
+            if let earlier = context.work.state.sources[position],
+                try SourceFingerprint(source).difference(from: earlier) != nil
+            {
+                throw file.wasChanged
+            }
+            do {
+                try await compare(source, position)
+            } catch let error as IngotError where [.certificateMismatch, .sourceMismatch].contains(error.code) {
+                throw file.wasChanged
+            }
+            if now == FileIdentity(file.path) { compared[position] = now }
+        }
+        guard let now = FileIdentity(file.path), now == compared[position] else { throw file.wasChanged }
+    }
+
+    /// Requires that the output of a shard, as it is on the disk, decodes to what it claims of its source: every hash, every certificate.
+    ///
+    /// - Throws: `certificateMismatch`, `sourceMismatch`.
+    func compare(_ source: Shard, _ position: Int) async throws {
+        let path = context.outputPath(position)
+        let tensors = try await ShardVerification(SealedShard(path), against: source).run(context.budget)
+        if let failed = tensors.first(where: { !$0.holds }) {
+            throw IngotError(
+                .certificateMismatch, file: path.string, tensor: failed.name,
+                found: "an output that does not hold what it claims: its source is not deleted",
+                expected: "the error of the certificate", remedy: "check memory and disk of this machine")
+        }
+        guard tensors.count == source.header.tensors.count else {
+            throw IngotError(
+                .sourceMismatch, file: path.string, found: "\(tensors.count) tensors",
+                expected: "\(source.header.tensors.count), as in the source, which is not deleted")
+        }
+    }
+
+    /// Requires that the source of a finished shard is the one that was converted: by its identity, or else by all of its bytes.
+    ///
+    /// - Throws: `sourceChanged`.
+    func requireTakenFrom(_ source: Shard, _ position: Int, _ shard: SealedShard) throws {
+        guard let earlier = context.work.state.sources[position] else { return }
+        guard source.file.identity != earlier.identity else { return }
+        if let difference = try SourceFingerprint(source).difference(from: earlier) {
+            throw changed(source, difference)
+        }
+        let hashes = Dictionary(
+            shard.payloads.map { ($0.name, $0.descriptor.sourceHash) }, uniquingKeysWith: { first, _ in first })
+        let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        for tensor in source.header.tensors {
+            let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkOrdinary($0) }
+            guard try source.bytes(of: tensor).hash() == expected else {
+                throw changed(source, "other weights in \(tensor.name.text)")
+            }
+        }
+    }
+}

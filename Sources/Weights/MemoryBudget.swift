@@ -21,7 +21,7 @@ package struct MemoryBudget: Sendable, Hashable {
     private static let largestBand: UInt64 = 32 << 20
     /// Bands that are read and not done yet: a worker may be at the end of one, and another at the start of the next.
     private static let bands: UInt64 = 2
-    private static let largestWriter: UInt64 = 16 << 20
+    private static let largestWriter: UInt64 = 1 << 20
     /// Pieces that are read one by one, and sums over a tensor.
     private static let fixedBytes: UInt64 = 2 << 20
     /// Encoder or decoder of a worker, with the chunk that it has in hand.

@@ -45,8 +45,8 @@ declare -A included=(
     [common]=""
     [statistics]="common"
     [uniform]="common statistics"
-    [trellis]="common"
-    [rans]="common trellis"
+    [trellis]="common statistics"
+    [rans]="common statistics trellis"
     [levels]="common statistics uniform trellis rans"
     [entries]="levels"
 )

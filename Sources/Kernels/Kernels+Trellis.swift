@@ -124,6 +124,29 @@ extension Kernels {
         }
     }
 
+    /// Columns of a chunk that `trellisErrors` takes are a multiple of this.
+    package static let errorColumns = 16
+
+    /// The error sums of a chunk's weights against what `trellisRestore` makes of its symbols; the same bits as `errorSums` gives.
+    ///
+    /// - Parameter shape: its columns are a multiple of `errorColumns`.
+    package static func trellisErrors(
+        _ weights: Span<Float>, symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, step: Float
+    ) -> (signal: Double, noise: Double, maxError: Double) {
+        precondition(
+            symbols.count >= symbolCount(shape) && oddMasks.count >= maskCount(shape)
+                && weights.count >= shape.weightCount && shape.columns % errorColumns == 0, "trellisErrors: no room")
+        return unsafe weights.withUnsafeBufferPointer { weights in
+            unsafe symbols.withUnsafeBufferPointer { symbols in
+                unsafe oddMasks.withUnsafeBufferPointer { masks in
+                    let sums = unsafe ingot_trellis_errors(
+                        weights.baseAddress, symbols.baseAddress, masks.baseAddress, shape.kernel, step)
+                    return (sums.signal, sums.noise, sums.max_error)
+                }
+            }
+        }
+    }
+
     /// Adds the magnitude of every level of a quantized chunk to a histogram of `levelHistogramSize` entries.
     package static func trellisHistogram(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, into counts: inout MutableSpan<UInt64>

@@ -15,7 +15,7 @@ import Testing
         let path: FilePath
         let files: [String: [UInt8]]
 
-        init(_ codec: Codec, _ scheme: ConversionOptions.Scheme = .uniform, seed: UInt64 = 1) async throws {
+        init(_ codec: Codec, _ scheme: EncodingOptions.Scheme = .uniform, seed: UInt64 = 1) async throws {
             directory = try TemporaryDirectory()
             path = directory.at("sealed")
             let source = try SampleSource.write(
@@ -48,13 +48,13 @@ import Testing
         offset < 512 || offset >= count - 512 ? (0..<8).map { 1 << $0 } : [1 << UInt8(offset % 8)]
     }
 
-    static let codecs: [(Codec, ConversionOptions.Scheme)] = [
+    static let codecs: [(Codec, EncodingOptions.Scheme)] = [
         (.zstd, .trellis), (.rans, .trellis), (.none, .trellis), (.zstd, .uniform),
     ]
 
     /// C01: every byte is changed in some bit, those of header and seal in every one: found, wherever it is.
     @Test(arguments: codecs)
-    func flippedBits(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
+    func flippedBits(codec: Codec, scheme: EncodingOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
         try #require(sample.names.count == 6)
         try await Verbs.verify(sample.path)
@@ -78,7 +78,7 @@ import Testing
 
     /// C02: cut at every length, and longer by a byte.
     @Test(arguments: codecs)
-    func truncatedAndExtended(codec: Codec, scheme: ConversionOptions.Scheme) async throws {
+    func truncatedAndExtended(codec: Codec, scheme: EncodingOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
         for name in sample.names {
             let bytes = sample.files[name] ?? []
@@ -163,8 +163,8 @@ import Testing
     }
 
     /// Damage is also found by what reads less than everything, before it uses a byte of it.
-    @Test(arguments: [ConversionOptions.Scheme.trellis, .uniform])
-    func exportRefusesDamage(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.trellis, .uniform])
+    func exportRefusesDamage(scheme: EncodingOptions.Scheme) async throws {
         let sample = try await Sample(.zstd, scheme)
         let name = SampleSource.shardName(0, of: 2)
         let bytes = sample.files[name] ?? []

@@ -38,7 +38,7 @@ import Work
         try SampleSource.write([Array(tensors.prefix(2)), Array(tensors.dropFirst(2))], to: directory.at("sharded"))
         var paths: [Form: FilePath] = [.plain: source, .sharded: directory.at("sharded")]
         for (form, scheme, bits) in [
-            (Form.trellis4, ConversionOptions.Scheme.trellis, 4.0), (.trellis3, .trellis, 3), (.uniform4, .uniform, 4),
+            (Form.trellis4, EncodingOptions.Scheme.trellis, 4.0), (.trellis3, .trellis, 3), (.uniform4, .uniform, 4),
             (.lossless, .lossless, 4),
         ] {
             var options = Verbs.options(scheme)

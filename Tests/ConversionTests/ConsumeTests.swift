@@ -17,7 +17,7 @@ import Testing
 
 /// `--consume-source`: a shard of the source goes when its output is on the disk and verified, and no byte goes with it.
 @Suite struct ConsumeTests {
-    private static func consuming(_ options: inout ConversionOptions) { options.consumesSource = true }
+    private static func consuming(_ options: inout ConversionOptions) { options.run.consumesSource = true }
 
     /// A place, and its source to be put back.
     private struct Consumable {
@@ -106,7 +106,7 @@ import Testing
     /// One shard of the source and its output is the most there ever is beyond one of each.
     @Test func rateOverAllMatrices() async throws {
         var options = Verbs.options(.trellis)
-        options.goal = .averageBits(4)
+        options.encoding.goal = .averageBits(4)
         let consumable = try await Consumable(ShardedPlace(ShardedPlace.shards(), options))
         try await consumable.place.interrupt(after: 2, ConsumeTests.consuming)
         #expect(consumable.remaining == [2])
@@ -122,7 +122,7 @@ import Testing
         let above = source.removingLastComponent()
         let before = try Files.snapshot(above)
         var options = Verbs.options()
-        options.consumesSource = true
+        options.run.consumesSource = true
         let target = above.appending("refused")
         let error = try await Verbs.failure { try await Verbs.convert(source, to: target, options) }
         #expect(error?.code == .usage && error?.code.kind == .request, sourceLocation: location)
@@ -222,7 +222,7 @@ import Testing
                 // Without the option what is still there stays.
                 let remaining = consumable.remaining
                 let isPlain = number % 2 == 0
-                let report = try await place.convert { $0.consumesSource = !isPlain }
+                let report = try await place.convert { $0.run.consumesSource = !isPlain }
                 #expect(report.shardCount == ShardedPlace.count)
                 #expect(consumable.remaining == (isPlain ? remaining : []), "\(what)")
             } else if FileIdentity(place.journal) != nil {
@@ -273,13 +273,13 @@ import Testing
         let saved = try place.saved()
         for other in [false, true] {
             let error = try await place.failure { options in
-                options.restarts = true
-                if other { options.codec = .none }
+                options.run.restarts = true
+                if other { options.encoding.codec = .none }
             }
             #expect(error?.code == .cannotCreate && error?.found.contains("consumed") == true)
             #expect(try place.saved() == saved)
         }
-        let error = try await place.failure { $0.codec = .none }
+        let error = try await place.failure { $0.encoding.codec = .none }
         #expect(error?.code == .cannotCreate)
         #expect(
             error?.remedy
@@ -308,7 +308,7 @@ import Testing
         case .truncated: try Files.write(Array(bytes.prefix(bytes.count / 2)), to: path)
         }
         for consumes in [false, true] {
-            let error = try await place.failure { $0.consumesSource = consumes }
+            let error = try await place.failure { $0.run.consumesSource = consumes }
             #expect(error != nil && [.badData, .noInput].contains(error?.code.kind), "\(String(describing: error))")
             #expect(error?.remedy.text.contains(ShardedPlace.shardName(1)) == true, "\(error?.remedy.text ?? "")")
             #expect(error?.remedy.text.contains("fetch") == true)
@@ -371,8 +371,8 @@ import Testing
     private func expectOutputsKept(_ consumable: Consumable) async throws {
         for restarts in [false, true] {
             let error = try await consumable.place.failure { options in
-                options.consumesSource = true
-                options.restarts = restarts
+                options.run.consumesSource = true
+                options.run.restarts = restarts
             }
             #expect(error != nil)
             try consumable.expectNothingLost("\(String(describing: error))")

@@ -20,7 +20,7 @@ import Testing
         let before = try ConsumedForNothingTests.listing(source)
         for consumes in [false, true] {
             var options = Verbs.options()
-            options.consumesSource = consumes
+            options.run.consumesSource = consumes
             let watch = CallWatch()
             let error = try await watch.run {
                 try await Verbs.failure { try await Verbs.convert(source, to: target, options) }
@@ -68,7 +68,7 @@ import Testing
         let many = try ConsumedForNothingTests.addManyFiles(to: place.source)
         try await expectRefusal(place.source, to: place.target, ["1505 files", "manifest", "8388608"])
         try Directory.removeTree(many)
-        try await place.convert { $0.consumesSource = true }
+        try await place.convert { $0.run.consumesSource = true }
         #expect(try SealedCheckpoint(place.target).shards.count == ShardedPlace.count)
     }
 
@@ -77,7 +77,7 @@ import Testing
         let place = try ShardedPlace()
         let most = try ConsumedForNothingTests.mostFiles(place)
         let many = try ConsumedForNothingTests.addManyFiles(to: place.source, count: most)
-        try await place.convert { $0.consumesSource = true }
+        try await place.convert { $0.run.consumesSource = true }
         #expect(try SealedCheckpoint(place.target).manifest.files.count == most + 6)
         try Directory.removeTree(many)
         let bytes = try Files.read(place.target.appending(Manifest.fileName)).count
@@ -98,13 +98,13 @@ import Testing
             many.withLock { $0 = path }
             return nil
         }
-        let error = try await watch.run { try await place.failure { $0.consumesSource = true } }
+        let error = try await watch.run { try await place.failure { $0.run.consumesSource = true } }
         #expect(
             error?.code == .cannotCreate && error?.found.contains("manifest") == true, "\(String(describing: error))")
         #expect([1, 2].allSatisfy { FileIdentity(place.sourceShard($0)) != nil })
         #expect(FileIdentity(place.sourceShard(0)) == nil && FileIdentity(place.target) == nil)
         try Directory.removeTree(#require(many.withLock { $0 }))
-        #expect(try await place.convert { $0.consumesSource = true }.resumedShards == 2)
+        #expect(try await place.convert { $0.run.consumesSource = true }.resumedShards == 2)
         try place.expectFinished(expected)
     }
 
@@ -124,13 +124,13 @@ import Testing
             many.withLock { $0 = path }
             return nil
         }
-        let error = try await watch.run { try await place.failure { $0.consumesSource = consumes } }
+        let error = try await watch.run { try await place.failure { $0.run.consumesSource = consumes } }
         #expect(
             error?.code == .cannotCreate && error?.found.contains("manifest") == true, "\(String(describing: error))")
         #expect(error?.remedy.text.contains("3 of 3 shards are done") == true)
         #expect(FileIdentity(place.target) == nil)
         try Directory.removeTree(#require(many.withLock { $0 }))
-        #expect(try await place.convert { $0.consumesSource = consumes }.resumedShards == 3)
+        #expect(try await place.convert { $0.run.consumesSource = consumes }.resumedShards == 3)
         try place.expectFinished(expected)
     }
 
@@ -230,8 +230,8 @@ import Testing
         let source = try SampleSource.write(shards, to: directory.at("source"))
         let before = try Files.snapshot(source)
         var options = Verbs.options()
-        options.consumesSource = true
-        options.follows = true
+        options.run.consumesSource = true
+        options.run.follows = true
         let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("sealed"), options) }
         #expect(error?.code == .reservedName && error?.tensor == TensorName("__ingot_seal__"))
         #expect(try Files.snapshot(source) == before)

@@ -29,15 +29,15 @@ import Testing
     ]
 
     @Test(arguments: [
-        (ConversionOptions.Scheme.uniform, UniformScales.searched), (.uniform, .minmax), (.lossless, .searched),
+        (EncodingOptions.Scheme.uniform, UniformScales.searched), (.uniform, .minmax), (.lossless, .searched),
     ])
-    func jobsAndMemoryDoNotMatter(scheme: ConversionOptions.Scheme, scales: UniformScales) async throws {
+    func jobsAndMemoryDoNotMatter(scheme: EncodingOptions.Scheme, scales: UniformScales) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var expected: [String: [UInt8]]?
         for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.leastMemory), (5, 72 << 20)] {
             var options = Verbs.options(scheme, scales: scales, jobs: jobs)
-            options.memory = memory
+            options.run.memory = memory
             let target = directory.at("jobs\(jobs)-\(memory)")
             try await Verbs.convert(source, to: target, options)
             let files = try Files.snapshot(target)
@@ -62,8 +62,8 @@ import Testing
         var expected: [String: [UInt8]]?
         for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.leastMemory), (5, 1 << 30), (3, 100 << 20)] {
             var options = Verbs.options(.trellis, jobs: jobs)
-            options.goal = goal
-            options.memory = memory
+            options.encoding.goal = goal
+            options.run.memory = memory
             let target = directory.at("jobs\(jobs)-\(memory)")
             let report = try await Verbs.convert(source, to: target, options)
             let files = try Files.snapshot(target)
@@ -98,8 +98,8 @@ import Testing
                         ("rans", .bits(3.3), .rans),
                     ] {
                         var options = Verbs.options(.trellis, codec: codec, jobs: 2)
-                        options.goal = goal
-                        options.force = true
+                        options.encoding.goal = goal
+                        options.run.force = true
                         try await Verbs.convert(FilePath(from), to: FilePath(to + part), options)
                     }
                 }
@@ -121,7 +121,7 @@ import Testing
         for index in 0..<512 * 3072 * 2 where index % 8 < 6 { tensor.bytes[index] = 0 }
         let source = try SampleSource.write([[tensor]], to: directory.at("source"))
         var options = Verbs.options(.trellis, jobs: 2)
-        options.goal = .bits(3)
+        options.encoding.goal = .bits(3)
         let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
         let bits = report.tensors[0].bitsPerWeight
         #expect(bits <= 3 && bits >= 2.985, "\(bits)")
@@ -150,7 +150,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var options = Verbs.options()
-        options.memory = Verbs.leastMemory - 1
+        options.run.memory = Verbs.leastMemory - 1
         let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("x"), options) }
         #expect(error?.code == .usage)
         #expect(Files.names(directory.path) == ["source"])

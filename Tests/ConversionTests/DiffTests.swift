@@ -127,8 +127,8 @@ import Work
     }
 
     /// Each list of sizes adds up to the files, old and new.
-    @Test(arguments: [ConversionOptions.Scheme.trellis, .uniform, .lossless])
-    func sizesAddUp(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.trellis, .uniform, .lossless])
+    func sizesAddUp(scheme: EncodingOptions.Scheme) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
         try await Verbs.convert(source, to: directory.at("sealed"), Verbs.options(scheme))

@@ -48,8 +48,8 @@ import Testing
     private static func conversions() -> [(name: String, shards: [[SampleTensor]], options: ConversionOptions)] {
         func trellis(_ codec: Codec, _ bits: Double, _ states: Int = 8) -> ConversionOptions {
             var options = Verbs.options(.trellis, codec: codec)
-            options.goal = .bits(bits)
-            options.states = states
+            options.encoding.goal = .bits(bits)
+            options.encoding.states = states
             return options
         }
         var list: [(String, [[SampleTensor]], ConversionOptions)] = []

@@ -52,7 +52,7 @@ import Testing
 
         func convert(force: Bool = false) async throws {
             var options = Verbs.options()
-            options.force = force
+            options.run.force = force
             try await Verbs.convert(source, to: target, options)
         }
 

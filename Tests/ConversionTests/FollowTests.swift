@@ -36,7 +36,7 @@ import Testing
             SimulatedDownload(client: client, files: files, target: place.source, seed: seed)
         }
 
-        func follow(_ options: inout ConversionOptions) { options.follows = true }
+        func follow(_ options: inout ConversionOptions) { options.run.follows = true }
     }
 
     // MARK: - Programs
@@ -71,8 +71,8 @@ import Testing
         try await followed.download(.growing).fetch(followed.files.keys.sorted())
         for patience in [nil, 0, 20] as [Int?] {
             try await followed.place.convert { options in
-                options.follows = true
-                options.patience = patience.map { .milliseconds($0) }
+                options.run.follows = true
+                options.run.patience = patience.map { .milliseconds($0) }
             }
             try followed.place.expectFinished(followed.expected, "patience of \(patience ?? -1) ms")
             try Directory.removeTree(followed.place.target)
@@ -146,10 +146,10 @@ import Testing
         try SampleSource.write([[SampleTensor("a.weight", .f16, [6, 40])]], to: whole)
         var options = Verbs.options()
         try await Verbs.convert(whole, to: directory.at("reference"), options)
-        options.follows = true
-        options.lookInterval = .milliseconds(2)
-        options.settledAfter = .seconds(3600)
-        options.pauseBetweenFiles = .milliseconds(50)
+        options.run.follows = true
+        options.run.lookInterval = .milliseconds(2)
+        options.run.settledAfter = .seconds(3600)
+        options.run.pauseBetweenFiles = .milliseconds(50)
         let download = SimulatedDownload(
             client: client, files: try Files.snapshot(whole), target: directory.at("source"), seed: 3)
         async let fetched: Void = download.fetch(["config.json", "model.safetensors"])
@@ -186,8 +186,8 @@ import Testing
         let told = ToldEvents()
         async let conversion = watch.run {
             try await told.convert(place) { options in
-                options.follows = true
-                options.consumesSource = true
+                options.run.follows = true
+                options.run.consumesSource = true
             }
         }
         let download = followed.download(.hub)
@@ -215,8 +215,8 @@ import Testing
             let order = Followed.companions + [Followed.index] + Followed.shards.shuffled()
             async let download: Void = followed.download(client, seed: seed).fetch(order)
             try await place.convert { options in
-                options.follows = true
-                options.consumesSource = true
+                options.run.follows = true
+                options.run.consumesSource = true
             }
             try await download
             #expect(Files.names(place.source).filter { $0.hasSuffix(".safetensors") } == [], "\(order), seed \(seed)")
@@ -233,8 +233,8 @@ import Testing
         let place = followed.place
         func waitInVain() async throws -> IngotError? {
             try await place.failure { options in
-                options.follows = true
-                options.patience = .milliseconds(300)
+                options.run.follows = true
+                options.run.patience = .milliseconds(300)
             }
         }
         // Nothing at all, the index alone, one shard, half of another.
@@ -272,8 +272,8 @@ import Testing
         try Files.write("control", to: control)
         try Files.write([UInt8](repeating: 0, count: bytes.count), to: path)
         async let conversion = place.convert { options in
-            options.follows = true
-            options.patience = .seconds(3)
+            options.run.follows = true
+            options.run.patience = .seconds(3)
         }
         // On a thread of its own: tasks may wait for others' longer than the conversion has patience.
         Thread {
@@ -335,8 +335,8 @@ import Testing
         let place = try ShardedPlace()
         let error = try await place.failure { options in
             options = Verbs.options(.trellis)
-            options.goal = goal
-            options.follows = true
+            options.encoding.goal = goal
+            options.run.follows = true
         }
         #expect(error?.code == .usage && error?.remedy.includes(.ratePerMatrix) == true)
         #expect(place.leftovers == [])
@@ -345,7 +345,7 @@ import Testing
     @Test func singleFile() async throws {
         let place = try ShardedPlace()
         var options = Verbs.options()
-        options.follows = true
+        options.run.follows = true
         let error = try await Verbs.failure {
             try await Verbs.convert(place.sourceShard(0), to: place.target, options)
         }

@@ -30,8 +30,8 @@ import Weights
     @Test(
         "The same tensors give the same payloads from GGUF and from safetensors",
         arguments: [
-            ConversionOptions.Scheme.uniform, .trellis, .lossless,
-        ]) func samePayloads(_ scheme: ConversionOptions.Scheme) async throws
+            EncodingOptions.Scheme.uniform, .trellis, .lossless,
+        ]) func samePayloads(_ scheme: EncodingOptions.Scheme) async throws
     {
         let directory = try TemporaryDirectory()
         try SampleSource.writeShard(GGUFSourceTests.tensors, to: directory.at("a.safetensors"))
@@ -66,7 +66,7 @@ import Weights
     @Test("G11: what is quantized already is refused, by convert and by plan") func refused() async throws {
         let directory = try TemporaryDirectory()
         let source = try quantized(directory)
-        for scheme in ConversionOptions.Scheme.allCases {
+        for scheme in EncodingOptions.Scheme.allCases {
             let error = try #require(
                 try await Verbs.failure {
                     try await Verbs.convert(source, to: directory.at("out"), Verbs.options(scheme))
@@ -84,7 +84,7 @@ import Weights
         let directory = try TemporaryDirectory()
         let source = try quantized(directory)
         var options = Verbs.options(.lossless)
-        options.requantizes = true
+        options.encoding.requantizes = true
         try await Verbs.convert(source, to: directory.at("sealed"), options)
         #expect(try await Verbs.verify(directory.at("sealed"), against: source).failures.isEmpty)
         #expect(
@@ -98,9 +98,9 @@ import Weights
 
     @Test("A run that may requantize is not resumed by one that may not") func resuming() throws {
         var options = Verbs.options()
-        let without = options.record
-        options.requantizes = true
-        #expect(options.record != without)
+        let without = options.encoding.record
+        options.encoding.requantizes = true
+        #expect(options.encoding.record != without)
     }
 
     @Test("Inspection counts the stored bytes, and every byte of the file") func inspection() async throws {

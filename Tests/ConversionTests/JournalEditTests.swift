@@ -134,7 +134,7 @@ import Testing
         let whole = try (0..<ShardedPlace.count).map { try Files.read(place.sourceShard($0)) }
         let copy = place.directory.at("copy")
         try Files.copyTree(place.source, to: copy)
-        try await place.interrupt(after: 2) { $0.consumesSource = journal.consumes }
+        try await place.interrupt(after: 2) { $0.run.consumesSource = journal.consumes }
         let saved = try place.saved()
         let texts = try JournalFile.lines(place.journal)
         var edits: [(what: String, lines: [String], isRate: Bool)] = []
@@ -169,7 +169,7 @@ import Testing
                 try Files.write(whole[2], to: place.sourceShard(2))
             }
             try Files.write(edit.lines.flatMap { JournalFile.line($0) }, to: place.journal)
-            let error = try await place.failure { $0.consumesSource = journal.consumes }
+            let error = try await place.failure { $0.run.consumesSource = journal.consumes }
             if let error {
                 refused += 1
                 #expect(

@@ -109,7 +109,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try ModeTests.source(in: directory)
         var options = Verbs.options()
-        options.force = true
+        options.run.force = true
         try await Verbs.convert(source, to: directory.at("sealed"), options)
         try await Verbs.export(directory.at("sealed"), to: directory.at("out"))
         for name in ["sealed", "out"] { try FileTimes.set(permissions, of: directory.at(name)) }
@@ -137,7 +137,7 @@ import Testing
         try await watch.run { _ = try await place.convert() }
         #expect(watch.trace.contains { $0.name == "fchmod" })
         try FileTimes.set(0o700, of: place.target)
-        try await watch.run { _ = try await place.convert { $0.force = true } }
+        try await watch.run { _ = try await place.convert { $0.run.force = true } }
         try place.expectFinished(expected)
     }
 
@@ -157,7 +157,7 @@ import Testing
             }
             return nil
         }
-        let report = try await watch.run { try await place.convert { $0.force = true } }
+        let report = try await watch.run { try await place.convert { $0.run.force = true } }
         #expect(report.resumedShards == 1)
         #expect(widest.withLock { $0 } == 0o700)
         #expect(try FileTimes.permissions(place.target) == 0o700)

@@ -13,7 +13,7 @@ import Testing
 @Suite struct OddMatrixTests {
     private func options(_ goal: RateGoal, _ codec: Codec = .zstd) -> ConversionOptions {
         var options = Verbs.options(.trellis, codec: codec, jobs: 2)
-        options.goal = goal
+        options.encoding.goal = goal
         return options
     }
 
@@ -134,10 +134,10 @@ import Testing
         }
         let source = try SampleSource.write(shards, to: directory.at("source"))
         var options = options(goal)
-        options.jobs = 1
+        options.run.jobs = 1
         try await Verbs.convert(source, to: directory.at("whole"), options)
         let expected = try Files.snapshot(directory.at("whole"))
-        options.jobs = 4
+        options.run.jobs = 4
         try await Verbs.convert(source, to: directory.at("other"), options)
         #expect(try Files.snapshot(directory.at("other")) == expected)
         let hook = SystemCallHook { call throws(Errno) in
@@ -157,8 +157,8 @@ import Testing
     // MARK: - Columns
 
     /// A matrix of one column is a vector: it stays as it is, and costs what a vector costs.
-    @Test(arguments: [ConversionOptions.Scheme.trellis, .uniform])
-    func oneColumn(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.trellis, .uniform])
+    func oneColumn(scheme: EncodingOptions.Scheme) async throws {
         let directory = try TemporaryDirectory()
         let column = SampleTensor("gate.weight", .f16, [4000, 1])
         let source = try SampleSource.write(

@@ -33,7 +33,7 @@ import Testing
             let before = try Files.snapshot(all)
             let names = Files.names(all)
             var options = Verbs.options()
-            options.force = force
+            options.run.force = force
             let error = try await Verbs.failure {
                 try await Verbs.convert(source ?? self.source, to: target, options)
             }
@@ -98,7 +98,7 @@ import Testing
         let other = try SampleSource.write(SampleSource.small(seed: 4), to: place.at("other"))
         try await Verbs.convert(other, to: place.target)
         var options = Verbs.options()
-        options.force = true
+        options.run.force = true
         try await Verbs.convert(place.source, to: place.target, options)
         #expect(try await Verbs.verify(place.target, against: place.source).holds)
         try Directory.create(place.at("empty"))

@@ -37,13 +37,13 @@ import Testing
         let options: ConversionOptions
 
         /// Whether its bytes depend on the version of a codec library.
-        var dependsOnLibrary: Bool { options.codec == .zstd || options.codec == .lz4 }
+        var dependsOnLibrary: Bool { options.encoding.codec == .zstd || options.encoding.codec == .lz4 }
     }
 
     private static func trellis(_ goal: RateGoal, _ codec: Codec, states: Int = 8) -> Case {
         var options = Verbs.options(.trellis, codec: codec, jobs: 2)
-        options.goal = goal
-        options.states = states
+        options.encoding.goal = goal
+        options.encoding.states = states
         let asked =
             switch goal {
             case .bits(let bits): "bits \(bits)"

@@ -24,7 +24,7 @@ import Testing
 
         /// No matrix loses more than half of its energy, unless next to no bits were asked for.
         var mostError: Double {
-            switch (options.scheme, options.goal) {
+            switch (options.encoding.scheme, options.encoding.goal) {
             case (.trellis, .bits(..<1.25)), (.trellis, .averageBits(..<1.25)): 0.9
             default: 0.5
             }
@@ -46,19 +46,20 @@ import Testing
             }
             let weights = tensors.reduce(0) { $0 + $1.shape[0] * $1.shape[1] }
             let bits = 1 + Double(generator.next() % 700) / 100
-            let scheme = generator.next() % 8 == 0 ? ConversionOptions.Scheme.uniform : .trellis
+            let scheme = generator.next() % 8 == 0 ? EncodingOptions.Scheme.uniform : .trellis
             options = Verbs.options(scheme, bits: pick([2, 3, 4, 8]), group: pick([32, 64, 128]), codec: .zstd)
-            options.codec = scheme == .uniform ? pick([.zstd, .lz4, .none]) : pick([.zstd, .rans])
-            options.states = pick([8, 16, 32])
+            options.encoding.codec = scheme == .uniform ? pick([.zstd, .lz4, .none]) : pick([.zstd, .rans])
+            options.encoding.states = pick([8, 16, 32])
             switch generator.next() % 4 {
-            case 0: options.goal = .bits(bits)
-            case 1: options.goal = .averageBits(bits)
-            case 2: options.goal = .totalBytes(UInt64(Double(weights) * bits / 8) + 6000)
+            case 0: options.encoding.goal = .bits(bits)
+            case 1: options.encoding.goal = .averageBits(bits)
+            case 2: options.encoding.goal = .totalBytes(UInt64(Double(weights) * bits / 8) + 6000)
             default:
-                options.goal = .relativeMSE([1e-4, 1e-3, 5e-3, 0.02, 0.1, 0.4][Int(generator.next() % 6)])
-                if scheme == .trellis, generator.next() % 3 == 0 { options.codec = pick([.lz4, .none]) }
+                options.encoding.goal = .relativeMSE([1e-4, 1e-3, 5e-3, 0.02, 0.1, 0.4][Int(generator.next() % 6)])
+                if scheme == .trellis, generator.next() % 3 == 0 { options.encoding.codec = pick([.lz4, .none]) }
             }
-            what = "seed \(seed), \(format), \(kinds), \(options.scheme), \(options.goal), \(options.codec)"
+            what =
+                "seed \(seed), \(format), \(kinds), \(options.encoding.scheme), \(options.encoding.goal), \(options.encoding.codec)"
         }
     }
 

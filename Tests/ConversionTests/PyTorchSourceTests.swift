@@ -25,8 +25,8 @@ private typealias P = PickleBytes
         return payloads
     }
 
-    @Test(arguments: [ConversionOptions.Scheme.uniform, .lossless, .trellis])
-    func payloadsAreThoseOfSafetensors(_ scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.uniform, .lossless, .trellis])
+    func payloadsAreThoseOfSafetensors(_ scheme: EncodingOptions.Scheme) async throws {
         let directory = try TemporaryDirectory()
         var tensors = SampleSource.small().flatMap { $0 }.filter { $0.name != "model.empty" }
         tensors.append(SampleTensor("model.layers.1.wide.weight", .f16, [64, 300]))
@@ -130,12 +130,12 @@ private typealias P = PickleBytes
         try SampleSource.writeShard([average], to: directory.at("x.safetensors"))
         var options = Verbs.options()
         try await Verbs.convert(directory.at("x.safetensors"), to: directory.at("plain"), options)
-        options.key = "ema.model"
+        options.encoding.key = "ema.model"
         try await Verbs.convert(directory.at("x.pt"), to: directory.at("sealed"), options)
         #expect(
             try PyTorchSourceTests.payloads(directory.at("sealed"))
                 == PyTorchSourceTests.payloads(directory.at("plain")))
-        #expect(options.record.contains(.init("key", .string("ema.model"))), "resuming compares it")
+        #expect(options.encoding.record.contains(.init("key", .string("ema.model"))), "resuming compares it")
         let checkpoint = try SealedCheckpoint(directory.at("sealed"))
         for (key, holds) in [(nil, false), ("state_dict", false), ("ema.model", true)] {
             let source = try Checkpoint.open(directory.at("x.pt"), key: key)

@@ -20,7 +20,7 @@ import Testing
 @Suite struct RateTests {
     private func options(_ goal: RateGoal, codec: Codec = .zstd, jobs: Int = 2) -> ConversionOptions {
         var options = Verbs.options(.trellis, codec: codec, jobs: jobs)
-        options.goal = goal
+        options.encoding.goal = goal
         return options
     }
 
@@ -101,7 +101,7 @@ import Testing
         let source = try SampleSource.write(
             [[SampleTensor("a.weight", .f32, [1000, 520], .gaussian)]], to: directory.at("source"))
         var options = options(.bits(bits))
-        options.states = states
+        options.encoding.states = states
         let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
         let found = report.tensors[0].bitsPerWeight
         #expect(found <= bits && found >= bits * 0.995, "\(found)")

@@ -32,7 +32,7 @@ import Testing
         /// Converts with `--force`.
         func convert() async throws -> IngotError? {
             var options = Verbs.options()
-            options.force = true
+            options.run.force = true
             return try await Verbs.failure { try await Verbs.convert(source, to: sealed, options) }
         }
 
@@ -158,7 +158,7 @@ import Testing
         try Directory.removeFile(target.appending(twin))
         try Files.write("mine", to: nameless(in: target))
         var options = Verbs.options()
-        options.force = true
+        options.run.force = true
         let error = try await Verbs.failure { try await Verbs.convert(sample.source, to: target, options) }
         #expect(error?.code == .cannotCreate)
         #expect(try namelessCount(target) == 1)
@@ -173,8 +173,8 @@ import Testing
     }
 
     /// Characters that join the one before them, which in a shard's metadata is the colon of `ingot:`.
-    @Test(arguments: [ConversionOptions.Scheme.uniform, .lossless])
-    func namesThatBeginWithACombiningCharacter(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.uniform, .lossless])
+    func namesThatBeginWithACombiningCharacter(scheme: EncodingOptions.Scheme) async throws {
         let directory = try TemporaryDirectory()
         let names = ["\u{301}x.weight", "\u{200D}x.weight", "\u{FE0F}x.weight", "x.weight", "\u{301}"]
         let tensors = names.map { SampleTensor($0, .f16, [2, 40]) } + [SampleTensor("\u{FE0F}norm", .f16, [3])]

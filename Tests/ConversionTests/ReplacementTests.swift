@@ -27,7 +27,7 @@ import Testing
             old = try Files.snapshot(place.target)
         }
 
-        func force(_ options: inout ConversionOptions) { options.force = true }
+        func force(_ options: inout ConversionOptions) { options.run.force = true }
 
         /// Requires that the work waits beside the target, and that the same command ends it.
         func expectFinishes(_ location: SourceLocation = #_sourceLocation) async throws {

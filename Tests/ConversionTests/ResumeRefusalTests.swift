@@ -37,7 +37,7 @@ import Testing
         let expected = try await place.expected(change)
         let report = try await place.convert { options in
             change(&options)
-            options.restarts = true
+            options.run.restarts = true
         }
         #expect(report.resumedShards == 0, sourceLocation: location)
         try place.expectFinished(expected, location: location)
@@ -71,21 +71,21 @@ import Testing
     }
 
     static let differences = [
-        Difference("scheme") { $0.scheme = .lossless },
-        Difference("codec") { $0.codec = .none },
-        Difference("bits") { $0.parameters = parameters(5, 32) },
-        Difference("group_size") { $0.parameters = parameters(4, 64) },
-        Difference("symmetric") { $0.parameters = parameters(4, 32, symmetric: true) },
-        Difference("on_nonfinite") { $0.nonFinite = .keep },
-        Difference("bits", Verbs.options(.trellis)) { $0.goal = .bits(4.25) },
-        Difference("states", Verbs.options(.trellis)) { $0.states = 16 },
-        Difference("relative_mse", Verbs.options(.trellis)) { $0.goal = .relativeMSE(0.01) },
-        Difference("bits_per_weight", Verbs.options(.trellis)) { $0.goal = .averageBits(4) },
+        Difference("scheme") { $0.encoding.scheme = .lossless },
+        Difference("codec") { $0.encoding.codec = .none },
+        Difference("bits") { $0.encoding.parameters = parameters(5, 32) },
+        Difference("group_size") { $0.encoding.parameters = parameters(4, 64) },
+        Difference("symmetric") { $0.encoding.parameters = parameters(4, 32, symmetric: true) },
+        Difference("on_nonfinite") { $0.encoding.nonFinite = .keep },
+        Difference("bits", Verbs.options(.trellis)) { $0.encoding.goal = .bits(4.25) },
+        Difference("states", Verbs.options(.trellis)) { $0.encoding.states = 16 },
+        Difference("relative_mse", Verbs.options(.trellis)) { $0.encoding.goal = .relativeMSE(0.01) },
+        Difference("bits_per_weight", Verbs.options(.trellis)) { $0.encoding.goal = .averageBits(4) },
         // Of the smallest matrices the tables alone take more than any size allows.
         Difference(
             "target_size", Verbs.options(.trellis),
             of: (0..<3).map { [SampleTensor("model.layers.\($0).q_proj.weight", .f16, [64, 128])] }
-        ) { $0.goal = .totalBytes(18_000) },
+        ) { $0.encoding.goal = .totalBytes(18_000) },
     ]
 
     /// W08: a run with other options is refused.
@@ -104,8 +104,8 @@ import Testing
         try await expectRefusal(
             place, ["2 shards ", "codec \"zstd\", now \"none\"", "group_size 32, now 64"]
         ) { options in
-            options.codec = .none
-            options.parameters = ResumeRefusalTests.parameters(4, 64)
+            options.encoding.codec = .none
+            options.encoding.parameters = ResumeRefusalTests.parameters(4, 64)
         }
     }
 
@@ -115,9 +115,9 @@ import Testing
         let expected = try await place.expected()
         try await place.interrupt(after: 1)
         let report = try await place.convert { options in
-            options.jobs = 2
-            options.memory = 128 << 20
-            options.force = true
+            options.run.jobs = 2
+            options.run.memory = 128 << 20
+            options.run.force = true
         }
         #expect(report.resumedShards == 1)
         try place.expectFinished(expected)
@@ -253,7 +253,7 @@ import Testing
         let place = try ShardedPlace()
         let expected = try await place.expected()
         try await place.interrupt(after: 2)
-        let report = try await place.convert { $0.restarts = true }
+        let report = try await place.convert { $0.run.restarts = true }
         #expect(report.resumedShards == 0)
         try place.expectFinished(expected)
     }
@@ -262,9 +262,9 @@ import Testing
     @Test func restartOfNothing() async throws {
         let place = try ShardedPlace()
         let expected = try await place.expected()
-        try await place.convert { $0.restarts = true }
+        try await place.convert { $0.run.restarts = true }
         try place.expectFinished(expected)
-        #expect(try await place.failure { $0.restarts = true }?.code == .cannotCreate)
+        #expect(try await place.failure { $0.run.restarts = true }?.code == .cannotCreate)
         try place.expectFinished(expected)
     }
 
@@ -292,7 +292,7 @@ import Testing
         try await place.interrupt(after: 1)
         let saved = try place.saved()
         let builder = try DirectoryBuilder.begin(place.target, resumes: true, replaceable: nil)
-        let error = try await place.failure { $0.restarts = true }
+        let error = try await place.failure { $0.run.restarts = true }
         #expect(error?.code == .locked && error?.code.kind == .tryAgain)
         #expect(try place.saved().filter { !$0.key.hasSuffix("-lock") } == saved)
         let isResumed = builder.isResumed

@@ -158,7 +158,7 @@ import Testing
 
     private static func trellis(_ goal: RateGoal) -> ConversionOptions {
         var options = Verbs.options(.trellis)
-        options.goal = goal
+        options.encoding.goal = goal
         return options
     }
 
@@ -367,7 +367,7 @@ import Testing
         }
         try prepare()
         let counting = CallWatch()
-        try await counting.run { _ = try await place.convert { $0.force = force } }
+        try await counting.run { _ = try await place.convert { $0.run.force = force } }
         let trace = counting.trace
         let manifest = place.work.appending(Manifest.fileName).string
         let first = try #require(trace.lastIndex { $0.name == "rename" && $0.path == manifest })
@@ -376,7 +376,7 @@ import Testing
         for number in first..<trace.count {
             try prepare()
             let fault = CallWatch { call, _ in call >= number ? .ioError : nil }
-            _ = try await fault.run { try await place.failure { $0.force = force } }
+            _ = try await fault.run { try await place.failure { $0.run.force = force } }
             let what = "from \(number) on: \(trace[number])"
             if force || number > renamed {
                 let files = try Files.snapshot(place.target)
@@ -385,7 +385,7 @@ import Testing
                 #expect(try Directory.kind(place.target) == nil, "\(what)")
             }
             if number > renamed, try Directory.kind(place.journal) == nil { continue }
-            let report = try await place.convert { $0.force = force }
+            let report = try await place.convert { $0.run.force = force }
             #expect(report.shardCount == 3 && report.resumedShards == 3, "\(what)")
             try place.expectFinished(expected, what)
         }
@@ -401,7 +401,7 @@ import Testing
             #expect(place.leftovers.contains(".sealed.ingot-journal"))
         }
         try await finishKilled()
-        let error = try await place.failure { $0.codec = .none }
+        let error = try await place.failure { $0.encoding.codec = .none }
         #expect(error?.code == .cannotCreate && error?.found.contains("exists") == true, "\(String(describing: error))")
         try place.expectFinished(expected)
         // Nothing of the kind when all traces are gone.
@@ -411,9 +411,10 @@ import Testing
         try place.expectFinished(expected)
         // With --force another conversion replaces it.
         try await finishKilled()
-        let other = try await place.expected { $0.codec = .none }
+        let other = try await place.expected { $0.encoding.codec = .none }
         #expect(
-            try await place.convert { options in (options.codec, options.force) = (.none, true) }.resumedShards == 0)
+            try await place.convert { options in (options.encoding.codec, options.run.force) = (.none, true) }
+                .resumedShards == 0)
         try place.expectFinished(other)
     }
 
@@ -425,7 +426,7 @@ import Testing
         let bytes = try Files.read(place.sourceShard(1))
         try Files.patch([bytes[bytes.count - 20] ^ 1], at: bytes.count - 20, in: place.sourceShard(1))
         let expected = try await place.expected()
-        _ = try await place.convert { $0.force = true }
+        _ = try await place.convert { $0.run.force = true }
         try place.expectFinished(expected)
     }
 }

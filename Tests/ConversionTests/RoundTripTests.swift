@@ -110,12 +110,12 @@ import Testing
         ], TrellisParameters.stateCounts)
     func trellisIsWhatItsCertificateSays(goal: RateGoal, states: Int) async throws {
         var options = Verbs.options(.trellis)
-        options.goal = goal
-        options.states = states
+        options.encoding.goal = goal
+        options.encoding.states = states
         try await checkCertificates(options)
         guard case .bits(let bits) = goal, bits > 1 else { return }
         for codec in [Codec.none, .lz4, .rans] {
-            options.codec = codec
+            options.encoding.codec = codec
             try await checkCertificates(options)
         }
     }
@@ -130,12 +130,12 @@ import Testing
             #expect(restored.shape == source.shape, "\(tensor.name)")
             guard let descriptor = tensor.descriptor else {
                 // A small matrix stays as it is where its tables alone take more than the rate.
-                let isSmall = options.scheme == .trellis && source.name != "a.weight"
+                let isSmall = options.encoding.scheme == .trellis && source.name != "a.weight"
                 #expect(RoundTripTests.kept.contains(source.name) || isSmall, "\(tensor.name)")
                 continue
             }
             #expect(!RoundTripTests.kept.contains(source.name), "\(tensor.name)")
-            if source.name == "a.weight" { #expect(descriptor.scheme.name == options.scheme.rawValue) }
+            if source.name == "a.weight" { #expect(descriptor.scheme.name == options.encoding.scheme.rawValue) }
             guard descriptor.scheme != .lossless else {
                 let exact = (0..<tensor.shape.elementCount).allSatisfy { index in
                     FloatBytes.decode(source.bytes, index, descriptor.format)
@@ -166,8 +166,8 @@ import Testing
     }
 
     /// Without `--dtype` kept tensors are exact, and each tensor has its own type again.
-    @Test(arguments: [ConversionOptions.Scheme.uniform, .trellis])
-    func exportInOwnTypes(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.uniform, .trellis])
+    func exportInOwnTypes(scheme: EncodingOptions.Scheme) async throws {
         let (before, after, _) = try await roundTrip(RoundTripTests.tensors, Verbs.options(scheme))
         for (name, tensor) in before {
             #expect(after[name]?.type == tensor.type && after[name]?.shape == tensor.shape, "\(name)")
@@ -178,8 +178,8 @@ import Testing
     }
 
     /// What is exported in its own type is the value exported as f32, rounded once.
-    @Test(arguments: FloatFormat.allCases, [ConversionOptions.Scheme.uniform, .trellis])
-    func exportRoundsOnce(format: FloatFormat, scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: FloatFormat.allCases, [EncodingOptions.Scheme.uniform, .trellis])
+    func exportRoundsOnce(format: FloatFormat, scheme: EncodingOptions.Scheme) async throws {
         let tensor = SampleTensor("a.weight", .f32, [16, 96])
         let (_, wide, directory) = try await roundTrip([tensor], Verbs.options(scheme), .f32)
         try await Verbs.export(directory.at("sealed"), to: directory.at("narrow"), as: format)
@@ -229,9 +229,9 @@ import Testing
         let count = shape.reduce(1, *)
         let values = (0..<count).map { Float(($0 &* 2_654_435_761) >> 7 % 2001) - 1000 }
         var options = Verbs.options(.trellis, jobs: 2)
-        options.goal = .relativeMSE(1e-6)
+        options.encoding.goal = .relativeMSE(1e-6)
         for codec in [Codec.zstd, .rans] {
-            options.codec = codec
+            options.encoding.codec = codec
             let (before, after, _) = try await roundTrip(
                 [SampleTensor("a.weight", .f32, shape, values: values)], options)
             let source = try #require(before[TensorName("a.weight")])

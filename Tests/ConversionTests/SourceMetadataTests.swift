@@ -95,8 +95,8 @@ import Testing
         }
         // They are not lost with a source that is consumed, nor with one that is waited for.
         try await place.convert {
-            $0.consumesSource = true
-            $0.follows = true
+            $0.run.consumesSource = true
+            $0.run.follows = true
         }
         let found = try SealedCheckpoint(place.target).shards.map { $0.sourceMetadata.value(of: "part") }
         #expect(found == ["0", "1", "2"])
@@ -129,7 +129,7 @@ import Testing
     @Test(arguments: [false, true]) func unknownFieldIsTold(follows: Bool) async throws {
         let place = try ShardedPlace()
         try SourceMetadataTests.addField(to: place.sourceShard(1))
-        let report = try await place.convert { $0.follows = follows }
+        let report = try await place.convert { $0.run.follows = follows }
         let told = report.warnings.filter { $0.message.contains("`scale`") }
         #expect(told.map(\.file) == [place.sourceShard(1).string])
     }
@@ -139,8 +139,8 @@ import Testing
         let place = try ShardedPlace()
         try SourceMetadataTests.addField(to: place.sourceShard(1))
         let error = try await place.failure {
-            $0.consumesSource = true
-            $0.follows = follows
+            $0.run.consumesSource = true
+            $0.run.follows = follows
         }
         #expect(error?.code == .unsupportedSource && error?.tensor != nil, "\(String(describing: error))")
         #expect(error?.file == place.sourceShard(1).string)

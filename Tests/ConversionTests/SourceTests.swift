@@ -114,7 +114,7 @@ import Testing
 
     /// The choice of scales decides the bytes: it is on record, but where it is the default, so that older records stay true.
     @Test func scalesAreOnRecord() throws {
-        func record(_ scheme: ConversionOptions.Scheme, _ scales: UniformScales) -> [String] {
+        func record(_ scheme: EncodingOptions.Scheme, _ scales: UniformScales) -> [String] {
             Verbs.options(scheme, scales: scales).record.map { $0.key }
         }
         let plain = ["scheme", "bits", "group_size", "symmetric", "codec", "on_nonfinite"]

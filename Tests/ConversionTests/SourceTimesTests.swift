@@ -73,8 +73,8 @@ import Work
     }
 
     /// W07: other bytes under the same size and time of modification are found, whenever they come.
-    @Test(arguments: Moment.allCases, [ConversionOptions.Scheme.uniform, .trellis, .lossless])
-    func changedInPlace(moment: Moment, scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: Moment.allCases, [EncodingOptions.Scheme.uniform, .trellis, .lossless])
+    func changedInPlace(moment: Moment, scheme: EncodingOptions.Scheme) async throws {
         let place = try ShardedPlace(ShardedPlace.shards(), Verbs.options(scheme))
         let path = place.sourceShard(1)
         let bytes = try Files.read(path)
@@ -147,12 +147,12 @@ import Work
         let bytes = try Files.read(path)
         try FileTimes.waitForAnotherTick(in: place.directory)
         try FileTimes.patch([bytes[bytes.count - 9] ^ 1], at: bytes.count - 9, in: path)
-        let error = try await place.failure { $0.consumesSource = consumes }
+        let error = try await place.failure { $0.run.consumesSource = consumes }
         #expect(error?.code == .sourceChanged && error?.file == path.string, "\(String(describing: error))")
         #expect(try Files.read(path).count == bytes.count, "it is still there")
         try FileTimes.patch([bytes[bytes.count - 9]], at: bytes.count - 9, in: path)
         if FileIdentity(place.sourceShard(0)) != nil { try FileTimes.set(0o600, of: place.sourceShard(0)) }
-        #expect(try await place.convert { $0.consumesSource = consumes }.resumedShards == 1)
+        #expect(try await place.convert { $0.run.consumesSource = consumes }.resumedShards == 1)
         try Directory.removeTree(place.directory.at("reference"))
         #expect(try Files.snapshot(place.target) == expected)
     }
@@ -181,7 +181,7 @@ import Work
             }
             return nil
         }
-        let error = try await watch.run { try await place.failure { $0.consumesSource = true } }
+        let error = try await watch.run { try await place.failure { $0.run.consumesSource = true } }
         #expect(opened.withLock { $0 } >= 2)
         guard !isStatus else {
             #expect(error == nil, "\(String(describing: error))")

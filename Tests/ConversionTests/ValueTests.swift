@@ -67,7 +67,7 @@ import Testing
         let tensors = [strange, SampleTensor("usual.weight", .f32, [4, 40])]
         let source = try source(tensors, in: directory)
         var options = Verbs.options()
-        options.nonFinite = .keep
+        options.encoding.nonFinite = .keep
         let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
         #expect(report.warnings.map(\.tensor) == [TensorName("strange.weight")])
         #expect(report.warnings.first?.message.contains("1 NaN and 0 infinite values") == true)
@@ -93,14 +93,14 @@ import Testing
         ]
         let source = try source(tensors, in: directory)
         var options = Verbs.options(.trellis, jobs: 2)
-        options.goal = goal
+        options.encoding.goal = goal
         let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("sealed"), options) }
         #expect(error?.code == .nonFinite && error?.code.kind == .badData)
         #expect(error?.tensor == TensorName("layers.3.weight"))
         #expect(error?.found == "2 NaN and 1 infinite values, the first at row 650, column 690")
         #expect(Files.names(directory.path) == ["source"])
-        options.nonFinite = .keep
-        options.goal = .bits(4)
+        options.encoding.nonFinite = .keep
+        options.encoding.goal = .bits(4)
         try await Verbs.convert(source, to: directory.at("sealed"), options)
         #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)
         let schemes = try CheckpointReport(directory.at("sealed")).tensors.map { $0.descriptor?.scheme.name }
@@ -172,8 +172,8 @@ import Testing
             for goal in goals {
                 for codec in [Codec.zstd, .rans, .none] {
                     var options = Verbs.options(.trellis, codec: codec)
-                    options.goal = goal
-                    options.force = true
+                    options.encoding.goal = goal
+                    options.run.force = true
                     if codec == .none, ![RateGoal.bits(2), .bits(4), .bits(8)].contains(goal) { continue }
                     let what: Comment = "\(name), \(shape), \(goal), \(codec)"
                     try await Verbs.convert(source, to: directory.at("sealed"), options)
@@ -206,7 +206,7 @@ import Testing
         }
         let source = try source([tensor], in: directory)
         var options = Verbs.options(.trellis)
-        options.goal = .bits(bits)
+        options.encoding.goal = .bits(bits)
         let report = try await Verbs.convert(source, to: directory.at("sealed"), options)
         #expect(report.tensors[0].bitsPerWeight <= bits && report.tensors[0].bitsPerWeight >= bits * 0.99)
         #expect(try await Verbs.verify(directory.at("sealed"), against: source).holds)

@@ -116,13 +116,13 @@ public enum FuzzSeeds {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
         var shards: [Shard] = []
-        let schemes: [ConversionOptions.Scheme] = [.uniform, .trellis, .lossless]
+        let schemes: [EncodingOptions.Scheme] = [.uniform, .trellis, .lossless]
         for scheme in schemes {
             for codec in Codec.allCases where codec != .rans || scheme == .trellis {
                 let target = directory.at("out")
                 var options = Verbs.options(scheme, codec: codec)
                 // Of these small matrices rANS takes more than a number of bits allows.
-                if codec == .rans { options.goal = .relativeMSE(0.01) }
+                if codec == .rans { options.encoding.goal = .relativeMSE(0.01) }
                 try await Verbs.convert(source, to: target, options)
                 for name in Files.names(target) where name.hasSuffix(".safetensors") {
                     let path = target.appending(name)

@@ -72,8 +72,8 @@ import Testing
     }
 
     /// Restored weights are those that are exported, in every scheme.
-    @Test(arguments: [ConversionOptions.Scheme.uniform, .trellis, .lossless])
-    func sealed(scheme: ConversionOptions.Scheme) async throws {
+    @Test(arguments: [EncodingOptions.Scheme.uniform, .trellis, .lossless])
+    func sealed(scheme: EncodingOptions.Scheme) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write([StatisticsReaderTests.tensors], to: directory.at("source"))
         let sealed = directory.at("sealed")

@@ -17,16 +17,16 @@ package enum Verbs {
 
     /// Options with the memory of a small machine.
     package static func options(
-        _ scheme: ConversionOptions.Scheme = .uniform, bits: Int = 4, group: Int = 32, symmetric: Bool = false,
+        _ scheme: EncodingOptions.Scheme = .uniform, bits: Int = 4, group: Int = 32, symmetric: Bool = false,
         scales: UniformScales = .searched, codec: Codec = .zstd, jobs: Int = 1
     ) -> ConversionOptions {
         var options = ConversionOptions()
-        options.scheme = scheme
-        options.parameters =
+        options.encoding.scheme = scheme
+        options.encoding.parameters =
             UniformParameters(bits: bits, groupSize: group, symmetric: symmetric, scales: scales) ?? .standard
-        options.codec = codec
-        options.jobs = jobs
-        options.memory = 64 << 20
+        options.encoding.codec = codec
+        options.run.jobs = jobs
+        options.run.memory = 64 << 20
         return options
     }
 

@@ -99,14 +99,14 @@ INLINE struct ingot_non_finite scan_all(
                 u16x16 bits = LOAD(u16x16, source + i * 2) & (uint16_t)0x7fff;
                 largest = bits > largest ? bits : largest;
             }
-            for (int lane = 0; lane < LANES; lane += 1) { suspicious |= largest[lane] >= infinity; }
+            suspicious = __builtin_reduce_max(largest) >= infinity;
         } else if (!suspicious) {
             u32x16 largest = 0u;
             for (size_t i = start; i < end; i += LANES) {
                 u32x16 bits = LOAD(u32x16, source + i * 4) & 0x7fffffffu;
                 largest = bits > largest ? bits : largest;
             }
-            for (int lane = 0; lane < LANES; lane += 1) { suspicious |= largest[lane] >= infinity; }
+            suspicious = __builtin_reduce_max(largest) >= infinity;
         }
         if (!suspicious) { continue; }
         for (size_t i = start; i < end; i += 1) {

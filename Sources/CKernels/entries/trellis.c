@@ -34,6 +34,12 @@ void ingot_trellis_restore(
     }
 }
 
+struct ingot_error_sums ingot_trellis_errors(
+    const float *weights, const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape,
+    float step) {
+    return ingot_active_table()->trellis_errors(weights, symbols, odd_masks, shape, step);
+}
+
 void ingot_trellis_histogram(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, uint64_t *counts) {
     for (size_t strip = 0; strip < ingot_trellis_strips(shape.columns); strip += 1) {

@@ -7,6 +7,7 @@
 #include "../rans/encode.h"
 #include "../statistics/errors.h"
 #include "../statistics/weights.h"
+#include "../trellis/errors.h"
 #include "../trellis/quantize.h"
 #include "../trellis/symbols.h"
 #include "../uniform/decode.h"
@@ -31,6 +32,7 @@ const struct ingot_table LEVEL_TABLE = {
     .trellis_route = trellis_route,
     .trellis_decode = trellis_decode,
     .trellis_restore = trellis_restore,
+    .trellis_errors = trellis_errors,
     .pack_thirds = pack_thirds,
     .unpack_thirds = unpack_thirds,
     .row_energies = row_energies,

@@ -33,6 +33,8 @@ struct ingot_table {
         int32_t, const uint8_t *, size_t, size_t, struct ingot_trellis_alphabet, float, struct ingot_trellis_sources *,
         float *, size_t);
     void (*trellis_restore)(const int16_t *, const uint64_t *, size_t, size_t, float, float *, size_t);
+    struct ingot_error_sums (*trellis_errors)(
+        const float *, const int16_t *, const uint64_t *, struct ingot_chunk_shape, float);
     void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
     int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
     void (*row_energies)(const float *, struct ingot_chunk_shape, float *);

@@ -197,7 +197,7 @@ package struct PyTorchArchive {
                 case .alias(let target): aliases.append(ShardHeader.Alias(entry.name, of: target))
                 case .stored(let stored):
                     tensors.append(stored)
-                    total = Checked.add(total, stored.range.count) ?? .max
+                    total = Checked.add(total, stored.byteCount) ?? .max
                 }
                 try requireSane(total)
             } catch var error as IngotError {

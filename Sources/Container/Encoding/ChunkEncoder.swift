@@ -60,7 +60,7 @@ package struct ChunkEncoder {
             guard chunk.nonFinite.isZero else { return appendNothing(prologue, &chunk) }
             chunk.entry.step = rule.step
             chunk.entry.sums = trellis.search(
-                weights, rows: rows, columns: columns, parameters, rule, prologue.format)
+                weights, rows: rows, columns: columns, parameters, rule, prologue.format, restores: wantsLargest)
             trellis.appendStreams(
                 weights, rows: rows, columns: columns, parameters, prologue.format, prologue.codec, writer, to: &chunk)
             if wantsLargest { chunk.largestRestored = trellis.largestRestored(elements.count) }

@@ -16,14 +16,19 @@ package struct TrellisEncoder {
 
     /// Finds the levels of a chunk.
     ///
-    /// - Parameter weights: finite, row by row; at least rows * columns.
+    /// - Parameters:
+    ///   - weights: finite, row by row; at least rows * columns.
+    ///   - restores: whether the restored weights are wanted, for `largestRestored`.
     /// - Returns: the error sums of what a decoder will restore.
     package mutating func search(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
-        _ format: FloatFormat
+        _ format: FloatFormat, restores: Bool = false
     ) -> ErrorSums {
-        restored.grow(to: rows * columns)
         levels.quantize(weights, rows: rows, columns: columns, parameters, rule, format)
+        if !restores, let sums = levels.errors(weights, rows: rows, columns: columns, parameters, rule, format) {
+            return sums
+        }
+        restored.grow(to: rows * columns)
         levels.restore(weights, rows: rows, columns: columns, parameters, rule, format, into: &restored)
         return ErrorSums.measure(weights, restored, count: rows * columns)
     }

@@ -40,7 +40,7 @@ struct FollowedSource {
             }
             do {
                 return try FollowedSource.look(
-                    at: CheckpointLayout.read(path, key: options.key), settledAfter: options.settledAfter)
+                    at: CheckpointLayout.read(path, key: options.encoding.key), settledAfter: options.run.settledAfter)
             } catch let error as IngotError where error.code == .unsupportedSource {
                 return .notYet(bytes: 0, of: nil)
             } catch {
@@ -96,12 +96,12 @@ struct FollowedSource {
     /// the checkpoint is still what it was taken for.
     func rest(of layout: CheckpointLayout) async throws {
         // A pause longer than anybody wants to wait is none of a download that stands still.
-        let pause = min(options.pauseBetweenFiles, options.patience ?? options.pauseBetweenFiles)
+        let pause = min(options.run.pauseBetweenFiles, options.run.patience ?? options.run.pauseBetweenFiles)
         try await wait(for: "other files") {
             // A partial file that an earlier download left behind does not grow.
-            .unsettled((), after: try hasPartialFiles() ? options.settledAfter : pause)
+            .unsettled((), after: try hasPartialFiles() ? options.run.settledAfter : pause)
         }
-        let now = try CheckpointLayout.read(path, key: options.key)
+        let now = try CheckpointLayout.read(path, key: options.encoding.key)
         guard now.indexName == layout.indexName,
             now.shardNames.map({ TensorName($0) }) == layout.shardNames.map({ TensorName($0) })
         else {
@@ -191,21 +191,21 @@ struct FollowedSource {
             case .ready(let value): return value
             case .failed(let error): throw error
             case .senseless(let error):
-                guard quiet < options.settledAfter else { throw error }
+                guard quiet < options.run.settledAfter else { throw error }
                 onWait(name, 0, nil)
             case .unsettled(let value, let time):
                 guard quiet < time else { return value }
                 onWait(name, 0, nil)
             case .notYet(let bytes, let total): onWait(name, bytes, total)
             }
-            if let patience = options.patience, quiet >= patience {
+            if let patience = options.run.patience, quiet >= patience {
                 if case .senseless(let error) = found { throw error }
                 throw IngotError(
                     .sourceIncomplete, file: path.string,
                     found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",
                     expected: "a download that goes on")
             }
-            try await Task.sleep(for: options.lookInterval)
+            try await Task.sleep(for: options.run.lookInterval)
         }
     }
 }

@@ -25,7 +25,7 @@ struct ShardFeed {
 
     /// The files of the source; waits for the index of one that is followed.
     func layout() async throws -> CheckpointLayout {
-        options.follows ? try await followed.layout() : try CheckpointLayout.read(source, key: options.key)
+        options.run.follows ? try await followed.layout() : try CheckpointLayout.read(source, key: options.encoding.key)
     }
 
     /// Requires that the files beside the shards can be converted, and that readers accept them.
@@ -35,7 +35,7 @@ struct ShardFeed {
             try companions.refuseQuantizedSource()
             try context.limits.check(companions)
         } catch let error as IngotError
-            where options.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
+            where options.run.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
         {
             // Half of the configuration may be there; it is read again when nothing is under way any more.
         }
@@ -47,7 +47,7 @@ struct ShardFeed {
     func open(
         _ plan: inout ConversionPlan, _ guardian: SourceGuard, isResumed: Bool, _ context: ConversionContext
     ) async throws {
-        guard !options.follows else { return }
+        guard !options.run.follows else { return }
         let layout = context.layout
         if isResumed || !context.work.state.sealed.isEmpty {
             for position in layout.shardNames.indices where !context.work.isFinished(position) {
@@ -72,11 +72,11 @@ struct ShardFeed {
         _ plan: inout ConversionPlan, isResumed: Bool, _ context: ConversionContext
     ) async throws {
         let (work, shards) = (context.work, plan.openShards)
-        guard options.goal.isShared, options.scheme == .trellis else { return }
+        guard options.encoding.goal.isShared, options.encoding.scheme == .trellis else { return }
         if shards.allSatisfy({ work.state.rates[$0.position] != nil }) {
             for shard in shards {
                 let rates = work.state.rates[shard.position] ?? [:]
-                guard shard.accepts(rates, options) else {
+                guard shard.accepts(rates, options.encoding) else {
                     throw work.damage("rates of other matrices than \(context.layout.shardNames[shard.position]) has")
                 }
                 try plan.apply(rates, at: shard.position)
@@ -96,9 +96,9 @@ struct ShardFeed {
     func next(
         of positions: [Int], _ plan: inout ConversionPlan, _ guardian: SourceGuard, _ context: ConversionContext
     ) async throws -> Int {
-        guard options.follows else { return positions[0] }
+        guard options.run.follows else { return positions[0] }
         let (position, shard) = try await followed.next(of: positions, in: context.layout)
-        if options.consumesSource { try ConsumableSource.requireOwn(shard.file.path) }
+        if options.run.consumesSource { try ConsumableSource.requireOwn(shard.file.path) }
         try plan.add(shard, at: position)
         if let planned = plan.shards[position] { try OutputLimits.check(planned) }
         context.tellWarnings(&plan)
@@ -108,7 +108,7 @@ struct ShardFeed {
 
     /// Waits for the rest of a download.
     func end(_ context: ConversionContext) async throws {
-        guard options.follows else { return }
+        guard options.run.follows else { return }
         try await followed.rest(of: context.layout)
         try CompanionFiles(of: context.layout).refuseQuantizedSource()
     }

@@ -47,13 +47,13 @@ package struct ConversionForecast: Sendable {
     ///
     /// - Parameter sampling: whether weights are read where that could be avoided.
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
-        try plan.options.requireReachable()
+        try plan.options.encoding.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.file.byteCount }
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }
-        let budget = try MemoryBudget(bytes: plan.options.memory, jobs: plan.options.jobs)
-        isSampled = sampling || !plan.options.sizeFollowsFromShapes
+        let budget = try MemoryBudget(bytes: plan.options.run.memory, jobs: plan.options.run.jobs)
+        isSampled = sampling || !plan.options.encoding.sizeFollowsFromShapes
         var planned = plan
         if isSampled { try await planned.addRates(budget) }
         let workspace = ProbeWorkspace()
@@ -87,7 +87,7 @@ package struct ConversionForecast: Sendable {
         let prologue = descriptor.prologue
         let weights = plan.tensor.shape.elementCount
         var bytes = 0.0
-        if case .bits(let bits) = options.goal {
+        if case .bits(let bits) = options.encoding.goal {
             let isEmbedding = DefaultRecipe.isEmbeddingOrHead(plan.tensor.name)
             let own = DefaultRecipe.bits(bits, isEmbeddingOrHead: isEmbedding)
             bytes = TensorGoal.bits(own, weights: weights, fixedBytes: prologue.fixedBytes).aim

@@ -96,14 +96,14 @@ package struct ConversionPlan: Sendable {
 
     /// Plans a shard whose own warnings are told.
     private mutating func place(_ shard: Shard, at position: Int) throws {
-        if options.consumesSource, let field = shard.header.unknownField {
+        if options.run.consumesSource, let field = shard.header.unknownField {
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: field.tensor,
                 found: "the field `\(field.key)`, which is not of the format: it would be lost with the source",
                 expected: "tensors with dtype, shape and data_offsets",
                 remedy: .option(.keepSource))
         }
-        guard options.key == nil || shard.header.format == .pytorch else {
+        guard options.encoding.key == nil || shard.header.format == .pytorch else {
             throw IngotError(
                 .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
                 expected: "a key for PyTorch files alone", remedy: .option(.leaveOutKey))
@@ -122,8 +122,9 @@ package struct ConversionPlan: Sendable {
             shards[position] = ShardPlan(
                 position: position, source: shard, outputName: outputName(position),
                 layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)),
-                sharesBytes: options.goal.isShared && options.scheme == .trellis,
-                mostError: options.scheme == .trellis ? options.goal.mostError : RateGoal.errorRange.upperBound)
+                sharesBytes: options.encoding.goal.isShared && options.encoding.scheme == .trellis,
+                mostError: options.encoding.scheme == .trellis
+                    ? options.encoding.goal.mostError : RateGoal.errorRange.upperBound)
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
@@ -140,7 +141,7 @@ package struct ConversionPlan: Sendable {
     private static func plan(
         _ tensor: StoredTensor, in shard: Shard, _ options: ConversionOptions, _ warnings: inout [IngotWarning]
     ) throws -> TensorPlan {
-        if let encoding = tensor.encoding, !options.requantizes {
+        if let encoding = tensor.encoding, !options.encoding.requantizes {
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: tensor.name,
                 found: "a tensor that is quantized already, \(encoding)",
@@ -148,9 +149,9 @@ package struct ConversionPlan: Sendable {
                 remedy: .either("convert the original", or: .option(.requantize)))
         }
         guard let format = tensor.elementType.quantizable,
-            var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options)
+            var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options.encoding)
         else { return TensorPlan(tensor: tensor, descriptor: nil) }
-        if options.nonFinite == .keep, scheme != .lossless,
+        if options.encoding.nonFinite == .keep, scheme != .lossless,
             let found = try NonFiniteScan.scan(tensor, format, in: shard.file)
         {
             scheme = .lossless
@@ -160,7 +161,7 @@ package struct ConversionPlan: Sendable {
         return TensorPlan(
             tensor: tensor,
             descriptor: TensorDescriptor(
-                scheme: scheme, codec: codec(options.codec, scheme), format: format, shape: tensor.shape))
+                scheme: scheme, codec: codec(options.encoding.codec, scheme), format: format, shape: tensor.shape))
     }
 
     /// rANS codes the symbols of a trellis; what is stored lossless beside them is left to zstd.
@@ -186,10 +187,15 @@ package struct ConversionPlan: Sendable {
 
     /// What there is to be found for some shards, in their order.
     func findings(_ planned: [ShardPlan], _ budget: MemoryBudget) async throws -> [Findings] {
-        try options.requireReachable()
+        try options.encoding.requireReachable()
         var otherBytes: UInt64 = 0
-        if case .totalBytes = options.goal { otherBytes = try bytesBesideTrellis() }
-        return try await RatePlanner(planned, options, otherBytes: otherBytes, budget).findings()
+        if case .totalBytes = options.encoding.goal { otherBytes = try bytesBesideTrellis() }
+        return try await planner(planned, otherBytes: otherBytes, budget).findings()
+    }
+
+    private func planner(_ planned: [ShardPlan], otherBytes: UInt64, _ budget: MemoryBudget) -> RatePlanner {
+        RatePlanner(
+            planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource, budget)
     }
 
     /// Gives a shard the rates and schemes that were found for its payloads.
@@ -206,14 +212,14 @@ package struct ConversionPlan: Sendable {
                 rates[payloads.count] = rate
             case .stored(let form):
                 payload.descriptor?.scheme = form.scheme
-                payload.descriptor?.codec = ConversionPlan.codec(options.codec, form.scheme)
+                payload.descriptor?.codec = ConversionPlan.codec(options.encoding.codec, form.scheme)
                 stored[payloads.count] = form
                 warn(about: form, of: payload.tensor, in: shard.source)
             case .kept:
                 payload.descriptor = nil
                 kept.append(payload)
                 continue
-            case .notFinite: rates[payloads.count] = TensorRate.zeros(.error(1), options)
+            case .notFinite: rates[payloads.count] = TensorRate.zeros(.error(1), options.encoding)
             case nil:
                 rates[payloads.count] = shard.rates[index]
                 stored[payloads.count] = shard.stored[index]
@@ -246,7 +252,7 @@ package struct ConversionPlan: Sendable {
         _ missed: ShardRunner.GoalMissed, at position: Int, _ budget: MemoryBudget
     ) throws {
         guard let shard = shards[position] else { return }
-        let planner = RatePlanner([shard], options, otherBytes: 0, budget)
+        let planner = planner([shard], otherBytes: 0, budget)
         let finding = try planner.replacement(
             payload: missed.payload, goal: shard.rates[missed.payload]?.goal)
         warnings.append(
@@ -309,7 +315,7 @@ package struct ConversionPlan: Sendable {
                 continue
             }
             var configuration = try ConfigurationFile(reading: file.path)
-            try configuration.addQuantization(options.record)
+            try configuration.addQuantization(options.encoding.record)
             add(file.name, UInt64(configuration.bytes.count))
         }
         let shards = openShards
@@ -336,7 +342,8 @@ package struct ConversionPlan: Sendable {
             add(shard.outputName, widest, isShard: true)
         }
         let manifest = Manifest(
-            files: files, options: options.record, sourceBytes: shards.reduce(0) { $0 + $1.source.file.byteCount },
+            files: files, options: options.encoding.record,
+            sourceBytes: shards.reduce(0) { $0 + $1.source.file.byteCount },
             codecs: CodecLibraries.versions)
         return bytes + UInt64(manifest.encoded().count)
     }

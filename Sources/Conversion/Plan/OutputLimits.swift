@@ -65,7 +65,8 @@ struct OutputLimits {
         }
         if outputNames.count > 1 { add(ShardIndexWriter.fileName, OutputLimits.widest) }
         let manifest = Manifest(
-            files: files, options: options.record, sourceBytes: OutputLimits.widest, codecs: CodecLibraries.versions)
+            files: files, options: options.encoding.record, sourceBytes: OutputLimits.widest,
+            codecs: CodecLibraries.versions)
         try checkManifest(manifest.encoded().count, files: files.count)
         try checkConfiguration(companions)
     }
@@ -86,8 +87,8 @@ struct OutputLimits {
         var configuration: ConfigurationFile
         do {
             configuration = try ConfigurationFile(reading: file.path)
-            try configuration.addQuantization(options.record)
-        } catch  where options.follows {
+            try configuration.addQuantization(options.encoding.record)
+        } catch  where options.run.follows {
             // Half of it may be there; it is read again when nothing is under way any more.
             return
         }

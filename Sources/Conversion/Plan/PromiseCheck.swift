@@ -4,14 +4,14 @@ import TensorModel
 
 /// The last look at a conversion before it gets its name: whether what was asked for holds, by the bytes that were written.
 struct PromiseCheck {
-    private let options: ConversionOptions
+    private let options: EncodingOptions
     private let report: ConversionReport
     private let totalBytes: UInt64
 
     /// Prepares the check.
     ///
     /// - Parameter totalBytes: bytes of the whole output directory, the manifest included.
-    init(_ options: ConversionOptions, _ report: ConversionReport, totalBytes: UInt64) {
+    init(_ options: EncodingOptions, _ report: ConversionReport, totalBytes: UInt64) {
         self.options = options
         self.report = report
         self.totalBytes = totalBytes

@@ -4,7 +4,7 @@ import Quantization
 /// The alphabets and classes there is sense in at a rate.
 enum AlphabetChoice {
     /// The alphabet that is most probably right.
-    static func first(bits: Double, _ options: ConversionOptions) -> TrellisParameters {
+    static func first(bits: Double, _ options: EncodingOptions) -> TrellisParameters {
         guard options.codec.codesEntropy else { return parameters(16, 0, 1, options) }
         let isRans = options.codec == .rans
         return switch bits {
@@ -19,7 +19,7 @@ enum AlphabetChoice {
     }
 
     /// The next alphabet that reaches farther, as long as its low bits leave room for the others; nil where there is none.
-    static func wider(_ narrow: TrellisParameters, bits: Double, _ options: ConversionOptions) -> TrellisParameters? {
+    static func wider(_ narrow: TrellisParameters, bits: Double, _ options: EncodingOptions) -> TrellisParameters? {
         guard options.codec.codesEntropy else { return nil }
         let low = narrow.lowBits == 0 ? 2 : narrow.lowBits + 1
         guard TrellisParameters.lowBitCounts.contains(low), Double(low) <= bits - 0.5 else { return nil }
@@ -27,7 +27,7 @@ enum AlphabetChoice {
     }
 
     /// What is measured against each other; the first is `chosen`.
-    static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: ConversionOptions)
+    static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: EncodingOptions)
         -> [TrellisParameters]
     {
         guard options.codec.codesEntropy else {
@@ -63,7 +63,7 @@ enum AlphabetChoice {
     }
 
     private static func parameters(
-        _ alphabet: Int, _ low: Int, _ classes: Int, _ options: ConversionOptions
+        _ alphabet: Int, _ low: Int, _ classes: Int, _ options: EncodingOptions
     ) -> TrellisParameters {
         guard
             let parameters = TrellisParameters(

@@ -9,11 +9,12 @@ import Work
 
 /// Decides, for every tensor of scheme `trellis`, what it is to hold and how it will be encoded.
 struct RatePlanner {
-    let options: ConversionOptions
+    let options: EncodingOptions
     private let tensors: [Item]
     private let shardCount: Int
     private let budget: MemoryBudget
     private let otherBytes: UInt64
+    private let allowsSlack: Bool
 
     /// A tensor and the place of its payload.
     private struct Item: Sendable {
@@ -32,14 +33,17 @@ struct RatePlanner {
 
     /// Collects the tensors of some shards that are quantized.
     ///
-    /// - Parameter otherBytes: bytes of the output that are no payload of scheme `trellis`; only a goal of total bytes asks.
+    /// - Parameters:
+    ///   - otherBytes: bytes of the output that are no payload of scheme `trellis`; only a goal of total bytes asks.
+    ///   - allowsSlack: whether a plan may seem to exceed a size by a little (`slack`).
     init(
-        _ shards: [ConversionPlan.ShardPlan], _ options: ConversionOptions, otherBytes: UInt64,
+        _ shards: [ConversionPlan.ShardPlan], _ options: EncodingOptions, otherBytes: UInt64, allowsSlack: Bool,
         _ budget: MemoryBudget
     ) {
         self.options = options
         self.budget = budget
         self.otherBytes = otherBytes
+        self.allowsSlack = allowsSlack
         shardCount = shards.count
         var tensors: [Item] = []
         for (shard, part) in shards.enumerated() {
@@ -202,7 +206,7 @@ struct RatePlanner {
 
     /// Bytes that a plan may seem to be above what was asked for, since payloads mostly stay below their goals and headers below their bounds.
     /// `PromiseCheck` has the last word; where sources go before it, there is no slack.
-    private var slack: Double { options.consumesSource ? 0 : Double(64 * tensors.count + 256) }
+    private var slack: Double { !allowsSlack ? 0 : Double(64 * tensors.count + 256) }
 
     /// Whether the size of a tensor follows its step.
     private static func isSmooth(_ finding: Finding) -> Bool {
@@ -301,7 +305,7 @@ struct RatePlanner {
     }
 
     private static func probe(
-        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ workspace: ProbeWorkspace
+        _ item: Item, _ goal: TensorGoal, _ options: EncodingOptions, _ workspace: ProbeWorkspace
     ) throws -> Finding {
         guard
             var probe = try TensorProbe(
@@ -328,7 +332,7 @@ struct RatePlanner {
     }
 
     /// The width of codes that are not entropy coded; nil where a goal decides on the step.
-    private static func codeWidth(_ item: Item, _ options: ConversionOptions) -> Int? {
+    private static func codeWidth(_ item: Item, _ options: EncodingOptions) -> Int? {
         guard !options.codec.codesEntropy, case .bits(let bits) = options.goal else { return nil }
         return UniformParameters.roundingUp(
             bits: Int(DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding)))
@@ -371,7 +375,7 @@ struct RatePlanner {
     ///
     /// - Parameter rate: that of a trellis; nil where none suits.
     private static func oddFinding(
-        _ item: Item, _ goal: TensorGoal, _ options: ConversionOptions, _ rate: TensorRate?, _ workspace: ProbeWorkspace
+        _ item: Item, _ goal: TensorGoal, _ options: EncodingOptions, _ rate: TensorRate?, _ workspace: ProbeWorkspace
     ) throws -> Finding {
         let forms = StoredForms(item.tensor, in: item.file, item.descriptor.format, options.codec, workspace)
         let expected = rate?.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)

@@ -202,13 +202,13 @@ struct TensorProbe {
 
     /// The rate of the tensor for a goal, or for codes of a fixed width; nil where a weight is not finite.
     mutating func rate(
-        for goal: TensorGoal, _ options: ConversionOptions, codeWidth: Int?
+        for goal: TensorGoal, _ options: EncodingOptions, codeWidth: Int?
     ) throws -> TensorRate? {
         if let codeWidth { return try rate(width: codeWidth, options) }
         return try rate(for: goal, options)
     }
 
-    private mutating func rate(for goal: TensorGoal, _ options: ConversionOptions) throws -> TensorRate? {
+    private mutating func rate(for goal: TensorGoal, _ options: EncodingOptions) throws -> TensorRate? {
         guard energy > 0 else { return TensorRate.zeros(goal, options) }
         let leastStep = energy.squareRoot() * 0x1p-13
         // 0.265 step^2 is the error of the trellis; 1.05 the bits of a Gaussian with a standard deviation of one step.
@@ -253,7 +253,7 @@ struct TensorProbe {
 
     /// Encodes the sample with the alphabet for the rate, or a wider one where too many weights would have to be stored as they are.
     private mutating func measureFarEnough(
-        _ rate: inout TensorRate, _ parts: ArraySlice<ElementRectangle>, _ options: ConversionOptions
+        _ rate: inout TensorRate, _ parts: ArraySlice<ElementRectangle>, _ options: EncodingOptions
     ) throws -> Outcome? {
         let bits = rate.goal.quantity == .error ? rate.bits : streamBits(rate.goal)
         rate.parameters = AlphabetChoice.first(bits: bits, options)
@@ -267,7 +267,7 @@ struct TensorProbe {
     }
 
     /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
-    private mutating func rate(width: Int, _ options: ConversionOptions) throws -> TensorRate? {
+    private mutating func rate(width: Int, _ options: EncodingOptions) throws -> TensorRate? {
         let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
         guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
         guard energy > 0 else {
@@ -295,7 +295,7 @@ struct TensorProbe {
     }
 
     /// Measures the alphabets and classes worth trying, and takes the smallest.
-    private mutating func chooseAlphabet(_ rate: TensorRate, _ options: ConversionOptions) throws -> TensorRate? {
+    private mutating func chooseAlphabet(_ rate: TensorRate, _ options: EncodingOptions) throws -> TensorRate? {
         var rate = rate
         let candidates = AlphabetChoice.candidates(rate.parameters, bits: rate.bits, options)
         if candidates.count > 1 {
@@ -332,7 +332,7 @@ struct TensorProbe {
 
 extension TensorRate {
     /// The rate of a tensor of zeros.
-    static func zeros(_ goal: TensorGoal, _ options: ConversionOptions) -> TensorRate {
+    static func zeros(_ goal: TensorGoal, _ options: EncodingOptions) -> TensorRate {
         TensorRate(
             goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0,
             slope: 1,

@@ -59,7 +59,7 @@ struct EarlierShards {
             let source = try context.layout.open(position)
             sourceBytes = source.file.byteCount
             try guardian.requireTakenFrom(source, position, shard)
-            if context.options.consumesSource {
+            if context.options.run.consumesSource {
                 try await Consumption(context).consume(source, position, &plan, &guardian)
             }
         }

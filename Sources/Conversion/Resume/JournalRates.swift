@@ -81,7 +81,7 @@ extension TensorRate {
 
 extension ConversionPlan.ShardPlan {
     /// Whether rates are for exactly the matrices of this shard that need one, with parameters that the options allow.
-    func accepts(_ findings: ConversionPlan.Findings, _ options: ConversionOptions) -> Bool {
+    func accepts(_ findings: ConversionPlan.Findings, _ options: EncodingOptions) -> Bool {
         let expected = layout.payloads.indices.filter { index in
             if case .trellis = layout.payloads[index].descriptor?.scheme { true } else { false }
         }

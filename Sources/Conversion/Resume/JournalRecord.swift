@@ -83,7 +83,7 @@ struct JournalHeading: Sendable {
     /// Names of the source's shards.
     let shardNames: [String]
 
-    init(_ options: ConversionOptions, shardNames: [String]) {
+    init(_ options: EncodingOptions, shardNames: [String]) {
         writer = ContainerFormat.writer
         codecs = CodecLibraries.versions
         self.options = options.record

@@ -31,11 +31,11 @@ final class WorkDirectory {
     static func begin(
         _ target: FilePath, _ options: ConversionOptions, _ source: CheckpointLayout, outputNames: [String]
     ) throws -> Start {
-        let heading = JournalHeading(options, shardNames: source.shardNames)
+        let heading = JournalHeading(options.encoding, shardNames: source.shardNames)
         try requireNoOrphans(target, source, outputNames)
         let begun = try DirectoryBuilder.begin(target, resumes: true) { target in
             if try isPublished(target, heading, source) { return .finished }
-            guard options.force else { try DirectoryBuilder.refuseExisting(target) }
+            guard options.run.force else { try DirectoryBuilder.refuseExisting(target) }
             return .replaceable(try SealedCheckpoint.requireReplaceable(target))
         }
         guard var builder = begun else { return .published }
@@ -43,11 +43,12 @@ final class WorkDirectory {
         builder.keepsWork = builder.isResumed
         var journal = try RecordFile.open(builder.journal)
         var state = JournalState(journal.lines)
-        if let found = state.heading, !state.sealed.isEmpty, options.restarts || heading.difference(from: found) != nil
+        if let found = state.heading, !state.sealed.isEmpty,
+            options.run.restarts || heading.difference(from: found) != nil
         {
             try requireDiscardable(state, builder.staging, heading.difference(from: found), options)
             state = JournalState([])
-        } else if state.isForeign, !options.restarts {
+        } else if state.isForeign, !options.run.restarts {
             throw IngotError(
                 .cannotCreate, file: builder.journal.string, found: "a journal that another version of ingot wrote",
                 expected: "the same version as in the run that was interrupted",
@@ -135,7 +136,7 @@ final class WorkDirectory {
                 "\(done) of a conversion that consumed its source, \(difference ?? "to be begun anew")",
                 "finish that conversion with its own options, or remove the directory and the journal beside it")
         }
-        guard options.restarts else {
+        guard options.run.restarts else {
             throw failure(
                 "\(done) of a conversion that was interrupted, \(difference ?? "")",
                 .either("give the same options to go on", or: .option(.beginAnew)))

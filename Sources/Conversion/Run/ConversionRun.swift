@@ -31,7 +31,7 @@ struct ConversionRun {
             tell(.waiting(name: name, bytes: bytes, total: total))
         }
         let layout = try await feed.layout()
-        if options.consumesSource { try ConsumableSource.require(layout) }
+        if options.run.consumesSource { try ConsumableSource.require(layout) }
         let names = layout.shardNames.indices.map { ConversionPlan.outputName($0, of: layout.shardNames.count) }
         let limits = OutputLimits(layout, options, to: converter.destination, outputNames: names)
         switch try WorkDirectory.begin(converter.destination, options, layout, outputNames: names) {
@@ -71,7 +71,7 @@ struct ConversionRun {
             progress.add(resumed: shard.finished)
         }
         try await feed.open(&plan, guardian, isResumed: !finished.isEmpty, context)
-        if !context.options.follows {
+        if !context.options.run.follows {
             progress.totalBytes = progress.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
         }
         var waiting = context.layout.shardNames.indices.filter { finished[$0] == nil }
@@ -108,7 +108,7 @@ struct ConversionRun {
             .sealed(position, SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: warnings))
         ])
         context.tell(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
-        if context.options.consumesSource {
+        if context.options.run.consumesSource {
             try await Consumption(context).consume(shard.source, position, &plan, &guardian)
         }
     }

@@ -36,7 +36,7 @@ package struct Converter: Sendable {
         self.destination = destination
         self.options = options
         try options.requireConsistent()
-        budget = try MemoryBudget(bytes: options.memory, jobs: options.jobs)
+        budget = try MemoryBudget(bytes: options.run.memory, jobs: options.run.jobs)
         try PathOverlap.refuse(source: source, destination: destination)
     }
 

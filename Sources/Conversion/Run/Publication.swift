@@ -33,10 +33,11 @@ struct Publication {
             warnings: plan.warnings)
         for shard in shards { report.add(shard) }
         var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
-        files += try CompanionWriter(companions, options: options.record).write(
+        files += try CompanionWriter(companions, options: options.encoding.record).write(
             into: work.path, beside: shards.map(\.contents), dataBytes: report.dataBytes)
         let manifest = Manifest(
-            files: files, options: options.record, sourceBytes: report.sourceBytes, codecs: CodecLibraries.versions
+            files: files, options: options.encoding.record, sourceBytes: report.sourceBytes,
+            codecs: CodecLibraries.versions
         ).encoded()
         try Interruption.check()
         try context.limits.checkManifest(manifest.count, files: files.count)
@@ -44,7 +45,9 @@ struct Publication {
         let hash = try WholeFile.write(
             manifest, to: work.path.appending(Manifest.fileName),
             mode: CompanionWriter.mode(beside: shards.map(\.name), in: work.path))
-        try PromiseCheck(options, report, totalBytes: files.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }).run()
+        try PromiseCheck(
+            options.encoding, report, totalBytes: files.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
+        ).run()
         try requireReadable()
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }

@@ -52,7 +52,7 @@ struct ShardEncoding {
                     try Directory.removeFile(context.outputPath(position))
                     continue
                 }
-                guard !shard.sharesBytes || taken <= most || !context.options.consumesSource else {
+                guard !shard.sharesBytes || taken <= most || !context.options.run.consumesSource else {
                     throw IngotError(
                         .goalUnreachable, file: shard.source.file.path.string,
                         found: "\(taken) bytes for the matrices of this shard, which is not deleted",

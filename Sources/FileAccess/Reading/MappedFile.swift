@@ -108,7 +108,7 @@ package final class MappedFile: Sendable {
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
     package func read(_ range: ByteRange, into buffer: inout [UInt8], at offset: Int = 0) throws {
         try check(range)
-        guard try descriptor().read(range, into: &buffer, at: offset) else { throw cutShort(range) }
+        guard try descriptor(range).read(range, into: &buffer, at: offset) else { throw cutShort(range) }
     }
 
     /// Reads `rows` ranges of one length, `stride` bytes apart, next to each other into the first bytes of `buffer`, by read(2).
@@ -116,7 +116,7 @@ package final class MappedFile: Sendable {
     /// - Parameter range: the first of them.
     /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
     package func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
-        let file = try descriptor()
+        let file = try descriptor(range)
         let width = Int(range.count)
         for row in 0..<rows {
             guard let part = ByteRange(start: range.start + UInt64(row * stride), count: range.count),
@@ -128,13 +128,12 @@ package final class MappedFile: Sendable {
     /// Closes the descriptor that `read` opened; the next call opens another one. For files of a checkpoint with very many shards.
     package func finishReading() { opened.withLock { $0 = nil } }
 
-    private func descriptor() throws -> OpenedFile {
-        if let file = opened.withLock({ $0 }) { return file }
-        let file = try OpenedFile(path)
-        guard try file.isSameButStatus(as: identity) else {
-            throw cutShort(ByteRange.whole(0))
-        }
-        opened.withLock { $0 = $0 ?? file }
+    /// The descriptor to read a range by, of a file that is still what it was when it was opened.
+    private func descriptor(_ range: ByteRange) throws -> OpenedFile {
+        let known = opened.withLock { $0 }
+        let file = try known ?? OpenedFile(path)
+        guard try file.isSameButStatus(as: identity) else { throw cutShort(range) }
+        if known == nil { opened.withLock { $0 = $0 ?? file } }
         return file
     }
 

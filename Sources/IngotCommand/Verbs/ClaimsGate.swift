@@ -33,9 +33,11 @@ final class ClaimsGate: Sendable {
         // Before the verification adds to it.
         let peak = ProcessUsage.peakResidentBytes
         let checkpoint = try SealedCheckpoint(directory)
-        let original = try Checkpoint.open(source, key: options.key)
-        let result = try await Verifier(checkpoint, against: original, memory: options.memory, jobs: options.jobs)
-            .run()
+        let original = try Checkpoint.open(source, key: options.encoding.key)
+        let result = try await Verifier(
+            checkpoint, against: original, memory: options.run.memory, jobs: options.run.jobs
+        )
+        .run()
         var facts = try ClaimFacts(result, of: OpenedCheckpoint(checkpoint), against: OpenedCheckpoint(original))
         facts.peakMemory = peak
         let report = try ClaimEvaluation(facts).run(

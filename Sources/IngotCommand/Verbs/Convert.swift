@@ -71,13 +71,13 @@ struct Convert: AsyncParsableCommand {
     func run() async throws {
         let stated = try claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
-        options.jobs = work.jobs
-        options.memory = work.maxMemory.bytes
-        options.force = force
-        options.restarts = restart
-        options.consumesSource = consumeSource
-        options.follows = follow
-        options.patience = followTimeout.map { .seconds($0) }
+        options.run.jobs = work.jobs
+        options.run.memory = work.maxMemory.bytes
+        options.run.force = force
+        options.run.restarts = restart
+        options.run.consumesSource = consumeSource
+        options.run.follows = follow
+        options.run.patience = followTimeout.map { .seconds($0) }
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         var converter = try Converter(source, to: dest, options)
         converter.onEvent = progress.show

@@ -26,9 +26,9 @@ struct Plan: AsyncParsableCommand {
 
     func run() async throws {
         var options = try rate.options()
-        options.jobs = work.jobs
-        options.memory = work.maxMemory.bytes
-        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.key), options)
+        options.run.jobs = work.jobs
+        options.run.memory = work.maxMemory.bytes
+        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options)
         for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
         switch report.format {

@@ -22,7 +22,7 @@ struct RateOptions: ParsableArguments {
     var targetSize: ByteCount?
 
     @Option(help: "Scheme: trellis, uniform, or lossless (bit-exact).")
-    var scheme = ConversionOptions.Scheme.trellis
+    var scheme = EncodingOptions.Scheme.trellis
 
     @Option(help: "Trellis: states, 8 (default), 16 (0.01 bit smaller) or 32 (0.02 bit).")
     var states: Int?
@@ -46,7 +46,7 @@ struct RateOptions: ParsableArguments {
 
     @Option(
         name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
-    var onNonFinite = ConversionOptions.NonFinitePolicy.fail
+    var onNonFinite = EncodingOptions.NonFinitePolicy.fail
 
     @Flag(help: "Decode weights that a GGUF file has quantized already, and quantize them once more.")
     var allowRequantize = false
@@ -92,20 +92,20 @@ struct RateOptions: ParsableArguments {
     /// The options of a conversion.
     func options() throws -> ConversionOptions {
         var options = ConversionOptions()
-        options.scheme = scheme
-        options.states = states ?? 8
-        options.codec = codec.codec
-        options.nonFinite = onNonFinite
-        options.requantizes = allowRequantize
-        options.key = keyed.key
+        options.encoding.scheme = scheme
+        options.encoding.states = states ?? 8
+        options.encoding.codec = codec.codec
+        options.encoding.nonFinite = onNonFinite
+        options.encoding.requantizes = allowRequantize
+        options.encoding.key = keyed.key
         if let bpw {
-            options.goal = .averageBits(bpw)
+            options.encoding.goal = .averageBits(bpw)
         } else if let relativeMSE {
-            options.goal = .relativeMSE(relativeMSE)
+            options.encoding.goal = .relativeMSE(relativeMSE)
         } else if let targetSize {
-            options.goal = .totalBytes(targetSize.bytes)
+            options.encoding.goal = .totalBytes(targetSize.bytes)
         } else {
-            options.goal = .bits(bits ?? 4)
+            options.encoding.goal = .bits(bits ?? 4)
         }
         let width = UniformParameters.roundingUp(bits: Int(min(max(bits ?? 4, 2), 8)))
         guard
@@ -114,11 +114,11 @@ struct RateOptions: ParsableArguments {
         else {
             throw ValidationError("--bits \(width) --group-size \(groupSize ?? 64) is no combination there is.")
         }
-        options.parameters = parameters
+        options.encoding.parameters = parameters
         return options
     }
 }
 
-extension ConversionOptions.Scheme: ExpressibleByArgument {}
-extension ConversionOptions.NonFinitePolicy: ExpressibleByArgument {}
+extension EncodingOptions.Scheme: ExpressibleByArgument {}
+extension EncodingOptions.NonFinitePolicy: ExpressibleByArgument {}
 extension UniformScales: ExpressibleByArgument {}

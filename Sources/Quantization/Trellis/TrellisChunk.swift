@@ -64,13 +64,14 @@ package struct TrellisChunk {
         symbols.grow(to: Kernels.symbolCount(shape))
         oddMasks.grow(to: Kernels.maskCount(shape))
         scratch.grow(to: (Kernels.scratchCount(rows: rows, states: parameters.states) + 1) / 2)
-        hasOutliers = search(
+        hasOutliers = TrellisChunk.search(
             weights.span.extracting(first: shape.weightCount), shape, rule.kernelRule(parameters, format), &symbols,
             &oddMasks, &scratch)
     }
 
-    /// The buffers as separate arguments, which may be written to at once.
-    private func search(
+    /// The buffers as separate arguments, which may be written to at once. Static, since a method would retain the buffers by `self`, and
+    /// writing would copy them.
+    private static func search(
         _ weights: Span<Float>, _ shape: Kernels.ChunkShape, _ rule: Kernels.TrellisRule, _ symbols: inout [Int16],
         _ oddMasks: inout [UInt64], _ scratch: inout [UInt16]
     ) -> Bool {
@@ -117,6 +118,22 @@ package struct TrellisChunk {
         }
     }
 
+    /// The error sums of the levels that were found, as `restore` and `ErrorSums.measure` give them to the bit, without restored weights
+    /// in memory; nil where weights may have to be stored as they are, or the chunk has columns that the kernel does not take.
+    package mutating func errors(
+        _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
+        _ format: FloatFormat
+    ) -> ErrorSums? {
+        guard !hasOutliers, !rule.exceedsRange(parameters, format), columns % Kernels.errorColumns == 0 else {
+            return nil
+        }
+        patches.removeAll(keepingCapacity: true)
+        let sums = Kernels.trellisErrors(
+            weights.span, symbols: symbols.span, oddMasks: oddMasks.span,
+            Kernels.ChunkShape(rows: rows, columns: columns), step: rule.step)
+        return ErrorSums(signal: sums.signal, noise: sums.noise, maxError: sums.maxError)
+    }
+
     /// Turns the levels that were found into streams.
     ///
     /// - Parameters:
@@ -125,8 +142,9 @@ package struct TrellisChunk {
     package mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
         classifyRows(weights, rows, columns, parameters.rowClasses)
         prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
-        escapeCount = write(
-            Kernels.ChunkShape(rows: rows, columns: columns), parameters, &streams, &counts, &escapes, &lowBits)
+        let shape = Kernels.ChunkShape(rows: rows, columns: columns)
+        escapeCount = TrellisChunk.write(
+            symbols, oddMasks, rowClasses, starts, shape, parameters, &streams, &counts, &escapes, &lowBits)
     }
 
     /// Codes the levels that were found as one stream of rANS, their low bits left out.
@@ -144,7 +162,9 @@ package struct TrellisChunk {
         )
     }
 
-    private func write(
+    /// The buffers as separate arguments, which may be written to at once; static as `search` is.
+    private static func write(
+        _ symbols: [Int16], _ oddMasks: [UInt64], _ rowClasses: [UInt8], _ starts: [Int],
         _ shape: Kernels.ChunkShape, _ parameters: TrellisParameters, _ streams: inout [UInt8],
         _ counts: inout [Int], _ escapes: inout [UInt8], _ lowBits: inout [UInt8]
     ) -> Int {

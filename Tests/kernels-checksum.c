@@ -61,6 +61,12 @@ static int check_streams(size_t columns, int32_t states, struct ingot_trellis_al
     struct ingot_chunk_shape shape = {HEIGHT, columns};
     ingot_trellis_restore(symbols, odd_masks, shape, step, rebuilt);
     add(rebuilt, HEIGHT * columns * sizeof(float));
+    if (columns % 16 == 0) {
+        struct ingot_error_sums sums = ingot_trellis_errors(tile, symbols, odd_masks, shape, step);
+        struct ingot_error_sums again = ingot_error_sums(tile, rebuilt, HEIGHT * columns);
+        if (memcmp(&sums, &again, sizeof sums) != 0) { return 1; }
+        add(&sums, sizeof sums);
+    }
     for (int32_t count = 1; count <= INGOT_TRELLIS_MAX_CLASSES; count += 3) {
         size_t starts[2 * INGOT_TRELLIS_MAX_CLASSES], counts[2 * INGOT_TRELLIS_MAX_CLASSES];
         for (int32_t k = 0; k < 2 * count; k += 1) { starts[k] = (size_t)k * (TILE + INGOT_TRELLIS_SLACK); }
@@ -83,9 +89,9 @@ static int check_streams(size_t columns, int32_t states, struct ingot_trellis_al
 }
 
 static int trellis(void) {
-    static const size_t widths[] = {1, 63, 64, 65, 130, MAX_WIDTH};
+    static const size_t widths[] = {1, 63, 64, 65, 112, 130, MAX_WIDTH};
     static const int32_t limits[] = {1, 2, 3, 7, 15, 31, 127};
-    for (int width = 0; width < 6; width += 1) {
+    for (int width = 0; width < 7; width += 1) {
         size_t columns = widths[width];
         struct ingot_chunk_shape shape = {HEIGHT, columns};
         for (int32_t states = 8; states <= INGOT_TRELLIS_MAX_STATES; states *= 2) {

@@ -48,6 +48,18 @@ extension InstructionSetTests {
                 sample.weights, rows: rows, columns: columns, parameters, sample.rule, format, into: &restored)
             #expect(chunk.patches == expected.patches, "\(set), \(parameters), \(sample.what)")
             #expect(same(restored, expected.restored), "\(set), \(parameters), \(sample.what)")
+            // The sums without restored weights in memory are those with them, to the bit, where they are given.
+            let sums = chunk.errors(sample.weights, rows: rows, columns: columns, parameters, sample.rule, format)
+            if let sums {
+                let count = rows * columns
+                #expect(
+                    sums == ErrorSums.measure(sample.weights, restored, count: count) && chunk.patches.isEmpty,
+                    "\(set), \(parameters), \(sample.what)")
+            } else {
+                #expect(
+                    columns % 16 != 0 || outlier || sample.rule.exceedsAnyRange(parameters, format),
+                    "\(set), \(parameters), \(sample.what): no sums")
+            }
             // A second chunk in the same buffers, as the converter has them.
             chunk.quantize(sample.weights.reversed(), rows: rows, columns: columns, parameters, sample.rule, format)
             chunk.quantize(sample.weights, rows: rows, columns: columns, parameters, sample.rule, format)
@@ -186,5 +198,12 @@ extension InstructionSetTests {
                 }
             }
         }
+    }
+}
+
+extension TrellisRule {
+    /// Whether a level of the largest symbols is beyond the largest finite value of an element type.
+    fileprivate func exceedsAnyRange(_ parameters: TrellisParameters, _ format: FloatFormat) -> Bool {
+        !(Float(2 * parameters.greatestSymbol + 1) * step <= format.largestFinite)
     }
 }

@@ -7,7 +7,7 @@ enum Command {
     /// Ends the process where it may have no descriptors or no threads to work with.
     static func requireResources() {
         do {
-            try DescriptorRoom.require(8)
+            try DescriptorRoom.require(10)
             try ThreadRoom.require(4)
         } catch let error as IngotError {
             Console.message(RemedyText.message(error))

@@ -5,7 +5,7 @@ package enum ContainerFormat {
     /// Version of the format this library writes, and the newest it reads.
     package static let version: UInt64 = 1
     /// Version of the program, recorded in every shard and manifest.
-    package static let writer = "ingot 0.1.1"
+    package static let writer = "ingot 0.2.0"
 
     /// Name of the entry that seals a shard.
     package static let sealName = TensorName("__ingot_seal__")

@@ -29,6 +29,7 @@ package enum Remedy: Sendable, Hashable {
 }
 
 extension Remedy: ExpressibleByStringInterpolation {
+    /// Makes a step in words from a string literal.
     package init(stringLiteral text: String) { self = .text(text) }
 }
 

@@ -259,6 +259,7 @@ package struct FileStatus: Sendable {
     package let permissions: FilePermissions
     let owner: UInt32, group: UInt32
 
+    /// The status of a path; throws the error of stat(2), or of lstat(2) if symbolic links are not followed.
     init(_ path: FilePath, followingLinks: Bool) throws(Errno) {
         var status = stat()
         _ = try repeating(followingLinks ? "stat" : "lstat", path) {

@@ -48,6 +48,7 @@ package struct SystemCallHook: Sendable {
         return min(max(current.shorten(SystemCall(name: name, path: path.string), count), 1), count)
     }
 
+    /// Lets the hook see a call. The hook may throw the error with which the call fails.
     static func willCall(_ name: String, _ path: FilePath) throws(Errno) {
         if let current { try current.body(SystemCall(name: name, path: path.string)) }
     }

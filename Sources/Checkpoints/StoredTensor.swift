@@ -37,6 +37,7 @@ package struct StoredTensor: Sendable, Hashable {
             && a.encoding == b.encoding
     }
 
+    /// Hashes name and range.
     package func hash(into hasher: inout Hasher) {
         hasher.combine(name)
         hasher.combine(range)

@@ -125,8 +125,8 @@ enum Q6_K: BlockDecoder {
         let unit = block.half(208)
         for half in 0..<2 {
             for quarter in 0..<4 {
-                // In each half, the lower four bits of weights 0 to 63 are in the lower halves of 64 bytes, those of weights 64 to 127 in
-                // the upper halves.
+                // In each half, weights 0 to 63 have their lower four bits in the lower halves of 64 bytes, weights 64 to 127 in the upper
+                // halves.
                 let nibble = UInt8(truncatingIfNeeded: quarter / 2 * 4)
                 let upper = UInt8(truncatingIfNeeded: quarter * 2)
                 for group in 0..<2 {

@@ -79,6 +79,7 @@ package struct PickleObjects: Sendable {
     var tuples: [[PickleValue]] = []
     var lists: [[PickleValue]] = []
     var dictionaries: [[Pair]] = []
+    /// Storages and tensors, in the order in which the pickle describes them.
     package var storages: [PickledStorage] = []
     package var tensors: [PickledTensor] = []
 

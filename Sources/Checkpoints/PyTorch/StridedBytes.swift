@@ -245,7 +245,7 @@ struct StridedBytes: DerivedBytes {
             buffer.replaceSubrange(target..<target + count * rowBytes, with: scratch[..<(count * rowBytes)])
             return count
         }
-        // Take so many rows that a run in the storage fills a few cache lines, and as many columns as fit.
+        // Take enough rows that one run in the storage fills a few cache lines, and as many columns as fit.
         let count = min(rows.count, max(1, 512 / width))
         let band = min(max(1, StridedBytes.scratchBytes / (count * width)), most(columns.stride))
         var column = 0

@@ -27,7 +27,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
     /// Takes the lock, and makes an empty staging directory or finds an earlier one.
     ///
     /// - Parameters:
-    ///   - target: the directory to build. It must not exist, unless `replaceable` allows to replace it.
+    ///   - target: the directory to build. It must not exist, unless `replaceable` allows its replacement.
     ///   - resumes: whether the run may resume the work of an earlier run.
     ///   - replaceable: called under the lock if the target exists. It returns a snapshot of the target, taken before the check, and throws
     ///     if the target must stay. Nil refuses every existing target.

@@ -2,9 +2,11 @@ import TensorModel
 
 /// A budget of memory and the claims on it, each with a name.
 package struct MemoryLedger: Sendable, Hashable {
-    /// A part of the budget: its name and its maximum size in bytes.
+    /// A part of the budget.
     package struct Claim: Sendable, Hashable {
+        /// The name of the part, for messages.
         package let name: String
+        /// Its maximum size in bytes.
         package let bytes: UInt64
     }
 

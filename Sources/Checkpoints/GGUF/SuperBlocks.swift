@@ -22,8 +22,7 @@ enum Q2_K: BlockDecoder {
     }
 }
 
-/// 16 groups of 16 weights with a 6-bit scale, 3-bit codes with the third bits stored apart: w = (d (s - 32)) q, where q is the code minus
-/// 4.
+/// 16 groups of 16 weights with a 6-bit scale, 3-bit codes with the third bits stored apart: w = (d (s - 32)) (q - 4).
 enum Q3_K: BlockDecoder {
     static let elements = 256
     static let bytes = 110
@@ -125,8 +124,7 @@ enum Q6_K: BlockDecoder {
         let unit = block.half(208)
         for half in 0..<2 {
             for quarter in 0..<4 {
-                // In each half, weights 0 to 63 have their lower four bits in the lower halves of 64 bytes, weights 64 to 127 in the upper
-                // halves.
+                // Low bits of a half: weights 0 to 63 in the lower halves of its 64 bytes, weights 64 to 127 in the upper halves.
                 let nibble = UInt8(truncatingIfNeeded: quarter / 2 * 4)
                 let upper = UInt8(truncatingIfNeeded: quarter * 2)
                 for group in 0..<2 {

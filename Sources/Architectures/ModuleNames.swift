@@ -1,16 +1,16 @@
-/// The names of modules in the model families of the Hugging Face hub and of llama.cpp: the only table of them.
+/// The only table of module names. It covers the model families of the Hugging Face hub and of llama.cpp.
 ///
-/// A module's name is the last component of a tensor's path before `weight`, `bias` and the like: `q_proj`, `lm_head`.
+/// A module's name is the last part of a tensor's name before `weight`, `bias` and the like: `q_proj`, `lm_head`.
 enum ModuleNames {
-    /// What the table says about a module.
+    /// An entry of the table.
     struct Entry {
-        /// What its tensors do.
+        /// The kind of its tensors.
         let kind: TensorRole.Kind
-        /// Whether its weight, outside of layers, is a token embedding or an output head: an error in one of these reaches every token.
+        /// Whether its weight, outside the layers, is a token embedding or an output head. An error in such a weight reaches every token.
         let reachesEveryToken: Bool
     }
 
-    /// The entry of a module; nil for an unknown one.
+    /// The entry of a module; nil for an unknown module.
     static func entry(of module: String) -> Entry? { entries[module] }
 
     private static let rows: [(kind: TensorRole.Kind, reachesEveryToken: Bool, names: String)] = [
@@ -22,7 +22,7 @@ enum ModuleNames {
             .embedding, false,
             "position_embeddings token_type_embeddings wpe embed_positions token_types position_embd"
         ),
-        // `output` is a head outside of layers only; `TensorRole` says what it is in a layer.
+        // `output` is a head only outside the layers; `TensorRole` treats it in a layer.
         (.head, true, "lm_head embed_out output output_layer head"),
         (.head, false, "score classifier decoder"),
         (.attentionQuery, false, "q_proj query wq attn_q q q_a_proj q_b_proj attn_q_a attn_q_b"),

@@ -1,13 +1,13 @@
 package import TensorModel
 
-/// What a tensor does in its model, as far as its name tells: its kind, and the layer it is in.
+/// The role of a tensor in its model, as far as its name tells: its kind and its layer.
 package struct TensorRole: Sendable, Hashable {
-    /// What kind of tensor it is, under the names the field uses.
+    /// The kind of the tensor.
     package let kind: Kind
-    /// The number of its layer; nil outside of layers.
+    /// The number of its layer; nil outside the layers.
     package let layer: Int?
 
-    /// Kinds of tensors, in the order data meets them.
+    /// Kinds of tensors, in the order in which data passes through them. The raw value is the name in reports.
     package enum Kind: String, Sendable, Hashable, CaseIterable, Comparable {
         case embedding
         case attentionQuery = "attn_q"
@@ -28,11 +28,11 @@ package struct TensorRole: Sendable, Hashable {
         private static let order = Dictionary(
             uniqueKeysWithValues: allCases.enumerated().map { ($0.element, $0.offset) })
 
-        /// Whether `a` comes first.
+        /// Whether data passes through `a` before `b`.
         package static func < (a: Kind, b: Kind) -> Bool { (order[a] ?? 0) < (order[b] ?? 0) }
     }
 
-    /// What stands behind a module's name: its own tensors, and those that other quantizers make of them.
+    /// Last parts of tensor names, after the module's name: the module's own tensors, and those that other quantizers make of them.
     private static let leaves: Set<String> = [
         "weight", "bias", "qweight", "qzeros", "scales", "biases", "g_idx", "weight_packed", "weight_scale",
         "weight_zero_point", "weight_shape",
@@ -41,7 +41,7 @@ package struct TensorRole: Sendable, Hashable {
     /// Reads a name such as `model.layers.3.self_attn.q_proj.weight` or `blk.3.attn_q.weight`.
     package init(_ name: TensorName) {
         let parts = name.text.utf8.split(separator: UInt8(ascii: ".")).map { String(Substring($0)) }
-        // The first number is the layer's; later ones count experts and the like.
+        // The first number is the layer. Later numbers count experts, for example.
         let layer = parts.dropLast().lazy.compactMap(TensorRole.number).first
         self.layer = layer
         kind = TensorRole.kind(parts, inLayer: layer != nil)
@@ -51,7 +51,7 @@ package struct TensorRole: Sendable, Hashable {
         part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(part) : nil
     }
 
-    /// Whether a word of small letters is somewhere in a text, in letters of either case.
+    /// Whether a text contains a word. `word` is in lower case, the text may be in either case.
     private static func contains(_ text: String, _ word: String) -> Bool {
         var rest = text.utf8[...]
         while rest.count >= word.utf8.count {
@@ -73,13 +73,13 @@ package struct TensorRole: Sendable, Hashable {
         if last == "bias" || last.hasSuffix("_bias") { return .bias }
         let above = path.dropLast().last ?? ""
         switch module {
-        // `output` outside of layers is a head, as the table says; in a layer these are projections, and the module above tells which.
+        // Outside the layers `output` is a head (see `ModuleNames`). In a layer these are projections, and the module above tells which.
         case "dense", "c_proj", "output", "wo":
             guard inLayer else { break }
             if path.contains(where: { contains($0, "attention") || $0 == "attn" || $0 == "self_attn" }) {
                 return .attentionOutput
             }
-            // T5 calls its lower projection `wo`, Llama's own files the output of attention.
+            // In T5 `wo` is the down projection, in Llama's own files the output projection of attention.
             if module == "wo" { return above == "DenseReluDense" ? .down : .attentionOutput }
             return above == "intermediate" ? .up : .down
         case "gate": return inLayer ? .router : .other
@@ -91,16 +91,16 @@ package struct TensorRole: Sendable, Hashable {
 }
 
 extension TensorRole {
-    /// Whether a tensor is the weight of a token embedding or of an output head outside of the layers.
+    /// Whether a tensor is the weight of a token embedding or an output head, outside the layers.
     package static func isEmbeddingOrHead(_ name: TensorName) -> Bool {
         let parts = name.text.split(separator: ".")
         guard parts.count >= 2, parts.last == "weight" else { return false }
-        // Numbers count layers.
+        // A number means a layer.
         let inLayer = parts.contains { part in part.allSatisfy(\.isNumber) }
         return !inLayer && ModuleNames.entry(of: String(parts[parts.count - 2]))?.reachesEveryToken == true
     }
 
-    /// The role as reports show it (Specs/json.md, `role`).
+    /// The role in JSON (Specs/json.md, `role`).
     package var json: JSONValue {
         .object([
             .init("kind", .string(kind.rawValue)), .init("layer", layer.map { .unsigned(UInt64($0)) } ?? .null),

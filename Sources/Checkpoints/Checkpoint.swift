@@ -2,46 +2,45 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// A file of a checkpoint: its name, its bytes, and its header, checked.
+/// A file of a checkpoint: its name, its bytes, and its checked header.
 package struct Shard: Sendable {
     /// The name, without directory.
     package let fileName: String
-    /// The bytes.
+    /// The file with the bytes.
     package let file: MappedFile
-    /// What the file holds.
+    /// The checked header.
     package let header: ShardHeader
 
-    /// Bytes of its tensors.
+    /// Bytes of all tensors of the shard.
     package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.byteCount } }
 }
 
-/// A checkpoint in neutral form: the tensors of one file, or of a directory with one file or many.
+/// A checkpoint in any format: the tensors of one file, or of a directory with one or more files.
 ///
-/// Opening reads the headers only. Every name is in exactly one shard; an index, where there is one, agrees with the
-/// shards in every tensor.
+/// Opening reads only the headers. Every name is in exactly one shard. If there is an index, it agrees with the shards in every tensor.
 package struct Checkpoint: Sendable {
-    /// Which files it consists of.
+    /// The files of the checkpoint.
     package let layout: CheckpointLayout
     /// The shards, sorted by the bytes of their file names.
     package let shards: [Shard]
-    /// What was odd, index first, then shard by shard.
+    /// Oddities of the index, then of each shard in order.
     package let warnings: [IngotWarning]
 
     private let places: [TensorName: Place]
 
-    /// Where a tensor is among the shards.
+    /// The position of a tensor's shard, and the position of the tensor in that shard.
     struct Place: Sendable, Hashable {
         var shard: UInt32
         var tensor: UInt32
     }
 
-    /// The path it was opened by.
+    /// The path by which it was opened.
     package var path: FilePath { layout.path }
 
-    /// The directory that holds it; nil where the path is that of one file.
+    /// The directory of the checkpoint; nil if the path names one file.
     package var directory: FilePath? { layout.directory }
 
-    /// Whether there is an index.
+    /// Whether the checkpoint has an index.
     package var hasIndex: Bool { layout.indexName != nil }
 
     /// Number of tensors in all shards.
@@ -50,14 +49,20 @@ package struct Checkpoint: Sendable {
     /// Bytes of all tensors in all shards.
     package var dataByteCount: UInt64 { shards.reduce(0) { $0 &+ $1.dataByteCount } }
 
-    /// The tensor of a name, or that of which the name is an alias, and the shard it is in; nil where there is none.
+    /// The tensor with this name or this alias, and its shard; nil if there is none.
     package func tensor(named name: TensorName) -> (shard: Shard, tensor: StoredTensor)? {
         guard let place = places[name] else { return nil }
         let shard = shards[Int(place.shard)]
         return (shard, shard.header.tensors[Int(place.tensor)])
     }
 
-    /// Opens a file of weights, or a directory that holds a checkpoint (`CheckpointLayout.read`), with all of its shards.
+    /// Opens a file of weights, or a directory with a checkpoint (`CheckpointLayout.read`), with all shards.
+    ///
+    /// - Parameters:
+    ///   - key: keys that lead to the weights in a PyTorch file, joined by `.`; nil for the usual ones.
+    ///   - limits: limits of what is read.
+    /// - Throws: the errors of `CheckpointLayout.read` and `ShardHeader.read`; `missingShard`; `indexMismatch` if index and shards
+    ///   disagree, or if a name is in two shards.
     package static func open(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, key: key, limits: limits)
         let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
@@ -80,7 +85,7 @@ package struct Checkpoint: Sendable {
             layout: layout, shards: shards, warnings: warnings + shards.flatMap(\.header.warnings), places: places)
     }
 
-    /// Where each tensor is; a name in two shards is an error.
+    /// Finds the place of each tensor and alias. Throws `indexMismatch` if a name is in two shards.
     private static func places(of shards: [Shard]) throws -> [TensorName: Place] {
         var places: [TensorName: Place] = [:]
         places.reserveCapacity(shards.reduce(0) { $0 + $1.header.tensors.count })
@@ -104,14 +109,14 @@ package struct Checkpoint: Sendable {
         return places
     }
 
-    /// A number as it was meant: whole, where it is.
+    /// A number as text, without a fraction if it is whole.
     private static func whole(_ value: Double) -> String {
         UInt64(exactly: value).map(String.init) ?? String(value)
     }
 }
 
 extension ShardHeader {
-    /// The names of all tensors, aliases last.
+    /// The names of all tensors, then of all aliases.
     fileprivate var names: [TensorName] { tensors.map(\.name) + aliases.map(\.name) }
 }
 
@@ -133,7 +138,7 @@ extension ShardIndex {
         }
     }
 
-    /// Requires that a shard holds the tensors that the index says it does, and no others.
+    /// Requires that a shard holds exactly the tensors that the index places in it.
     func check(_ shard: Shard, position: Int) throws {
         let held = Set(shard.header.names)
         let stated = byShard[position]

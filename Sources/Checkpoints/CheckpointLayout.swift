@@ -2,36 +2,40 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// Which files a checkpoint consists of, whether they are there yet or not.
+/// The files of a checkpoint. They may not all exist yet.
 package struct CheckpointLayout: Sendable {
-    /// The path it was found by.
+    /// The path by which the checkpoint was found.
     package let path: FilePath
-    /// The directory that holds it; nil where the path is that of one file.
+    /// The directory of the checkpoint; nil if the path names one file.
     package let directory: FilePath?
-    /// The name of the index file; nil for a checkpoint without.
+    /// The name of the index file; nil if there is no index.
     package let indexName: String?
     /// The names of the shards, sorted by their bytes.
     package let shardNames: [String]
-    /// Which dict of a PyTorch file holds the weights: keys joined by `.`; nil for the usual ones.
+    /// The dict of a PyTorch file that holds the weights, as keys joined by `.`; nil for the usual ones.
     package let key: String?
-    /// What is odd about the directory.
+    /// Oddities of the directory.
     package let warnings: [IngotWarning]
-    /// What the index says; nil for a checkpoint without.
+    /// The content of the index; nil if there is no index.
     package let index: ShardIndex?
 
     /// Finds the files of a checkpoint.
     ///
-    /// A directory is read by its index (`*.safetensors.index.json`); without one it is `model.safetensors`, or the
-    /// only `.safetensors` file in it. A directory without any is read in the same way as PyTorch's: by `*.bin.index.json`, as
-    /// `pytorch_model.bin`, or the only `.bin`, `.pt` or `.pth` file that is not what training leaves beside a model. A
-    /// single file may have any name. Where there is none of these, it is the only `.gguf` file, or the parts of the only one that
-    /// was cut; the path of a part stands for all of them. Symbolic links to regular files are followed.
+    /// A single file may have any name. The path of one part of a GGUF file that was split stands for all parts.
+    ///
+    /// In a directory, the first of these that exists is the checkpoint:
+    /// - the shards that `*.safetensors.index.json` names; without index `model.safetensors`, or the only `.safetensors` file;
+    /// - the shards that `*.bin.index.json` names; without index `pytorch_model.bin`;
+    /// - the only `.gguf` file, or all parts of the only GGUF file that was split;
+    /// - the only `.bin`, `.pt` or `.pth` file, not counting what training leaves beside a model.
+    ///
+    /// Symbolic links to regular files are followed.
     ///
     /// - Parameters:
     ///   - path: the file or directory.
-    ///   - key: of PyTorch files, which have dicts in dicts: the one with the weights, as its keys joined by `.`.
-    ///   - limits: bounds on what is read.
-    /// - Throws: `noInput`, `unsupportedSource`, and what an index can be wrong with.
+    ///   - key: keys that lead to the dict with the weights in a PyTorch file, joined by `.`; nil for the usual ones.
+    ///   - limits: limits of what is read.
+    /// - Throws: `noInput`, `unsupportedSource`, and the errors of an index.
     package static func read(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws
         -> CheckpointLayout
     {
@@ -65,15 +69,15 @@ package struct CheckpointLayout: Sendable {
             warnings: listing.warnings(of: path, used: Set(index.shardNames)), index: index)
     }
 
-    /// Where a shard is, or will be.
+    /// The path of a shard. The shard may not exist yet.
     package func shardPath(_ position: Int) -> FilePath {
         if let directory { return directory.appending(shardNames[position]) }
         return shardNames.count == 1 ? path : path.removingLastComponent().appending(shardNames[position])
     }
 
-    /// Opens a shard, and requires that it holds what the index says it does.
+    /// Opens a shard and requires that it holds exactly the tensors that the index places in it.
     ///
-    /// - Throws: `missingShard` where it is not there.
+    /// - Throws: `missingShard` if it does not exist, `indexMismatch` if index and shard disagree, and the errors of `ShardHeader.read`.
     package func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
         let shard = try openUnchecked(position, limits: limits)
         try index?.check(shard, position: position)
@@ -81,6 +85,7 @@ package struct CheckpointLayout: Sendable {
         return shard
     }
 
+    /// Opens a shard without comparing it with the index.
     func openUnchecked(_ position: Int, limits: Limits) throws -> Shard {
         let place = shardPath(position)
         if shardNames.count > 1 || indexName != nil, try Directory.kind(place) == nil {

@@ -2,24 +2,24 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// How the files of a format are named in a directory.
+/// The names of a format's files in a directory.
 package struct WeightFiles: Sendable {
-    /// How the names of index files end.
+    /// Suffix of index files.
     let indexSuffix: String
-    /// How the names of the shards of an index end.
+    /// Suffix of the shards that an index names.
     let shardSuffix: String
-    /// How the names of files end that may be a checkpoint without index.
+    /// Suffixes of files that may be a checkpoint without index.
     let suffixes: [String]
-    /// The file that is the checkpoint, whatever stands beside it, where there is no index.
+    /// The file that is the checkpoint if there is no index, even with other files beside it.
     let usualName: String
-    /// Beginnings of the names of files that are no weights of a model, though they end as such.
+    /// Prefixes of files that have such a suffix but no weights of a model.
     let strangers: [String]
 
     static let safetensors = WeightFiles(
         indexSuffix: ShardName.indexSuffix, shardSuffix: ShardName.suffix, suffixes: [ShardName.suffix],
         usualName: ShardName.single, strangers: [])
 
-    /// What training leaves beside a model is known by the names that transformers and its kin give it.
+    /// The prefixes are the names that transformers and similar tools give to what training leaves beside a model.
     static let pytorch = WeightFiles(
         indexSuffix: ".bin.index.json", shardSuffix: ".bin", suffixes: [".bin", ".pt", ".pth"],
         usualName: "pytorch_model.bin",
@@ -27,35 +27,38 @@ package struct WeightFiles: Sendable {
             "training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state", "random_states", "trainer_state.",
         ])
 
-    /// The formats, the preferred first.
+    /// The formats, in order of preference.
     static let all = [safetensors, pytorch]
 
-    /// Whether a name ends as those of files of weights do, in any format.
+    /// Whether a name has the suffix of a file of weights, in any format that is read.
     package static func isWeights(_ name: String) -> Bool {
         let suffixes = all.flatMap(\.suffixes) + [GGUFFile.suffix, NumPyFile.suffix, NumPyArchive.suffix]
         return suffixes.contains { TensorName.hasSuffix(name, $0) }
     }
 
-    /// Whether a name may be that of a file of weights.
+    /// Whether a name may be that of a file of weights in this format.
     func includes(_ name: String) -> Bool {
         suffixes.contains { TensorName.hasSuffix(name, $0) }
             && !strangers.contains { name.utf8.starts(with: $0.utf8) } && name.utf8.first != UInt8(ascii: ".")
     }
 }
 
-/// Which files of a directory make the checkpoint.
+/// The files of a directory that make up the checkpoint, and those left out.
 struct DirectoryListing {
-    /// How its files are named.
+    /// The format of its files.
     let kind: WeightFiles
-    /// The index file, if there is one.
+    /// The index file; nil if there is none.
     let indexName: String?
-    /// Without index: the one file.
+    /// The only file of a checkpoint without index; empty if there is an index.
     let lone: String
-    /// All files of the format that are regular files or lead to one, sorted.
+    /// All files of the format, sorted: regular files and links to them.
     let files: [String]
-    /// Files of another format that the checkpoint is there in, too.
+    /// Files of other formats, which probably hold the same checkpoint.
     let others: [String]
 
+    /// Reads a directory and finds the files of its checkpoint.
+    ///
+    /// - Throws: `indexInvalid` if more than one checkpoint could be meant, `unsupportedSource` if there is none.
     static func read(_ path: FilePath) throws -> DirectoryListing {
         let entries = try Directory.entries(path)
         for (place, kind) in WeightFiles.all.enumerated() {
@@ -83,12 +86,12 @@ struct DirectoryListing {
             remedy: "check the path; name a NumPy file itself")
     }
 
-    /// Whether a name is that of a shard as transformers names them.
+    /// Whether a name is that of a shard in transformers' naming.
     private static func isShard(_ name: String, _ suffix: String) -> Bool {
         name.utf8.starts(with: "pytorch_model-".utf8) && TensorName.hasSuffix(name, suffix)
     }
 
-    /// One warning for each file of weights that is not part of the checkpoint, 20 at most of a format.
+    /// One warning for each file of weights that does not belong to the checkpoint, at most 20 for the format.
     func warnings(of path: FilePath, used: Set<String>) -> [IngotWarning] {
         let extra = files.filter { !used.contains($0) }
         let reason = indexName.map { "\($0) does not name it" } ?? "\(lone) beside it is the checkpoint"
@@ -106,13 +109,14 @@ struct DirectoryListing {
         return list
     }
 
+    /// At most three of the names, for messages.
     static func listed(_ names: [String]) -> String {
         names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", ..." : "")
     }
 }
 
 extension WeightFiles {
-    /// The file that is the whole checkpoint, where there is no index.
+    /// The only file of a checkpoint without index.
     fileprivate func lone(of files: [String], in path: FilePath) throws -> String {
         if files.contains(usualName) { return usualName }
         guard files.count == 1, let lone = files.first else {

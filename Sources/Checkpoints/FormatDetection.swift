@@ -3,13 +3,13 @@ import SystemPackage
 package import TensorModel
 
 extension ShardHeader {
-    /// Reads what a file holds, in the format that its first bytes show; where they show none, its name is asked.
+    /// Reads the header of a file, in the format that its first bytes show. If they show none, the name decides.
     ///
     /// - Parameters:
     ///   - file: the file.
-    ///   - key: of a PyTorch file, the keys that lead to the dict with the weights, joined by `.`; formats without dicts have no use for it.
-    ///   - limits: bounds on what is read.
-    /// - Throws: `unsupportedSource` for a format that is known and not read; what a file of the format can be wrong with.
+    ///   - key: keys that lead to the dict with the weights in a PyTorch file, joined by `.`; ignored for other formats.
+    ///   - limits: limits of what is read.
+    /// - Throws: `unsupportedSource` for a format that is known but not read, and the errors of each format.
     package static func read(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
         do {
             switch try FileSignature.of(file, limits: limits) {
@@ -51,20 +51,21 @@ extension ShardHeader {
     }
 }
 
-/// What the first bytes of a file say about its format.
+/// The format that the first bytes of a file show.
 enum FileSignature {
+    /// Formats that begin with a mark. Pickle and tar files are recognized and refused.
     case zip, pickle, tar, gguf, numpy
-    /// Something else that is known, in words.
+    /// Another known format, described in words.
     case foreign(String)
-    /// What is there in a file's place where a download went wrong.
+    /// What a failed download leaves in place of the file: a Git LFS pointer, or a web page.
     case pointer, page
-    /// Nothing: safetensors begins with a number.
+    /// No known mark. Safetensors files have none: they begin with a number.
     case other
 
     private static let tarMark = Array("ustar".utf8)
     private static let tarPlace = 257
 
-    /// What checkpoints are kept in that nothing here reads, by the first bytes of their specifications.
+    /// Formats of checkpoints and archives that are not read, with the first bytes that their specifications give.
     private static let foreign: [(start: [UInt8], name: String)] = [
         ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A], "an HDF5 file, as Keras and TensorFlow write"),
         ([0x1F, 0x8B, 0x08], "a file that gzip compressed"),
@@ -76,6 +77,7 @@ enum FileSignature {
     private static let pointerStart = Array("version https://git-lfs".utf8)
     private static let pageStarts = ["<!doctype html", "<html"].map { Array($0.utf8) }
 
+    /// Compares the first bytes of a file with the marks of all formats.
     static func of(_ file: MappedFile, limits: Limits) throws -> FileSignature {
         let count = min(file.byteCount, UInt64(tarPlace + tarMark.count))
         guard let range = ByteRange(start: 0, count: count) else { return .other }
@@ -86,7 +88,7 @@ enum FileSignature {
         if first.starts(with: GGUFFile.magic) { return .gguf }
         if first.starts(with: NumPyFile.magic) { return .numpy }
         if ZipArchive.isOne(first) { return .zip }
-        // The others could begin as the length of a header does, if it were no larger than headers may be, and an object followed.
+        // The other marks could be the length of a safetensors header, if it is within the limit and an object follows.
         let length = first.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         let isLength = first.count >= 8 && length <= limits.headerBytes
         if isLength, first.dropFirst(8).first == UInt8(ascii: "{") { return .other }
@@ -103,11 +105,11 @@ enum FileSignature {
 }
 
 extension Shard {
-    /// Compares the parts of the file that hold tensors with the CRC-32 that it states for them, where the format has such
-    /// checksums: reads them whole. Of the parts that describe the data it was compared when the header was read.
+    /// Checks the parts of the file that hold tensors against the CRC-32 values that the file states for them. It reads those parts
+    /// completely. Parts that describe the data were already checked with the header. Does nothing for formats without checksums.
     ///
-    /// - Parameter isMeant: which tensors' parts to compare.
-    /// - Throws: `checksum`.
+    /// - Parameter isMeant: selects the tensors whose parts are checked.
+    /// - Throws: `checksum` if a value differs.
     package func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
         guard !header.checksums.isEmpty else { return }
         let starts = header.tensors.filter { isMeant($0.name) }.map(\.range.start).sorted()

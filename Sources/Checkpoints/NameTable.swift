@@ -2,19 +2,19 @@ import TensorModel
 
 /// Finds names that were seen before: an open hash table of positions in a list that the caller keeps.
 ///
-/// It costs 8 bytes a slot, where a `Set` would keep every name a second time. The hash is seeded anew in every
-/// process, so that no input can be made of colliding names.
+/// It costs 8 bytes per slot, while a `Set` would store every name a second time. The seed of the hash is new in every process, so nobody
+/// can prepare an input of colliding names.
 struct NameTable {
-    /// Upper half: hash; lower half: position in the list plus one; 0 for an empty slot.
+    /// Upper half: hash. Lower half: position in the list plus one. An empty slot is 0.
     private var slots = [UInt64](repeating: 0, count: 64)
     private var count = 0
 
-    /// The most names a table can hold.
+    /// Maximum number of names in a table.
     static let capacity = 1 << 31
 
-    /// Notes that `name` is about to stand at `position` of a list; returns the position of an equal name, if any.
+    /// Records that `name` will stand at `position` of the list. If the table already has an equal name, returns its position instead.
     ///
-    /// `stored` gives the name at a position of the list.
+    /// - Parameter stored: gives the name at a position of the list.
     mutating func insert(_ name: TensorName, at position: Int, stored: (Int) -> TensorName) -> Int? {
         if count >= slots.count / 4 * 3 { grow() }
         let hash = UInt64(truncatingIfNeeded: name.hashValue) >> 32

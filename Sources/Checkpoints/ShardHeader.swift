@@ -1,17 +1,17 @@
 package import TensorModel
 
-/// The format of a file of a checkpoint.
+/// The format of a checkpoint's file.
 package enum FileFormat: String, Sendable, Hashable {
     case safetensors, gguf, pytorch, numpy
 }
 
-/// What a file of a checkpoint holds, in neutral form, whatever its format.
+/// The content of a checkpoint's file, independent of its format.
 package struct ShardHeader: Sendable {
-    /// A name for a tensor that is stored under another one.
+    /// A second name for a tensor.
     package struct Alias: Sendable, Hashable {
-        /// The name without bytes of its own.
+        /// The second name, which has no bytes of its own.
         package let name: TensorName
-        /// The name that its bytes are stored under.
+        /// The name under which the bytes are stored.
         package let target: TensorName
 
         /// Makes an alias.
@@ -25,22 +25,22 @@ package struct ShardHeader: Sendable {
     package let format: FileFormat
     /// The tensors, in the order of their bytes.
     package let tensors: [StoredTensor]
-    /// What the file says of itself in text, in its order.
+    /// The file's metadata as text, in the order of the file.
     package let metadata: [SafetensorsHeader.MetadataEntry]
-    /// Offset in the file of the first byte of data: what is before describes it.
+    /// Offset in the file of the first byte of data. Everything before it describes the data.
     package let dataStart: UInt64
-    /// Bytes of the file that describe its data, wherever they are.
+    /// Number of bytes in the file that describe its data, in any place.
     package let headerByteCount: UInt64
-    /// Parts of the file that it states a CRC-32 of; `Shard.checkRecords()` compares them.
+    /// Parts of the file with the CRC-32 that it states for them. `Shard.checkRecords()` checks them.
     package let checksums: [RecordChecksum]
-    /// Further names of tensors, as tied weights have them.
+    /// Second names of tensors, as tied weights have them.
     package let aliases: [Alias]
-    /// What was odd about the file.
+    /// Oddities of the file.
     package let warnings: [IngotWarning]
-    /// Of a safetensors file, the first field of a tensor that the format does not have.
+    /// In a safetensors file, the first field of a tensor that the format does not define; otherwise nil.
     package private(set) var unknownField: SafetensorsHeader.UnknownField?
 
-    /// Makes a header of its parts.
+    /// Makes a header from its parts. Without `headerByteCount`, everything before `dataStart` counts as header.
     package init(
         _ format: FileFormat, tensors: [StoredTensor], metadata: [SafetensorsHeader.MetadataEntry] = [],
         dataStart: UInt64, aliases: [Alias] = [], warnings: [IngotWarning] = [], headerByteCount: UInt64? = nil,
@@ -56,7 +56,7 @@ package struct ShardHeader: Sendable {
         self.warnings = warnings
     }
 
-    /// The header of a safetensors file.
+    /// Makes the header of a safetensors file.
     package init(_ header: SafetensorsHeader) {
         self.init(
             .safetensors, tensors: header.tensors, metadata: header.metadata, dataStart: header.dataStart,

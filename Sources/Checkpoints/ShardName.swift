@@ -1,30 +1,30 @@
 import TensorModel
 
-/// The names of files of weights, as the Hugging Face hub and llama.cpp give them: `model.safetensors` for one, or
-/// `model-00001-of-00002.safetensors` and so on with `model.safetensors.index.json` beside them.
+/// Names of weight files as the Hugging Face hub and llama.cpp give them. One file is `model.safetensors`. Several files are
+/// `model-00001-of-00002.safetensors` and so on, with `model.safetensors.index.json` beside them.
 package enum ShardName {
-    /// How the names of safetensors files end.
+    /// Suffix of safetensors files.
     package static let suffix = ".safetensors"
-    /// How the names of their indexes end.
+    /// Suffix of their index files.
     package static let indexSuffix = suffix + ".index.json"
-    /// The name of the only file of a checkpoint.
+    /// The name of a checkpoint's only file.
     package static let single = "model" + suffix
-    /// The name of the index of a checkpoint of several files.
+    /// The name of the index of a checkpoint with several files.
     package static let index = "model" + indexSuffix
-    /// Digits of each number in a name.
+    /// Digits of each number in a shard's name.
     static let digits = 5
 
-    /// The name of file `number`, from 1 on, of `count`, the only one included: `model-00001-of-00001.gguf`.
+    /// The name of file `number` (from 1) of `count`, also if `count` is 1: `model-00001-of-00001.gguf`.
     static func numbered(_ stem: String, _ number: Int, of count: Int, suffix: String) -> String {
         "\(stem)-\(NumberText.padded(number, digits: digits))-of-\(NumberText.padded(count, digits: digits))\(suffix)"
     }
 
-    /// The name of safetensors file `number`, from 1 on, of `count`; the only one has no number.
+    /// The name of safetensors file `number` (from 1) of `count`. If `count` is 1, the name has no number.
     package static func shard(_ number: Int, of count: Int, stem: String = "model") -> String {
         count == 1 ? stem + suffix : numbered(stem, number, of: count, suffix: suffix)
     }
 
-    /// The N of a name such as `model-00001-of-0000N.safetensors`; nil for other names.
+    /// The number N of shards in a name such as `model-00001-of-0000N.safetensors`; nil for other names.
     package static func count(statedBy name: String) -> Int? {
         let parts = name.utf8.prefix { $0 != UInt8(ascii: ".") }.split(separator: UInt8(ascii: "-")).suffix(3)
         guard parts.count == 3, let middle = parts.dropFirst().first, middle.elementsEqual("of".utf8),
@@ -34,9 +34,9 @@ package enum ShardName {
         return Int(String(decoding: count, as: UTF8.self))
     }
 
-    /// What is wrong with a name from an index, as the end of a sentence; nil for a plain file name.
+    /// The fault of a shard name from an index, as the end of a sentence; nil for a valid name.
     ///
-    /// The name must stay in the directory on every system, so the rules of all of them apply everywhere.
+    /// The file must be inside the directory on every operating system, so the rules of all systems apply.
     static func problem(_ name: String, suffix: String) -> String? {
         if name.isEmpty { return "is empty" }
         if name.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }) { return "is a path" }

@@ -1,6 +1,6 @@
 package import TensorModel
 
-/// A tensor as a file holds it: what it is called, what it is, and where its bytes are.
+/// A tensor in a file: its name, element type, shape and place.
 package struct StoredTensor: Sendable, Hashable {
     /// The name.
     package let name: TensorName
@@ -8,14 +8,14 @@ package struct StoredTensor: Sendable, Hashable {
     package let elementType: ElementType
     /// The dimensions.
     package let shape: Shape
-    /// The bytes of the file that hold the tensor: its elements row by row, unless `decoder` makes them.
+    /// The bytes of the file that hold the tensor. Without `decoder` they are its elements, row by row.
     package let range: ByteRange
-    /// The name of the blocks of codes it is stored in, such as `Q4_K`; nil where the elements are stored themselves.
+    /// The type of the blocks that it is stored in, such as `Q4_K`; nil if its elements are stored directly.
     package let encoding: String?
-    /// Makes the elements of what the file holds; nil where the file holds them as they are.
+    /// Derives the elements from the stored bytes; nil if the elements are stored directly.
     package let decoder: (any DerivedBytes)?
 
-    /// Makes a tensor of its parts.
+    /// Makes a tensor from its parts.
     package init(
         name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange,
         decoder: (any DerivedBytes)? = nil, encoding: String? = nil
@@ -28,15 +28,16 @@ package struct StoredTensor: Sendable, Hashable {
         self.encoding = encoding
     }
 
-    /// Bytes of its elements.
+    /// Bytes of its elements, after decoding.
     package var byteCount: UInt64 { decoder?.byteCount ?? range.count }
 
-    /// Whether name, type, shape, place and encoding are the same; a decoder follows from these.
+    /// Whether name, type, shape, place and encoding are equal. The decoder follows from them.
     package static func == (a: StoredTensor, b: StoredTensor) -> Bool {
         a.name == b.name && a.elementType == b.elementType && a.shape == b.shape && a.range == b.range
             && a.encoding == b.encoding
     }
 
+    /// Hashes name and range.
     package func hash(into hasher: inout Hasher) {
         hasher.combine(name)
         hasher.combine(range)
@@ -44,7 +45,7 @@ package struct StoredTensor: Sendable, Hashable {
 }
 
 extension ElementType {
-    /// Bytes a tensor of this type and shape takes; nil where the bits overflow or fill no whole number of bytes.
+    /// Bytes of a tensor of this type and shape; nil if the number of bits overflows or is not a multiple of 8.
     package func byteCount(of shape: Shape) -> UInt64? {
         guard let bits = Checked.multiply(UInt64(shape.elementCount), UInt64(bitWidth)), bits & 7 == 0 else {
             return nil

@@ -3,36 +3,36 @@ package import TensorModel
 
 /// A range of a file.
 package struct FilePart: Sendable {
-    /// The file, and the bytes meant.
+    /// The file, and the range in it.
     package let file: MappedFile, range: ByteRange
 
-    /// The given range.
+    /// Makes a part.
     package init(_ file: MappedFile, _ range: ByteRange) { (self.file, self.range) = (file, range) }
 }
 
-/// Makes the elements of a tensor, row by row, of what one or more ranges of files hold: blocks of codes, or elements with strides.
+/// Derives the elements of a tensor, row by row, from one or more ranges of files: from blocks of codes, or from elements with strides.
 package protocol DerivedBytes: Sendable {
-    /// Bytes of the elements.
+    /// Bytes of the derived elements.
     var byteCount: UInt64 { get }
 
-    /// Derives a part of the bytes.
+    /// Derives a range of the bytes.
     ///
     /// - Parameters:
-    ///   - start: the first of them.
-    ///   - count: how many; `start + count` is at most `byteCount`.
+    ///   - start: offset of the first byte in the tensor.
+    ///   - count: number of bytes; `start + count` is at most `byteCount`.
     ///   - parts: the ranges that hold the tensor.
-    ///   - buffer: large enough for the bytes, which go to `offset` and behind.
+    ///   - buffer: gets the bytes from `offset` on. It must be large enough.
     func read(_ start: UInt64, count: Int, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws
 
-    /// Derives `rows` parts of `count` bytes, `stride` bytes apart, next to each other into the first bytes of the buffer.
+    /// Derives `rows` ranges of `count` bytes, `stride` bytes apart, into the first bytes of the buffer, without gaps.
     ///
-    /// - Parameter start: the first byte of the first of them.
+    /// - Parameter start: offset of the first range in the tensor.
     func read(
         _ start: UInt64, count: Int, rows: Int, stride: Int, of parts: [FilePart], into buffer: inout [UInt8]) throws
 }
 
 extension DerivedBytes {
-    /// One part after the other.
+    /// Derives one range after the other.
     package func read(
         _ start: UInt64, count: Int, rows: Int, stride: Int, of parts: [FilePart], into buffer: inout [UInt8]
     ) throws {
@@ -42,9 +42,9 @@ extension DerivedBytes {
     }
 }
 
-/// Where the bytes of a tensor are: its elements, row by row, little-endian.
+/// The place of a tensor's bytes: its elements, row by row, little-endian.
 package enum TensorBytes: Sendable {
-    /// In a file, as they are.
+    /// Stored in a file as they are.
     case stored(FilePart)
     /// Derived from ranges of one or more files.
     case derived([FilePart], any DerivedBytes)
@@ -57,7 +57,7 @@ package enum TensorBytes: Sendable {
         }
     }
 
-    /// The ranges that hold them.
+    /// The ranges that hold the tensor.
     package var parts: [FilePart] {
         switch self {
         case .stored(let part): [part]
@@ -65,9 +65,9 @@ package enum TensorBytes: Sendable {
         }
     }
 
-    /// Reads `count` bytes from `start` on into `buffer` from `offset` on.
+    /// Reads `count` bytes at `start` of the tensor into `buffer` at `offset`.
     ///
-    /// - Throws: `sourceChanged` where a file was cut short or replaced since it was opened.
+    /// - Throws: `sourceChanged` if a file was cut short or replaced since it was opened.
     package func read(_ start: UInt64, count: Int, into buffer: inout [UInt8], at offset: Int = 0) throws {
         guard count > 0 else { return }
         requireInside(start, UInt64(count))
@@ -80,9 +80,9 @@ package enum TensorBytes: Sendable {
         }
     }
 
-    /// Reads `rows` runs of `count` bytes, `stride` bytes apart, next to each other into the first bytes of `buffer`.
+    /// Reads `rows` ranges of `count` bytes, `stride` bytes apart, into the first bytes of `buffer`, without gaps.
     ///
-    /// - Parameter start: the first byte of the first run.
+    /// - Parameter start: offset of the first range in the tensor.
     /// - Throws: as `read(_:count:into:at:)`.
     package func read(_ start: UInt64, count: Int, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
         guard rows > 0, count > 0 else { return }
@@ -101,9 +101,9 @@ package enum TensorBytes: Sendable {
         precondition(start <= byteCount && count <= byteCount - start, "a range outside its tensor")
     }
 
-    /// Hands all bytes on in pieces; stops between two of them when a signal came.
+    /// Reads all bytes in pieces. After a signal it throws between two pieces.
     ///
-    /// - Parameter body: called with the bytes, and the place of the first of them in the tensor.
+    /// - Parameter body: called with the bytes of each piece and the offset of its first byte in the tensor.
     package func forEachPiece(
         pieceBytes: Int = MappedFile.pieceBytes, _ body: (Span<UInt8>, UInt64) throws -> Void
     ) throws {
@@ -118,14 +118,14 @@ package enum TensorBytes: Sendable {
         }
     }
 
-    /// The hash of all bytes.
+    /// The hash of all bytes of the elements.
     package func hash() throws -> ContentHash {
         let hasher = ContentHasher()
         try forEachPiece { bytes, _ in hasher.update(bytes) }
         return hasher.finish()
     }
 
-    /// Has the system begin to read what lies some way behind a part that is about to be read.
+    /// Asks the system to start reading some MiB behind a range that is about to be read. Does nothing for derived bytes.
     package func prefetch(behind start: UInt64, count: Int) {
         guard case .stored(let part) = self,
             let range = ByteRange(start: part.range.start + start, count: UInt64(count))
@@ -135,7 +135,7 @@ package enum TensorBytes: Sendable {
 }
 
 extension StoredTensor {
-    /// Where its bytes are, given the file it is in.
+    /// The place of its bytes in `file`.
     package func bytes(in file: MappedFile) -> TensorBytes {
         let part = FilePart(file, range)
         return decoder.map { .derived([part], $0) } ?? .stored(part)
@@ -143,6 +143,6 @@ extension StoredTensor {
 }
 
 extension Shard {
-    /// Where the bytes of one of its tensors are.
+    /// The place of the bytes of one of its tensors.
     package func bytes(of tensor: StoredTensor) -> TensorBytes { tensor.bytes(in: file) }
 }

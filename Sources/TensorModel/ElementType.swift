@@ -1,7 +1,7 @@
-/// The element types a safetensors header can name.
+/// The element types that a safetensors header can name.
 ///
-/// Source of names and sizes: the `safetensors` reference implementation 0.8.0 (`Dtype`). The raw value is the
-/// spelling in the header and in every report.
+/// Names and sizes are those of the `safetensors` reference implementation 0.8.0 (`Dtype`). The raw value is the spelling in the header and
+/// in every report.
 package enum ElementType: String, Sendable, Hashable, CaseIterable {
     case bool = "BOOL"
     case f4 = "F4"
@@ -26,7 +26,7 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     case i64 = "I64"
     case u64 = "U64"
 
-    /// Bits one element takes; elements narrower than a byte are packed without gaps.
+    /// Bits of one element. Elements narrower than a byte are packed without gaps.
     package var bitWidth: Int {
         switch self {
         case .f4: 4
@@ -41,7 +41,7 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     /// The natural alignment of an element in bytes; 1 for types narrower than a byte.
     package var alignment: Int { max(1, bitWidth / 8) }
 
-    /// The same type as one Ingot can quantize, or nil for a type that is only passed through.
+    /// The same type as a format that Ingot can quantize; nil for a type that Ingot only passes through.
     package var quantizable: FloatFormat? {
         switch self {
         case .f16: .f16
@@ -52,7 +52,7 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     }
 }
 
-/// The floating-point formats Ingot quantizes and exports to.
+/// The floating-point formats that Ingot can quantize and export.
 ///
 /// The raw value is the code the container stores (Specs/container.md, "Element types").
 package enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
@@ -63,7 +63,7 @@ package enum FloatFormat: UInt8, Sendable, Hashable, CaseIterable {
     /// IEEE 754 binary32.
     case f32 = 3
 
-    /// Bytes one element takes.
+    /// Bytes of one element.
     package var byteWidth: Int { self == .f32 ? 4 : 2 }
 
     /// The safetensors element type of the same format.

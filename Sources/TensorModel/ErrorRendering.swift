@@ -1,13 +1,13 @@
-/// The one place where errors, warnings and names from files become text for people.
+/// Turns errors, warnings and names from files into text for people. All such text is made here.
 package enum IngotErrorRenderer {
-    /// The message, over a few lines:
+    /// The message of an error, in two to four lines:
     ///
     ///     error: offsetsNotContiguous: 8 bytes between two tensors belong to neither
     ///       file: model.safetensors, tensor: lm_head.weight, byte offset 1024
     ///       expected: each tensor begins where the one before it ends
     ///       to do: the file is damaged or not what its name says: fetch it again
     ///
-    /// - Parameter words: the words of steps that need an option; without flags if nothing else is given.
+    /// - Parameter words: turns a step that needs an option into words. The default words name no flags.
     package static func text(_ error: IngotError, _ words: Remedy.Words = { $0.text }) -> String {
         var lines = ["error: \(error.code.rawValue): \(escaped(clipped(error.found)))"]
         var places: [String] = []
@@ -26,19 +26,21 @@ package enum IngotErrorRenderer {
         return "warning: \(escaped(warning.file))\(tensor): \(escaped(clipped(warning.message)))"
     }
 
-    /// What a message quotes is cut to so many characters where it is made; a character may be a letter with a million accents.
+    /// Cuts a text to 4000 Unicode scalars. Callers cut by characters, and one character may have a million accents.
     private static func clipped(_ text: String) -> String {
         let most = 4000
         guard text.utf8.count > most else { return text }
         return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most))) + "..."
     }
 
-    /// Text from a file, safe to print on a terminal and in the log of a CI system.
+    /// Text from a file, made safe to print on a terminal and in the log of a CI system.
     ///
-    /// Control and formatting characters become `\u{..}`: a tensor's name may hold terminal escape sequences. So does the first
-    /// of two colons and of two number signs: `::error::` at the start of a line is a command to GitHub's runner, `##[error]` and
-    /// `##vso[..]` anywhere are commands to it and to Azure's agent, and text may be broken into lines anywhere. So does
-    /// a backslash before `u{`, so that no two texts look the same.
+    /// These characters become `\u{..}`:
+    /// - control and formatting characters, because a tensor's name may hold terminal escape sequences;
+    /// - the first of two colons and the first of two number signs. `::error::` at the start of a line is a command to GitHub's runner.
+    ///   `##[error]` and `##vso[..]` are commands in any place, to GitHub's runner and to Azure's agent. A text may be broken into lines in
+    ///   any place;
+    /// - a backslash before `u{`, so that different texts look different.
     package static func escaped(_ text: String) -> String {
         if isPlain(text.utf8.span) { return text }
         var safe = ""
@@ -62,10 +64,10 @@ package enum IngotErrorRenderer {
         return safe
     }
 
-    /// The escape of a character, whatever it is.
+    /// The escape `\u{..}` of any character.
     package static func escape(_ scalar: Unicode.Scalar) -> String { "\\u{\(String(scalar.value, radix: 16))}" }
 
-    /// Whether a character is none that one sees: a control or formatting character, or one that ends a line.
+    /// Whether a character is invisible: a control or formatting character, a line or paragraph separator, or a surrogate.
     private static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: true
@@ -73,7 +75,7 @@ package enum IngotErrorRenderer {
         }
     }
 
-    /// Whether nothing of a text needs an escape; may be false of one of which nothing does.
+    /// A quick check: true means that the text needs no escape, false means that it may need one.
     private static func isPlain(_ bytes: Span<UInt8>) -> Bool {
         var last: UInt8 = 0
         for index in bytes.indices {
@@ -86,10 +88,10 @@ package enum IngotErrorRenderer {
         return true
     }
 
-    /// JSON text, safe to print in the log of a CI system: the first of two number signs becomes `\u0023`, and what ends a line elsewhere
-    /// than in JSON becomes `\u0085`, `\u2028` or `\u2029`; all of them mean the same.
+    /// JSON text, made safe to print in the log of a CI system. It stands for the same JSON value.
     ///
-    /// These characters stand in strings alone, and a string never begins a line.
+    /// The first of two number signs becomes `\u0023`. Line ends that JSON allows inside strings become `\u0085`, `\u2028` or `\u2029`.
+    /// These characters occur only inside strings. Two colons stay as they are, because the contents of a string never begin a line.
     package static func json(_ text: String) -> String {
         let bytes = text.utf8.span
         var safe: [UInt8] = []

@@ -1,6 +1,6 @@
-/// Logarithm and power by additions and multiplications alone: the same bits on every machine, unlike a C library's.
+/// Logarithm and power from basic arithmetic. The results have the same bits on every machine, which a C library does not promise.
 ///
-/// Plans rest on them, and plans decide the bytes that are written.
+/// Plans depend on these results, and plans decide the bytes that are written.
 package enum ExactMath {
     /// log2 of a positive, finite number; within 2^-48.
     package static func log2(_ number: Double) -> Double {
@@ -19,7 +19,7 @@ package enum ExactMath {
         return exponent + 2 * x * series * 1.4426950408889634
     }
 
-    /// 2^exponent, within a relative 2^-48; exponents beyond -1000 and 1000 are taken for those.
+    /// 2^number, within a relative 2^-48. The exponent is clamped to -1000...1000.
     package static func exp2(_ number: Double) -> Double {
         let exponent = min(max(number, -1000), 1000)
         let whole = exponent.rounded(.toNearestOrEven)

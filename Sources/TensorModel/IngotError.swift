@@ -1,23 +1,23 @@
-/// Everything that can go wrong, as one value: what happened, where, what was found, what was expected, what to do.
+/// Any error of the project: what happened, where, what was found, what was expected, what to do.
 ///
-/// Nothing but the command prints it, through `IngotErrorRenderer`.
+/// Only the command prints it, through `IngotErrorRenderer`.
 package struct IngotError: Error, Sendable, Hashable {
-    /// Which rule was broken; stable, for programs and tests.
+    /// The rule that was broken. Stable, for programs and tests.
     package var code: Code
-    /// The file, as the user would name it.
+    /// The file, as the user would name it; nil if the error is about no file.
     package var file: String?
-    /// The tensor.
+    /// The tensor; nil if the error is about no tensor.
     package var tensor: TensorName?
     /// Offset in bytes from the start of the file.
     package var offset: UInt64?
     /// What was found.
     package var found: String
-    /// What is allowed there.
+    /// What was expected in its place; nil if `found` says enough.
     package var expected: String?
     /// What the user can do about it.
     package var remedy: Remedy
 
-    /// Makes an error.
+    /// Makes an error. Without a remedy it gets the usual remedy of its code.
     package init(
         _ code: Code, file: String? = nil, tensor: TensorName? = nil, offset: UInt64? = nil, found: String,
         expected: String? = nil, remedy: Remedy? = nil
@@ -31,7 +31,7 @@ package struct IngotError: Error, Sendable, Hashable {
         self.remedy = remedy ?? code.usualRemedy
     }
 
-    /// The same error with a file named, where none was.
+    /// The same error with `path` as its file, unless it names a file already.
     package func inFile(_ path: String) -> IngotError {
         var copy = self
         copy.file = file ?? path
@@ -40,9 +40,9 @@ package struct IngotError: Error, Sendable, Hashable {
 }
 
 extension IngotError {
-    /// The rules; the raw value is printed with the message and stands in JSON reports.
+    /// The rules. Messages and JSON reports show the raw value.
     package enum Code: String, Sendable, Hashable, CaseIterable {
-        // A source or a container that cannot be what it claims to be.
+        // A source or a container is damaged, or is of another kind than it claims.
         case headerTooSmall, headerLength, headerTooLarge, headerSyntax, invalidText, nestingTooDeep
         case duplicateKey, unknownElementType, missingField, invalidShape, invalidOffsets, offsetsNotContiguous
         case trailingBytes, tooManyTensors, nameTooLong, reservedName
@@ -51,17 +51,17 @@ extension IngotError {
         case nonFinite
         case manifestInvalid, fileHash, sealInvalid, checksum, containerVersion, payloadInvalid, chunkInvalid
         case descriptorInvalid, valueOutOfRange
-        // Intact, but not what was claimed.
+        // The data is intact, but differs from what was claimed.
         case certificateMismatch, sourceMismatch, claimFailed
-        // What was asked for that the source does not allow.
+        // The source does not allow what was asked for.
         case goalUnreachable
-        // Files that say what is claimed, or what a run measured.
+        // A claims file or the report of a run is invalid.
         case claimsInvalid, reportInvalid
         // The environment.
         case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
             locked, interrupted, terminated
 
-        /// What went wrong, in general.
+        /// The kind of the error, by its consequence.
         package var kind: Kind {
             switch self {
             case .certificateMismatch, .sourceMismatch, .claimFailed: .disagreement
@@ -76,7 +76,7 @@ extension IngotError {
             }
         }
 
-        /// What usually helps, where the place of the error knows nothing better.
+        /// The remedy that usually helps, for errors that name no remedy of their own.
         var usualRemedy: Remedy {
             switch self {
             case .manifestInvalid, .fileHash, .sealInvalid, .checksum, .payloadInvalid, .chunkInvalid,
@@ -103,36 +103,36 @@ extension IngotError {
 }
 
 extension IngotError {
-    /// Kinds of errors, by what follows from them; the command ends with one exit status for each.
+    /// Kinds of errors by their consequence. The command has one exit status for each kind.
     package enum Kind: Sendable, Hashable {
-        /// Everything is intact, and a certificate, the source or a claim disagrees.
+        /// The data is intact, but a certificate, the source or a claim disagrees.
         case disagreement
-        /// What was asked for cannot be done.
+        /// The request cannot be met.
         case request
-        /// A file is damaged, or not what it must be.
+        /// A file is damaged or of the wrong kind.
         case badData
-        /// There is no such input.
+        /// The input does not exist.
         case noInput
-        /// The output cannot be made.
+        /// The output cannot be created.
         case cannotCreate
-        /// Disk, memory or a file failed while it was worked on.
+        /// A disk, memory or file operation failed during the work.
         case system
         /// The same command may succeed later.
         case tryAgain
-        /// The user stopped the work: SIGINT.
+        /// The user stopped the work (SIGINT).
         case interrupted
-        /// The system stopped the work: SIGTERM.
+        /// The system stopped the work (SIGTERM).
         case terminated
     }
 }
 
-/// Something odd that does not stop the work; reports record it.
+/// An oddity that does not stop the work. Reports record it.
 package struct IngotWarning: Sendable, Hashable {
     /// The file, as the user would name it.
     package var file: String
-    /// The tensor, where one is meant.
+    /// The tensor; nil if the warning is about no tensor.
     package var tensor: TensorName?
-    /// What was found, and what is done about it.
+    /// What was found, and what Ingot does about it.
     package var message: String
 
     /// Makes a warning.

@@ -1,10 +1,10 @@
-/// What a reader accepts at most. Each limit is checked before anything of that size is allocated.
+/// Upper limits of what a reader accepts. A reader checks each limit before it allocates.
 package struct Limits: Sendable, Hashable {
-    /// Bytes of a safetensors header; the reference reader's own limit.
+    /// Bytes of a safetensors header. The reference reader has the same limit.
     package var headerBytes: UInt64 = 100_000_000
     /// Tensors in one file.
     package var tensorsPerFile = 1_000_000
-    /// Entries in the `__metadata__` of one file, besides as many as there may be tensors.
+    /// Entries that `__metadata__` of one file may have beyond `tensorsPerFile`.
     package var moreMetadataEntries = 0
     /// UTF-8 bytes of a tensor's name.
     package var nameBytes = 1024
@@ -16,10 +16,10 @@ package struct Limits: Sendable, Hashable {
     package var documentDepth = 64
     /// Bytes of a JSON file beside the shards (index, configuration, manifest).
     package var documentBytes: UInt64 = 256 << 20
-    /// Shards an index may name.
+    /// Shards that an index may name.
     package var shards = 99_999
 
-    /// The limits every command uses.
+    /// The limits that every command uses.
     package static let standard = Limits()
 
     /// Makes a copy of the standard limits.

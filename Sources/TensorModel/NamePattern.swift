@@ -1,16 +1,16 @@
-/// A pattern over names of tensors, as shells match file names: `*` stands for any characters, `?` for one, `[abc]` and
-/// `[a-z]` for one of several (`[!a]` for any other), everything else for itself. A dot is nothing special.
+/// A pattern for tensor names, with the wildcards of a shell. `*` matches any number of characters, `?` matches one, `[abc]` and `[a-z]`
+/// match one of a set, `[!a]` and `[^a]` match one outside a set. Any other character, a dot included, matches itself.
 package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     /// The pattern as it was written.
     package let text: String
-    /// What stands for each character: a scalar's value, or one of the codes below.
+    /// One code per element of the pattern: the value of a Unicode scalar, or one of the codes below.
     private let parts: [UInt32]
     private let sets: [ScalarSet]
     private static let anything: UInt32 = .max, one: UInt32 = .max - 1
-    /// From here on, the index of a set.
+    /// The code of the first set. The code of set `i` is `firstSet + i`.
     private static let firstSet: UInt32 = 1 << 31
 
-    /// One of several characters, or any other.
+    /// A set of characters, or all characters outside it.
     private struct ScalarSet: Sendable, Hashable {
         let ranges: [ClosedRange<Unicode.Scalar>]
         let isNegated: Bool
@@ -20,7 +20,7 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// Reads a pattern; nil where it is empty, or a `[` has no end or nothing in it.
+    /// Reads a pattern; nil if it is empty, or if a set has no `]`, no character or a descending range.
     package init?(_ text: String) {
         guard !text.isEmpty else { return nil }
         self.text = text
@@ -46,13 +46,13 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         self.sets = sets
     }
 
-    /// The set that begins behind a `[`, and the index behind its `]`.
+    /// Reads the set that begins at `start`, behind its `[`. Returns it and the index behind its `]`; nil if it is invalid.
     private static func set(_ scalars: [Unicode.Scalar], from start: Int) -> (ScalarSet, Int)? {
         var index = start
         let isNegated = index < scalars.count && (scalars[index] == "!" || scalars[index] == "^")
         if isNegated { index += 1 }
         var ranges: [ClosedRange<Unicode.Scalar>] = []
-        // A `]` that comes first is one of the set.
+        // A `]` in first place belongs to the set.
         while index < scalars.count, scalars[index] != "]" || ranges.isEmpty {
             let low = scalars[index]
             if index + 2 < scalars.count, scalars[index + 1] == "-", scalars[index + 2] != "]" {
@@ -71,7 +71,7 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
     /// The pattern as it was written.
     package var description: String { text }
 
-    /// The text that every name it matches begins with.
+    /// The literal text at the start of the pattern. Every matching name begins with it.
     package var prefix: String {
         var text = ""
         for part in parts {
@@ -81,10 +81,10 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         return text
     }
 
-    /// Whether it matches one name alone, its `prefix`.
+    /// Whether the pattern has no wildcard: it matches only the name `prefix`.
     package var isLiteral: Bool { parts.allSatisfy { $0 < NamePattern.firstSet } }
 
-    /// Whether the whole name matches; characters are compared as Unicode scalars, unnormalized.
+    /// Whether the pattern matches the whole name. Characters are compared as Unicode scalars, without normalization.
     ///
     /// Takes at most (length of the name) x (length of the pattern) steps.
     package func matches(_ name: TensorName) -> Bool {
@@ -92,11 +92,11 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         return matches(name, steps: &steps)
     }
 
-    /// The same, and adds to `steps` how many it took.
+    /// Like `matches(_:)`, and adds the number of steps to `steps`.
     package func matches(_ name: TensorName, steps: inout Int) -> Bool {
         let (name, parts) = (name.text.utf8.span, parts.span)
         var (at, part) = (0, 0)
-        // Where to go on if what follows the last `*` does not match: one character later.
+        // After a mismatch, the last `*` takes one character more, and the comparison goes on from here.
         var retry: (at: Int, part: Int)?
         while at < name.count {
             steps += 1
@@ -130,7 +130,7 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         return set.contains(value)
     }
 
-    /// The value of the scalar that begins at a byte of UTF-8, and how many bytes it has.
+    /// The value of the Unicode scalar that begins at a byte of UTF-8, and its length in bytes.
     private static func scalar(_ bytes: Span<UInt8>, _ at: Int) -> (value: UInt32, width: Int) {
         let first = bytes[at]
         guard first >= 0x80 else { return (UInt32(first), 1) }

@@ -1,7 +1,7 @@
 /// What the user can do about an error.
 ///
-/// Steps that need an option of the command are values: the command words them with its flags, and `text` words them without. All other
-/// steps are plain text, so a string literal is a remedy.
+/// A step that needs an option of the command is a value: the command words it with flags, `text` words it without flags. Any other step is
+/// plain text, so a string literal is a remedy.
 package enum Remedy: Sendable, Hashable {
     /// A step in words, without flags.
     case text(String)
@@ -12,9 +12,9 @@ package enum Remedy: Sendable, Hashable {
     /// Two steps, in this order.
     indirect case both(Remedy, Remedy)
 
-    /// The words of a remedy.
+    /// The remedy in words.
     ///
-    /// - Parameter words: the words of a step that needs an option.
+    /// - Parameter words: turns a step that needs an option into words.
     package func text(_ words: (Option) -> String) -> String {
         switch self {
         case .text(let text): text
@@ -24,11 +24,12 @@ package enum Remedy: Sendable, Hashable {
         }
     }
 
-    /// The words of a remedy, without flags.
+    /// The remedy in words, without flags.
     package var text: String { text(\.text) }
 }
 
 extension Remedy: ExpressibleByStringInterpolation {
+    /// Makes a step in words from a string literal.
     package init(stringLiteral text: String) { self = .text(text) }
 }
 
@@ -38,24 +39,24 @@ extension Remedy {
 
     /// A step that needs an option, named by what it does.
     package enum Option: Sendable, Hashable {
-        // Outputs, and work that an interrupted conversion left.
+        // Outputs, and the work of an interrupted conversion.
         /// Replace the output that exists.
         case replaceOutput
-        /// Throw the finished shards of an earlier run away.
+        /// Discard the finished shards of an earlier run.
         case beginAnew
-        /// Run the same conversion again, which keeps the finished shards; or begin anew.
+        /// Run the same conversion again, which keeps the `finished` shards, or begin anew.
         case goOn(finished: Int, of: Int)
 
         // Sources.
-        /// Leave the source as it is, instead of deleting its shards.
+        /// Keep the source instead of deleting its shards.
         case keepSource
         /// Download the source into a directory outside the downloader's cache.
         case downloadApart
-        /// Quantize weights that another quantizer has stored.
+        /// Quantize weights that another quantizer has quantized.
         case requantize
         /// Store tensors with NaN or infinity lossless.
         case keepNonFinite
-        /// Repair the source, and have the conversion refuse NaN and infinity.
+        /// Repair the source, then convert it so that NaN and infinity are refused.
         case convertRepaired
         /// Name no key of a PyTorch file.
         case leaveOutKey
@@ -67,9 +68,9 @@ extension Remedy {
         case usualCodecForAnyRate
         /// Ask for a whole number of bits.
         case wholeBits(ClosedRange<Int>)
-        /// Ask for bits or a relative MSE, which each matrix meets alone.
+        /// Ask for bits or a relative MSE, which each matrix meets on its own.
         case ratePerMatrix
-        /// Look up the tensors' bits in a plan for a relative MSE.
+        /// Make a plan for a relative MSE to see the bits of the tensors.
         case planAtRelativeMSE(Double)
 
         // Memory and element types.
@@ -83,15 +84,15 @@ extension Remedy {
         // Verification and claims.
         /// Compare with the source.
         case compareWithSource
-        /// Name a checkpoint of ours, or a checkpoint to compare with.
+        /// Name an Ingot checkpoint, or a checkpoint to compare with.
         case nameCheckpointOrSource
         /// Give the report of the conversion, or check the claim while converting.
         case giveConversionReport
         /// Name the report of the conversion that made this checkpoint.
         case nameConversionReport
-        /// Have the claims file made.
+        /// Let a verification write the claims file.
         case makeClaimsFile
-        /// Set the claimed limit to what is measured, if what exceeds it (`size`, `loss`) is intended.
+        /// Raise the claimed limit to the measured value, if the cause (`size`, `loss`) is intended.
         case raiseLimit(ifIntended: String)
         /// Set the claimed digest to the new one.
         case recordDigest
@@ -99,7 +100,7 @@ extension Remedy {
 }
 
 extension Remedy.Option {
-    /// The words for the step, without flags.
+    /// The step in words, without flags.
     package var text: String {
         switch self {
         case .replaceOutput: "have it replaced"

@@ -1,18 +1,18 @@
 /// The name of a tensor, compared as UTF-8 bytes.
 ///
-/// Swift compares strings by canonical equivalence; two tensors whose names differ only by Unicode normalization are
-/// different tensors to every reader of safetensors, and so to us.
+/// Swift's `==` on strings ignores differences in Unicode normalization. All readers of safetensors treat such names as different tensors,
+/// and so does Ingot.
 package struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// The name as it stands in the file.
     package let text: String
 
-    /// Makes a name of a string, which is kept as it is.
+    /// Makes a name of a string, unchanged.
     package init(_ text: String) { self.text = text }
 
-    /// The name as it stands in the file, control characters included: escape it before printing.
+    /// The name as it stands in the file. It may hold control characters: escape it before printing.
     package var description: String { text }
 
-    /// Whether both names are the same bytes.
+    /// Whether both names have the same bytes.
     package static func == (a: Self, b: Self) -> Bool {
         let (left, right) = (a.text.utf8.span, b.text.utf8.span)
         guard left.count == right.count else { return false }
@@ -29,7 +29,7 @@ package struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertib
         return left.count < right.count
     }
 
-    /// Feeds the bytes of the name, eight at a time, and their number.
+    /// Hashes the bytes of the name, eight at a time, and their number.
     package func hash(into hasher: inout Hasher) {
         let bytes = text.utf8.span
         var word: UInt64 = 0
@@ -43,7 +43,7 @@ package struct TensorName: Sendable, Hashable, Comparable, CustomStringConvertib
 }
 
 extension TensorName {
-    /// The text without a suffix that its bytes end with; characters may reach across the place where it begins.
+    /// The text without `suffix`; the whole text if its bytes do not end with `suffix`. The cut may fall inside a Swift character.
     package static func dropSuffix(_ text: String, _ suffix: String) -> String {
         hasSuffix(text, suffix) ? String(decoding: text.utf8.dropLast(suffix.utf8.count), as: UTF8.self) : text
     }

@@ -1,29 +1,31 @@
 import TensorModel
 
-/// A budget of memory, and what it is spent on by name.
+/// A budget of memory and the claims on it, each with a name.
 package struct MemoryLedger: Sendable, Hashable {
-    /// A part of the budget: its name, and its bytes at most.
+    /// A part of the budget.
     package struct Claim: Sendable, Hashable {
+        /// The name of the part, for messages.
         package let name: String
+        /// Its maximum size in bytes.
         package let bytes: UInt64
     }
 
-    /// Bytes at most, the program itself not counted.
+    /// The budget in bytes, without the memory of the program itself.
     package let bytes: UInt64
-    /// What was claimed, in order.
+    /// All claims, in the order in which they were made.
     package private(set) var claims: [Claim] = []
 
-    /// A budget that nothing was claimed of.
+    /// A budget without claims.
     package init(bytes: UInt64) { self.bytes = bytes }
 
     /// Bytes of all claims.
     package var claimed: UInt64 { claims.reduce(0) { $0 + $1.bytes } }
-    /// Bytes that nobody claimed.
+    /// Bytes that are not claimed yet.
     package var left: UInt64 { bytes - min(bytes, claimed) }
 
     /// Claims a part of the budget.
     ///
-    /// - Throws: `usage` where less is left; it names what does not fit, and what has the rest.
+    /// - Throws: `usage` if less is left. The error names the part that does not fit and all earlier claims.
     package mutating func claim(_ name: String, _ count: UInt64) throws {
         guard count <= left else {
             let others = claims.map { "\($0.bytes >> 20) MiB for \($0.name)" }.joined(separator: ", ")
@@ -34,9 +36,9 @@ package struct MemoryLedger: Sendable, Hashable {
         claims.append(Claim(name: name, bytes: count))
     }
 
-    /// Claims as many parts of one size as there is room for.
+    /// Claims as many parts of `bytes` bytes as fit into the rest of the budget.
     ///
-    /// - Returns: how many, at most `most`.
+    /// - Returns: the number of parts, at most `most`.
     package mutating func claim(_ name: String, each bytes: UInt64, most: Int) -> Int {
         let count = Int(min(UInt64(max(0, most)), left / bytes))
         if count > 0 { claims.append(Claim(name: "\(count) \(name)", bytes: UInt64(count) * bytes)) }

@@ -1,23 +1,27 @@
 import FileAccess
 import Synchronization
 
-/// Runs work on many items at once and hands the results on in order, in bounded memory.
+/// Works on many items at once and hands on the results in order, in bounded memory.
 ///
-/// `jobs` workers share three steps. `read` runs in the order of the items, one at a time, some items ahead. `work` runs on `jobs` items
-/// at a time. `consume` runs in the order of the items, one at a time. At most `lookahead` items are between `read` and the end of
-/// `consume`, so memory does not depend on the number of items, and what an item needs to know of earlier ones is known: all items
-/// `lookahead` or more before it have been consumed.
+/// `jobs` workers share three steps:
+/// - `read` takes one item at a time, in order, and runs ahead.
+/// - `work` takes up to `jobs` items at a time.
+/// - `consume` takes one item at a time, in order.
+///
+/// At most `lookahead` items are between the start of `read` and the end of `consume`. So memory does not depend on the number of items.
+/// And when `read` begins an item, all items `lookahead` or more places before it have been consumed.
 package struct Pipeline<Workspace>: Sendable {
-    /// Workers, and items between `read` and `consume`.
+    /// Number of workers, and maximum number of items between the start of `read` and the end of `consume`.
     package let jobs: Int, lookahead: Int
     private let makeWorkspace: @Sendable () -> Workspace
 
     /// Makes a pipeline.
     ///
     /// - Parameters:
-    ///   - jobs: items worked on at the same time.
-    ///   - lookahead: items that may be under way; at least `jobs`, better twice as many, so that a slow item stops nobody.
-    ///   - makeWorkspace: makes what one worker works in; called once a worker and run.
+    ///   - jobs: maximum number of items in `work` at the same time.
+    ///   - lookahead: maximum number of items under way. Give at least `jobs`, better twice as many, so that a slow item stops no other
+    ///     worker.
+    ///   - makeWorkspace: makes the workspace of one worker. It is called once per worker and run.
     package init(jobs: Int, lookahead: Int, makeWorkspace: @escaping @Sendable () -> Workspace) {
         self.jobs = max(1, min(jobs, lookahead))
         self.lookahead = max(1, lookahead)
@@ -26,14 +30,15 @@ package struct Pipeline<Workspace>: Sendable {
 
     /// Runs all steps on every item.
     ///
-    /// The first error ends the run: work under way is awaited, its results are dropped. A signal that ends the process ends it, too.
+    /// The first error ends the run: the workers finish the items under way, and their results are dropped. A signal that ends the process
+    /// has the same effect (`Interruption.check`).
     ///
     /// - Parameters:
-    ///   - makeOutput: makes one of `lookahead` results, which are reused: `work` finds in it what an earlier item left there.
-    ///   - read: reads what an item needs and is read in order; one worker at a time.
-    ///   - work: works on an item, in the workspace of a worker, and leaves the result in the output.
-    ///   - consume: takes the result of an item; `.stop` ends the run without an error, and drops what is under way.
-    /// - Returns: what the workers spent their time on.
+    ///   - makeOutput: makes one of `lookahead` results. They are reused: `work` finds in a result what an earlier item left there.
+    ///   - read: reads what an item needs. One worker at a time calls it, in the order of the items.
+    ///   - work: works on an item in the workspace of its worker, and stores the result in the output.
+    ///   - consume: takes the result of an item. `.stop` ends the run without an error and drops the items under way.
+    /// - Returns: the time that the workers spent.
     @discardableResult
     package func run<Item: Sendable, Input: Sendable, Output>(
         _ items: some Sequence<Item>, makeOutput: @escaping @Sendable () -> Output,
@@ -63,7 +68,7 @@ package struct Pipeline<Workspace>: Sendable {
         return usage
     }
 
-    /// Runs work that reads for itself, and whose results are small enough to be made anew for each item.
+    /// Runs work that reads its own input. Each item gets a new result, so results should be small.
     @discardableResult
     package func run<Item: Sendable, Output>(
         _ items: some Sequence<Item>, work: @escaping @Sendable (Item, inout Workspace) throws -> Output,
@@ -78,7 +83,7 @@ package struct Pipeline<Workspace>: Sendable {
         }
     }
 
-    /// Runs work that reads for itself, with results that are reused.
+    /// Runs work that reads its own input, with results that are reused.
     @discardableResult
     package func run<Item: Sendable, Output>(
         _ items: some Sequence<Item>, makeOutput: @escaping @Sendable () -> Output,
@@ -94,20 +99,20 @@ package struct Pipeline<Workspace>: Sendable {
     }
 }
 
-/// Whether a run goes on behind an item.
+/// Whether a run goes on after an item.
 package enum PipelineFlow: Sendable, Hashable {
     case proceed, stop
 }
 
-/// What the workers of a pipeline spent their time on, all of them together.
+/// The time that the workers of a pipeline spent, added up over all of them.
 package struct PipelineUsage: Sendable, Hashable {
-    /// In `read` and `work`, and in `consume`; the rest of the time they waited.
+    /// Time in `read` and `work`, and time in `consume`. The workers waited for the rest of the time.
     package var working = Duration.zero, consuming = Duration.zero
 
-    /// Nothing yet.
+    /// No time spent yet.
     package init() {}
 
-    /// Adds what another run used.
+    /// Adds the time of another run.
     package mutating func add(_ other: PipelineUsage) {
         working += other.working
         consuming += other.consuming

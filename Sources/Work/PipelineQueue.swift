@@ -1,28 +1,28 @@
 import Synchronization
 
-/// A value that one worker at a time uses: the queue that hands it out sees to that, hence the unchecked conformance.
+/// A value that one worker at a time uses. `PipelineQueue` ensures that, hence the unchecked conformance.
 final class Exclusive<Value>: @unchecked Sendable {
     var value: Value
 
     init(_ value: Value) { self.value = value }
 }
 
-/// The items of one run of a pipeline, and the state of each of them.
+/// The items of one run of a pipeline and their states.
 final class PipelineQueue<Item: Sendable, Input: Sendable, Output>: Sendable {
-    /// Items by their numbers, from 0: those below `consumed` are done, those from `started` to `read` wait for a worker.
+    /// Items are numbered from 0. Those below `consumed` are done, those from `started` up to `read` wait for a worker.
     private struct State {
         var ready: [Int: (item: Item, input: Input)] = [:]
         var finished: [Int: Item] = [:]
         var read = 0, started = 0, consumed = 0
         var isReading = false, isConsuming = false
-        /// Whether there are no further items; whether no further ones are wanted.
+        /// Whether there are no more items, and whether `consume` has stopped the run.
         var isExhausted = false, isStopped = false
         var failure: (any Error)?
         var waiting: [CheckedContinuation<Void, Never>] = []
 
-        /// Whether workers end, whatever is under way.
+        /// Whether the workers must end, even with items under way.
         var isOver: Bool { isStopped || failure != nil }
-        /// Whether every item was given to a worker.
+        /// Whether every item has been given to a worker.
         var isDrained: Bool { isExhausted && started == read }
 
         func canRead(_ lookahead: Int) -> Bool { !isReading && !isExhausted && read - consumed < lookahead }
@@ -55,7 +55,7 @@ final class PipelineQueue<Item: Sendable, Input: Sendable, Output>: Sendable {
 
     var failure: (any Error)? { state.withLock { $0.failure } }
 
-    /// Takes part in all steps until the run is over.
+    /// Runs one worker until the run is over.
     func serve(_ work: (Item, Input, inout Output) throws -> Void) async -> PipelineUsage {
         let clock = ContinuousClock()
         var usage = PipelineUsage()
@@ -87,7 +87,7 @@ final class PipelineQueue<Item: Sendable, Input: Sendable, Output>: Sendable {
     private func next() -> Step {
         state.withLock { state in
             if state.isOver || state.isDrained { return .end }
-            // Reading comes first as long as some of the workers would find nothing to do.
+            // Read first while fewer items are ready than there are workers.
             if state.canRead(lookahead), state.read - state.started < jobs {
                 state.isReading = true
                 return .read
@@ -128,7 +128,7 @@ final class PipelineQueue<Item: Sendable, Input: Sendable, Output>: Sendable {
         }
     }
 
-    /// Consumes what is next in order, as long as it is finished and no other worker consumes.
+    /// Consumes the next items in order, as long as they are finished and no other worker consumes.
     private func handOn() {
         while true {
             let next = state.withLock { state -> (number: Int, item: Item)? in

@@ -1,15 +1,15 @@
 import FileAccess
 import TensorModel
 
-/// The elements of a tensor that is stored in blocks of codes, as little-endian binary32.
+/// Decodes a tensor that is stored in blocks of codes to little-endian binary32.
 struct BlockBytes: DerivedBytes {
     let byteCount: UInt64
     private let decoder: any BlockDecoder.Type
 
-    /// Blocks decoded at a time: of the smallest, 72 KB of codes.
+    /// Number of blocks decoded at a time. Blocks of 18 bytes then take 72 KiB.
     private static let blocksAtOnce: UInt64 = 4096
 
-    /// - Parameter elementCount: elements of the tensor, whose blocks are the only part.
+    /// - Parameter elementCount: number of elements of the tensor. Its blocks are the only part.
     init(_ decoder: any BlockDecoder.Type, elementCount: Int) {
         self.decoder = decoder
         byteCount = UInt64(elementCount) * 4
@@ -40,14 +40,14 @@ struct BlockBytes: DerivedBytes {
         try part.file.read(range, into: &buffer)
     }
 
-    /// Decodes `count` bytes of elements, `skipping` so many of the first block.
+    /// Decodes `count` bytes of elements, after the first `skipping` bytes of the first block.
     private static func decode<Decoder: BlockDecoder>(
         _ decoder: Decoder.Type, _ blocks: [UInt8], skipping: Int, count: Int, into buffer: inout [UInt8],
         at offset: Int
     ) {
         let width = Decoder.elements * 4
         let codes = blocks.span
-        // Blocks of which only a part is wanted go through one of their own.
+        // A block that is needed only in part is decoded into a buffer of its own.
         var (block, done) = (0, 0)
         func decodePart(from: Int, to: Int) {
             var whole = [UInt8](repeating: 0, count: width)

@@ -1,24 +1,24 @@
 import TensorModel
 
-/// Decodes blocks of codes of one kind to binary32.
+/// Decodes one type of blocks to binary32.
 ///
-/// Each gives the bits that `dequantize_row_*` of ggml gives: the same operations in the same order, none of them fused.
-/// Layouts are those of `ggml-common.h`; in all of them half precision is little-endian.
+/// The results have the same bits as those of ggml's `dequantize_row_*`: the same operations in the same order, none of them fused. The
+/// layouts are those of `ggml-common.h`. All half-precision numbers are little-endian.
 protocol BlockDecoder: SendableMetatype {
-    /// Weights of a block.
+    /// Number of weights in a block.
     static var elements: Int { get }
-    /// Bytes of a block.
+    /// Number of bytes of a block.
     static var bytes: Int { get }
 
-    /// Decodes one block, `bytes` long, into `target`, which holds `elements` numbers.
+    /// Decodes one block of `bytes` bytes into `target`, which has room for `elements` little-endian binary32 numbers.
     static func decode(_ block: Span<UInt8>, into target: inout MutableSpan<UInt8>)
 }
 
 extension BlockDecoder {
-    /// Decodes the block that begins at `start` of `codes`.
+    /// Decodes the block at `start` of `codes` into `buffer` at `offset`.
     @inline(__always)
     static func decode(_ codes: Span<UInt8>, _ start: Int, into buffer: inout [UInt8], at offset: Int) {
-        // Views of exactly a block: the compiler sees that no index leaves them.
+        // Views of exactly one block: the compiler can see that every index is valid.
         var all = buffer.mutableSpan
         var target = all._mutatingExtracting(offset..<offset + elements * 4)
         decode(codes.extracting(start..<start + Self.bytes), into: &target)
@@ -26,28 +26,28 @@ extension BlockDecoder {
 }
 
 extension Span<UInt8> {
-    /// The half-precision number at an index, widened.
+    /// The half-precision number at byte `index`, widened.
     @inline(__always)
     func half(_ index: Int) -> Float {
         let bits = UInt32(self[index]) | UInt32(self[index + 1]) << 8
         let sign = (bits & 0x8000) << 16
         let magnitude = (bits & 0x7FFF) << 13
-        // Infinity and NaN keep their exponent; all else is exact times 2^112, subnormals too.
+        // Infinity and NaN keep their exponent. All other numbers are exact when multiplied by 2^112, subnormals included.
         if bits & 0x7C00 == 0x7C00 { return Float(bitPattern: sign | 0x7F80_0000 | magnitude) }
         return Float(bitPattern: sign | (Float(bitPattern: magnitude) * 0x1p112).bitPattern)
     }
 
-    /// The lower four bits at an index.
+    /// The lower four bits of the byte at `index`.
     @inline(__always)
     func low(_ index: Int) -> Int32 { Int32(self[index] & 15) }
 
-    /// The upper four bits at an index.
+    /// The upper four bits of the byte at `index`.
     @inline(__always)
     func high(_ index: Int) -> Int32 { Int32(self[index] >> 4) }
 }
 
 extension MutableSpan<UInt8> {
-    /// Sets a number by its index.
+    /// Sets binary32 number `index`, little-endian.
     @inline(__always)
     mutating func set(_ index: Int, _ value: Float) {
         let bits = value.bitPattern
@@ -58,7 +58,7 @@ extension MutableSpan<UInt8> {
     }
 }
 
-/// The sixteen values that codes of IQ4_NL and IQ4_XS stand for (`kvalues_iq4nl`).
+/// The sixteen values that the codes of IQ4_NL and IQ4_XS select (`kvalues_iq4nl`).
 enum NonLinear {
     private static let table: [16 of Float] = [
         -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,

@@ -1,11 +1,11 @@
 import FileAccess
 import TensorModel
 
-/// Reads the front of a file, whose length only its content tells, from its first byte on; holds a window of it.
+/// Reads the header of a file, from the first byte on, through a window. Only the content tells how long the header is.
 ///
-/// Nothing is allocated because the file says so: a count is compared with the bytes that are left first.
+/// A count in the file is compared with the remaining bytes before anything is allocated.
 struct FrontReader {
-    /// Offset in the file of what is read next.
+    /// Offset in the file of the next byte to read.
     private(set) var position: UInt64 = 0
     let byteCount: UInt64
     private let file: MappedFile
@@ -15,17 +15,17 @@ struct FrontReader {
 
     private static let windowBytes: UInt64 = 256 << 10
 
-    /// - Parameter mostBytes: how long the front may be.
+    /// - Parameter mostBytes: maximum length of the header in bytes.
     init(_ file: MappedFile, mostBytes: UInt64) {
         self.file = file
         self.mostBytes = mostBytes
         byteCount = file.byteCount
     }
 
-    /// Bytes of the file from here on.
+    /// Bytes from here to the end of the file.
     var remaining: UInt64 { byteCount - position }
 
-    /// An error at this place, or at another.
+    /// An error at `place`; nil means the current position.
     func failure(
         _ code: IngotError.Code, at place: UInt64? = nil, _ found: String, expected: String? = nil,
         remedy: Remedy? = nil
@@ -33,7 +33,7 @@ struct FrontReader {
         IngotError(code, offset: place ?? position, found: found, expected: expected, remedy: remedy)
     }
 
-    /// Requires that so many bytes follow.
+    /// Requires that `count` more bytes exist and stay within the limit. `what` names them in the error.
     private func require(_ count: UInt64, _ what: () -> String) throws {
         guard count <= remaining else {
             throw failure(
@@ -46,13 +46,13 @@ struct FrontReader {
         }
     }
 
-    /// Passes over bytes.
+    /// Skips bytes.
     mutating func skip(_ count: UInt64, _ what: @autoclosure () -> String) throws {
         try require(count, what)
         position += count
     }
 
-    /// Has the window hold the next `count` bytes, and returns where in it they begin.
+    /// Loads the next `count` bytes into the window, and returns their position in it.
     private mutating func load(_ count: UInt64, _ what: () -> String) throws -> Int {
         try require(count, what)
         if position < windowStart || position + count > windowStart + UInt64(window.count) {
@@ -66,7 +66,7 @@ struct FrontReader {
         return Int(position - windowStart)
     }
 
-    /// A little-endian number of 1, 2, 4 or 8 bytes.
+    /// Reads a little-endian number of 1, 2, 4 or 8 bytes.
     mutating func unsigned(_ width: Int, _ what: @autoclosure () -> String) throws -> UInt64 {
         let start = try load(UInt64(width), what)
         var value: UInt64 = 0
@@ -75,7 +75,7 @@ struct FrontReader {
         return value
     }
 
-    /// The next bytes.
+    /// Reads the next `count` bytes.
     mutating func bytes(_ count: UInt64, _ what: @autoclosure () -> String) throws -> [UInt8] {
         let start = try load(count, what)
         position += count

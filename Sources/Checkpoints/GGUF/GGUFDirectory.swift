@@ -2,20 +2,20 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// Directories whose checkpoint is in GGUF.
+/// Finds a GGUF checkpoint in a directory.
 enum GGUFDirectory {
-    /// The files that are, or lead to, GGUF files by their names.
+    /// The files whose names are those of GGUF files, and links to such files.
     static func files(_ entries: [Directory.Entry]) -> [String] {
-        // Names that begin with a dot are what other systems leave beside a file.
+        // Skip names with a leading dot: other systems leave such files beside the real ones.
         entries.filter { entry in
             entry.target == .file && TensorName.hasSuffix(entry.name, GGUFFile.suffix)
                 && entry.name.utf8.first != UInt8(ascii: ".")
         }.map(\.name)
     }
 
-    /// The parts of the only checkpoint in GGUF; nil where the directory has none, or has one in a format that goes before it.
+    /// The parts of the directory's only GGUF checkpoint; nil if it has none, or has a checkpoint in a preferred format.
     ///
-    /// - Throws: `indexInvalid` where there are several: which one is meant is not for us to guess.
+    /// - Throws: `indexInvalid` if it has several, because any of them could be meant.
     static func shardNames(in path: FilePath) throws -> [String]? {
         let entries = try Directory.entries(path)
         let files = files(entries)

@@ -4,19 +4,20 @@ package import TensorModel
 
 /// Reads GGUF, the format of llama.cpp: versions 2 and 3, little-endian.
 ///
-/// The layout is that of ggml's `gguf.cpp`: magic, version, counts, metadata, the list of tensors, and the tensors in its
-/// order, each at a multiple of the alignment and without a gap beyond that.
+/// The layout is that of ggml's `gguf.cpp`: magic, version, counts, metadata, the list of tensors, and the tensors in the order of the
+/// list. Each tensor begins at the next multiple of the alignment.
 package enum GGUFFile {
     /// The first bytes of every file.
     static let magic = Array("GGUF".utf8)
-    /// How the names of files end.
+    /// Suffix of the files.
     static let suffix = ".gguf"
-    /// Magic, version and counts.
+    /// Bytes of magic, version and counts.
     private static let fixedBytes: UInt64 = 24
 
-    /// Reads and checks what stands before the data of a file.
+    /// Reads and checks everything before the data of a file.
     ///
-    /// Tensors in blocks of codes come as F32, decoded when they are read; `StoredTensor.encoding` names the blocks.
+    /// Tensors in blocks of codes have element type F32 and are decoded when they are read. `StoredTensor.encoding` names the type of their
+    /// blocks.
     ///
     /// - Throws: an error for each rule of the format; `unsupportedSource` for versions, byte orders and types that are not read.
     package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {

@@ -4,7 +4,7 @@ import TensorModel
 enum GGUFValueType: UInt32 {
     case u8, i8, u16, i16, u32, i32, f32, bool, string, array, u64, i64, f64
 
-    /// Bytes of a value; nil where they vary.
+    /// Bytes of a value; nil if they vary.
     var width: Int? {
         switch self {
         case .u8, .i8, .bool: 1
@@ -15,10 +15,10 @@ enum GGUFValueType: UInt32 {
         }
     }
 
-    /// Bytes a value takes at least.
+    /// Minimum number of bytes of a value.
     var leastBytes: UInt64 { width.map(UInt64.init) ?? (self == .string ? 8 : 12) }
 
-    /// A number as text.
+    /// A number as text; empty for strings and arrays.
     func text(_ bits: UInt64) -> String {
         switch self {
         case .u8, .u16, .u32, .u64: "\(bits)"
@@ -34,11 +34,11 @@ enum GGUFValueType: UInt32 {
     }
 }
 
-/// The metadata of a GGUF file: keys and values as text, and those that say how the file is laid out.
+/// The metadata of a GGUF file: all keys and values as text, and the values that describe the layout of the file.
 struct GGUFMetadata {
-    /// All entries, in the order of the file; long arrays as `[type x count]`.
+    /// All entries, in the order of the file. Long arrays are shown as `[type x count]`.
     private(set) var entries: [SafetensorsHeader.MetadataEntry] = []
-    /// At a multiple of so many bytes each tensor begins.
+    /// Alignment of the tensors in bytes.
     private(set) var alignment: UInt64 = 32
     private(set) var warnings: [IngotWarning] = []
 
@@ -48,18 +48,18 @@ struct GGUFMetadata {
     private var brokenTexts = 0
     private var firstBrokenText = ""
 
-    /// Bytes of an entry at least: the length of its key, a letter, the type, a byte.
+    /// Minimum number of bytes of an entry: the length of its key, one letter, the type, one byte.
     static let leastEntryBytes: UInt64 = 14
-    /// What the reference implementation takes at most.
+    /// Maximum number of bytes of a key, as in the reference implementation.
     private static let mostKeyBytes: UInt64 = 65_535
     private static let mostAlignment: UInt64 = 1 << 20
     private static let alignmentKey = "general.alignment"
-    /// Arrays of so many elements at most are written out.
+    /// Maximum number of elements of an array that is written out.
     private static let shortArray: UInt64 = 8
-    /// The longest text that is shown.
+    /// Maximum number of bytes of a text that is kept.
     private static let longText: UInt64 = 1 << 20
 
-    /// Keys that say how files belong together, and the types they must have.
+    /// Keys that describe the layout of the file and its parts, with the types they must have.
     private static let layoutTypes: [String: GGUFValueType] = [
         alignmentKey: .u32, GGUFSplit.numberKey: .u16, GGUFSplit.countKey: .u16, GGUFSplit.tensorsKey: .i32,
     ]
@@ -144,7 +144,7 @@ struct GGUFMetadata {
 
     private mutating func readText(_ reader: inout FrontReader, _ key: String) throws -> String {
         let length = try reader.unsigned(8, "the length of a text")
-        // A description is no place for weights: long texts are told, not held.
+        // A long text may hold weights, so only its length is kept.
         guard length <= GGUFMetadata.longText else {
             try reader.skip(length, "a text")
             return "[text of \(length) bytes]"
@@ -159,7 +159,7 @@ struct GGUFMetadata {
     private mutating func readArray(_ reader: inout FrontReader, _ key: String) throws -> String {
         let place = reader.position
         let type = try readType(&reader, of: key)
-        // The specification has arrays of arrays; no reader takes them, and nobody writes them.
+        // The specification allows arrays of arrays, but no reader accepts them and no program writes them.
         guard type != .array else {
             throw reader.failure(
                 .headerSyntax, at: place, "an array of arrays in `\(key.prefix(80))`",

@@ -2,14 +2,14 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// Checkpoints that llama.cpp's gguf-split has cut into several files: `model-00001-of-00003.gguf` and so on.
+/// Checkpoints that llama.cpp's gguf-split has split into several files: `model-00001-of-00003.gguf` and so on.
 enum GGUFSplit {
-    /// Metadata: the number of a part, from 0 on; how many there are; how many tensors all of them hold.
+    /// Keys of the metadata: the number of a part (from 0), the number of parts, and the number of tensors in all parts.
     static let numberKey = "split.no"
     static let countKey = "split.count"
     static let tensorsKey = "split.tensors.count"
 
-    /// What the name of a part says; nil for other names.
+    /// Stem, number (from 1) and count in the name of a part; nil for other names.
     static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
         guard TensorName.hasSuffix(name, GGUFFile.suffix) else { return nil }
         let stem = TensorName.dropSuffix(name, GGUFFile.suffix)
@@ -38,13 +38,13 @@ enum GGUFSplit {
         (1...count).map { ShardName.numbered(stem, $0, of: count, suffix: GGUFFile.suffix) }
     }
 
-    /// The files that the one of a name belongs together with; itself alone where its name is not that of a part.
+    /// The names of all parts of the file that `name` is a part of; only `name` if it is not the name of a part.
     static func all(of name: String) -> [String] {
         guard let part = part(name) else { return [name] }
         return names(stem: part.stem, count: part.count)
     }
 
-    /// Requires that what a file says of its place among the parts agrees with its name.
+    /// Requires that the metadata of a part agrees with its name.
     static func check(_ shard: Shard, position: Int, of count: Int) throws {
         guard shard.header.format == .gguf else {
             guard count > 1, part(shard.fileName) != nil else { return }
@@ -53,7 +53,7 @@ enum GGUFSplit {
         let metadata = shard.header.metadata
         let number = metadata.value(of: numberKey).flatMap { Int($0) }
         let stated = metadata.value(of: countKey).flatMap { Int($0) }
-        // A file that was never cut says nothing, or that it is the only one.
+        // A file that was not split has no such metadata, or states that it is the only part.
         if count == 1, stated ?? 0 <= 1, number ?? 0 == 0 { return }
         guard let number, let stated else {
             throw mismatch(shard, "no \(number == nil ? numberKey : countKey), though there are \(count) parts")
@@ -66,7 +66,7 @@ enum GGUFSplit {
         }
     }
 
-    /// Requires that the parts hold as many tensors together as each of them says.
+    /// Requires that all parts together hold the number of tensors that each of them states.
     static func checkTotal(_ shards: [Shard]) throws {
         guard shards.count > 1, shards.allSatisfy({ $0.header.format == .gguf }) else { return }
         let total = shards.reduce(0) { $0 + $1.header.tensors.count }

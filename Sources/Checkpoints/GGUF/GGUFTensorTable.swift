@@ -1,16 +1,16 @@
 import FileAccess
 import TensorModel
 
-/// The list of tensors in a GGUF file: what each is called, what it is, and where its bytes are.
+/// The list of tensors in a GGUF file: name, type, shape and place of each.
 struct GGUFTensorTable {
-    /// What the list says of a tensor, checked but for its place.
+    /// An entry of the list. Everything except the offset is checked.
     private struct Entry {
         let name: TensorName
         let type: GGUFType
         let shape: Shape
         let byteCount: UInt64
         let offset: UInt64
-        /// Where in the file the entry stands.
+        /// Offset of the entry itself in the file, for messages.
         let place: UInt64
     }
 
@@ -18,10 +18,10 @@ struct GGUFTensorTable {
     private var names = NameTable()
     private let limits: Limits
 
-    /// Bytes of an entry at least: the length of its name, number of dimensions, one of them, type, offset.
+    /// Minimum number of bytes of an entry: length of the name, number of dimensions, one dimension, type, offset.
     static let leastEntryBytes: UInt64 = 32
     private static let mostDimensions: UInt64 = 4
-    /// The reference implementation keeps names in fields of 64 bytes, the last of which is NUL.
+    /// Maximum number of bytes of a name. The reference implementation keeps names in fields of 64 bytes that end with NUL.
     private static let mostNameBytes: UInt64 = 63
 
     /// Reads `count` entries.
@@ -45,7 +45,7 @@ struct GGUFTensorTable {
                     expected: "a multiple of \(elements)")
             }
             guard let byteCount = Checked.multiply(UInt64(shape.elementCount / elements), UInt64(bytes)),
-                // As the numbers they decode to, too.
+                // The decoded numbers must not overflow either.
                 Checked.multiply(UInt64(shape.elementCount), 8) != nil
             else { throw reader.failure(.invalidShape, at: place, "a tensor of more than 2^64 bytes") }
             return Entry(name: name, type: type, shape: shape, byteCount: byteCount, offset: offset, place: place)
@@ -77,7 +77,7 @@ struct GGUFTensorTable {
         return name
     }
 
-    /// The dimensions, which the file has the other way round: the one that varies fastest first.
+    /// The dimensions. The file has them in reverse order, the fastest varying first.
     private func readShape(_ reader: inout FrontReader) throws -> Shape {
         let place = reader.position
         let count = try reader.unsigned(4, "the number of dimensions")
@@ -122,11 +122,12 @@ struct GGUFTensorTable {
         }
     }
 
-    // MARK: - Places
+    // MARK: - Layout
 
-    /// The tensors, if they follow each other at the alignment, in the order of the list, up to the end of the file.
+    /// The tensors. They must follow each other in the order of the list, each at the next multiple of the alignment, up to the end of the
+    /// file.
     ///
-    /// - Parameter start: where the first begins.
+    /// - Parameter start: offset of the first tensor in the file.
     func tensors(of file: MappedFile, from start: UInt64, alignment: UInt64) throws -> [StoredTensor] {
         var tensors: [StoredTensor] = []
         tensors.reserveCapacity(entries.count)
@@ -144,7 +145,7 @@ struct GGUFTensorTable {
                 throw error
             }
         }
-        // The last may be padded like the others, or not.
+        // Padding after the last tensor is optional.
         let end = tensors.last.map(\.range.end) ?? start
         guard let last = Checked.roundUp(end - start, to: alignment), file.byteCount <= start + last else {
             throw IngotError(

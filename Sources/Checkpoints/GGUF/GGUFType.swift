@@ -1,25 +1,25 @@
 import TensorModel
 
-/// How GGUF files store the elements of a tensor: the types of ggml, with the numbers they have there.
+/// The ggml types in which GGUF files store tensors, with their numbers.
 struct GGUFType: Sendable {
-    /// What we do with one.
+    /// How Ingot treats a type.
     enum Form: Sendable {
-        /// The elements themselves.
+        /// The elements themselves are stored.
         case plain(ElementType)
-        /// Blocks of codes, which can be decoded.
+        /// Blocks of codes that Ingot decodes.
         case blocks(any BlockDecoder.Type)
-        /// Blocks of codes of a kind that nobody has taught us.
+        /// Blocks of codes that Ingot does not decode.
         case unread
-        /// A number that ggml gave up.
+        /// A type that ggml has removed.
         case removed
     }
 
-    /// The name in ggml.
+    /// Its name in ggml.
     let name: String
-    /// What we do with it.
+    /// How Ingot treats it.
     let form: Form
 
-    /// Elements of a block, and the bytes they take.
+    /// Number of elements and bytes of a block.
     var block: (elements: Int, bytes: Int) {
         switch form {
         case .plain(let type): (1, type.bitWidth / 8)
@@ -32,10 +32,10 @@ struct GGUFType: Sendable {
 
     private init(_ name: String, _ decoder: any BlockDecoder.Type) { self.init(name, .blocks(decoder)) }
 
-    /// The type of a number; nil for one that ggml does not have either.
+    /// The type with this number; nil if ggml has no such type.
     static func of(_ number: UInt64) -> GGUFType? { all[number] }
 
-    /// From `ggml.h` of ggml 0.9.
+    /// All types in `ggml.h` of ggml 0.9.
     private static let all: [UInt64: GGUFType] = [
         0: .init("F32", .plain(.f32)), 1: .init("F16", .plain(.f16)), 30: .init("BF16", .plain(.bf16)),
         24: .init("I8", .plain(.i8)), 25: .init("I16", .plain(.i16)), 26: .init("I32", .plain(.i32)),
@@ -55,7 +55,7 @@ struct GGUFType: Sendable {
         37: .init("IQ4_NL_4_8", .removed), 38: .init("IQ4_NL_8_8", .removed),
     ]
 
-    /// The names of the types that are read.
+    /// The names of the types that are read, for messages.
     static let readNames = all.values.filter {
         switch $0.form {
         case .plain, .blocks: true

@@ -1,6 +1,6 @@
-// Blocks of 32 weights. The code of weight i is in the lower half of byte i, that of weight i + 16 in the upper half.
+// Blocks of 32 weights. The lower half of byte i holds the code of weight i, the upper half that of weight i + 16.
 
-/// A scale and signed bytes: w = q d.
+/// One scale and 8-bit signed codes: w = q d.
 enum Q8_0: BlockDecoder {
     static let elements = 32
     static let bytes = 34
@@ -11,7 +11,7 @@ enum Q8_0: BlockDecoder {
     }
 }
 
-/// A scale and four bits: w = (q - 8) d.
+/// One scale and 4-bit codes: w = (q - 8) d.
 enum Q4_0: BlockDecoder {
     static let elements = 32
     static let bytes = 18
@@ -25,7 +25,7 @@ enum Q4_0: BlockDecoder {
     }
 }
 
-/// A scale, a minimum and four bits: w = q d + m.
+/// One scale, one minimum and 4-bit codes: w = q d + m.
 enum Q4_1: BlockDecoder {
     static let elements = 32
     static let bytes = 20
@@ -40,7 +40,7 @@ enum Q4_1: BlockDecoder {
     }
 }
 
-/// The fifth bits of 32 codes, one after the other.
+/// The fifth bits of 32 codes, in 4 bytes.
 private struct FifthBits {
     let bits: UInt32
 
@@ -51,12 +51,12 @@ private struct FifthBits {
             | UInt32(block[start + 3]) << 24
     }
 
-    /// The bit of a weight, as the 16 that it counts.
+    /// The fifth bit of a weight's code, with its value: 16 or 0.
     @inline(__always)
     func of(_ index: Int) -> Int32 { Int32(truncatingIfNeeded: (bits &>> UInt32(truncatingIfNeeded: index) & 1) << 4) }
 }
 
-/// A scale and five bits: w = (q - 16) d.
+/// One scale and 5-bit codes: w = (q - 16) d.
 enum Q5_0: BlockDecoder {
     static let elements = 32
     static let bytes = 22
@@ -71,7 +71,7 @@ enum Q5_0: BlockDecoder {
     }
 }
 
-/// A scale, a minimum and five bits: w = q d + m.
+/// One scale, one minimum and 5-bit codes: w = q d + m.
 enum Q5_1: BlockDecoder {
     static let elements = 32
     static let bytes = 24
@@ -87,7 +87,7 @@ enum Q5_1: BlockDecoder {
     }
 }
 
-/// A scale and four bits that stand for one of sixteen values.
+/// One scale and 4-bit codes that select one of sixteen values: w = d v.
 enum IQ4_NL: BlockDecoder {
     static let elements = 32
     static let bytes = 18
@@ -101,7 +101,7 @@ enum IQ4_NL: BlockDecoder {
     }
 }
 
-/// A power of two and four bits, E2M1: of the OCP microscaling formats, with the values twice as large and the scale half.
+/// A power of two as scale and 4-bit codes in E2M1, of the OCP microscaling formats. Here the values are doubled and the scale is halved.
 enum MXFP4: BlockDecoder {
     static let elements = 32
     static let bytes = 17
@@ -109,7 +109,7 @@ enum MXFP4: BlockDecoder {
     private static let values: [16 of Float] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]
 
     static func decode(_ block: Span<UInt8>, into target: inout MutableSpan<UInt8>) {
-        // Half of 2^(e - 127); the two smallest are subnormal. 255 is no NaN here, as it is none in ggml.
+        // Half of 2^(e - 127); the two smallest are subnormal. As in ggml, 255 is not NaN.
         let exponent = UInt32(block[0])
         let scale = Float(bitPattern: exponent < 2 ? 0x0020_0000 << exponent : (exponent &- 1) << 23)
         for index in 0..<16 {

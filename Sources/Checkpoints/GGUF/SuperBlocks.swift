@@ -1,6 +1,6 @@
-// Blocks of 256 weights in groups of 16 or 32 that have small scales of their own, in units of the block's.
+// Super-blocks of 256 weights. Groups of 16 or 32 weights have small scales of their own, in units of the block's scale.
 
-/// 16 groups of 16 with 4-bit scale and minimum, and two bits: w = (d s) q - (dmin m).
+/// 16 groups of 16 weights with a 4-bit scale and a 4-bit minimum, 2-bit codes: w = (d s) q - (dmin m).
 enum Q2_K: BlockDecoder {
     static let elements = 256
     static let bytes = 84
@@ -22,7 +22,7 @@ enum Q2_K: BlockDecoder {
     }
 }
 
-/// 16 groups of 16 with a 6-bit scale, and three bits, the third of them apart: w = (d (s - 32)) q, where q has 4 less without it.
+/// 16 groups of 16 weights with a 6-bit scale, 3-bit codes with the third bits stored apart: w = (d (s - 32)) (q - 4).
 enum Q3_K: BlockDecoder {
     static let elements = 256
     static let bytes = 110
@@ -44,7 +44,7 @@ enum Q3_K: BlockDecoder {
         }
     }
 
-    /// Lower four bits of 16 scales in eight bytes, then the upper two in four.
+    /// The 6-bit scale of a group: the lower four bits of 16 scales are in eight bytes, the upper two bits in the next four.
     @inline(__always)
     private static func scale(of group: Int, _ block: Span<UInt8>) -> Int32 {
         let low = group < 8 ? block.low(96 + group) : block.high(96 + group - 8)
@@ -55,8 +55,9 @@ enum Q3_K: BlockDecoder {
 
 /// The 6-bit scales and minima of eight groups, in twelve bytes.
 private struct ScalesAndMinima {
-    /// Lower six bits of four bytes each: scales 0 to 3, minima 0 to 3; the halves of four more: scales and minima 4 to 7, whose
-    /// upper two bits are those that the first eight bytes have left.
+    /// Scale and minimum of a group. The first four bytes hold scales 0 to 3 and the next four hold minima 0 to 3, in their lower six bits.
+    /// The last four bytes hold the lower four bits of scales and minima 4 to 7, whose upper two bits are in the upper bits of the first
+    /// eight.
     @inline(__always)
     static func of(_ group: Int, _ block: Span<UInt8>, at start: Int) -> (scale: Float, minimum: Float) {
         if group < 4 {
@@ -68,7 +69,7 @@ private struct ScalesAndMinima {
     }
 }
 
-/// 8 groups of 32 with 6-bit scale and minimum, and four bits: w = (d s) q - (dmin m).
+/// 8 groups of 32 weights with a 6-bit scale and a 6-bit minimum, 4-bit codes: w = (d s) q - (dmin m).
 enum Q4_K: BlockDecoder {
     static let elements = 256
     static let bytes = 144
@@ -90,7 +91,7 @@ enum Q4_K: BlockDecoder {
     }
 }
 
-/// As Q4_K, with five bits, the fifth apart.
+/// Like Q4_K with 5-bit codes, the fifth bits stored apart.
 enum Q5_K: BlockDecoder {
     static let elements = 256
     static let bytes = 176
@@ -114,7 +115,7 @@ enum Q5_K: BlockDecoder {
     }
 }
 
-/// 16 groups of 16 with a signed 8-bit scale, and six bits, the upper two apart: w = (d s) (q - 32).
+/// 16 groups of 16 weights with a signed 8-bit scale, 6-bit codes with the upper two bits stored apart: w = (d s) (q - 32).
 enum Q6_K: BlockDecoder {
     static let elements = 256
     static let bytes = 210
@@ -123,7 +124,7 @@ enum Q6_K: BlockDecoder {
         let unit = block.half(208)
         for half in 0..<2 {
             for quarter in 0..<4 {
-                // Weights 0 to 63 of the half have the lower halves of its 64 bytes, 64 to 127 the upper ones.
+                // Low bits of a half: weights 0 to 63 in the lower halves of its 64 bytes, weights 64 to 127 in the upper halves.
                 let nibble = UInt8(truncatingIfNeeded: quarter / 2 * 4)
                 let upper = UInt8(truncatingIfNeeded: quarter * 2)
                 for group in 0..<2 {
@@ -141,7 +142,7 @@ enum Q6_K: BlockDecoder {
     }
 }
 
-/// 8 groups of 32 with a 6-bit scale, and four bits that stand for one of sixteen values: w = (d (s - 32)) v.
+/// 8 groups of 32 weights with a 6-bit scale, 4-bit codes that select one of sixteen values: w = (d (s - 32)) v.
 enum IQ4_XS: BlockDecoder {
     static let elements = 256
     static let bytes = 136

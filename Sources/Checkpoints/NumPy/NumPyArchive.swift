@@ -2,19 +2,20 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// Reads what `numpy.savez` writes: a zip archive of `.npy` files, not compressed; each array a tensor under the name it was saved by.
+/// Reads the files of `numpy.savez`: an uncompressed zip archive of `.npy` files. Each array becomes a tensor with the name it was saved
+/// under.
 enum NumPyArchive {
-    /// How names of such files end.
+    /// Suffix of the files.
     static let suffix = ".npz"
 
-    /// Whether an archive is one: all it holds are arrays.
+    /// Whether an archive holds arrays and nothing else.
     static func isOne(_ archive: ZipArchive) -> Bool {
         !archive.entries.isEmpty && archive.entries.allSatisfy { TensorName.hasSuffix($0.name, NumPyFile.suffix) }
     }
 
     /// Reads and checks the headers of all arrays.
     ///
-    /// - Throws: what a `.npy` file can be wrong with.
+    /// - Throws: `tooManyTensors`, `nameTooLong`, and the errors of a `.npy` file.
     static func readHeader(_ file: MappedFile, _ archive: ZipArchive, limits: Limits) throws -> ShardHeader {
         guard archive.entries.count <= limits.tensorsPerFile else {
             throw IngotError(

@@ -2,18 +2,19 @@ package import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// Reads `.npy` files of NumPy, versions 1 to 3: one array, as a checkpoint of one tensor that has the name of the file.
+/// Reads NumPy's `.npy` files, versions 1 to 3. The array becomes a checkpoint with one tensor, named after the file.
 package enum NumPyFile {
     /// The first bytes of every file.
     static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
-    /// How the names of files end.
+    /// Suffix of the files.
     static let suffix = ".npy"
-    /// NumPy's own writer stays below 1 KiB, and its reader takes 10,000 bytes.
+    /// Maximum length of a header in bytes. NumPy's writer stays below 1 KiB, its reader accepts 10,000 bytes.
     static let mostHeaderBytes: UInt64 = 65_536
 
     /// Reads and checks the header of a file.
     ///
-    /// - Throws: `unsupportedSource` for arrays that are no numbers of a known kind, or not row by row.
+    /// - Throws: `unsupportedSource` for arrays that are not row by row or not numbers of a known type, and an error for each rule of the
+    ///   format.
     package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
         let path = file.path.string
         do {
@@ -25,12 +26,12 @@ package enum NumPyFile {
         }
     }
 
-    /// The name of a file without its ending.
+    /// The name of a file without its suffix.
     static func stem(of name: String) -> String { TensorName.dropSuffix(name, suffix) }
 
-    /// The array in a part of a file, which has to fill it.
+    /// Reads the array in a range of a file. The array must fill the range.
     ///
-    /// - Returns: the array, and where in the file its elements begin.
+    /// - Returns: the array, and the offset of its elements in the file.
     static func tensor(
         in file: MappedFile, at place: ByteRange, named name: TensorName, limits: Limits
     ) throws -> (tensor: StoredTensor, dataStart: UInt64) {
@@ -61,7 +62,7 @@ package enum NumPyFile {
         }
     }
 
-    /// The text of the header, where the elements begin, and where the text does.
+    /// The text of the header, the offset of the elements, and the offset of the text.
     private static func header(
         of file: MappedFile, at place: ByteRange
     ) throws -> (text: [UInt8], dataStart: UInt64, textStart: UInt64) {

@@ -1,16 +1,16 @@
 import TensorModel
 
-/// Parses the header of an array: a Python dictionary of exactly three entries, of which this takes what NumPy writes, and
-/// white space and either kind of quotation marks besides.
+/// Parses the header of an array, a Python dictionary with exactly three entries. It accepts what NumPy writes, and also other white space
+/// and both kinds of quotation marks.
 struct NumPyHeaderParser {
-    /// What an array is.
+    /// Element type and shape of an array.
     struct Array {
         let elementType: ElementType
         let shape: Shape
     }
 
     private let bytes: [UInt8]
-    /// Offset of the first byte in the file, for messages.
+    /// Offset of the text in the file, for messages.
     private let start: UInt64
     private let limits: Limits
     private var position = 0
@@ -21,6 +21,8 @@ struct NumPyHeaderParser {
         self.limits = limits
     }
 
+    /// Parses the whole header. Throws `unsupportedSource` for types and orders that are not read, and an error for each rule of the
+    /// format.
     mutating func parse() throws -> Array {
         var elementType: ElementType?
         var isColumnMajor: Bool?
@@ -58,7 +60,7 @@ struct NumPyHeaderParser {
             let missing = elementType == nil ? "descr" : shape == nil ? "shape" : "fortran_order"
             throw failure(.missingField, "a header without `\(missing)`", at: 0, "descr, fortran_order and shape")
         }
-        // With one dimension that is more than 1 both orders are the same.
+        // Both orders are the same if at most one dimension is greater than 1.
         guard !isColumnMajor || shape.dimensions.count(where: { $0 != 1 }) <= 1 || shape.elementCount == 0 else {
             throw IngotError(
                 .unsupportedSource, offset: start, found: "an array of \(shape) in Fortran order, column by column",
@@ -138,7 +140,7 @@ struct NumPyHeaderParser {
                 break
             }
         }
-        // Python takes (3) for a number.
+        // In Python (3) is a number, not a tuple.
         guard dimensions.count != 1 || hasComma else {
             throw failure(.headerSyntax, "a number for a shape", at: place, "a tuple such as (3,)")
         }
@@ -185,7 +187,7 @@ struct NumPyHeaderParser {
         guard try takeIf(character) else { throw failure(.headerSyntax, "something else", what) }
     }
 
-    /// Text in quotation marks, without escapes.
+    /// Reads a text in quotation marks, without escapes.
     private mutating func readString() throws -> String {
         skipSpace()
         guard let quote = peek(), quote == UInt8(ascii: "'") || quote == UInt8(ascii: "\"") else {

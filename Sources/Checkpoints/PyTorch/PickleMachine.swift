@@ -1,21 +1,21 @@
 package import TensorModel
 
-/// Runs a pickle of protocol 2 to 4 as far as it builds data: dicts, lists, numbers, texts, and descriptions of tensors.
+/// Runs a pickle of protocol 2 to 4 that builds data: dicts, lists, numbers, texts, and descriptions of tensors.
 ///
-/// Nothing is ever called or imported: a name is compared with a fixed list (`PickleGlobal`), and anything else refused. The
-/// opcodes are those that `torch.load(weights_only=True)` accepts, and a few that make data in protocols 3 and 4. All values live in
-/// flat lists, so that no depth of nesting costs stack, neither to build nor to free.
+/// It never calls or imports anything: a name must be in a fixed list (`PickleGlobal`). The accepted opcodes are those of
+/// `torch.load(weights_only=True)` and a few opcodes of protocols 3 and 4 that make data. All values are in flat lists, so deep nesting
+/// costs no stack, neither to build nor to free.
 package struct PickleMachine {
-    /// What a pickle may cost.
+    /// Limits of what a pickle may cost.
     package struct Budget: Sendable {
-        /// Values on the stack, in the memo, and in tuples, lists and dicts together; 16 bytes each.
+        /// Values on the stack, in the memo, and in tuples, lists and dicts, all together. A value takes 16 bytes.
         var values = 1 << 24
-        /// Marks that are open, and tuples within tuples.
+        /// Open marks, and levels of nested tuples.
         var depth = 256
-        /// Bytes of the names of a module and of a member of it.
+        /// Bytes of a module's name, and of a name in it.
         var nameBytes = 256
 
-        /// The usual one.
+        /// The default budget.
         package init() {}
     }
 
@@ -23,23 +23,23 @@ package struct PickleMachine {
     var stack: [PickleValue] = []
     private var marks: [Int] = []
     private var memo: [PickleValue?] = []
-    /// Entries of the memo that are set: the next number, where a pickle leaves it to the reader.
+    /// Number of memo entries that are set. The opcode MEMOIZE sets the entry with this number.
     private var memoized = 0
-    /// What each storage was first said to be.
+    /// The first description of each storage, by its key.
     var storageKinds: [TensorName: PickledStorage] = [:]
-    /// How deep the tuples in a tuple go.
+    /// For each tuple, the levels of tuples inside it.
     private var tupleDepths: [UInt16] = []
     private var values = 0
     private var position = 0
     private var frameEnd: Int?
-    /// Where the opcode at work begins.
+    /// Position of the current opcode.
     private var opcodeStart = 0
     private let bytes: [UInt8]
     private let base: UInt64
     private let budget: Budget
     let limits: Limits
 
-    /// - Parameter base: where the pickle begins in its file, for messages.
+    /// - Parameter base: offset of the pickle in its file, for messages.
     init(_ bytes: [UInt8], at base: UInt64, limits: Limits = .standard, budget: Budget = Budget()) {
         self.bytes = bytes
         self.base = base
@@ -47,19 +47,20 @@ package struct PickleMachine {
         self.budget = budget
     }
 
-    /// Where in the file the opcode at work is.
+    /// Offset of the current opcode in the file.
     var place: UInt64 { base + UInt64(opcodeStart) }
 
-    /// An error at the opcode at work.
+    /// An error at the current opcode.
     func failure(
         _ found: String, as code: IngotError.Code = .pickleInvalid, expected: String? = nil, remedy: Remedy? = nil
     ) -> IngotError {
         IngotError(code, offset: place, found: found, expected: expected, remedy: remedy)
     }
 
-    /// Runs the pickle.
+    /// Runs a pickle and returns all objects it made.
     ///
-    /// - Throws: `pickleInvalid`, `unsupportedOpcode`, `disallowedGlobal`, `invalidText`, and what a tensor can be wrong with.
+    /// - Throws: `pickleInvalid`, `unsupportedOpcode`, `disallowedGlobal`, `invalidText`, `duplicateKey`, `nestingTooDeep`, and the errors
+    ///   of tensor descriptions.
     package static func run(
         _ bytes: [UInt8], at base: UInt64, limits: Limits = .standard, budget: Budget = Budget()
     ) throws -> PickleObjects {
@@ -95,7 +96,7 @@ package struct PickleMachine {
         for dictionary in objects.dictionaries where dictionary.count > 1 { try requireDistinctKeys(dictionary) }
     }
 
-    /// Of two equal keys Python keeps one: no pickler writes them, and readers must not differ in which.
+    /// Throws for a key that occurs twice. No pickler writes one, and readers could disagree about which value counts.
     private func requireDistinctKeys(_ dictionary: [PickleObjects.Pair]) throws {
         var seen: Set<PickleKey> = []
         seen.reserveCapacity(dictionary.count)
@@ -116,7 +117,7 @@ package struct PickleMachine {
         return bytes[position - 1]
     }
 
-    /// The next `count` bytes, which may be any number that a file states.
+    /// The next `count` bytes. Throws if fewer are left.
     private mutating func take(_ count: UInt64) throws -> ArraySlice<UInt8> {
         guard count <= UInt64(bytes.count - position) else {
             throw failure("\(count) bytes announced", expected: "at most \(bytes.count - position), which remain")
@@ -148,6 +149,7 @@ package struct PickleMachine {
 
     // MARK: - Stack and memo
 
+    /// Counts `count` values against the budget. Throws `pickleInvalid` beyond it.
     mutating func spend(_ count: Int) throws {
         values += count
         guard values <= budget.values else {
@@ -160,7 +162,7 @@ package struct PickleMachine {
         stack.append(value)
     }
 
-    /// The lowest place of the stack that an opcode may take from: above the last mark.
+    /// The lowest position of the stack that an opcode may take: the one above the last mark.
     private var floor: Int { marks.last ?? 0 }
 
     private mutating func pop() throws -> PickleValue {
@@ -204,6 +206,7 @@ package struct PickleMachine {
         try pushTuple(items.reversed())
     }
 
+    /// Adds an empty dict.
     mutating func newDictionary() -> PickleValue {
         objects.dictionaries.append([])
         return .dictionary(objects.dictionaries.count - 1)
@@ -216,7 +219,8 @@ package struct PickleMachine {
         return value
     }
 
-    /// Picklers count the entries up; a number far ahead of the others is not theirs, and must not cost its memory.
+    /// Sets an entry of the memo. Picklers number entries consecutively, so a number far beyond the others is refused before it costs
+    /// memory.
     private mutating func memoize(_ index: UInt64) throws {
         guard index < 1 << 16 || index <= UInt64(memo.count) else {
             throw failure("memo entry \(index)", expected: "at most \(max(1 << 16, memo.count))")
@@ -253,7 +257,7 @@ package struct PickleMachine {
 
     private mutating func build() throws {
         let state = try pop()
-        // The state of an OrderedDict is what was attached to it: torch notes the versions of modules there.
+        // The state of an OrderedDict holds its attributes; torch stores the versions of modules there.
         guard case .dictionary = try top(), case .dictionary = state else {
             throw failure(
                 "state for \(try top().kind)", as: .unsupportedOpcode, expected: "BUILD for OrderedDict alone",
@@ -279,7 +283,7 @@ package struct PickleMachine {
 
     // MARK: - Opcodes
 
-    /// Does what an opcode says; true at the end of the pickle.
+    /// Executes an opcode. Returns true at the end of the pickle.
     private mutating func execute(_ opcode: UInt8) throws -> Bool {
         switch PickleOpcode(rawValue: opcode) {
         case .proto:
@@ -352,7 +356,7 @@ package struct PickleMachine {
         let digits = try take(count)
         guard count <= 8 else { return try push(.opaque) }
         var value = digits.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        // Two's complement of as many bytes as there are.
+        // Sign-extend the two's complement number of `count` bytes.
         if count > 0, count < 8, digits.last.map({ $0 >= 0x80 }) == true { value |= ~0 << (8 * count) }
         try push(.int(Int64(bitPattern: value)))
     }
@@ -369,7 +373,7 @@ package struct PickleMachine {
     }
 }
 
-/// The opcodes that make data.
+/// The accepted opcodes. They make data.
 enum PickleOpcode: UInt8 {
     case proto = 0x80
     case stop = 0x2E
@@ -386,7 +390,7 @@ enum PickleOpcode: UInt8 {
     case text = 0x58
     case shortText = 0x8C
     case longText = 0x8D
-    /// SHORT_BINSTRING, bytes of Python 2.
+    /// SHORT_BINSTRING, a byte string of Python 2.
     case shortBytes8 = 0x55
     case shortBytes = 0x43
     case bytes = 0x42
@@ -413,7 +417,7 @@ enum PickleOpcode: UInt8 {
     case build = 0x62
     case persistentID = 0x51
 
-    /// Python's names of the opcodes that are refused, or that messages speak of.
+    /// Python's names of the refused opcodes, and of those that messages mention.
     private static let names: [UInt8: String] = [
         0x28: "MARK", 0x30: "POP", 0x31: "POP_MARK", 0x32: "DUP", 0x46: "FLOAT", 0x49: "INT", 0x4C: "LONG",
         0x50: "PERSID",
@@ -429,6 +433,6 @@ enum PickleOpcode: UInt8 {
         0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
     ]
 
-    /// The name of an opcode as Python has it, or its number.
+    /// Python's name of an opcode, or its number in hexadecimal.
     static func name(_ opcode: UInt8) -> String { names[opcode] ?? "0x" + String(opcode, radix: 16) }
 }

@@ -1,6 +1,6 @@
 package import TensorModel
 
-/// A value of a pickle: data, or an inert name. What does not fit eight bytes stands in the lists of `PickleObjects`.
+/// A value of a pickle: data or an inert name. A value that does not fit eight bytes is a position in a list of `PickleObjects`.
 enum PickleValue: Sendable, Hashable {
     case none
     case bool(Bool)
@@ -14,16 +14,16 @@ enum PickleValue: Sendable, Hashable {
     case list(Int)
     /// Position in `dictionaries`.
     case dictionary(Int)
-    /// One of the names a pickle may hold; it stands for itself and does nothing.
+    /// One of the names that a pickle may hold. It is never called.
     case global(PickleGlobal)
     /// Position in `storages`.
     case storage(Int)
     /// Position in `tensors`.
     case tensor(Int)
-    /// Something that holds no tensor and is of no interest: bytes, a set, a device, a large integer.
+    /// A value without tensors whose content is not kept: bytes, a set, a device, a large integer.
     case opaque
 
-    /// What it is, for messages.
+    /// The kind in words, for messages.
     var kind: String {
         switch self {
         case .none: "None"
@@ -42,31 +42,32 @@ enum PickleValue: Sendable, Hashable {
     }
 }
 
-/// A storage as a pickle refers to it: the record that holds it, and what it is made of.
+/// A storage as a pickle describes it: its record and its elements.
 package struct PickledStorage: Sendable, Hashable {
-    /// Its record is `data/` and this.
+    /// The name of its record after `data/`.
     let key: String
-    /// The elements' type; nil where the storage is bytes, and each tensor says what they are.
+    /// The type of the elements; nil for a storage of bytes, where each tensor states its own type.
     let elementType: ElementType?
-    /// Number of elements; of bytes where there is no type.
+    /// Number of elements, or of bytes if there is no type.
     let count: UInt64
 }
 
-/// A tensor as a pickle describes it: a view of a storage. Nothing is checked yet against the storage's record.
+/// A tensor as a pickle describes it: a view of a storage. It is not checked against the storage's record yet.
 package struct PickledTensor: Sendable, Hashable {
     /// Position in `storages`.
     package let storage: Int
     let elementType: ElementType
-    /// The first element in the storage.
+    /// Position of the first element in the storage, in elements.
     let start: UInt64
+    /// The dimensions.
     package let shape: Shape
-    /// Elements of the storage from one index of a dimension to the next.
+    /// For each dimension, the distance between neighbouring indices, in elements of the storage.
     package let strides: [UInt64]
-    /// Where in the file the pickle makes it, for messages.
+    /// Offset in the file of the opcode that makes the tensor, for messages.
     package let place: UInt64
 }
 
-/// All that a pickle made; one value is its result.
+/// All objects that a pickle made. `result` is the value of the pickle.
 package struct PickleObjects: Sendable {
     struct Pair: Sendable {
         let key: PickleValue
@@ -78,28 +79,29 @@ package struct PickleObjects: Sendable {
     var tuples: [[PickleValue]] = []
     var lists: [[PickleValue]] = []
     var dictionaries: [[Pair]] = []
+    /// Storages and tensors, in the order in which the pickle describes them.
     package var storages: [PickledStorage] = []
     package var tensors: [PickledTensor] = []
 
-    /// The text of a value; nil where it is none.
+    /// The text of a value; nil for any other kind.
     func text(_ value: PickleValue) -> String? {
         if case .text(let index) = value { texts[index] } else { nil }
     }
 
-    /// The elements of a tuple; nil where it is none.
+    /// The elements of a tuple; nil for any other kind.
     func tuple(_ value: PickleValue) -> [PickleValue]? {
         if case .tuple(let index) = value { tuples[index] } else { nil }
     }
 }
 
-/// A key of a dict as Python compares it: numbers by value, whatever their type.
+/// A key of a dict, compared as Python does: numbers by value, whatever their type.
 enum PickleKey: Hashable {
     case none
     case int(Int64)
     case float(UInt64)
     case text(TensorName)
 
-    /// Nil for keys whose content is not kept.
+    /// Makes a key; nil for values whose content is not kept.
     init?(_ value: PickleValue, in objects: PickleObjects) {
         switch value {
         case .none: self = .none
@@ -112,21 +114,21 @@ enum PickleKey: Hashable {
     }
 }
 
-/// The names that the pickle of a state dict may hold: those that `torch.load(weights_only=True)` knows, as far as they make
-/// plain tensors and data. Each is compared with a fixed list and does nothing by itself.
+/// The names that the pickle of a state dict may hold. They are the names that `torch.load(weights_only=True)` accepts and that make plain
+/// tensors and data. A name is compared with this fixed list and never called.
 enum PickleGlobal: Sendable, Hashable {
     case rebuildTensor, rebuildTensorV2, rebuildTensorV3, rebuildParameter, rebuildParameterWithState
     case orderedDictionary, counter, size
-    /// Makes something without tensors, whatever its arguments are.
+    /// Makes something without tensors from any arguments.
     case data
     case set
     case storage(ElementType)
     case untypedStorage
     case elementType(ElementType)
-    /// A type of elements that we have no name for, complex ones for instance: harmless unless a tensor has it.
+    /// An element type or storage that Ingot has no name for, such as complex128. It is refused only if a tensor has it.
     case otherType, otherStorage
 
-    /// The meaning of a name; nil for one that is not on the list.
+    /// The meaning of a name; nil if the name is not on the list.
     init?(module: String, name: String) {
         switch (module, name) {
         case ("torch._utils", "_rebuild_tensor"): self = .rebuildTensor

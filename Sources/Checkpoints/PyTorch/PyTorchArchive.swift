@@ -2,26 +2,26 @@ package import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// What to do about a file of PyTorch that is not read.
+/// Remedies for PyTorch files that are not read.
 enum PyTorchRemedy {
-    /// How to save the tensors anew, of a file that PyTorch reads without running anything.
+    /// Saves the tensors again, for a file that PyTorch loads without running any code in it.
     static let resave: Remedy = """
         if you trust the file, save its tensors anew: \(line("d.get('state_dict', d)", safely: true))
         """
-    /// The same of one that it does not read so.
+    /// Saves the tensors again, for a file that may run code when it is loaded.
     static let run: Remedy = """
         loading it may run programs: if you trust who made it, save its tensors anew: \
         \(line("d.state_dict() if isinstance(d, torch.nn.Module) else d.get('state_dict', d)", safely: false))
         """
-    /// The same of a program.
+    /// Saves the tensors again, for a TorchScript program.
     static let script: Remedy = """
         if you trust the file, save its tensors anew: python -c "import torch, safetensors.torch as s; \
         s.save_file(dict(torch.jit.load('FILE', map_location='cpu').state_dict()), 'model.safetensors')"
         """
-    /// Of tensors without names.
+    /// For tensors without names.
     static let name: Remedy = "save the tensors with names: torch.save({'weight': tensor}, 'FILE')"
 
-    /// The line of Python; tensors that share their storage, or lie in it in another order, get one of their own.
+    /// The Python command. It copies each tensor, because safetensors refuses tensors that share a storage or are not contiguous.
     private static func line(_ dictionary: String, safely: Bool) -> String {
         "python -c \"import torch, safetensors.torch as s; "
             + "d = torch.load('FILE', weights_only=\(safely ? "True" : "False"), map_location='cpu'); d = \(dictionary); "
@@ -29,43 +29,42 @@ enum PyTorchRemedy {
     }
 }
 
-/// A checkpoint as `torch.save` writes it since version 1.6: a zip archive with the pickle of a state dict, and a record for
-/// each storage.
+/// A checkpoint as `torch.save` has written it since version 1.6: a zip archive with the pickle of a state dict and one record per storage.
 package struct PyTorchArchive {
     private let file: MappedFile
     private let archive: ZipArchive
     private let limits: Limits
-    /// The archive's directory, with `/`: all records are in it.
+    /// The directory inside the archive, with a final `/`. All records are in it.
     private let prefix: String
     private var warnings: [IngotWarning] = []
 
     private static let pickleName = "data.pkl"
     private static let smallRecordBytes: UInt64 = 1 << 20
-    /// The greatest number of the format that PyTorch itself reads.
+    /// The highest version of the format that PyTorch itself reads.
     private static let maximumVersion = 10
-    /// How much more than the file's bytes its tensors may be, as those that are expanded from few elements are.
+    /// The tensors may have this many times the bytes of the file, because a tensor can be expanded from a few elements.
     private static let maximumExpansion: UInt64 = 1024
     private static let freeExpansion: UInt64 = 64 << 20
 
-    /// Whether an archive is one of PyTorch's.
+    /// Whether an archive is a checkpoint of PyTorch.
     static func isOne(_ archive: ZipArchive) -> Bool {
         archive.entries.contains { $0.name == pickleName || TensorName.hasSuffix($0.name, "/" + pickleName) }
     }
 
-    /// Reads what a file holds.
+    /// Reads the header of a file.
     ///
-    /// The CRC-32 of the pickle and of small records is checked here, that of storages by `Shard.checkRecords()`: it takes
-    /// as long as reading them.
+    /// This checks the CRC-32 of the pickle and of small records. `Shard.checkRecords()` checks the storages, because that takes as long as
+    /// reading them.
     ///
-    /// - Parameter key: the members of nested dicts that lead to the state dict, joined by `.`.
-    /// - Throws: `unsupportedSource` for what PyTorch wrote in another form, and whatever archive and pickle can be wrong with.
+    /// - Parameter key: keys of nested dicts that lead to the state dict, joined by `.`; nil for the usual ones.
+    /// - Throws: `unsupportedSource` for other forms of PyTorch files, and the errors of archive and pickle.
     package static func readHeader(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws
         -> ShardHeader
     {
         try readHeader(file, ZipArchive.read(file, limits: limits, look: refuseScript), key: key, limits: limits)
     }
 
-    /// The same for an archive whose directory was read.
+    /// The same for an archive whose directory is read already.
     static func readHeader(
         _ file: MappedFile, _ archive: ZipArchive, key: String? = nil, limits: Limits = .standard
     ) throws -> ShardHeader {
@@ -86,7 +85,7 @@ package struct PyTorchArchive {
 
     // MARK: - Records
 
-    /// Refuses a name that a TorchScript program has in its archive, and a state dict has not.
+    /// Throws for a name that occurs only in the archive of a TorchScript program.
     static func refuseScript(_ name: String, _ place: UInt64) throws {
         let parts = name.split(separator: "/")
         guard parts.last == "constants.pkl" || parts.count > 2 && parts[1] == "code" else { return }
@@ -126,7 +125,7 @@ package struct PyTorchArchive {
             expected: "one directory for all records")
     }
 
-    /// torch looks records up without regard to the case of ASCII letters: names that are one to it must not be two here.
+    /// torch ignores the case of ASCII letters when it looks up a record, so names must differ in more than case.
     private func requireDistinctNames() throws {
         func folded(_ name: String) -> [UInt8] {
             name.utf8.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
@@ -152,7 +151,7 @@ package struct PyTorchArchive {
         return (String(decoding: bytes.prefix(64), as: UTF8.self), entry)
     }
 
-    /// Requires a version and a byte order that are read.
+    /// Requires little-endian byte order and a version that is read.
     private func requireLayout() throws {
         if let (text, entry) = try text("byteorder"), text != "little" {
             throw IngotError(
@@ -236,7 +235,7 @@ package struct PyTorchArchive {
         }
     }
 
-    /// One warning for each name that shares the bytes of another, 20 at most.
+    /// One warning for each alias, at most 20.
     private mutating func noteAliases(_ aliases: [ShardHeader.Alias]) {
         for alias in aliases.prefix(20) {
             warnings.append(
@@ -248,7 +247,7 @@ package struct PyTorchArchive {
     }
 }
 
-/// The views that tensors are of storages, checked against the records that hold these.
+/// The tensors as views of storages, checked against the records that hold the storages.
 private struct StorageViews {
     enum Placement {
         case stored(StoredTensor)
@@ -295,7 +294,7 @@ private struct StorageViews {
         return stored(StridedBytes(shape: tensor.shape, strides: tensor.strides, elementBytes: Int(width)))
     }
 
-    /// The record of a storage, which has the size that the pickle says.
+    /// The record of a storage. Throws if its size differs from the size in the pickle.
     private func record(_ storage: PickledStorage) throws -> ZipArchive.Entry {
         guard let record = archive[prefix + "data/" + storage.key] else {
             throw IngotError(
@@ -311,7 +310,7 @@ private struct StorageViews {
         return record
     }
 
-    /// From the first element to the end of the last.
+    /// The range in the file from the first element to the end of the last.
     private func extent(
         _ tensor: PickledTensor, capacity: UInt64, width: UInt64, in record: ZipArchive.Entry
     ) throws -> ByteRange {

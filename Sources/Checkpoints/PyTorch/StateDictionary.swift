@@ -1,16 +1,17 @@
 import TensorModel
 
-/// The tensors of a state dict with their names, in its order, found in what a pickle made.
+/// The named tensors of a state dict, in its order, found among the objects of a pickle.
 struct StateDictionary {
-    /// A tensor under a name.
+    /// A tensor and its name.
     struct Entry {
         let name: TensorName
         /// Position in `PickleObjects.tensors`.
         let tensor: Int
     }
 
+    /// The tensors, in the order of the dict.
     private(set) var entries: [Entry] = []
-    /// What was left out, or chosen, as ends of warnings.
+    /// Warnings about what was left out or chosen, without the file's name.
     private(set) var remarks: [String] = []
 
     private let objects: PickleObjects
@@ -18,26 +19,26 @@ struct StateDictionary {
     private let place: UInt64
     private var names = NameTable()
     private var leafCount = 0
-    /// Tensors in lists, or under keys that are no names.
+    /// Number of tensors that are in lists, or under keys that cannot be names.
     private var hiddenTensors = 0
     private var visits = 0
-    /// Bytes of all names.
+    /// Bytes of all names together.
     private var nameBytes: UInt64 = 0
-    /// Containers that were left out, each of which is gone through once.
+    /// Containers that were left out. Each is searched once.
     private var leftOut: Set<PickleValue> = []
 
-    /// What training scripts call the state dict of the model, among other things.
+    /// The keys under which training scripts store the state dict of the model, beside other things.
     private static let usualKeys = ["state_dict", "model_state_dict", "model"]
     private static let maximumDepth = 256
 
     /// Finds the tensors.
     ///
-    /// Dicts within the dict add to the names, joined by `.`. Where the outer one has no tensors of its own, and exactly one
-    /// member of the names that training scripts use for the model is a dict that holds tensors, it stands for all.
+    /// A tensor's name joins its key and the keys of the dicts around it by `.`. If the outer dict has no tensors of its own, and exactly
+    /// one of `state_dict`, `model_state_dict` and `model` is a dict with tensors, only that dict is read.
     ///
     /// - Parameters:
-    ///   - key: the members to descend into, joined by `.`; nil for the rule above.
-    ///   - place: where the pickle is in the file, for messages.
+    ///   - key: the keys of the dict to read, joined by `.`; nil for the rule above.
+    ///   - place: offset of the pickle in the file, for messages.
     init(_ objects: PickleObjects, key: String?, at place: UInt64, limits: Limits) throws {
         self.objects = objects
         self.limits = limits
@@ -54,7 +55,7 @@ struct StateDictionary {
         }
     }
 
-    // MARK: - Which dict
+    // MARK: - Choice of the dict
 
     private mutating func root(_ outer: Int, _ key: String?) throws -> Int {
         if let key { return try descend(from: outer, by: key) }
@@ -70,7 +71,7 @@ struct StateDictionary {
         return only.1
     }
 
-    /// The dict that a path of keys leads to; keys may hold dots themselves: the longest that fits is taken.
+    /// The dict that a path of keys leads to. A key may hold dots itself, so the longest matching key is taken.
     private func descend(from outer: Int, by path: String) throws -> Int {
         var parts = path.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)[...]
         var dictionary = outer
@@ -100,13 +101,13 @@ struct StateDictionary {
         return nil
     }
 
-    /// A key as a part of a name: a text, or an integer's digits; nil for others.
+    /// A key as part of a name: a text, or the digits of an integer; nil for other keys.
     private func text(of key: PickleValue) -> String? {
         if case .int(let number) = key { return String(number) }
         return objects.text(key)
     }
 
-    /// The keys of a dict that lead to dicts, the first few of them, for messages.
+    /// The first few keys of a dict that lead to dicts, for messages.
     private func dictionaryKeys(of dictionary: Int) -> String {
         let keys = objects.dictionaries[dictionary].lazy.compactMap { pair -> String? in
             guard case .dictionary = pair.value else { return nil }
@@ -116,7 +117,7 @@ struct StateDictionary {
         return first.isEmpty ? "none" : first.joined(separator: ", ")
     }
 
-    /// Whether a dict, or one within it, holds a tensor.
+    /// Whether a dict or one inside it holds a tensor.
     private mutating func hasTensors(_ dictionary: Int) throws -> Bool {
         var waiting = [dictionary]
         var seen: Set<Int> = [dictionary]
@@ -133,9 +134,9 @@ struct StateDictionary {
         return false
     }
 
-    // MARK: - Its tensors
+    // MARK: - Tensors
 
-    /// Memo entries let a small pickle refer to one dict many times over: what is gone through is counted, not what there is.
+    /// Counts steps instead of objects, because memo entries let a small pickle refer to one dict very often.
     private mutating func visit() throws {
         visits += 1
         guard visits <= 4 * limits.tensorsPerFile else {
@@ -193,7 +194,7 @@ struct StateDictionary {
         }
     }
 
-    /// The name of an entry: its key after those of the dicts around it; nil for a key that is neither text nor integer.
+    /// The name of an entry: its key after the keys of the dicts around it; nil for a key that is neither text nor integer.
     private func name(_ key: PickleValue, in level: Level) -> String? {
         text(of: key).map { level.prefix + $0 }
     }
@@ -227,7 +228,7 @@ struct StateDictionary {
         entries.append(Entry(name: name, tensor: tensor))
     }
 
-    /// Counts what is not taken, and the tensors in it, which nobody should lose without being told.
+    /// Counts an entry that is left out, and the tensors in it, for the warnings.
     private mutating func leaveOut(_ value: PickleValue) {
         leafCount += 1
         var waiting = [value]

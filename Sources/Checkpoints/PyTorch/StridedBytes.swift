@@ -3,38 +3,38 @@ import TensorModel
 
 /// The elements of a strided view of a storage, row by row.
 ///
-/// Rows whose elements lie next to each other are copied whole. Of a transposed matrix, a block of rows is read as runs of its
-/// columns and turned around, so that each part of the storage is read once a block. A piece of one row is gathered element by
-/// element. No more than `scratchBytes` are held beside the caller's buffer.
+/// Contiguous rows are copied whole. A transposed matrix is read in blocks of rows: each block is read as runs of its columns and then
+/// transposed, so that each part of the storage is read once per block. A part of one row is gathered element by element. Beside the
+/// caller's buffer, at most `scratchBytes` are held.
 struct StridedBytes: DerivedBytes {
     let byteCount: UInt64
 
-    /// A dimension: how many indices, and elements from one to the next.
+    /// A dimension: number of indices, and distance between neighbouring indices in elements.
     private struct Axis {
         var count: Int
         var stride: Int
     }
 
     private let axes: [Axis]
-    /// Bytes of an element.
+    /// Bytes of one element.
     private let width: Int
 
     private static let scratchBytes = 256 << 10
-    /// How far one fetch may reach in the storage: the pages between are resident until it is done.
+    /// Maximum distance in bytes between the first and the last run of one fetch: the pages between them stay resident until it ends.
     private static let reachBytes = 4 << 20
 
-    /// A view; its only part goes from the first element to the end of the last.
+    /// Makes a view. Its only part reaches from the first element to the end of the last.
     init(shape: Shape, strides: [UInt64], elementBytes: Int) {
         width = elementBytes
         byteCount = UInt64(shape.elementCount) * UInt64(elementBytes)
         axes = StridedBytes.merged(shape, strides)
     }
 
-    /// The dimensions without those of one index, and those that follow each other without a gap as one.
+    /// The dimensions, without those that have one index. Neighbouring dimensions without a gap are merged into one.
     private static func merged(_ shape: Shape, _ strides: [UInt64]) -> [Axis] {
         var axes: [Axis] = []
         for (count, stride) in zip(shape.dimensions, strides) where count != 1 {
-            // Within the storage, which is in a file: what does not fit is of a dimension without indices.
+            // A stride within a storage fits. One that does not fit belongs to an empty tensor.
             let stride = Int(truncatingIfNeeded: stride)
             if let last = axes.last, last.stride == count.multipliedReportingOverflow(by: stride).partialValue {
                 axes[axes.count - 1] = Axis(count: last.count * count, stride: stride)
@@ -45,7 +45,7 @@ struct StridedBytes: DerivedBytes {
         return axes.isEmpty ? [Axis(count: 1, stride: 1)] : axes
     }
 
-    /// Whether the elements lie in the storage as a tensor's do, without gaps and in order.
+    /// Whether the elements lie in the storage in order and without gaps.
     static func isContiguous(_ shape: Shape, _ strides: [UInt64]) -> Bool {
         let axes = merged(shape, strides)
         return shape.elementCount <= 1 || axes.count == 1 && axes[0].stride == 1
@@ -59,13 +59,13 @@ struct StridedBytes: DerivedBytes {
         if skipped == 0, count.isMultiple(of: width) {
             return try gather(first..<last + 1, of: parts, into: &buffer, at: offset)
         }
-        // A piece that begins or ends within an element.
+        // The range begins or ends inside an element.
         var whole = [UInt8](repeating: 0, count: (last + 1 - first) * width)
         try gather(first..<last + 1, of: parts, into: &whole, at: 0)
         buffer.replaceSubrange(offset..<offset + count, with: whole[skipped..<skipped + count])
     }
 
-    /// A rectangle of a matrix is turned around as a whole; anything else is read part by part.
+    /// A rectangle of a matrix is transposed as a whole; anything else is read range by range.
     func read(
         _ start: UInt64, count: Int, rows: Int, stride: Int, of parts: [FilePart], into buffer: inout [UInt8]
     ) throws {
@@ -121,8 +121,9 @@ struct StridedBytes: DerivedBytes {
         }
     }
 
-    /// The longest dimension before the last one, where that one is short and not in the storage's order, and the number of elements
-    /// of those behind it: their indices are gone through one by one, and that dimension's in long runs.
+    /// For views with a short last dimension that is not contiguous: the longest dimension before it, and the number of elements in the
+    /// dimensions behind that one. The view is then read in long runs along the longest dimension, one run for each element behind it. Nil
+    /// for other views.
     private var innerAxes: (axis: Int, count: Int)? {
         let columns = axes[axes.count - 1]
         guard axes.count > 1, columns.count < 64, columns.stride != 1 else { return nil }
@@ -136,7 +137,7 @@ struct StridedBytes: DerivedBytes {
         return (axis, count)
     }
 
-    /// As many indices of the long dimension as fit, each with all of those behind it; returns how many elements that is.
+    /// Reads as many indices of the long dimension as fit, each with all elements behind it. Returns the number of elements read.
     private func outer(
         _ element: Int, _ left: Int, _ inner: (axis: Int, count: Int), _ storage: FilePart,
         _ scratch: inout [UInt8], _ buffer: inout [UInt8], _ target: Int
@@ -166,7 +167,7 @@ struct StridedBytes: DerivedBytes {
         return count * inner.count
     }
 
-    /// Writes elements `step` bytes apart.
+    /// Writes elements into the buffer, `step` bytes apart.
     private static func scatter(
         _ run: [UInt8], _ count: Int, _ width: Int, into buffer: inout [UInt8], at target: Int, step: Int
     ) {
@@ -179,7 +180,7 @@ struct StridedBytes: DerivedBytes {
         }
     }
 
-    /// The place in the storage, in elements from the first, at which a row of the last dimension begins.
+    /// Offset in the storage of a row of the last dimension, in elements from the view's first element.
     private func place(row: Int) -> Int {
         var rest = row
         var place = 0
@@ -190,10 +191,10 @@ struct StridedBytes: DerivedBytes {
         return place
     }
 
-    /// How many runs that lie `stride` elements apart are fetched at once at most.
+    /// Maximum number of runs, `stride` elements apart, in one fetch.
     private func most(_ stride: Int) -> Int { max(32, StridedBytes.reachBytes / max(1, stride * width)) }
 
-    /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer.
+    /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer, without gaps.
     private func fetch(
         _ origin: Int, _ count: Int, rows: Int, stride: Int, _ storage: FilePart, _ scratch: inout [UInt8]
     ) throws {
@@ -202,11 +203,11 @@ struct StridedBytes: DerivedBytes {
         guard let range = ByteRange(start: storage.range.start + UInt64(origin * width), count: UInt64(count * width))
         else { preconditionFailure("a view was checked against its storage") }
         try storage.file.copy(range, rows: rows, stride: stride * width, into: &scratch)
-        // Runs that lie far apart touch pages all over the storage, of which the caller's range says nothing.
+        // Runs that lie far apart touch pages all over the storage, and the caller releases only its own range.
         storage.file.releaseScattered(range, rows: rows, stride: stride * width)
     }
 
-    /// Elements of one row, or as many as fit the scratch buffer; returns how many.
+    /// Reads elements of one row, as many as fit the scratch buffer. Returns their number.
     private func run(
         _ origin: Int, _ run: Axis, _ storage: FilePart, _ scratch: inout [UInt8], _ buffer: inout [UInt8],
         _ target: Int
@@ -222,7 +223,7 @@ struct StridedBytes: DerivedBytes {
         return count
     }
 
-    /// Whole rows, or as many of them as fit the scratch buffer; returns how many.
+    /// Reads whole rows, as many as fit the scratch buffer. Returns their number.
     private func block(
         _ origin: Int, rows: Axis, _ columns: Axis, _ storage: FilePart, _ scratch: inout [UInt8],
         _ buffer: inout [UInt8],
@@ -244,7 +245,7 @@ struct StridedBytes: DerivedBytes {
             buffer.replaceSubrange(target..<target + count * rowBytes, with: scratch[..<(count * rowBytes)])
             return count
         }
-        // As many rows as make a run of a few cache lines in the storage, and as many columns as fit.
+        // Take enough rows that one run in the storage fills a few cache lines, and as many columns as fit.
         let count = min(rows.count, max(1, 512 / width))
         let band = min(max(1, StridedBytes.scratchBytes / (count * width)), most(columns.stride))
         var column = 0
@@ -269,7 +270,7 @@ struct StridedBytes: DerivedBytes {
         return count
     }
 
-    /// Writes a block that lies column by column row by row.
+    /// Transposes a block that is stored column by column into the buffer.
     private static func turn(
         _ block: [UInt8], rows: Int, columns: Int, _ width: Int, into buffer: inout [UInt8], at target: Int,
         rowBytes: Int

@@ -1,12 +1,12 @@
 import TensorModel
 
-/// What the names in a state dict's pickle stand for, done by hand: descriptions of storages and tensors are made, and
-/// nothing is read or run.
+/// Carries out the functions that a state dict's pickle names. This only makes descriptions of storages and tensors; it reads no data and
+/// runs no code.
 extension PickleMachine {
-    /// What the description of a storage or tensor takes beside its sizes and strides, in values of the budget.
+    /// Cost of the description of a storage or tensor in the budget, in values, without sizes and strides.
     private static let valuesPerObject = 8
 
-    /// What a storage's persistent id refers to.
+    /// The storage that a persistent id refers to.
     mutating func storage(_ id: PickleValue) throws -> PickleValue {
         guard let parts = objects.tuple(id), parts.count == 5, objects.text(parts[0]) == "storage",
             case .global(let kind) = parts[1], let key = objects.text(parts[2]), objects.text(parts[3]) != nil,
@@ -28,7 +28,7 @@ extension PickleMachine {
                 remedy: "convert the tensor to a type that safetensors has, and save again")
         }
         let storage = PickledStorage(key: key, elementType: type, count: UInt64(count))
-        // torch keeps what the first id of a key says, for all of them.
+        // torch keeps the description in the first id with this key, so all later ids must agree with it.
         let first = storageKinds.updateValue(storage, forKey: TensorName(key)) ?? storage
         guard first == storage else {
             throw failure(
@@ -40,7 +40,7 @@ extension PickleMachine {
         return .storage(objects.storages.count - 1)
     }
 
-    /// The result of a function of the list.
+    /// The result of a call. Only functions of the list are accepted.
     mutating func reduce(_ function: PickleValue, _ arguments: PickleValue) throws -> PickleValue {
         guard case .global(let name) = function else {
             throw failure("a call of \(function.kind)", as: .disallowedGlobal, expected: "a function of the list")
@@ -86,7 +86,7 @@ extension PickleMachine {
         case .data: return .opaque
         case .set:
             try require(parts, 0...1)
-            // Its members: tensors among them are left out, and told.
+            // The members. Tensors among them are left out with a warning.
             guard case .list = parts.first else { return .opaque }
             return parts[0]
         case .storage, .untypedStorage, .elementType, .otherType, .otherStorage:
@@ -105,7 +105,7 @@ extension PickleMachine {
         }
     }
 
-    /// Metadata says that a tensor is to be read negated or conjugated: its bytes are not its values.
+    /// Refuses metadata: it marks a tensor as a negated or conjugated view, whose bytes are not its values.
     private func refuseMetadata(_ value: PickleValue?) throws {
         switch value {
         case nil, .some(.none): return
@@ -117,7 +117,7 @@ extension PickleMachine {
         }
     }
 
-    /// A tensor of storage, offset, size, stride; what follows in the arguments belongs to training.
+    /// Makes a tensor from storage, offset, size and stride. The other arguments matter only for training.
     private mutating func tensor(_ parts: [PickleValue], type: ElementType?, isTyped: Bool) throws -> PickleValue {
         guard case .storage(let storage) = parts[0] else {
             throw failure("a tensor made of \(parts[0].kind)", expected: "a storage")

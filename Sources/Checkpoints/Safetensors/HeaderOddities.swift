@@ -1,24 +1,24 @@
 import TensorModel
 
-/// What a header has that no reader minds, or few do; one warning a kind, however often it occurs.
+/// Oddities of a header that all or most readers tolerate. Each kind gives one warning, no matter how often it occurs.
 struct HeaderOddities {
     /// Bytes of white space before the opening brace.
     var leadingSpace = 0
     private var fieldCount = 0
-    /// The first field that the format does not have.
+    /// The first field that the format does not define.
     private(set) var field: SafetensorsHeader.UnknownField?
     private var equivalentCount = 0
     private var equivalent: (first: TensorName, second: TensorName)?
 
-    /// Notes a field of a tensor that the format does not have.
+    /// Records a field of a tensor that the format does not define.
     mutating func noteField(_ key: String, of tensor: TensorName) {
         fieldCount += 1
         if field == nil { field = .init(key: String(key.prefix(80)), tensor: tensor) }
     }
 
-    /// Looks for names that differ as bytes, but not to a reader that normalizes Unicode.
+    /// Looks for names that differ as bytes but are equal after Unicode normalization.
     mutating func noteEquivalentNames(_ names: some Sequence<TensorName>) {
-        // Without a byte over 127 no two different names are equivalent.
+        // Names without a byte above 127 are equivalent only if they are equal.
         guard names.contains(where: { $0.text.utf8.contains { $0 >= 0x80 } }) else { return }
         var seen: Set<String> = []
         for name in names {

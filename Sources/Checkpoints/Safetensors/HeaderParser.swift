@@ -1,15 +1,15 @@
 import TensorModel
 
-/// Parses the JSON of one header. Linear in its length but for a sort, where the tensors are not in order.
+/// Parses the JSON of one header. It takes linear time, plus a sort if the tensors are not in the order of their bytes.
 struct HeaderParser {
-    /// A tensor whose offsets are checked against its shape, but not yet against its neighbours.
+    /// A tensor whose offsets were checked against its shape, but not yet against other tensors.
     private struct Entry {
         var name: TensorName
         var elementType: ElementType
         var shape: Shape
         var begin: UInt64
         var end: UInt64
-        /// Where in the header the name stands, and with it the entry's order.
+        /// Offset of the name in the header, which also gives the order of the entries.
         var place: UInt64
     }
 
@@ -26,7 +26,7 @@ struct HeaderParser {
     private var hasMetadata = false
     private var oddities = HeaderOddities()
 
-    /// A parser of `bytes[8 ..< 8 + headerLength]`; the caller has checked the length.
+    /// A parser of `bytes[8 ..< 8 + headerLength]`. The caller has checked the length.
     init(_ bytes: [UInt8], headerLength: UInt64, byteCount: UInt64, path: String, limits: Limits) {
         self.bytes = bytes
         self.headerLength = headerLength
@@ -36,6 +36,7 @@ struct HeaderParser {
         dataLength = byteCount - dataStart
     }
 
+    /// Parses the whole header. Throws an error for each rule of the format.
     mutating func parse() throws -> SafetensorsHeader {
         let start = Int(SafetensorsFormat.lengthBytes)
         var reader = JSONReader(bytes, range: start..<start + Int(headerLength), maximumDepth: limits.headerDepth)
@@ -58,7 +59,7 @@ struct HeaderParser {
                 && bytes[textEnd..<start + Int(headerLength)].allSatisfy { $0 == UInt8(ascii: " ") })
     }
 
-    /// Requires that the first byte of the header, white space aside, opens an object.
+    /// Requires that the header begins with an object, after optional white space.
     private mutating func requireObject(_ reader: inout JSONReader, start: Int) throws {
         let header = bytes[start..<start + Int(headerLength)]
         let marks: [[UInt8]] = [[0xEF, 0xBB, 0xBF], [0xFE, 0xFF], [0xFF, 0xFE]]
@@ -227,9 +228,9 @@ struct HeaderParser {
         return pair
     }
 
-    // MARK: - The whole
+    // MARK: - Layout
 
-    /// The tensors in the order of their bytes, if these fill the data without holes and overlaps.
+    /// The tensors in the order of their bytes. Throws if they leave gaps in the data, overlap, or do not fill it.
     private mutating func contiguous() throws -> [StoredTensor] {
         func precedes(_ a: Entry, _ b: Entry) -> Bool {
             (a.begin, a.end, a.place) < (b.begin, b.end, b.place)

@@ -2,10 +2,10 @@ package import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// What stands before the data of a safetensors file, checked: every byte of the file belongs to exactly one thing.
+/// The checked header of a safetensors file. Every byte of the file belongs to exactly one part.
 ///
-/// The layout is that of the `safetensors` reference implementation: an 8-byte little-endian length, a JSON object of
-/// so many bytes, and the tensors without gaps up to the last byte of the file.
+/// The layout is that of the `safetensors` reference implementation: an 8-byte little-endian length, a JSON object of that many bytes, and
+/// the tensors without gaps up to the end of the file.
 package struct SafetensorsHeader: Sendable {
     /// An entry of `__metadata__`.
     package struct MetadataEntry: Sendable, Hashable {
@@ -23,22 +23,22 @@ package struct SafetensorsHeader: Sendable {
 
     /// Length of the header's JSON text in bytes, padding included.
     package let headerLength: UInt64
-    /// The tensors, in the order of their bytes; those without bytes in the order of the header.
+    /// The tensors, in the order of their bytes. Tensors without bytes are in the order of the header.
     package let tensors: [StoredTensor]
     /// The entries of `__metadata__`, in the order of the header; empty if there is none.
     package let metadata: [MetadataEntry]
-    /// What was odd about the header.
+    /// Oddities of the header.
     package let warnings: [IngotWarning]
-    /// The first field of a tensor that the format does not have, and the tensor; nil where there is none.
+    /// The first field of a tensor that the format does not define; nil if there is none.
     package let unknownField: UnknownField?
-    /// Whether nothing but spaces stands behind the object in the header.
+    /// Whether the header is padded only with spaces, and only behind its object.
     package let isPaddedBehind: Bool
 
-    /// A field of a tensor's entry that the format does not have.
+    /// A field of a tensor's entry that the format does not define.
     package struct UnknownField: Sendable, Hashable {
-        /// The field, cut to 80 characters.
+        /// The name of the field, cut to 80 characters.
         package let key: String
-        /// The tensor.
+        /// The tensor with the field.
         package let tensor: TensorName
     }
 
@@ -47,7 +47,7 @@ package struct SafetensorsHeader: Sendable {
 }
 
 extension Sequence<SafetensorsHeader.MetadataEntry> {
-    /// The value of an entry, or nil where there is none; keys are compared as bytes.
+    /// The value of the first entry with this key, compared as bytes; nil if there is none.
     package func value(of key: String) -> String? {
         let wanted = TensorName(key)
         return first { TensorName($0.key) == wanted }?.value
@@ -58,16 +58,16 @@ extension Sequence<SafetensorsHeader.MetadataEntry> {
 enum SafetensorsFormat {
     /// Bytes of the length before the header.
     static let lengthBytes: UInt64 = 8
-    /// The key that holds no tensor.
+    /// The key of the metadata, which no tensor may have.
     static let metadataKey = TensorName("__metadata__")
-    /// Our writer, as the reference one, lets the data begin at a multiple of so many bytes.
+    /// Alignment of the data in bytes, in files of our writer and of the reference writer.
     static let dataAlignment = 8
 }
 
 // MARK: - Reading
 
 extension SafetensorsHeader {
-    /// Reads and checks the header of a file.
+    /// Reads and checks the header of a file. Throws an error for each rule of the format.
     package static func read(_ file: MappedFile, limits: Limits = .standard) throws -> SafetensorsHeader {
         let path = file.path.string
         do {
@@ -87,13 +87,13 @@ extension SafetensorsHeader {
         return range
     }
 
-    /// Reads and checks a header.
+    /// Parses and checks a header.
     ///
     /// - Parameters:
-    ///   - bytes: the first bytes of a file, length and header at least.
-    ///   - byteCount: bytes of the whole file.
-    ///   - path: the file's name for errors and warnings.
-    ///   - limits: what to accept at most.
+    ///   - bytes: the first bytes of a file; they include at least the length and the header.
+    ///   - byteCount: size of the whole file in bytes.
+    ///   - path: the file's name, for errors and warnings.
+    ///   - limits: limits of what is accepted.
     package static func parse(
         _ bytes: [UInt8], byteCount: UInt64, path: String, limits: Limits = .standard
     ) throws -> SafetensorsHeader {
@@ -111,7 +111,7 @@ extension SafetensorsHeader {
         }
     }
 
-    /// The length that the first eight bytes give, if such a header fits the file and the limits.
+    /// The length in the first eight bytes. Throws if such a header exceeds the file or the limits.
     private static func checkedLength(_ bytes: [UInt8], byteCount: UInt64, limits: Limits) throws -> UInt64 {
         guard byteCount >= SafetensorsFormat.lengthBytes, bytes.count >= 8 else {
             throw IngotError(

@@ -1,8 +1,8 @@
 package import TensorModel
 
-/// Writes headers of plain safetensors files.
+/// Writes headers of safetensors files.
 package enum SafetensorsWriter {
-    /// A tensor to write, in the order of the data.
+    /// A tensor to write. Entries are in the order of the data.
     package struct Entry: Sendable, Hashable {
         /// The name.
         package let name: TensorName
@@ -10,7 +10,7 @@ package enum SafetensorsWriter {
         package let elementType: ElementType
         /// The dimensions.
         package let shape: Shape
-        /// Bytes in the file; what type and shape demand.
+        /// Bytes in the file. They must match type and shape.
         package let byteCount: UInt64
 
         /// Makes an entry.
@@ -22,11 +22,11 @@ package enum SafetensorsWriter {
         }
     }
 
-    /// The first bytes of a file: length, header, and spaces up to a multiple of 8 bytes. The tensors' data follow in
-    /// the order given, without gaps.
+    /// The first bytes of a file: length, header, and spaces up to a multiple of 8 bytes. The data of the tensors follow in the given
+    /// order, without gaps.
     ///
-    /// Throws for what `SafetensorsHeader.parse` would not read back: `__metadata__` as a name, a name twice, a NUL, a
-    /// byte count that does not fit type and shape.
+    /// - Throws: an error for anything that `SafetensorsHeader.parse` would refuse: the name `__metadata__`, a name that occurs twice, NUL,
+    ///   a byte count that does not match type and shape, a limit that is exceeded.
     package static func header(
         tensors: [Entry], metadata: [SafetensorsHeader.MetadataEntry] = [], limits: Limits = .standard
     ) throws -> [UInt8] {
@@ -115,7 +115,7 @@ package enum SafetensorsWriter {
         text += "}"
     }
 
-    /// Length, text, padding.
+    /// Frames the text with its length and its padding.
     private static func framed(_ text: String, limits: Limits) throws -> [UInt8] {
         let count = text.utf8.count
         let padding =

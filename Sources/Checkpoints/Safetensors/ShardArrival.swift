@@ -2,23 +2,23 @@ package import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// How much of a safetensors file that somebody still writes is there.
+/// How much of a safetensors file has arrived while a downloader still writes it.
 package enum ShardArrival: Sendable, Hashable {
-    /// So many bytes of it, of so many where its header is there.
+    /// `bytes` bytes have arrived, of `of` bytes in all; `of` is nil until the header has arrived.
     case partial(bytes: UInt64, of: UInt64?)
-    /// Bytes with which no shard begins: zeros where a file has its size from the start, or not a shard at all.
+    /// The first bytes cannot be those of a shard: zeros, in a file that has its full size from the start, or another kind of file.
     case senseless
-    /// All the bytes that its header speaks of.
+    /// All bytes that the header describes have arrived.
     case whole
 
-    /// Looks at a file: its size, and how far its header says that it goes. What else may be wrong with it is `Shard`'s matter.
+    /// Compares the size of a file with the end of the data that its header states. Opening the shard finds all other faults.
     package static func of(_ file: MappedFile, limits: Limits = .standard) throws -> ShardArrival {
         let size = file.byteCount
         guard size >= SafetensorsFormat.lengthBytes,
             let first = ByteRange(start: 0, count: SafetensorsFormat.lengthBytes)
         else { return .partial(bytes: size, of: nil) }
         let length = try file.bytes(first).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        // A file that has its size from the start is zeros until its bytes arrive.
+        // Some downloaders create the file with its full size: it is zeros until its bytes arrive.
         guard length > 0, length <= limits.headerBytes else { return .senseless }
         guard size - SafetensorsFormat.lengthBytes >= length,
             let header = ByteRange(start: SafetensorsFormat.lengthBytes, count: length)

@@ -2,20 +2,20 @@ import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// A shard index, `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which tensor is in which file.
+/// A shard index, `model.safetensors.index.json` or `pytorch_model.bin.index.json`: the shard of each tensor.
 package struct ShardIndex {
-    /// The index file's path, for messages.
+    /// Path of the index file, for messages.
     let path: String
     /// The names of the shards, sorted by their bytes.
     package let shardNames: [String]
     /// The tensors in the order of the file, each with the position of its shard in `shardNames`.
     package let tensors: [(name: TensorName, shard: Int)]
-    /// The positions in `tensors` of those of each shard.
+    /// For each shard, the positions of its tensors in `tensors`.
     let byShard: [[Int]]
-    /// The sum of all tensors' bytes as the index states it; a float is what some tools write.
+    /// The number of bytes of all tensors that the index states; nil if it states none. Some tools write it as a float.
     let totalSize: Double?
 
-    /// Reads and checks an index file, on its own.
+    /// Reads an index file and checks it without its shards.
     static func read(_ path: FilePath, of kind: WeightFiles, limits: Limits) throws -> ShardIndex {
         let file = try MappedFile.open(path)
         guard file.byteCount <= limits.documentBytes, let range = ByteRange(start: 0, count: file.byteCount) else {
@@ -26,12 +26,12 @@ package struct ShardIndex {
         return try parse(try file.bytes(range), of: kind, path: path.string, limits: limits)
     }
 
-    /// Reads and checks the text of an index.
+    /// Parses and checks the text of a safetensors index.
     package static func parse(_ bytes: [UInt8], path: String, limits: Limits) throws -> ShardIndex {
         try parse(bytes, of: .safetensors, path: path, limits: limits)
     }
 
-    /// Reads and checks the text of an index of files of a kind.
+    /// Parses and checks the text of an index for files of one format.
     static func parse(_ bytes: [UInt8], of kind: WeightFiles, path: String, limits: Limits) throws -> ShardIndex {
         do {
             var parser = IndexParser(kind, limits: limits)
@@ -46,7 +46,7 @@ package struct ShardIndex {
 
 private struct IndexParser {
     let limits: Limits
-    /// How the names of shards end.
+    /// Suffix of the shards' names.
     private let suffix: String
     private var names = NameTable()
     private var tensors: [(name: TensorName, shard: Int)] = []
@@ -116,7 +116,7 @@ private struct IndexParser {
         }
     }
 
-    /// The position of a shard among those seen so far.
+    /// The position of a shard among those seen so far. Checks and adds a new name.
     private mutating func shard(_ name: String, _ reader: JSONReader) throws -> Int {
         if let position = positions[TensorName(name)] { return position }
         if let problem = ShardName.problem(name, suffix: suffix) {
@@ -138,7 +138,7 @@ private struct IndexParser {
         return shardNames.count - 1
     }
 
-    /// The index, shards sorted.
+    /// The finished index, with its shards sorted.
     consuming func index(path: String) throws -> ShardIndex {
         guard hasWeightMap, !tensors.isEmpty else {
             throw IngotError(

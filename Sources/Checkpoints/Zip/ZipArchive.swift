@@ -2,43 +2,42 @@ package import FileAccess
 import SystemPackage
 package import TensorModel
 
-/// The directory of a zip archive of stored records, checked: every byte of the file belongs to exactly one thing.
+/// The checked directory of a zip archive with stored records. Every byte of the file belongs to exactly one part of the archive.
 ///
-/// Readers of zip archives disagree wherever an archive contradicts itself, so nothing of the kind is accepted: there is one
-/// end record, the first record begins at the first byte, each further one where the one before it ends, the directory follows the
-/// last, and what it says of a record is what stands before the record. Nothing is compressed or encrypted. Source of the
-/// layout: PKWARE's APPNOTE 6.3.10; zip64 included.
+/// Zip readers disagree about archives that contradict themselves, so such archives are refused. There is one end record. The first record
+/// begins at byte 0, and each further record begins where the one before it ends. The directory follows the last record, and agrees with
+/// the local header of every record. No record is compressed or encrypted. Source of the layout: PKWARE's APPNOTE 6.3.10, with zip64.
 package struct ZipArchive: Sendable {
     /// A record of the archive.
     package struct Entry: Sendable, Hashable {
-        /// Its name: relative, without `..`, with `/` between components.
+        /// The name: relative, without `..`, with `/` between components.
         package let name: String
-        /// Where its bytes are in the file.
+        /// The range of its bytes in the file.
         package let range: ByteRange
-        /// The CRC-32 of its bytes, as the archive states it; 0 where its writer left it out.
+        /// The CRC-32 of its bytes, as the archive states it; 0 if the writer computed none.
         let checksum: UInt32
-        /// Where its local header begins.
+        /// Offset of its local header in the file.
         package let headerStart: UInt64
-        /// Bytes of the extra field before its data, with which writers align it.
+        /// Bytes of the extra field before its data. Writers align the data with it.
         let paddingBytes: UInt64
     }
 
     /// The records, in the order of their bytes.
     package let entries: [Entry]
-    /// Where the directory begins; the file ends with it and the end record.
+    /// Offset of the directory. The file ends with the directory and the end record.
     package let directoryStart: UInt64
 
     private let positions: [TensorName: Int]
 
-    /// The most records an archive may have.
+    /// Maximum number of records in an archive.
     static let maximumEntries: UInt64 = 1_000_000
 
-    /// The record of a name; nil where there is none.
+    /// The record with this name; nil if there is none.
     package subscript(name: String) -> Entry? { positions[TensorName(name)].map { entries[$0] } }
 
-    /// Whether a file that begins with these bytes, eight at least, is an archive.
+    /// Whether a file that begins with these bytes (8 or more) is a zip archive.
     ///
-    /// The signature alone could be the length of a safetensors header, which would have four zeros behind it.
+    /// The signature of a record could also be the length of a safetensors header, but then four zeros follow.
     static func isOne(_ first: [UInt8]) -> Bool {
         first.starts(with: [0x50, 0x4B, 5, 6])
             || first.starts(with: [0x50, 0x4B, 3, 4]) && first.dropFirst(4).prefix(4).contains { $0 != 0 }
@@ -46,9 +45,9 @@ package struct ZipArchive: Sendable {
 
     /// Reads the directory and every local header.
     ///
-    /// - Parameter look: told each name, and where the directory has it, before anything else of the record is looked at: a format
-    ///   that is not read may be told by its names.
-    /// - Throws: `zipInvalid`, `invalidText`, `duplicateKey`, `headerTooLarge`.
+    /// - Parameter look: called with each name and its offset in the directory before the rest of the record is checked. Names can show
+    ///   that the archive is of a format that is not read.
+    /// - Throws: `zipInvalid`, `invalidText`, `nameTooLong`, `duplicateKey`, `headerTooLarge`.
     package static func read(
         _ file: MappedFile, limits: Limits = .standard,
         look: (_ name: String, _ place: UInt64) throws -> Void = { _, _ in }
@@ -81,7 +80,8 @@ package struct ZipArchive: Sendable {
 
     /// The bytes of a record, checked against its checksum.
     ///
-    /// - Parameter limit: the most bytes to read.
+    /// - Parameter limit: maximum size of the record in bytes.
+    /// - Throws: `headerTooLarge` above the limit, `checksum` if the CRC-32 differs.
     package func bytes(of entry: Entry, in file: MappedFile, limit: UInt64) throws -> [UInt8] {
         guard entry.range.count <= limit else {
             throw IngotError(
@@ -97,22 +97,22 @@ package struct ZipArchive: Sendable {
 }
 
 extension ZipArchive.Entry {
-    /// The checksum of the record, to be compared when its bytes are read.
+    /// The checksum of the record, for checks when its bytes are read.
     var recordChecksum: RecordChecksum { RecordChecksum(name: name, range: range, value: checksum) }
 }
 
-/// A part of a file with the CRC-32 that the file states for it.
+/// A part of a file, and the CRC-32 that the file states for it.
 package struct RecordChecksum: Sendable, Hashable {
     /// The name of the part in the file.
     package let name: String
-    /// Where its bytes are.
+    /// The range of its bytes in the file.
     package let range: ByteRange
-    /// The checksum; 0 of a part with bytes says that its writer computed none.
+    /// The CRC-32. If it is 0 and the part is not empty, the writer computed none.
     package let value: UInt32
 
-    /// Reads the part, a piece at a time, and compares.
+    /// Reads the part piece by piece and compares its CRC-32. Does nothing if `value` is 0.
     ///
-    /// - Throws: `checksum`.
+    /// - Throws: `checksum` if it differs.
     func check(_ file: MappedFile) throws {
         guard value != 0 else { return }
         var checksum = CRC32()
@@ -120,6 +120,7 @@ package struct RecordChecksum: Sendable, Hashable {
         try require(checksum.value, in: file)
     }
 
+    /// Throws `checksum` if the computed CRC-32 `found` differs from the stated one.
     func require(_ found: UInt32, in file: MappedFile) throws {
         guard value != 0 || range.count == 0, found != value else { return }
         throw IngotError(

@@ -1,7 +1,7 @@
 import FileAccess
 import TensorModel
 
-/// Little-endian numbers of some bytes; whoever asks has made sure that they are there.
+/// Reads little-endian numbers. The caller has checked that the bytes exist.
 private struct Numbers {
     let bytes: [UInt8]
 
@@ -24,14 +24,14 @@ private func refusal(_ offset: UInt64, _ found: String, _ expected: String? = ni
 }
 
 extension MappedFile {
-    /// Numbers at a place that lies in the file, or nil where it does not.
+    /// The bytes of a range; nil if it exceeds the file.
     fileprivate func numbers(_ start: UInt64, _ count: UInt64) throws -> Numbers? {
         guard let range = ByteRange(start: start, count: count), range.end <= byteCount else { return nil }
         return Numbers(bytes: try bytes(range))
     }
 }
 
-/// The end of an archive: how many records its directory has, and where that is.
+/// The end record of an archive: the number of records, and the place of the directory.
 struct ZipEndRecord {
     let entryCount: UInt64
     let directory: ByteRange
@@ -39,6 +39,7 @@ struct ZipEndRecord {
     private static let fixedBytes: UInt64 = 22
     private static let locatorBytes: UInt64 = 20
 
+    /// Finds and checks the end record. Throws `zipInvalid` or `headerTooLarge`.
     static func read(_ file: MappedFile, limits: Limits) throws -> ZipEndRecord {
         let start = try find(file)
         guard let end = try file.numbers(start, fixedBytes) else { throw refusal(start, "no end record") }
@@ -77,7 +78,7 @@ struct ZipEndRecord {
         return ZipEndRecord(entryCount: count, directory: directory)
     }
 
-    /// Where the end record is: the only one whose comment ends with the file, and no other looks like one behind it.
+    /// Finds the end record: its comment must end with the file, and no other record may look like an end record.
     private static func find(_ file: MappedFile) throws -> UInt64 {
         let count = min(file.byteCount, fixedBytes + UInt64(UInt16.max))
         guard count >= fixedBytes, let tail = try file.numbers(file.byteCount - count, count) else {
@@ -101,7 +102,7 @@ struct ZipEndRecord {
         return start + UInt64(only)
     }
 
-    /// What the zip64 end record says, where the locator before the end record leads to one.
+    /// The content of the zip64 end record; nil if no locator stands before the end record.
     private static func wideRecord(
         _ file: MappedFile, endStart: UInt64
     ) throws -> (start: UInt64, count: UInt64, size: UInt64, offset: UInt64)? {
@@ -124,7 +125,7 @@ struct ZipEndRecord {
     }
 }
 
-/// What the directory says of a record.
+/// The directory's entry for a record.
 struct ZipListing {
     var name: String
     var nameBytes: [UInt8]
@@ -132,7 +133,7 @@ struct ZipListing {
     var checksum: UInt64
     var size: UInt64
     var headerStart: UInt64
-    /// Where the directory says so, for messages.
+    /// Offset of the entry in the file, for messages.
     var place: UInt64
 
     var hasDescriptor: Bool { flags & 8 != 0 }
@@ -143,9 +144,10 @@ struct ZipDirectory {
     private let end: ZipEndRecord
     private let numbers: Numbers
     private let limits: Limits
-    /// A name has the extension of its format, and the archive's directory, in addition to a tensor's.
+    /// Bytes that a record's name may have in addition to a tensor's name: the archive's directory and the suffix of a format.
     private static let nameRoom = 512
 
+    /// Reads the directory that the end record points to.
     init(_ file: MappedFile, _ end: ZipEndRecord, limits: Limits) throws {
         self.end = end
         self.limits = limits
@@ -157,7 +159,7 @@ struct ZipDirectory {
         numbers = Numbers(bytes: try file.bytes(end.directory))
     }
 
-    /// The records, in the order of the directory.
+    /// The records, in the order of the directory. `look` is called with each name first.
     func entries(_ look: (_ name: String, _ place: UInt64) throws -> Void) throws -> [ZipListing] {
         var entries: [ZipListing] = []
         entries.reserveCapacity(Int(end.entryCount))
@@ -232,7 +234,7 @@ struct ZipDirectory {
             place: place)
     }
 
-    /// A name that no reader takes for a place outside the archive.
+    /// Checks that no reader could take the name for a path outside the archive.
     private func checkedName(_ bytes: [UInt8], _ place: UInt64) throws -> String {
         guard bytes.count <= limits.nameBytes + ZipDirectory.nameRoom else {
             throw IngotError(
@@ -259,7 +261,7 @@ struct ZipDirectory {
     }
 }
 
-/// The 64-bit numbers that an extra field has in place of those of 32 bits.
+/// The 64-bit numbers of a zip64 extra field, which replace 32-bit numbers.
 private struct ZipExtra {
     private(set) var values: [UInt64] = []
     private(set) var isPresent = false
@@ -276,7 +278,7 @@ private struct ZipExtra {
                 isPresent = true
                 for index in 0..<count / 8 { values.append(numbers.u64(at + 4 + 8 * index)) }
             }
-            // Info-ZIP's Unicode path: some readers take the record's name from it.
+            // Info-ZIP's Unicode path field: some readers take the record's name from it.
             guard kind != 0x7075 else {
                 throw refusal(place, "a second name for the record (extra field 0x7075)", "one")
             }
@@ -285,7 +287,7 @@ private struct ZipExtra {
     }
 }
 
-/// What stands before and behind each record's bytes, compared with the directory.
+/// Compares the local header and descriptor of each record with the directory.
 struct ZipLocalHeaders {
     private let file: MappedFile
     private let directoryStart: UInt64
@@ -295,7 +297,7 @@ struct ZipLocalHeaders {
         self.directoryStart = directoryStart
     }
 
-    /// The records in the order of their bytes, which fill the file up to the directory.
+    /// The records in the order of their bytes. They must fill the file up to the directory.
     func check(_ listed: [ZipListing]) throws -> [ZipArchive.Entry] {
         let sorted = listed.sorted { $0.headerStart < $1.headerStart }
         let first = sorted.first?.headerStart ?? directoryStart
@@ -313,7 +315,7 @@ struct ZipLocalHeaders {
                 error.found = "record `\(listing.name)`: " + error.found
                 throw error
             }
-            // What was read of a large archive is not to stay in memory.
+            // Release the pages that were read, so that a large archive does not stay in memory.
             let dataStart = entries[index].range.start
             if index % 256 == 255 || listing.size > 1 << 20, let done = ByteRange(start: behind, end: dataStart) {
                 file.release(done)
@@ -349,7 +351,7 @@ struct ZipLocalHeaders {
             paddingBytes: extraCount)
     }
 
-    /// Sizes and checksum before the bytes; a writer that puts them behind may leave them out.
+    /// Compares sizes and checksum in the local header. A writer that puts them in a descriptor may set them to 0 here.
     private func compareSizes(_ header: Numbers, _ wide: ZipExtra, _ listing: ZipListing) throws {
         var values = wide.values.makeIterator()
         func value(_ narrow: UInt64) -> UInt64? {
@@ -365,7 +367,8 @@ struct ZipLocalHeaders {
         }
     }
 
-    /// The descriptor behind a record's bytes, with or without signature, its sizes of 32 or 64 bits, fills the space to the next.
+    /// Checks the descriptor after a record's bytes: with or without signature, with sizes of 32 or 64 bits. It must fill the space up to
+    /// the next record.
     private func checkDescriptor(_ listing: ZipListing, from start: UInt64, to end: UInt64) throws {
         let count = end - start
         if !listing.hasDescriptor {

@@ -5,7 +5,7 @@
 #endif
 
 extension Span where Element == UInt8 {
-    /// Whether both have the same bytes.
+    /// Whether both spans have the same bytes.
     package func isSame(as other: Span<UInt8>) -> Bool {
         guard count == other.count else { return false }
         if count == 0 { return true }

@@ -1,10 +1,10 @@
-/// CRC-32 as zip archives have it (polynomial 0x04C11DB7, reflected), of bytes that come piece by piece.
+/// CRC-32 of zip archives (polynomial 0x04C11DB7, reflected), computed piece by piece.
 ///
-/// Sixteen bytes a step, a table for each ("slicing by 16").
+/// Each step takes sixteen bytes, with one table per byte ("slicing by 16").
 package struct CRC32: Sendable {
     private var register: UInt32 = 0xFFFF_FFFF
 
-    /// The checksum of no bytes.
+    /// Starts a checksum.
     package init() {}
 
     /// The checksum of everything added so far.
@@ -13,7 +13,7 @@ package struct CRC32: Sendable {
     /// Adds bytes.
     package mutating func update(_ bytes: Span<UInt8>) {
         let tables = CRC32.tables.span
-        // Said once, so that the lookups below need no check of their own.
+        // Checked once here, so that the compiler drops the bounds checks below.
         guard tables.count == 4096 else { preconditionFailure("sixteen tables of 256") }
         var crc = register
         var start = 0
@@ -34,7 +34,7 @@ package struct CRC32: Sendable {
         register = crc
     }
 
-    /// Table `k`, at 256 * k: what a byte does to the register `k` bytes later.
+    /// Table `k` begins at 256 * k: the effect of a byte on the register `k` bytes later.
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 4096)
         for byte in 0..<256 {

@@ -1,22 +1,22 @@
 internal import CXXHash
 internal import TensorModel
 
-/// An XXH3-128 hash, as the canonical sixteen bytes (big-endian) that `xxhsum -H2` prints.
+/// An XXH3-128 hash. Its canonical form has sixteen bytes (big-endian), as `xxhsum -H2` prints it.
 ///
-/// Finds accidents, not attackers: XXH3 is no cryptographic hash (SECURITY.md).
+/// It detects accidental damage only: XXH3 is not a cryptographic hash (SECURITY.md).
 package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
-    /// The upper half.
+    /// The upper 64 bits.
     package let high: UInt64
-    /// The lower half.
+    /// The lower 64 bits.
     package let low: UInt64
 
-    /// Makes a hash of its halves.
+    /// Makes a hash from its halves.
     package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
-    /// Reads 32 lower-case hexadecimal digits; nil for anything else.
+    /// Reads 32 lower-case hexadecimal digits; nil for any other text.
     package init?(hexadecimal text: String) {
         guard text.utf8.count == 32, text.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
             let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
@@ -24,7 +24,7 @@ package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
         self.init(high: high, low: low)
     }
 
-    /// The hash of some bytes.
+    /// The hash of `bytes`.
     package init(of bytes: Span<UInt8>) {
         let hash = unsafe bytes.withUnsafeBytes { unsafe XXH3_128bits($0.baseAddress, $0.count) }
         self.init(high: hash.high64, low: hash.low64)
@@ -33,16 +33,16 @@ package struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     /// The hash as 32 lower-case hexadecimal digits.
     package var description: String { ContentHash.hexadecimal(high) + ContentHash.hexadecimal(low) }
 
-    /// Sixteen lower-case hexadecimal digits.
+    /// A number as sixteen lower-case hexadecimal digits.
     package static func hexadecimal(_ value: UInt64) -> String { NumberText.padded(value, digits: 16, radix: 16) }
 
-    /// The 64-bit XXH3 hash of some bytes, which the container uses as the checksum of a chunk.
+    /// The 64-bit XXH3 hash of `bytes`, which the container uses as the checksum of a chunk.
     package static func checksum64(_ bytes: Span<UInt8>) -> UInt64 {
         unsafe bytes.withUnsafeBytes { unsafe XXH3_64bits($0.baseAddress, $0.count) }
     }
 }
 
-/// Hashes bytes that come piece by piece.
+/// Computes a hash piece by piece.
 @safe package final class ContentHasher {
     let state: OpaquePointer
 

@@ -1,14 +1,14 @@
 package import TensorModel
 
 extension MappedFile {
-    /// The whole file.
+    /// The range of the whole file.
     package var wholeRange: ByteRange { ByteRange.whole(byteCount) }
 
-    /// Hands a range on in pieces, read by read(2); stops between two pieces when a signal came.
+    /// Reads a range in pieces with read(2). After a signal it throws between two pieces.
     ///
     /// - Parameters:
-    ///   - pieceBytes: bytes of a piece at most; every piece but the last has that many.
-    ///   - body: called with the bytes, and their place in the file.
+    ///   - pieceBytes: size of a piece in bytes; only the last piece may be smaller.
+    ///   - body: called with the bytes of each piece and its range in the file.
     package func forEachPiece(
         of range: ByteRange, pieceBytes: Int = MappedFile.pieceBytes,
         _ body: (Span<UInt8>, ByteRange) throws -> Void
@@ -25,7 +25,7 @@ extension MappedFile {
         }
     }
 
-    /// Bytes of a piece: large against the cost of a call, small against the caches of a core.
+    /// Default size of a piece in bytes: large enough that calls cost little, small enough for the cache of a core.
     package static let pieceBytes = 1 << 18
 
     /// The hash of a range.
@@ -35,7 +35,7 @@ extension MappedFile {
         return hasher.finish()
     }
 
-    /// Adds a range to a hash; stops when a signal came.
+    /// Adds a range to a hash. After a signal it throws between two pieces.
     package func hash(_ range: ByteRange, into hasher: ContentHasher) throws {
         try forEachPiece(of: range) { bytes, _ in hasher.update(bytes) }
     }

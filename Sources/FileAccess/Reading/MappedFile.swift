@@ -9,32 +9,33 @@ package import TensorModel
     internal import Darwin
 #endif
 
-/// A regular file, read in two ways: from a mapping, by copies that survive the file's being cut short, or by read(2).
+/// A regular file that is read in two ways: through a mapping or with read(2).
 ///
-/// The mapping serves headers, tables and scattered reads. Its pages count as resident memory, and giving them back interrupts all
-/// cores of the process, so everything large is read by read(2) into buffers that are reused (`read`).
+/// The mapping serves headers, tables and scattered reads. It is read by guarded copies, which give an error if the file was cut short. Its
+/// pages count as resident memory, and releasing them interrupts all cores of the process. So large ranges are read with read(2) into
+/// reused buffers (`read`).
 package final class MappedFile: Sendable {
-    /// The path it was opened with.
+    /// The path by which the file was opened.
     package let path: FilePath
-    /// Bytes of the file when it was opened.
+    /// Size in bytes when the file was opened.
     package let byteCount: UInt64
-    /// What the file was when it was opened.
+    /// Identity of the file when it was opened.
     package let identity: FileIdentity
     private let status: FileStatus
     private let address: UInt
-    /// The descriptor that `read` uses, opened by the first of its calls.
+    /// The descriptor for `read`, opened by its first call.
     private let opened = Mutex<OpenedFile?>(nil)
-    /// What scattered reads have touched and not given back, as bytes, and as a range around all of it.
+    /// Pages that scattered reads have touched and that are not released yet: their bytes, and a range around all of them.
     private let scattered = Mutex<(bytes: UInt64, range: ByteRange?)>((0, nil))
 
     /// Opens and maps a file, symbolic links followed.
     ///
-    /// - Throws: `notARegularFile` for a directory, FIFO, socket or device; `noInput` where there is nothing.
+    /// - Throws: `notARegularFile` for a directory, FIFO, socket or device; `noInput` if nothing exists at the path.
     package static func open(_ path: FilePath) throws -> MappedFile { try MappedFile(path) }
 
     private init(_ path: FilePath) throws {
         self.path = path
-        // O_NONBLOCK: a FIFO must not make us wait for a writer.
+        // O_NONBLOCK: do not wait for the writer of a FIFO.
         let file = try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .noInput)
         let status = FileStatus(try file.status())
         guard status.kind == .file else {
@@ -63,7 +64,7 @@ package final class MappedFile: Sendable {
         unsafe munmap(UnsafeMutableRawPointer(bitPattern: address), Int(byteCount))
     }
 
-    /// A copy of a range of the file.
+    /// Copies a range of the file.
     package func bytes(_ range: ByteRange) throws -> [UInt8] {
         try check(range)
         var buffer = [UInt8](repeating: 0, count: Int(range.count))
@@ -73,15 +74,15 @@ package final class MappedFile: Sendable {
 
     /// Copies a range into the first bytes of `buffer`, which must be large enough.
     ///
-    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
+    /// - Throws: `sourceChanged` if the file was cut short since it was opened.
     package func copy(_ range: ByteRange, into buffer: inout [UInt8]) throws {
         try copy(range, rows: 1, stride: 0, into: &buffer)
     }
 
-    /// Copies `rows` ranges of one length, `stride` bytes apart, next to each other into the first bytes of `buffer`.
+    /// Copies `rows` ranges of the same length, `stride` bytes apart, into the first bytes of `buffer`, without gaps.
     ///
-    /// - Parameter range: the first of them.
-    /// - Throws: `sourceChanged` where the file was cut short since it was opened.
+    /// - Parameter range: the first range.
+    /// - Throws: `sourceChanged` if the file was cut short since it was opened.
     package func copy(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
         guard rows > 0, let last = Checked.add(range.end, UInt64(stride) * UInt64(rows - 1)),
             let whole = ByteRange(start: range.start, end: last)
@@ -103,18 +104,18 @@ package final class MappedFile: Sendable {
             expected: "\(byteCount) bytes, as when it was opened")
     }
 
-    /// Reads a range by read(2) into `buffer` from `offset` on: no page of the mapping becomes resident.
+    /// Reads a range with read(2) into `buffer` at `offset`. No page of the mapping becomes resident.
     ///
-    /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
+    /// - Throws: `sourceChanged` if the file was cut short or replaced since it was opened.
     package func read(_ range: ByteRange, into buffer: inout [UInt8], at offset: Int = 0) throws {
         try check(range)
         guard try descriptor(range).read(range, into: &buffer, at: offset) else { throw cutShort(range) }
     }
 
-    /// Reads `rows` ranges of one length, `stride` bytes apart, next to each other into the first bytes of `buffer`, by read(2).
+    /// Reads `rows` ranges of the same length, `stride` bytes apart, with read(2) into the first bytes of `buffer`, without gaps.
     ///
-    /// - Parameter range: the first of them.
-    /// - Throws: `sourceChanged` where the file was cut short or replaced since it was opened.
+    /// - Parameter range: the first range.
+    /// - Throws: `sourceChanged` if the file was cut short or replaced since it was opened.
     package func read(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
         let file = try descriptor(range)
         let width = Int(range.count)
@@ -125,7 +126,7 @@ package final class MappedFile: Sendable {
         }
     }
 
-    /// Closes the descriptor that `read` opened; the next call opens another one. For files of a checkpoint with very many shards.
+    /// Closes the descriptor of `read`; the next call opens it again. For checkpoints with very many shards.
     package func finishReading() { opened.withLock { $0 = nil } }
 
     /// The descriptor to read a range by, of a file that is still what it was when it was opened.
@@ -137,12 +138,12 @@ package final class MappedFile: Sendable {
         return file
     }
 
-    /// A fault maps more than its page: on Linux the 64 KiB around it, or the whole folio of the page cache, up to 2 MiB,
-    /// aligned in the file. What lies before a range was given back already: released by the page, half of a file of
-    /// small chunks would stay behind (measured: 300 of 619 MB).
+    /// Alignment in bytes of released ranges. A fault maps more than its page: on Linux 64 KiB around it, or the whole folio of the page
+    /// cache, up to 2 MiB, aligned in the file. Pages before a range were released earlier. With release by single pages, half of a file of
+    /// small chunks would stay resident (measured: 300 of 619 MB).
     private static let faultWindow: UInt = 2 << 20
 
-    /// Gives back the resident pages that hold a range; reading it again works, and costs a fault.
+    /// Releases the resident pages that hold a range. Reading it again works and costs a page fault.
     package func release(_ range: ByteRange) {
         guard address != 0, range.count > 0, range.end <= byteCount else { return }
         let window = MappedFile.faultWindow
@@ -151,13 +152,13 @@ package final class MappedFile: Sendable {
         unsafe madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
     }
 
-    /// What may be resident of scattered reads before it is given back: each time costs as much as many of them.
+    /// Bytes that scattered reads may touch before they are released: one release costs as much as many reads.
     private static let scatteredBytes: UInt64 = 8 << 20
-    /// Parts of a file that scattered reads may keep resident.
+    /// Scattered reads are not released while they all lie within a range of this many bytes.
     private static let keptBytes: UInt64 = 16 << 20
 
-    /// Takes note of runs of bytes that were read, `stride` bytes apart, and gives back what such reads have touched once it comes to
-    /// some MiB. Small parts stay.
+    /// Records a scattered read: `rows` ranges, `stride` bytes apart. Once such reads have touched several MiB, all their pages are
+    /// released. Pages within a small part of the file stay resident.
     package func releaseScattered(_ first: ByteRange, rows: Int, stride: Int) {
         guard let reach = ByteRange(start: first.start, count: first.count + UInt64((rows - 1) * stride)) else {
             return
@@ -177,11 +178,11 @@ package final class MappedFile: Sendable {
         if let due { release(due) }
     }
 
-    /// How far ahead of what is read the disk is asked for more: at its speed, the time of a few chunks.
+    /// Distance in bytes between a read and the prefetch ahead of it: what the disk reads during a few chunks.
     private static let readAhead: UInt64 = 16 << 20
 
-    /// Has the system begin to read what lies some way behind a range that is about to be read, without waiting; nothing of it
-    /// becomes resident. Asks window by window, so that small ranges cost no call each.
+    /// Asks the system to start reading 16 MiB behind a range that is about to be read, without waiting. No page becomes resident. It asks
+    /// once per 2 MiB window, so that small ranges do not cost a call each.
     package func prefetch(behind range: ByteRange) {
         guard address != 0, range.end <= byteCount else { return }
         let window: UInt64 = 2 << 20
@@ -191,7 +192,7 @@ package final class MappedFile: Sendable {
         unsafe madvise(UnsafeMutableRawPointer(bitPattern: address + UInt(start)), Int(end - start), MADV_WILLNEED)
     }
 
-    /// Drops what the system has cached of a file, where it may, so that what is read next comes from the disk.
+    /// Drops a file's cached pages as far as the system permits, so that the next read comes from the disk.
     package static func dropCache(_ path: FilePath) throws {
         try Descriptor(path, flags: O_RDONLY | O_NONBLOCK, code: .inputOutput).dropCache()
     }
@@ -199,13 +200,13 @@ package final class MappedFile: Sendable {
     /// Permissions of the file when it was opened.
     package var permissions: FilePermissions { status.permissions }
 
-    /// How a file changed since it was opened.
+    /// The ways in which a file can have changed since it was opened.
     package enum Change: Sendable, Hashable {
-        /// Nothing.
+        /// No change.
         case none
-        /// Mode, owner or names changed, or bytes changed and the time of modification was set back. Only the bytes tell which.
+        /// Mode, owner or names changed; or the content changed and the modification time was set back. Only the content can tell which.
         case status
-        /// It is another file, or its size or time of modification changed.
+        /// The path leads to another file, or the size or modification time changed.
         case content
     }
 
@@ -215,10 +216,10 @@ package final class MappedFile: Sendable {
         return now == identity ? .none : now.isSameButStatus(as: identity) ? .status : .content
     }
 
-    /// Requires that the file at the path is still the one that was opened, with the same bytes as far as the system tells.
+    /// Requires that the path still leads to the file that was opened, with the same content as far as the system tells.
     ///
-    /// Another time of the last change of the status is accepted if mode, owner, group or number of names changed too. A caller that has a
-    /// hash of the bytes compares it instead (`change`).
+    /// A new status-change time is accepted if mode, owner, group or number of hard links changed too. A caller that has a hash of the
+    /// content compares it instead (`change`).
     ///
     /// - Throws: `sourceChanged`.
     package func checkUnchanged() throws {
@@ -236,7 +237,7 @@ package final class MappedFile: Sendable {
         throw wasChanged
     }
 
-    /// The error of a file that is not what it was when it was opened.
+    /// The error for a file that has changed since it was opened.
     package var wasChanged: IngotError {
         IngotError(
             .sourceChanged, file: path.string, found: "the file was changed or replaced during the run",
@@ -252,7 +253,7 @@ package final class MappedFile: Sendable {
     }
 }
 
-/// A file opened for read(2), shared by all that read it at the time.
+/// A file opened for read(2), shared by all concurrent readers.
 private final class OpenedFile: Sendable {
     private let descriptor: Descriptor
 
@@ -264,14 +265,14 @@ private final class OpenedFile: Sendable {
         FileStatus(try descriptor.status()).identity.isSameButStatus(as: identity)
     }
 
-    /// Whether the file has all of the range.
+    /// Reads a range. Returns false if the file ends before the range does.
     func read(_ range: ByteRange, into buffer: inout [UInt8], at offset: Int) throws -> Bool {
         let count = Int(range.count)
         return try descriptor.read(into: &buffer, at: offset, count: count, from: range.start) == count
     }
 }
 
-/// The handler that turns the signal of a vanished page into an error, installed once a process.
+/// Installs, once per process, the signal handler that turns a vanished page into an error.
 enum GuardedCopy {
     static let install: Void = { _ = ingot_guarded_copy_install() }()
 }

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// Bytes that several workers read at the same time; the buffer goes back to its pool with the last of them.
+/// Bytes that several workers read at the same time. When the last of them is done, the buffer returns to its pool.
 package final class SharedBytes: Sendable {
-    /// The bytes, in the first `count` of them.
+    /// The buffer. Only its first `count` bytes are valid.
     package let bytes: [UInt8]
-    /// How many of them count.
+    /// Number of valid bytes.
     package let count: Int
     private let pool: BufferPool
 
@@ -14,7 +14,7 @@ package final class SharedBytes: Sendable {
         self.pool = pool
     }
 
-    /// Adds the bytes to a hash.
+    /// Adds the valid bytes to a hash.
     package func hash(into hasher: ContentHasher) {
         let bytes = bytes
         hasher.update(bytes.span.extracting(0..<count))
@@ -23,19 +23,19 @@ package final class SharedBytes: Sendable {
     deinit { pool.take(back: bytes) }
 }
 
-/// Buffers that are used again: a new one of some MiB costs a page fault for each of its pages.
+/// Buffers for reuse: a new buffer of several MiB costs a page fault per page.
 package final class BufferPool: Sendable {
     private let free = Mutex<[[UInt8]]>([])
     private let keptBytes: Int
 
-    /// A pool without buffers.
+    /// Makes a pool without buffers.
     ///
-    /// - Parameter keptBytes: bytes of the buffers that are kept at most while nobody uses them.
+    /// - Parameter keptBytes: maximum size in bytes of all unused buffers together.
     package init(keptBytes: Int) { self.keptBytes = keptBytes }
 
     /// Fills a buffer of `count` bytes.
     ///
-    /// - Parameter body: gets a buffer of at least `count` bytes, of whatever content.
+    /// - Parameter body: gets a buffer of at least `count` bytes with arbitrary content.
     package func fill(count: Int, _ body: (inout [UInt8]) throws -> Void) rethrows -> SharedBytes {
         var buffer = free.withLock { free in
             let fitting = free.indices.filter { free[$0].count >= count }.min { free[$0].count < free[$1].count }
@@ -48,7 +48,7 @@ package final class BufferPool: Sendable {
 
     fileprivate func take(back buffer: [UInt8]) {
         free.withLock { free in
-            // The largest serve best: smaller ones make room for them.
+            // Keep the largest buffers, which fit most requests.
             free.append(buffer)
             free.sort { $0.count > $1.count }
             var bytes = 0

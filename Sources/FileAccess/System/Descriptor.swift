@@ -8,13 +8,13 @@ package import TensorModel
     package import Darwin
 #endif
 
-/// An open file, closed when the value goes away. Every call goes through the hook and becomes an `IngotError`.
+/// An open file, closed when the value goes away. Every call goes through the hook, and a failure becomes an `IngotError`.
 package struct Descriptor: ~Copyable, Sendable {
     let number: CInt
     /// The path it was opened with, for messages.
     package let path: FilePath
 
-    /// Opens a file; `code` says what a refusal means to the user.
+    /// Opens a file. `code` is the code of the error if that fails.
     package init(_ path: FilePath, flags: CInt, mode: mode_t = 0, code: IngotError.Code) throws {
         self.path = path
         do {
@@ -28,7 +28,7 @@ package struct Descriptor: ~Copyable, Sendable {
 
     deinit { close(number) }
 
-    /// What `fstat` says of the file.
+    /// The result of fstat(2).
     package func status() throws -> stat {
         var status = stat()
         do {
@@ -39,7 +39,7 @@ package struct Descriptor: ~Copyable, Sendable {
         return status
     }
 
-    /// Writes all of `bytes` at `offset`, however many calls that takes.
+    /// Writes all of `bytes` at `offset`, in as many calls as needed.
     package func write(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         var done = 0
         while done < bytes.count {
@@ -60,7 +60,8 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Reads `count` bytes of the file from `offset` on into `buffer` from `start` on; how many there were.
+    /// Reads `count` bytes at `offset` of the file into `buffer` at `start`. Returns the number of bytes read, which is smaller at the end
+    /// of the file.
     package func read(into buffer: inout [UInt8], at start: Int, count: Int, from offset: UInt64) throws -> Int {
         precondition(start + count <= buffer.count)
         var done = 0
@@ -83,13 +84,13 @@ package struct Descriptor: ~Copyable, Sendable {
         return done
     }
 
-    /// Starts writing out a range, without waiting: synchronizing has less to wait for then.
+    /// Starts writing a range to the disk without waiting, so that `synchronize()` waits less.
     package func startWritingOut(_ start: UInt64, _ count: UInt64) { ingot_advise_write_out(number, start, count) }
 
-    /// Drops what is cached of the file, so that it is read from the disk next.
+    /// Drops the file's cached pages, so that the next read comes from the disk.
     package func dropCache() { ingot_advise_drop(number, 0, 0) }
 
-    /// Cuts the file off behind its first `byteCount` bytes.
+    /// Cuts the file to its first `byteCount` bytes.
     package func truncate(to byteCount: UInt64) throws {
         do {
             _ = try repeating("ftruncate", path) { ftruncate(number, off_t(byteCount)) }
@@ -98,18 +99,18 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Sets the file's permissions, whatever the umask. A file system that has no permissions keeps its own.
+    /// Sets the file's permissions, regardless of the umask. Does nothing on a file system without permissions.
     package func setPermissions(_ permissions: FilePermissions) throws {
         do {
             _ = try repeating("fchmod", path) { fchmod(number, permissions.rawValue) }
         } catch .notPermitted, .notSupported {
-            // What FAT says of a mode that it cannot store; the file is our own.
+            // FAT reports this for a mode that it cannot store. The file is our own, so a missing right is not the cause.
         } catch {
             throw error.ingotError("fchmod", path)
         }
     }
 
-    /// Waits until the file's bytes are on the disk.
+    /// Waits until all written bytes are on the disk.
     package func synchronize() throws {
         do {
             #if canImport(Darwin)
@@ -122,7 +123,7 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Takes an exclusive lock on the file, or says that somebody else has it.
+    /// Takes an exclusive lock on the file. Returns false if another process holds it.
     package func tryLock() throws -> Bool {
         do {
             _ = try repeating("flock", path) { flock(number, LOCK_EX | LOCK_NB) }

@@ -1,11 +1,11 @@
 internal import SystemPackage
 internal import TensorModel
 
-/// Whether the process may open the files it is going to work with.
+/// Checks that the process can open the files it needs.
 package enum DescriptorRoom {
-    /// Holds `count` descriptors open at once, and closes them.
+    /// Opens `count` descriptors at the same time, and closes them.
     ///
-    /// The event loop of the runtime needs two or three descriptors, and ends the process by a signal if it gets none.
+    /// The event loop of the runtime needs two or three descriptors. If it gets none, it kills the process with a signal.
     ///
     /// - Throws: `inputOutput` if fewer can be opened.
     package static func require(_ count: Int) throws {
@@ -15,7 +15,7 @@ package enum DescriptorRoom {
             do {
                 opened.append(try FileDescriptor.open(FilePath("/"), .readOnly, options: [.closeOnExec]))
             } catch let error as Errno {
-                // A root directory that cannot be read says nothing about descriptors.
+                // If the root directory cannot be read, that tells nothing about descriptors.
                 guard [.tooManyOpenFiles, .tooManyOpenFilesInSystem].contains(error) else { return }
                 throw IngotError(
                     .inputOutput,

@@ -8,7 +8,7 @@ internal import TensorModel
     internal import Darwin
 #endif
 
-/// What a path leads to.
+/// The kind of a file system object.
 package enum FileKind: Sendable, Hashable {
     case file, directory, other
 }
@@ -17,22 +17,22 @@ package enum FileKind: Sendable, Hashable {
 package enum Directory {
     /// A name in a directory.
     package struct Entry: Sendable, Hashable {
-        /// The name; bytes that are no UTF-8 replaced.
+        /// The name. Bytes that are not UTF-8 are replaced.
         package let name: String
-        /// Whether the name is UTF-8; a name that is not is none a checkpoint can use.
+        /// Whether the name is UTF-8. A checkpoint cannot use any other name.
         package let isText: Bool
-        /// What it leads to, symbolic links followed; nil for a link that leads nowhere.
+        /// The kind of the object that the name leads to, symbolic links followed; nil for a broken link.
         package let target: FileKind?
         /// Whether it is a symbolic link.
         package let isLink: Bool
-        /// Bytes of the file it leads to.
+        /// Size in bytes of the object that the name leads to; 0 for a broken link.
         package let byteCount: UInt64
     }
 
-    /// What is at `path`, symbolic links followed; nil where there is nothing.
+    /// The kind of the object at `path`, symbolic links followed; nil if nothing exists there.
     package static func kind(_ path: FilePath) throws -> FileKind? { try status(path, followingLinks: true)?.kind }
 
-    /// What is at `path`; nil where there is nothing. Any other failure is one: no file is passed over in silence.
+    /// The status of `path`. Returns nil only if nothing exists there; any other failure of stat(2) is thrown.
     private static func status(_ path: FilePath, followingLinks: Bool) throws -> FileStatus? {
         do {
             return try FileStatus(path, followingLinks: followingLinks)
@@ -43,7 +43,7 @@ package enum Directory {
         }
     }
 
-    /// The names in a directory, sorted by their bytes, without `.` and `..`.
+    /// The entries of a directory, sorted by the bytes of their names, without `.` and `..`.
     package static func entries(_ path: FilePath) throws -> [Entry] {
         try names(path).map { component in
             let place = path.appending(component)
@@ -55,10 +55,10 @@ package enum Directory {
         }
     }
 
-    /// Everything in a directory and the directories in it, but for those themselves: paths relative to it, with `/`
-    /// between names. Symbolic links are not followed, and directories whose name is not UTF-8 are not gone into.
+    /// All files below a directory: paths relative to it, with `/` between names. Directories are not listed themselves, except those whose
+    /// names are not UTF-8, which are not entered. Symbolic links are listed and not followed.
     ///
-    /// - Throws: `notARegularFile` where directories nest deeper than `maximumDepth`.
+    /// - Throws: `notARegularFile` if directories are nested deeper than `maximumDepth`.
     package static func tree(_ path: FilePath, maximumDepth: Int = 16) throws -> [(name: String, isText: Bool)] {
         var found: [(name: String, isText: Bool)] = []
         func visit(_ path: FilePath, _ prefix: String, _ depth: Int) throws {
@@ -79,20 +79,20 @@ package enum Directory {
         return found
     }
 
-    /// What is at `path`, symbolic links not followed; nil where there is nothing.
+    /// The status of `path`, symbolic links not followed; nil if nothing exists there.
     package static func ownStatus(_ path: FilePath) throws -> FileStatus? { try status(path, followingLinks: false) }
 
-    /// Whether a path is a symbolic link, wherever it leads.
+    /// Whether a path is a symbolic link, broken or not.
     package static func isLink(_ path: FilePath) throws -> Bool {
         try status(path, followingLinks: false)?.isLink ?? false
     }
 
-    /// Whether a name is a symbolic link, and how many names its file has; nil where there is nothing.
+    /// Whether a path is a symbolic link, and the number of hard links of its file; nil if nothing exists there.
     package static func links(_ path: FilePath) throws -> (isSymbolic: Bool, count: UInt64)? {
         try status(path, followingLinks: false).map { ($0.isLink, $0.linkCount) }
     }
 
-    /// Whether names in a directory may be made and removed.
+    /// Whether this process may create and remove names in a directory.
     package static func isWritable(_ path: FilePath) throws -> Bool {
         do {
             _ = try repeating("access", path) { unsafe path.withPlatformString { unsafe access($0, W_OK | X_OK) } }
@@ -131,7 +131,7 @@ package enum Directory {
         return names.sorted { $0.string.utf8.lexicographicallyPrecedes($1.string.utf8) }
     }
 
-    /// Makes a directory; it must not exist. The system subtracts the umask from the permissions.
+    /// Creates a directory, which must not exist. The system subtracts the umask from the permissions.
     package static func create(_ path: FilePath, _ permissions: FilePermissions = .init(rawValue: 0o777)) throws {
         do {
             _ = try repeating("mkdir", path) {
@@ -142,19 +142,19 @@ package enum Directory {
         }
     }
 
-    /// Permissions of a file or directory, symbolic links followed; nil where there is nothing.
+    /// Permissions of a file or directory, symbolic links followed; nil if nothing exists there.
     package static func permissions(_ path: FilePath) throws -> FilePermissions? {
         try status(path, followingLinks: true)?.permissions
     }
 
-    /// Sets the permissions of a directory. A file system that has no permissions keeps its own.
+    /// Sets the permissions of a directory. Does nothing on a file system without permissions.
     package static func setPermissions(_ permissions: FilePermissions, of path: FilePath) throws {
         do {
             _ = try repeating("chmod", path) {
                 unsafe path.withPlatformString { unsafe chmod($0, permissions.rawValue) }
             }
         } catch .notPermitted, .notSupported {
-            // What FAT says of a mode that it cannot store.
+            // FAT reports this for a mode that it cannot store.
         } catch {
             throw error.ingotError("chmod", path)
         }
@@ -171,7 +171,7 @@ package enum Directory {
         try synchronize(parent.isEmpty ? "." : parent)
     }
 
-    /// Removes a directory and all in it; symbolic links are removed, not followed. Nothing there is no error.
+    /// Removes a directory and everything in it, or a single file. Symbolic links are removed and not followed. A missing path is no error.
     package static func removeTree(_ path: FilePath) throws {
         guard let status = try? FileStatus(path, followingLinks: false) else { return }
         if status.kind == .directory, !status.isLink {
@@ -187,7 +187,7 @@ package enum Directory {
         try unsafe change("unlink", path) { unsafe unlink($0) }
     }
 
-    /// Renames a file or directory over whatever the system lets it replace.
+    /// Renames a file or directory, and replaces the target as far as rename(2) permits.
     package static func rename(_ from: FilePath, to target: FilePath) throws {
         do {
             _ = try repeating("rename", target) {
@@ -224,7 +224,7 @@ package enum Directory {
     }
 }
 
-/// The two forms of rename(2) used here, which the platforms name differently.
+/// The two forms of rename(2). The platforms give the second one different names.
 private enum SystemRename {
     static func plain(
         _ old: UnsafePointer<CInterop.PlatformChar>, _ new: UnsafePointer<CInterop.PlatformChar>
@@ -243,22 +243,23 @@ private enum SystemRename {
     }
 }
 
-/// What stat(2) says of a path.
+/// The result of stat(2).
 package struct FileStatus: Sendable {
-    /// What it is; for a symbolic link that was not followed, `other`.
+    /// The kind; `other` for a symbolic link that was not followed.
     package let kind: FileKind
     /// Whether it is a symbolic link, which was not followed.
     package let isLink: Bool
-    /// Bytes of the file.
+    /// Size in bytes.
     package let byteCount: UInt64
-    /// How many names the file has.
+    /// Number of hard links.
     package let linkCount: UInt64
-    /// What tells whether it is still the same file, unchanged.
+    /// Identity of the file, which tells whether it was replaced or changed.
     package let identity: FileIdentity
-    /// Permissions, with the set-user-ID, set-group-ID and sticky bits.
+    /// Permissions, including the set-user-ID, set-group-ID and sticky bits.
     package let permissions: FilePermissions
     let owner: UInt32, group: UInt32
 
+    /// The status of a path; throws the error of stat(2), or of lstat(2) if symbolic links are not followed.
     init(_ path: FilePath, followingLinks: Bool) throws(Errno) {
         var status = stat()
         _ = try repeating(followingLinks ? "stat" : "lstat", path) {
@@ -282,18 +283,19 @@ package struct FileStatus: Sendable {
     }
 }
 
-/// What tells whether a file is still the one that was opened, unchanged.
+/// Identifies a file and its state, to tell whether it was replaced or changed.
 package struct FileIdentity: Sendable, Hashable {
-    /// Device and inode: the file itself, under whatever name.
+    /// Device and inode, which identify the file under any name.
     package let device: UInt64, inode: UInt64
-    /// Bytes.
+    /// Size in bytes.
     package let byteCount: UInt64
-    /// Time of the last change of the bytes: seconds since 1970, and nanoseconds. Archives can carry dates of any century, and programs set it.
+    /// Time of the last change of the content, in seconds since 1970 and nanoseconds. Programs can set it: archives restore dates of any
+    /// century.
     package let modifiedSeconds: Int, modifiedNanoseconds: Int
-    /// Time of the last change of the bytes or of the status (mode, owner, names): the system alone sets it.
+    /// Time of the last change of the content or the status (mode, owner, names). Only the system sets it.
     package let changedSeconds: Int, changedNanoseconds: Int
 
-    /// Makes an identity that was noted down.
+    /// Makes an identity from recorded values.
     package init(
         device: UInt64, inode: UInt64, byteCount: UInt64, modifiedSeconds: Int, modifiedNanoseconds: Int,
         changedSeconds: Int, changedNanoseconds: Int
@@ -322,16 +324,16 @@ package struct FileIdentity: Sendable, Hashable {
         changedNanoseconds = Int(changed.tv_nsec)
     }
 
-    /// The identity of what is at `path`, links followed; nil where there is nothing.
+    /// The identity of the file at `path`, symbolic links followed; nil if it cannot be read.
     package init?(_ path: FilePath) {
         guard let status = try? FileStatus(path, followingLinks: true) else { return nil }
         self = status.identity
     }
 
-    /// Whether both are the same file or directory, changed or not.
+    /// Whether both are the same file or directory, even if it has changed.
     package func isSameFile(as other: FileIdentity) -> Bool { device == other.device && inode == other.inode }
 
-    /// Whether everything except the time of the last change of the status is the same.
+    /// Whether both are equal except for the time of the last status change.
     package func isSameButStatus(as other: FileIdentity) -> Bool {
         isSameFile(as: other) && byteCount == other.byteCount && modifiedSeconds == other.modifiedSeconds
             && modifiedNanoseconds == other.modifiedNanoseconds

@@ -8,7 +8,7 @@ internal import TensorModel
 #endif
 
 extension Directory {
-    /// Bytes that are free on the file system a path is on; nil where it does not say, as some without a fixed size.
+    /// Free bytes on the file system of a path; nil if it does not tell, as some file systems without a fixed size.
     package static func freeBytes(_ path: FilePath) -> UInt64? {
         var about = statvfs()
         guard unsafe statvfs(path.string, &about) == 0, about.f_blocks > 0 else { return nil }

@@ -1,12 +1,12 @@
 internal import CSystemCalls
 internal import TensorModel
 
-/// SIGINT and SIGTERM as something long work looks at between two chunks.
+/// SIGINT and SIGTERM as a state that long work checks between two chunks.
 package enum Interruption {
-    /// Records the signals instead of dying of them; SIGPIPE and SIGXFSZ become errors of the calls that raise them.
+    /// From now on SIGINT and SIGTERM are recorded and do not end the process. SIGPIPE and SIGXFSZ become errors of the failing calls.
     package static func install() { _ = ingot_interrupt_install() }
 
-    /// Throws `interrupted` or `terminated` once a signal has come.
+    /// Throws `interrupted` or `terminated` if a signal has arrived.
     package static func check() throws {
         switch ingot_interrupt_received() {
         case 0: return

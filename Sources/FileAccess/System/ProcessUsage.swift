@@ -6,12 +6,12 @@ import SystemPackage
     internal import Darwin
 #endif
 
-/// What this process has used so far, for reports.
+/// The resources that this process has used so far, for reports.
 package enum ProcessUsage {
-    /// Bytes of memory that were resident at the worst moment, mapped files included.
+    /// Peak resident memory in bytes, mapped files included.
     ///
-    /// On Linux `VmHWM` of `/proc/self/status`: the maximum of getrusage(2) starts with what the process that started this
-    /// one had resident.
+    /// On Linux this is `VmHWM` of `/proc/self/status`. The maximum of getrusage(2) is not used there: it starts with the resident memory
+    /// of the parent process.
     package static var peakResidentBytes: UInt64 {
         #if canImport(Darwin)
             UInt64(usage.ru_maxrss)
@@ -20,14 +20,14 @@ package enum ProcessUsage {
         #endif
     }
 
-    /// Processor time of all threads so far, the system's part of it included.
+    /// Processor time of all threads in seconds, user and system.
     package static var processorSeconds: Double {
         let usage = usage
         func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
         return seconds(usage.ru_utime) + seconds(usage.ru_stime)
     }
 
-    /// The line `VmHWM:     1234 kB`; nil where there is none to read.
+    /// The value of a line such as `VmHWM:     1234 kB`, in bytes; nil if it cannot be read.
     private static var peakOfProcFileSystem: UInt64? {
         guard let file = try? FileDescriptor.open(FilePath("/proc/self/status"), .readOnly) else { return nil }
         var bytes = [UInt8](repeating: 0, count: 8192)

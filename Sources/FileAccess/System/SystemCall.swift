@@ -7,21 +7,21 @@ package import TensorModel
     internal import Darwin
 #endif
 
-/// A system call that changes or reads the world, as tests see it.
+/// A system call that the hook of the tests sees.
 package struct SystemCall: Sendable, Hashable, CustomStringConvertible {
     /// The name of the C function.
     package let name: String
-    /// The path it was given, or that its descriptor was opened with.
+    /// The path that was given to the call, or that its descriptor was opened with.
     package let path: String
 
-    /// `fsync(out/model.safetensors)`.
+    /// Name and path, such as `fsync(out/model.safetensors)`.
     package var description: String { "\(name)(\(path))" }
 }
 
-/// What tests put between this module and the kernel: it sees each call before it is made, and may fail it.
+/// A hook for tests between this module and the kernel. It sees each call before it is made, and may make it fail.
 ///
-/// A task-local value, so that tests of one process do not meet each other's faults. (A value of its own type: Swift 6.3
-/// has no metadata at run time for a bare function that throws one type of error, and crashes on such a task-local.)
+/// The hook is a task-local value, so that parallel tests in one process do not see each other's faults. It has a type of its own because
+/// Swift 6.3 crashes on a task-local that is a bare function with typed throws: it has no runtime metadata for such a type.
 package struct SystemCallHook: Sendable {
     /// The hook of this task; nil outside of tests.
     @TaskLocal package static var current: SystemCallHook?
@@ -29,9 +29,11 @@ package struct SystemCallHook: Sendable {
     private let body: @Sendable (SystemCall) throws(Errno) -> Void
     private let shorten: @Sendable (SystemCall, Int) -> Int
 
-    /// Makes a hook that is called before each system call; an error thrown is what the call reports.
+    /// Makes a hook.
     ///
-    /// - Parameter shorten: how many bytes, from 1 on, a call that reads or writes so many gets; all of them where none is given.
+    /// - Parameters:
+    ///   - body: called before each system call. If it throws, the call fails with that error.
+    ///   - shorten: gets the number of bytes that a call is to read or write, and returns the number it may, 1 or more. By default all.
     package init(
         _ body: @escaping @Sendable (SystemCall) throws(Errno) -> Void,
         shorten: @escaping @Sendable (SystemCall, Int) -> Int = { $1 }
@@ -40,18 +42,19 @@ package struct SystemCallHook: Sendable {
         self.shorten = shorten
     }
 
-    /// How many bytes a call is to be given.
+    /// The number of bytes that a call may read or write: `count` unless the hook shortens it.
     static func byteCount(_ name: String, _ path: FilePath, _ count: Int) -> Int {
         guard let current else { return count }
         return min(max(current.shorten(SystemCall(name: name, path: path.string), count), 1), count)
     }
 
+    /// Lets the hook see a call. The hook may throw the error with which the call fails.
     static func willCall(_ name: String, _ path: FilePath) throws(Errno) {
         if let current { try current.body(SystemCall(name: name, path: path.string)) }
     }
 }
 
-/// Makes a call until it is not interrupted; -1 becomes the error of `errno`.
+/// Repeats a call while it is interrupted. A result of -1 becomes the error of `errno`.
 func repeating<Result: FixedWidthInteger & SignedInteger>(
     _ name: String, _ path: FilePath, _ call: () -> Result
 ) throws(Errno) -> Result {
@@ -62,7 +65,7 @@ func repeating<Result: FixedWidthInteger & SignedInteger>(
             if result != -1 { return result }
             throw Errno(rawValue: errno)
         } catch {
-            // flock(2) says the same of a lock that is taken, hence the name.
+            // flock(2) reports a taken lock with the same error, hence the check of the name.
             guard error == .interrupted || error == .resourceTemporarilyUnavailable && name == "pwrite" else {
                 throw error
             }
@@ -71,7 +74,7 @@ func repeating<Result: FixedWidthInteger & SignedInteger>(
 }
 
 extension Errno {
-    /// The error of a failed call, in the words and with the exit status the command promises.
+    /// The error of a failed call: `outOfSpace`, `noInput` for a missing file, otherwise `code` or `inputOutput`.
     package func ingotError(_ call: String, _ path: FilePath, code: IngotError.Code? = nil) -> IngotError {
         let isMissing = self == .noSuchFileOrDirectory || self == .fileNameTooLong
         let usual: IngotError.Code =

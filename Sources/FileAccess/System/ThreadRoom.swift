@@ -2,13 +2,13 @@ internal import CSystemCalls
 internal import SystemPackage
 internal import TensorModel
 
-/// Whether the process may have the threads it is going to work with.
+/// Checks that the process can start the threads it needs.
 package enum ThreadRoom {
-    /// Starts and ends so many threads, 16 at most, at once.
+    /// Starts `count` threads at the same time, 16 at most, and ends them.
     ///
-    /// The runtime waits for its first worker without end where the system refuses to start one.
+    /// If the system refuses to start a thread, the runtime waits forever for its first worker.
     ///
-    /// - Throws: `outOfMemory` where one of them cannot be had.
+    /// - Throws: `outOfMemory` if a thread cannot be started.
     package static func require(_ count: Int) throws {
         let failure = ingot_try_threads(Int32(min(count, 16)))
         guard failure == 0 else {

@@ -7,12 +7,12 @@ internal import TensorModel
     internal import Darwin
 #endif
 
-/// A file being written: it takes its name only when it is complete and on the disk.
+/// A file that gets its name only when it is complete and on the disk.
 ///
-/// It grows under a temporary name in the same directory; `publish()` makes it durable and renames it. A value that is
-/// dropped before that removes its temporary file.
+/// It grows under a temporary name in the same directory. `publish()` makes it durable and renames it. If the value goes away before that,
+/// the temporary file is removed.
 package struct AtomicFile: ~Copyable, Sendable {
-    /// Where the file will be.
+    /// The final path of the file.
     package let path: FilePath
     private let temporary: FilePath
     private let mode: NewFileMode
@@ -22,19 +22,19 @@ package struct AtomicFile: ~Copyable, Sendable {
     private var published = false
     private var writtenOut: UInt64 = 0
     private let capacity: Int
-    /// Bytes that are gathered before they are written, unless a caller has room for more.
+    /// Default size in bytes of the buffer that gathers small writes.
     package static let usualBufferBytes = 1 << 20
-    /// Bytes after which the system is asked to begin writing: small against the disk's speed, large against its blocks.
+    /// Bytes after which the system is asked to begin writing to the disk: little for the disk's speed, much for its block size.
     private static let writeOutStep: UInt64 = 8 << 20
 
-    /// Bytes appended so far.
+    /// Number of bytes appended so far.
     package var byteCount: UInt64 { flushed + UInt64(pending.count) }
 
-    /// Creates the temporary file `.NAME.ingot-tmp` beside `path`; it must not exist yet.
+    /// Creates the temporary file `.NAME.ingot-tmp` beside `path`. It must not exist yet.
     ///
     /// - Parameters:
-    ///   - mode: its permissions. Until it is published it has these or fewer.
-    ///   - bufferBytes: bytes that are gathered at most before they are written: few large writes cost less than many small ones.
+    ///   - mode: the permissions of the published file. Until then it has the same or fewer.
+    ///   - bufferBytes: size of the buffer that gathers small writes. A few large writes cost less than many small ones.
     package init(
         _ path: FilePath, mode: NewFileMode = .usual, bufferBytes: Int = AtomicFile.usualBufferBytes
     ) throws {
@@ -46,23 +46,23 @@ package struct AtomicFile: ~Copyable, Sendable {
             temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
     }
 
-    /// Creates the temporary file of a report, which takes the place of `path` where there is a file already.
+    /// Creates the temporary file of a report, which replaces the file at `path` if there is one.
     ///
-    /// Nothing else keeps two runs from writing one report, so the temporary file is locked while it is written: one that
-    /// a killed run left is replaced. The file gets the owner and the mode of the one it replaces, and is readable to nobody
-    /// else at any time.
+    /// The temporary file is locked while it is written, because two runs may write one report. A temporary file without a lock is left
+    /// from a killed run and is replaced. The new file gets the owner and the mode of the file that it replaces, and at no time can anybody
+    /// else read it.
     ///
-    /// - Throws: `locked` where another run is writing it, `cannotCreate` where it cannot be made.
+    /// - Throws: `locked` if another run is writing the report, `cannotCreate` if the file cannot be made.
     init(report path: FilePath) throws {
         self.path = path
-        // The temporary file is made with the permissions that it keeps.
+        // The temporary file is created with its final permissions.
         mode = .usual
         temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
         descriptor = try ReportTemporary.create(temporary, for: path)
         capacity = AtomicFile.usualBufferBytes
     }
 
-    /// A name near the longest a file can have is replaced by its hash.
+    /// The name of the temporary file. A name of more than 200 bytes is replaced by its hash, because file systems limit the length.
     private static func temporaryName(_ path: FilePath) -> String {
         let name = path.lastComponent?.string ?? ""
         let hash = ContentHash(of: Array(name.utf8).span)
@@ -93,21 +93,21 @@ package struct AtomicFile: ~Copyable, Sendable {
         }
     }
 
-    /// Appends bytes that are to be written over; they are zero until then, and take no disk.
+    /// Appends zero bytes that are to be overwritten later. They take no disk space until then.
     package mutating func appendHole(_ count: UInt64) throws {
         try flush()
         try descriptor.truncate(to: flushed + count)
         flushed += count
     }
 
-    /// Writes over bytes that were appended before.
+    /// Overwrites bytes that were appended before.
     package mutating func overwrite(_ bytes: Span<UInt8>, at offset: UInt64) throws {
         try flush()
         precondition(offset + UInt64(bytes.count) <= flushed)
         try descriptor.write(bytes, at: offset)
     }
 
-    /// Takes back what was appended behind the first `byteCount` bytes.
+    /// Removes everything behind the first `byteCount` bytes.
     package mutating func truncate(to byteCount: UInt64) throws {
         try flush()
         precondition(byteCount <= flushed)
@@ -116,7 +116,7 @@ package struct AtomicFile: ~Copyable, Sendable {
         writtenOut = min(writtenOut, byteCount)
     }
 
-    /// Makes the bytes durable, gives the file its name, and makes the name durable.
+    /// Makes the bytes durable, gives the file its final name, and makes the name durable.
     package consuming func publish() throws {
         try flush()
         if case .exactly(let permissions) = mode { try descriptor.setPermissions(permissions) }

@@ -1,9 +1,9 @@
 package import SystemPackage
 internal import TensorModel
 
-/// Small files, written whole.
+/// Writes, reads and copies whole files.
 package enum WholeFile {
-    /// Writes a file atomically; the hash of its bytes.
+    /// Writes a file atomically, and returns the hash of its bytes.
     @discardableResult
     package static func write(
         _ bytes: [UInt8], to path: FilePath, mode: NewFileMode = .usual
@@ -14,7 +14,9 @@ package enum WholeFile {
         return ContentHash(of: bytes.span)
     }
 
-    /// Reads a file of at most `limit` bytes.
+    /// Reads a whole file.
+    ///
+    /// - Throws: `headerTooLarge` if it has more than `limit` bytes.
     package static func read(_ path: FilePath, limit: UInt64) throws -> [UInt8] {
         let file = try MappedFile.open(path)
         guard file.byteCount <= limit else {
@@ -25,9 +27,10 @@ package enum WholeFile {
         return try file.bytes(file.wholeRange)
     }
 
-    /// Copies a file atomically, in pieces; the hash of its bytes and their number. The copy has the permissions of the original.
+    /// Copies a file atomically, piece by piece, and returns the hash and number of its bytes. The copy gets the permissions of the
+    /// original (`NewFileMode.copied`).
     ///
-    /// - Throws: `sourceChanged` where the original is not what was copied any more.
+    /// - Throws: `sourceChanged` if the original changed during the copy.
     package static func copy(_ source: FilePath, to path: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         let from = try MappedFile.open(source)
         var file = try AtomicFile(path, mode: .copied(from: from.permissions))
@@ -37,7 +40,7 @@ package enum WholeFile {
             try file.append(bytes)
         }
         let hash = hasher.finish()
-        // A new mode changes the status and no byte: the hash decides.
+        // A change of mode changes the status and no bytes, so the hash decides.
         let before = FileIdentity(source)
         if from.change != .none {
             guard from.change == .status, try from.hash(of: from.wholeRange) == hash, FileIdentity(source) == before

@@ -7,7 +7,7 @@ internal import TensorModel
     internal import Darwin
 #endif
 
-/// A locked file. When the value goes away, the file is removed first, and then unlocked.
+/// A locked file. When the value goes away, the file is removed and then unlocked.
 package struct LockFile: ~Copyable, Sendable {
     private let path: FilePath
     private let descriptor: Descriptor
@@ -19,14 +19,16 @@ package struct LockFile: ~Copyable, Sendable {
 
     deinit { try? Directory.removeFile(path) }
 
-    /// Makes a lock file and locks it. Its name still leads to the file that was locked: an earlier holder removes it when it ends.
+    /// Creates and locks a lock file, or locks an existing one. An earlier holder removes the file when it ends, so this makes sure that
+    /// the name still leads to the locked file.
     ///
     /// - Parameters:
     ///   - path: the lock file.
-    ///   - target: what the lock guards, for messages.
-    /// - Throws: `locked` where another process holds it, `cannotCreate` for something else under its name, which stays as it is.
+    ///   - target: the output that the lock guards, for messages.
+    /// - Throws: `locked` if another process holds the lock, `cannotCreate` if anything other than a regular file has this name. It stays
+    ///   as it is.
     package static func take(_ path: FilePath, guarding target: FilePath) throws -> LockFile {
-        // Each further round needs another run that ended just now.
+        // Each further attempt needs another run that has just ended.
         for _ in 0..<64 {
             let file = try open(path)
             guard try file.tryLock() else {
@@ -45,7 +47,7 @@ package struct LockFile: ~Copyable, Sendable {
         throw IngotError(.locked, file: target.string, found: "a lock file that other runs keep replacing")
     }
 
-    /// Opens the file, or makes one; a link under its name is not followed.
+    /// Opens the file or creates it. A symbolic link is not followed.
     private static func open(_ path: FilePath) throws -> Descriptor {
         do {
             return try Descriptor(

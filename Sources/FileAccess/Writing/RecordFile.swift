@@ -7,31 +7,31 @@ internal import TensorModel
     internal import Darwin
 #endif
 
-/// A file of lines that only grows: each is on the disk when `append` returns.
+/// A file of lines that only grows. Each line is on the disk when `append` returns.
 ///
-/// A line is 16 hexadecimal digits, the XXH3-64 of its text, a space, the text, and a newline. One that a crash cut off ends the
-/// file, and is written over by the next.
+/// A line has 16 hexadecimal digits (the XXH3-64 of its text), a space, the text, and a newline. A line that a crash cut off ends the file,
+/// and the next line overwrites it.
 package struct RecordFile: ~Copyable, Sendable {
-    /// Where it is.
+    /// Path of the file.
     package let path: FilePath
-    /// The texts of the lines that were there when it was opened.
+    /// The texts of the lines that were in the file when it was opened.
     package let lines: [[UInt8]]
     private let descriptor: Descriptor
     private var end: UInt64
     private static let maximumBytes: UInt64 = 1 << 30
     private static let digits = 16
 
-    /// The texts of the whole lines at the start of a file, which stays as it is.
+    /// Reads the texts of the intact lines at the start of a file, and leaves the file as it is.
     ///
-    /// - Throws: `cannotCreate` for what is no file of such lines.
+    /// - Throws: `cannotCreate` if the file does not consist of such lines.
     package static func lines(of path: FilePath) throws -> [[UInt8]] {
         let descriptor = try Descriptor(path, flags: O_RDONLY | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
         return parse(try content(of: descriptor)).lines
     }
 
-    /// Whether there is such a file.
+    /// Whether the file exists.
     ///
-    /// - Throws: `cannotCreate` for something else under its name: that is neither written nor removed.
+    /// - Throws: `cannotCreate` if something else has this name. It is neither written nor removed.
     package static func isThere(_ path: FilePath) throws -> Bool {
         guard let found = try Directory.ownStatus(path) else { return false }
         guard !found.isLink, found.kind == .file else {
@@ -42,9 +42,9 @@ package struct RecordFile: ~Copyable, Sendable {
         return true
     }
 
-    /// Opens a file, or makes one.
+    /// Opens the file, or creates it.
     ///
-    /// - Throws: `cannotCreate` for something else under its name, which stays as it is.
+    /// - Throws: `cannotCreate` if something else has this name. It stays as it is.
     package static func open(_ path: FilePath) throws -> RecordFile {
         guard let found = try Directory.ownStatus(path) else {
             let descriptor = try Descriptor(
@@ -62,9 +62,9 @@ package struct RecordFile: ~Copyable, Sendable {
         return RecordFile(path: path, lines: lines, descriptor: descriptor, end: UInt64(end))
     }
 
-    /// The bytes of an opened file.
+    /// Reads the bytes of an open file.
     ///
-    /// - Throws: `cannotCreate` where it is not one that this program alone has written.
+    /// - Throws: `cannotCreate` if the file cannot have been written by this program alone.
     private static func content(of descriptor: borrowing Descriptor) throws -> [UInt8] {
         let status = FileStatus(try descriptor.status())
         guard status.kind == .file else { throw foreign(descriptor.path, "no file") }
@@ -85,7 +85,8 @@ package struct RecordFile: ~Copyable, Sendable {
             expected: "nothing, or the journal of an earlier run, which has one name", remedy: "move it away")
     }
 
-    /// Whether a file begins as lines do, or as they do after a crash: cut off, with two bytes damaged, or with zeros up to its end.
+    /// Whether the file begins as a line does, possibly damaged by a crash: cut off, with up to two wrong bytes, or with zeros up to its
+    /// end.
     private static func isLines(_ bytes: [UInt8]) -> Bool {
         let start = bytes.prefix(digits + 1)
         if let zero = start.firstIndex(of: 0) {
@@ -107,7 +108,7 @@ package struct RecordFile: ~Copyable, Sendable {
 
     /// Appends lines and waits until they are on the disk.
     ///
-    /// - Parameter texts: each without newlines.
+    /// - Parameter texts: the texts of the lines, without newlines.
     package mutating func append(_ texts: [[UInt8]]) throws {
         var bytes: [UInt8] = []
         for text in texts {
@@ -121,7 +122,7 @@ package struct RecordFile: ~Copyable, Sendable {
         end += UInt64(bytes.count)
     }
 
-    /// Takes back all lines but the first few.
+    /// Removes all lines except the first `count`.
     package mutating func keep(_ count: Int) throws {
         let kept = lines.prefix(count).reduce(0) { $0 + RecordFile.digits + 1 + $1.count + 1 }
         guard UInt64(kept) < end else { return }
@@ -130,7 +131,7 @@ package struct RecordFile: ~Copyable, Sendable {
         end = UInt64(kept)
     }
 
-    /// The texts of the whole lines at the start, and where they end.
+    /// The texts of the intact lines at the start, and the offset behind the last of them.
     package static func parse(_ bytes: [UInt8]) -> (lines: [[UInt8]], end: Int) {
         var lines: [[UInt8]] = []
         var start = 0

@@ -9,12 +9,12 @@ internal import TensorModel
 
 /// A file that the user names for a result, such as `-o FILE`.
 ///
-/// A regular file is replaced in one step; symbolic links are followed and stay. What is no regular file is written into,
-/// as `>` of a shell does: a device, a FIFO, an open descriptor such as `/dev/stdout` or `/dev/fd/63`.
+/// A regular file is replaced in one step; symbolic links to it are followed and stay. Anything else is written into, as `>` of a shell
+/// does: a device, a FIFO, an open descriptor such as `/dev/stdout` or `/dev/fd/63`.
 package enum ReportFile {
-    /// What a path for a result leads to.
+    /// The target of a path for a result.
     package enum Place: Sendable, Hashable {
-        /// A name for a regular file, behind all symbolic links.
+        /// The path of a regular file, with all symbolic links resolved. The file may not exist yet.
         case file(FilePath, exists: Bool)
         /// A device or a FIFO.
         case stream(FilePath)
@@ -22,13 +22,14 @@ package enum ReportFile {
         case descriptor(CInt)
     }
 
-    /// Symbolic links in a row at most, as Linux has it.
+    /// Maximum number of symbolic links in a row, as in Linux.
     private static let linkLimit = 40
     private static let step = 1 << 16
 
-    /// What a path leads to; nothing is changed.
+    /// Finds the target of a path and changes nothing.
     ///
-    /// - Throws: `cannotCreate` for a directory, for a name that no file can have, and for a descriptor that is not open for writing.
+    /// - Throws: `cannotCreate` for a directory, a socket, a name that no file can have, a missing parent directory, or a descriptor that
+    ///   is not open for writing.
     package static func place(_ typed: FilePath) throws -> Place {
         var path = typed
         for _ in 0...linkLimit {
@@ -51,9 +52,9 @@ package enum ReportFile {
         throw failure(typed, "more than \(linkLimit) symbolic links, one leading to the next")
     }
 
-    /// Writes a result, of which a regular file gets all or nothing.
+    /// Writes a result. A regular file gets all of it or stays as it was.
     ///
-    /// A reader that goes away is no error, as it is none on standard output.
+    /// If the reader of a FIFO or pipe goes away, writing ends without an error, as on standard output.
     package static func write(_ parts: some Sequence<String>, to path: FilePath) throws {
         switch try place(path) {
         case .file(let target, _):
@@ -69,9 +70,9 @@ package enum ReportFile {
         IngotError(.cannotCreate, file: path.string, found: found)
     }
 
-    // MARK: - Where
+    // MARK: - Target
 
-    /// The number of an open descriptor that a path stands for.
+    /// The number of the open descriptor that a path stands for; nil for any other path.
     private static func descriptor(_ path: FilePath) -> CInt? {
         guard let name = path.lastComponent?.string, let number = CInt(name), number >= 0, "\(number)" == name else {
             return nil
@@ -97,9 +98,9 @@ package enum ReportFile {
         }
     }
 
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     private static func target(_ path: FilePath) throws -> FilePath {
-        // The last byte stays zero, and ends the text.
+        // The last byte stays zero and ends the text.
         var buffer = [CInterop.PlatformChar](repeating: 0, count: Int(PATH_MAX) + 1)
         do throws(Errno) {
             _ = try repeating("readlink", path) {
@@ -115,13 +116,13 @@ package enum ReportFile {
         }
     }
 
-    // MARK: - What is no regular file
+    // MARK: - Devices, FIFOs and descriptors
 
-    /// Opens a device, or a FIFO once somebody reads it.
+    /// Opens a device, or waits for a reader of a FIFO and opens it.
     private static func openStream(_ path: FilePath) throws -> Descriptor {
         while true {
             do throws(Errno) {
-                // A call that waited for a reader would go on waiting after SIGINT.
+                // A blocking open would go on waiting for a reader after SIGINT.
                 let number = try repeating("open", path) {
                     unsafe path.withPlatformString { unsafe open($0, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) }
                 }
@@ -143,7 +144,7 @@ package enum ReportFile {
         try ReportTemporary.status(path, following: true).map { $0.st_mode & S_IFMT } == S_IFIFO
     }
 
-    /// Writes all parts to where the descriptor stands.
+    /// Writes all parts at the descriptor's current position.
     private static func write(_ parts: some Sequence<String>, into file: borrowing Descriptor) throws {
         var pending: [UInt8] = []
         do throws(Errno) {
@@ -162,19 +163,19 @@ package enum ReportFile {
     }
 }
 
-/// write(2), whose name a method of `Descriptor` has.
+/// write(2) as a function of its own: inside `Descriptor` the name means its method.
 private func writeOnce(_ number: CInt, _ start: UnsafeRawPointer?, _ offset: Int, _ count: Int) -> Int {
     unsafe write(number, start.map { unsafe $0 + offset }, count)
 }
 
 extension Descriptor {
-    /// Takes a descriptor that was opened elsewhere, and closes it in the end.
+    /// Takes over an open descriptor and closes it when the value goes away.
     init(number: CInt, path: FilePath) {
         self.number = number
         self.path = path
     }
 
-    /// Opens what another descriptor leads to a second time: both share the place they are at.
+    /// Duplicates a descriptor. Both share one position in the file.
     fileprivate init(duplicating number: CInt, _ path: FilePath) throws {
         do {
             self.init(
@@ -184,7 +185,7 @@ extension Descriptor {
         }
     }
 
-    /// Writes all bytes to where the descriptor stands.
+    /// Writes all bytes at the descriptor's current position.
     fileprivate func writeNext(_ bytes: Span<UInt8>) throws(Errno) {
         var done = 0
         while done < bytes.count {
@@ -194,7 +195,7 @@ extension Descriptor {
                     unsafe bytes.withUnsafeBytes { unsafe writeOnce(number, $0.baseAddress, done, length) }
                 }
             } catch .wouldBlock {
-                // Somebody else made the other end so that it does not wait; we do.
+                // Another process made the descriptor non-blocking, so wait until it takes bytes.
                 var waiting = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
                 _ = try repeating("poll", path) { unsafe poll(&waiting, 1, 1000) }
             }

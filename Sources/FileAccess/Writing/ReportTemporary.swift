@@ -7,23 +7,23 @@ internal import TensorModel
     internal import Darwin
 #endif
 
-/// Temporary files of reports: a lock says whether a run is still writing one, or was killed.
+/// Temporary files of reports. A lock tells whether a run is still writing the file or was killed.
 enum ReportTemporary {
-    /// Each further round needs another run that began or ended just now.
+    /// Maximum number of attempts. Each further attempt needs another run that begins or ends at the same time.
     private static let rounds = 64
 
     /// Creates and locks the temporary file of a report.
     static func create(_ temporary: FilePath, for report: FilePath) throws -> Descriptor {
         let old = try status(report, following: true)
         for _ in 0..<rounds {
-            // The owner alone at first: what is allowed to others depends on the group, which a new file has from its maker.
+            // Only the owner has access at first. The mode for others depends on the group, and a new file has the group of its creator.
             let mode = old.map { $0.st_mode & 0o700 } ?? 0o666
             guard let file = try createNew(temporary, mode: mode) else {
                 try removeLeftover(temporary, of: report)
                 continue
             }
             do {
-                // Another run may find this file before it is locked, and take it for a leftover.
+                // Another run may find this file before it is locked, and remove it as a leftover.
                 guard try file.lock() != .taken, try isSame(file, temporary) else { continue }
                 if let old { try file.adopt(old) }
             } catch {
@@ -35,7 +35,7 @@ enum ReportTemporary {
         throw IngotError(.locked, file: report.string, found: "a temporary file that other runs keep replacing")
     }
 
-    /// The file, made anew; nil where there is something under its name.
+    /// Creates the file; nil if the name exists already.
     private static func createNew(_ path: FilePath, mode: mode_t) throws -> Descriptor? {
         do throws(Errno) {
             return try open(path, O_RDWR | O_CREAT | O_EXCL, mode)
@@ -46,9 +46,9 @@ enum ReportTemporary {
         }
     }
 
-    /// Removes the file of a run that was killed: nobody has its lock.
+    /// Removes the temporary file of a killed run, which nobody holds a lock on.
     ///
-    /// Only the name is removed. A hard link of something else loses nothing but that.
+    /// Only the name is removed. If the file has other hard links, its content stays there.
     private static func removeLeftover(_ path: FilePath, of report: FilePath) throws {
         guard let found = try status(path, following: false) else { return }
         func failure(_ text: String) -> IngotError {
@@ -61,7 +61,7 @@ enum ReportTemporary {
         do throws(Errno) {
             file = try openLeftover(path)
         } catch .noSuchFileOrDirectory {
-            // The other run has just ended.
+            // The other run has just ended and removed its file.
             return
         } catch {
             throw failure("a temporary file of another run that cannot be opened: \(error)")
@@ -74,7 +74,7 @@ enum ReportTemporary {
         }
     }
 
-    /// Opens a file to lock it: for writing, which network file systems ask for, or for reading where that is all one may.
+    /// Opens a file in order to lock it: for writing, which network file systems require, or for reading if writing is not permitted.
     private static func openLeftover(_ path: FilePath) throws(Errno) -> Descriptor {
         do throws(Errno) {
             return try open(path, O_RDWR | O_NONBLOCK)
@@ -83,19 +83,19 @@ enum ReportTemporary {
         }
     }
 
-    /// Opens a file that is no link.
+    /// Opens a file. Fails for a symbolic link.
     private static func open(_ path: FilePath, _ flags: CInt, _ mode: mode_t = 0) throws(Errno) -> Descriptor {
         let number = try repeating("open", path) { openOnce(path, flags | O_NOFOLLOW | O_CLOEXEC, mode) }
         return Descriptor(number: number, path: path)
     }
 
-    /// Whether a path still leads to an open file.
+    /// Whether the path still names the open file.
     private static func isSame(_ file: borrowing Descriptor, _ path: FilePath) throws -> Bool {
         guard let named = try status(path, following: false) else { return false }
         return FileIdentity(named).isSameFile(as: FileIdentity(try file.status()))
     }
 
-    /// What is at a path; nil where there is nothing.
+    /// The status of a path; nil if nothing exists there. `following` tells whether symbolic links are followed.
     static func status(_ path: FilePath, following: Bool) throws -> stat? {
         var status = stat()
         do {
@@ -113,20 +113,20 @@ enum ReportTemporary {
     }
 }
 
-/// open(2), whose name a function above has.
+/// open(2) as a function of its own: inside `ReportTemporary` the name means its method.
 private func openOnce(_ path: FilePath, _ flags: CInt, _ mode: mode_t) -> CInt {
     unsafe path.withPlatformString { unsafe open($0, flags, mode) }
 }
 
 extension Descriptor {
-    /// What came of asking for a lock.
+    /// The result of asking for a lock.
     fileprivate enum Lock {
         case held, taken
         /// The file system has no locks.
         case unknown
     }
 
-    /// Asks for an exclusive lock.
+    /// Asks for an exclusive lock without waiting.
     fileprivate func lock() throws -> Lock {
         do {
             _ = try repeating("flock", path) { flock(number, LOCK_EX | LOCK_NB) }
@@ -140,9 +140,9 @@ extension Descriptor {
         }
     }
 
-    /// Gives the file the owner, group and mode of another one, as far as the system lets us.
+    /// Gives the file the owner, group and mode of another file, as far as the system permits.
     ///
-    /// Where the group cannot be given, its members get what everybody gets.
+    /// If the group cannot be changed, the group members get the permissions of all others.
     fileprivate func adopt(_ other: stat) throws {
         let own = try status()
         var mode = other.st_mode & 0o777

@@ -3,19 +3,19 @@ package import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// The files of a checkpoint's directory that are no shards: tokenizer, configuration, model code, licence.
+/// The files in a checkpoint's directory other than its shards: tokenizer, configuration, model code, licence.
 package struct CompanionFiles: Sendable {
-    /// A file that is copied.
+    /// A file to copy.
     package struct File: Sendable, Hashable {
         /// Path relative to the directory, with `/` between components.
         package let name: String
-        /// Where it is.
+        /// Path of the file itself.
         package let path: FilePath
     }
 
     /// The files to copy, sorted by name.
     package private(set) var copied: [File] = []
-    /// What is left behind, with the reason.
+    /// The files and directories that are not copied, with the reason.
     package private(set) var skipped: [(name: String, reason: String)] = []
 
     /// Name of the model's configuration.
@@ -27,14 +27,14 @@ package struct CompanionFiles: Sendable {
     private static let weightDirectories: Set<String> = ["original", "onnx", "openvino", "coreml", "metal", "gguf"]
     private static let maximumDepth = 4
 
-    /// Lists the companions of a checkpoint; none where it is a single file.
+    /// Lists the companions of a checkpoint; none if the checkpoint is a single file.
     package init(of checkpoint: CheckpointLayout) throws {
         guard let directory = checkpoint.directory else { return }
         let weights = Set((checkpoint.shardNames + [checkpoint.indexName].compactMap { $0 }).map { TensorName($0) })
         try collect(directory, prefix: "", depth: 0, weights: weights)
     }
 
-    /// Lists the companions of one of our checkpoints: what its manifest names.
+    /// Lists the companions of an Ingot checkpoint: the files that its manifest names.
     package init(names: [String], in directory: FilePath) {
         copied = names.map { File(name: $0, path: directory.appending($0)) }
     }
@@ -86,9 +86,9 @@ package struct CompanionFiles: Sendable {
         return nil
     }
 
-    /// Refuses a source whose configuration says that it is quantized already.
+    /// Refuses a source if its configuration says that it is already quantized.
     ///
-    /// - Throws: `unsupportedSource`; `headerSyntax` and its kin where the configuration is no JSON object.
+    /// - Throws: `unsupportedSource`; `headerSyntax` or a similar code if the configuration is not a JSON object.
     package func refuseQuantizedSource() throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
@@ -100,8 +100,9 @@ package struct CompanionFiles: Sendable {
 }
 
 extension CompanionFiles {
-    /// Copies a companion under its own name into a directory, making the folders in between. A file keeps its permissions. A folder gets
-    /// those of the source's folder, less the umask, and its owner may write into it.
+    /// Copies a companion into a directory under its own name, and makes the folders in between.
+    ///
+    /// A file keeps its permissions. A folder gets the permissions of the source's folder minus the umask, and its owner may write into it.
     package static func copy(_ file: File, into directory: FilePath) throws -> (hash: ContentHash, byteCount: UInt64) {
         let parts = file.name.split(separator: "/").dropLast()
         var place = directory

@@ -3,12 +3,12 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// Writes what belongs to a converted checkpoint besides its shards and the manifest: copies, the configuration, the index.
+/// Writes the files of a converted checkpoint other than its shards and manifest: copies, configuration, index.
 package struct CompanionWriter {
     private let companions: CompanionFiles
     private let options: [JSONValue.Member]
 
-    /// Prepares the files beside the shards.
+    /// Makes a writer.
     ///
     /// - Parameters:
     ///   - companions: the files to copy.
@@ -18,7 +18,8 @@ package struct CompanionWriter {
         self.options = options
     }
 
-    /// The mode of index and manifest: they describe the shards, so they get the permissions that all shards have.
+    /// The mode of index and manifest: the permissions that all shards have in common, because both describe all shards. The usual mode if
+    /// there are no shards.
     package static func mode(beside shards: [String], in directory: FilePath) throws -> NewFileMode {
         let permissions = try shards.compactMap { try Directory.permissions(directory.appending($0)) }
         return permissions.reduce(nil) { $0?.intersection($1) ?? $1 }.map { .within($0) } ?? .usual
@@ -28,8 +29,8 @@ package struct CompanionWriter {
     ///
     /// - Parameters:
     ///   - directory: the directory that holds the shards.
-    ///   - shards: the shards' names with the tensors in them.
-    ///   - dataBytes: bytes of all tensors' data, for the index.
+    ///   - shards: the names of the shards, with the tensors in each.
+    ///   - dataBytes: bytes of the data of all tensors, for the index.
     /// - Returns: the manifest's entries for the files.
     package func write(
         into directory: FilePath, beside shards: [(fileName: String, tensors: [TensorName])], dataBytes: UInt64

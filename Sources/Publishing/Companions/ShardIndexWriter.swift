@@ -6,11 +6,11 @@ package enum ShardIndexWriter {
     /// Name of the file.
     package static let fileName = ShardName.index
 
-    /// Makes an index.
+    /// The bytes of an index.
     ///
     /// - Parameters:
-    ///   - totalBytes: bytes of all tensors' data.
-    ///   - shards: the shards' names with the tensors in them.
+    ///   - totalBytes: bytes of the data of all tensors.
+    ///   - shards: the names of the shards, with the tensors in each.
     package static func text(totalBytes: UInt64, shards: [(fileName: String, tensors: [TensorName])]) -> [UInt8] {
         let pairs = shards.flatMap { shard in shard.tensors.map { ($0, shard.fileName) } }.sorted { $0.0 < $1.0 }
         let index = JSONValue.object([

@@ -2,25 +2,25 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// A model's `config.json`, edited as text: all but the members we change stays byte for byte.
+/// A model's `config.json`, edited as text: every member that Ingot does not change keeps its bytes.
 package struct ConfigurationFile: Sendable {
-    /// The text.
+    /// The text, UTF-8.
     package private(set) var bytes: [UInt8]
     private let path: String
     private static let key = "quantization_config"
-    /// Bytes of a configuration at most.
+    /// Maximum size of a configuration in bytes.
     package static let maximumBytes: UInt64 = 16 << 20
 
     /// Reads a configuration.
     ///
-    /// - Throws: `headerSyntax` and its kin where it is no JSON object.
+    /// - Throws: `headerSyntax` or a similar code if it is not a JSON object.
     package init(reading path: FilePath) throws {
         self.path = path.string
         bytes = try WholeFile.read(path, limit: ConfigurationFile.maximumBytes)
         _ = try members()
     }
 
-    /// A member of the outer object: its key, its value's place, and the end of what stands before it.
+    /// A member of the outer object: its key, the range of its value, and the end of the text before the member.
     private struct Place {
         let key: String
         let value: Range<Int>
@@ -53,7 +53,7 @@ package struct ConfigurationFile: Sendable {
         return places
     }
 
-    /// The name of the method in `quantization_config`; nil where there is none.
+    /// The name of the method in `quantization_config`; nil if there is no `quantization_config`.
     var quantizationMethod: String? {
         guard let place = try? members().first(where: { $0.key == ConfigurationFile.key }),
             let value = try? JSONValue.parse(Array(bytes[place.value]))
@@ -82,7 +82,7 @@ package struct ConfigurationFile: Sendable {
         return (try? JSONValue.parse(Array(bytes[last.value]))) == ConfigurationFile.value(options)
     }
 
-    /// Removes `quantization_config`, whoever wrote it.
+    /// Removes `quantization_config`, no matter which program wrote it.
     package mutating func removeQuantization() throws {
         guard let place = try members().first(where: { $0.key == ConfigurationFile.key }) else { return }
         var end = place.value.upperBound
@@ -95,7 +95,7 @@ package struct ConfigurationFile: Sendable {
         bytes.removeSubrange(place.previousEnd..<end)
     }
 
-    /// Sets the element type that transformers loads the weights as, where the configuration names one.
+    /// Sets the element type in which transformers loads the weights, if the configuration names one.
     package mutating func setElementType(_ format: FloatFormat) throws {
         let name =
             switch format {

@@ -4,10 +4,10 @@ import SystemPackage
 import TensorModel
 
 extension SealedCheckpoint {
-    /// Requires that a `config.json` says what the checkpoint is: its last member is the one that a conversion adds, with the options of the
-    /// manifest (Specs/container.md, section 10, rule D2). For after `checkFiles()`, which finds accidents.
+    /// Requires that `config.json` describes the checkpoint: its last member is the one that a conversion adds, with the options of the
+    /// manifest (Specs/container.md, section 10, rule D2). Call it after `checkFiles()`, which finds accidental damage.
     ///
-    /// - Throws: `manifestInvalid`; `headerSyntax` and its kin where the file is no JSON object.
+    /// - Throws: `manifestInvalid`; `headerSyntax` or a similar code if the file is not a JSON object.
     package func checkConfiguration() throws {
         guard manifest.files.contains(where: { $0.name == CompanionFiles.configuration }) else { return }
         let path = path.appending(CompanionFiles.configuration)

@@ -4,14 +4,17 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// Refuses outputs that would lie in their own input.
+/// Refuses outputs that overlap their input.
 package enum PathOverlap {
-    /// - Throws: `cannotCreate` where the destination is the source or lies in it, the source lies in it, or it has a name that none can have.
+    /// Refuses a destination that overlaps its source.
+    ///
+    /// - Throws: `cannotCreate` if source and destination are the same, if one lies in the other, or if no file can have the destination's
+    ///   name.
     package static func refuse(source: FilePath, destination: FilePath) throws {
         do {
             _ = try Directory.kind(destination)
         } catch let error as IngotError where error.code == .noInput {
-            // A name that no file can have, such as one too long, is no input that is missing.
+            // If no file can have this name (because it is too long, for example), the output is at fault, not a missing input.
             throw IngotError(.cannotCreate, file: destination.string, found: error.found)
         }
         guard let from = FileIdentity(source) else { return }
@@ -30,11 +33,11 @@ package enum PathOverlap {
         }
     }
 
-    /// Refuses a place for a report that would replace what is read, or add to a checkpoint of ours.
+    /// Refuses a place for a report if the report would replace an input or add a file to an Ingot checkpoint.
     ///
     /// - Parameters:
     ///   - output: where the report goes.
-    ///   - inputs: files and directories that are read, or files that are made beside the report.
+    ///   - inputs: files and directories that are read, and other outputs of the same run.
     /// - Throws: `cannotCreate`.
     package static func refuse(report output: FilePath, over inputs: [FilePath]) throws {
         func failure(_ found: String) -> IngotError {
@@ -62,7 +65,7 @@ package enum PathOverlap {
         }
     }
 
-    /// Whether two paths are one name in one directory, where nothing is yet.
+    /// Whether two paths, at which nothing exists yet, are the same name in the same directory.
     private static func isSameName(_ a: FilePath, _ b: FilePath) -> Bool {
         guard a.lastComponent == b.lastComponent, let left = ancestors(a.removingLastComponent()).first,
             let right = ancestors(b.removingLastComponent()).first
@@ -72,12 +75,12 @@ package enum PathOverlap {
         return left.isSameFile(as: right)
     }
 
-    /// The directories a path lies in, up to the root.
+    /// The directories that contain a path, up to the root.
     private static func chain(_ path: FilePath) -> [FileIdentity] {
         ancestors(path.lexicallyNormalized().removingLastComponent())
     }
 
-    /// A directory, and those it lies in, up to the root; `..` leads where the system says, behind links, too.
+    /// A directory and the directories that contain it, up to the root. The system resolves `..`, also after symbolic links.
     private static func ancestors(_ directory: FilePath) -> [FileIdentity] {
         var place: FilePath = directory.isEmpty ? "." : directory
         var identities: [FileIdentity] = []

@@ -4,11 +4,11 @@ package import SystemPackage
 import TensorModel
 
 extension SealedCheckpoint {
-    /// Requires that a directory is an output of `convert`, or empty, with no other file and no changed file in it.
+    /// Requires that a directory is empty, or is an output of `convert` without added or changed files.
     ///
-    /// Files beside the shards are compared by their hashes, shards by their sizes and seals. A missing file is ignored.
+    /// A shard is compared by its size and seal, any other file by its hash. A missing file is ignored.
     ///
-    /// - Returns: the list of its files, taken before they are compared.
+    /// - Returns: the list of its files, taken before the comparison.
     /// - Throws: `cannotCreate`, which names the file.
     package static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
@@ -34,7 +34,7 @@ extension SealedCheckpoint {
         return snapshot
     }
 
-    /// Whether a file is the one that a manifest names.
+    /// Whether a file is as the manifest describes it.
     private static func isAsWritten(_ path: FilePath, _ entry: Manifest.File) throws -> Bool {
         // A file that cannot be read counts as changed.
         guard let file = try? MappedFile.open(path), file.byteCount == entry.byteCount else { return false }

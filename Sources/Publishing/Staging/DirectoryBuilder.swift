@@ -2,36 +2,36 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// A directory being built beside its final place: it appears there complete, or not at all.
+/// A directory that is built beside its final place and appears there only when it is complete.
 ///
-/// It grows as the sibling `.NAME.ingot-partial`, guarded by a lock on `.NAME.ingot-lock`; `publish()` renames it, or
-/// exchanges it with the one it replaces. A directory left by a run that was killed is recognised by its name; the next run
-/// goes on with it where there is a journal beside it, `.NAME.ingot-journal`, and removes it else.
+/// It grows as the sibling `.NAME.ingot-partial`, under a lock on `.NAME.ingot-lock`. `publish()` renames it, or exchanges it with the
+/// directory that it replaces. The next run recognizes the directory of a killed run by its name. It resumes that work if there is a
+/// journal `.NAME.ingot-journal`, otherwise it removes the directory.
 package struct DirectoryBuilder: ~Copyable, Sendable {
-    /// Where the directory will be.
+    /// The final path of the directory.
     package let target: FilePath
-    /// Where it grows.
+    /// The staging directory: its path while it grows.
     package let staging: FilePath
-    /// Where a run that can be resumed notes what is done.
+    /// The journal, where a run that can be resumed records finished work.
     package let journal: FilePath
-    /// Whether staging directory and journal of an earlier run are there.
+    /// Whether the staging directory and journal of an earlier run were found.
     package let isResumed: Bool
-    /// Whether both stay when this value is dropped unpublished, for a later run.
+    /// Whether staging directory and journal stay for a later run if this value is dropped unpublished.
     package var keepsWork = false
     private let lock: LockFile
-    /// What is to be replaced, as it was when the run began; nil where there was nothing.
+    /// The directory to replace, as it was when the run began; nil if there was none.
     private let replaced: DirectorySnapshot?
     private let resumes: Bool
     private var published = false
 
-    /// Takes the lock and makes an empty staging directory, or finds an earlier one.
+    /// Takes the lock, and makes an empty staging directory or finds an earlier one.
     ///
     /// - Parameters:
-    ///   - target: the directory to build; it must not exist, unless `replaceable` says that it may go.
-    ///   - resumes: whether the work of an earlier run may be gone on with.
-    ///   - replaceable: asked of an existing target, under the lock: what lies in it, looked at before it is checked; it throws where the
-    ///     target must stay. Nil refuses every existing target.
-    /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
+    ///   - target: the directory to build. It must not exist, unless `replaceable` allows its replacement.
+    ///   - resumes: whether the run may resume the work of an earlier run.
+    ///   - replaceable: called under the lock if the target exists. It returns a snapshot of the target, taken before the check, and throws
+    ///     if the target must stay. Nil refuses every existing target.
+    /// - Throws: `locked` if another process builds the same target, `cannotCreate` if the directory cannot be made.
     package static func begin(
         _ target: FilePath, resumes: Bool = false, replaceable: ((FilePath) throws -> DirectorySnapshot)?
     ) throws -> DirectoryBuilder {
@@ -45,16 +45,16 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
 
     /// What an existing target is.
     package enum ExistingTarget: Sendable {
-        /// A directory that may go, with what lies in it.
+        /// A directory that may be replaced, and its snapshot.
         case replaceable(DirectorySnapshot)
-        /// What this run was to make, from an earlier run.
+        /// The complete result of this run, from an earlier run.
         case finished
     }
 
-    /// Takes the lock and makes an empty staging directory, or finds an earlier one; nil where the target is finished already.
+    /// Takes the lock, and makes an empty staging directory or finds an earlier one. Returns nil if the target is already finished.
     ///
-    /// - Parameter existing: asked of an existing target, under the lock; throws where the target must stay.
-    /// - Throws: `locked` where another process builds the same target, `cannotCreate` where it cannot be made.
+    /// - Parameter existing: called under the lock if the target exists. It throws if the target must stay.
+    /// - Throws: `locked` if another process builds the same target, `cannotCreate` if the directory cannot be made.
     package static func begin(
         _ target: FilePath, resumes: Bool, existing: (FilePath) throws -> ExistingTarget
     ) throws -> DirectoryBuilder? {
@@ -87,10 +87,10 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             resumes: resumes)
     }
 
-    /// Where a target grows.
+    /// The staging directory of a target.
     package static func stagingPath(_ target: FilePath) -> FilePath { sibling(of: target, "partial") }
 
-    /// Where the journal of a target is.
+    /// The journal of a target.
     package static func journalPath(_ target: FilePath) -> FilePath { sibling(of: target, "journal") }
 
     private static func sibling(of target: FilePath, _ kind: String) -> FilePath {
@@ -98,26 +98,26 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         return target.removingLastComponent().appending(".\(target.lastComponent?.string ?? "").ingot-\(kind)")
     }
 
-    /// Removes what a run left beside its published target; called under the lock.
+    /// Removes the staging directory and journal that a run left beside its published target. Call it under the lock.
     package static func removeWork(of target: FilePath) throws {
         try Directory.removeTree(sibling(of: target, "partial"))
         try Directory.removeTree(journalPath(target))
     }
 
-    /// The answer for an existing target that must stay.
+    /// Throws the error for an existing target that must stay.
     package static func refuseExisting(_ target: FilePath) throws -> Never {
         throw IngotError(
             .cannotCreate, file: target.string, found: "the output exists",
             remedy: .either("choose another place", or: .option(.replaceOutput)))
     }
 
-    /// Makes an empty staging directory, unless there is one to go on with.
+    /// Makes an empty staging directory and returns false, or returns true if there is one to resume.
     ///
-    /// - Parameter permissions: those of the directory that is to be replaced.
+    /// - Parameter permissions: permissions of the directory to replace.
     private static func prepare(
         _ staging: FilePath, _ journal: FilePath, resumes: Bool, _ permissions: FilePermissions?
     ) throws -> Bool {
-        // No more permissions than the directory it replaces has, except that its owner must write into it.
+        // No more permissions than the directory to replace, but its owner can always write into it.
         let mode = FilePermissions(rawValue: (permissions?.rawValue ?? 0o777) & 0o777 | 0o700)
         let hasJournal = try RecordFile.isThere(journal)
         let found = try Directory.ownStatus(staging)
@@ -169,7 +169,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         }
     }
 
-    /// Requires that nothing appeared in the directory that is to be replaced, and nothing changed there, since the run began.
+    /// Requires that no file appeared or changed in the directory to replace since the run began.
     ///
     /// - Throws: `cannotCreate`, which names the file.
     package func requireTargetUntouched() throws {
@@ -180,9 +180,9 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         try replaced.requireStill(target, knownAs: target)
     }
 
-    /// Gives the directory its name in one step, and makes that durable.
+    /// Gives the directory its final name in one step, and makes the name durable.
     ///
-    /// - Throws: `cannotCreate` where the target is not what it was when the run began; it stays then.
+    /// - Throws: `cannotCreate` if the target has changed since the run began. The target then stays.
     package consuming func publish() throws {
         try requireTargetUntouched()
         if let replaced, try Directory.permissions(staging) != replaced.permissions {
@@ -199,7 +199,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         }
         published = true
         try Directory.synchronizeName(of: target)
-        // What is left over from here on, the next run will try again to remove.
+        // From here on failures are ignored: the next run removes what is left.
         if resumes { try? Directory.removeTree(journal) }
         guard let replaced else { return }
         if replaced.permissions.rawValue & 0o300 != 0o300 {
@@ -208,7 +208,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
         try? Directory.removeTree(staging)
     }
 
-    /// Exchanges both directories; back again where something was written to the old one in the last moment.
+    /// Exchanges both directories. Exchanges them back if something was written to the old one at the last moment.
     private mutating func exchange(_ replaced: DirectorySnapshot) throws {
         try Directory.exchange(staging, with: target)
         do {
@@ -217,7 +217,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             do {
                 try Directory.exchange(staging, with: target)
             } catch let second as IngotError {
-                // The old directory must not be taken for work by the next run.
+                // The next run must not take the old directory for unfinished work.
                 published = true
                 let kept = DirectoryBuilder.sibling(of: target, "replaced")
                 try Directory.rename(staging, to: kept)

@@ -6,7 +6,7 @@ import TensorModel
 package struct DirectorySnapshot: Sendable, Hashable {
     /// A file, or a symbolic link, somewhere below the directory.
     package struct Entry: Sendable, Hashable {
-        /// Path relative to the directory, with `/` between names; bytes that are no UTF-8 replaced.
+        /// Path relative to the directory, with `/` between names. Bytes that are not UTF-8 are replaced.
         package let name: String
         /// Whether the name is UTF-8.
         package let isText: Bool
@@ -16,13 +16,13 @@ package struct DirectorySnapshot: Sendable, Hashable {
 
     /// All files, in the order of `Directory.tree`.
     package let entries: [Entry]
-    /// Permissions of the directory itself, set-user-ID, set-group-ID and sticky bits with them.
+    /// Permissions of the directory itself, with the set-user-ID, set-group-ID and sticky bits.
     let permissions: FilePermissions
     private let place: FileIdentity
 
-    /// Looks at a directory.
+    /// Takes a snapshot of a directory.
     ///
-    /// - Throws: `notARegularFile` where directories nest too deep, `cannotCreate` where there is no directory.
+    /// - Throws: `notARegularFile` if directories are nested too deep, `cannotCreate` if there is no directory.
     package init(of path: FilePath) throws {
         guard let status = try Directory.ownStatus(path), status.kind == .directory, !status.isLink else {
             throw IngotError(.cannotCreate, file: path.string, found: "no directory any more")
@@ -34,11 +34,11 @@ package struct DirectorySnapshot: Sendable, Hashable {
         }
     }
 
-    /// Requires that no file was added or changed since this was taken. A missing file is ignored.
+    /// Requires that no file was added or changed since the snapshot. A missing file is ignored.
     ///
     /// - Parameters:
-    ///   - path: where the directory is now.
-    ///   - target: the path the user knows it by.
+    ///   - path: the current path of the directory.
+    ///   - target: the path by which the user knows it.
     /// - Throws: `cannotCreate`, which names the file.
     func requireStill(_ path: FilePath, knownAs target: FilePath) throws {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {

@@ -2,7 +2,10 @@
 extension JSONReader {
     // MARK: - Strings
 
-    /// Reads a string, escapes resolved. NUL is refused, raw or escaped, and so is a lone surrogate.
+    /// Reads a string and resolves its escapes.
+    ///
+    /// - Throws: `invalidText` for NUL (raw or escaped), for a raw control character, for half of a surrogate pair and for invalid UTF-8;
+    ///   `headerSyntax` for any other fault.
     package mutating func readString() throws -> String {
         guard peek() == UInt8(ascii: "\"") else { throw unexpected("a string") }
         let start = position + 1
@@ -33,7 +36,7 @@ extension JSONReader {
         return text
     }
 
-    /// The slow way, for strings with escapes: `position` stands at the first backslash.
+    /// The slow path, for strings with escapes: `position` is at the first backslash.
     private mutating func readEscapedString(from start: Int) throws -> String {
         var text = Array(bytes[start..<position])
         while position < end {
@@ -110,7 +113,7 @@ extension JSONReader {
 
     // MARK: - Numbers
 
-    /// Reads a whole number without sign, fraction, exponent or leading zero.
+    /// Reads a whole number below 2^64, without sign, fraction, exponent or leading zero. Throws `code` for any other number.
     package mutating func readUnsigned(_ code: IngotError.Code = .headerSyntax) throws -> UInt64 {
         guard let first = peek() else { throw unexpected("a whole number") }
         let start = position
@@ -136,7 +139,7 @@ extension JSONReader {
         return value
     }
 
-    /// Reads a number that may have a sign, a fraction and an exponent; its text.
+    /// Reads a number with an optional sign, fraction and exponent, and returns its text.
     package mutating func readNumberText() throws -> String {
         skipWhitespace()
         let start = position

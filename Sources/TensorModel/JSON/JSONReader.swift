@@ -1,15 +1,15 @@
-/// A strict pull reader of JSON over bytes (RFC 8259), for input nobody vouches for.
+/// A strict pull reader of JSON (RFC 8259) for untrusted bytes.
 ///
-/// Foundation's decoder keeps the first of two equal keys, merges keys that are Unicode-equivalent, and takes seconds
-/// for a large header. This one never recurses, never allocates from a declared size, and leaves duplicates to the
-/// caller, who knows which objects must not have any. Offsets in errors count from the start of the file.
+/// Foundation's decoder keeps the first of two equal keys, merges keys that are Unicode-equivalent, and takes seconds for a large header.
+/// This reader does not recurse and allocates nothing by a declared size. It accepts duplicate keys: the caller knows which objects must
+/// not have them. Offsets in errors count from the start of the file.
 package struct JSONReader: Sendable {
     let bytes: [UInt8]
     let end: Int
     private let origin: UInt64
     private let maximumDepth: Int
     private var depth = 0
-    /// Whether `skipValue` steps over `NaN`, `Infinity` and `-Infinity`, which are no JSON; never so for headers.
+    /// Whether `skipValue` accepts `NaN`, `Infinity` and `-Infinity`, which are not JSON. Always false for headers.
     package var acceptsNonFiniteNumbers = false
     /// Index of the next byte to read.
     package internal(set) var position: Int
@@ -18,9 +18,9 @@ package struct JSONReader: Sendable {
     ///
     /// - Parameters:
     ///   - bytes: the text, UTF-8.
-    ///   - range: the part of it to read; everything by default.
-    ///   - origin: offset in the file of `bytes[0]`, for error messages.
-    ///   - maximumDepth: how deep brackets may nest.
+    ///   - range: the part to read; nil means everything.
+    ///   - origin: offset of `bytes[0]` in the file, for error messages.
+    ///   - maximumDepth: levels of brackets that may be nested.
     package init(_ bytes: [UInt8], range: Range<Int>? = nil, origin: UInt64 = 0, maximumDepth: Int) {
         self.bytes = bytes
         self.origin = origin
@@ -30,20 +30,20 @@ package struct JSONReader: Sendable {
         end = range.upperBound
     }
 
-    /// An error at a byte of the text.
+    /// An error at byte `index` of the text; nil means `position`.
     package func failure(
         _ found: String, as code: IngotError.Code = .headerSyntax, at index: Int? = nil, expected: String? = nil
     ) -> IngotError {
         IngotError(code, offset: origin + UInt64(index ?? position), found: found, expected: expected)
     }
 
-    /// An error that names what comes next.
+    /// An error that says what was expected and quotes what comes next.
     package mutating func unexpected(_ expected: String, as code: IngotError.Code = .headerSyntax) -> IngotError {
         skipWhitespace()
         return failure(describe(position), as: code, expected: expected)
     }
 
-    /// Steps over white space.
+    /// Skips white space.
     package mutating func skipWhitespace() {
         while position < end {
             switch bytes[position] {
@@ -61,7 +61,7 @@ package struct JSONReader: Sendable {
 
     // MARK: - Structure
 
-    /// Reads an object, calling `member` with each key; `member` must read exactly the value.
+    /// Reads an object and calls `member` with each key. `member` must read exactly one value.
     package mutating func readObject(_ member: (inout JSONReader, String) throws -> Void) throws {
         try open(UInt8(ascii: "{"), "an object")
         if try close(UInt8(ascii: "}"), first: true) { return }
@@ -71,14 +71,14 @@ package struct JSONReader: Sendable {
         } while try !close(UInt8(ascii: "}"), first: false)
     }
 
-    /// Reads an array, calling `element` before each element; `element` must read exactly one value.
+    /// Reads an array and calls `element` for each element. `element` must read exactly one value.
     package mutating func readArray(_ element: (inout JSONReader) throws -> Void) throws {
         try open(UInt8(ascii: "["), "an array")
         if try close(UInt8(ascii: "]"), first: true) { return }
         repeat { try element(&self) } while try !close(UInt8(ascii: "]"), first: false)
     }
 
-    /// Steps over one value of any kind, checking its syntax, without recursion.
+    /// Skips one value of any kind and checks its syntax, without recursion.
     package mutating func skipValue() throws {
         var closers: [UInt8] = []
         repeat {
@@ -112,7 +112,7 @@ package struct JSONReader: Sendable {
         throw unexpected("a value")
     }
 
-    /// Requires that only white space is left.
+    /// Throws `trailingBytes` unless only white space is left.
     package mutating func requireEnd() throws {
         guard peek() == nil else {
             throw failure("bytes after the end of the text: " + describe(position), as: .trailingBytes)
@@ -143,7 +143,8 @@ package struct JSONReader: Sendable {
         position += 1
     }
 
-    /// Steps over the closing bracket (true) or, unless nothing has been read yet, over a comma (false).
+    /// Skips the closing bracket and returns true, or skips a comma and returns false. With `first`, no comma is due, so any other byte
+    /// stays.
     private mutating func close(_ bracket: UInt8, first: Bool) throws -> Bool {
         let next = peek()
         if next == bracket {
@@ -168,7 +169,7 @@ package struct JSONReader: Sendable {
         }
     }
 
-    /// Steps over `NaN`, `Infinity` or `-Infinity`; false where none of them comes next.
+    /// Skips `NaN`, `Infinity` or `-Infinity`; returns false if none of them comes next.
     private mutating func skipNonFiniteNumber() -> Bool {
         skipWhitespace()
         for word in ["NaN", "Infinity", "-Infinity"] {
@@ -181,7 +182,7 @@ package struct JSONReader: Sendable {
         return false
     }
 
-    /// A few characters of the text, for a message.
+    /// At most 16 bytes of the text from `index` on, for a message.
     func describe(_ index: Int) -> String {
         guard index < end else { return "the end of the text" }
         return "`" + String(decoding: bytes[index..<min(end, index + 16)], as: UTF8.self) + "`"

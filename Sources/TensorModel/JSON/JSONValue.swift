@@ -1,10 +1,12 @@
-/// A JSON document as a value; objects keep the order of their members.
+/// A JSON document as a value. Objects keep the order of their members.
 ///
-/// For small documents (configuration, manifest, reports). Headers with many tensors are read with `JSONReader`.
+/// For small documents (configuration, manifest, reports). `JSONReader` reads headers with many tensors.
 package enum JSONValue: Sendable, Hashable {
     case null
     case bool(Bool)
+    /// A whole number from 0 to 2^64 - 1, written without point and exponent.
     case unsigned(UInt64)
+    /// Any other number.
     case number(Double)
     case string(String)
     case array([JSONValue])
@@ -23,11 +25,11 @@ package enum JSONValue: Sendable, Hashable {
             self.value = value
         }
 
-        /// Whether both are the same member, keys compared as bytes.
+        /// Whether both members are equal; keys are compared as bytes.
         package static func == (a: Self, b: Self) -> Bool { sameBytes(a.key, b.key) && a.value == b.value }
     }
 
-    /// Whether both are the same document: members in the same order, strings compared as bytes.
+    /// Whether both documents are equal: members in the same order, strings compared as bytes.
     package static func == (a: Self, b: Self) -> Bool {
         switch (a, b) {
         case (.null, .null): true
@@ -41,37 +43,38 @@ package enum JSONValue: Sendable, Hashable {
         }
     }
 
-    /// Swift's `==` on strings also holds for canonically equivalent ones, such as `K` and the Kelvin sign.
+    /// Compares bytes. Swift's `==` also holds for canonically equivalent strings, such as `K` and the Kelvin sign.
     private static func sameBytes(_ a: String, _ b: String) -> Bool { TensorName(a) == TensorName(b) }
 
-    /// The value of an object's member, or nil where there is none.
+    /// The value of the first member with this key; nil if there is none, or if this is no object.
     package subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
         return members.first { JSONValue.sameBytes($0.key, key) }?.value
     }
 
-    /// The string, or nil for any other kind.
+    /// The string; nil for any other kind of value.
     package var string: String? { if case .string(let text) = self { text } else { nil } }
 
-    /// The whole number, or nil for any other kind.
+    /// The whole number; nil for any other kind of value.
     package var unsigned: UInt64? { if case .unsigned(let value) = self { value } else { nil } }
 
-    /// The truth value, or nil for any other kind.
+    /// The truth value; nil for any other kind of value.
     package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
 
-    /// The elements, or nil for any other kind.
+    /// The elements; nil for any other kind of value.
     package var array: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
 
-    /// The members, or nil for any other kind.
+    /// The members; nil for any other kind of value.
     package var object: [Member]? { if case .object(let members) = self { members } else { nil } }
 }
 
 // MARK: - Reading
 
 extension JSONValue {
-    /// Reads a whole document; a key that occurs twice in one object is an error.
+    /// Reads a whole document. Recursion goes at most `maximumDepth` levels deep.
     ///
-    /// Recursion is as deep as `maximumDepth` at most.
+    /// - Throws: `duplicateKey` if a key occurs twice in one object, `nestingTooDeep` beyond `maximumDepth` levels, `trailingBytes` if more
+    ///   text follows, `invalidText` for an invalid string, `headerSyntax` for any other fault.
     package static func parse(_ bytes: [UInt8], maximumDepth: Int = Limits.standard.documentDepth) throws -> JSONValue {
         var reader = JSONReader(bytes, maximumDepth: maximumDepth)
         let value = try read(&reader)
@@ -109,13 +112,13 @@ extension JSONValue {
 // MARK: - Writing
 
 extension JSONValue {
-    /// The document as text: on one line, or indented by two spaces a level.
+    /// The document as text, on one line, or indented by two spaces per level.
     ///
     /// A number that is not finite becomes `null`.
     ///
     /// - Parameters:
-    ///   - level: how deep the document stands in another one.
-    ///   - isPrefixed: whether its first line is indented too.
+    ///   - level: levels of indentation at which the document stands inside another one.
+    ///   - isPrefixed: whether the first line is indented too.
     package func text(indented: Bool = false, level: Int = 0, isPrefixed: Bool = false) -> String {
         var out = isPrefixed ? String(repeating: "  ", count: level) : ""
         write(to: &out, indent: indented ? level : nil)
@@ -130,7 +133,7 @@ extension JSONValue {
         case .number(let value): out += value.isFinite ? String(value) : "null"
         case .string(let text): JSONValue.writeString(text, to: &out)
         case .array(let elements):
-            // Lists of plain values stay on one line.
+            // An array without objects stays on one line.
             let flat = elements.allSatisfy { if case .object = $0 { false } else { true } }
             JSONValue.writeList("[", "]", elements, to: &out, indent: flat ? nil : indent) { element, out, indent in
                 element.write(to: &out, indent: indent)
@@ -158,7 +161,7 @@ extension JSONValue {
         out += close
     }
 
-    /// Appends a string in quotes, escaped as RFC 8259 demands and no further.
+    /// Appends a string in quotes, with only those escapes that RFC 8259 demands.
     package static func writeString(_ text: String, to out: inout String) {
         out += "\""
         for scalar in text.unicodeScalars {

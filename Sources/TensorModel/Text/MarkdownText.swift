@@ -1,15 +1,15 @@
-/// Text from files in Markdown, as GitHub and GitLab show it: in a cell of a table, or in a heading.
+/// Text from files in Markdown for GitHub and GitLab, in a table cell or a heading.
 ///
-/// A code span is the only place where neither makes a link of an address or of the digits of a commit, a mention of `@name`, or
-/// a reference of `#1`: they look for those in what the escapes of Markdown and HTML stand for.
+/// Only a code span stays as it is. Elsewhere both sites make links of addresses, of the digits of a commit, of `@name` and of `#1`, and
+/// they resolve the escapes of Markdown and HTML before they look for them.
 package enum MarkdownText {
-    /// A name as a code span.
+    /// A name as a code span; nothing for an empty name.
     package static func name(_ text: String) -> String {
         guard !text.isEmpty else { return "" }
-        // A pipe ends a cell even in a code span, unless a backslash is before it, which no backslash of the name may be.
+        // A pipe ends a cell even in a code span. A backslash of the name right before it would pass for the pipe's escape.
         let safe = IngotErrorRenderer.escaped(text).replacing("|", with: IngotErrorRenderer.escape("|"))
         let fence = String(repeating: "`", count: longestRun(of: "`", in: safe) + 1)
-        // One space on each side is taken away again.
+        // Markdown removes one space on each side.
         let needsSpace = safe.hasPrefix("`") || safe.hasSuffix("`") || safe.hasPrefix(" ") && safe.hasSuffix(" ")
         return needsSpace ? "\(fence) \(safe) \(fence)" : fence + safe + fence
     }
@@ -17,7 +17,7 @@ package enum MarkdownText {
     /// A name of a tensor as a code span.
     package static func name(_ name: TensorName) -> String { self.name(name.text) }
 
-    /// A sentence that may quote names: as it is where nothing in it can be taken for markup or a link, else as a code span.
+    /// A sentence that may quote names: escaped if nothing in it can become markup or a link, otherwise as a code span.
     package static func sentence(_ text: String) -> String {
         guard isHarmless(text) else { return name(text) }
         return text.reduce(into: "") { safe, character in
@@ -42,12 +42,12 @@ package enum MarkdownText {
             && !namesIssue(text.lowercased())
     }
 
-    /// Whether a word looks like the digits of a commit, which are links: 7 to 40, with a letter, as numbers have none.
+    /// Whether a word looks like a commit, which becomes a link: 7 to 40 hexadecimal digits. Digits without a letter are a number.
     private static func isCommit(_ word: Substring) -> Bool {
         (7...40).contains(word.count) && word.allSatisfy(\.isHexDigit) && word.contains(where: \.isLetter)
     }
 
-    /// Whether there is a `gh-1`, an issue of the repository.
+    /// Whether the text has something like `gh-1`, which becomes a link to an issue.
     private static func namesIssue(_ text: String) -> Bool { text.contains(/gh-[0-9]/) }
 
     private static func longestRun(of character: Character, in text: String) -> Int {

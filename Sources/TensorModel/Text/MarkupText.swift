@@ -1,8 +1,8 @@
-/// Text in XML and HTML.
+/// Escapes text for XML and HTML.
 package enum MarkupText {
     /// Text for an element's content or an attribute in double quotes.
     ///
-    /// A newline becomes a reference, which attributes keep. Characters that XML 1.0 does not allow are written as `\u{..}`.
+    /// A newline becomes a character reference, so that attributes keep it. Characters that XML 1.0 does not allow become `\u{..}`.
     package static func escaped(_ text: String) -> String {
         var safe = ""
         for scalar in text.unicodeScalars {

@@ -124,7 +124,7 @@ extension Kernels {
         }
     }
 
-    /// Counts the magnitudes of all levels of a chunk in a histogram of `levelHistogramSize` entries. The last counts all larger ones.
+    /// Adds the magnitude of every level of a quantized chunk to a histogram of `levelHistogramSize` entries.
     package static func trellisHistogram(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, into counts: inout MutableSpan<UInt64>
     ) {

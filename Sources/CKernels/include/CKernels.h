@@ -179,7 +179,7 @@ int32_t ingot_trellis_quantize(
 void ingot_trellis_restore(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, float step, float *weights);
 
-/// Adds the |level| of each symbol to a histogram of INGOT_TRELLIS_HISTOGRAM entries.
+/// Adds |level| of every symbol to a histogram.
 void ingot_trellis_histogram(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, uint64_t *counts);
 

@@ -4,7 +4,7 @@ package import TensorModel
 package enum ContainerFormat {
     /// The version of the format. This program writes and reads only this one.
     package static let version: UInt64 = 1
-    /// Name and version of the program, recorded in every shard and manifest.
+    /// Version of the program, recorded in every shard and manifest.
     package static let writer = "ingot 0.1.1"
 
     /// Name of the entry that holds the seal.

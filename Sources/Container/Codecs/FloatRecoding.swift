@@ -20,6 +20,7 @@ package enum FloatRecoding {
         return bytes
     }
 
+    /// The error for `overflows` finite values that `target` cannot hold.
     package static func failure(
         _ overflows: Int, _ target: FloatFormat, _ tensor: TensorName, _ file: FilePath
     ) -> IngotError {

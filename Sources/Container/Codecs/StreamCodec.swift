@@ -11,6 +11,7 @@ internal import CZstd
     /// Streams are short, so a frame that needs a larger window was not written by Ingot.
     private static let maximumWindowLog: Int32 = 23
 
+    /// Creates the contexts of the libraries. Traps if memory runs out.
     package init() {
         guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
             preconditionFailure("out of memory for a compression context")

@@ -156,5 +156,6 @@ package struct ChunkEntry: Sendable, Hashable {
         }
     }
 
+    /// An entry without streams.
     package init() {}
 }

@@ -117,7 +117,7 @@ package struct TrellisChunk {
         }
     }
 
-    /// Writes the found levels to streams.
+    /// Turns the levels that were found into streams.
     ///
     /// - Parameters:
     ///   - weights: the weights that were quantized; they determine the classes of rows.

@@ -45,15 +45,18 @@ void ingot_expand(int32_t format, const void *source, float *result, size_t n);
 /// Rounds n values to `format`, to nearest, ties to even. Returns the number of finite values that became infinite.
 size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n);
 
+/// Numbers of NaN and infinite elements.
 struct ingot_non_finite {
     size_t nan_count;
     size_t infinity_count;
     size_t first_index;  // index of the first NaN or infinity; n if there is none
 };
+/// Counts the NaN and infinite elements among n elements of `format`.
 struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n);
 
 // Error statistics
 
+/// Error sums between weights w and restored weights w'.
 struct ingot_error_sums {
     double signal;     // sum of w^2
     double noise;      // sum of (w - w')^2
@@ -64,6 +67,7 @@ struct ingot_error_sums ingot_error_sums(const float *original, const float *res
 
 // Statistics
 
+/// Sums over binary32 weights. Callers set them before the first call; kernels add to them.
 struct ingot_moments {
     double first, second, third, fourth;  // sums of (w - shift)^k over finite weights
     double smallest, largest;             // of the finite weights
@@ -83,12 +87,13 @@ enum {
     INGOT_ERROR_BIN_SHIFT = 17,
     INGOT_ERROR_BINS = 1 << 14,
 };
+/// Sums from comparing weights w with restored weights w'.
 struct ingot_comparison {
     struct ingot_error_sums sums;       // the same bits as ingot_error_sums
     double product, restored_energy;    // sum of w * w', sum of w'^2
     uint64_t changed;                   // number of weights with w != w'
-    uint64_t sign_flips;                // with w and w' of opposite signs
-    uint64_t zeroed;                    // with w' zero and w nonzero
+    uint64_t sign_flips;                // number with w and w' of opposite signs
+    uint64_t zeroed;                    // number with w' zero and w nonzero
 };
 /// Compares n weights with the restored ones. Adds the errors to error_counts, which has INGOT_ERROR_BINS counts.
 struct ingot_comparison ingot_compare_weights(
@@ -120,7 +125,7 @@ void ingot_uniform_decode(
     size_t group_size, int32_t bits, float *weights);
 
 // Code packing. `dense`: one little-endian bit stream, code i in bits i*bits to (i+1)*bits - 1. `aligned`: whole codes per byte: 4
-// of 2 bits, 2 of 3 or 4 bits, 1 of more bits. Unused bits are zero.
+// codes of 2 bits, 2 codes of 3 or 4 bits, or 1 code of more bits. Unused bits are zero.
 
 enum { INGOT_LAYOUT_DENSE = 0, INGOT_LAYOUT_ALIGNED = 1 };
 enum {
@@ -128,6 +133,7 @@ enum {
     INGOT_UNPACK_CODE_TOO_LARGE = 1,  // a bit above the code's width is set
     INGOT_UNPACK_TAIL_NOT_ZERO = 2,   // a padding bit behind the last code is set
 };
+/// Bytes that n packed codes take.
 size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n);
 /// Packs n codes into ingot_packed_byte_count bytes. Returns 0, or 1 if a code has more than `bits` bits.
 int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n);
@@ -137,7 +143,9 @@ int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_
 // Byte planes of n elements of `width` (2 or 4) bytes: plane p is bytes p*n to (p+1)*n - 1, plane 0 has the least significant
 // bytes. With `rotated`, each element is first rotated left by one bit, so that the sign becomes bit 0.
 
+/// Splits n elements into planes. `planes` has n * width bytes.
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
+/// Joins planes to n elements, as the inverse of ingot_planes_split.
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
 // Trellis scheme (Specs/trellis.md). A chunk is cut into strips of 64 columns. Each column is a trellis down the rows. Symbols
@@ -245,6 +253,7 @@ enum {
     INGOT_RANS_BAD_END = 4,     // a final state differs from 2^15
 };
 
+/// Parameters of rANS coding.
 struct ingot_rans_rule {
     int32_t states;       // states of the trellis: 8, 16 or 32; used by decoding only
     int32_t low_bits;     // number of low bits of each symbol that are stored elsewhere

@@ -84,7 +84,7 @@ static struct likelihood likelihood(struct rans_moments moments, double b, doubl
         double count = odd ? moments.odd : moments.even, sums[5];
         weigh(b, c, odd, sums);
         double first = sums[1] / sums[0], second = sums[2] / sums[0];
-        // `weigh` starts with exponent 0. Odd magnitudes start at 1 with exponent b + c, which is added back here.
+        // For odd magnitudes `weigh` leaves out the factor 2^-(b+c) of the first weight: include it here.
         result.bits += count * (rans_logarithm(sums[0]) - odd * (b + c));
         result.slope[0] -= count * first;
         result.slope[1] -= count * second;

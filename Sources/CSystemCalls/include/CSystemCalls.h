@@ -33,7 +33,7 @@ void ingot_advise_drop(int descriptor, uint64_t start, uint64_t count);
 
 // Names (rename_exchange.c)
 
-/// Exchanges the files at two paths atomically. Returns 0, or -1 with errno set. Linux only.
+/// Exchanges two paths, of files or directories, atomically. Returns 0, or -1 with errno set. Linux only.
 int32_t ingot_rename_exchange(const char *a, const char *b);
 
 // Threads (thread_room.c)

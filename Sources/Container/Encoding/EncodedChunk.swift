@@ -8,8 +8,8 @@ package struct EncodedChunk: Sendable {
     package internal(set) var byteCount = 0
     /// Checksum, error sums, step and streams.
     package internal(set) var entry = ChunkEntry()
-    /// NaN and infinite elements of the chunk; indices count row by row. If the scheme cannot store them and there are any, the streams
-    /// are empty.
+    /// NaN and infinite elements of the chunk; indices count row by row. If there are any, the streams are empty. Not counted in scheme
+    /// `lossless`, which can store them.
     package internal(set) var nonFinite = NonFiniteCount()
     /// The largest magnitude of the restored weights; nil if not requested, and for a lossless chunk.
     package internal(set) var largestRestored: Float?

@@ -28,7 +28,7 @@ package struct SealedShard: Sendable {
         package let range: ByteRange
         /// Its description in the header.
         package let descriptor: TensorDescriptor
-        /// The prologue that its first bytes must hold, as follows from the description.
+        /// The prologue that its first bytes must hold. It follows from the description.
         package let prologue: PayloadPrologue
 
         /// A payload with the given properties.

@@ -18,7 +18,7 @@ package struct CodeCounts: Sendable {
     ///
     /// A patch counts as the nearest level.
     package mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
-        // The largest level that a decoder accepts: symbol k = -128 * 2^lowBits, level 2k.
+        // The largest magnitude of a level that a decoder accepts: symbol k = -128 * 2^lowBits, level 2k.
         let reach = 256 << parameters.lowBits
         prepare(2 * reach + 1, reach: reach)
         guard step > 0 else { return }

@@ -4,7 +4,7 @@ internal import Kernels
 package struct TrellisParameters: Sendable, Hashable {
     /// States of the trellis: 8, 16 or 32.
     package let states: Int
-    /// Number of codes: 4, 6, 8, 16, 32, 64 or 256. 2 * limit + 1 of them are symbols, the last is the escape.
+    /// Number of codes: 4, 6, 8, 16, 32, 64 or 256. The first 2 * limit + 1 are symbols; below 256, the last is the escape.
     package let alphabet: Int
     /// Number of low bits of each symbol stored apart from its code: 0, or 2 to 6 with an alphabet of 256.
     package let lowBits: Int

@@ -45,7 +45,7 @@ package struct Seal: Sendable, Hashable {
         return bytes
     }
 
-    /// The hash of the seal itself. It identifies the whole file, because the seal has the hashes of all other bytes.
+    /// The hash of the seal itself. It identifies the whole file: the seal covers all other bytes, some of them through chunk tables.
     package var hash: ContentHash { Seal.hash(atEndOf: encoded()) }
 
     /// Reads the seal at the end of a file. Does not need the header.

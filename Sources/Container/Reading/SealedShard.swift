@@ -42,7 +42,7 @@ package struct SealedShard: Sendable {
 
     /// Opens a shard and checks its header against the seal and the rules of the format.
     ///
-    /// Reads header and seal only. `front(of:)` reads a chunk table; `IntegrityCheck` reads everything.
+    /// Reads header and seal only. `front(of:)` reads a chunk table; `ShardVerification` reads everything.
     package init(_ path: FilePath, limits: Limits = .standard) throws {
         let file = try MappedFile.open(path)
         // Read the seal first: it detects truncated files and newer versions before the header can look invalid.

@@ -14,7 +14,7 @@ struct batch {
     size_t length;                      // weights in each group
     f32x16 values[INGOT_MAX_GROUP_SIZE];  // weights; after normalise: scaled, minus `middle` if affine
     f32x16 lowest, highest;             // of `values`
-    f32x16 middle;                      // (lowest + highest) / 2; zero if symmetric
+    f32x16 middle;                      // half the sum of the scaled extremes; zero if symmetric
     f32x16 sum;                         // of `values`
     f32x16 up[2], down[2];              // powers of two: value = weight * up[0] * up[1]; down reverses it
     i32x16 constant;                    // all ones where all weights of the group are equal

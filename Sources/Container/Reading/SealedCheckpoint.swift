@@ -5,7 +5,7 @@ package import TensorModel
 
 /// A checkpoint that `convert` published: its manifest and its opened shards.
 package struct SealedCheckpoint: Sendable {
-    /// The directory.
+    /// The directory of the checkpoint.
     package let path: FilePath
     /// The manifest, which lists all files.
     package let manifest: Manifest

@@ -58,7 +58,7 @@ package enum Reference {
         return sign | min(element, infinity)
     }
 
-    /// `values` as bytes of `format`, and how many finite values became infinite.
+    /// `values` as bytes of `format`, and the number of finite values that became infinite.
     package static func narrow(_ values: [Float], _ format: FloatFormat) -> (bytes: [UInt8], overflows: Int) {
         var bytes: [UInt8] = []
         var overflows = 0

@@ -12,7 +12,7 @@ package struct DistinctValues: Sendable {
     private var table = [UInt64](repeating: .max, count: slots)
     private var count = 0
 
-    /// No elements yet.
+    /// Counts over no elements.
     package init() {}
 
     /// Whether `count` is exact: at most `most` distinct elements were added.

@@ -13,7 +13,7 @@ package import TensorModel
 ///
 /// Pieces of the tensor are added in order, so the sums have the same bits in every run.
 package struct ErrorStatistics: Sendable {
-    /// The sums certificates hold.
+    /// Error sums, as in certificates.
     package private(set) var sums = ErrorSums.zero
     /// Number of weights compared.
     package private(set) var count: UInt64 = 0
@@ -90,7 +90,7 @@ package struct PieceComparison: Sendable {
     /// A comparison of no weights.
     package init() {}
 
-    /// The sums certificates hold.
+    /// Error sums, as in certificates.
     package var sums: ErrorSums { ErrorSums(signal: found.signal, noise: found.noise, maxError: found.maxError) }
 
     /// Compares two arrays of equal length. Replaces the comparison before.

@@ -6,7 +6,7 @@ package import TensorModel
 
 /// An opened checkpoint of any supported format, as a list of tensors.
 package struct OpenedCheckpoint: Sendable {
-    /// What it is.
+    /// The kinds of checkpoints.
     package enum Content: Sendable {
         /// A sealed checkpoint, as `convert` writes it.
         case sealed(SealedCheckpoint)
@@ -14,7 +14,7 @@ package struct OpenedCheckpoint: Sendable {
         case plain(Checkpoint)
     }
 
-    /// What it is.
+    /// The checkpoint as it was opened.
     package let content: Content
     /// The path that it was opened with.
     package let path: FilePath

@@ -30,9 +30,9 @@ package struct ReadableWeights: Sendable {
         }
     }
 
-    /// The tensor as a matrix.
+    /// Number of rows of the tensor as a matrix.
     package var rows: Int { tensor.shape.rows }
-    /// The tensor as a matrix.
+    /// Number of columns of the tensor as a matrix.
     package var columns: Int { tensor.shape.columns }
 
     /// The format in which weights are counted: binary32 if they are restored from codes, otherwise the element type.

@@ -1,4 +1,4 @@
-// Hints to the page cache and the file system, which the platforms name differently or do not have.
+// Hints to the page cache and the file system. On platforms that lack them, the functions do nothing.
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

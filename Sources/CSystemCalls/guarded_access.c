@@ -1,7 +1,7 @@
-// A copy and a hash that survive the SIGBUS which reading a mapped file raises once the file has been cut short.
+// Guarded access: a copy and a hash that survive SIGBUS. Reading a mapped file raises SIGBUS after the file was truncated.
 //
-// The jump goes from the handler back into this file, over nothing but memcpy and xxHash's update, which hold no locks and
-// allocate nothing; a hash state that was cut off is of no more use.
+// The handler jumps back into this file. The jump crosses only memcpy and xxHash's update, which hold no locks and allocate
+// nothing. A hash state that was interrupted must be discarded.
 
 #include "CSystemCalls.h"
 
@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 static _Thread_local sigjmp_buf guard;
-// The addresses being read; empty outside a guarded copy. Written and read by one thread, its handler included.
+// The range being read; empty outside a guarded access. Only one thread and its signal handler use it.
 static _Thread_local volatile uintptr_t guarded_start;
 static _Thread_local volatile uintptr_t guarded_end;
 
@@ -21,14 +21,14 @@ static struct sigaction previous;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int32_t install_error;
 
-// What would have happened without this handler.
+// Does what the process would have done without this handler.
 static void pass_on(int signal_number, siginfo_t *information, void *context) {
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(signal_number, information, context);
     } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
         previous.sa_handler(signal_number);
     } else {
-        // Returning repeats the fault, now without a handler. One that was sent is raised again instead.
+        // Returning from the handler repeats a fault, now with the default action. A signal that was sent must be raised again.
         struct sigaction fallback;
         memset(&fallback, 0, sizeof fallback);
         fallback.sa_handler = SIG_DFL;
@@ -39,7 +39,7 @@ static void pass_on(int signal_number, siginfo_t *information, void *context) {
 
 static void on_bus_error(int signal_number, siginfo_t *information, void *context) {
     uintptr_t address = (uintptr_t)information->si_addr;
-    // si_code is positive for a fault, zero or less for a signal somebody sent.
+    // si_code is positive for a fault, zero or less for a signal that a process sent.
     if (information->si_code > 0 && address >= guarded_start && address < guarded_end) {
         siglongjmp(guard, 1);
     }
@@ -72,7 +72,7 @@ int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size
         guarded_start = 0;
         return -1;
     }
-    // The page's start may be reported instead of the byte that was read.
+    // The system may report the start of the page instead of the byte that was read.
     guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
     guarded_end = (uintptr_t)source + (rows - 1) * stride + n;
     __asm__ volatile("" ::: "memory");

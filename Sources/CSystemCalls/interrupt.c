@@ -1,4 +1,4 @@
-// Signals that ask a conversion to stop, and those that must reach it as errors of a system call.
+// Records the signals that ask a conversion to stop, and turns SIGPIPE and SIGXFSZ into errors of system calls.
 
 #include "CSystemCalls.h"
 
@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-// The handler runs on whatever thread the signal meets, and other threads ask: sig_atomic_t would be enough for one thread alone.
+// An atomic, because the handler may run on any thread while others read. sig_atomic_t is safe only within one thread.
 static atomic_int received;
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may touch lock-free atomics only");
 

@@ -1,4 +1,4 @@
-// Exchanging two names in one step: renameat2 is not in the C library's default declarations, so Swift cannot see it.
+// Exchanges two names atomically. Swift cannot call renameat2, because glibc declares it only with _GNU_SOURCE.
 #if defined(__linux__)
 #define _GNU_SOURCE
 #include <fcntl.h>

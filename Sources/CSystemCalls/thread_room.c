@@ -1,11 +1,11 @@
-// Whether threads can be had, before a runtime waits for one without end.
+// Checks that the system can start threads. Without this check, a runtime that cannot get a thread waits forever.
 
 #include "CSystemCalls.h"
 
 #include <pthread.h>
 #include <unistd.h>
 
-// Long enough for all of them to be there at once.
+// Sleeps long enough for all threads to exist at the same time.
 static void *stay(void *unused) {
     (void)unused;
     usleep(200);

@@ -1,21 +1,21 @@
 internal import CKernels
 
 extension Kernels {
-    /// The size of a chunk, whose weights are row-major.
+    /// The number of rows and columns of a chunk. Its weights are row-major.
     package struct ChunkShape: Sendable, Hashable {
-        /// Rows of the chunk.
+        /// Number of rows.
         package var rows: Int
-        /// Columns of the chunk.
+        /// Number of columns.
         package var columns: Int
 
-        /// A chunk of `rows` x `columns` weights.
+        /// A chunk of `rows` x `columns` weights. Traps if one is negative.
         package init(rows: Int, columns: Int) {
             precondition(rows >= 0 && columns >= 0, "ChunkShape: negative")
             self.rows = rows
             self.columns = columns
         }
 
-        /// Weights in the chunk.
+        /// Number of weights in the chunk.
         package var weightCount: Int { rows * columns }
 
         /// The shape as the C kernels take it.

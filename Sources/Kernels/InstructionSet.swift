@@ -1,11 +1,11 @@
 internal import CKernels
 
-/// The arithmetic over whole chunks that Swift leaves to C.
+/// Arithmetic over whole chunks, implemented in C.
 ///
-/// Every function gives the same bits on every instruction set. Sizes that do not fit together are programmer
-/// errors and trap; nothing here depends on the values a file holds.
+/// Every function gives the same bits on every instruction set. Sizes that do not match are programmer errors and trap. No values
+/// from a file cause a trap, unless a function says otherwise.
 package enum Kernels {
-    /// An instruction set the kernels are compiled for.
+    /// An instruction set that the kernels are compiled for. The raw value is its name in `INGOT_KERNELS`.
     package enum InstructionSet: String, Sendable, Hashable, CaseIterable {
         /// Baseline arm64.
         case neon
@@ -15,7 +15,7 @@ package enum Kernels {
         case avx2
         /// AVX-512 F, BW, VL and DQ.
         case avx512
-        /// The same with VBMI2.
+        /// AVX-512 F, BW, VL, DQ and VBMI2.
         case avx512vbmi2
 
         fileprivate var level: Int32? {
@@ -33,7 +33,7 @@ package enum Kernels {
         }
     }
 
-    /// The instruction sets this processor has, slowest first.
+    /// The instruction sets that this processor supports, slowest first.
     package static var availableInstructionSets: [InstructionSet] {
         InstructionSet.allCases.filter { set in
             guard let level = set.level else { return false }
@@ -41,7 +41,7 @@ package enum Kernels {
         }
     }
 
-    /// The instruction set in use: the fastest available one unless `use(_:)` chose another.
+    /// The instruction set in use: the one given to `use(_:)`, otherwise the one in `INGOT_KERNELS`, otherwise the fastest available.
     package static var activeInstructionSet: InstructionSet {
         let level = ingot_level_active()
         guard let set = InstructionSet.allCases.first(where: { $0.level == level }) else {
@@ -50,9 +50,9 @@ package enum Kernels {
         return set
     }
 
-    /// Uses `instructionSet` from now on, in every thread; for tests and measurements.
+    /// Uses `instructionSet` from now on, in every thread. For tests and measurements.
     ///
-    /// - Returns: false, having changed nothing, where this processor lacks it.
+    /// - Returns: false if this processor does not support it; then nothing changes.
     package static func use(_ instructionSet: InstructionSet) -> Bool {
         guard let level = instructionSet.level else { return false }
         return ingot_level_force(level) == 0

@@ -2,13 +2,13 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// Widens the elements of `source` to binary32.
+    /// Widens the elements of `source` to binary32. Exact.
     ///
-    /// Exact. A NaN keeps sign and payload; a signalling binary16 NaN becomes quiet.
+    /// A NaN keeps its sign and payload. A signalling NaN of binary16 becomes quiet.
     /// - Parameters:
     ///   - source: whole elements, little-endian.
-    ///   - format: what they are.
-    ///   - result: at least as many elements.
+    ///   - format: element type of `source`.
+    ///   - result: room for at least as many elements.
     package static func expand(
         _ source: Span<UInt8>, format: FloatFormat, into result: inout MutableSpan<Float>
     ) {
@@ -22,13 +22,13 @@ extension Kernels {
         }
     }
 
-    /// Rounds `source` to `format`, to nearest and ties to even, subnormals included.
+    /// Rounds `source` to `format`, to nearest, ties to even, subnormals included.
     ///
     /// - Parameters:
     ///   - source: any values.
-    ///   - format: the target.
-    ///   - result: at least `source.count` elements long; written little-endian.
-    /// - Returns: how many finite values became infinite.
+    ///   - format: element type of the result.
+    ///   - result: room for at least `source.count` elements; written little-endian.
+    /// - Returns: the number of finite values that became infinite.
     package static func narrow(
         _ source: Span<Float>, format: FloatFormat, into result: inout MutableSpan<UInt8>
     ) -> Int {
@@ -41,16 +41,16 @@ extension Kernels {
         }
     }
 
-    /// What `scanNonFinite` found.
+    /// Numbers of NaN and infinite elements.
     package struct NonFinite: Sendable, Hashable {
-        /// How many elements are NaN.
+        /// Number of NaN elements.
         package var nanCount: Int
-        /// How many are infinite, of either sign.
+        /// Number of infinite elements of either sign.
         package var infinityCount: Int
-        /// The index of the first of either, or nil.
+        /// Index of the first NaN or infinite element; nil if there is none.
         package var firstIndex: Int?
 
-        /// The findings with the given counts and first index.
+        /// A result with the given counts and first index.
         package init(nanCount: Int, infinityCount: Int, firstIndex: Int?) {
             self.nanCount = nanCount
             self.infinityCount = infinityCount
@@ -58,7 +58,7 @@ extension Kernels {
         }
     }
 
-    /// Counts the NaNs and infinities among the elements of `source`: whole elements, little-endian.
+    /// Counts the NaN and infinite elements of `source`, which holds whole elements, little-endian.
     package static func scanNonFinite(_ source: Span<UInt8>, format: FloatFormat) -> NonFinite {
         precondition(source.count % format.byteWidth == 0, "scanNonFinite: not whole elements")
         return unsafe source.withUnsafeBufferPointer { bytes in
@@ -73,10 +73,10 @@ extension Kernels {
         }
     }
 
-    /// Sums of squares over two arrays of equal length, in binary64.
+    /// Error sums of two arrays of equal length, in binary64.
     ///
-    /// Element i is added to lane i % 16; then lanes k and k + 8 are added for k < 8, k and k + 4 for k < 4, k and
-    /// k + 2 for k < 2, and lastly lanes 0 and 1. Both arrays must be finite for the bits to be the same everywhere.
+    /// Element i is added to lane i % 16. Then lanes k and k + 8 are added for k < 8, k and k + 4 for k < 4, k and k + 2 for k < 2,
+    /// and last lanes 0 and 1. The result has the same bits on every processor if both arrays are finite.
     /// - Returns: the sum of w², the sum of (w - w')², and the largest |w - w'|.
     package static func errorSums(
         original: Span<Float>, restored: Span<Float>

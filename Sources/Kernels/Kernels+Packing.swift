@@ -16,25 +16,25 @@ extension Kernels {
         }
     }
 
-    /// What `unpack` found wrong.
+    /// Why `unpack` refuses bytes.
     package enum UnpackFault: Error, Sendable, Hashable {
-        /// A bit above the width of a code is set.
+        /// A code has a bit set above its width.
         case codeTooLarge
         /// A padding bit behind the last code is set.
         case tailNotZero
     }
 
-    /// Bytes that `count` codes of `bits` bits take.
+    /// Bytes that `count` packed codes of `bits` bits take.
     package static func packedByteCount(_ layout: CodeLayout, bits: Int, count: Int) -> Int {
         precondition([2, 3, 4, 5, 6, 8].contains(bits), "packedByteCount: unsupported width")
         return ingot_packed_byte_count(layout.number, Int32(bits), count)
     }
 
-    /// Packs codes of one byte each; a code of 2^bits or more is a programmer error.
+    /// Packs codes of one byte each. Traps if a code is 2^bits or more.
     ///
     /// - Parameters:
-    ///   - codes: one byte a code.
-    ///   - layout: how they share bytes.
+    ///   - codes: one byte per code.
+    ///   - layout: how the codes share bytes.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
     ///   - packed: at least `packedByteCount` bytes.
     package static func pack(
@@ -55,12 +55,12 @@ extension Kernels {
     ///
     /// - Parameters:
     ///   - packed: at least `packedByteCount` bytes.
-    ///   - count: how many codes to unpack.
-    ///   - layout: how they share bytes.
+    ///   - count: number of codes to unpack.
+    ///   - layout: how the codes share bytes.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - codes: at least `start + count` long; without a meaning when this throws.
-    ///   - start: where the first code goes.
-    /// - Throws: `UnpackFault` when a bit is set that no code uses.
+    ///   - codes: room for at least `start + count` codes; undefined when this throws.
+    ///   - start: index of the first code in `codes`.
+    /// - Throws: `UnpackFault` if a bit is set that no code uses.
     package static func unpack(
         _ packed: Span<UInt8>, count: Int, _ layout: CodeLayout, bits: Int,
         into codes: inout MutableSpan<UInt8>, at start: Int = 0

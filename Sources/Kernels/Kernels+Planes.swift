@@ -1,13 +1,13 @@
 internal import CKernels
 
 extension Kernels {
-    /// Splits elements into byte planes: plane p is bytes [p * n, (p + 1) * n), plane 0 the least significant.
+    /// Splits n elements into byte planes: plane p is bytes [p * n, (p + 1) * n), plane 0 the least significant.
     ///
     /// - Parameters:
-    ///   - source: n whole elements, little-endian.
-    ///   - width: bytes an element, 2 or 4.
-    ///   - rotated: rotates each element left by one bit first, so that the sign becomes bit 0.
-    ///   - planes: at least as many bytes as `source`.
+    ///   - source: whole elements, little-endian.
+    ///   - width: bytes per element, 2 or 4.
+    ///   - rotated: whether each element is first rotated left by one bit, so that its sign becomes bit 0.
+    ///   - planes: room for at least as many bytes as `source` has.
     package static func splitPlanes(
         _ source: Span<UInt8>, width: Int, rotated: Bool, into planes: inout MutableSpan<UInt8>
     ) {
@@ -24,7 +24,7 @@ extension Kernels {
         }
     }
 
-    /// Joins what `splitPlanes` made, into at least as many bytes; every input is valid.
+    /// Joins byte planes to elements, as the inverse of `splitPlanes`. Every input is valid; `result` has room for as many bytes.
     package static func joinPlanes(
         _ planes: Span<UInt8>, width: Int, rotated: Bool, into result: inout MutableSpan<UInt8>
     ) {

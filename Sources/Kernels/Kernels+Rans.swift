@@ -1,32 +1,32 @@
 internal import CKernels
 
 extension Kernels {
-    /// How symbols are coded by rANS (Specs/rans.md).
+    /// Parameters of rANS coding (Specs/rans.md).
     package struct RansRule: Sendable, Hashable {
         /// States of the trellis: 8, 16 or 32.
         package var states: Int
-        /// The lowest bits of the symbols, which are kept elsewhere: 0 to 6.
+        /// Number of low bits of each symbol that are stored elsewhere: 0 to 6.
         package var lowBits: Int
 
-        /// A rule.
+        /// A rule; traps if a value is out of range.
         package init(states: Int, lowBits: Int) {
             precondition([8, 16, 32].contains(states) && (0...6).contains(lowBits), "RansRule: out of range")
             self.states = states
             self.lowBits = lowBits
         }
 
-        /// At most 16 classes of a fifth of an octave each: more, or finer, win nothing.
+        /// At most 16 classes of 0.2 octave (51/256) each. More or narrower classes gain nothing (Specs/rans.md, section 8).
         fileprivate var kernel: ingot_rans_rule {
             ingot_rans_rule(states: Int32(states), low_bits: Int32(lowBits), max_classes: 16, unit: 51)
         }
     }
 
-    /// Tables and sums of the rANS coder, in memory that grows and is reused; one value a worker.
+    /// Working memory of the rANS coder, reused from chunk to chunk. Each worker needs its own.
     @safe package final class RansScratch {
         private var memory: UnsafeMutableRawBufferPointer?
         private static let alignment = 64
 
-        /// Scratch without memory.
+        /// Scratch that allocates memory at its first use.
         package init() {}
 
         deinit { unsafe memory?.deallocate() }
@@ -40,14 +40,16 @@ extension Kernels {
         }
     }
 
-    /// Bytes of room that coding a chunk needs.
+    /// Bytes that the buffer given to `ransEncode` must have for a chunk.
     package static func ransBound(_ shape: ChunkShape) -> Int { ingot_rans_bound(shape.kernel) }
 
-    /// Codes the symbols of a quantized chunk, which without their low bits are -127 to 127.
+    /// Encodes the symbols of a quantized chunk. Traps if a symbol without its low bits is not in -128...127.
     ///
     /// - Parameters:
-    ///   - bytes: at least `ransBound` long.
-    /// - Returns: how many of them the chunk takes.
+    ///   - symbols: as `trellisQuantize` writes them.
+    ///   - oddMasks: as `trellisQuantize` writes them.
+    ///   - bytes: at least `ransBound` bytes.
+    /// - Returns: the number of bytes that the coded chunk takes.
     package static func ransEncode(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, rule: RansRule,
         into bytes: inout MutableSpan<UInt8>, _ scratch: RansScratch
@@ -68,25 +70,25 @@ extension Kernels {
         return count
     }
 
-    /// What `ransDecode` found wrong.
+    /// Why `ransDecode` refuses bytes.
     package enum RansFault: Error, Sendable, Hashable {
-        /// Too few bytes, or words or escapes missing or left over.
+        /// Too few bytes, or words or escapes are missing or left over.
         case length
-        /// A table that cannot be.
+        /// An invalid table.
         case model
-        /// A first state out of range.
+        /// An initial state is out of range.
         case state
-        /// A last state other than the constant.
+        /// A final state differs from 2^15.
         case end
     }
 
-    /// Restores a chunk, row-major: each weight is level * step, rounded once.
+    /// Decodes a chunk to row-major weights: each is level * step, rounded once.
     ///
     /// - Parameters:
-    ///   - bytes: what `ransEncode` made, any other bytes too.
-    ///   - low: one a weight and `symbolSlack` behind, where there are low bits.
-    ///   - weights: at least as many as the chunk has.
-    /// - Throws: `RansFault`; `weights` is then without a meaning.
+    ///   - bytes: the coded chunk. Any bytes are safe.
+    ///   - low: with low bits, one byte per weight and `symbolSlack` more bytes; otherwise unused.
+    ///   - weights: room for at least as many weights as the chunk has.
+    /// - Throws: `RansFault`; `weights` is then undefined.
     package static func ransDecode(
         _ bytes: Span<UInt8>, _ shape: ChunkShape, rule: RansRule, low: Span<UInt8>, step: Float,
         into weights: inout MutableSpan<Float>, _ scratch: RansScratch

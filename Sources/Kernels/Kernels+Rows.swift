@@ -2,19 +2,19 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// Where the rows of a rectangle of elements are in a buffer that may hold its neighbours, too.
+    /// The place of a rectangle of elements in a buffer, which may hold other elements too.
     package struct ElementRows: Sendable, Hashable {
-        /// Offset of the first byte, and bytes from one row to the next.
+        /// Offset of the first byte, and distance in bytes from one row to the next.
         package var start: Int, stride: Int
-        /// Rows, and elements of each.
+        /// Number of rows, and elements per row.
         package var rows: Int, columns: Int
 
-        /// The given rows.
+        /// A rectangle with the given place and size.
         package init(start: Int, stride: Int, rows: Int, columns: Int) {
             (self.start, self.stride, self.rows, self.columns) = (start, stride, rows, columns)
         }
 
-        /// Whether the rows lie next to each other.
+        /// Whether the rows are contiguous.
         func isContiguous(_ format: FloatFormat) -> Bool { rows <= 1 || stride == columns * format.byteWidth }
 
         /// Offset of the byte behind the last element.
@@ -23,13 +23,13 @@ extension Kernels {
         }
     }
 
-    /// Widens the elements of a rectangle to binary32, row by row, and counts those that are NaN or infinite.
+    /// Widens the elements of a rectangle to binary32, row by row, and counts NaN and infinite elements.
     ///
     /// - Parameters:
     ///   - source: a buffer that holds the rectangle.
-    ///   - place: where in the buffer.
-    ///   - result: at least rows * columns elements long.
-    /// - Returns: the findings; `firstIndex` counts the elements of the rectangle row by row.
+    ///   - place: the place of the rectangle in the buffer.
+    ///   - result: room for at least rows * columns elements.
+    /// - Returns: the counts; `firstIndex` is an index in the rectangle, row by row.
     package static func expand(
         _ source: Span<UInt8>, _ place: ElementRows, format: FloatFormat, into result: inout MutableSpan<Float>
     ) -> NonFinite {

@@ -2,32 +2,32 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// Sums over the finite ones of binary32 weights, about a shift.
+    /// Sums over the finite weights of a binary32 matrix, about a shift.
     package struct Moments: Sendable, Hashable {
-        /// Sums of (w - shift), its square, its cube and its fourth power.
+        /// Sums of (w - shift), of its square, its cube and its fourth power.
         package var first = 0.0, second = 0.0, third = 0.0, fourth = 0.0
-        /// The extremes; infinity and -infinity where there are no weights.
+        /// The smallest and largest weight; infinity and -infinity if there is none.
         package var smallest = Double.infinity, largest = -Double.infinity
-        /// Weights that are zero, subnormal, infinite.
+        /// Numbers of weights that are zero, subnormal and infinite.
         package var zeros: UInt64 = 0, subnormals: UInt64 = 0, infinities: UInt64 = 0
 
         /// The sums over no weights.
         package init() {}
     }
 
-    /// How many patterns of 16 bits there are.
+    /// Number of patterns of 16 bits.
     package static let patternCount = 1 << 16
 
-    /// Adds up what there is to know of a matrix of weights.
+    /// Adds the statistics of a matrix of weights to the results.
     ///
     /// - Parameters:
     ///   - source: rows * columns elements, row-major, little-endian.
-    ///   - format: what they are.
-    ///   - shift: what moments are taken about.
-    ///   - counts: 65,536, of each pattern of 16 bits: the element or, of binary32, its upper half.
-    ///   - rowEnergies: the sum of squares of each row is added; empty where it is not wanted.
-    ///   - columnEnergies: the same of each column.
-    ///   - moments: added to where the weights are binary32; for the other formats they follow from `counts`.
+    ///   - format: element type of `source`.
+    ///   - shift: the value that moments are taken about.
+    ///   - counts: 65,536 counts, by 16 bits of the element: all bits, or the upper half of binary32.
+    ///   - rowEnergies: receives the sum of squares of each row; empty if not wanted.
+    ///   - columnEnergies: receives the sum of squares of each column; empty if not wanted.
+    ///   - moments: changed for binary32 only; for the other formats they follow from `counts`.
     package static func weightStatistics(
         _ source: Span<UInt8>, format: FloatFormat, rows: Int, columns: Int, shift: Double,
         counts: inout MutableSpan<UInt32>, rowEnergies: inout MutableSpan<Float>,
@@ -41,7 +41,7 @@ extension Kernels {
         }
     }
 
-    /// The same for binary32 weights in memory.
+    /// Adds the statistics of binary32 weights; parameters are as above.
     package static func weightStatistics(
         _ weights: Span<Float>, rows: Int, columns: Int, shift: Double, counts: inout MutableSpan<UInt32>,
         rowEnergies: inout MutableSpan<Float>, columnEnergies: inout MutableSpan<Float>, moments: inout Moments
@@ -88,29 +88,29 @@ extension Kernels {
         moments.infinities = sums.infinities
     }
 
-    /// What a comparison of weights with what was restored of them adds up to.
+    /// Sums from comparing weights w with restored weights w'.
     package struct Comparison: Sendable, Hashable {
-        /// The sum of w², the sum of (w - w')², and the largest |w - w'|: those of `errorSums`, to the bit.
+        /// The sum of w², the sum of (w - w')², and the largest |w - w'|, with the same bits as `errorSums`.
         package var signal: Double, noise: Double, maxError: Double
-        /// The sums of w w' and of w'².
+        /// The sum of w w', and the sum of w'².
         package var product: Double, restoredEnergy: Double
-        /// Weights that differ, that have the opposite sign, and that became zero.
+        /// Numbers of weights that changed, that changed their sign, and that became zero.
         package var changed: UInt64, signFlips: UInt64, zeroed: UInt64
 
-        /// Of no weights.
+        /// The sums over no weights.
         package static let none = Comparison(
             signal: 0, noise: 0, maxError: 0, product: 0, restoredEnergy: 0, changed: 0, signFlips: 0, zeroed: 0)
     }
 
-    /// How many bins errors are counted in.
+    /// Number of bins that `compareWeights` counts errors in.
     package static let errorBinCount = Int(INGOT_ERROR_BINS)
 
-    /// The errors from which on they are counted in a bin.
+    /// The smallest error that is counted in a bin.
     package static func errorBinStart(_ bin: Int) -> Float {
         Float(bitPattern: UInt32(bin) << UInt32(INGOT_ERROR_BIN_SHIFT))
     }
 
-    /// Compares two arrays of equal length, both finite; adds to `errorCounts`, of `errorBinCount` bins.
+    /// Compares two finite arrays of equal length. Adds the errors to `errorCounts`, which has `errorBinCount` bins.
     package static func compareWeights(
         original: Span<Float>, restored: Span<Float>, errorCounts: inout MutableSpan<UInt32>
     ) -> Comparison {

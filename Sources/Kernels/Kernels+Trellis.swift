@@ -1,13 +1,13 @@
 internal import CKernels
 
 extension Kernels {
-    /// Columns of a strip of the trellis scheme.
+    /// Columns per strip of the trellis scheme.
     package static var stripWidth: Int { Int(INGOT_TRELLIS_STRIP) }
-    /// Bytes behind the last symbol of a stream that must be there.
+    /// Bytes that a buffer must have behind the last symbol of a stream.
     package static var symbolSlack: Int { Int(INGOT_TRELLIS_SLACK) }
-    /// Row classes a chunk has at most.
+    /// The largest number of row classes in a chunk.
     package static var maximumRowClasses: Int { Int(INGOT_TRELLIS_MAX_CLASSES) }
-    /// Entries of a histogram of levels.
+    /// Entries of a histogram of level magnitudes.
     package static var levelHistogramSize: Int { Int(INGOT_TRELLIS_HISTOGRAM) }
 
     /// How weights become levels (Specs/trellis.md, "The encoder").
@@ -16,11 +16,11 @@ extension Kernels {
         package var states: Int
         /// 1 / step.
         package var inverseStep: Float
-        /// What is taken off each magnitude, in levels.
+        /// Subtracted from each magnitude, in levels.
         package var deadZone: Float
-        /// What is left is multiplied with this.
+        /// Factor of the magnitude that remains after the dead zone.
         package var shrink: Float
-        /// Weights farther out than this, in levels, are searched for as if they stood there; above 0, at most 16381.
+        /// The search clamps larger magnitudes to this one, in levels; above 0, at most 16381.
         package var farthest: Float
 
         /// A rule whose symbols have a magnitude of at most `greatestSymbol`, 1 to 8191.
@@ -31,7 +31,7 @@ extension Kernels {
                 farthest: Float(2 * greatestSymbol - 1))
         }
 
-        /// A rule.
+        /// A rule; traps if a value is out of range.
         package init(states: Int, inverseStep: Float, deadZone: Float, shrink: Float, farthest: Float) {
             precondition([8, 16, 32].contains(states), "TrellisRule: no such code")
             precondition(farthest > 0 && farthest <= 16381, "TrellisRule: levels out of range")
@@ -43,14 +43,14 @@ extension Kernels {
         }
     }
 
-    /// How symbols become bytes.
+    /// How symbols become bytes (Specs/trellis.md, section 3).
     package struct TrellisAlphabet: Sendable, Hashable {
-        /// Symbols of magnitude up to this have a code; 1 to 127, where nothing escapes.
+        /// Symbols of at most this magnitude have a code: 1 to 127. With 127 there are no escapes.
         package var limit: Int
-        /// Bits of each symbol that are stored apart: 0 to 6, more than 0 only with a limit of 127.
+        /// Number of low bits of each symbol that are stored apart: 0 to 6, above 0 only with a limit of 127.
         package var lowBits: Int
 
-        /// An alphabet.
+        /// An alphabet; traps if a value is out of range.
         package init(limit: Int, lowBits: Int) {
             precondition((1...127).contains(limit) && (0...6).contains(lowBits), "TrellisAlphabet: out of range")
             precondition(lowBits == 0 || limit == 127, "TrellisAlphabet: low bits need a limit of 127")
@@ -64,23 +64,23 @@ extension Kernels {
         }
     }
 
-    /// Elements of the symbol buffer of a chunk: its strips, each padded to its full width.
+    /// Elements of the symbol buffer of a chunk, whose strips are padded to their full width.
     package static func symbolCount(_ shape: ChunkShape) -> Int { maskCount(shape) * stripWidth }
 
-    /// Elements of the mask buffer of a chunk.
+    /// Elements of the mask buffer of a chunk: one per row of each strip.
     package static func maskCount(_ shape: ChunkShape) -> Int { ingot_trellis_strips(shape.columns) * shape.rows }
 
-    /// Bytes of scratch that the search of a chunk needs.
+    /// Bytes of scratch that `trellisQuantize` needs for a chunk.
     package static func scratchCount(rows: Int, states: Int) -> Int { rows * stripWidth * (2 + states / 8) }
 
-    /// Finds each column's best way through the trellis.
+    /// Finds the best path through the trellis for each column.
     ///
     /// - Parameters:
-    ///   - weights: finite, row-major, as many as the chunk has.
-    ///   - symbols: at least `symbolCount`; strip by strip, row by row.
-    ///   - oddMasks: at least `maskCount`; bit c of a strip's row is the parity of column c's state.
-    ///   - scratch: at least `scratchCount`.
-    /// - Returns: whether a weight was farther out than the rule lets symbols go.
+    ///   - weights: the finite, row-major weights of the chunk.
+    ///   - symbols: at least `symbolCount` elements; written strip by strip, in a strip row by row.
+    ///   - oddMasks: at least `maskCount` elements; bit c of a strip's row is the parity of column c's state.
+    ///   - scratch: at least `scratchCount` bytes.
+    /// - Returns: whether a weight was clamped to the rule's `farthest`.
     package static func trellisQuantize(
         _ weights: Span<Float>, _ shape: ChunkShape, rule: TrellisRule, symbols: inout MutableSpan<Int16>,
         oddMasks: inout MutableSpan<UInt64>, scratch: inout MutableSpan<UInt16>
@@ -106,7 +106,7 @@ extension Kernels {
         }
     }
 
-    /// Restores a quantized chunk, row-major: each weight is level * step, rounded once, as `trellisDecode` will make it.
+    /// Restores a quantized chunk, row-major: each weight is level * step, rounded once. `trellisDecode` gives the same weights.
     package static func trellisRestore(
         symbols: Span<Int16>, oddMasks: Span<UInt64>, _ shape: ChunkShape, step: Float,
         into weights: inout MutableSpan<Float>
@@ -164,7 +164,7 @@ extension Kernels {
         }
     }
 
-    /// Writes a chunk's symbols to streams.
+    /// Writes the symbols of a chunk to streams. Traps if a buffer is too short.
     ///
     /// - Returns: the number of escapes.
     package static func trellisRoute(
@@ -184,12 +184,12 @@ extension Kernels {
         }
     }
 
-    /// Restores a chunk, row-major: each weight is level * step, rounded once.
+    /// Restores a chunk from its streams, row-major: each weight is level * step, rounded once.
     ///
     /// - Parameters:
-    ///   - states: of the trellis: 8, 16 or 32.
-    ///   - weights: at least as many as the chunk has.
-    /// - Returns: false where a stream has more or fewer symbols than it must; `weights` is then without a meaning.
+    ///   - states: states of the trellis: 8, 16 or 32.
+    ///   - weights: room for at least as many weights as the chunk has.
+    /// - Returns: false if a stream has more or fewer symbols than the chunk needs; `weights` is then undefined.
     package static func trellisDecode(
         _ streams: SymbolStreams, _ shape: ChunkShape, states: Int, alphabet: TrellisAlphabet, step: Float,
         into weights: inout MutableSpan<Float>
@@ -217,9 +217,9 @@ extension Kernels {
         }
     }
 
-    /// Unpacks three symbols from each byte, into `symbols` from `start` on.
+    /// Unpacks three symbols from each byte into `symbols`, from index `start` on.
     ///
-    /// - Returns: false where a byte is above 215.
+    /// - Returns: false if a byte is above 215.
     package static func unpackThirds(
         _ packed: Span<UInt8>, into symbols: inout MutableSpan<UInt8>, at start: Int
     ) -> Bool {
@@ -232,7 +232,7 @@ extension Kernels {
         }
     }
 
-    /// The sum of squares of each row, in binary32 and the lane order of `errorSums`.
+    /// The sum of squares of each row, in binary32, added in the lane order of `errorSums`.
     package static func rowEnergies(
         _ weights: Span<Float>, _ shape: ChunkShape, into energies: inout MutableSpan<Float>
     ) {

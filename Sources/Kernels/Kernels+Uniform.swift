@@ -2,16 +2,16 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// The longest group `uniformEncode` and `uniformRound` accept.
+    /// The longest group that `uniformEncode` and `uniformRound` accept.
     package static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.
     package struct Grouping: Sendable, Hashable {
-        /// Rows of the chunk.
+        /// Number of rows.
         package var rows: Int
-        /// Columns of the chunk.
+        /// Number of columns.
         package var columns: Int
-        /// Weights a group; the last group of a row may be shorter.
+        /// Weights per group; the last group of a row may be shorter.
         package var groupSize: Int
 
         /// A chunk of `rows` x `columns` weights in groups of `groupSize`.
@@ -22,25 +22,25 @@ extension Kernels {
             self.groupSize = groupSize
         }
 
-        /// Weights in the chunk.
+        /// Number of weights in the chunk.
         package var weightCount: Int { rows * columns }
-        /// Groups in one row.
+        /// Number of groups in a row.
         package var groupsPerRow: Int { columns / groupSize + (columns % groupSize == 0 ? 0 : 1) }
-        /// Groups in the chunk, row by row.
+        /// Number of groups in the chunk. Groups are in order row by row.
         package var groupCount: Int { rows * groupsPerRow }
     }
 
-    /// Chooses scale, bias and codes of every group (Specs/uniform.md, "The encoder").
+    /// Searches scale, bias and codes of every group (Specs/uniform.md, "The encoder: the search").
     ///
     /// - Parameters:
     ///   - weights: finite, row-major.
     ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - scaleFormat: what scales and biases will be stored in; every one is exactly representable in it.
-    ///   - symmetric: whether groups have a scale alone.
-    ///   - codes: at least one byte a weight.
-    ///   - scales: at least one a group.
-    ///   - biases: at least one a group; of symmetric codes left alone.
+    ///   - scaleFormat: element type that scales and biases are stored in. Each is exactly representable in it.
+    ///   - symmetric: whether groups have a scale and no bias.
+    ///   - codes: room for one byte per weight.
+    ///   - scales: room for one per group.
+    ///   - biases: room for one per group; not written if symmetric.
     package static func uniformEncode(
         _ weights: Span<Float>, grouping: Grouping, bits: Int, symmetric: Bool, scaleFormat: FloatFormat,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
@@ -66,18 +66,18 @@ extension Kernels {
         }
     }
 
-    /// Scale, bias and codes of every group by plain rounding (Specs/uniform.md, "Plain rounding").
+    /// Finds scale, bias and codes of every group by plain rounding (Specs/uniform.md, "The encoder: plain rounding").
     ///
     /// - Parameters:
     ///   - source: finite elements, little-endian and row-major.
-    ///   - format: what they are; every scale and bias is exactly representable in it.
+    ///   - format: element type of `source`. Every scale and bias is exactly representable in it.
     ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - symmetric: whether groups have a scale alone.
-    ///   - codes: at least one byte a weight.
-    ///   - scales: at least one a group.
-    ///   - biases: at least one a group; of symmetric codes left alone.
-    /// - Returns: the sums of `errorSums`, over the weights and what is restored from their codes.
+    ///   - symmetric: whether groups have a scale and no bias.
+    ///   - codes: room for one byte per weight.
+    ///   - scales: room for one per group.
+    ///   - biases: room for one per group; not written if symmetric.
+    /// - Returns: the sums of `errorSums` over the weights and the restored weights.
     package static func uniformRound(
         _ source: Span<UInt8>, format: FloatFormat, grouping: Grouping, bits: Int, symmetric: Bool,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
@@ -104,16 +104,16 @@ extension Kernels {
         }
     }
 
-    /// Restores a chunk: scale * code + bias, or scale * (code - 2^(bits-1)); binary32, each operation rounded.
+    /// Restores a chunk: scale * code + bias, or scale * (code - 2^(bits-1)) if symmetric; binary32, each operation rounded.
     ///
     /// - Parameters:
-    ///   - codes: one byte a weight, row-major.
-    ///   - scales: one a group.
-    ///   - biases: one a group; of symmetric codes not looked at.
+    ///   - codes: one byte per weight, row-major.
+    ///   - scales: one per group.
+    ///   - biases: one per group; not read if symmetric.
     ///   - grouping: the shape of the chunk.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
-    ///   - symmetric: whether groups have a scale alone.
-    ///   - weights: at least as many as codes.
+    ///   - symmetric: whether groups have a scale and no bias.
+    ///   - weights: room for as many weights as there are codes.
     package static func uniformDecode(
         codes: Span<UInt8>, scales: Span<Float>, biases: Span<Float>, grouping: Grouping, bits: Int,
         symmetric: Bool, into weights: inout MutableSpan<Float>

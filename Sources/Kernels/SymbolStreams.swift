@@ -1,24 +1,24 @@
 internal import CKernels
 
 extension Kernels {
-    /// The streams of a chunk's symbols, one byte a symbol: stream 2 * class + parity, one of escapes, and one of low bits.
+    /// The streams of a chunk's symbols, one byte per symbol: codes in stream 2 * class + parity, escapes, and low bits.
     package struct SymbolStreams: ~Escapable {
-        /// The class of each row, below `starts.count / 2`; empty where there is one class.
+        /// The class of each row, below `starts.count / 2`; empty if there is one class.
         package var rowClasses: Span<UInt8>
-        /// All streams of codes; `symbolSlack` bytes behind the end of each.
+        /// All streams of codes, with `symbolSlack` bytes behind the end of each.
         package var codes: Span<UInt8>
-        /// Where each stream begins in `codes`.
+        /// Start of each stream in `codes`.
         package var starts: Span<Int>
-        /// The symbols of each stream.
+        /// Number of symbols in each stream.
         package var counts: Span<Int>
-        /// `escapeCount` symbols without a code, and `symbolSlack` bytes behind.
+        /// Symbols without a code: `escapeCount` of them, and `symbolSlack` bytes behind.
         package var escapes: Span<UInt8>
-        /// How many of `escapes` count.
+        /// Number of symbols in `escapes`.
         package var escapeCount: Int
-        /// The low bits of each symbol and `symbolSlack` bytes behind, where the alphabet has low bits.
+        /// The low bits of each symbol, one byte each, and `symbolSlack` bytes behind; unused if the alphabet has no low bits.
         package var lowBits: Span<UInt8>
 
-        /// Streams that lie in the memory of the spans.
+        /// Streams in the memory of the given spans.
         @_lifetime(copy rowClasses, copy codes, copy starts, copy counts, copy escapes, copy lowBits)
         package init(
             rowClasses: Span<UInt8>, codes: Span<UInt8>, starts: Span<Int>, counts: Span<Int>, escapes: Span<UInt8>,
@@ -33,7 +33,7 @@ extension Kernels {
             self.lowBits = lowBits
         }
 
-        /// Traps where the spans do not fit together, or are too short for a chunk of this shape.
+        /// Traps if the spans do not match each other or are too short for a chunk of this shape.
         func requireSizes(_ shape: ChunkShape, _ alphabet: TrellisAlphabet) {
             let classes = starts.count / 2
             precondition(counts.count == starts.count && starts.count == 2 * classes, "SymbolStreams: counts")
@@ -82,22 +82,22 @@ extension Kernels {
         }
     }
 
-    /// Room for the streams of a chunk's symbols.
+    /// Buffers for the streams of a chunk's symbols.
     package struct SymbolBuffers: ~Copyable, ~Escapable {
-        /// The class of each row, below `starts.count / 2`; empty where there is one class.
+        /// The class of each row, below `starts.count / 2`; empty if there is one class.
         package var rowClasses: Span<UInt8>
-        /// From each start on, room for all symbols of the class, and `symbolSlack`.
+        /// Room for all symbols of the class and `symbolSlack` more bytes, from each start on.
         package var codes: MutableSpan<UInt8>
-        /// Where each stream begins in `codes`.
+        /// Start of each stream in `codes`.
         package var starts: Span<Int>
-        /// Receives the symbols of each stream.
+        /// Receives the number of symbols in each stream.
         package var counts: MutableSpan<Int>
-        /// Room for one symbol a weight, and `symbolSlack`.
+        /// Room for one symbol per weight and `symbolSlack` more bytes.
         package var escapes: MutableSpan<UInt8>
-        /// Room for one byte a weight, and `symbolSlack`, where the alphabet has low bits.
+        /// Room for one byte per weight and `symbolSlack` more bytes; unused if the alphabet has no low bits.
         package var lowBits: MutableSpan<UInt8>
 
-        /// Room in the memory of the spans.
+        /// Buffers in the memory of the given spans.
         @_lifetime(copy rowClasses, copy codes, copy starts, copy counts, copy escapes, copy lowBits)
         package init(
             rowClasses: Span<UInt8>, codes: consuming MutableSpan<UInt8>, starts: Span<Int>,
@@ -112,7 +112,7 @@ extension Kernels {
             self.lowBits = lowBits
         }
 
-        /// Traps where a class has no streams, or a stream no room for all symbols of its rows.
+        /// Traps if a class has no streams, or if a stream has no room for all symbols of its rows.
         func requireRoom(_ shape: ChunkShape, _ alphabet: TrellisAlphabet) {
             let classes = starts.count / 2
             precondition(

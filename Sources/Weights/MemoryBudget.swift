@@ -2,38 +2,38 @@ import Container
 import TensorModel
 package import Work
 
-/// What a budget of memory is spent on when chunks are encoded or decoded.
+/// How a memory budget is shared out when chunks are encoded or decoded.
 package struct MemoryBudget: Sendable, Hashable {
-    /// The claims.
+    /// The ledger of all claims.
     package let ledger: MemoryLedger
-    /// Chunks worked on at the same time.
+    /// Number of chunks processed at the same time.
     package let jobs: Int
-    /// Chunks between reading and writing.
+    /// The largest number of chunks between reading and writing.
     package let lookahead: Int
-    /// Bytes of a band of tiles at most that is read as a whole; rows of wider bands are read tile by tile.
+    /// The largest band of tiles, in bytes, that is read as a whole. Larger bands are read tile by tile.
     package let bandBytes: Int
-    /// Bytes that a writer gathers at most before it writes them.
+    /// The most bytes that a writer gathers before it writes.
     package let writerBytes: Int
 
-    /// The smallest budget.
+    /// The smallest budget in bytes.
     package static let leastBytes: UInt64 = 64 << 20
-    /// A band of binary32 in the format's tiles, unless rows are very wide.
+    /// Bytes of a band of tiles in binary32, unless rows are very wide.
     private static let largestBand: UInt64 = 32 << 20
-    /// Bands that are read and not done yet: a worker may be at the end of one, and another at the start of the next.
+    /// Bands in memory: one worker may be at the end of a band while another starts the next.
     private static let bands: UInt64 = 2
     private static let largestWriter: UInt64 = 1 << 20
-    /// Pieces that are read one by one, and sums over a tensor.
+    /// Bytes for pieces read one by one, and for the sums of a tensor.
     private static let fixedBytes: UInt64 = 2 << 20
-    /// Encoder or decoder of a worker, with the chunk that it has in hand.
+    /// Bytes for the encoder or decoder of a worker and its current chunk.
     private static let workspaceBytes = UInt64(ChunkEncoder.maximumBytes) + (2 << 20)
-    /// A result that waits for its turn, and the elements it was made of.
+    /// Bytes for a result that waits for its turn, and for its source elements.
     private static let resultBytes: UInt64 = 3 << 20
-    /// The step of a chunk of scheme `trellis` follows from chunks that are as far back.
+    /// The largest lookahead: the step of a trellis chunk is computed from chunks at least 32 before it.
     package static let mostLookahead = 32
 
-    /// Shares a budget out; fewer jobs where it is too small for all.
+    /// Shares out a budget of `bytes`. Uses fewer jobs if the budget is too small for `jobs`.
     ///
-    /// - Throws: `usage` below the smallest budget.
+    /// - Throws: `usage` if the budget is below the smallest.
     package init(bytes: UInt64, jobs: Int) throws {
         guard bytes >= MemoryBudget.leastBytes else {
             throw IngotError(
@@ -60,14 +60,14 @@ package struct MemoryBudget: Sendable, Hashable {
         self.ledger = ledger
     }
 
-    /// Bytes that all claims come to.
+    /// The sum of all claims in bytes.
     package var mostBytes: UInt64 { ledger.claimed }
 
-    /// A pipeline within the budget.
+    /// A pipeline with the jobs and lookahead of this budget.
     package func pipeline<Workspace>(_ makeWorkspace: @escaping @Sendable () -> Workspace) -> Pipeline<Workspace> {
         Pipeline(jobs: jobs, lookahead: lookahead, makeWorkspace: makeWorkspace)
     }
 
-    /// A reader of the elements of chunks, in order.
+    /// A reader of chunks in order, with bands of at most `bandBytes`.
     package func bandReader() -> BandReader { BandReader(bandBytes: bandBytes) }
 }

@@ -1,5 +1,5 @@
-// Sixty-four bytes at a time, one for each column of a strip, and the few operations on them that vector types do not
-// express: each has one form that any processor runs and, where it pays, one for an instruction set.
+// Vectors of 64 bytes, one for each column of a strip. Operations that vector types cannot express have a portable form and,
+// where it is faster, one for an instruction set.
 
 #ifndef INGOT_COMMON_BYTES64_H
 #define INGOT_COMMON_BYTES64_H
@@ -37,14 +37,14 @@ INLINE u8x64 power64(u8x64 exponent) {
 #endif
 }
 
-// Where each of eight bytes comes from, by a mask of eight bits: `merge` takes byte i from the low eight of sixteen, in
-// order, where bit i is 0 and from the high eight where it is 1; `split` puts the bytes whose bit is 0 first.
+// Byte orders for each mask of eight bits. `merge`: byte i is the next of the low eight of sixteen bytes if bit i is 0, the next
+// of the high eight if it is 1. `split`: the bytes whose bit is 0 come first, then those whose bit is 1, both in order.
 struct shuffles {
     uint8_t merge[256][8], split[256][8];
 };
 #define BELOW(m, i) __builtin_popcount((m) & ((1 << (i)) - 1))
 #define MERGE(m, i) ((m) >> (i) & 1 ? 8 + BELOW(m, i) : (i) - BELOW(m, i))
-// The index of bit number j among those that are 1: how many bits have at most j such bits up to and including them.
+// NTH(m, j): index of the j-th set bit, j from 0. UP_TO(m, i, j): bits 0 to i have at most j set bits.
 #define UP_TO(m, i, j) (BELOW(m, (i) + 1) <= (j))
 #define NTH(m, j)                                                                                                \
     (UP_TO(m, 0, j) + UP_TO(m, 1, j) + UP_TO(m, 2, j) + UP_TO(m, 3, j) + UP_TO(m, 4, j) + UP_TO(m, 5, j)         \
@@ -58,7 +58,7 @@ struct shuffles {
 #define ROWS256(f) ROWS64(f, 0), ROWS64(f, 64), ROWS64(f, 128), ROWS64(f, 192)
 static const struct shuffles shuffles = {{ROWS256(MERGE)}, {ROWS256(SPLIT)}};
 
-// Eight bytes out of sixteen by one row of a table.
+// Selects eight of sixteen bytes: byte i of the result has the index row[i].
 INLINE uint64_t shuffled(uint64_t low, uint64_t high, const uint8_t *row) {
 #if LEVEL_HAS_AVX2
     __m128i both = _mm_set_epi64x((long long)high, (long long)low);
@@ -77,7 +77,7 @@ INLINE uint64_t shuffled(uint64_t low, uint64_t high, const uint8_t *row) {
 #endif
 }
 
-// Takes one byte for each of 64 columns, in order, from `odd` where the mask's bit is set and from `even` where not.
+// One byte for each of 64 columns: the next byte of `odd` if the column's bit is set, otherwise the next byte of `even`.
 // Reads 64 bytes of both.
 INLINE u8x64 merge64(const uint8_t *even, const uint8_t *odd, uint64_t mask) {
 #if LEVEL_HAS_EXPAND
@@ -99,8 +99,8 @@ INLINE u8x64 merge64(const uint8_t *even, const uint8_t *odd, uint64_t mask) {
 #endif
 }
 
-// The reverse: writes the bytes of columns without the bit to `even` and of those with it to `odd`. Writes up to 64 bytes
-// of both, of which only as many count as there are columns.
+// The inverse of merge64: bytes of columns without the bit go to `even`, those with it to `odd`. May write 64 bytes to both; only
+// the first (as many as there are such columns) are meaningful.
 INLINE void split64(u8x64 bytes, uint64_t mask, uint8_t *even, uint8_t *odd) {
 #if LEVEL_HAS_EXPAND
     _mm512_storeu_si512(even, _mm512_maskz_compress_epi8(~mask, (__m512i)bytes));

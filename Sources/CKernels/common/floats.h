@@ -1,4 +1,4 @@
-// Widening, narrowing, and the search for NaN and infinity.
+// Widening to binary32, narrowing to a storage format, and counting NaN and infinity.
 
 #ifndef INGOT_COMMON_FLOATS_H
 #define INGOT_COMMON_FLOATS_H
@@ -34,7 +34,7 @@ static void expand(int32_t format, const void *source, float *result, size_t n) 
     }
 }
 
-// Adds to each lane of `overflows` 1 where a finite value became infinite.
+// Rounds 16 values to F16 or BF16. Adds 1 to each lane of `overflows` where a finite value became infinite.
 INLINE void narrow_block(int32_t format, f32x16 value, uint8_t *result, u32x16 *overflows) {
     u16x16 narrowed = format == FORMAT_F16 ? half_from_float(value) : bfloat_from_float(value);
     u32x16 infinity = format == FORMAT_F16 ? 0x7c00u : 0x7f80u;
@@ -47,7 +47,7 @@ INLINE size_t narrow_all(int32_t format, const float *source, uint8_t *result, s
     size_t total = 0;
     size_t i = 0;
     while (i < n) {
-        // A lane's counter cannot wrap within one such stretch.
+        // A lane's counter cannot overflow within one stretch.
         size_t stretch_end = n - i > (size_t)1 << 24 ? i + ((size_t)1 << 24) : n;
         u32x16 overflows = 0u;
         for (; i + LANES <= stretch_end; i += LANES) {
@@ -74,7 +74,7 @@ static size_t narrow(int32_t format, const float *source, void *result, size_t n
     }
 }
 
-// Element i without its sign, as an integer: NaNs are above `infinity`, the infinities equal to it.
+// Bits of element i without the sign: above `infinity` for NaN, equal to it for an infinity.
 INLINE uint32_t magnitude_bits(size_t width, const uint8_t *source, size_t i) {
     if (width == 2) {
         uint16_t bits;

@@ -1,4 +1,4 @@
-// Sixteen-lane vectors, the unit all kernels are written in, and the roundings they share.
+// Vectors of sixteen lanes, which all kernels use, and conversions between element types.
 
 #ifndef INGOT_COMMON_LANES_H
 #define INGOT_COMMON_LANES_H
@@ -34,7 +34,7 @@ enum { FORMAT_F16 = 1, FORMAT_BF16 = 2, FORMAT_F32 = 3 };
     })
 #define CONVERT(type, value) __builtin_convertvector((value), type)
 
-// A NaN in `a` gives `b`, in both.
+// Both return `b` if `a` is NaN.
 INLINE f32x16 lesser(f32x16 a, f32x16 b) { return a < b ? a : b; }
 INLINE f32x16 greater(f32x16 a, f32x16 b) { return a > b ? a : b; }
 
@@ -51,7 +51,7 @@ INLINE f32x16 float_from_half(u16x16 half) {
     u32x16 bits = (wide & 0x7fffu) << 13;
     u32x16 exponent = bits & 0x0f800000u;
     u32x16 normal = bits + 0x38000000u;
-    // A subnormal is read as if it had the implicit one, which is then subtracted.
+    // A subnormal is read as if it had the implicit leading one, which is then subtracted.
     u32x16 subnormal = (u32x16)((f32x16)(bits + 0x38800000u) - 0x1p-14f);
     u32x16 special = bits + 0x70000000u;
     special |= (bits & 0x007fffffu) != 0u ? (u32x16)0x00400000u : (u32x16)0u;
@@ -69,7 +69,7 @@ INLINE u16x16 half_from_float(f32x16 value) {
     u32x16 sign = (bits & 0x80000000u) >> 16;
     u32x16 size = bits & 0x7fffffffu;
     u32x16 normal = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
-    // Adding one half lines the last bit of a subnormal up with the last bit of the sum.
+    // Adding 0.5 aligns the last bit of the subnormal with the last bit of the sum, so that the addition rounds it.
     u32x16 subnormal = (u32x16)((f32x16)size + 0.5f) - 0x3f000000u;
     u32x16 nan = (size >> 13 & 0x3ffu) | 0x7e00u;
     u32x16 result = size < 0x38800000u ? subnormal : normal;
@@ -88,7 +88,7 @@ INLINE u16x16 bfloat_from_float(f32x16 value) {
 
 INLINE f32x16 float_from_bfloat(u16x16 bfloat) { return (f32x16)(CONVERT(u32x16, bfloat) << 16); }
 
-// The value `format` stores for `value`.
+// `value` rounded to `format` and widened again.
 INLINE f32x16 stored(int32_t format, f32x16 value) {
     switch (format) {
     case FORMAT_F16: return float_from_half(half_from_float(value));
@@ -108,7 +108,7 @@ INLINE float largest_finite(int32_t format) {
 // 2^exponent, for exponents from -126 to 127.
 INLINE f32x16 power_of_two(i32x16 exponent) { return (f32x16)((exponent + 127) << 23); }
 
-// The sum of the lanes: lanes k and k + 8 are added, then k and k + 4, k and k + 2, 0 and 1.
+// The sum of the lanes. Order: lanes k and k + 8, then k and k + 4, then k and k + 2, then 0 and 1.
 INLINE double added_doubles(f64x16 sum) {
     double lanes[LANES];
     STORE(lanes, sum);

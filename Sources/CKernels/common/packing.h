@@ -1,4 +1,4 @@
-// Codes of one byte each to packed bits and back, eight codes at a time in one 64-bit word.
+// Packs codes of one byte each into fewer bits and unpacks them, eight codes at a time in a 64-bit word.
 
 #ifndef INGOT_COMMON_PACKING_H
 #define INGOT_COMMON_PACKING_H
@@ -6,7 +6,7 @@
 #include "CKernels.h"
 #include "lanes.h"
 
-// A word of lanes of `lane_bits` bits, each with `ones` one bits above `shift` zero bits.
+// A word of lanes of `lane_bits` bits. Each lane has `ones` one bits above `shift` zero bits.
 INLINE uint64_t lane_mask(int lane_bits, int ones, int shift) {
     uint64_t one_lane = (ones >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << ones) - 1) << shift;
     uint64_t result = 0;
@@ -14,7 +14,7 @@ INLINE uint64_t lane_mask(int lane_bits, int ones, int shift) {
     return result;
 }
 
-// In every lane of `lane_bits` bits, moves the run of `ones` bits in the upper half next to that in the lower.
+// In each lane of `lane_bits` bits, moves the lowest `ones` bits of the upper half next to those of the lower half.
 INLINE uint64_t pulled(uint64_t word, int lane_bits, int ones) {
     int gap = lane_bits / 2 - ones;
     return (word & lane_mask(lane_bits, ones, 0)) | (word >> gap & lane_mask(lane_bits, ones, ones));
@@ -25,7 +25,7 @@ INLINE uint64_t pushed(uint64_t word, int lane_bits, int ones) {
     return (word & lane_mask(lane_bits, ones, 0)) | (word & lane_mask(lane_bits, ones, ones)) << gap;
 }
 
-// Eight bytes, each a code, to one run of 8*bits bits.
+// Eight codes, one per byte, to one run of 8 * bits bits.
 INLINE uint64_t gathered(uint64_t codes, int bits) {
     return pulled(pulled(pulled(codes, 16, bits), 32, 2 * bits), 64, 4 * bits);
 }
@@ -75,7 +75,7 @@ INLINE int32_t unpack_dense(int bits, const uint8_t *packed, uint8_t *codes, siz
     return INGOT_UNPACK_OK;
 }
 
-// Two codes of four bits a byte, many at a time; `n` is even.
+// Packs two codes of four bits per byte; `n` is even.
 INLINE int32_t pack_nibbles(const uint8_t *codes, uint8_t *packed, size_t n) {
     u16x16 seen = (uint16_t)0;
     size_t i = 0;
@@ -104,7 +104,7 @@ INLINE void unpack_nibbles(const uint8_t *packed, uint8_t *codes, size_t n) {
     }
 }
 
-// Two codes of three bits in the low six bits of a byte.
+// Packs two codes of three bits into the low six bits of a byte.
 INLINE int32_t pack_pairs(const uint8_t *codes, uint8_t *packed, size_t n) {
     uint8_t seen = 0;
     size_t pairs = n / 2;
@@ -159,7 +159,7 @@ static int32_t pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t 
     }
 }
 
-// copy_codes returns 1 for a code too large, which is INGOT_UNPACK_CODE_TOO_LARGE.
+// copy_codes returns 1 for a code that is too large, which equals INGOT_UNPACK_CODE_TOO_LARGE.
 static int32_t unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n) {
     int aligned = layout == INGOT_LAYOUT_ALIGNED;
     switch (bits) {

@@ -1,4 +1,4 @@
-// How many bytes packed codes take.
+// Byte counts of packed codes.
 
 #include "CKernels.h"
 
@@ -7,6 +7,6 @@ size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n) {
         size_t codes_per_byte = bits == 2 ? 4 : bits <= 4 ? 2 : 1;
         return n / codes_per_byte + (n % codes_per_byte != 0);
     }
-    // n = 8a + r: no product of n that could wrap.
+    // Split n into 8a + r, because n * bits could overflow.
     return n / 8 * (size_t)bits + (n % 8 * (size_t)bits + 7) / 8;
 }

@@ -1,4 +1,4 @@
-// Elements of two or four bytes to planes of one byte each, and back.
+// Splits elements of two or four bytes into byte planes, and joins them.
 
 #ifndef INGOT_COMMON_PLANES_H
 #define INGOT_COMMON_PLANES_H

@@ -1,4 +1,4 @@
-// What the kernels need of the compiler. A level includes it before it pushes its target attribute.
+// Headers and compiler settings of the kernels. Each level includes this file before it pushes its target attribute.
 
 #ifndef INGOT_COMMON_PLATFORM_H
 #define INGOT_COMMON_PLATFORM_H
@@ -11,9 +11,9 @@
 #include <arm_neon.h>
 #endif
 
-// Vectors wider than a level's registers never cross a call that is not inlined.
+// Safe to ignore: vectors wider than a level's registers are passed only to inlined functions.
 #pragma clang diagnostic ignored "-Wpsabi"
-// A fused multiply-add rounds once where every other level rounds twice.
+// A fused multiply-add rounds once; on the other levels multiplication and addition round twice.
 #pragma clang fp contract(off)
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

@@ -1,4 +1,4 @@
-// Whole chunks of the trellis scheme, strip by strip through the kernels of the instruction set in use.
+// Functions over whole chunks of the trellis scheme. They call the kernels of the instruction set in use, strip by strip.
 
 #include "../levels/dispatch.h"
 

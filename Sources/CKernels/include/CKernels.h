@@ -1,7 +1,7 @@
-// Arithmetic over whole chunks, with one implementation for each instruction set, chosen at run time.
+// Arithmetic over whole chunks, with one implementation per instruction set, chosen at run time.
 //
-// Every function gives the same bits on every instruction set. None allocates, none fails: sizes are
-// the caller's promise. `format` is the raw value of TensorModel's FloatFormat: 1 F16, 2 BF16, 3 F32; `bits` is
+// Every function gives the same bits on every instruction set. No function allocates memory or reports an error for sizes: the
+// caller must pass sizes that fit. `format` is the raw value of TensorModel's FloatFormat: 1 F16, 2 BF16, 3 F32. `bits` is
 // 2, 3, 4, 5, 6 or 8. Byte pointers may have any alignment.
 
 #ifndef INGOT_CKERNELS_H
@@ -25,10 +25,10 @@ enum {
 
 /// Whether this processor can run the kernels of `level`: 1 or 0.
 int32_t ingot_level_is_available(int32_t level);
-/// The level in use: the highest available one, unless the environment's INGOT_KERNELS names another by its name below, or
-/// `ingot_level_force` chose one.
+/// The level in use: the one set by `ingot_level_force`, otherwise the one that the environment variable INGOT_KERNELS names
+/// (a name of `ingot_level_name`), otherwise the highest available one.
 int32_t ingot_level_active(void);
-/// Uses `level` from now on, in every thread. Returns 0, or -1 where it is not available (nothing changes).
+/// Uses `level` from now on, in every thread. Returns 0, or -1 if it is not available; then nothing changes.
 int32_t ingot_level_force(int32_t level);
 /// "sse2", "avx2", "avx512", "avx512vbmi2", "neon", or "unknown". The string is static.
 const char *ingot_level_name(int32_t level);
@@ -40,56 +40,62 @@ struct ingot_chunk_shape {
 
 // Conversion between storage formats and binary32
 
-/// Widens n elements; exact, NaN payloads kept, signalling NaNs of F16 made quiet.
+/// Widens n elements to binary32. Exact: NaN payloads are kept, signalling NaNs of F16 become quiet.
 void ingot_expand(int32_t format, const void *source, float *result, size_t n);
-/// Rounds n elements to nearest, ties to even. Returns how many finite values became infinite.
+/// Rounds n values to `format`, to nearest, ties to even. Returns the number of finite values that became infinite.
 size_t ingot_narrow(int32_t format, const float *source, void *result, size_t n);
 
+/// Numbers of NaN and infinite elements.
 struct ingot_non_finite {
     size_t nan_count;
     size_t infinity_count;
-    size_t first_index;  // of either kind; n where there is none
+    size_t first_index;  // index of the first NaN or infinity; n if there is none
 };
+/// Counts the NaN and infinite elements among n elements of `format`.
 struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source, size_t n);
 
 // Error statistics
 
+/// Error sums between weights w and restored weights w'.
 struct ingot_error_sums {
     double signal;     // sum of w^2
     double noise;      // sum of (w - w')^2
     double max_error;  // max |w - w'|
 };
-/// Sums in binary64: element i goes to lane i % 16, then lanes k and k+8, k and k+4, k and k+2, 0 and 1 are added.
+/// Sums over n pairs, in binary64: element i is added to lane i % 16. Then lanes k and k+8 are added, k and k+4, k and k+2, 0 and 1.
 struct ingot_error_sums ingot_error_sums(const float *original, const float *restored, size_t n);
 
 // Statistics
 
+/// Sums over binary32 weights. Callers set them before the first call; kernels add to them.
 struct ingot_moments {
     double first, second, third, fourth;  // sums of (w - shift)^k over finite weights
     double smallest, largest;             // of the finite weights
     uint64_t zeros, subnormals, infinities;
 };
-/// Adds up what there is to know of rows x columns elements, row-major.
+/// Adds the statistics of rows x columns row-major elements to the results.
 ///
-/// counts: 65,536, of each pattern of 16 bits: the element itself, or of binary32 its upper half; at most 2^32 - 1 each.
-/// row_energies, column_energies: sums of squares, or null. moments: of binary32 only; for the others they follow from counts.
+/// counts: 65,536 counts, by 16 bits of the element: all bits of F16 and BF16, the upper half of F32. A count must stay below 2^32.
+/// row_energies, column_energies: sums of squares per row and per column, or null. moments: for F32 only; those of the other
+/// formats follow from counts.
 void ingot_weight_statistics(
     int32_t format, const void *source, size_t rows, size_t columns, double shift, uint32_t *counts,
     float *row_energies, float *column_energies, struct ingot_moments *moments);
 
 enum {
-    // |w - w'| in binary32 is counted by its bits without the lowest 17: 6 bits of the mantissa.
+    // The bin of an error is the bits of |w - w'| in binary32 without the lowest 17, which leaves 6 bits of mantissa.
     INGOT_ERROR_BIN_SHIFT = 17,
     INGOT_ERROR_BINS = 1 << 14,
 };
+/// Sums from comparing weights w with restored weights w'.
 struct ingot_comparison {
-    struct ingot_error_sums sums;       // those of ingot_error_sums, to the bit
-    double product, restored_energy;    // sums of w * w' and of w'^2
-    uint64_t changed;                   // w != w'
-    uint64_t sign_flips;                // w and w' of opposite signs
-    uint64_t zeroed;                    // w' is zero, w is not
+    struct ingot_error_sums sums;       // the same bits as ingot_error_sums
+    double product, restored_energy;    // sum of w * w', sum of w'^2
+    uint64_t changed;                   // number of weights with w != w'
+    uint64_t sign_flips;                // number with w and w' of opposite signs
+    uint64_t zeroed;                    // number with w' zero and w nonzero
 };
-/// Compares n weights with what was restored of them; adds to error_counts, of INGOT_ERROR_BINS.
+/// Compares n weights with the restored ones. Adds the errors to error_counts, which has INGOT_ERROR_BINS counts.
 struct ingot_comparison ingot_compare_weights(
     const float *original, const float *restored, size_t n, uint32_t *error_counts);
 
@@ -98,28 +104,28 @@ struct ingot_comparison ingot_compare_weights(
 /// The longest group the encoders accept.
 enum { INGOT_MAX_GROUP_SIZE = 256 };
 
-/// Chooses scales, biases and codes for rows x columns weights, row-major.
+/// Searches scales, biases and codes for rows x columns row-major weights.
 ///
-/// codes: rows*columns; scales and biases: rows*ceil(columns/group_size), values exactly representable in
-/// `scale_format`. biases is written for affine groups only and may be null for symmetric ones.
+/// codes: rows * columns. scales and biases: rows * ceil(columns / group_size), all exactly representable in `scale_format`.
+/// biases is written for affine groups only and may be null for symmetric ones.
 void ingot_uniform_encode(
     const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
     int32_t scale_format, uint8_t *codes, float *scales, float *biases);
 
-/// Scales and biases from each group's extremes, codes by rounding; and the error sums of what is restored from them.
+/// Takes scales and biases from the extremes of each group, and rounds to codes. Returns the error sums of the restored weights.
 ///
-/// source: rows x columns finite elements of `format`, which scales and biases are representable in. Else as above.
+/// source: rows x columns finite elements of `format`, which also stores scales and biases. The other buffers are as above.
 struct ingot_error_sums ingot_uniform_round(
     int32_t format, const void *source, size_t rows, size_t columns, size_t group_size, int32_t bits,
     int32_t symmetric, uint8_t *codes, float *scales, float *biases);
 
-/// weights = scale*code + bias (two roundings), or scale*(code - 2^(bits-1)) where biases is null.
+/// Restores weights: scale * code + bias, each operation rounded, or scale * (code - 2^(bits-1)) if biases is null.
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights);
 
-// Code packing. `dense`: one little-endian bit stream, code i at bits [i*bits, (i+1)*bits). `aligned`: whole codes
-// per byte: 4 at 2 bits, 2 at 3 and 4 bits, 1 above. Unused bits are zero.
+// Code packing. `dense`: one little-endian bit stream, code i in bits i*bits to (i+1)*bits - 1. `aligned`: whole codes per byte: 4
+// codes of 2 bits, 2 codes of 3 or 4 bits, or 1 code of more bits. Unused bits are zero.
 
 enum { INGOT_LAYOUT_DENSE = 0, INGOT_LAYOUT_ALIGNED = 1 };
 enum {
@@ -127,34 +133,37 @@ enum {
     INGOT_UNPACK_CODE_TOO_LARGE = 1,  // a bit above the code's width is set
     INGOT_UNPACK_TAIL_NOT_ZERO = 2,   // a padding bit behind the last code is set
 };
+/// Bytes that n packed codes take.
 size_t ingot_packed_byte_count(int32_t layout, int32_t bits, size_t n);
-/// Packs n codes into exactly ingot_packed_byte_count bytes. Returns 0, or 1 if a code was too large.
+/// Packs n codes into ingot_packed_byte_count bytes. Returns 0, or 1 if a code has more than `bits` bits.
 int32_t ingot_pack(int32_t layout, int32_t bits, const uint8_t *codes, uint8_t *packed, size_t n);
-/// Unpacks n codes from exactly ingot_packed_byte_count bytes. On bad input `codes` holds no promise.
+/// Unpacks n codes from ingot_packed_byte_count bytes. Returns INGOT_UNPACK_OK or a fault; after a fault `codes` is undefined.
 int32_t ingot_unpack(int32_t layout, int32_t bits, const uint8_t *packed, uint8_t *codes, size_t n);
 
-// Byte planes: plane p is result[p*n ..< (p+1)*n], plane 0 the least significant byte. With `rotated` every element
-// is first rotated left by one bit (the sign becomes bit 0).
+// Byte planes of n elements of `width` (2 or 4) bytes: plane p is bytes p*n to (p+1)*n - 1, plane 0 has the least significant
+// bytes. With `rotated`, each element is first rotated left by one bit, so that the sign becomes bit 0.
 
+/// Splits n elements into planes. `planes` has n * width bytes.
 void ingot_planes_split(int32_t width, int32_t rotated, const void *source, uint8_t *planes, size_t n);
+/// Joins planes to n elements, as the inverse of ingot_planes_split.
 void ingot_planes_join(int32_t width, int32_t rotated, const uint8_t *planes, void *result, size_t n);
 
-// Trellis scheme (Specs/trellis.md). A chunk is cut into strips of 64 neighbouring columns, each column its own
-// trellis down the rows. Symbols and masks are in strip order: strip by strip, row by row, 64 columns each, of which those
-// beyond the chunk's width do not count.
+// Trellis scheme (Specs/trellis.md). A chunk is cut into strips of 64 columns. Each column is a trellis down the rows. Symbols
+// and masks are in strip order: strip by strip, in a strip row by row, 64 columns per row. Columns beyond the chunk's width are
+// padding.
 
 enum {
     INGOT_TRELLIS_STRIP = 64,
     INGOT_TRELLIS_MAX_STATES = 32,
     INGOT_TRELLIS_MAX_CLASSES = 4,
-    // Bytes that may be touched behind the last symbol of a stream, and read behind the last of any.
+    // Bytes behind the last symbol of a stream that a writer may write and a reader may read.
     INGOT_TRELLIS_SLACK = 64,
-    // Levels from 0 on that a histogram tells apart; the last counts all beyond.
+    // Entries of a histogram of level magnitudes. The last entry counts all larger levels too.
     INGOT_TRELLIS_HISTOGRAM = 64,
 };
 
-/// How weights become levels. A weight w is searched for at sign(w) * max(|w| * inverse_step - dead_zone, 0) * shrink, not
-/// farther out than `farthest`.
+/// How weights become levels. The search looks for levels near sign(w) * max(|w| * inverse_step - dead_zone, 0) * shrink, clamped
+/// to +-farthest.
 struct ingot_trellis_rule {
     int32_t states;  // 8, 16 or 32
     float inverse_step;
@@ -163,18 +172,18 @@ struct ingot_trellis_rule {
     float farthest;  // in levels, above 0, at most 16381
 };
 
-/// Strips of a chunk of so many columns.
+/// Number of strips of a chunk with `columns` columns.
 size_t ingot_trellis_strips(size_t columns);
 
-/// Finds the best way through the trellis of each column of a chunk, whose weights are finite and row-major.
+/// Finds the best path through the trellis for each column of a chunk. Weights are finite and row-major.
 ///
 /// symbols: strips * rows * 64. odd_masks: strips * rows; bit c is the parity of column c's state. scratch: rows * 64 *
-/// (2 + states/8) bytes, aligned to 2. Returns 1 if a weight was too far out, else 0.
+/// (2 + states/8) bytes, aligned to 2. Returns 1 if a weight was clamped to `farthest`, otherwise 0.
 int32_t ingot_trellis_quantize(
     const float *weights, struct ingot_chunk_shape shape, struct ingot_trellis_rule rule, int16_t *symbols,
     uint64_t *odd_masks, uint8_t *scratch);
 
-/// What the decoder will make of the symbols: level * step, rounded once, row-major.
+/// Restores weights from symbols, as the decoder does: level * step, rounded once, row-major.
 void ingot_trellis_restore(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, float step, float *weights);
 
@@ -188,88 +197,88 @@ struct ingot_error_sums ingot_trellis_errors(
 void ingot_trellis_histogram(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, uint64_t *counts);
 
-/// How symbols k become bytes: k >> low_bits + limit where that is 0 to 2 * limit, else the escape 2 * limit + 1, with
-/// k >> low_bits itself in the stream of escapes; and the low bits of k, a byte each.
+/// How a symbol k becomes bytes. Its code is h + limit, with h = k >> low_bits, if that is 0 to 2 * limit. Otherwise its code is
+/// the escape 2 * limit + 1, and h goes to the stream of escapes. The low bits of k go to a stream of one byte each.
 struct ingot_trellis_alphabet {
-    int32_t limit;     // 1 to 127; at 127 nothing escapes
-    int32_t low_bits;  // 0 to 6; more than 0 only with limit 127
+    int32_t limit;     // 1 to 127; with 127 there are no escapes
+    int32_t low_bits;  // 0 to 6; above 0 only with limit 127
 };
 
-/// The streams of a chunk's symbols, one byte a symbol: a symbol in row r with parity q is in stream 2 * c + q, c the row's
-/// class.
+/// The streams of a chunk's symbols, one byte per symbol. A symbol in a row of class c, with parity q of its state, is in stream
+/// 2 * c + q.
 struct ingot_symbol_streams {
     int32_t classes;             // 1 to INGOT_TRELLIS_MAX_CLASSES
-    const uint8_t *row_classes;  // one a row, below `classes`; or null where there is one class
+    const uint8_t *row_classes;  // the class of each row; null if there is one class
     const uint8_t *codes;        // all streams
-    const size_t *starts;        // where each of the 2 * classes streams begins in `codes`
-    const size_t *counts;        // the symbols of each stream
+    const size_t *starts;        // start of each of the 2 * classes streams in `codes`
+    const size_t *counts;        // number of symbols in each stream
     const uint8_t *escapes;
     size_t escape_count;
-    const uint8_t *low;          // the low bits, rows * columns bytes; or null where there are none
+    const uint8_t *low;          // the low bits, rows * columns bytes; null if there are none
 };
 
-/// Room for such streams. INGOT_TRELLIS_SLACK bytes behind each stream, behind escapes and behind low bits may be written.
+/// Buffers for such streams. Up to INGOT_TRELLIS_SLACK bytes behind each stream, the escapes and the low bits may be written.
 struct ingot_symbol_buffers {
     int32_t classes;
     const uint8_t *row_classes;
     uint8_t *codes;
     const size_t *starts;
-    size_t *counts;  // receives the symbols of each stream
+    size_t *counts;  // receives the number of symbols in each stream
     uint8_t *escapes, *low;
 };
 
-/// Writes the symbols of a chunk to streams. Symbols >> low_bits are -127 to 127. Returns the number of escapes.
+/// Writes the symbols of a chunk to streams. k >> low_bits must be -127 to 127 for each. Returns the number of escapes.
 size_t ingot_trellis_route(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape,
     struct ingot_trellis_alphabet alphabet, struct ingot_symbol_buffers buffers);
 
 enum { INGOT_TRELLIS_OK = 0, INGOT_TRELLIS_MISCOUNT = 1 };
-/// Restores a chunk, row-major: level * step, rounded once. INGOT_TRELLIS_SLACK bytes behind each stream, behind escapes and
-/// behind low bits may be read.
+/// Restores a chunk, row-major: level * step, rounded once. Up to INGOT_TRELLIS_SLACK bytes behind each stream, the escapes and
+/// the low bits may be read.
 ///
-/// Returns INGOT_TRELLIS_MISCOUNT where streams hold more or fewer symbols than they must; `weights` then holds no promise.
+/// Returns INGOT_TRELLIS_MISCOUNT if a stream has more or fewer symbols than the chunk needs; then `weights` is undefined.
 int32_t ingot_trellis_decode(
     int32_t states, struct ingot_chunk_shape shape, struct ingot_trellis_alphabet alphabet,
     struct ingot_symbol_streams streams, float step, float *weights);
 
-/// Three symbols below 6 a byte, ceil(n / 3) bytes.
+/// Packs n symbols below 6 into ceil(n / 3) bytes, three per byte.
 void ingot_pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n);
-/// Unpacks n bytes to 3 n symbols. Returns 0, or 1 where a byte is above 215.
+/// Unpacks n bytes to 3 n symbols. Returns 0, or 1 if a byte is above 215.
 int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
 
-/// The sum of squares of each row, in binary32: lane i % 16 in rising i, then lanes k and k+8, k+4, k+2, k+1.
+/// The sum of squares of each row, in binary32: element i is added to lane i % 16, then lanes k and k+8, k+4, k+2, k+1 are added.
 void ingot_row_energies(const float *weights, struct ingot_chunk_shape shape, float *energies);
 
 // rANS coding of trellis symbols (Specs/rans.md)
 
 enum {
     INGOT_RANS_OK = 0,
-    INGOT_RANS_BAD_LENGTH = 1,  // too short, or words or escapes were missing or left over
-    INGOT_RANS_BAD_MODEL = 2,   // a table that cannot be
-    INGOT_RANS_BAD_STATE = 3,   // a first state out of range
-    INGOT_RANS_BAD_END = 4,     // a last state other than the constant
+    INGOT_RANS_BAD_LENGTH = 1,  // too short, or words or escapes are missing or left over
+    INGOT_RANS_BAD_MODEL = 2,   // an invalid table
+    INGOT_RANS_BAD_STATE = 3,   // an initial state is out of range
+    INGOT_RANS_BAD_END = 4,     // a final state differs from 2^15
 };
 
+/// Parameters of rANS coding.
 struct ingot_rans_rule {
-    int32_t states;       // of the trellis: 8, 16 or 32; for decoding
-    int32_t low_bits;     // the lowest bits of the symbols, which are kept elsewhere
-    int32_t max_classes;  // 1 to 16; for encoding
-    int32_t unit;         // width of a class, in 1/256 octave: 51 is good; for encoding
+    int32_t states;       // states of the trellis: 8, 16 or 32; used by decoding only
+    int32_t low_bits;     // number of low bits of each symbol that are stored elsewhere
+    int32_t max_classes;  // 1 to 16; used by encoding only
+    int32_t unit;         // width of a class in 1/256 octave, 51 by Specs/rans.md; encoding only
 };
 
-/// The most bytes a chunk of rows x columns symbols can take, with room the encoder needs. 1 <= rows * columns <= 2^22.
+/// Bytes of a buffer for encoding a chunk: an upper bound of the coded size plus room for the encoder. 1 <= rows * columns <= 2^22.
 size_t ingot_rans_bound(struct ingot_chunk_shape shape);
-/// Bytes of scratch either direction needs, aligned to 64.
+/// Bytes of scratch, enough for encoding and for decoding. Its address must be aligned to 64.
 size_t ingot_rans_scratch(struct ingot_chunk_shape shape);
-/// Codes a chunk. Symbols lie in strips of 64 columns, row by row, every row padded to 64; bit i of odd_masks[row] of a
-/// strip is the lowest bit of column i's state. `bytes` has ingot_rans_bound bytes. Returns the number of bytes used, or
-/// 0 where a symbol (without its low bits) is not in -128...127.
+/// Encodes a chunk. Symbols and odd_masks are in strip order, as ingot_trellis_quantize writes them. `bytes` has
+/// ingot_rans_bound bytes. Returns the number of bytes used, or 0 if a symbol without its low bits is not in -128...127.
 size_t ingot_rans_encode(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, struct ingot_rans_rule rule,
     uint8_t *bytes, void *scratch);
-/// Decodes a chunk to weights; row i goes to weights + i*stride. `low`: with low_bits > 0, the low bits of the symbols, a
-/// byte each in strip order, rows * columns, and INGOT_TRELLIS_SLACK bytes that may be read behind. Returns INGOT_RANS_OK;
-/// otherwise the weights hold no promise.
+/// Decodes a chunk to weights; row i starts at weights + i * stride. `low`, used with low_bits > 0: the low bits of the symbols,
+/// rows * columns bytes in strip order without padding, plus INGOT_TRELLIS_SLACK bytes that may be read. Returns INGOT_RANS_OK or
+/// a fault; after a fault the weights are undefined.
 int32_t ingot_rans_decode(
     const uint8_t *bytes, size_t count, struct ingot_chunk_shape shape, struct ingot_rans_rule rule, const uint8_t *low,
     float step, float *weights, size_t stride, void *scratch);

@@ -1,4 +1,4 @@
-// The kernels for processors with AVX-512 F, BW, VL, DQ and VBMI2, which spreads bytes under a mask.
+// The kernels for processors with AVX-512 F, BW, VL, DQ and VBMI2, which expands and compresses bytes under a mask.
 
 #if defined(__x86_64__)
 #include "../common/platform.h"

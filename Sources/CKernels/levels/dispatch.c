@@ -1,4 +1,4 @@
-// Chooses the instruction set.
+// Chooses the instruction set at the first call, from the processor and INGOT_KERNELS.
 
 #include "dispatch.h"
 
@@ -40,7 +40,7 @@ int32_t ingot_level_is_available(int32_t level) {
     return 0;
 }
 
-// The level that INGOT_KERNELS names, where this processor has it; else the highest.
+// The level that INGOT_KERNELS names if this processor has it, otherwise the highest available level.
 static int32_t first_level(void) {
     const char *asked = getenv("INGOT_KERNELS");
     for (int32_t level = INGOT_LEVEL_AVX512_VBMI2; asked && level >= INGOT_LEVEL_BASELINE; level -= 1) {
@@ -55,7 +55,7 @@ int32_t ingot_level_active(void) {
     int32_t level = atomic_load_explicit(&active_level, memory_order_relaxed);
     if (level < 0) {
         level = first_level();
-        // Two threads may both arrive here; they store the same number.
+        // Two threads may both get here; they store the same number.
         atomic_store_explicit(&active_level, level, memory_order_relaxed);
     }
     return level;

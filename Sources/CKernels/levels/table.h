@@ -1,4 +1,4 @@
-// The table of entry points that each instruction set fills in and entries/ calls through.
+// The table of kernels. Each instruction set fills one in; the functions in entries/ call through it.
 
 #ifndef INGOT_TABLE_H
 #define INGOT_TABLE_H

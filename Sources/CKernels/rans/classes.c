@@ -1,4 +1,4 @@
-// The choice of classes of the rANS coder: see classes.h and Specs/rans.md, section 7.
+// Chooses the classes of the rANS coder (Specs/rans.md, section 7).
 
 #include "classes.h"
 
@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-// The encoder's choices are made in doubles; a fused multiply-add would make others.
+// The encoder decides in doubles; a fused multiply-add would change its decisions.
 #pragma clang fp contract(off)
 
-// Returns the mean logarithm.
+// Computes the indices and their histogram. Returns the mean logarithm.
 static int32_t choose_indices(
     const uint32_t *logarithms, size_t n, int32_t unit, int8_t *indices, uint32_t *histogram) {
     int64_t total = 0;
@@ -57,8 +57,8 @@ int32_t rans_sum_steps(int8_t *values, size_t n, int32_t are_steps) {
     return bad;
 }
 
-// Bits that the indices cost, at least; whether as steps is for the caller to know. Heads of an attention matrix show as
-// runs of rows or columns of like variance.
+// The entropy of the indices in bits, as indices or as steps, whichever is less. Sets *steps to 1 for steps. Attention heads
+// appear as runs of rows or columns of similar variance, where steps cost less.
 static double cost_of_indices(const int8_t *indices, size_t n, const uint32_t *histogram, int32_t *steps) {
     uint32_t of_steps[2 * RANS_INDICES] = {0};
     int32_t before = 0;
@@ -72,7 +72,7 @@ static double cost_of_indices(const int8_t *indices, size_t n, const uint32_t *h
     return *steps ? stepped : plain;
 }
 
-// What classes have to save beyond their cost, in bits: the estimate flatters them.
+// Bits that classes must save beyond their cost, because the estimate of their saving is too high.
 enum { CLASSES_MARGIN = 400 };
 
 struct rans_classes rans_choose_classes(
@@ -92,7 +92,7 @@ struct rans_classes rans_choose_classes(
     int32_t row_steps, column_steps;
     double indices_bits = cost_of_indices(row_indices, rows, row_histogram, &row_steps)
         + cost_of_indices(column_indices, columns, column_histogram, &column_steps) + 2 * 8 * RANS_MODEL_BYTES + CLASSES_MARGIN;
-    // A table for a variance wrong by x octaves costs about 0.69 x^2 bits a symbol.
+    // A table for a variance that is wrong by x octaves costs about 0.69 x^2 bits per symbol.
     double loss = 0.69 * unit * unit / 65536.0;
     struct rans_classes best = {1, 0, 0, 0, typical, unit};
     double least = 0;
@@ -125,7 +125,7 @@ int32_t rans_far_magnitude(struct rans_classes classes, int32_t class) {
     int32_t exponent = classes.typical + (class - classes.bias) * classes.unit;
     if (exponent < 0) { exponent = 0; }
     if (exponent > 8 * 256) { exponent = 8 * 256; }
-    // rans_power() goes down only: 2^(8 - y).
+    // rans_power gives only negative powers, so compute 2^(8 - y) and scale it.
     return 4 + (int32_t)((6 * (uint64_t)rans_power((uint32_t)(8 * 256 - exponent))) >> 16);
 }
 

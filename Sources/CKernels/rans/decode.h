@@ -1,5 +1,5 @@
-// rANS-coded trellis chunks to weights (Specs/rans.md). Whatever the bytes are, no read or write leaves its buffer: a state
-// always stays in its range, so that a slot is below 4096; contexts come from checked indices; words are counted by the row.
+// Decodes rANS-coded trellis chunks to weights (Specs/rans.md). For all input bytes, reads and writes stay in their buffers: a
+// state stays in its range, so a slot is below 4096; contexts come from checked indices; words are counted for each row.
 
 #ifndef INGOT_RANS_DECODE_H
 #define INGOT_RANS_DECODE_H
@@ -11,13 +11,13 @@
 struct rans_reader {
     const uint8_t *words, *words_end;
     const uint8_t *escapes, *escapes_end;
-    uint8_t *tail;  // the last words, with zeros behind them
+    uint8_t *tail;  // a copy of the last words, with zeros behind them
     int32_t in_tail, failed;
 };
 
 enum { RANS_TAIL = 4 * 2 * RANS_LANES };
 
-// Makes one word a lane readable. The end of the words is read from a copy that has room behind it.
+// Makes one word per lane readable. The last words are read from a copy with zeros behind it.
 INLINE void rans_reserve(struct rans_reader *reader) {
     ptrdiff_t left = reader->words_end - reader->words;
     if (__builtin_expect(left < 2 * RANS_LANES, 0)) {
@@ -50,7 +50,7 @@ INLINE i32xR rans_read_escapes(i32xR symbols, uint32_t mask, struct rans_reader 
     return LOAD(i32xR, lanes);
 }
 
-// One symbol for each active lane of one vector; `bases` are the places of the contexts' tables.
+// Decodes one symbol for each active lane of a vector. `bases` are the offsets of the contexts' tables.
 INLINE i32xR rans_read(
     const uint32_t *tables, u32xR bases, u32xR *state, i32xR active, struct rans_reader *reader) {
     u32xR x = *state;
@@ -66,9 +66,9 @@ INLINE i32xR rans_read(
 struct rans_band {
     size_t rows, width;
     const uint32_t *tables;
-    const uint32_t *bases;      // 32 for each row index
+    const uint32_t *bases;      // 32 offsets of tables for each row index
     const int8_t *row_indices;
-    const uint8_t *low;         // low bits of the symbols; null where there are none
+    const uint8_t *low;         // low bits of the symbols; null if there are none
     size_t low_stride;
     int32_t low_bits;
     uint32_t from_state, from_symbol;
@@ -110,7 +110,7 @@ INLINE void rans_decode_band(struct rans_band band, int whole, u32xR *states, st
     *shared = reader;
 }
 
-// Row or column indices, all in one context, 32 at a time.
+// Decodes row or column indices, 32 at a time. All have one context.
 INLINE void rans_decode_indices(
     int8_t *indices, size_t n, const uint32_t *table, u32xR *states, struct rans_reader *reader) {
     for (size_t start = 0; start < n; start += RANS_LANES) {

@@ -1,5 +1,5 @@
-// Symbols of a trellis chunk to rANS-coded bytes (Specs/rans.md): sums for the classes, moments for the models, counts of
-// escapes, then the coding itself, backwards. Every decision is made in integers or in scalar doubles.
+// Encodes the symbols of a trellis chunk with rANS (Specs/rans.md, section 7): sums for the classes, moments for the models,
+// counts of escapes, then coding from the last symbol to the first. All decisions use integers or scalar doubles.
 
 #ifndef INGOT_RANS_ENCODE_H
 #define INGOT_RANS_ENCODE_H
@@ -13,7 +13,7 @@ typedef int16_t i16x32 __attribute__((ext_vector_type(32)));
 typedef uint16_t u16x32 __attribute__((ext_vector_type(32)));
 typedef uint32_t u32x32 __attribute__((ext_vector_type(32)));
 
-// A chunk's symbols in bands of 32 columns: half a strip each.
+// The symbols of a chunk. They are coded in bands of 32 columns, half a strip each.
 struct rans_source {
     const int16_t *symbols;
     const uint64_t *odd_masks;
@@ -22,9 +22,9 @@ struct rans_source {
 };
 
 struct rans_source_band {
-    const int16_t *symbols;  // STRIP from row to row
+    const int16_t *symbols;  // STRIP elements from row to row
     const uint64_t *odd_masks;
-    int shift;               // of the band's bits in a mask
+    int shift;               // position of the band's bits in a mask
     size_t width;
 };
 
@@ -42,7 +42,7 @@ INLINE u16x32 rans_lanes_below(size_t width) {
     return mask;
 }
 
-// All bits of lane i are bit i of the mask.
+// Lane i has all bits set if bit i of the mask is set, otherwise none.
 INLINE u16x32 rans_spread_mask(uint32_t mask) {
     u16x32 bits = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,  1 << 8,  1 << 9,  1 << 10,
                    1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1,      1 << 1,  1 << 2,  1 << 3,  1 << 4,  1 << 5,
@@ -58,13 +58,13 @@ INLINE uint32_t rans_odd_bits(struct rans_source_band band, size_t row) {
     return (uint32_t)(band.odd_masks[row] >> band.shift);
 }
 
-// |2h + odd|, or |2h + 1| where low bits are cut off.
+// The magnitude |2h + odd|, or |2h + 1| with low bits: then `odd` must be set in every lane.
 INLINE u16x32 rans_magnitudes(i16x32 symbols, u16x32 odd, int32_t low_bits) {
     i16x32 level = (symbols >> (int16_t)low_bits << (int16_t)1) - (i16x32)odd;
     return (u16x32)__builtin_elementwise_abs(level);
 }
 
-// Sums of magnitudes of the rows and columns, for the classes. Returns nonzero where a symbol is out of range.
+// Sums the magnitudes of each row and column, for the classes. Returns nonzero if a symbol is out of range.
 INLINE int rans_sum(struct rans_source source, uint32_t *row_sums, uint32_t *column_sums) {
     memset(row_sums, 0, source.rows * sizeof *row_sums);
     u16x32 out = 0;
@@ -79,7 +79,7 @@ INLINE int rans_sum(struct rans_source source, uint32_t *row_sums, uint32_t *col
             out |= (high + (uint16_t)128) & (uint16_t)0xff00;
             u16x32 magnitudes = rans_magnitudes(symbols, odd, source.low_bits) & active;
             sums += CONVERT(u32x32, magnitudes);
-            // 32 magnitudes of symbols in range fit.
+            // The sum of 32 magnitudes fits 16 bits if all symbols are in range.
             row_sums[row] += __builtin_reduce_add(magnitudes);
         }
         uint32_t wide[32];
@@ -92,7 +92,7 @@ INLINE int rans_sum(struct rans_source source, uint32_t *row_sums, uint32_t *col
 struct rans_choice {
     struct rans_plan plan;
     const int8_t *row_indices, *column_indices;
-    int8_t least, largest;  // row index
+    int8_t least, largest;  // the smallest and largest row index
     struct rans_model models[RANS_MAX_CLASSES + 2];
 };
 
@@ -100,7 +100,7 @@ INLINE int32_t rans_class_at(const struct rans_choice *choice, int32_t row_index
     return rans_class(choice->plan.classes, row_index, column < columns ? choice->column_indices[column] : 0);
 }
 
-// For each row index, 32 bounds on magnitudes.
+// For each row index, the bounds on magnitudes of a band's 32 columns, from bounds per class.
 INLINE void rans_bounds(
     const struct rans_choice *choice, size_t first, size_t columns, const uint16_t *of_classes, uint16_t *bounds) {
     for (int32_t index = choice->least; index <= choice->largest; index += 1) {
@@ -109,15 +109,15 @@ INLINE void rans_bounds(
     }
 }
 
-// Rows whose sums of magnitudes and of squares fit 20 and 32 bits.
+// For this number of rows, sums of magnitudes fit 20 bits and sums of squares fit 32 bits.
 enum { RANS_ROWS_PER_BLOCK = 1024 };
 
-// From every `step`th row, others in every band, step dividing RANS_ROWS_PER_BLOCK.
+// Moments of each class, from every `step`th row. Bands start at different rows. `step` divides RANS_ROWS_PER_BLOCK.
 INLINE void rans_gather_moments(
     struct rans_source source, const struct rans_choice *choice, size_t step, struct rans_moments *moments) {
     uint32_t firsts[RANS_INDICES][32], seconds[RANS_INDICES][32];
     uint16_t far[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
-    // An outlier counts as a value that could be: it would widen the model for nothing.
+    // Clamp outliers, which would widen the model for a single symbol.
     for (int32_t class = 0; class < choice->plan.classes.count; class += 1) {
         far[class] = (uint16_t)rans_far_magnitude(choice->plan.classes, class);
     }
@@ -157,7 +157,7 @@ INLINE void rans_gather_moments(
     }
 }
 
-// Entries by band column and symbol of a context: 128 * 2 * class for each row index.
+// For each row index and column of a band, the offset of the class's first context in the tables: 2 * class * 128.
 INLINE void rans_class_places(
     const struct rans_choice *choice, size_t first, size_t columns, uint32_t *places) {
     for (int32_t index = choice->least; index <= choice->largest; index += 1) {
@@ -168,13 +168,13 @@ INLINE void rans_class_places(
     }
 }
 
-// Counts symbols beyond the models' reach, by class and distance. `tails` has RANS_LARGEST + 2 counts a class, the last
-// one for all that are beyond a table.
+// Counts the symbols beyond the reach of their class's model, by class and distance. `tails` has RANS_LARGEST + 2 counts per
+// class; the last counts symbols beyond +-63.
 INLINE void rans_count_tails(struct rans_source source, const struct rans_choice *choice, uint32_t *tails) {
     uint16_t limits[RANS_MAX_CLASSES], bounds[RANS_INDICES * RANS_LANES];
     for (int32_t class = 0; class < choice->plan.classes.count; class += 1) {
         int32_t reach = choice->models[class].reach;
-        // Where all magnitudes are odd, 63 has no counterpart and is out of reach.
+        // With low bits all contexts are odd, where the largest distance is 62.
         limits[class] = (uint16_t)(source.low_bits > 0 ? 2 * (reach < RANS_LARGEST ? reach : reach - 1) + 1 : 2 * reach);
     }
     memset(tails, 0, RANS_MAX_CLASSES * (RANS_LARGEST + 2) * sizeof *tails);
@@ -201,7 +201,7 @@ INLINE void rans_count_tails(struct rans_source source, const struct rans_choice
 }
 
 struct rans_writer {
-    uint8_t *words, *escapes;  // both grow downwards
+    uint8_t *words, *escapes;  // both are filled from the end downwards
 };
 
 INLINE void rans_write_escapes(i32xR symbols, uint32_t mask, struct rans_writer *writer) {
@@ -215,7 +215,7 @@ INLINE void rans_write_escapes(i32xR symbols, uint32_t mask, struct rans_writer 
     }
 }
 
-// What rans_read undoes: one symbol into each active lane's state. `contexts` are the places of the contexts' tables.
+// The inverse of rans_read: codes one symbol into the state of each active lane. `contexts` are offsets of tables.
 INLINE void rans_write(
     const uint32_t *tables, u32xR contexts, i32xR symbols, u32xR *state, i32xR active, struct rans_writer *writer) {
     i32xR beyond = (i32xR)((u32xR)(symbols + RANS_LARGEST) > (uint32_t)(2 * RANS_LARGEST));
@@ -225,12 +225,12 @@ INLINE void rans_write(
     if (__builtin_expect(escaped != 0, 0)) { rans_write_escapes(symbols, escaped, writer); }
     u32xR frequency = entry >> RANS_BITS & 0x1fffu, start = entry & (uint32_t)(RANS_TOTAL - 1);
     u32xR x = *state;
-    // States are below 2^31, so that one of frequency 4096 never is full.
+    // States are below 2^31, so with frequency 4096 no state is full.
     i32xR full = (i32xR)((i32xR)x > (i32xR)((frequency << 19) - 1u)) & active;
     rans_spill(x, full, &writer->words);
     x = full ? x >> 16 : x;
-    // The quotient is below 2^19, and four roundings to floats are off by 2^-22 of it at most: made smaller by
-    // 2^-21 of it, the estimate is the true one or one less. The reciprocal does not wait for the state.
+    // The quotient is below 2^19. Four roundings to floats have a relative error of at most 2^-22, so the estimate, reduced by
+    // a factor of 1 - 2^-21, is the true quotient or one less. The reciprocal does not depend on the state.
     f32xR reciprocal = 1.0f / CONVERT(f32xR, (i32xR)frequency) * (1.0f - 0x1p-21f);
     u32xR quotient = (u32xR)CONVERT(i32xR, CONVERT(f32xR, (i32xR)x) * reciprocal);
     u32xR gap = (uint32_t)RANS_TOTAL - frequency;
@@ -283,7 +283,7 @@ INLINE void rans_encode_indices(
     }
 }
 
-// The model of coded row or column indices. They hardly ever are escapes.
+// Fits the model of row or column indices as they are coded. Escapes are rare.
 INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
     struct rans_moments moments = {(double)n, 0, 0, 0};
     for (size_t i = 0; i < n; i += 1) {
@@ -301,7 +301,7 @@ INLINE struct rans_model rans_fit_indices(const int8_t *indices, size_t n) {
     return model;
 }
 
-// Counts of every `step`th row's symbols by context, for lists or to judge models by.
+// Counts the symbols of every `step`th row by context, for lists or to compare models with lists.
 static void rans_count(
     struct rans_source source, const struct rans_choice *choice, size_t step, rans_counts *counts) {
     memset(counts, 0, 2 * (size_t)choice->plan.classes.count * sizeof *counts);
@@ -321,10 +321,10 @@ static void rans_count(
     }
 }
 
-// The fewest symbols that models are judged by.
+// The least number of symbols in a sample that compares models with lists.
 enum { RANS_SAMPLE = 16384 };
 
-// Whether the models lose more than lists of frequencies would take: weights with many zeros, or of a few values.
+// Whether models cost more bits than lists, as for weights with many zeros or with few distinct values.
 static int32_t rans_lists_pay(struct rans_source source, const struct rans_choice *choice, rans_counts *counts) {
     size_t n = source.rows * source.columns, step = n / RANS_SAMPLE > 1 ? n / RANS_SAMPLE : 1;
     rans_count(source, choice, step, counts);
@@ -333,10 +333,10 @@ static int32_t rans_lists_pay(struct rans_source source, const struct rans_choic
     return excess > 0.01 * (double)n + 2 * rans_list_bits(&choice->plan);
 }
 
-// So many symbols that the models of a half are nearly as good.
+// From this number of symbols on, half of the rows give nearly the same models.
 enum { RANS_MANY = 65536 };
 
-// Classes where another one costs class_bits, and their models.
+// Chooses the classes and fits their models. Each class costs class_bits.
 static void rans_choose(
     struct rans_source source, struct ingot_rans_rule rule, const uint32_t *row_logarithms,
     const uint32_t *column_logarithms, double class_bits, int8_t *row_indices, int8_t *column_indices,

@@ -1,4 +1,4 @@
-// Frequencies of one context: see frequencies.h and Specs/rans.md.
+// Frequencies of one context and their tables (Specs/rans.md, section 3).
 
 #include "frequencies.h"
 

@@ -1,5 +1,5 @@
-// What the rANS coder needs of an instruction set: a vector of states, gathers, and the words that some of its lanes
-// take from or give to the stream (Specs/rans.md).
+// Vector operations of the rANS coder (Specs/rans.md): states in vectors, gathers, and moving words between lanes and the
+// stream.
 
 #ifndef INGOT_RANS_LANES_H
 #define INGOT_RANS_LANES_H
@@ -8,7 +8,7 @@
 #include "../common/lanes.h"
 #include "format.h"
 
-// Eight lanes a vector everywhere: sixteen take longer to gather, and the decoder waits for that.
+// Eight lanes per vector on every level: gathers of sixteen lanes take longer, and the decoder waits for them.
 enum { RANS_WIDTH = 8, RANS_VECTORS = RANS_LANES / RANS_WIDTH };
 
 typedef uint32_t u32xR __attribute__((ext_vector_type(RANS_WIDTH)));
@@ -17,7 +17,7 @@ typedef int16_t i16xR __attribute__((ext_vector_type(RANS_WIDTH)));
 typedef uint8_t u8xR __attribute__((ext_vector_type(RANS_WIDTH)));
 typedef float f32xR __attribute__((ext_vector_type(RANS_WIDTH)));
 typedef _Bool boolxR __attribute__((ext_vector_type(RANS_WIDTH)));
-// Bit i is set where lane i of a comparison's result is.
+// Bit i is set if lane i of the comparison `condition` is true.
 INLINE uint32_t rans_mask(i32xR condition) {
 #if LEVEL_HAS_AVX512
     return _mm256_movepi32_mask((__m256i)condition);
@@ -35,7 +35,7 @@ INLINE u32xR rans_lane_numbers(void) {
     return numbers;
 }
 
-// Lanes of vector v that are among the first `width`.
+// True for the lanes of vector v that are among the first `width` lanes of all vectors.
 INLINE i32xR rans_active(int v, size_t width) {
     u32xR lane = rans_lane_numbers() + (uint32_t)(v * RANS_WIDTH);
     return (i32xR)(lane < (uint32_t)width);
@@ -53,15 +53,15 @@ INLINE u32xR rans_gather(const uint32_t *table, u32xR index) {
 
 #if LEVEL_HAS_AVX2
 #define FROM_END(m, place) NTH(m, BELOW(m, 8) - 8 + (place))
-// Row m: the lanes of the set m in order, at the end of the row.
+// Row m: the numbers of the lanes whose bit is set in m, in order, at the end of the row.
 static const uint8_t rans_members[256][8] = {ROWS256(FROM_END)};
 #if !LEVEL_HAS_AVX512
-// Row m: for each lane, how many lanes below it are in the set m.
+// Row m: for each lane, the number of lower lanes whose bit is set in m.
 static const uint8_t rans_below[256][8] = {ROWS256(BELOW)};
 #endif
 #endif
 
-// States below RANS_LOW, of the `active` lanes, take a word each in the order of the lanes. Reads a whole vector of words.
+// Each active lane whose state is below RANS_LOW takes one word, in the order of the lanes. Reads a whole vector of words.
 INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
     i32xR low = (i32xR)((i32xR)state < RANS_LOW) & active;
 #if LEVEL_HAS_AVX512
@@ -84,7 +84,7 @@ INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
         uint16_t word;
         memcpy(&word, from, 2);
         uint32_t old = state[i];
-        // Arithmetic, lest a compiler makes branches of it that nobody can foresee.
+        // Arithmetic keeps the compiler from making branches, which a processor could not predict.
         uint32_t taken = (uint32_t)low[i];
         result[i] = old << (taken & 16) | (word & taken);
         from += taken & 2;
@@ -94,8 +94,8 @@ INLINE u32xR rans_refill(u32xR state, i32xR active, const uint8_t **words) {
 #endif
 }
 
-// The low halves of the states that `full` names go in front of `words`, the first lane's first. May write a whole
-// vector of words in front.
+// Writes the low half of the state of each lane in `full` in front of `words`, so that they are read in the order of the lanes.
+// May write a whole vector of words in front of them.
 INLINE void rans_spill(u32xR state, i32xR full, uint8_t **words) {
 #if LEVEL_HAS_AVX2
     uint32_t mask = rans_mask(full);

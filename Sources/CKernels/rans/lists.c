@@ -1,16 +1,16 @@
-// Lists of frequencies of the rANS coder: see lists.h and Specs/rans.md.
+// Lists of frequencies of the rANS coder (Specs/rans.md, "Lists").
 
 #include "lists.h"
 
-// The encoder's choices are made in doubles; a fused multiply-add would make others.
+// The encoder decides in doubles; a fused multiply-add would change its decisions.
 #pragma clang fp contract(off)
 
-// A list: reach, escape code, and the frequencies of one half, those above 127 in two bytes.
+// A list: reach, escape code, and the frequencies by distance, those above 127 in two bytes.
 uint8_t *rans_store_list(const struct rans_frequencies *frequencies, int32_t odd, uint8_t *bytes) {
     *bytes++ = (uint8_t)frequencies->last;
     *bytes++ = (uint8_t)rans_code_of_escape(frequencies->of[0]);
     for (int32_t h = odd ? 0 : 1; h <= frequencies->last; h += 1) {
-        // The negative symbol's, since what was left over is not in it.
+        // Take the frequency of the negative symbol: symbol 0 also has the remaining slots.
         int32_t frequency = frequencies->of[64 - odd - h];
         if (frequency >= 128) { *bytes++ = (uint8_t)(frequency & 127) | 128; }
         *bytes++ = (uint8_t)(frequency >= 128 ? frequency >> 7 : frequency);
@@ -42,7 +42,7 @@ void rans_list_frequencies(const uint32_t *counts, int32_t odd, struct rans_freq
     for (int32_t h = 0; h <= largest; h += 1) {
         pairs[h] = counts[64 + h];
         if (h > 0 || odd) { pairs[h] += counts[64 - odd - h]; }
-        // Two slots more than the pair's byte each.
+        // As escapes the pair costs 8 bits each; keeping it takes two slots from the others.
         if (h > 0 && pairs[h] * 8 <= total * (2 * 1.4427 / RANS_TOTAL)) { pairs[h] = 0; }
         if (pairs[h] > 0) { reach = h; }
         kept += pairs[h];
@@ -59,7 +59,7 @@ void rans_list_frequencies(const uint32_t *counts, int32_t odd, struct rans_freq
         if (half[h] == 0 && pairs[h] > 0) { half[h] = 1; }
         left -= 2 * half[h];
     }
-    // What is kept at the centre is left over; of the greatest where that is nothing.
+    // Symbol 0 gets the remaining slots. If none remain, take slots from the largest frequency.
     while (left + (odd ? half[0] : 0) < 1) {
         int32_t greatest = reach;
         for (int32_t h = reach; h >= 0; h -= 1) {

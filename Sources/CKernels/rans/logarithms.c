@@ -1,8 +1,8 @@
-// Logarithms and powers of two from additions, multiplications and tables. Those of C libraries differ in their last bits.
+// Logarithms and powers of two from additions, multiplications and tables. C libraries differ in the last bits of theirs.
 
 #include "logarithms.h"
 
-// The encoder's choices are made in doubles; a fused multiply-add would make others.
+// The encoder decides in doubles; a fused multiply-add would change its decisions.
 #pragma clang fp contract(off)
 
 // round(2^24 * 2^(-i/16)) and round(2^24 * 2^(-i/256)).
@@ -22,7 +22,7 @@ uint32_t rans_power(uint32_t exponent) {
     return (uint32_t)((product + (1 << 23)) >> 24) >> shift;
 }
 
-// The Taylor series of exp(-y), y = x' ln 2, on the fraction.
+// The Taylor series of exp(-y), with y = (fraction of x) * ln 2.
 double rans_power_of_half(double x) {
     if (!(x <= 1000)) { return 0; }
     int32_t whole = (int32_t)x;
@@ -54,7 +54,7 @@ int32_t rans_logarithm256(uint32_t x) {
     uint32_t mantissa = (uint32_t)(((uint64_t)x << 32 >> exponent) >> 1);  // 2^31 <= mantissa < 2^32
     int32_t result = exponent;
     for (int i = 0; i < 8; i += 1) {
-        uint64_t square = (uint64_t)mantissa * mantissa;  // of [1, 2) in units of 2^-62
+        uint64_t square = (uint64_t)mantissa * mantissa;  // the square of a number in [1, 2), in units of 2^-62
         int32_t bit = (int32_t)(square >> 63);
         result = 2 * result + bit;
         mantissa = (uint32_t)(square >> (31 + bit));

@@ -1,10 +1,10 @@
-// Models of the rANS coder: see model.h and Specs/rans.md.
+// Models of the rANS coder (Specs/rans.md, "Models" and section 7): storing, fitting, and frequencies.
 
 #include "model.h"
 
 #include "logarithms.h"
 
-// The encoder's choices are made in doubles; a fused multiply-add would make others.
+// The encoder decides in doubles; a fused multiply-add would change its decisions.
 #pragma clang fp contract(off)
 
 void rans_store_model(struct rans_model model, uint8_t *bytes) {
@@ -20,7 +20,7 @@ struct rans_model rans_load_model(const uint8_t *bytes) {
         (int32_t)(word >> 22 & 15), (int32_t)(word >> 26)};
 }
 
-// In 1/256 bit.
+// The exponent e(d) of Specs/rans.md, in 1/256 bit, for magnitude m.
 static int32_t exponent_of(struct rans_model model, int32_t m) {
     return (model.b * m * (1 << (model.scale + 3)) + model.c * m * m) >> (2 * model.scale);
 }
@@ -41,7 +41,7 @@ int32_t rans_model_frequencies(struct rans_model model, int32_t odd, struct rans
     int32_t escape = rans_escape_frequency(model.escape);
     uint64_t share = (uint64_t)(RANS_TOTAL - escape), before = 0, running = 0;
     for (int32_t h = odd ? 0 : 1; h <= reach; h += 1) {
-        // Rounding the running sums keeps the total.
+        // Rounding the running sums instead of each weight keeps the total exact.
         running += weights[h];
         uint64_t behind = running * share / sum;
         half[h] = (int32_t)(behind - before);
@@ -51,10 +51,10 @@ int32_t rans_model_frequencies(struct rans_model model, int32_t odd, struct rans
     return rans_make_frequencies(half, reach, odd, escape, result);
 }
 
-// Sums over the magnitudes of one parity: weight times m^0...m^4.
+// sums[k] = sum of weight * m^k over the magnitudes m of one parity, for k from 0 to 4.
 static void weigh(double b, double c, int32_t odd, double sums[5]) {
     for (int i = 0; i < 5; i += 1) { sums[i] = 0; }
-    // Ratios of neighbouring weights are themselves a geometric series, so two powers of two make them all.
+    // The ratios of neighbouring weights form a geometric series, so two powers of two give all weights.
     double m = odd, weight = odd ? 2 : 1;
     double exponent = 2 * b + 4 * c * (m + 1);
     double ratio = exponent >= 0 ? rans_power_of_half(exponent) : 1 / rans_power_of_half(-exponent);
@@ -77,14 +77,14 @@ struct likelihood {
     double bits, slope[2], curve[3];
 };
 
-// Bits that the moments cost with weights 2^-(b m + c m^2), and their derivatives by b and c.
+// Bits that symbols with these moments cost under weights 2^-(b m + c m^2), with derivatives by b and c.
 static struct likelihood likelihood(struct rans_moments moments, double b, double c) {
     struct likelihood result = {b * moments.first + c * moments.second, {moments.first, moments.second}, {0, 0, 0}};
     for (int32_t odd = 0; odd < 2; odd += 1) {
         double count = odd ? moments.odd : moments.even, sums[5];
         weigh(b, c, odd, sums);
         double first = sums[1] / sums[0], second = sums[2] / sums[0];
-        // Magnitude m of the first weight is taken out of `weigh`: put the exponent it dropped back.
+        // For odd magnitudes `weigh` leaves out the factor 2^-(b+c) of the first weight: include it here.
         result.bits += count * (rans_logarithm(sums[0]) - odd * (b + c));
         result.slope[0] -= count * first;
         result.slope[1] -= count * second;
@@ -102,7 +102,7 @@ struct rans_model rans_fit(struct rans_moments moments) {
     struct rans_model model = {0, 0, 0, 0, RANS_LARGEST};
     double count = moments.even + moments.odd;
     if (count == 0) { return model; }
-    // Half a symbol of magnitude 2 and of 3 keeps the optimum finite where only the least magnitudes occur.
+    // Half a symbol of magnitude 2 and half a symbol of magnitude 3 keep the optimum finite if only the smallest magnitudes occur.
     moments.even += 0.5;
     moments.odd += 0.5;
     moments.first += 2.5;
@@ -119,7 +119,7 @@ struct rans_model rans_fit(struct rans_moments moments) {
         struct likelihood next = here;
         int halvings = 0;
         for (; halvings < 8; halvings += 1) {
-            // Weights may grow with the magnitude, but not beyond what a double holds.
+            // Weights may grow with the magnitude, within the range of a double.
             double largest = 127 * (b - step_b) + 127.0 * 127.0 * (c - step_c);
             if (largest > -500) {
                 next = likelihood(moments, b - step_b, c - step_c);
@@ -148,7 +148,7 @@ struct rans_model rans_fit(struct rans_moments moments) {
     }
     model.reach = RANS_LARGEST;
     for (int32_t odd = 0; odd < 2; odd += 1) {
-        // Out to the first symbol that would have less than half a slot.
+        // The reach ends before the first symbol whose share is less than half a slot.
         int32_t reach = 0, centre = exponent_of(model, odd);
         uint64_t sum = odd ? 2u << 24 : 1u << 24;
         for (; reach < RANS_LARGEST; reach += 1) {
@@ -168,7 +168,7 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
     double total = RANS_TOTAL, kept_bits = 0, least = 0;
     int32_t best = model->reach, reach = model->reach;
     for (;;) {
-        // An escape takes a byte, too; a symbol kept takes a slot from all the others, in two places.
+        // An escape costs 8 bits more. A symbol that keeps a frequency takes a slot from the others, on both sides of the centre.
         double frequency = beyond * total / count < 1 ? 1 : beyond * total / count;
         double bits = kept_bits + beyond * (8 + rans_logarithm(total / frequency));
         if (reach == model->reach || bits < least) {
@@ -187,7 +187,7 @@ void rans_fit_tail(struct rans_model *model, const uint32_t *tail, double count)
     if (beyond > 0 && model->escape == 0) { model->escape = 1; }
     struct rans_frequencies trial;
     if (rans_model_frequencies(*model, 0, &trial) != 0 || rans_model_frequencies(*model, 1, &trial) != 0) {
-        // Too many slots for the tail: equal frequencies, of which there always are enough.
+        // The tail takes too many slots. Equal frequencies always fit.
         model->scale = model->b = model->c = 0;
     }
 }

@@ -1,10 +1,10 @@
-// The tables of a coded chunk, read and written: see plan.h and Specs/rans.md.
+// Reads and writes the tables of a coded chunk (Specs/rans.md, section 2).
 
 #include "plan.h"
 
 #include "logarithms.h"
 
-// The encoder's choices are made in doubles; a fused multiply-add would make others.
+// The encoder decides in doubles; a fused multiply-add would change its decisions.
 #pragma clang fp contract(off)
 
 int32_t rans_plan(const uint8_t *bytes, size_t count, int32_t low_bits, struct rans_plan *plan) {
@@ -89,7 +89,7 @@ double rans_excess_bits(const struct rans_plan *plan, const rans_counts *counts)
             if (frequency == 0) { frequency = frequencies[0] > 0 ? frequencies[0] : 1; }
             bits += count * (int64_t)(base + rans_logarithm256(count) + taken - rans_logarithm256(frequency));
         }
-        // A sample's entropy is too low by half a nat a parameter, and by more where counts are small.
+        // The entropy of a sample is too low by half a nat per parameter, and by more if counts are small.
         excess += (double)bits / 256 - 1.1 * distinct;
     }
     return excess;

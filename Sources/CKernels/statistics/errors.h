@@ -1,4 +1,4 @@
-// Error sums in binary64, in an order that does not depend on the instruction set.
+// Error sums in binary64, added in the same order on every instruction set.
 
 #ifndef INGOT_STATISTICS_ERRORS_H
 #define INGOT_STATISTICS_ERRORS_H
@@ -27,14 +27,14 @@ INLINE void add_lanes(const float *original, const float *restored, size_t n, st
 // Adds n < 16 weights to the first lanes.
 INLINE void add_tail(const float *original, const float *restored, size_t n, struct lane_sums *sums) {
     if (n == 0) { return; }
-    // The lanes behind the end add +0 to sums that are never -0.
+    // Unused lanes add +0, which changes no sum, because no sum is -0.
     float w[LANES] = {0}, r[LANES] = {0};
     memcpy(w, original, n * sizeof(float));
     memcpy(r, restored, n * sizeof(float));
     add_lanes(w, r, LANES, sums);
 }
 
-// The lanes' sums as one.
+// Adds the lanes: k and k+8, k and k+4, k and k+2, 0 and 1.
 INLINE struct ingot_error_sums added_lanes(struct lane_sums sums) {
     double s[LANES], e[LANES], m[LANES];
     memcpy(s, &sums.signal, sizeof s);

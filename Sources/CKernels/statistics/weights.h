@@ -1,4 +1,4 @@
-// Statistics of weights as they are stored, and of what became of them.
+// Statistics of stored weights, and comparison with restored weights.
 
 #ifndef INGOT_STATISTICS_WEIGHTS_H
 #define INGOT_STATISTICS_WEIGHTS_H
@@ -9,7 +9,7 @@
 
 enum { STATISTICS_BLOCK = 1024 };
 
-// Adds 1 to the count of every element's 16 bits.
+// Adds 1 to the count of each 16-bit element.
 INLINE void count_narrow(const uint8_t *source, size_t n, uint32_t *counts) {
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -27,7 +27,7 @@ INLINE void count_narrow(const uint8_t *source, size_t n, uint32_t *counts) {
     }
 }
 
-// Adds 1 to the count of the upper 16 bits of every element.
+// Adds 1 to the count of the upper 16 bits of each 32-bit element.
 INLINE void count_wide(const float *source, size_t n, uint32_t *counts) {
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -51,7 +51,7 @@ struct moment_lanes {
     u32x16 zeros, subnormals, infinities;
 };
 
-// Adds 16 weights, of which those that are not finite, and lanes from `n` on, do not count.
+// Adds 16 weights. Ignores lanes from `n` on and weights that are not finite.
 INLINE void add_moments(f32x16 w, i32x16 lanes, int32_t n, double shift, struct moment_lanes *sums) {
     u32x16 size = (u32x16)w & 0x7fffffffu;
     i32x16 inside = lanes < n;
@@ -97,7 +97,7 @@ INLINE void statistics_all(
             size_t n = columns - start < STATISTICS_BLOCK ? columns - start : STATISTICS_BLOCK;
             const uint8_t *from = source + (row * columns + start) * width;
             expand_all(format, width, from, wide, n);
-            // Behind the end a whole vector is read.
+            // The loop below reads whole vectors: fill the last one with zeros.
             memset(wide + n, 0, (LANES - n % LANES) % LANES * sizeof(float));
             if (width == 2) { count_narrow(from, n, counts); } else { count_wide(wide, n, counts); }
             size_t i = 0;
@@ -170,7 +170,7 @@ static void row_energies(const float *weights, struct ingot_chunk_shape shape, f
     }
 }
 
-// Compares weights with what was restored of them, in the order of error_sums; adds to the counts.
+// Compares weights with restored weights, in the order of error_sums; adds to error_counts.
 static struct ingot_comparison compare_weights(
     const float *original, const float *restored, size_t n, uint32_t *error_counts) {
     struct lane_sums sums = {0};
@@ -203,7 +203,7 @@ static struct ingot_comparison compare_weights(
             memcpy(&bits, sizes + i, 4);
             error_counts[bits >> INGOT_ERROR_BIN_SHIFT] += 1;
         }
-        // A lane's counter cannot wrap within a block.
+        // A lane's counter cannot overflow within a block.
         for (int lane = 0; lane < LANES; lane += 1) {
             result.changed += changed[lane];
             result.sign_flips += flipped[lane];

@@ -1,4 +1,4 @@
-// The codes of the trellis (Specs/trellis.md).
+// State transitions of the trellis for 8, 16 and 32 states (Specs/trellis.md, section 2).
 
 #ifndef INGOT_TRELLIS_CODE_H
 #define INGOT_TRELLIS_CODE_H
@@ -8,7 +8,7 @@
 
 enum { STRIP = INGOT_TRELLIS_STRIP };
 
-// A code: s' = s >> 1 ^ (s & 1 ? from_state : 0) ^ (k & 1 ? from_symbol : 0).
+// State s with symbol k goes to s' = s >> 1 ^ (s & 1 ? from_state : 0) ^ (k & 1 ? from_symbol : 0).
 struct trellis_code {
     int state_bits, from_state, from_symbol;
 };

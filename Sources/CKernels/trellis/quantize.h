@@ -1,5 +1,5 @@
-// Trellis-coded quantization of one strip: up to 64 neighbouring columns of a chunk, each its own trellis down the
-// rows (Specs/trellis.md, "The encoder"). All decisions are made in integers, so every instruction set makes the same.
+// Trellis-coded quantization of one strip: up to 64 columns of a chunk, each with a trellis down the rows (Specs/trellis.md,
+// "The encoder"). All decisions are made in integers, so they are the same on every instruction set.
 
 #ifndef INGOT_TRELLIS_QUANTIZE_H
 #define INGOT_TRELLIS_QUANTIZE_H
@@ -12,8 +12,8 @@ typedef int32_t i32xP __attribute__((ext_vector_type(LEVEL_PATHS)));
 typedef uint8_t u8xP __attribute__((ext_vector_type(LEVEL_PATHS)));
 typedef uint16_t u16xP __attribute__((ext_vector_type(LEVEL_PATHS)));
 
-// Positions are weights on the level grid, in units of 2^-14 level: their low 16 bits are the position modulo 4 levels,
-// which is all that the search needs; the floor goes to the buffer the symbols will be written to.
+// A position is a weight in units of 2^-14 level. `positions` receives its low 16 bits: the position modulo 4 levels, which is all
+// that the search needs. `floors` receives its floor in levels; the same buffer receives the symbols later.
 INLINE int position_block(
     f32x16 weight, struct ingot_trellis_rule rule, uint16_t *positions, int16_t *floors) {
     f32x16 level = weight * rule.inverse_step;
@@ -50,15 +50,15 @@ INLINE int strip_positions(
     return clamped;
 }
 
-// Squared distance to the nearest level of a residue class modulo 4, in units of 2^-10 level^2: 0 to 4096.
+// Squared distance from a position to the nearest level with a residue modulo 4, in units of 2^-10 level^2: 0 to 4096.
 INLINE i16xP residue_cost(u16xP position, int residue) {
     i16xP distance = (i16xP)(position - (uint16_t)(residue << 14));
     i32xP wide = CONVERT(i32xP, distance);
     return CONVERT(i16xP, wide * wide >> 16) >> (int16_t)2;
 }
 
-// One step of the search for LEVEL_PATHS columns: the metrics of the states before a row become those behind it.
-// Bit s of a column's decisions is the parity of the symbol on the best way into state s.
+// One step of the search, for LEVEL_PATHS columns: updates the metrics of the states by one row. Bit s of a column's decisions is
+// the parity of the symbol on the best path into state s.
 INLINE void viterbi_step(int states, u16xP position, i16xP *metrics, void *decisions) {
     struct trellis_code code = trellis_code(states);
     i16xP costs[4], next[INGOT_TRELLIS_MAX_STATES];
@@ -69,7 +69,7 @@ INLINE void viterbi_step(int states, u16xP position, i16xP *metrics, void *decis
         int odd = state >> (code.state_bits - 1);
         int straight = state ^ (odd ? code.from_state : 0);
         int crossed = straight ^ code.from_symbol;
-        // Saturation keeps states that cannot be reached yet where they are.
+        // Saturation keeps unreachable states at the largest metric.
         i16xP even_way = __builtin_elementwise_add_sat(metrics[2 * straight + odd], costs[odd]);
         i16xP odd_way = __builtin_elementwise_add_sat(metrics[2 * crossed + odd], costs[odd + 2]);
         u16xP taken = (u16xP)(odd_way < even_way);
@@ -88,8 +88,8 @@ INLINE void viterbi_step(int states, u16xP position, i16xP *metrics, void *decis
     }
 }
 
-// Rows after which the metrics are brought back to the bottom of their range. They grow by 1024 a row at most, and differ by
-// 5 * 4096 at most.
+// Every 16 rows the least metric is moved back to the bottom of the 16-bit range. Metrics grow by at most 1024 per row and differ
+// by at most 5 * 4096.
 enum { ROWS_PER_RESCALE = 16 };
 
 INLINE void viterbi(
@@ -99,7 +99,7 @@ INLINE void viterbi(
         i16xP metrics[INGOT_TRELLIS_MAX_STATES];
         for (int state = 0; state < states; state += 1) { metrics[state] = (int16_t)32767; }
         metrics[0] = (int16_t)-32768;
-        // 32 states: a row's low halves, then its high halves.
+        // With 32 states, the low halves of a row's decisions come first, then the high halves.
         size_t unit = decision_bytes > 2 ? 2 : decision_bytes;
         for (size_t start = 0; start < rows; start += ROWS_PER_RESCALE) {
             size_t end = rows - start < ROWS_PER_RESCALE ? rows : start + ROWS_PER_RESCALE;
@@ -125,7 +125,7 @@ INLINE void viterbi(
     }
 }
 
-// Goes back along the best ways, and turns floors into symbols.
+// Follows the best paths back to the first row, and replaces floors by symbols.
 INLINE void trace_back(
     int states, size_t rows, const uint8_t *decisions, const uint8_t *final_states, int16_t *symbols,
     uint64_t *odd_masks) {
@@ -146,7 +146,7 @@ INLINE void trace_back(
         u8x64 odd = state >> (uint8_t)(code.state_bits - 1);
         i16x64 below = LOAD(i16x64, symbols + row * STRIP);
         i16x64 residue = CONVERT(i16x64, odd | parity << (uint8_t)1);
-        // Of the four levels around the position, from one below the floor on, one has the residue.
+        // Exactly one of the four levels from floor - 1 to floor + 2 has the residue.
         i16x64 level = below - (int16_t)1 + ((residue - below + (int16_t)1) & (int16_t)3);
         STORE(symbols + row * STRIP, level >> (int16_t)1);
         odd_masks[row] = mask64(odd);

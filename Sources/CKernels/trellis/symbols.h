@@ -1,4 +1,4 @@
-// The symbols of a strip to streams and back to weights (Specs/trellis.md, "Symbols").
+// Writes the symbols of a strip to streams, and restores weights from streams (Specs/trellis.md, "Symbols").
 
 #ifndef INGOT_TRELLIS_SYMBOLS_H
 #define INGOT_TRELLIS_SYMBOLS_H
@@ -61,7 +61,7 @@ INLINE void store_row(i16x64 level, float step, float *weights, size_t width) {
     if (width < STRIP) { memcpy(weights, all, width * sizeof(float)); }
 }
 
-// What the decoder will make of a strip's symbols.
+// Restores the weights of a strip from its symbols, as the decoder does.
 static void trellis_restore(
     const int16_t *symbols, const uint64_t *odd_masks, size_t rows, size_t width, float step, float *weights,
     size_t stride) {
@@ -152,7 +152,7 @@ static int32_t trellis_decode(
     }
 }
 
-// Three symbols of six values each in one byte, the first the least significant digit.
+// Three symbols below 6 per byte; the first is the least significant digit.
 
 static void pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n) {
     size_t whole = n / 3;
@@ -163,12 +163,12 @@ static void pack_thirds(const uint8_t *symbols, uint8_t *packed, size_t n) {
     if (n % 3 == 2) { packed[whole] = (uint8_t)(symbols[3 * whole] + 6 * symbols[3 * whole + 1]); }
 }
 
-// Digits of every byte, 3 * n of them. Returns 0, or 1 where a byte is above 215.
+// Unpacks n bytes to 3 * n symbols. Returns 0, or 1 if a byte is above 215.
 static int32_t unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n) {
     uint8_t largest = 0;
     for (size_t i = 0; i < n; i += 1) {
         unsigned byte = packed[i];
-        // byte / 36 and remainder / 6, exact below 216 and 36.
+        // byte / 36 and rest / 6: exact below 216 and below 36.
         unsigned third = byte * 57 >> 11;
         unsigned rest = byte - third * 36;
         unsigned second = rest * 43 >> 8;

@@ -1,11 +1,11 @@
-// Codes and scales to weights.
+// Restores weights from codes, scales and biases.
 
 #ifndef INGOT_UNIFORM_DECODE_H
 #define INGOT_UNIFORM_DECODE_H
 
 #include "codes.h"
 
-// `middle` is what a code counts from: 0, or 2^(bits-1) for a symmetric group.
+// Restores the n weights of a group. `middle` is the code of zero: 0, or 2^(bits-1) in a symmetric group.
 INLINE void decode_group(
     const uint8_t *codes, size_t n, float scale, float bias, int32_t middle, int affine, float *weights) {
     size_t i = 0;

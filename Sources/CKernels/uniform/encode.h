@@ -1,7 +1,7 @@
-// The search for scales and biases: sixteen groups at a time, one a lane, each treated as if it were alone.
+// The search for scales and biases: sixteen groups at a time, one group per lane.
 //
-// Specs/uniform.md, "The encoder", states the rules in the same order. Nothing here mixes lanes, so the result
-// does not depend on which groups share a batch.
+// The rules are in the order of Specs/uniform.md, section 5. No operation mixes lanes, so the result of a group does not
+// depend on the other groups in its batch.
 
 #ifndef INGOT_UNIFORM_ENCODE_H
 #define INGOT_UNIFORM_ENCODE_H
@@ -11,32 +11,32 @@
 #include "search.h"
 
 struct batch {
-    size_t length;                      // of every group in it
-    f32x16 values[INGOT_MAX_GROUP_SIZE];  // the weights; then normalised and, if affine, without `middle`
+    size_t length;                      // weights in each group
+    f32x16 values[INGOT_MAX_GROUP_SIZE];  // weights; after normalise: scaled, minus `middle` if affine
     f32x16 lowest, highest;             // of `values`
-    f32x16 middle;                      // zero if symmetric
+    f32x16 middle;                      // half the sum of the scaled extremes; zero if symmetric
     f32x16 sum;                         // of `values`
-    f32x16 up[2], down[2];              // powers of two: value = weight * up[0] * up[1], and back
-    i32x16 constant;                    // all ones where every weight is the same
+    f32x16 up[2], down[2];              // powers of two: value = weight * up[0] * up[1]; down reverses it
+    i32x16 constant;                    // all ones where all weights of the group are equal
 };
 
 struct rules {
     int affine;
     int32_t format;
     float code_low, code_high;  // 0 ... 2^bits-1, or -2^(bits-1) ... 2^(bits-1)-1
-    float largest;              // what the storage format can hold
-    float scale_limit;          // above it a product with a code might overflow
+    float largest;              // largest finite value of the storage format
+    float scale_limit;          // a larger scale could overflow in scale * code
 };
 
-// What one assignment of codes says about the group.
+// One assignment of codes to a group, and the scale that fits it best.
 struct fit {
     f32x16 code_sum;
     f32x16 scale;  // least squares
-    f32x16 score;  // how much of the sum of squares it explains; -1 where there is no fit
-    f32x16 error;  // of the assignment itself, where asked for
+    f32x16 score;  // the part of the sum of squares that it explains; -1 if no scale fits
+    f32x16 error;  // squared error of the codes; set by `trial` only
 };
 
-// Largest magnitude to [1, 2), or below 1 if it is subnormal, then extremes, middle and sum.
+// Scales the largest magnitude to [1, 2), or below 1 if it is subnormal. Then computes extremes, middle and sum.
 INLINE void normalise(struct batch *batch, struct rules rules) {
     f32x16 low = batch->values[0], high = batch->values[0];
     for (size_t i = 1; i < batch->length; i += 1) {
@@ -65,7 +65,7 @@ INLINE void normalise(struct batch *batch, struct rules rules) {
     batch->sum = sum;
 }
 
-// The code of `position`, a value in units of the scale.
+// The nearest code to `position`, in units of the scale.
 INLINE f32x16 nearest_code(struct rules rules, f32x16 position) {
     return rounded(lesser(greater(position, rules.code_low), rules.code_high));
 }
@@ -87,7 +87,7 @@ INLINE struct fit solved(
     return fit;
 }
 
-// Codes by an unrounded step about the middle, moved by `shift` steps, and the best scale for them.
+// Codes for an unrounded step, centred on the middle and moved by `shift` steps. Returns the best scale for these codes.
 INLINE struct fit start(const struct batch *batch, struct rules rules, f32x16 inverse, float shift) {
     f32x16 code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f;
     float centre = rules.affine ? rules.code_high * 0.5f + shift : 0.0f;
@@ -101,7 +101,7 @@ INLINE struct fit start(const struct batch *batch, struct rules rules, f32x16 in
     return solved(batch, rules.affine, code_sum, square_sum, product_sum);
 }
 
-// Codes by a stored scale and bias, their error, and the best scale for them.
+// Codes for a stored scale and bias. Returns their error and the best scale for these codes.
 INLINE struct fit trial(const struct batch *batch, struct rules rules, f32x16 scale, f32x16 bias) {
     f32x16 code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f, error = 0.0f;
     f32x16 inverse = scale > 0.0f ? 1.0f / scale : (f32x16)0.0f;
@@ -119,7 +119,7 @@ INLINE struct fit trial(const struct batch *batch, struct rules rules, f32x16 sc
     return fit;
 }
 
-// Whether `value` is restored within what the storage format can hold.
+// Whether the restored `value` is finite in the storage format.
 INLINE i32x16 is_restorable(
     const struct batch *batch, struct rules rules, f32x16 value, f32x16 scale, f32x16 bias) {
     f32x16 unit = scale * batch->up[0] * batch->up[1];
@@ -129,13 +129,13 @@ INLINE i32x16 is_restorable(
     return magnitude(restored(code, scale, bias, rules.affine)) <= rules.largest;
 }
 
-// Rounds to the storage format, within its range; never -0.
+// Clamps to -limit...limit, then rounds to the storage format. Never returns -0.
 INLINE f32x16 stored_within(struct rules rules, f32x16 value, float limit) {
     f32x16 clamped = lesser(greater(value, -limit), limit);
     return stored(rules.format, clamped) + 0.0f;
 }
 
-// Scale and bias of every group, as stored. Turns the batch's weights into normalised values.
+// Scale and bias of each group, as stored. Replaces the batch's weights by normalised values.
 INLINE void choose(
     struct batch *batch, struct rules rules, struct search search, f32x16 *chosen_scale, f32x16 *chosen_bias) {
     normalise(batch, rules);
@@ -178,7 +178,7 @@ INLINE void choose(
         best_error = accepted ? next.error : best_error;
         best_scale = accepted ? scale : best_scale;
         best_bias = accepted ? bias : best_bias;
-        // Where the scale cannot be used, or has no successor, a narrower one is tried.
+        // If the scale is invalid or no scale fits its codes, try a smaller one.
         i32x16 successor = valid & (next.score > 0.0f);
         fit.scale = successor ? next.scale : unit * 0.96875f;
         fit.code_sum = next.code_sum;
@@ -194,8 +194,8 @@ INLINE void choose(
     *chosen_bias = best_bias;
 }
 
-// Searches `count` (1...16) groups of one length, group k at weights + offsets[k], and writes their codes,
-// scales and biases; scale_index tells where the latter go.
+// Encodes `count` (1 to 16) groups of equal length. Group k starts at weights + offsets[k]; its scale and bias have the index
+// scale_index[k].
 INLINE void encode_batch(
     const float *weights, const size_t *offsets, const size_t *scale_index, size_t count, size_t length,
     struct rules rules, struct search search, uint8_t *codes, float *scales, float *biases) {
@@ -226,7 +226,7 @@ INLINE void encode_batch(
     }
 }
 
-// The groups of one length that begin at column `first`, `per_row` of them in each row.
+// Encodes groups of equal length: `per_row` groups of each row, from group `first_group` of the row on.
 INLINE void encode_groups(
     const float *weights, size_t rows, size_t columns, size_t group_size, size_t groups_per_row,
     size_t first_group, size_t per_row, size_t length, struct rules rules, struct search search,
@@ -254,7 +254,7 @@ INLINE void encode_all(
     size_t whole = columns / group_size;
     size_t rest = columns % group_size;
     size_t groups_per_row = whole + (rest != 0);
-    // One call each for whole groups and row tails, so that every batch has one length.
+    // Whole groups first, then the shorter last groups of the rows: all groups of a batch have equal length.
     for (int tails = 0; tails < 2; tails += 1) {
         encode_groups(
             weights, rows, columns, group_size, groups_per_row, tails ? whole : 0, tails ? rest != 0 : whole,

@@ -1,7 +1,7 @@
-// Scales from each group's extremes, and plain rounding to codes: one pass over the source, no search.
+// Scales from the extremes of each group and codes by plain rounding: one pass over the source, without a search.
 //
-// Specs/uniform.md, "Plain rounding", states the rules in the same order. Sixteen groups at a time: their extremes by
-// vectors along the group, their scales one a lane, their codes by vectors along the group again.
+// The rules are in the order of Specs/uniform.md, section 6. Sixteen groups at a time: vectors run along a group for its
+// extremes and its codes, and across the groups (one per lane) for the scales.
 
 #ifndef INGOT_UNIFORM_ROUND_H
 #define INGOT_UNIFORM_ROUND_H
@@ -14,19 +14,19 @@
 struct rounding {
     int affine;
     int32_t format;
-    size_t width;               // bytes of an element
+    size_t width;               // bytes per element
     float code_low, code_high;  // 0 ... 2^bits-1, or -2^(bits-1) ... 2^(bits-1)-1
-    float largest, least;       // what the storage format can hold above zero
-    float scale_limit;          // above it a product with a code might overflow
+    float largest, least;       // largest and smallest positive value of the storage format
+    float scale_limit;          // a larger scale could overflow in scale * code
 };
 
-// The scales and biases of sixteen groups, and what turns a weight into a code: (weight * up - offset) * inverse.
+// Scales and biases of sixteen groups, and the numbers for their codes: code = (weight * up - offset) * inverse, rounded.
 struct steps {
     f32x16 scale, bias, up, offset, inverse;
 };
 
-// Weights and what is restored from them: of sixteen groups, and in front the last before them, fewer than sixteen, whose
-// vector of the error sums is not full yet. A vector may be read and written behind the last.
+// Weights of sixteen groups and the weights restored from their codes. In front of them stand `waiting` (0 to 15) weights of
+// the groups before, which did not fill a vector of the error sums. One vector beyond the last weight may be read and written.
 struct run {
     size_t waiting;
     float weights[LANES * (INGOT_MAX_GROUP_SIZE + 2)], restored[LANES * (INGOT_MAX_GROUP_SIZE + 2)];
@@ -34,9 +34,9 @@ struct run {
 
 INLINE f32x16 extreme(int greatest, f32x16 a, f32x16 b) { return greatest ? greater(a, b) : lesser(a, b); }
 
-// Lane k of the result is the least, or greatest, lane of rows[k]. Destroys `rows`.
+// Lane k of the result is the smallest (or largest, with `greatest`) lane of rows[k]. Destroys `rows`.
 INLINE f32x16 lane_extremes(int greatest, f32x16 *rows) {
-    // Neighbours become one, and what is left of two rows becomes one row, four times.
+    // Four rounds: each reduces neighbouring lanes to one and merges two rows into one.
     for (int count = LANES / 2; count > 0; count /= 2) {
         for (int k = 0; k < count; k += 1) {
             f32x16 a = rows[2 * k], b = rows[2 * k + 1];
@@ -48,7 +48,7 @@ INLINE f32x16 lane_extremes(int greatest, f32x16 *rows) {
     return rows[0];
 }
 
-// Extremes of the n weights of a group, in any lane.
+// Extremes of the n weights of a group. They may be in any lane of `low` and `high`.
 INLINE void group_extremes(const float *weights, size_t n, f32x16 *low, f32x16 *high) {
     if (n < LANES) {
         *low = weights[0];
@@ -62,14 +62,14 @@ INLINE void group_extremes(const float *weights, size_t n, f32x16 *low, f32x16 *
     *low = LOAD(f32x16, weights);
     *high = *low;
     for (size_t i = LANES; i < n; i += LANES) {
-        // The last vector ends with the group, though some of it was seen before: so below, too.
+        // The last vector ends with the group and may overlap the one before. round_group does the same.
         f32x16 some = LOAD(f32x16, weights + (i + LANES <= n ? i : n - LANES));
         *low = lesser(some, *low);
         *high = greater(some, *high);
     }
 }
 
-// As the format stores it, but not zero.
+// The scale as the format stores it, at most `limit` and never zero.
 INLINE f32x16 rounded_scale(struct rounding rules, f32x16 step, f32x16 limit) {
     f32x16 scale = stored(rules.format, lesser(step, limit));
     return greater(scale, rules.least);
@@ -78,14 +78,14 @@ INLINE f32x16 rounded_scale(struct rounding rules, f32x16 step, f32x16 limit) {
 // Scales and biases of sixteen groups with these extremes.
 INLINE struct steps steps_of(struct rounding rules, f32x16 low, f32x16 high) {
     struct steps steps;
-    // Which of two zeros was met first depends on the order of lanes.
+    // Adding +0 turns -0 into +0: which zero is found first depends on the order of the lanes.
     low += 0.0f;
     high += 0.0f;
     i32x16 constant = low == high;
     f32x16 size = greater(magnitude(low), magnitude(high));
     f32x16 down = 1.0f;
     steps.up = 1.0f;
-    // Nothing that follows leaves the range of binary32 where weights are F16: a power of two would change no bit.
+    // Weights in F16 need no scaling: no operation below leaves the range of binary32, so a power of two changes no bit.
     if (rules.format != FORMAT_F16) {
         i32x16 exponent = (i32x16)((u32x16)size >> 23);
         i32x16 shift = 127 - (exponent > 1 ? exponent : (i32x16)1);
@@ -119,18 +119,18 @@ INLINE struct steps steps_of(struct rounding rules, f32x16 low, f32x16 high) {
     return steps;
 }
 
-// Sixteen weights to codes, and to what is restored from them.
+// Encodes sixteen weights. Returns the restored weights.
 INLINE f32x16 round_block(
     struct rounding rules, f32x16 weights, float scale, float bias, float up, float offset, float inverse, u8x16 *codes) {
     f32x16 position = rules.format == FORMAT_F16 ? weights : weights * up;
     position = (rules.affine ? position - offset : position) * inverse;
-    // The lowest bits of this sum are those of the code.
+    // Adding 1.5 * 2^23 rounds to an integer, whose bits are the lowest bits of the sum.
     f32x16 sum = lesser(greater(position, rules.code_low), rules.code_high) + 12582912.0f;
     *codes = CONVERT(u8x16, (u32x16)sum - (uint32_t)(int32_t)rules.code_low);
     return restored(sum - 12582912.0f, scale, bias, rules.affine);
 }
 
-// The n weights of a group to codes; `restored` is written a vector too far where n < 16.
+// Encodes the n weights of a group. With n < 16, a whole vector is written to `restored`.
 INLINE void round_group(
     struct rounding rules, const float *weights, size_t n, const struct steps *steps, size_t lane, uint8_t *codes,
     float *restored) {
@@ -151,7 +151,7 @@ INLINE void round_group(
     }
 }
 
-// Adds the errors of a run whose last `count` weights are new; those that fill no vector wait in front of the next.
+// Adds the errors of a run with `count` new weights. The last weights, if they fill no vector, move to the front and wait.
 INLINE void add_run(struct run *run, size_t count, struct lane_sums *sums) {
     size_t all = run->waiting + count;
     size_t whole = all / LANES * LANES;

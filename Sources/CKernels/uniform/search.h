@@ -1,4 +1,4 @@
-// How hard the uniform search looks, by width. Specs/uniform.md tells how these numbers were found.
+// Parameters of the uniform search for each number of bits. Specs/uniform.md, section 5, says how they were found.
 
 #ifndef INGOT_UNIFORM_SEARCH_H
 #define INGOT_UNIFORM_SEARCH_H
@@ -7,11 +7,11 @@
 
 struct search {
     int32_t ratio_count, shift_count, trial_count;
-    // A start's step is a ratio times the step that would span the group.
+    // The step of a start is a ratio times the step that spans the whole group.
     float ratios[10];
 };
 
-// A start of an affine group is moved by these parts of a step; a symmetric group has only the first.
+// Shifts of the starts of an affine group, as parts of a step. A symmetric group uses only the first.
 static const float search_shifts[5] = {0.0f, -0.2f, 0.2f, -0.4f, 0.4f};
 
 INLINE struct search affine_search(int32_t bits) {

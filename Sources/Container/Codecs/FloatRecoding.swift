@@ -2,11 +2,11 @@ internal import Quantization
 package import SystemPackage
 package import TensorModel
 
-/// Turns the elements of kept tensors from one floating-point format into another.
+/// Converts the elements of kept tensors from one float format to another.
 package enum FloatRecoding {
-    /// The bytes of `source` as elements of `target`, rounded to nearest even.
+    /// Converts elements of `format` to `target`, rounding to nearest, ties to even. Returns their bytes.
     ///
-    /// - Throws: `valueOutOfRange` where a finite value would become infinite.
+    /// - Throws: `valueOutOfRange` if a finite value would become infinite.
     package static func recode(
         _ source: Span<UInt8>, _ format: FloatFormat, to target: FloatFormat, _ tensor: TensorName,
         _ file: FilePath
@@ -20,6 +20,7 @@ package enum FloatRecoding {
         return bytes
     }
 
+    /// The error for `overflows` finite values that `target` cannot hold.
     package static func failure(
         _ overflows: Int, _ target: FloatFormat, _ tensor: TensorName, _ file: FilePath
     ) -> IngotError {

@@ -1,16 +1,17 @@
 internal import CLZ4
 internal import CZstd
 
-/// Compresses and decompresses streams; one value per worker, since it holds the libraries' contexts.
+/// Compresses and decompresses streams. It holds the contexts of the libraries, so each worker needs its own.
 ///
-/// zstd runs at level 1 with minMatch 7 and hashLog 6: almost only its Huffman stage, which is what helps packed codes
-/// (Specs/container.md, "Streams"; plain levels find false matches and grow the output).
+/// zstd runs at level 1 with minMatch 7 and hashLog 6, which leaves mostly its Huffman stage. This is best for packed codes: plain
+/// levels find false matches and make the output larger (Specs/container.md, "Streams").
 @safe package final class StreamCodec {
     private let compressor: OpaquePointer
     private let decompressor: OpaquePointer
-    /// Streams are a few chunks long at most; a frame that asks for a larger window is not ours.
+    /// Streams are short, so a frame that needs a larger window was not written by Ingot.
     private static let maximumWindowLog: Int32 = 23
 
+    /// Creates the contexts of the libraries. Traps if memory runs out.
     package init() {
         guard let compressor = unsafe ZSTD_createCCtx(), let decompressor = unsafe ZSTD_createDCtx() else {
             preconditionFailure("out of memory for a compression context")
@@ -30,14 +31,14 @@ internal import CZstd
         unsafe ZSTD_freeDCtx(decompressor)
     }
 
-    /// The versions of the libraries: the bytes written depend on them.
+    /// The versions of the libraries, which can change the written bytes.
     static var versions: String {
         let zstd = unsafe String(cString: ZSTD_versionString())
         let lz4 = unsafe String(cString: LZ4_versionString())
         return "zstd \(zstd), lz4 \(lz4)"
     }
 
-    /// Compresses `bytes` into `output` from `start` on; nil where the result would not be below `limit` bytes.
+    /// Compresses `bytes` into `output`, from index `start` on. Returns the size, or nil if it would be `limit` bytes or more.
     ///
     /// `output` must have room for `limit` bytes from `start` on.
     package func compress(
@@ -66,13 +67,13 @@ internal import CZstd
         return written > 0 ? written : nil
     }
 
-    /// What a stored stream was found to be instead of one of ours.
+    /// Why a stored stream is refused, as the `found` part of an error message.
     package struct Failure: Error { package let found: String }
 
-    /// Decompresses `bytes` into exactly the first `count` bytes of `output`.
+    /// Decompresses `bytes` into the first `count` bytes of `output`.
     ///
-    /// The size comes from our own index, never from the stream; a frame that is not exactly what the writer makes
-    /// (one frame, no dictionary, no checksum, the size known) is refused.
+    /// `count` comes from the chunk table, never from the stream. Throws if the stream does not decompress to exactly `count` bytes, or if
+    /// a zstd frame has a dictionary, a checksum, no content size, or bytes behind it, which a writer never writes.
     package func decompress(_ bytes: Span<UInt8>, _ codec: Codec, count: Int, into output: inout [UInt8])
         throws(Failure)
     {
@@ -101,7 +102,7 @@ internal import CZstd
     private func unpackFrame(
         _ source: UnsafeRawBufferPointer, _ target: UnsafeMutableRawBufferPointer, _ count: Int
     ) -> String? {
-        // Bits 2 to 4 of the frame header descriptor: checksum, reserved, unused; bits 0 and 1: dictionary.
+        // Frame header descriptor: bits 0 and 1 dictionary, bit 2 checksum, bit 3 reserved, bit 4 unused.
         guard source.count > 5, unsafe source.loadUnaligned(as: UInt32.self).littleEndian == 0xFD2F_B528,
             unsafe source[4] & 0x1F == 0
         else { return "a zstd frame with other options than the writer's" }
@@ -117,8 +118,8 @@ internal import CZstd
     }
 }
 
-/// The versions of the compression libraries in use, as manifests record them.
+/// The versions of the compression libraries, as manifests record them.
 package enum CodecLibraries {
-    /// `zstd 1.5.4, lz4 1.9.4`.
+    /// For example `zstd 1.5.4, lz4 1.9.4`.
     package static var versions: String { StreamCodec.versions }
 }

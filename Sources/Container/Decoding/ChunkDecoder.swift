@@ -3,11 +3,11 @@ import Quantization
 import SystemPackage
 import TensorModel
 
-/// Reads and decodes chunks of any scheme, in buffers that are reused.
+/// Reads and decodes chunks of any scheme. Its buffers are reused from chunk to chunk.
 package struct ChunkDecoder {
-    /// Bytes a decoder grows to at most, the decoded chunk not counted: stored bytes, streams, levels, compression contexts.
+    /// Upper bound of a decoder's memory in bytes: stored bytes, streams, levels, compression contexts. The decoded chunk is extra.
     package static let maximumBytes = 8 << 20
-    /// Bytes that a stored chunk has at most.
+    /// Upper bound of the stored bytes of a chunk.
     private static let mostStoredBytes: UInt64 = 20 << 20
 
     private var stored: [UInt8] = []
@@ -19,14 +19,14 @@ package struct ChunkDecoder {
     /// Makes a decoder; buffers grow when first used.
     package init() {}
 
-    /// Reads a chunk and decodes it.
+    /// Reads and decodes a chunk.
     ///
     /// - Parameters:
     ///   - number: index of the chunk in its payload.
-    ///   - entry: its entry of the chunk table.
+    ///   - entry: the chunk's entry in the chunk table.
     ///   - file: the shard that holds the payload.
-    ///   - chunk: filled.
-    /// - Throws: `checksum` where its bytes are not those that were written, `chunkInvalid` where they are none a writer makes.
+    ///   - chunk: receives the decoded chunk.
+    /// - Throws: `checksum` if the stored bytes do not match the entry's checksum; `chunkInvalid` if they cannot be decoded.
     package mutating func decode(
         _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile,
         into chunk: inout DecodedChunk

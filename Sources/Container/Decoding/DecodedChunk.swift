@@ -1,7 +1,7 @@
 package import Quantization
 package import TensorModel
 
-/// A decoded chunk, in buffers that are reused.
+/// A decoded chunk. Its buffers are reused from chunk to chunk.
 package struct DecodedChunk: Sendable {
     /// Number of weights.
     package internal(set) var count = 0
@@ -9,17 +9,17 @@ package struct DecodedChunk: Sendable {
     package internal(set) var weights: [Float] = []
     /// The elements of a lossless chunk, row by row, in the first `elementBytes` bytes.
     package internal(set) var elements: [UInt8] = []
-    /// Bytes of the elements of a lossless chunk; 0 in other schemes.
+    /// Number of bytes in `elements`; 0 in schemes other than lossless.
     package internal(set) var elementBytes = 0
-    /// Codes, scales and biases of a chunk of scheme `uniform`.
+    /// Codes, scales and biases of a chunk of scheme `uniform`; undefined in other schemes.
     package internal(set) var groups = UniformChunk()
-    /// Step of a chunk of scheme `trellis`.
+    /// Step of a chunk of scheme `trellis`; undefined in other schemes.
     package internal(set) var step: Float = 0
 
-    /// A chunk without buffers.
+    /// An empty chunk.
     package init() {}
 
-    /// The weights in binary32, whatever the scheme: the restored ones, or the elements widened into `buffer`.
+    /// The weights in binary32: `weights`, or the elements of a lossless chunk, widened into `buffer`.
     package func floats(_ format: FloatFormat, widenedInto buffer: inout [Float]) -> [Float] {
         guard elementBytes > 0 else { return weights }
         buffer.grow(to: count)
@@ -27,10 +27,10 @@ package struct DecodedChunk: Sendable {
         return buffer
     }
 
-    /// Exchanges the buffer of the weights for another one, which is to be filled next.
+    /// Swaps `weights` with `buffer`, whose memory the next chunk will use.
     package mutating func exchangeWeights(with buffer: inout [Float]) { swap(&weights, &buffer) }
 
-    /// Counts the codes; false of a lossless chunk, which has none.
+    /// Counts the codes of the chunk. Returns false for a lossless chunk, which has no codes.
     package func count(as scheme: TensorScheme, into counts: inout CodeCounts) -> Bool {
         switch scheme {
         case .lossless: return false

@@ -1,21 +1,21 @@
 import TensorModel
 
-/// Reads the streams of a stored chunk one after the other.
+/// Reads the streams of a stored chunk in order.
 struct StreamReader {
     private let stored: [UInt8]
     private let entry: ChunkEntry
     private let codec: StreamCodec
-    /// The stream to be read next, and the offset of its first byte.
+    /// Index of the next stream, and offset of its first byte in `stored`.
     private var index = 0, start = 0
 
-    /// Begins with the first stream of a chunk.
+    /// A reader at the first stream of a chunk.
     init(_ stored: [UInt8], _ entry: ChunkEntry, _ codec: StreamCodec) {
         (self.stored, self.entry, self.codec) = (stored, entry, codec)
     }
 
-    /// Reads the next stream, which unpacks to `byteCount` bytes, into the first bytes of `buffer`.
+    /// Reads the next stream into the first bytes of `buffer`. It must decompress to `byteCount` bytes.
     ///
-    /// - Parameter plainBytes: what the stream would take stored, where that is not `byteCount`.
+    /// - Parameter plainBytes: bytes that the stream would take uncompressed, if not `byteCount`. A compressed stream must be shorter.
     /// - Throws: `StreamCodec.Failure`.
     mutating func read(byteCount: Int, plainBytes: Int? = nil, into buffer: inout [UInt8]) throws {
         let stream = entry.streams[index]
@@ -29,7 +29,7 @@ struct StreamReader {
         index += 1
     }
 
-    /// Reads one byte plane after the other, `width` of `count` bytes, next to each other into the first bytes of `planes`.
+    /// Reads `width` byte planes of `count` bytes each into the first bytes of `planes`, one behind the other.
     ///
     /// - Parameter scratch: a buffer for one plane.
     mutating func readPlanes(_ width: Int, of count: Int, into planes: inout [UInt8], _ scratch: inout [UInt8]) throws {
@@ -40,7 +40,7 @@ struct StreamReader {
         }
     }
 
-    /// Passes over a stream that the caller reads in place; its bytes in the chunk.
+    /// Skips the next stream, which the caller reads in place. Returns its range in `stored`.
     mutating func skip() -> Range<Int> {
         let range = start..<start + Int(entry.streams[index].byteCount)
         start = range.upperBound

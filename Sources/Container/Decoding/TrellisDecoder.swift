@@ -6,7 +6,7 @@ struct TrellisDecoder {
     private var levels = TrellisChunk()
     private var stream: [UInt8] = []
 
-    /// Restores the weights of a chunk.
+    /// Decodes the streams of a chunk into `chunk.step` and `chunk.weights`.
     ///
     /// - Throws: `StreamCodec.Failure`, `DecodingFailure`.
     mutating func decode(
@@ -30,7 +30,7 @@ struct TrellisDecoder {
             try levels.decode(
                 rows: place.rows, columns: place.columns, parameters, step: step, format, into: &chunk.weights)
         }
-        // A decoder takes codes and escapes down to -128.
+        // Codes and escapes may be as low as -128, so check the weights if the farthest level is infinite.
         let farthest = Float(256 << parameters.lowBits) * step
         guard farthest.isFinite || chunk.weights[..<place.count].allSatisfy(\.isFinite) else {
             throw DecodingFailure.weightNotFinite
@@ -62,7 +62,7 @@ struct TrellisDecoder {
         try unpackExtras(extras, place, parameters, format)
     }
 
-    /// Takes row classes, low bits and patches from the first `size` bytes of `stream`.
+    /// Unpacks row classes, low bits and patches from the first `size` bytes of `stream`.
     private mutating func unpackExtras(
         _ size: Int, _ place: ChunkPlace, _ parameters: TrellisParameters, _ format: FloatFormat
     ) throws {

@@ -5,7 +5,7 @@ import TensorModel
 struct UniformDecoder {
     private var stream: [UInt8] = [], aligned: [UInt8] = []
 
-    /// Restores the weights of a chunk.
+    /// Decodes the streams of a chunk into `chunk.groups` and `chunk.weights`.
     ///
     /// - Throws: `StreamCodec.Failure`, `DecodingFailure`.
     mutating func decode(
@@ -31,7 +31,7 @@ struct UniformDecoder {
         }
     }
 
-    /// Reads scales or biases, which are stored as byte planes.
+    /// Reads `count` scales or biases, which are stored as byte planes.
     private mutating func readValues(
         _ streams: inout StreamReader, _ count: Int, _ format: FloatFormat, into values: inout [Float]
     ) throws {

@@ -2,9 +2,9 @@ import FileAccess
 package import Quantization
 import TensorModel
 
-/// Encodes chunks of any scheme, in buffers that are reused.
+/// Encodes chunks of any scheme. Its buffers are reused from chunk to chunk.
 package struct ChunkEncoder {
-    /// Bytes an encoder grows to at most, with fp32 input: weights, restored weights, levels, streams, compression contexts.
+    /// Upper bound of an encoder's memory in bytes, with F32 input: weights, restored weights, levels, streams, compression contexts.
     package static let maximumBytes = 10 << 20
 
     private var weights: [Float] = []
@@ -16,14 +16,14 @@ package struct ChunkEncoder {
     /// Makes an encoder; buffers grow when first used.
     package init() {}
 
-    /// Encodes a chunk.
+    /// Encodes a chunk. If it has NaN or infinite elements and the scheme cannot store them, its streams are empty.
     ///
     /// - Parameters:
-    ///   - elements: the chunk's elements; next to each other in schemes other than `trellis`, as the grid of these has it.
+    ///   - elements: the chunk's elements; contiguous in schemes other than `trellis`, as their grids guarantee.
     ///   - prologue: scheme, codec and element type.
-    ///   - rule: how to encode in scheme `trellis`; nil in the others.
-    ///   - wantsLargest: whether `largestRestored` is wanted.
-    ///   - chunk: cleared and filled.
+    ///   - rule: how to search the levels in scheme `trellis`; nil in other schemes.
+    ///   - wantsLargest: whether to set `largestRestored`.
+    ///   - chunk: receives the encoded chunk.
     package mutating func encode(
         _ elements: ElementRectangle, as prologue: PayloadPrologue, by rule: TrellisRule? = nil,
         wantsLargest: Bool = false, into chunk: inout EncodedChunk
@@ -68,7 +68,7 @@ package struct ChunkEncoder {
         chunk.entry.checksum = ContentHash.checksum64(chunk.bytes.span.extracting(0..<chunk.byteCount))
     }
 
-    /// Leaves a chunk with NaN or infinity empty: the conversion fails, and says so, once all of the tensor was seen.
+    /// Appends empty streams for a chunk with NaN or infinity. The conversion fails when it has seen the whole tensor.
     private func appendNothing(_ prologue: PayloadPrologue, _ chunk: inout EncodedChunk) {
         writer.appendEmpty(prologue.scheme.streamCount(prologue.format, prologue.codec), to: &chunk)
         chunk.entry.checksum = ContentHash.checksum64(chunk.bytes.span.extracting(0..<0))

@@ -1,23 +1,23 @@
 package import Quantization
 
-/// A chunk in stored form: streams one after the other, and its entry of the chunk table without the offset.
+/// An encoded chunk: its streams, one behind the other, and its entry in the chunk table, without the offset.
 package struct EncodedChunk: Sendable {
     /// The stored bytes, in the first `byteCount` bytes.
     package internal(set) var bytes: [UInt8] = []
-    /// How many of them count.
+    /// Number of stored bytes in `bytes`.
     package internal(set) var byteCount = 0
-    /// Checksum, error sums and streams.
+    /// Checksum, error sums, step and streams.
     package internal(set) var entry = ChunkEntry()
-    /// NaN and infinity in the chunk, its elements counted row by row. A chunk that has any, in a scheme that cannot store them, has
-    /// empty streams.
+    /// NaN and infinite elements of the chunk; indices count row by row. If there are any, the streams are empty. Not counted in scheme
+    /// `lossless`, which can store them.
     package internal(set) var nonFinite = NonFiniteCount()
-    /// The largest magnitude of the restored weights; nil where it was not asked for, and of a lossless chunk.
+    /// The largest magnitude of the restored weights; nil if not requested, and for a lossless chunk.
     package internal(set) var largestRestored: Float?
 
-    /// A chunk without bytes, whose buffer grows when it is filled.
+    /// An empty chunk.
     package init() {}
 
-    /// Makes it empty; the buffer stays.
+    /// Empties the chunk and keeps its buffer.
     package mutating func clear() {
         byteCount = 0
         entry = ChunkEntry()

@@ -1,17 +1,17 @@
 import TensorModel
 
-/// Appends streams to a chunk, compressed where that is shorter.
+/// Appends streams to a chunk, compressed if that makes them shorter.
 package struct StreamWriter {
     private let codec = StreamCodec()
 
-    /// Makes a writer with compression contexts of its own.
+    /// Makes a writer with its own compression contexts. Each worker needs its own.
     package init() {}
 
-    /// Appends `stored[range]` as a stream: compressed by `asked` where that is shorter, as it is otherwise.
+    /// Appends a stream: compressed with `asked` if that is shorter than `stored[range]`, otherwise `stored[range]` unchanged.
     ///
     /// - Parameters:
-    ///   - packed: what the codec compresses instead of the stored bytes, and how many bytes that is.
-    ///   - symbols: symbols in the stream, in scheme `trellis`.
+    ///   - packed: the bytes that the codec compresses instead of `stored[range]`, and their number.
+    ///   - symbols: number of symbols in the stream in scheme `trellis`.
     func append(
         _ stored: [UInt8], _ range: Range<Int>, _ asked: Codec, packed: (bytes: [UInt8], count: Int)? = nil,
         symbols: Int = 0, to chunk: inout EncodedChunk
@@ -34,7 +34,7 @@ package struct StreamWriter {
             .init(byteCount: UInt32(byteCount), codec: size == nil ? .none : asked, symbols: symbols))
     }
 
-    /// Appends a stream of rANS as it is.
+    /// Appends a stream that rANS has coded: the first `count` bytes of `bytes`.
     func append(rans bytes: [UInt8], count: Int, symbols: Int, to chunk: inout EncodedChunk) {
         let start = chunk.byteCount
         chunk.bytes.grow(to: start + count)
@@ -43,7 +43,7 @@ package struct StreamWriter {
         chunk.entry.streams.append(.init(byteCount: UInt32(count), codec: .rans, symbols: symbols))
     }
 
-    /// Appends empty streams.
+    /// Appends `count` empty streams.
     func appendEmpty(_ count: Int, to chunk: inout EncodedChunk) {
         for _ in 0..<count { append([], 0..<0, .none, to: &chunk) }
     }

@@ -1,8 +1,8 @@
 package import Quantization
 package import TensorModel
 
-/// Encodes chunks of scheme `trellis` (Specs/trellis.md) in two steps: `search` finds levels, `appendStreams` writes them. Between both,
-/// and for several alphabets of one reach, the levels stay.
+/// Encodes chunks of scheme `trellis` (Specs/trellis.md) in two steps: `search` finds the levels, `appendStreams` writes them. The
+/// levels stay until the next search, so they can be written with several alphabets of the same largest symbol.
 package struct TrellisEncoder {
     private var levels = TrellisChunk()
     private var restored: [Float] = []
@@ -11,7 +11,7 @@ package struct TrellisEncoder {
     /// Makes an encoder; buffers grow when first used.
     package init() {}
 
-    /// Weights that are stored as they are, in the levels found last.
+    /// Number of weights of the last search that are stored exactly, as patches.
     package var patchCount: Int { levels.patches.count }
 
     /// Finds the levels of a chunk.
@@ -33,17 +33,17 @@ package struct TrellisEncoder {
         return ErrorSums.measure(weights, restored, count: rows * columns)
     }
 
-    /// The largest magnitude of the weights restored from the levels found last.
+    /// The largest magnitude of the weights restored from the last search.
     func largestRestored(_ count: Int) -> Float { restored[..<count].reduce(0) { max($0, $1.magnitude) } }
 
-    /// Adds the magnitudes of the levels found last to a histogram.
+    /// Adds the magnitudes of the levels of the last search to a histogram.
     package func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
         levels.addLevels(rows: rows, columns: columns, to: &histogram)
     }
 
-    /// Appends the streams of the levels found last.
+    /// Appends the streams of the levels of the last search.
     ///
-    /// - Parameter parameters: those of the search, or others of the same reach.
+    /// - Parameter parameters: those of the search, or others with the same largest symbol.
     package mutating func appendStreams(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ format: FloatFormat,
         _ codec: Codec, _ writer: StreamWriter, to chunk: inout EncodedChunk
@@ -60,7 +60,7 @@ package struct TrellisEncoder {
         writer.append(stream, 0..<extras, .none, to: &chunk)
     }
 
-    /// Appends the symbols by class and parity, and their escapes.
+    /// Appends the streams of symbols, by class and parity, and the stream of escapes.
     private mutating func appendSymbols(
         _ parameters: TrellisParameters, _ codec: Codec, _ writer: StreamWriter, _ chunk: inout EncodedChunk
     ) {
@@ -81,7 +81,7 @@ package struct TrellisEncoder {
         writer.append(levels.escapes, 0..<levels.escapeCount, codec, symbols: levels.escapeCount, to: &chunk)
     }
 
-    /// Puts the row classes at two bits each, the low bits of the symbols and the patches into `stream`; how many bytes they are.
+    /// Packs row classes (two bits each), low bits and patches into `stream`. Returns the number of bytes.
     private mutating func packExtras(
         _ rows: Int, _ count: Int, _ parameters: TrellisParameters, _ format: FloatFormat
     ) -> Int {

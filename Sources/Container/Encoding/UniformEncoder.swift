@@ -20,10 +20,10 @@ struct UniformEncoder {
         appendStreams(rows * columns, parameters, format, codec, writer, &chunk)
     }
 
-    /// The largest magnitude of the weights that were restored last.
+    /// The largest magnitude of the weights restored last; `count` is their number.
     func largestRestored(_ count: Int) -> Float { restored[..<count].reduce(0) { max($0, $1.magnitude) } }
 
-    /// Encodes finite elements that lie next to each other, with scales from the extremes of each group.
+    /// Encodes finite, contiguous elements with scales from the extremes of each group.
     mutating func round(
         _ elements: ElementRectangle, _ parameters: UniformParameters, _ codec: Codec, _ writer: StreamWriter,
         to chunk: inout EncodedChunk
@@ -43,7 +43,7 @@ struct UniformEncoder {
         if !parameters.symmetric { appendPlanes(of: groups.biases, format, codec, writer, &chunk) }
     }
 
-    /// Appends the codes: byte-aligned symbols for zstd's entropy coder, dense bits otherwise.
+    /// Appends the codes: in the aligned layout for zstd's entropy coder, otherwise in the dense layout.
     private mutating func appendCodes(
         _ count: Int, _ bits: Int, _ codec: Codec, _ writer: StreamWriter, _ chunk: inout EncodedChunk
     ) {

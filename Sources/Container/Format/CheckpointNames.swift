@@ -1,11 +1,11 @@
 import Checkpoints
 import TensorModel
 
-/// The names that files of a checkpoint may have (Specs/container.md, section 10, rules N1 to N5).
+/// Rules for the names of a checkpoint's files (Specs/container.md, section 10, rules N1 to N5).
 package enum CheckpointNames {
-    /// What the names of shards begin with.
+    /// Stems of shard names. All shards of a checkpoint have the same one.
     static let stems = ["model", "adapter_model", "diffusion_pytorch_model"]
-    /// The name of the index that a checkpoint of these shards has; nil for one shard, which has none.
+    /// The file name of the index for these shards; nil for a single shard, which has no index.
     static func index(of shards: [String]) -> String? {
         guard shards.count > 1, let stem = stem(of: shards[0]) else { return nil }
         return stem + ShardName.indexSuffix
@@ -17,7 +17,7 @@ package enum CheckpointNames {
 
     /// Requires that the files of a manifest, sorted by name, have the names that a writer gives them.
     ///
-    /// - Throws: what `failure` makes of what was found and what is expected; `missingShard` where the index is not there.
+    /// - Throws: the error that `failure` makes of found and expected; `missingShard` if there is no index.
     static func check(_ files: [Manifest.File], _ failure: (String, String?) -> IngotError) throws {
         let shards = files.filter(\.isShard).map(\.name)
         guard let first = shards.first else { throw failure("a manifest without a shard", "at least one shard") }
@@ -50,7 +50,7 @@ package enum CheckpointNames {
         }
     }
 
-    /// Whether a relative path stays inside its directory.
+    /// Whether a relative path stays in its directory: no empty component, no `.`, no `..`, no NUL.
     package static func isContained(_ name: String) -> Bool {
         let parts = name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         return !name.utf8.contains(0)

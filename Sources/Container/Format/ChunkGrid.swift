@@ -1,12 +1,12 @@
 internal import TensorModel
 
-/// How a matrix is cut into chunks. The cut depends on shape and scheme alone.
+/// How a matrix is cut into chunks. It depends only on shape and scheme.
 package struct ChunkGrid: Sendable, Hashable {
-    /// The matrix.
+    /// Numbers of rows and columns of the matrix.
     package let rows: Int, columns: Int
-    /// A chunk, except at the lower and right edges.
+    /// Rows and columns of a chunk; chunks at the lower and right edges may be smaller.
     package let chunkRows: Int, chunkColumns: Int
-    /// Whether chunks are tiles, which in general do not lie in one piece.
+    /// Whether chunks are tiles. A tile is in general not contiguous in the source.
     package let isTiled: Bool
 
     /// The grid of a tensor (Specs/container.md, "Payload").
@@ -18,7 +18,7 @@ package struct ChunkGrid: Sendable, Hashable {
         }
     }
 
-    /// Bands of whole rows, or pieces of one row where rows are very wide: a chunk is contiguous in the source.
+    /// Chunks are bands of whole rows, or parts of one row if rows are very wide. They are contiguous in the source.
     private init(bandsOfRows rows: Int, columns: Int) {
         self.rows = rows
         self.columns = columns
@@ -28,8 +28,8 @@ package struct ChunkGrid: Sendable, Hashable {
             columns > ContainerFormat.chunkWeights ? 1 : min(rows, max(1, ContainerFormat.chunkWeights / columns))
     }
 
-    /// Tiles as high as a trellis needs, about 512, lower where rows are very wide, so that a band of them stays in memory, and
-    /// higher where they are narrow; bands, and tiles of a band, are of equal size, but for the last.
+    /// Chunks are tiles. They have about 512 rows: fewer if rows are very wide, so that a band of tiles fits in memory, and more if
+    /// rows are narrow. All bands have equal numbers of rows, and all tiles of a band equal widths, except the last.
     private init(tilesOfRows rows: Int, columns: Int) {
         self.rows = rows
         self.columns = columns
@@ -45,18 +45,18 @@ package struct ChunkGrid: Sendable, Hashable {
             columns, ceilingDivide(ceilingDivide(columns, ceilingDivide(columns, widest)), strip) * strip)
     }
 
-    /// Columns that a trellis coder takes at a time: the width of a tile is a multiple of it.
+    /// Columns per strip of the trellis coder. The width of a tile is a multiple of it.
     static let stripColumns = 64
-    /// Weights of a band of tiles at most, unless rows are so wide that 128 of them have more.
+    /// The largest number of weights in a band of tiles, except if 128 rows have more.
     static let bandWeights = 1 << 23
 
-    /// Chunks beside each other.
+    /// Number of chunks in a band, side by side.
     package var across: Int { ceilingDivide(columns, chunkColumns) }
 
     /// Number of chunks.
     package var count: Int { ceilingDivide(rows, chunkRows) * across }
 
-    /// The place of a chunk: its first row and column, and how many of each it has.
+    /// The first row and column of a chunk, and its numbers of rows and columns.
     package func place(of chunk: Int) -> ChunkPlace {
         let row = chunk / across * chunkRows
         let column = chunk % across * chunkColumns
@@ -64,23 +64,23 @@ package struct ChunkGrid: Sendable, Hashable {
             row: row, column: column, rows: min(chunkRows, rows - row), columns: min(chunkColumns, columns - column))
     }
 
-    /// Index in the tensor of a chunk's first element.
+    /// Index in the tensor of the first element of a chunk.
     package func firstElement(of place: ChunkPlace) -> Int { place.row * columns + place.column }
 
-    /// Index in the tensor of element `index`, counted row by row, of a chunk.
+    /// Index in the tensor of element `index` of a chunk, counted row by row.
     package func element(_ index: Int, of place: ChunkPlace) -> Int {
         (place.row + index / place.columns) * columns + place.column + index % place.columns
     }
 
-    /// Whether the elements of a chunk lie next to each other in the tensor.
+    /// Whether the elements of a chunk are contiguous in the tensor.
     package func isContiguous(_ place: ChunkPlace) -> Bool { place.columns == columns || place.rows == 1 }
 
-    /// Whether the chunk is the first of those beside each other.
+    /// Whether the chunk is the first of its band.
     package func beginsBand(_ chunk: Int) -> Bool { chunk % across == 0 }
-    /// Whether the chunk is the last of those beside each other.
+    /// Whether the chunk is the last of its band.
     package func endsBand(_ chunk: Int) -> Bool { chunk % across == across - 1 }
 
-    /// The elements of the tensor in the rows a chunk is in.
+    /// The range of elements of the tensor in the rows of a chunk.
     package func band(of chunk: Int) -> Range<Int> {
         let place = place(of: chunk)
         return place.row * columns..<(place.row + place.rows) * columns
@@ -89,12 +89,12 @@ package struct ChunkGrid: Sendable, Hashable {
 
 /// A rectangle of a matrix.
 package struct ChunkPlace: Sendable, Hashable {
-    /// First row and column.
+    /// The first row and the first column.
     package let row: Int, column: Int
-    /// Number of rows and columns.
+    /// Numbers of rows and columns.
     package let rows: Int, columns: Int
 
-    /// The given rectangle.
+    /// A rectangle with the given place and size.
     package init(row: Int, column: Int, rows: Int, columns: Int) {
         (self.row, self.column, self.rows, self.columns) = (row, column, rows, columns)
     }

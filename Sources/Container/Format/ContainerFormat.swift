@@ -2,31 +2,31 @@ package import TensorModel
 
 /// The constants of the container format, version 1 (Specs/container.md).
 package enum ContainerFormat {
-    /// Version of the format this library writes, and the newest it reads.
+    /// The version of the format. This program writes and reads only this one.
     package static let version: UInt64 = 1
     /// Version of the program, recorded in every shard and manifest.
     package static let writer = "ingot 0.2.0"
 
-    /// Name of the entry that seals a shard.
+    /// Name of the entry that holds the seal.
     package static let sealName = TensorName("__ingot_seal__")
     /// Key of the shard's self-description in `__metadata__`.
     package static let metadataKey = "ingot"
-    /// What stands before a tensor's name in the key of its description in `__metadata__`.
+    /// Prefix of the key of a tensor's description in `__metadata__`; the tensor's name follows.
     package static let tensorKeyPrefix = "ingot:"
 
-    /// Payloads, and the records of the seal, begin at multiples of this many bytes.
+    /// Payloads and the records of the seal begin at multiples of this number of bytes.
     package static let alignment: UInt64 = 64
-    /// Weights a chunk holds at most, unless a single row is wider: 256 Ki.
+    /// The largest number of weights in a chunk: 2^18.
     package static let chunkWeights = 1 << 18
 
-    /// Bytes a stream of rANS has at least: its numbers, a model, and the states of its lanes (Specs/rans.md, section 2).
+    /// The smallest size of a rANS stream in bytes: header, one model, states of the lanes (Specs/rans.md, section 2).
     static let leastRansBytes = 3 + 1 + 1 + 4 + 32 * 4
-    /// Chunks a payload has at most: 2^22, which is 10^12 weights.
+    /// The largest number of chunks in a payload: 2^22, or 10^12 weights.
     package static let maximumChunks = 1 << 22
-    /// Bytes of a manifest at most.
+    /// The largest size of a manifest in bytes.
     package static let maximumManifestBytes: UInt64 = 8 << 20
 
-    /// The limits of one of our shards: its seal, and its own entries in `__metadata__`, come on top of the tensors a source may have.
+    /// The limits for reading a sealed shard: those of a source, plus the seal and the shard's own entries in `__metadata__`.
     static func ownLimits(_ limits: Limits) -> Limits {
         var own = limits
         own.tensorsPerFile += 1
@@ -34,21 +34,21 @@ package enum ContainerFormat {
         return own
     }
 
-    /// Entries of `__metadata__` that are no description of a tensor, at most.
+    /// The largest number of `__metadata__` entries that are not descriptions of tensors.
     private static let ownMetadataEntries = 8
 
-    /// Whether a name is one a source may not use.
+    /// Whether a source must not use this tensor name.
     package static func isReserved(_ name: TensorName) -> Bool {
         name.text.utf8.starts(with: "__ingot_".utf8) || name.text == "__metadata__"
     }
 }
 
-/// How a shard's streams are compressed. The raw value is stored; a stream that does not shrink is stored as `none`.
+/// How a stream is compressed. The raw value is stored. A stream that does not shrink is stored as `none`.
 package enum Codec: UInt8, Sendable, Hashable, CaseIterable {
     case none = 0
     case lz4 = 1
     case zstd = 2
-    /// Of the symbols of scheme `trellis` alone (Specs/rans.md).
+    /// For the symbols of scheme `trellis` only (Specs/rans.md).
     case rans = 3
 
     /// The name on the command line and in reports.
@@ -61,26 +61,26 @@ package enum Codec: UInt8, Sendable, Hashable, CaseIterable {
         }
     }
 
-    /// Whether streams take as many bits as their symbols' entropy asks for, so that any rate can be held.
+    /// Whether the size of a stream follows the entropy of its symbols, so that any rate can be reached.
     package var codesEntropy: Bool { self == .zstd || self == .rans }
 
-    /// The codec of a name; nil for an unknown one.
+    /// The codec with this name; nil if there is none.
     package init?(name: String) {
         guard let codec = Codec.allCases.first(where: { $0.name == name }) else { return nil }
         self = codec
     }
 }
 
-/// Little-endian numbers in byte tables.
+/// Writes and reads little-endian integers in arrays of bytes.
 enum LittleEndian {
-    /// Appends a number in as many bytes as its type has.
+    /// Appends all bytes of a number.
     static func append<Number: FixedWidthInteger>(_ number: Number, to bytes: inout [UInt8]) {
         for shift in stride(from: 0, to: Number.bitWidth, by: 8) {
             bytes.append(UInt8(truncatingIfNeeded: number >> Number(shift)))
         }
     }
 
-    /// Reads a number at an index, which must be in bounds.
+    /// Reads a number at byte `index`; traps if it is out of bounds.
     static func load<Number: FixedWidthInteger>(_: Number.Type, _ bytes: [UInt8], at index: Int) -> Number {
         var number: Number = 0
         for offset in (0..<Number.bitWidth / 8).reversed() {

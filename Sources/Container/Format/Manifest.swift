@@ -2,20 +2,20 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// The list of a checkpoint's files with their hashes, written last: without it a directory is no checkpoint.
+/// The list of a checkpoint's files with their hashes. It is written last; a directory without it is not a checkpoint.
 package struct Manifest: Sendable, Hashable {
-    /// Name of the file.
+    /// File name of the manifest.
     package static let fileName = "ingot-manifest.json"
 
     /// A file of the checkpoint.
     package struct File: Sendable, Hashable {
         /// Path relative to the checkpoint's directory, with `/` between components.
         package let name: String
-        /// Bytes.
+        /// Size of the file in bytes.
         package let byteCount: UInt64
-        /// XXH3-128 of the bytes or, of a shard, of its seal, which covers all its bytes.
+        /// XXH3-128 of the file; for a shard, the hash of its seal, which covers all its bytes.
         package let hash: ContentHash
-        /// Whether `hash` is a shard's seal.
+        /// Whether the file is a shard, so that `hash` is that of its seal.
         package let isShard: Bool
 
         /// Makes an entry.
@@ -27,16 +27,16 @@ package struct Manifest: Sendable, Hashable {
         }
     }
 
-    /// Every other file of the directory, sorted by name.
+    /// All other files of the directory, sorted by the bytes of their names.
     package var files: [File]
-    /// What the conversion was asked to do, for readers of the manifest.
+    /// The options of the conversion, for information.
     package var options: [JSONValue.Member]
-    /// Size of the source's shards and of ours, in bytes.
+    /// Total size of the source's shards in bytes.
     package var sourceBytes: UInt64
     /// Versions of the codec libraries that wrote the streams.
     package var codecs: String
 
-    /// Makes a manifest.
+    /// A manifest; sorts `files`.
     package init(files: [File], options: [JSONValue.Member], sourceBytes: UInt64, codecs: String) {
         self.files = files.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         self.options = options
@@ -47,7 +47,7 @@ package struct Manifest: Sendable, Hashable {
     private static let hashKey = ",\n  \"manifest_xxh3_128\": \""
     private static let ending = "\"\n}\n"
 
-    /// The manifest's text; its last member is the hash of all bytes before that member's comma.
+    /// The text of the manifest. Its last member is the hash of all bytes before the comma in front of it.
     package func encoded() -> [UInt8] {
         let entries = files.map { file in
             JSONValue.object([
@@ -68,7 +68,7 @@ package struct Manifest: Sendable, Hashable {
 
     /// Reads and checks the manifest of a directory.
     ///
-    /// - Throws: `noInput` where there is none, `manifestInvalid`, `containerVersion`.
+    /// - Throws: `noInput` if there is none, `manifestInvalid`, `containerVersion`.
     package static func read(_ directory: FilePath) throws -> Manifest {
         let path = directory.appending(fileName)
         guard try Directory.kind(path) != nil else {
@@ -88,7 +88,7 @@ package struct Manifest: Sendable, Hashable {
         return try parse(try file.bytes(range), path.string)
     }
 
-    /// Reads and checks the text of a manifest.
+    /// Parses and checks the text of a manifest. `path` is for errors: `manifestInvalid`, `containerVersion`.
     package static func parse(_ bytes: [UInt8], _ path: String) throws -> Manifest {
         func failure(_ found: String, _ expected: String? = nil) -> IngotError {
             IngotError(.manifestInvalid, file: path, found: found, expected: expected)
@@ -143,12 +143,12 @@ package struct Manifest: Sendable, Hashable {
         try CheckpointNames.check(files, failure)
     }
 
-    /// The members of a manifest, in their order.
+    /// The members of a manifest, in order.
     private static let members = [
         "format", "version", "writer", "codecs", "options", "source_bytes", "files", "manifest_xxh3_128",
     ]
 
-    /// The members there are, for a message.
+    /// The members that were found, for a message.
     private static func listed(_ value: JSONValue) -> String {
         let keys = value.object?.map(\.key) ?? []
         return keys.prefix(12).map { String($0.prefix(40)) }.joined(separator: ", ") + (keys.count > 12 ? ", ..." : "")

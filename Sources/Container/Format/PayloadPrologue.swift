@@ -1,23 +1,23 @@
 package import Quantization
 package import TensorModel
 
-/// The first 64 bytes of a payload: what it holds and how it is cut (Specs/container.md, "Payload").
+/// The first 64 bytes of a payload: scheme, codec, element type and grid (Specs/container.md, "Payload").
 package struct PayloadPrologue: Sendable, Hashable {
     static let byteCount = 64
     static let magic = Array("INGOTPL1".utf8)
 
     /// How the tensor is stored.
     package let scheme: TensorScheme
-    /// The codec that was asked for; streams that did not shrink are stored all the same.
+    /// The requested codec. Streams that it does not shrink are stored uncompressed.
     package let codec: Codec
     /// Element type of the tensor, and of its scales and biases.
     package let format: FloatFormat
     /// How the matrix is cut.
     package let grid: ChunkGrid
-    /// Bytes of the payload, its padding included.
+    /// Bytes of the payload, including padding.
     package var payloadBytes: UInt64 = 0
 
-    /// Bytes of one entry of the chunk table.
+    /// Bytes per entry of the chunk table.
     package var entryBytes: Int {
         ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec)
     }
@@ -25,16 +25,16 @@ package struct PayloadPrologue: Sendable, Hashable {
     /// Bytes of prologue and chunk table.
     var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
 
-    /// Bytes of a payload that do not depend on the weights, at most: prologue, chunk table, padding.
+    /// Upper bound of the bytes that do not depend on the weights: prologue, chunk table, padding.
     package var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
 
-    /// Bytes of a payload whose chunks have `streamBytes` bytes together.
+    /// Bytes of a payload whose chunks take `streamBytes` bytes in total.
     package func payloadBytes(streamBytes: Int) -> Int {
         let alignment = Int(ContainerFormat.alignment)
         return (frontBytes + streamBytes + alignment - 1) / alignment * alignment
     }
 
-    /// Bytes a payload has at least.
+    /// A lower bound of the bytes of a payload.
     var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format, codec) }
 
     func encoded() -> [UInt8] {
@@ -63,12 +63,12 @@ package struct PayloadPrologue: Sendable, Hashable {
         LittleEndian.append(UInt64(grid.columns), to: &bytes)
         LittleEndian.append(UInt32(grid.chunkRows), to: &bytes)
         LittleEndian.append(UInt32(grid.chunkColumns), to: &bytes)
-        LittleEndian.append(UInt64(0), to: &bytes)  // side information: none in the schemes of version 1
+        LittleEndian.append(UInt64(0), to: &bytes)  // side information: version 1 has none
         LittleEndian.append(payloadBytes, to: &bytes)
         return bytes
     }
 
-    /// Whether `bytes` are exactly this prologue: all that it says is known from the header before it is read.
+    /// Whether `bytes` are exactly this prologue, which follows from the header.
     func matches(_ bytes: [UInt8]) -> Bool { bytes == encoded() }
 }
 
@@ -81,24 +81,24 @@ package struct ChunkEntry: Sendable, Hashable {
     package var offset: UInt64 = 0
     /// XXH3-64 of the chunk's stored bytes.
     package var checksum: UInt64 = 0
-    /// Error sums of the chunk's weights.
+    /// Error sums of the chunk.
     package var sums = ErrorSums.zero
     /// The step of a chunk of scheme `trellis`; nil in other schemes.
     package var step: Float?
-    /// The streams, in the scheme's order; their bytes follow each other without gaps.
+    /// The streams, in the order of the scheme. They are contiguous.
     package var streams: [Stream] = []
 
-    /// A stream's stored form.
+    /// Size and codec of a stored stream.
     package struct Stream: Sendable, Hashable {
-        /// Bytes stored.
+        /// Stored bytes.
         package var byteCount: UInt32
-        /// How they are compressed.
+        /// Codec of the stored bytes; `none` if uncompressed.
         package var codec: Codec
-        /// Symbols in the stream, in scheme `trellis`; else 0.
+        /// Number of symbols in the stream in scheme `trellis`; 0 in other schemes.
         package var symbols = 0
     }
 
-    /// Bytes the chunk takes.
+    /// Stored bytes of the chunk.
     package var byteCount: UInt64 { streams.reduce(0) { $0 + UInt64($1.byteCount) } }
 
     func encode(into bytes: inout [UInt8]) {
@@ -112,8 +112,8 @@ package struct ChunkEntry: Sendable, Hashable {
         }
     }
 
-    /// Reads an entry; nil where a field that has one legal value has another, a stream has a codec that was not asked for, or a
-    /// trellis's chunk of `weights` weights has other than so many symbols.
+    /// Reads an entry at byte `index`. Nil if a field has an invalid value, if a stream has a codec other than `asked` or `none`, or if
+    /// the symbols of a trellis chunk do not sum to `weights`.
     package init?(
         _ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int
     ) {
@@ -156,5 +156,6 @@ package struct ChunkEntry: Sendable, Hashable {
         }
     }
 
+    /// An entry without streams.
     package init() {}
 }

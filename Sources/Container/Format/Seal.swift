@@ -2,14 +2,14 @@ package import FileAccess
 internal import SystemPackage
 package import TensorModel
 
-/// The end of a shard: hashes of every byte range no chunk checksum covers (Specs/container.md, "Seal").
+/// The end of a shard: the hash of each byte range without a chunk checksum (Specs/container.md, "Seal").
 package struct Seal: Sendable, Hashable {
     static let magic = Array("INGOTSEL".utf8)
     static let recordBytes = 32
     static let trailerBytes = 64
     private static let hashOffset = 48
 
-    /// The hash of one byte range of the file.
+    /// A byte range of the file and its hash.
     package struct Record: Sendable, Hashable {
         /// The range.
         package let range: ByteRange
@@ -17,14 +17,14 @@ package struct Seal: Sendable, Hashable {
         package let hash: ContentHash
     }
 
-    /// The ranges, in order of the file.
+    /// The records, in the order of the file.
     package let records: [Record]
-    /// Bytes of the whole file.
+    /// Size of the whole file in bytes.
     package let fileBytes: UInt64
     /// Offset of the first record.
     package let recordsStart: UInt64
 
-    /// Bytes of records and trailer.
+    /// Bytes of a seal with this number of records: records and trailer.
     package static func byteCount(records: Int) -> UInt64 { UInt64(records * recordBytes + trailerBytes) }
 
     func encoded() -> [UInt8] {
@@ -45,12 +45,12 @@ package struct Seal: Sendable, Hashable {
         return bytes
     }
 
-    /// The seal's own hash: as everything else is hashed below it, it stands for the whole file.
+    /// The hash of the seal itself. It identifies the whole file: the seal covers all other bytes, some of them through chunk tables.
     package var hash: ContentHash { Seal.hash(atEndOf: encoded()) }
 
-    /// Finds and reads the seal in the last bytes of a file, without its header.
+    /// Reads the seal at the end of a file. Does not need the header.
     ///
-    /// - Throws: `sealInvalid`; `containerVersion` where a newer Ingot wrote the file.
+    /// - Throws: `sealInvalid`; `containerVersion` if the format version differs.
     package static func read(_ file: MappedFile) throws -> Seal {
         func failure(_ found: String, _ expected: String? = nil) -> IngotError {
             IngotError(
@@ -101,7 +101,7 @@ package struct Seal: Sendable, Hashable {
 
     private static func hash(atEndOf bytes: [UInt8]) -> ContentHash { hash(in: bytes, at: bytes.count - 16) }
 
-    /// Hashes are stored in their canonical, big-endian form.
+    /// Reads a hash, which is stored in the canonical big-endian form of XXH3-128.
     private static func hash(in bytes: [UInt8], at index: Int) -> ContentHash {
         ContentHash(
             high: LittleEndian.load(UInt64.self, bytes, at: index).byteSwapped,

@@ -1,13 +1,12 @@
 package import Checkpoints
 import TensorModel
 
-/// What the source's header said of itself, `__metadata__`, as a shard of ours carries it (Specs/container.md, section 2).
+/// The `__metadata__` of the source's header, as a shard carries it (Specs/container.md, section 2).
 package enum SourceMetadata {
-    /// The key of `__metadata__` that holds it, as JSON text of an object of strings.
+    /// The key in `__metadata__`. Its value is the JSON text of an object of strings.
     package static let key = "ingot-source-metadata"
 
-    /// What is carried over of a source's entries: all of them, or nothing where that is `format: pt` alone, which tells
-    /// nothing and is what an export writes.
+    /// The entries of a source to carry over: all, or none if the only one is `format: pt`, which an export writes anyway.
     package static func carried(_ entries: [SafetensorsHeader.MetadataEntry]) -> [SafetensorsHeader.MetadataEntry] {
         isUsual(entries) ? [] : entries
     }
@@ -16,12 +15,12 @@ package enum SourceMetadata {
         entries.count == 1 && entries.value(of: "format") == "pt"
     }
 
-    /// The text of entries.
+    /// The JSON text of entries.
     static func text(_ entries: [SafetensorsHeader.MetadataEntry]) -> String {
         JSONValue.object(entries.map { .init($0.key, .string($0.value)) }).text()
     }
 
-    /// Reads the entries; nil unless the text is one that a writer makes.
+    /// Reads the entries. Nil if the text is not an object of strings, repeats a key, is empty, or is only `format: pt`.
     static func parse(_ text: String) -> [SafetensorsHeader.MetadataEntry]? {
         var entries: [SafetensorsHeader.MetadataEntry] = []
         var keys: Set<TensorName> = []

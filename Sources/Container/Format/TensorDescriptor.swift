@@ -2,24 +2,24 @@ package import FileAccess
 package import Quantization
 package import TensorModel
 
-/// The description of a tensor with a payload: JSON text under its name in `__metadata__`.
+/// The description of a tensor with a payload: JSON text in `__metadata__`, under the tensor's name.
 ///
-/// Its length depends only on what is known before the first weight is read, so that a writer can reserve the header.
+/// Its length does not depend on the weights, so a writer can reserve space for the header.
 package struct TensorDescriptor: Sendable, Hashable {
     /// How the tensor is stored.
     package var scheme: TensorScheme
-    /// The codec that was asked for.
+    /// The requested codec.
     package var codec: Codec
-    /// Element type of the original.
+    /// Element type of the source tensor.
     package var format: FloatFormat
-    /// Shape of the original.
+    /// Shape of the source tensor.
     package var shape: Shape
-    /// The certificate: the chunks' error sums, added in chunk order.
+    /// The error certificate: the error sums of the chunks, added in chunk order.
     package var sums: ErrorSums
-    /// XXH3-128 of the original's bytes.
+    /// XXH3-128 of the bytes of the source tensor.
     package var sourceHash: ContentHash
 
-    /// Makes a description; certificate and hash are filled in later.
+    /// A description. Certificate and hash may be filled in later.
     package init(
         scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
         sums: ErrorSums = ErrorSums.zero,
@@ -33,7 +33,7 @@ package struct TensorDescriptor: Sendable, Hashable {
         self.sourceHash = sourceHash
     }
 
-    /// The prologue of the tensor's payload, but for the payload's length.
+    /// The prologue of the tensor's payload; `payloadBytes` is not set.
     package var prologue: PayloadPrologue {
         PayloadPrologue(
             scheme: scheme, codec: codec, format: format,
@@ -53,7 +53,7 @@ package struct TensorDescriptor: Sendable, Hashable {
         return JSONValue.object(members).text()
     }
 
-    /// Reads a description; nil unless it is, byte for byte, one that `text()` writes.
+    /// Reads a description. Nil unless `text()` would write the same bytes.
     init?(_ text: String) {
         guard let value = try? JSONValue.parse(Array(text.utf8), maximumDepth: 3),
             let codec = value["codec"]?.string.flatMap(Codec.init(name:)),
@@ -81,7 +81,7 @@ package struct TensorDescriptor: Sendable, Hashable {
 }
 
 extension TensorScheme {
-    /// Reads a scheme from the member `scheme` of an object and the members of its parameters; nil for anything else.
+    /// Reads a scheme from the member `scheme` of an object and the members of its parameters; nil if one is missing or invalid.
     package init?(_ value: JSONValue) {
         func integer(_ key: String) -> Int? { value[key]?.unsigned.flatMap { Int(exactly: $0) } }
         switch value["scheme"]?.string {
@@ -103,7 +103,7 @@ extension TensorScheme {
         }
     }
 
-    /// The scheme's parameters, as descriptions and reports name them.
+    /// The scheme's parameters as members of a JSON object.
     package var members: [JSONValue.Member] {
         switch self {
         case .uniform(let parameters):

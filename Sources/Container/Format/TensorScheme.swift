@@ -1,13 +1,13 @@
 package import Quantization
 internal import TensorModel
 
-/// How a tensor that is not kept as it is becomes a payload.
+/// How the weights of a payload are encoded.
 package enum TensorScheme: Sendable, Hashable {
-    /// Codes with a scale, and a bias unless symmetric, per group of a row.
+    /// A code per weight; a scale and, unless symmetric, a bias per group of a row.
     case uniform(UniformParameters)
     /// Byte planes, bit-exact.
     case lossless
-    /// Levels along a trellis, entropy coded, with a step per chunk.
+    /// Levels from a trellis, entropy coded; a step per chunk.
     case trellis(TrellisParameters)
 
     /// The number in the payload's prologue.
@@ -28,7 +28,7 @@ package enum TensorScheme: Sendable, Hashable {
         }
     }
 
-    /// A name with its parameters, for tables: `uniform 4 g64`, `trellis`, `trellis/32` for one of 32 states instead of 8.
+    /// The name with parameters, for tables: `uniform 4 g64`, `trellis`, `trellis/32` (32 states instead of 8).
     package var summary: String {
         switch self {
         case .uniform(let parameters):
@@ -38,8 +38,8 @@ package enum TensorScheme: Sendable, Hashable {
         }
     }
 
-    /// Streams in each chunk: the codes and the byte planes of scales and biases; the byte planes of the weights; or the symbols by class
-    /// and parity, the escapes, and what is not compressed, under rANS all symbols and what is not compressed.
+    /// Number of streams per chunk. uniform: codes, and the byte planes of scales and biases. lossless: byte planes. trellis: symbols by
+    /// class and parity, escapes, and uncompressed extras. trellis with rANS: all symbols, and uncompressed extras.
     func streamCount(_ format: FloatFormat, _ codec: Codec) -> Int {
         switch self {
         case .uniform(let parameters): 1 + format.byteWidth * (parameters.symmetric ? 1 : 2)
@@ -48,14 +48,14 @@ package enum TensorScheme: Sendable, Hashable {
         }
     }
 
-    /// Bytes the streams of a chunk have at least.
+    /// A lower bound of the bytes of a chunk.
     func leastChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
-        // Of a trellis, streams without symbols have no bytes; one of them has symbols.
+        // In a trellis a stream without symbols is empty, but at least one stream has symbols.
         if case .trellis = self { return codec == .rans ? ContainerFormat.leastRansBytes : 1 }
         return streamCount(format, codec)
     }
 
-    /// Whether there are streams of this codec in the scheme: rANS codes symbols of a trellis, none else, and knows classes of its own.
+    /// Whether the scheme allows the codec. rANS needs a trellis with an alphabet of 256 and one row class, since it has its own classes.
     package func accepts(_ codec: Codec) -> Bool {
         guard codec == .rans else { return true }
         guard case .trellis(let parameters) = self else { return false }

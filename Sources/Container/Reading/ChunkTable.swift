@@ -2,13 +2,13 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// The chunk table of a payload, checked. Its entries stay in the file until one is asked for: a table may have 2^22 of them, and a
-/// shard many tables.
+/// The checked chunk table of a payload. Entries are read from the file on demand: a table may have 2^22 of them, and a shard many
+/// tables.
 package struct ChunkTable: Sendable {
     private let file: MappedFile
     private let payload: SealedShard.Payload
 
-    /// A table that was checked, or whose entries are checked one by one.
+    /// A table of which `check` verifies all entries at once, or `entry` verifies each one when it is read.
     init(of payload: SealedShard.Payload, in file: MappedFile) {
         self.payload = payload
         self.file = file
@@ -17,12 +17,12 @@ package struct ChunkTable: Sendable {
     /// Number of chunks.
     package var count: Int { payload.prologue.grid.count }
 
-    /// Bytes of a table that are read at a time, and stay resident behind an entry that was read.
+    /// Bytes of a table read at a time. Behind an entry read by `entry`, at most this many bytes stay resident.
     static let windowBytes = 1 << 20
 
-    /// Reads an entry.
+    /// Reads the entry of a chunk.
     ///
-    /// - Throws: `payloadInvalid` where the file is not what it was when the table was checked.
+    /// - Throws: `payloadInvalid` if the file has changed since the table was checked.
     package func entry(_ index: Int) throws -> ChunkEntry {
         let size = UInt64(payload.prologue.entryBytes)
         let start = payload.range.start + UInt64(PayloadPrologue.byteCount) + UInt64(index) * size
@@ -37,15 +37,15 @@ package struct ChunkTable: Sendable {
         return entry
     }
 
-    /// With the first entry of a window, gives back the pages of the two windows before it: others may still read in the last one.
+    /// At the first entry of a window, releases the pages of the two windows before it. Two, because slower threads may still read
+    /// the later one and make its pages resident again.
     private func releaseWindows(before index: Int, _ range: ByteRange) {
         guard index % (ChunkTable.windowBytes / payload.prologue.entryBytes) == 0 else { return }
         let back = min(UInt64(2 * ChunkTable.windowBytes), range.start)
         if let window = ByteRange(start: range.start - back, end: range.start) { file.release(window) }
     }
 
-    /// Checks the whole table, the seal's hash of it aside: the entries one by one, that chunks follow each other without gaps, and
-    /// the padding behind the last.
+    /// Checks the whole table, without its hash in the seal: each entry, that chunks are contiguous, and the padding behind the last.
     ///
     /// - Parameter body: called with each entry, in order.
     /// - Throws: `payloadInvalid`.

@@ -3,25 +3,25 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// A directory that `convert` published: its manifest, and its shards opened.
+/// A checkpoint that `convert` published: its manifest and its opened shards.
 package struct SealedCheckpoint: Sendable {
-    /// The directory.
+    /// The directory of the checkpoint.
     package let path: FilePath
-    /// The list of its files.
+    /// The manifest, which lists all files.
     package let manifest: Manifest
-    /// Its shards, in order of their names.
+    /// The shards, in the order of their names.
     package let shards: [SealedShard]
-    /// What is odd but stops nothing.
+    /// Findings that do not prevent reading.
     package let warnings: [IngotWarning]
 
-    /// Whether a path looks like one of ours: a directory with a manifest.
+    /// Whether a path is a directory with a manifest.
     package static func isOne(_ path: FilePath) throws -> Bool {
         guard try Directory.kind(path) == .directory else { return false }
         return try Directory.kind(path.appending(Manifest.fileName)) != nil
     }
 
-    /// Opens the manifest and every shard, and checks what the names of files and the index say; the bytes of files beside the shards are
-    /// checked by `checkFiles()`.
+    /// Opens the manifest and every shard, and checks file names, seals and the index. `checkFiles()` checks the bytes of the other
+    /// files.
     package init(_ path: FilePath, limits: Limits = .standard) throws {
         self.path = path
         let manifest = try Manifest.read(path)
@@ -61,17 +61,17 @@ package struct SealedCheckpoint: Sendable {
         self.warnings = warnings
     }
 
-    /// Files beside the manifest's that have a warning each.
+    /// The number of unlisted files that get a warning of their own.
     private static let namedStrangers = 20
 
-    /// What stands in a directory, however deep, that its manifest does not name.
+    /// Files in the directory, at any depth, that the manifest does not name.
     private static func strangers(in path: FilePath, _ manifest: Manifest) throws -> [String] {
         let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
-        // Replaced bytes must not make one name pass for another.
+        // A name that is not UTF-8 was read with replacements, so it could equal a listed name by mistake.
         return try Directory.tree(path).filter { !$0.isText || !known.contains(TensorName($0.name)) }.map(\.name)
     }
 
-    /// Requires that every file beside the shards has the manifest's size and hash.
+    /// Requires that each file other than a shard has the size and hash in the manifest.
     package func checkFiles() throws {
         for entry in manifest.files where !entry.isShard {
             let file = try MappedFile.open(SealedCheckpoint.existing(path.appending(entry.name)))
@@ -84,7 +84,7 @@ package struct SealedCheckpoint: Sendable {
         }
     }
 
-    /// A file the manifest names and that is gone is damage, not a wrong path.
+    /// Throws `missingShard` if a listed file does not exist, because that is damage and not a wrong path of the user.
     static func existing(_ path: FilePath) throws -> FilePath {
         guard try Directory.kind(path) != nil else {
             throw IngotError(

@@ -3,21 +3,21 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// Which tensor is in which shard: each in one, and the index of several shards says the same (Specs/container.md, section 10, rules T1 to T3).
+/// Checks that each tensor is in one shard and that the index agrees (Specs/container.md, section 10, rules T1 to T3).
 struct SealedIndex {
     private let path: FilePath
     private let shards: [SealedShard]
     private let names: [TensorName]
-    /// The number of each tensor, in the order of the shards; the number of the first one of each shard.
+    /// The number of each tensor, counted over all shards; the number of the first tensor of each shard.
     private var numbers: [TensorName: Int] = [:]
     private var starts: [Int] = []
     private var seen: [Bool]
     private var isSizeStated = false
 
-    /// Requires that no tensor is in two shards, and that the index of several shards is the one that they have.
+    /// Requires that no tensor is in two shards and, with several shards, that the index maps each tensor to its shard.
     ///
-    /// - Parameter directory: the checkpoint's.
-    /// - Throws: `indexMismatch`; what the index's text can be wrong with.
+    /// - Parameter directory: the directory of the checkpoint.
+    /// - Throws: `indexMismatch`; `missingShard` if there is no index; errors of the JSON reader.
     static func check(_ shards: [SealedShard], _ directory: FilePath, limits: Limits) throws {
         var index = try SealedIndex(shards, directory)
         guard shards.count > 1 else { return }
@@ -95,7 +95,7 @@ struct SealedIndex {
         }
     }
 
-    /// Takes note of an entry of the index.
+    /// Checks an entry of the index and marks its tensor as seen.
     private mutating func take(_ tensor: TensorName, in file: TensorName) throws {
         guard let number = numbers[tensor] else {
             throw failure(tensor, "a tensor that no shard holds", "the tensors of the shards alone")
@@ -108,7 +108,7 @@ struct SealedIndex {
         }
     }
 
-    /// The shard of a tensor by its number.
+    /// The index of the shard that holds a tensor, by the tensor's number.
     private func shard(of number: Int) -> Int {
         var low = 0
         var high = starts.count
@@ -119,7 +119,7 @@ struct SealedIndex {
         return low
     }
 
-    /// Bytes of all entries but the seals'.
+    /// Bytes of all entries, except the seals.
     private var totalBytes: UInt64 {
         shards.reduce(0) { sum, shard in
             shard.ordinary.reduce(shard.payloads.reduce(sum) { $0 + $1.range.count }) { $0 + $1.range.count }

@@ -3,7 +3,7 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// One of our shards, opened: its header and seal are read and hold; payloads are read on demand.
+/// An opened shard of a sealed checkpoint. Header and seal are read and checked; payloads are read on demand.
 package struct SealedShard: Sendable {
     /// The mapped file.
     package let file: MappedFile
@@ -13,11 +13,11 @@ package struct SealedShard: Sendable {
     package let seal: Seal
     /// The tensors with a payload, in the order of the file.
     package let payloads: [Payload]
-    /// The tensors kept as they are, in the order of the file.
+    /// The kept tensors, in the order of the file.
     package let ordinary: [StoredTensor]
-    /// What the source's header said of itself: `__metadata__`, unless that was the usual `format` alone.
+    /// The `__metadata__` entries of the source; empty if they were only the usual `format`.
     package let sourceMetadata: [SafetensorsHeader.MetadataEntry]
-    /// What is odd about the shard but stops nothing.
+    /// Findings that do not prevent reading.
     package let warnings: [IngotWarning]
 
     /// A tensor with a payload.
@@ -26,12 +26,12 @@ package struct SealedShard: Sendable {
         package let name: TensorName
         /// The payload's bytes in the file.
         package let range: ByteRange
-        /// What the header says of it.
+        /// Its description in the header.
         package let descriptor: TensorDescriptor
-        /// What its first bytes have to say.
+        /// The prologue that its first bytes must hold. It follows from the description.
         package let prologue: PayloadPrologue
 
-        /// A payload in a part of a file.
+        /// A payload with the given properties.
         package init(name: TensorName, range: ByteRange, descriptor: TensorDescriptor, prologue: PayloadPrologue) {
             self.name = name
             self.range = range
@@ -40,12 +40,12 @@ package struct SealedShard: Sendable {
         }
     }
 
-    /// Opens a shard and checks everything its header says against the seal and itself.
+    /// Opens a shard and checks its header against the seal and the rules of the format.
     ///
-    /// Reads header and seal, no payload: `front(of:)` reads a chunk table, `IntegrityCheck` everything.
+    /// Reads header and seal only. `front(of:)` reads a chunk table; `ShardVerification` reads everything.
     package init(_ path: FilePath, limits: Limits = .standard) throws {
         let file = try MappedFile.open(path)
-        // The seal comes first: it tells a damaged header from an unusual one.
+        // Read the seal first: it detects truncated files and newer versions before the header can look invalid.
         let seal = try Seal.read(file)
         let header = try SafetensorsHeader.read(file, limits: ContainerFormat.ownLimits(limits))
         self.file = file
@@ -100,7 +100,7 @@ package struct SealedShard: Sendable {
         try checkSeal()
     }
 
-    /// The record of the seal that begins at an offset.
+    /// The record of the seal for the range that begins at an offset; nil if there is none.
     private func record(at start: UInt64) -> Seal.Record? {
         var low = 0
         var high = seal.records.count
@@ -111,7 +111,8 @@ package struct SealedShard: Sendable {
         return low < seal.records.count && seal.records[low].range.start == start ? seal.records[low] : nil
     }
 
-    /// Requires that the records are exactly the ranges they have to be, and that the header's hash holds.
+    /// Requires that the seal's records cover exactly the header, the fronts of payloads and the kept tensors, and that the header's
+    /// hash matches.
     private func checkSeal() throws {
         func failure(_ found: String, at offset: UInt64, _ expected: String? = nil) -> IngotError {
             IngotError(.sealInvalid, file: file.path.string, offset: offset, found: found, expected: expected)
@@ -131,7 +132,7 @@ package struct SealedShard: Sendable {
         try checkHash(seal.records[0])
     }
 
-    /// Requires that a sealed range has the bytes that were sealed.
+    /// Requires that the bytes of a record's range have its hash. Throws `sealInvalid`.
     func checkHash(_ record: Seal.Record, tensor: TensorName? = nil) throws {
         guard try file.hash(of: record.range) == record.hash else {
             throw IngotError(
@@ -140,7 +141,7 @@ package struct SealedShard: Sendable {
         }
     }
 
-    /// Requires that an ordinary tensor's bytes are the sealed ones; their hash.
+    /// Requires that the bytes of a kept tensor have the hash in the seal. Returns the hash; throws `sealInvalid`.
     package func checkOrdinary(_ tensor: StoredTensor) throws -> ContentHash {
         guard tensor.range.count > 0, let record = record(at: tensor.range.start) else {
             return ContentHasher().finish()
@@ -149,7 +150,7 @@ package struct SealedShard: Sendable {
         return record.hash
     }
 
-    /// Reads a payload's chunk table and checks it: hash, prologue, the order of the chunks, the padding behind them.
+    /// Reads and checks the chunk table of a payload: hash, prologue, order of the chunks, padding. Throws `payloadInvalid`.
     ///
     /// - Parameter body: called with each entry, in order.
     package func front(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
@@ -170,7 +171,7 @@ package struct SealedShard: Sendable {
         return table
     }
 
-    /// Requires that the bytes that a lossless payload decodes to are those of the hash that its description states.
+    /// Requires that the decoded bytes of a lossless payload have the source hash in its description.
     ///
     /// - Throws: `payloadInvalid`.
     package func requireHash(_ decoded: ContentHash, of payload: Payload) throws {
@@ -182,7 +183,7 @@ package struct SealedShard: Sendable {
         }
     }
 
-    /// Requires that the bytes between the last tensor and the records of the seal are zero.
+    /// Requires that the bytes between the last tensor and the seal's records are zero. Throws `sealInvalid`.
     package func checkSealPadding() throws {
         guard let start = header.tensors.last?.range.start,
             let padding = ByteRange(start: start, end: seal.recordsStart),

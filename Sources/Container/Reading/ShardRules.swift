@@ -1,16 +1,16 @@
 import Checkpoints
 import TensorModel
 
-/// What the header of a shard must not say, though any reader of safetensors takes it (Specs/container.md, section 10, rules H1 to H8).
+/// Rules for the header of a shard beyond those of safetensors (Specs/container.md, section 10, rules H1 to H8).
 enum ShardRules {
-    /// Features a shard may name, and bytes of a feature's name.
+    /// The largest number of features in a list, and of bytes in a feature's name.
     private static let features = 64, featureBytes = 64
-    /// The members of a shard's description of itself.
+    /// The members of a shard's self-description, in order.
     private static let members = ["version", "required_features", "optional_features", "writer", "codecs"]
 
-    /// Reads the shard's own description; a warning where it names optional features this version does not know.
+    /// Checks the shard's self-description. Returns a warning if it names optional features, which this version does not know.
     ///
-    /// - Throws: `descriptorInvalid`; `containerVersion`.
+    /// - Throws: `descriptorInvalid`; `containerVersion` for other versions and for required features.
     static func selfDescription(_ header: SafetensorsHeader, _ path: String) throws -> [IngotWarning] {
         guard let text = header.metadata.value(of: ContainerFormat.metadataKey),
             let about = try? JSONValue.parse(Array(text.utf8), maximumDepth: 4),
@@ -41,7 +41,7 @@ enum ShardRules {
         return [IngotWarning(file: path, "unknown optional features \(listed(optional)): ignored")]
     }
 
-    /// The features of a list; nil where it is none, or one is too long or too many.
+    /// The features of a list; nil if it is not a list, or if a feature is too long, has other characters, or there are too many.
     private static func features(_ list: JSONValue?) -> [String]? {
         guard let list = list?.array, list.count <= features else { return nil }
         let names = list.compactMap(\.string)
@@ -59,9 +59,9 @@ enum ShardRules {
         features.prefix(4).joined(separator: ", ") + (features.count > 4 ? " and \(features.count - 4) more" : "")
     }
 
-    /// The source's entries that the shard carries; none where there is no such member.
+    /// The `__metadata__` entries of the source that the shard carries; empty if it carries none.
     ///
-    /// - Throws: `descriptorInvalid` where the member is not one that a writer makes.
+    /// - Throws: `descriptorInvalid` if the member is not as a writer writes it.
     static func sourceMetadata(
         _ header: SafetensorsHeader, _ path: String
     ) throws -> [SafetensorsHeader.MetadataEntry] {
@@ -74,7 +74,7 @@ enum ShardRules {
         return entries
     }
 
-    /// Requires the keys of `__metadata__`, the spaces and the fields that a writer writes, and no others.
+    /// Requires that `__metadata__` has only known keys, that entries have only known fields, and that only spaces follow the header.
     ///
     /// - Throws: `descriptorInvalid`, `headerSyntax`.
     static func checkForm(_ header: SafetensorsHeader, _ path: String) throws {
@@ -106,7 +106,7 @@ enum ShardRules {
         }
     }
 
-    /// Requires that payloads stand before what is kept, that this falls in the size of its elements, and that no name is reserved.
+    /// Requires that payloads come before kept tensors, that element sizes of kept tensors descend, and that no name is reserved.
     ///
     /// - Throws: `reservedName`, `invalidOffsets`.
     static func checkOrder(

@@ -1,11 +1,11 @@
 package import Checkpoints
 package import TensorModel
 
-/// What becomes of one tensor of a source shard.
+/// How one tensor of a source shard is written: as a payload, or kept.
 package struct TensorPlan: Sendable, Hashable {
     /// The tensor in the source.
     package let tensor: StoredTensor
-    /// The description of its payload; nil where it stays an ordinary entry.
+    /// The description of its payload; nil for a kept tensor, an ordinary entry.
     package var descriptor: TensorDescriptor?
 
     /// Makes a plan.
@@ -15,27 +15,27 @@ package struct TensorPlan: Sendable, Hashable {
     }
 }
 
-/// Where the parts of an output shard go, as far as that is known before the data.
+/// The order of the entries of an output shard, and where its data begin. Both are known before the data.
 ///
-/// Order of the entries: payloads in the source's order, then ordinary tensors by falling alignment, so that each
-/// begins at a multiple of its element size, then the seal.
+/// Order: payloads in the source's order; kept tensors by descending alignment, so that each begins at a multiple of its element
+/// size; the seal.
 package struct ShardLayout: Sendable {
     /// The tensors with a payload, in the order of their entries.
     package let payloads: [TensorPlan]
-    /// The tensors kept as they are, in the order of their entries.
+    /// The kept tensors, in the order of their entries.
     package let ordinary: [TensorPlan]
-    /// Bytes from the start of the file to the first payload: length field, header, its padding.
+    /// Bytes before the first payload: length field, header and its padding.
     package let dataStart: UInt64
-    /// What the source's header said of itself, as the output's header carries it.
+    /// The entries of the source's `__metadata__` that the output's header carries.
     package let sourceMetadata: [SafetensorsHeader.MetadataEntry]
 
     /// Lays out a shard.
     ///
     /// - Parameters:
     ///   - plans: the tensors, in the source's order.
-    ///   - sourceMetadata: what the source's header said of itself; `SourceMetadata.carried` tells what of it is carried over.
-    ///   - limits: what a reader accepts.
-    /// - Throws: `reservedName`; `headerTooLarge` where no reader would accept the header.
+    ///   - sourceMetadata: the source's `__metadata__`; `SourceMetadata.carried` selects what is carried over.
+    ///   - limits: limits of a reader.
+    /// - Throws: `reservedName`; `headerTooLarge` if a reader would refuse the header.
     package init(
         _ plans: [TensorPlan], sourceMetadata: [SafetensorsHeader.MetadataEntry], limits: Limits = .standard
     ) throws {
@@ -52,7 +52,7 @@ package struct ShardLayout: Sendable {
             let (x, y) = (a.element.tensor.elementType.alignment, b.element.tensor.elementType.alignment)
             return x == y ? a.offset < b.offset : x > y
         }.map(\.element)
-        // Sizes and offsets are the only numbers of the header that are not known yet: room for the most digits they have.
+        // Only sizes and offsets are not known yet: reserve 16 digits for each.
         let widest: UInt64 = 9_999_999_999_999_999
         let bound = ShardLayout.headerText(
             sourceMetadata, payloads.map { ($0.tensor.name, $0.descriptor) },
@@ -74,7 +74,7 @@ package struct ShardLayout: Sendable {
         dataStart = start
     }
 
-    /// The first bytes of the file, exactly `dataStart` of them.
+    /// The first `dataStart` bytes of the file: length field, header, spaces.
     func header(
         descriptors: [TensorDescriptor], payloadBytes: [UInt64], sealBytes: UInt64
     ) -> [UInt8] {
@@ -104,7 +104,7 @@ package struct ShardLayout: Sendable {
         return bytes
     }
 
-    /// An entry of the header: what stands behind its name.
+    /// An entry of the header: name, dtype, shape, offsets.
     private struct HeaderEntry {
         let name: TensorName
         let elementType: ElementType
@@ -112,17 +112,17 @@ package struct ShardLayout: Sendable {
         let begin: UInt64
         let end: UInt64
 
-        /// An entry of bytes: a payload, or the seal.
+        /// An entry of type U8 and rank 1: a payload, or the seal.
         init(bytesOf name: TensorName, _ begin: UInt64, _ end: UInt64) {
             self.name = name
             elementType = .u8
-            // The bound has begin = end, and must have room for the largest size.
+            // Entries of the bound have begin = end; their size must have the most digits.
             dimensions = String(begin == end ? end : end - begin)
             self.begin = begin
             self.end = end
         }
 
-        /// An ordinary tensor.
+        /// The entry of a kept tensor.
         init(_ tensor: StoredTensor, _ begin: UInt64, _ end: UInt64) {
             name = tensor.name
             elementType = tensor.elementType

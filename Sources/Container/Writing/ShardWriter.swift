@@ -4,13 +4,13 @@ internal import Quantization
 package import SystemPackage
 internal import TensorModel
 
-/// Writes one sealed shard, strictly forward but for the header and the chunk tables, whose room is reserved.
+/// Writes one sealed shard from start to end. Header and chunk tables are written last, into reserved space.
 ///
-/// The caller goes through `layout.payloads`, for each: `beginPayload`, `append(chunk:)` in chunk order,
-/// `finishPayload`; then through `layout.ordinary`: `beginOrdinary`, `append(ordinary:)`, `finishOrdinary`; then
-/// `seal()`. Everything lands in a temporary file until then.
+/// For each of `layout.payloads` the caller calls `beginPayload`, `append(chunk:)` in chunk order, `finishPayload`. Then for each
+/// of `layout.ordinary`: `beginOrdinary`, `append(ordinary:)`, `finishOrdinary`. At last `seal()`, which renames the temporary file
+/// to its name.
 package struct ShardWriter: ~Copyable {
-    /// Where the parts go.
+    /// The order of the entries.
     package let layout: ShardLayout
     private var file: AtomicFile
     private var descriptors: [TensorDescriptor] = []
@@ -21,19 +21,19 @@ package struct ShardWriter: ~Copyable {
     private var ordinaryHash = ContentHasher()
     private var ordinaryCount = 0
 
-    /// What is known of a finished shard.
+    /// Size, hash and payloads of a finished shard.
     package struct Summary: Sendable {
-        /// Bytes of the file.
+        /// Size of the file in bytes.
         package let byteCount: UInt64
-        /// Hash of the seal, which stands for the file.
+        /// Hash of the seal, which identifies the contents of the file.
         package let seal: ContentHash
-        /// The payloads' descriptions, certificates and hashes filled in, with their bytes.
+        /// Description and size of each payload, in order. Certificates and hashes are filled in.
         package let payloads: [(descriptor: TensorDescriptor, byteCount: UInt64)]
     }
 
-    /// Begins a shard at `path`.
+    /// Begins a shard that will be at `path`.
     ///
-    /// - Parameter bufferBytes: bytes that are gathered at most before they are written.
+    /// - Parameter bufferBytes: the most bytes gathered in memory before a write.
     package init(
         _ path: FilePath, layout: ShardLayout, mode: NewFileMode = .usual,
         bufferBytes: Int = AtomicFile.usualBufferBytes
@@ -57,14 +57,14 @@ package struct ShardWriter: ~Copyable {
         try file.appendZeros(UInt64(prologue.frontBytes))
     }
 
-    /// Takes back the chunks of the payload that was begun, to append others.
+    /// Removes the chunks of the current payload, to append them again with other options.
     package mutating func restartPayload() throws {
         guard let (start, prologue, _) = current else { preconditionFailure("no payload was begun") }
         try file.truncate(to: start + UInt64(prologue.frontBytes))
         current?.entries.removeAll(keepingCapacity: true)
     }
 
-    /// Appends the payload's next chunk.
+    /// Appends the next chunk of the current payload.
     package mutating func append(chunk: EncodedChunk) throws {
         guard let start = current?.start else { preconditionFailure("no payload was begun") }
         var entry = chunk.entry
@@ -73,7 +73,7 @@ package struct ShardWriter: ~Copyable {
         current?.entries.append(entry)
     }
 
-    /// Ends a payload: pads it, and writes its prologue and table.
+    /// Ends the current payload: pads it, and writes its prologue and chunk table.
     package mutating func finishPayload(sourceHash: ContentHash) throws {
         guard let (start, begun, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
         else { preconditionFailure("no payload was begun") }
@@ -97,19 +97,19 @@ package struct ShardWriter: ~Copyable {
         current = nil
     }
 
-    /// Begins the next tensor of `layout.ordinary`.
+    /// Begins the next kept tensor of `layout.ordinary`.
     package mutating func beginOrdinary() {
         ordinaryStart = file.byteCount
         ordinaryHash = ContentHasher()
     }
 
-    /// Appends bytes of an ordinary tensor.
+    /// Appends bytes of the current kept tensor.
     package mutating func append(ordinary bytes: Span<UInt8>) throws {
         ordinaryHash.update(bytes)
         try file.append(bytes)
     }
 
-    /// Ends an ordinary tensor.
+    /// Ends the current kept tensor.
     package mutating func finishOrdinary() {
         let count = file.byteCount - ordinaryStart
         precondition(count == layout.ordinary[ordinaryCount].tensor.byteCount)
@@ -117,7 +117,7 @@ package struct ShardWriter: ~Copyable {
         ordinaryCount += 1
     }
 
-    /// Writes header and seal, and gives the file its name.
+    /// Writes header and seal, syncs the file and renames it to its name.
     package consuming func seal() throws -> Summary {
         precondition(descriptors.count == layout.payloads.count && ordinaryCount == layout.ordinary.count)
         let dataEnd = file.byteCount

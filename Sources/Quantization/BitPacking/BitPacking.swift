@@ -1,8 +1,8 @@
 internal import Kernels
 
-/// Codes of one byte each to packed bits and back.
+/// Packs codes of one byte each into fewer bits, and unpacks them.
 ///
-/// Buffers may be longer than what is asked for; only their beginning is touched.
+/// Buffers may be longer than the data; only their beginning is read and written.
 package enum BitPacking {
     /// How codes share bytes (Specs/uniform.md, "Codes").
     package enum Layout: Sendable, Hashable, CaseIterable {
@@ -24,7 +24,7 @@ package enum BitPacking {
         Kernels.packedByteCount(layout.kernel, bits: bits, count: count)
     }
 
-    /// Whether codes of so many bits lie otherwise in the one layout than in the other.
+    /// Whether the two layouts differ for codes of `bits` bits.
     package static func layoutsDiffer(bits: Int) -> Bool { 8 % bits != 0 }
 
     /// Packs the first `count` codes, each below 2^bits, into the first `byteCount` bytes of `packed`.
@@ -35,9 +35,9 @@ package enum BitPacking {
         Kernels.pack(codes.span.extracting(first: count), layout.kernel, bits: bits, into: &target)
     }
 
-    /// Unpacks `count` codes from the first `byteCount` bytes of `packed`.
+    /// Unpacks `count` codes from the first `byteCount` bytes of `packed` into the first elements of `codes`.
     ///
-    /// - Throws: `codeTooLarge` or `tailNotZero`; `codes` is then without a meaning.
+    /// - Throws: `codeTooLarge` or `tailNotZero`; `codes` is then undefined.
     package static func unpack(
         _ packed: [UInt8], count: Int, _ layout: Layout, bits: Int, into codes: inout [UInt8]
     ) throws(DecodingFailure) {

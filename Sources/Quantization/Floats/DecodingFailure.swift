@@ -1,4 +1,4 @@
-/// Why the streams of a chunk are none that an encoder makes.
+/// Why a decoder refuses the streams of a chunk.
 package enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible {
     /// A code has a bit set above its width.
     case codeTooLarge
@@ -10,25 +10,25 @@ package enum DecodingFailure: Error, Sendable, Hashable, CustomStringConvertible
     case scaleNegative(group: Int)
     /// The bias of this group is NaN or infinite.
     case biasNotFinite(group: Int)
-    /// A stream has more or fewer symbols than the trellis takes from it.
+    /// A stream has more or fewer symbols than the trellis needs.
     case miscounted
-    /// A stream of rANS that is none: how, in words.
+    /// A stream of rANS is invalid, for the given reason in words.
     case ransInvalid(String)
-    /// A byte holds more than three symbols of six.
+    /// A byte of three symbols below 6 is above 215.
     case symbolTooLarge
-    /// The class of this row is none of the tensor's.
+    /// The class of this row is not below the number of row classes.
     case classOutOfRange(row: Int)
-    /// Patches that are out of order or beyond the chunk.
+    /// Patches are out of order or outside the chunk.
     case patchOutOfRange
     /// The patch of this weight is NaN or infinite.
     case patchNotFinite(index: Int)
-    /// A step that is not a positive, normal, finite number.
+    /// A step is not a positive, normal, finite number.
     case stepInvalid
 
-    /// Scale, code and bias give a weight that is infinite.
+    /// A restored weight is infinite.
     case weightNotFinite
 
-    /// What was found, in words.
+    /// What was found, as the `found` part of an error message.
     package var description: String {
         switch self {
         case .codeTooLarge: "a code of more bits than it may have"

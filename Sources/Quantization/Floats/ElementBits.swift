@@ -12,7 +12,7 @@ extension FloatFormat {
 }
 
 extension Float {
-    /// The number an element of a format is, exactly.
+    /// The exact value of an element of `format`, given as an integer of its width.
     package init(_ bits: UInt32, element format: FloatFormat) {
         let bytes = (0..<format.byteWidth).map { UInt8(truncatingIfNeeded: bits >> UInt32(8 * $0)) }
         var value: [Float] = [0]
@@ -20,7 +20,7 @@ extension Float {
         self = value[0]
     }
 
-    /// The element of a format nearest to the number, as an integer of its width.
+    /// The nearest element of `format`, ties to even, as an integer of its width.
     package func element(_ format: FloatFormat) -> UInt32 {
         var bytes: [UInt8] = [0, 0, 0, 0]
         FloatConversion.narrow([self], count: 1, format, into: &bytes)

@@ -1,18 +1,18 @@
 internal import Kernels
 package import TensorModel
 
-/// A rectangle of elements of F16, BF16 or F32, row by row in a buffer that may hold its neighbours, too.
+/// A rectangle of elements of F16, BF16 or F32, row by row in a buffer that may hold other elements too.
 package struct ElementRectangle: Sendable {
-    /// The buffer; little-endian.
+    /// The buffer of little-endian elements.
     package let bytes: [UInt8]
-    /// Offset in it of the first element, and bytes from one row to the next.
+    /// Offset of the first element in the buffer, and distance from one row to the next, both in bytes.
     package let start: Int, stride: Int
-    /// Rows, and elements of each.
+    /// Number of rows, and elements per row.
     package let rows: Int, columns: Int
-    /// What the elements are.
+    /// The element type.
     package let format: FloatFormat
 
-    /// A rectangle that lies in the buffer.
+    /// A rectangle; traps if it extends beyond the buffer.
     package init(_ bytes: [UInt8], start: Int = 0, stride: Int, rows: Int, columns: Int, _ format: FloatFormat) {
         precondition(
             start >= 0 && (rows == 0 || start + (rows - 1) * stride + columns * format.byteWidth <= bytes.count),
@@ -26,12 +26,12 @@ package struct ElementRectangle: Sendable {
     package var count: Int { rows * columns }
     /// Bytes of all elements.
     package var byteCount: Int { count * format.byteWidth }
-    /// Whether all elements lie next to each other.
+    /// Whether the elements are contiguous in the buffer.
     package var isContiguous: Bool { rows <= 1 || stride == columns * format.byteWidth }
-    /// Where a rectangle's elements are in the buffer if they lie next to each other.
+    /// The byte range of the elements in the buffer. Valid only if they are contiguous.
     package var range: Range<Int> { start..<start + byteCount }
 
-    /// Widens all elements into the first of `weights`, which grows as needed; what is NaN or infinite.
+    /// Widens all elements into the first elements of `weights`, which grows if needed. Returns the NaN and infinite elements.
     package func expand(into weights: inout [Float]) -> NonFiniteCount {
         weights.grow(to: count)
         var target = weights.mutableSpan
@@ -41,7 +41,7 @@ package struct ElementRectangle: Sendable {
         return NonFiniteCount(found)
     }
 
-    /// The elements next to each other, in the first bytes of `buffer`, which grows as needed.
+    /// Copies the elements, contiguous, into the first bytes of `buffer`, which grows if needed.
     package func gather(into buffer: inout [UInt8]) {
         buffer.grow(to: byteCount)
         let width = columns * format.byteWidth

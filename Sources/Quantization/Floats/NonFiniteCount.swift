@@ -1,29 +1,29 @@
 internal import Kernels
 package import TensorModel
 
-/// How many elements of a tensor are NaN or infinite, and which is the first.
+/// Numbers of NaN and infinite elements of a tensor, and the index of the first.
 package struct NonFiniteCount: Sendable, Hashable {
-    /// Elements that are NaN.
+    /// Number of NaN elements.
     package private(set) var nan = 0
-    /// Elements that are infinite, of either sign.
+    /// Number of infinite elements of either sign.
     package private(set) var infinity = 0
-    /// The index of the first element that is either.
+    /// Index of the first NaN or infinite element; nil if there is none.
     package private(set) var first: Int?
 
-    /// Nothing found yet.
+    /// No NaN and no infinite elements.
     package init() {}
 
-    /// What a kernel found.
+    /// The counts that a kernel returned.
     init(_ found: Kernels.NonFinite) {
         nan = found.nanCount
         infinity = found.infinityCount
         first = found.firstIndex
     }
 
-    /// Whether all elements were finite.
+    /// Whether all elements are finite.
     package var isZero: Bool { nan == 0 && infinity == 0 }
 
-    /// Adds the elements of `bytes`, the first of which has the index `firstElement` in the tensor.
+    /// Counts the elements of `bytes`; the first has the index `firstElement` in the tensor.
     package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat, firstElement: Int) {
         let found = Kernels.scanNonFinite(bytes, format: format)
         nan += found.nanCount
@@ -31,7 +31,7 @@ package struct NonFiniteCount: Sendable, Hashable {
         if let index = found.firstIndex { noteFirst(firstElement + index) }
     }
 
-    /// Adds what was found in a part of the tensor, whose elements have the places in the tensor that `element` gives.
+    /// Adds the counts of a part of the tensor. `element` maps an index in the part to an index in the tensor.
     package mutating func add(_ part: NonFiniteCount, element: (Int) -> Int) {
         nan += part.nan
         infinity += part.infinity
@@ -40,7 +40,7 @@ package struct NonFiniteCount: Sendable, Hashable {
 
     private mutating func noteFirst(_ index: Int) { first = min(first ?? index, index) }
 
-    /// The findings in words, with the place of the first in a matrix of `columns` columns; nil where there are none.
+    /// The counts in words, with row and column of the first in a matrix of `columns` columns; nil if all elements are finite.
     package func description(columns: Int) -> String? {
         guard let first, columns > 0 else { return nil }
         let place = "row \(first / columns), column \(first % columns)"

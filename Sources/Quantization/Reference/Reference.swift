@@ -1,8 +1,8 @@
 package import TensorModel
 
-/// What the kernels compute, written once more in plain scalar Swift for the tests to compare with, bit for bit.
+/// The kernels in plain scalar Swift. Tests compare both bit for bit.
 ///
-/// Slow on purpose: one element or one group at a time, by other means than the kernels where there are any.
+/// It is slow on purpose: one element or one group at a time, and where possible by another method than the kernels.
 package enum Reference {
     /// The little-endian integer of `width` bytes at byte `start`.
     static func integer(_ bytes: [UInt8], at start: Int, width: Int) -> UInt32 {
@@ -26,7 +26,7 @@ package enum Reference {
             let exponent = Int(element >> 10 & 0x1f)
             let fraction = element & 0x3ff
             if exponent == 31 {
-                // Infinity, or a NaN that becomes quiet.
+                // Infinity, or a NaN, which becomes quiet.
                 let quiet: UInt32 = fraction == 0 ? 0 : 0x0040_0000
                 return Float(bitPattern: (element & 0x8000) << 16 | 0x7f80_0000 | fraction << 13 | quiet)
             }
@@ -46,19 +46,19 @@ package enum Reference {
             let kept = (bits & 0x007f_ffff) >> UInt32(23 - fractionBits)
             return sign | infinity | kept | 1 << UInt32(fractionBits - 1)
         }
-        // In binary64 every step below is exact but the one rounding.
+        // In binary64 all steps below are exact, except the rounding.
         let size = Double(value.magnitude)
         guard size > 0 else { return sign }
         guard size.isFinite else { return sign | infinity }
         let exponent = max(Int(size.exponent), 1 - bias)
         let unit = Double(sign: .plus, exponent: exponent - fractionBits, significand: 1)
         let units = UInt32((size / unit).rounded(.toNearestOrEven))
-        // The implicit one carries into the exponent, as a rounding up to the next power of two does.
+        // The implicit leading one adds 1 to the exponent field. A rounding up to the next power of two does the same.
         let element = UInt32(exponent + bias - 1) << UInt32(fractionBits) + units
         return sign | min(element, infinity)
     }
 
-    /// `values` as bytes of `format`, and how many finite values became infinite.
+    /// `values` as bytes of `format`, and the number of finite values that became infinite.
     package static func narrow(_ values: [Float], _ format: FloatFormat) -> (bytes: [UInt8], overflows: Int) {
         var bytes: [UInt8] = []
         var overflows = 0
@@ -86,7 +86,7 @@ package enum Reference {
         return lanes[0]
     }
 
-    /// Codes in `layout`, bit by bit.
+    /// Packs codes in `layout`, bit by bit.
     package static func pack(_ codes: [UInt8], _ layout: BitPacking.Layout, bits: Int) -> [UInt8] {
         let codesPerByte = bits == 2 ? 4 : bits <= 4 ? 2 : 1
         var bytes: [UInt8] = []
@@ -104,7 +104,7 @@ package enum Reference {
         return bytes
     }
 
-    /// The planes of elements of `width` bytes, each rotated left by one bit where `rotated`.
+    /// The byte planes of elements of `width` bytes, each first rotated left by one bit if `rotated`.
     package static func planes(_ bytes: [UInt8], width: Int, rotated: Bool) -> [UInt8] {
         let count = bytes.count / width
         var planes = [UInt8](repeating: 0, count: bytes.count)

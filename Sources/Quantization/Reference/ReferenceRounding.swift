@@ -1,15 +1,15 @@
 import TensorModel
 
-/// One group and its plain rounding: Specs/uniform.md, "Plain rounding", step by step.
+/// Plain rounding of one group, step by step as in Specs/uniform.md, section 6.
 struct ReferenceRounding {
     private let parameters: UniformParameters
-    /// The normalised weights.
+    /// The weights times `up`.
     private let values: [Float]
-    /// A power of two that normalises.
+    /// The power of two that brings the largest magnitude to [1, 2), where its exponent allows.
     private let up: Float
     private let codeLow: Float
     private let codeHigh: Float
-    /// As stored; the bias of a symmetric group is 0.
+    /// Scale and bias as stored; the bias of a symmetric group is 0.
     let scale: Float
     let bias: Float
 

@@ -1,19 +1,19 @@
 package import TensorModel
 
-/// What the statistics kernel adds up, by other means: one element at a time, in the kernel's order of additions.
+/// The statistics kernel in scalar Swift: one element at a time, added in the kernel's order.
 package struct ReferenceStatistics {
-    /// Of each pattern of 16 bits.
+    /// Number of occurrences of each pattern of 16 bits.
     package var counts = [UInt32](repeating: 0, count: 1 << 16)
-    /// Sums of squares in binary32.
+    /// Sums of squares of each row and of each column, in binary32.
     package var rowEnergies: [Float] = [], columnEnergies: [Float] = []
     /// Sums of the first four powers of (w - shift) over the finite weights of binary32.
     package var powers = [0.0, 0.0, 0.0, 0.0]
-    /// Their extremes.
+    /// The smallest and largest of them.
     package var smallest = Double.infinity, largest = -Double.infinity
-    /// Weights of binary32 that are zero, subnormal, infinite.
+    /// Numbers of binary32 weights that are zero, subnormal and infinite.
     package var zeros: UInt64 = 0, subnormals: UInt64 = 0, infinities: UInt64 = 0
 
-    /// Adds up a matrix.
+    /// The statistics of a matrix of rows x columns elements; moments are about `shift`.
     package init(_ bytes: [UInt8], _ format: FloatFormat, rows: Int, columns: Int, shift: Double) {
         let weights = Reference.expand(bytes, format)
         let width = format.byteWidth

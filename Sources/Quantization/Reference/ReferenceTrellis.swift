@@ -3,7 +3,7 @@ package import TensorModel
 extension Reference {
     // MARK: - The code
 
-    /// How a symbol, and the state before it, lead to the next state (Specs/trellis.md, section 2).
+    /// The state after `state` with a symbol (Specs/trellis.md, section 2).
     package static func trellisState(after state: Int, symbol: Int, states: Int) -> Int {
         let taps: (ofState: Int, ofSymbol: Int) =
             switch states {
@@ -17,7 +17,7 @@ extension Reference {
         return next
     }
 
-    /// The states before each symbol of a column.
+    /// The state before each symbol of a column.
     package static func trellisStates(_ symbols: [Int], states: Int) -> [Int] {
         var column: [Int] = []
         var state = 0
@@ -30,7 +30,8 @@ extension Reference {
 
     // MARK: - The search
 
-    /// Where a weight is searched for, in units of 2^-14 level; whether it is farther out than symbols go, and than it is searched for.
+    /// The position of a weight, in units of 2^-14 level; whether the weight is an outlier, beyond the largest symbol; and whether its
+    /// position was clamped.
     package static func trellisPosition(
         _ weight: Float, _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> (position: Int, isOutlier: Bool, isClamped: Bool) {
@@ -46,7 +47,7 @@ extension Reference {
         return (level.sign == .minus ? -position : position, isOutlier, isClamped)
     }
 
-    /// Where weights are searched for that are farther out: below N - 1, where N is the last level the element type can hold.
+    /// The level that positions are clamped to: below N - 1, where N is the last level that the element type can hold.
     package static func trellisFarthest(
         _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> Float {
@@ -67,9 +68,9 @@ extension Reference {
         }
     }
 
-    /// The symbols of one column: the best way through the trellis.
+    /// The symbols of one column: the best path through the trellis.
     ///
-    /// Metrics are exact here and grow without bound; the kernels hold them in 16 bits.
+    /// Metrics are exact and unbounded here; the kernels keep them in 16 bits.
     package static func trellisSearch(
         _ column: [Float], _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> [Int] {
@@ -77,12 +78,12 @@ extension Reference {
         let positions = column.map { trellisPosition($0, parameters, rule, format).position }
         var metrics = [Int?](repeating: nil, count: states)
         metrics[0] = 0
-        // For each row, the state and the symbol's parity that lead best into each state.
+        // For each row and state after it: the state before it and the symbol's parity on the best path.
         var ways: [[(state: Int, parity: Int)?]] = []
         for position in positions {
             var next = [Int?](repeating: nil, count: states)
             var from = [(state: Int, parity: Int)?](repeating: nil, count: states)
-            // Ways with an even symbol come first, and win where two are equal.
+            // Paths with an even symbol come first and win ties.
             for parity in 0...1 {
                 for state in 0..<states {
                     guard let metric = metrics[state] else { continue }
@@ -96,7 +97,7 @@ extension Reference {
             metrics = next
             ways.append(from)
         }
-        // The least metric; of equals, that of the lowest state.
+        // The state with the least metric; the lowest state wins ties.
         var state = (0..<states).min { (metrics[$0] ?? .max, $0) < (metrics[$1] ?? .max, $1) } ?? 0
         var symbols: [Int] = []
         for (position, from) in zip(positions, ways).reversed() {
@@ -108,13 +109,13 @@ extension Reference {
         return symbols.reversed()
     }
 
-    /// The nearest level to a position of those that are `residue` modulo 4; the upper of two.
+    /// The level nearest to a position among those congruent to `residue` modulo 4; the upper one wins ties.
     private static func trellisLevel(_ position: Int, residue: Int) -> Int {
         let floor = Int((Double(position) / 16384).rounded(.down))
         return (floor - 1...floor + 2).first { ($0 - residue) % 4 == 0 } ?? 0
     }
 
-    /// Its squared distance, in units of 2^-10 level^2, rounded down.
+    /// The squared distance to that level, in units of 2^-10 level^2, rounded down.
     private static func trellisCost(_ position: Int, residue: Int) -> Int {
         let distance = position - 16384 * trellisLevel(position, residue: residue)
         return distance * distance / 262_144
@@ -135,7 +136,7 @@ extension Reference {
 
     // MARK: - Weights
 
-    /// The levels of a chunk's symbols, row-major.
+    /// The levels of the symbols of a chunk, row-major.
     package static func trellisLevels(_ symbols: [Int], rows: Int, columns: Int, states: Int) -> [Int] {
         var levels = [Int](repeating: 0, count: rows * columns)
         for column in 0..<columns {
@@ -147,7 +148,7 @@ extension Reference {
         return levels
     }
 
-    /// The weights that are stored as they are: outliers, and those whose restored value the format cannot hold.
+    /// The weights stored exactly, as patches: outliers, and weights whose restored value the format cannot hold.
     package static func trellisPatches(
         _ weights: [Float], levels: [Int], _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> [TrellisChunk.Patch] {
@@ -162,7 +163,7 @@ extension Reference {
         }
     }
 
-    /// The class of each row: as many rows in each as can be, by rising energy.
+    /// The class of each row. Classes have (nearly) equal numbers of rows and are in ascending order of energy.
     package static func trellisClasses(_ weights: [Float], rows: Int, columns: Int, classes: Int) -> [UInt8] {
         let energies = (0..<rows).map { rowEnergy(Array(weights[$0 * columns..<($0 + 1) * columns])) }
         let ranked = (0..<rows).sorted { (energies[$0], $0) < (energies[$1], $1) }
@@ -171,7 +172,7 @@ extension Reference {
         return result
     }
 
-    /// The sum of squares of a row, in binary32.
+    /// The sum of squares of a row, in binary32 and in the lane order of the kernels.
     package static func rowEnergy(_ row: [Float]) -> Float {
         var lanes = [Float](repeating: 0, count: 16)
         for (index, weight) in row.enumerated() { lanes[index % 16] += weight * weight }
@@ -183,29 +184,29 @@ extension Reference {
 
     // MARK: - Streams
 
-    /// The streams of a chunk before packing: one byte a symbol.
+    /// The streams of a chunk before packing: one byte per symbol.
     package struct TrellisStreams: Sendable, Hashable {
-        /// The codes, by class and parity.
+        /// The codes, in stream 2 * class + parity.
         package var codes: [[UInt8]]
-        /// Symbols without a code.
+        /// Symbols without a code, as signed bytes.
         package var escapes: [UInt8] = []
-        /// Low bits of all symbols.
+        /// Low bits of all symbols, one byte each.
         package var lowBits: [UInt8] = []
 
-        /// Streams to be filled.
+        /// Empty streams.
         package init(_ parameters: TrellisParameters) {
             codes = Array(repeating: [], count: 2 * parameters.rowClasses)
         }
     }
 
-    /// The order of the symbols: strips of 64 columns, rows, columns.
+    /// The order of the symbols: strip by strip of 64 columns, in a strip row by row.
     private static func trellisOrder(rows: Int, columns: Int) -> [(row: Int, column: Int)] {
         stride(from: 0, to: columns, by: 64).flatMap { strip in
             (0..<rows).flatMap { row in (strip..<min(strip + 64, columns)).map { (row, $0) } }
         }
     }
 
-    /// Splits symbols, row-major, into streams.
+    /// Splits row-major symbols into streams.
     package static func trellisRoute(
         _ symbols: [Int], rowClasses: [UInt8], rows: Int, columns: Int, _ parameters: TrellisParameters
     ) -> TrellisStreams {
@@ -229,7 +230,7 @@ extension Reference {
         return streams
     }
 
-    /// The symbols of streams, row-major; nil where a stream has more or fewer than the trellis takes.
+    /// The symbols of streams, row-major; nil if a stream has more or fewer symbols than the trellis needs.
     package static func trellisSymbols(
         _ streams: TrellisStreams, rowClasses: [UInt8], rows: Int, columns: Int, _ parameters: TrellisParameters
     ) -> [Int]? {
@@ -245,7 +246,7 @@ extension Reference {
             guard let code = codes[stream].next() else { return nil }
             var symbol = Int(code) - limit
             if parameters.alphabet == 256 {
-                // The one code beyond the limit stands for -128.
+                // The code 255 stands for -128.
                 symbol = symbol == 128 ? -128 : symbol
             } else if symbol == limit + 1 {
                 guard let escape = escapes.next() else { return nil }
@@ -262,7 +263,7 @@ extension Reference {
         return escapes.next() == nil ? symbols : nil
     }
 
-    /// Symbols below 6, three to a byte.
+    /// Packs symbols below 6, three per byte.
     package static func packThirds(_ symbols: [UInt8]) -> [UInt8] {
         stride(from: 0, to: symbols.count, by: 3).map { start in
             symbols[start..<min(start + 3, symbols.count)].reversed().reduce(0) { $0 * 6 + $1 }

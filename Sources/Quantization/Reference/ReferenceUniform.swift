@@ -1,7 +1,7 @@
 package import TensorModel
 
 extension Reference {
-    /// The codes, scales and biases of a chunk of weights that are elements of `format`; biases are zeros for symmetric codes.
+    /// The codes, scales and biases of a chunk. The weights are elements of `format`; biases are 0 for symmetric codes.
     package static func uniformEncode(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: UniformParameters, _ format: FloatFormat
     ) -> (codes: [UInt8], scales: [Float], biases: [Float]) {
@@ -28,7 +28,7 @@ extension Reference {
         return result
     }
 
-    /// The weights of a chunk.
+    /// The weights of a chunk, row-major.
     package static func uniformDecode(
         codes: [UInt8], scales: [Float], biases: [Float], rows: Int, columns: Int,
         _ parameters: UniformParameters
@@ -42,17 +42,17 @@ extension Reference {
     }
 }
 
-/// One group and the search for its scale and bias: Specs/uniform.md, "The encoder", step by step.
+/// The search for scale and bias of one group, step by step as in Specs/uniform.md, section 5.
 struct ReferenceGroup {
     private let parameters: UniformParameters
     private let format: FloatFormat
-    /// The normalised weights, less `middle`.
+    /// The weights times `up`, minus `middle`.
     private let values: [Float]
     private let lowest: Float
     private let highest: Float
     private let middle: Float
     private let sum: Float
-    /// Two powers of two whose product normalises, and their inverses.
+    /// Two powers of two whose product brings the largest magnitude to [1, 2), and their inverses.
     private let up: (Float, Float)
     private let down: (Float, Float)
     private let isConstant: Bool

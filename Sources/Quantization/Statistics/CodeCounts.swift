@@ -1,29 +1,29 @@
-/// How often each code of an encoded tensor occurs; adds up over chunks.
+/// The number of occurrences of each code of an encoded tensor. Counts of chunks can be added.
 package struct CodeCounts: Sendable {
-    /// Counts by code, or by level of a trellis from `-reach` to `reach`.
+    /// Counts by code, or by trellis level from `-reach` to `reach`.
     private var counts: [UInt64] = []
-    /// The farthest level; 0 where codes are counted.
+    /// The largest level; 0 if codes are counted.
     private var reach = 0
 
-    /// Counts of nothing.
+    /// Counts of no codes.
     package init() {}
 
-    /// Counts the codes of a chunk of scheme `uniform`, after clearing what was counted before.
+    /// Counts the first `count` codes of a chunk of scheme `uniform`. Clears earlier counts.
     package mutating func count(_ codes: [UInt8], count: Int) {
         prepare(256, reach: 0)
         for index in 0..<count { counts[Int(codes[index])] &+= 1 }
     }
 
-    /// Counts the levels of a chunk of scheme `trellis`, after clearing what was counted before: each weight over the step, rounded.
+    /// Counts the levels of a chunk of scheme `trellis`: each weight divided by the step, rounded. Clears earlier counts.
     ///
-    /// Patches count as the level next to them, no farther than levels go.
+    /// A patch counts as the nearest level.
     package mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
-        // The farthest a decoder takes: symbol -128 * 2^b, level 2k.
+        // The largest magnitude of a level that a decoder accepts: symbol k = -128 * 2^lowBits, level 2k.
         let reach = 256 << parameters.lowBits
         prepare(2 * reach + 1, reach: reach)
         guard step > 0 else { return }
         let (inverse, limit) = (1 / Double(step), Double(reach))
-        // Added to a number below 2^51, this leaves the nearest integer in the lowest bits.
+        // Adding 1.5 * 2^52 to a number below 2^51 puts the nearest integer into the lowest bits.
         let magic = 0x1.8p52
         let zero = Int(truncatingIfNeeded: magic.bitPattern) - reach
         for index in 0..<count {
@@ -52,16 +52,16 @@ package struct CodeCounts: Sendable {
         }
     }
 
-    /// The zeroth-order entropy in bits a weight; nil of nothing.
+    /// The order-0 entropy in bits per weight; nil if nothing was counted.
     ///
-    /// Of a trellis: given the parity of the state, which is that of the level (Specs/trellis.md, section 2).
+    /// For a trellis, the entropy given the parity of the state, which is the parity of the level (Specs/trellis.md, section 2).
     package var entropy: Double? {
         guard counts.contains(where: { $0 > 0 }) else { return nil }
         guard reach > 0 else { return Entropy.bits(counts) }
         var total = 0.0
         var bits = 0.0
         for parity in 0..<2 {
-            // The first level counted is even.
+            // The first counted level, -reach, is even.
             let levels = stride(from: parity, to: counts.count, by: 2).lazy.map { counts[$0] }
             let weights = Double(levels.reduce(0, +))
             total += weights

@@ -1,29 +1,29 @@
 package import TensorModel
 
-/// The different elements of a tensor, as long as they are few, as in masks, constants, and weights that another quantizer has rounded.
+/// The distinct elements of a tensor, counted up to a limit. Masks, constants and weights that another quantizer rounded have few.
 ///
-/// Elements are told apart by their bits, so that 0 and -0 are two.
+/// Elements are compared by their bits, so 0 and -0 are distinct.
 package struct DistinctValues: Sendable {
-    /// Different elements that are told apart at most.
+    /// The largest number of distinct elements that is counted exactly.
     package static let most = 256
 
     private static let slots = 1024
-    /// A hash table with open addressing; `UInt64.max`, which no element has, marks an empty slot.
+    /// A hash table with open addressing. `UInt64.max` marks an empty slot; no element has this value.
     private var table = [UInt64](repeating: .max, count: slots)
     private var count = 0
 
-    /// No elements yet.
+    /// Counts over no elements.
     package init() {}
 
-    /// Whether at most `most` different values were added.
+    /// Whether `count` is exact: at most `most` distinct elements were added.
     private var isCounted: Bool { count <= DistinctValues.most }
 
-    /// Whether the values are few for the number of elements: at most 256, and each 16 times on average.
+    /// Whether the distinct elements are few: at most 256, and at most one per 16 elements. A single one is always few.
     ///
-    /// - Parameter elements: number of all elements that were added.
+    /// - Parameter elements: number of elements that were added.
     package func areFew(of elements: Int) -> Bool { count <= max(1, min(DistinctValues.most, elements / 16)) }
 
-    /// Adds elements; stops where more than `most` have been found.
+    /// Adds elements. Stops when more than `most` distinct ones were found.
     package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat) {
         let width = format.byteWidth
         var last = UInt64.max
@@ -37,7 +37,7 @@ package struct DistinctValues: Sendable {
         }
     }
 
-    /// Adds the elements that another value has seen.
+    /// Adds the distinct elements of another value.
     package mutating func add(_ other: DistinctValues) {
         guard isCounted else { return }
         guard other.isCounted else {

@@ -9,31 +9,31 @@ package import TensorModel
     internal import Darwin
 #endif
 
-/// What became of weights: the difference between a tensor and what was restored of it.
+/// Statistics of the difference between a tensor w and the restored tensor w'.
 ///
-/// Adds up over the pieces of a tensor, in their order, so that the sums have the same bits in every run.
+/// Pieces of the tensor are added in order, so the sums have the same bits in every run.
 package struct ErrorStatistics: Sendable {
-    /// The sums certificates hold.
+    /// Error sums, as in certificates.
     package private(set) var sums = ErrorSums.zero
-    /// Weights compared.
+    /// Number of weights compared.
     package private(set) var count: UInt64 = 0
-    /// Weights that are not what they were; of opposite sign; zero where they were not.
+    /// Numbers of weights that changed, that changed their sign, and that became zero.
     package private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
     private var product = 0.0, restoredEnergy = 0.0
     private var bins = [UInt64](repeating: 0, count: Kernels.errorBinCount)
-    /// `error999`, once the bins it follows from were given up.
+    /// The value of `error999` after `settle` has freed the bins.
     private var settled: Double?
 
     /// Statistics of no weights.
     package init() {}
 
-    /// Gives up the 128 KiB that more pieces would be added to; what was found stays.
+    /// Frees the 128 KiB of bins. The statistics stay; no more pieces can be added.
     package mutating func settle() {
         settled = error999
         bins = []
     }
 
-    /// Adds a piece.
+    /// Adds the comparison of a piece. Traps after `settle`.
     package mutating func add(_ piece: PieceComparison) {
         precondition(settled == nil, "a piece added to statistics that were settled")
         let found = piece.found
@@ -48,7 +48,7 @@ package struct ErrorStatistics: Sendable {
         for bin in 0..<bins.count { bins[bin] &+= UInt64(added[bin]) }
     }
 
-    /// Adds weights that are what they were, to the bit, and whose squares add up to `energy`.
+    /// Adds `weights` weights that are equal bit for bit and have the sum of squares `energy`.
     package mutating func add(identical weights: UInt64, energy: Double) {
         count += weights
         sums.signal += energy
@@ -57,21 +57,21 @@ package struct ErrorStatistics: Sendable {
         bins[0] += weights
     }
 
-    /// The cosine of the angle between both tensors as vectors: 1 where both are zero, 0 where one is.
+    /// The cosine similarity of both tensors: 1 if both are equal, 0 if only one is all zeros.
     package var cosine: Double {
         if sums.noise == 0 { return 1 }
         let lengths = (sums.signal * restoredEnergy).squareRoot()
         return lengths == 0 ? 0 : min(1, max(-1, product / lengths))
     }
 
-    /// The error that 99.9 % of the weights do not exceed, at most 1.6 % too large.
+    /// The 99.9th percentile of the errors, at most 1.6 % too large.
     package var error999: Double {
         if let settled { return settled }
         let rank = (Double(count) * 0.999).rounded(.up)
         var below: UInt64 = 0
         for bin in bins.indices {
             below += bins[bin]
-            // Errors of no size at all are in the first bin, with some below 2^-143.
+            // The first bin holds errors of exactly zero, and errors below 2^-143.
             if Double(below) >= rank {
                 return bin == 0 ? 0 : min(sums.maxError, Double(Kernels.errorBinStart(bin + 1)))
             }
@@ -80,20 +80,20 @@ package struct ErrorStatistics: Sendable {
     }
 }
 
-/// The comparison of one piece of a tensor; reused from piece to piece.
+/// The comparison of one piece of a tensor. A value is reused from piece to piece.
 package struct PieceComparison: Sendable {
-    /// Weights compared.
+    /// Number of weights compared.
     package private(set) var count = 0
     var found = Kernels.Comparison.none
     var bins = [UInt32](repeating: 0, count: Kernels.errorBinCount)
 
-    /// A comparison of nothing.
+    /// A comparison of no weights.
     package init() {}
 
-    /// The sums certificates hold.
+    /// Error sums, as in certificates.
     package var sums: ErrorSums { ErrorSums(signal: found.signal, noise: found.noise, maxError: found.maxError) }
 
-    /// Compares the first `count` weights of two arrays.
+    /// Compares two arrays of equal length. Replaces the comparison before.
     package mutating func compare(_ original: Span<Float>, _ restored: Span<Float>) {
         count = original.count
         for bin in 0..<bins.count { bins[bin] = 0 }
@@ -103,7 +103,7 @@ package struct PieceComparison: Sendable {
 }
 
 extension ErrorStatistics {
-    /// The statistics as reports show them: the members of `ErrorSums`, `error_p999`, `cosine`, `changed`, `sign_flips`, `zeroed`.
+    /// The statistics as members of a report: those of `ErrorSums`, `error_p999`, `cosine`, `changed`, `sign_flips`, `zeroed`.
     package var json: [JSONValue.Member] {
         sums.json + [
             .init("error_p999", .number(error999)), .init("cosine", .number(cosine)),
@@ -114,7 +114,7 @@ extension ErrorStatistics {
 }
 
 extension WeightStatistics {
-    /// The statistics as reports show them (Specs/json.md, `statistics`).
+    /// The statistics as an object of a report (Specs/json.md, `statistics`).
     package var json: JSONValue {
         func spread(_ spread: Spread?) -> JSONValue {
             guard let spread else { return .null }
@@ -137,7 +137,7 @@ extension WeightStatistics {
 }
 
 extension Histogram {
-    /// The histogram as reports show it: `from`, `to`, `below`, `counts`, `above`.
+    /// The histogram as an object of a report: `from`, `to`, `below`, `counts`, `above`.
     package var json: JSONValue {
         .object([
             .init("from", .number(from)), .init("to", .number(to)), .init("below", .unsigned(below)),

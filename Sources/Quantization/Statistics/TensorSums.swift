@@ -1,17 +1,17 @@
 package import TensorModel
 
-/// What is added up over the pieces of a tensor, in their order.
+/// Sums over the pieces of a tensor, for its statistics. Pieces are added in order.
 package struct TensorSums: Sendable {
-    /// Rows or columns up to which energies are kept.
+    /// The largest number of rows, and of columns, for which energies (sums of squares) are kept.
     package static let mostLines = 1 << 20
 
     private var weights: WeightCounts
     private var codes: CodeCounts?
     private var rowEnergies: [Double] = [], columnEnergies: [Double] = []
 
-    /// Sums of nothing.
+    /// Sums over no pieces.
     ///
-    /// - Parameter energies: rows and columns, where their energies are kept.
+    /// - Parameter energies: numbers of rows and columns whose energies are kept; nil to keep none.
     package init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
         weights = WeightCounts(format)
         if let energies {
@@ -20,22 +20,22 @@ package struct TensorSums: Sendable {
         }
     }
 
-    /// Sums of no pieces of a tensor; energies of rows and columns are kept of a matrix that has not too many of them.
+    /// Sums over no pieces. Keeps energies of rows and columns if `keepsEnergies` is true for the shape.
     package init(_ format: FloatFormat, _ shape: Shape) {
         self.init(format, energies: TensorSums.keepsEnergies(of: shape) ? (shape.rows, shape.columns) : nil)
     }
 
-    /// Whether energies of rows and columns are kept of a tensor; its pieces then are rectangles.
+    /// Whether energies of rows and columns are kept for a tensor. Its pieces must then be rectangles.
     package static func keepsEnergies(of shape: Shape) -> Bool {
         shape.isMatrix && shape.rows <= mostLines && shape.columns <= mostLines
     }
 
-    /// The weights in the bins of another histogram.
+    /// A histogram of the weights with the bounds of `other`.
     package func histogram(binnedAs other: Histogram) -> Histogram {
         Histogram(weights, from: other.from, to: other.to)
     }
 
-    /// Adds a piece whose first weight stands in a row and a column of the tensor.
+    /// Adds a piece whose first weight is at `row` and `column` of the tensor, and the counts of its codes if there are any.
     package mutating func add(_ piece: PieceCounts, row: Int, column: Int, _ codes: CodeCounts? = nil) {
         weights.add(piece)
         if let codes {
@@ -47,9 +47,9 @@ package struct TensorSums: Sendable {
         for index in columns.indices { columnEnergies[column + index] += Double(columns[index]) }
     }
 
-    /// The statistics of the tensor; what was added up is used up.
+    /// The statistics of the tensor. Call it once: it consumes the energies.
     ///
-    /// - Parameter isLossless: whether the elements themselves are what was encoded.
+    /// - Parameter isLossless: whether the elements themselves were encoded; their entropy is then the code entropy.
     package mutating func finish(isLossless: Bool = false) -> WeightStatistics {
         var result = WeightStatistics(weights)
         result.codeEntropy = isLossless ? result.valueEntropy : codes?.entropy
@@ -61,7 +61,7 @@ package struct TensorSums: Sendable {
         return result
     }
 
-    /// How far root mean squares lie apart; the energies are used up, so that they need no second buffer.
+    /// The spread of the RMS of rows or columns. Uses the memory of `energies` and leaves them empty.
     private static func spread(_ energies: inout [Double], over count: Int) -> WeightStatistics.Spread? {
         for index in 0..<energies.count { energies[index] = (energies[index] / Double(count)).squareRoot() }
         var roots: [Double] = []

@@ -9,18 +9,18 @@ package import TensorModel
     internal import Darwin
 #endif
 
-/// What is counted of weights, and can be added up over the pieces of a tensor: how often each pattern of 16 bits occurs, and
-/// for binary32 the sums that those do not give.
+/// Counts of weights, which can be added over the pieces of a tensor: the number of occurrences of each pattern of 16 bits, and,
+/// for binary32, sums that those counts do not give.
 package struct WeightCounts: Sendable {
-    /// What the elements are; of F16 and BF16 the counts tell everything, of F32 they are of the upper halves.
+    /// The element type. For F16 and BF16 the patterns are the elements; for F32 they are the upper halves.
     package let format: FloatFormat
-    /// What binary32 moments are taken about: any value near the mean. That of the first piece, unless it was given.
+    /// The value that binary32 moments are taken about; it should be near the mean. By default, that of the first piece.
     package private(set) var shift: Double
     /// Number of elements.
     package private(set) var total: UInt64 = 0
-    /// The patterns that occur, rising, as long as `dense` is empty: small tensors have few, and there may be many of those.
+    /// The patterns that occur, in ascending order; used while `dense` is empty. It saves memory if there are many small tensors.
     private var sparse: [PatternCount] = []
-    /// The counts of all patterns.
+    /// The counts of all patterns, or empty.
     private var dense: [UInt64] = []
     var moments = Kernels.Moments()
     private var hasShift: Bool
@@ -32,7 +32,7 @@ package struct WeightCounts: Sendable {
         hasShift = shift != nil
     }
 
-    /// Adds what was counted of a piece of the same tensor.
+    /// Adds the counts of a piece of the same tensor.
     package mutating func add(_ piece: PieceCounts) {
         precondition(piece.format == format)
         if !hasShift { (shift, hasShift) = (piece.shift, true) }
@@ -51,7 +51,7 @@ package struct WeightCounts: Sendable {
         if format == .f32 { addMoments(piece) }
     }
 
-    /// Adds sums about another shift: with d between both, (w - s)^k is expanded by powers of d.
+    /// Adds moments about another shift: (w - shift)^k is expanded in powers of d, the difference of the shifts.
     private mutating func addMoments(_ piece: PieceCounts) {
         let more = piece.moments
         let finite = Double(UInt64(piece.total) - piece.nonFiniteTotal)
@@ -67,7 +67,7 @@ package struct WeightCounts: Sendable {
         moments.infinities += more.infinities
     }
 
-    /// Makes room for the counts of all patterns.
+    /// Moves the counts from `sparse` to `dense`.
     private mutating func spread() {
         guard dense.isEmpty else { return }
         dense = [UInt64](repeating: 0, count: Kernels.patternCount)
@@ -75,7 +75,7 @@ package struct WeightCounts: Sendable {
         sparse = []
     }
 
-    /// Keeps only the patterns that occur, which are gone through faster.
+    /// Moves the counts from `dense` to `sparse`, which is faster to iterate.
     mutating func compact() {
         guard !dense.isEmpty else { return }
         for pattern in dense.indices where dense[pattern] > 0 {
@@ -89,9 +89,9 @@ package struct WeightCounts: Sendable {
         for pattern in dense.indices where dense[pattern] > 0 { body(pattern, dense[pattern]) }
     }
 
-    /// The value of a pattern, and how many elements have it: of F32 the one of the upper half, which is at most 2^-7 nearer to zero.
+    /// Calls `body` with the value of each pattern that occurs and its count, for finite values in ascending order.
     ///
-    /// Rising from the least finite value to the greatest; patterns that do not occur are left out.
+    /// In F32 the value is that of the upper half: its magnitude is smaller than that of the weight, by at most 2^-7 of it.
     package func forEachFinite(_ body: (Float, UInt64) -> Void) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         if dense.isEmpty {
@@ -114,7 +114,7 @@ package struct WeightCounts: Sendable {
         format == .f16 ? WeightCounts.halves[pattern] : Float(bitPattern: UInt32(pattern) << 16)
     }
 
-    /// All numbers of binary16.
+    /// All values of binary16, by bit pattern.
     private static let halves: [Float] = {
         let bytes = (0..<Kernels.patternCount).flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }
         var values = [Float](repeating: 0, count: Kernels.patternCount)
@@ -122,7 +122,7 @@ package struct WeightCounts: Sendable {
         return values
     }()
 
-    /// How many elements are NaN, and how many infinite.
+    /// Numbers of NaN and infinite elements.
     package var nonFinite: (nan: UInt64, infinite: UInt64) {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         var either: UInt64 = 0
@@ -131,20 +131,20 @@ package struct WeightCounts: Sendable {
             if pattern & 0x7FFF >= infinity { either += count }
             if pattern & 0x7FFF == infinity { infinite += count }
         }
-        // The upper half of a NaN of F32 may be that of infinity.
+        // In F32, NaN and infinity can have the same upper half, so the kernel counts infinities.
         if format == .f32 { infinite = moments.infinities }
         return (either - infinite, infinite)
     }
 
-    /// The zeroth-order entropy of the elements in bits: what a coder that knows nothing but their frequencies would take for each.
-    /// Of F32, nil.
+    /// The order-0 entropy of the elements, in bits per element: the least that a coder without context can reach. Nil for F32 and
+    /// for no elements.
     package var valueEntropy: Double? {
         guard format != .f32, total > 0 else { return nil }
         return dense.isEmpty ? Entropy.bits(sparse.lazy.map(\.count)) : Entropy.bits(dense)
     }
 }
 
-/// How often a pattern of 16 bits occurs.
+/// A pattern of 16 bits and its number of occurrences.
 struct PatternCount: Sendable {
     let pattern: UInt16
     let count: UInt64
@@ -156,7 +156,7 @@ struct PatternCount: Sendable {
 }
 
 extension [PatternCount] {
-    /// The first index from which on all entries hold what is asked.
+    /// The first index whose entry satisfies `belongs`. All entries behind it must satisfy it too, and none before it.
     fileprivate func partitioningIndex(_ belongs: (PatternCount) -> Bool) -> Int {
         var (low, high) = (0, count)
         while low < high {
@@ -167,24 +167,24 @@ extension [PatternCount] {
     }
 }
 
-/// What is counted of one piece of a tensor; reused from piece to piece.
+/// The counts of one piece of a tensor. A value is reused from piece to piece.
 package struct PieceCounts: Sendable {
-    /// What the elements are.
+    /// The element type.
     package private(set) var format = FloatFormat.f32
     /// Number of elements.
     package private(set) var total = 0
-    /// What binary32 moments are taken about.
+    /// The value that binary32 moments are taken about.
     package private(set) var shift = 0.0
-    /// Sums of squares of the piece's rows and columns; empty where they were not asked for.
+    /// Sums of squares of the piece's rows and columns; empty if not requested.
     package private(set) var rowEnergies: [Float] = [], columnEnergies: [Float] = []
-    /// The patterns that occur, rising, in a piece of no more elements than there are patterns, whose counts are cleared already; nil in
-    /// any other.
+    /// The patterns that occur, in ascending order, if the piece has at most 65,536 elements; `counts` is then cleared. Nil for larger
+    /// pieces, whose counts are in `counts`.
     private(set) var patterns: [PatternCount]?
     var counts = [UInt32](repeating: 0, count: Kernels.patternCount)
     var moments = Kernels.Moments()
     private var isClear = true
 
-    /// Up to so many elements, looking each of them up costs less than going through all patterns.
+    /// Up to this number of elements, looking up each element is faster than scanning all patterns.
     private static let few = 1024
 
     /// Counts of no elements.
@@ -204,13 +204,13 @@ package struct PieceCounts: Sendable {
         PieceCounts.clear(&columnEnergies, wantsEnergies ? columns : 0)
     }
 
-    /// So many zeros, in the memory there is.
+    /// Fills `numbers` with `count` zeros and keeps its memory.
     private static func clear(_ numbers: inout [Float], _ count: Int) {
         numbers.removeAll(keepingCapacity: true)
         numbers.append(contentsOf: repeatElement(0, count: count))
     }
 
-    /// How many elements are not finite.
+    /// Number of NaN and infinite elements.
     var nonFiniteTotal: UInt64 {
         let infinity = format == .f16 ? 0x7C00 : 0x7F80
         if let patterns {
@@ -219,16 +219,16 @@ package struct PieceCounts: Sendable {
         return (infinity...0x7FFF).reduce(0) { $0 + UInt64(counts[$1]) + UInt64(counts[0x8000 | $1]) }
     }
 
-    /// Counts a piece of rows x columns elements.
+    /// Counts a piece of rows x columns elements. Replaces the counts before.
     ///
     /// - Parameters:
     ///   - bytes: rows * columns elements, row-major, little-endian.
-    ///   - shift: that of the tensor's `WeightCounts`, or of this piece alone; nil takes the first finite weight of binary32.
-    ///   - wantsEnergies: whether sums of squares of rows and columns are taken.
+    ///   - shift: the value that moments are taken about; nil takes the first finite weight of binary32.
+    ///   - wantsEnergies: whether to compute the sums of squares of rows and columns.
     package mutating func count(
         _ bytes: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
-        // The kernel's lanes without a weight need a shift that binary32 holds.
+        // The shift must be exact in binary32: the kernel fills unused lanes with it, so that they add zero.
         var found = Double(Float(shift ?? 0))
         if shift == nil, format == .f32 {
             found = PieceCounts.firstFinite(bytes.count / 4) { PieceCounts.element(bytes, $0, 4) }
@@ -240,7 +240,7 @@ package struct PieceCounts: Sendable {
         gather { UInt16(truncatingIfNeeded: PieceCounts.element(bytes, $0, width) >> (width == 4 ? 16 : 0)) }
     }
 
-    /// Counts a piece of rows x columns weights in binary32.
+    /// Counts a piece of rows x columns weights in binary32; parameters are as above.
     package mutating func count(
         _ weights: Span<Float>, rows: Int, columns: Int, shift: Double? = nil, wantsEnergies: Bool
     ) {
@@ -251,19 +251,19 @@ package struct PieceCounts: Sendable {
         gather { UInt16(truncatingIfNeeded: weights[$0].bitPattern >> 16) }
     }
 
-    /// Moves all counts to `patterns`, where that is shorter than the counts.
+    /// Moves all counts to `patterns` if the piece has at most 65,536 elements.
     private mutating func gatherAll() {
         guard total <= Kernels.patternCount else { return }
         patterns = PieceCounts.taken(&counts, expecting: min(total, 8192))
         isClear = true
     }
 
-    /// The patterns that occur, whose counts become zero.
+    /// The patterns that occur. Sets their counts to zero.
     private static func taken(_ counts: inout [UInt32], expecting capacity: Int) -> [PatternCount] {
         var found: [PatternCount] = []
         found.reserveCapacity(capacity)
         var counts = counts.mutableSpan
-        // Most blocks hold nothing.
+        // Most blocks of 16 patterns are empty.
         for start in stride(from: 0, to: counts.count, by: 16) {
             var any: UInt32 = 0
             for pattern in start..<start + 16 { any |= counts[pattern] }
@@ -276,7 +276,7 @@ package struct PieceCounts: Sendable {
         return found
     }
 
-    /// Moves the counts of the elements' patterns to `patterns`.
+    /// Moves the counts of the elements' patterns to `patterns`, by looking up each element.
     private mutating func gather(_ pattern: (Int) -> UInt16) {
         var found: [PatternCount] = []
         for index in 0..<total {
@@ -304,7 +304,7 @@ package struct PieceCounts: Sendable {
         return bits
     }
 
-    /// The buffers as separate arguments, which may be written to at once.
+    /// Takes the buffers as separate arguments, because Swift forbids overlapping access to self.
     private static func add(
         _ bytes: Span<UInt8>, _ format: FloatFormat, _ rows: Int, _ columns: Int, _ shift: Double,
         _ counts: inout [UInt32], _ rowEnergies: inout [Float], _ columnEnergies: inout [Float],
@@ -333,7 +333,7 @@ package struct PieceCounts: Sendable {
 
 /// Entropy of counts.
 package enum Entropy {
-    /// The zeroth-order entropy of symbols with these counts, in bits a symbol: -sum p log2 p; 0 for none.
+    /// The order-0 entropy of symbols with these counts, in bits per symbol: -sum p log2 p. 0 for no symbols.
     package static func bits(_ counts: some Sequence<UInt64>) -> Double {
         var total = 0.0
         var sum = 0.0

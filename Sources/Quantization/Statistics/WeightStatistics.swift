@@ -1,45 +1,45 @@
 internal import Kernels
 import TensorModel
 
-/// What there is to say of the weights of a tensor.
+/// Statistics of the weights of a tensor.
 ///
-/// Of F16 and BF16 exact to the last bits of binary64. Of F32, outliers and histogram are counted by the upper 16 bits of each
-/// weight (8 significant bits); everything else is exact.
+/// For F16 and BF16 they are exact to the last bits of binary64. For F32, outliers and histogram use only the upper 16 bits of
+/// each weight (8 significant bits); all other numbers are exact.
 package struct WeightStatistics: Sendable {
     /// Number of elements.
     package let count: UInt64
-    /// NaN, and infinite elements; all that follows is of the others.
+    /// Numbers of NaN and infinite elements. All other statistics are over the finite elements.
     package let nan: UInt64, infinite: UInt64
-    /// The extremes; 0 where there is no finite weight.
+    /// The smallest and largest weight; 0 if there is no finite weight.
     package let minimum: Double, maximum: Double
-    /// The mean, and the standard deviation about it (of the whole, not of a sample).
+    /// The mean, and the standard deviation of the population (divided by n).
     package let mean: Double, standardDeviation: Double
-    /// The fourth central moment over the squared variance: 3 for a Gaussian, 1.8 for a uniform distribution; 0 for a constant.
+    /// Fourth central moment / variance²: 3 for a Gaussian, 1.8 for a uniform distribution; 0 if all weights are equal.
     package let kurtosis: Double
-    /// The third central moment over the third power of the standard deviation: 0 for anything symmetric.
+    /// Third central moment / standard deviation³: 0 for a symmetric distribution.
     package let skewness: Double
-    /// Weights that are zero, of either sign, and that are subnormal in the element type.
+    /// Numbers of weights that are zero (of either sign), and subnormal in the element type.
     package let zeros: UInt64, subnormal: UInt64
-    /// Weights farther from the mean than six standard deviations.
+    /// Number of weights farther than six standard deviations from the mean.
     package let outliers: UInt64
-    /// The zeroth-order entropy of the elements in bits; nil for F32.
+    /// The order-0 entropy of the elements, in bits per element; nil for F32.
     package let valueEntropy: Double?
-    /// Of an encoded tensor, the entropy of its codes in bits a weight (of a trellis's, given the parity of the state); else nil.
+    /// The entropy of the codes of an encoded tensor, in bits per weight; for a trellis, given the parity of the state. Otherwise nil.
     package var codeEntropy: Double?
-    /// The root mean squares of rows and columns; nil for tensors of rank below 2, and those too large to keep them.
+    /// The spread of the RMS of rows, and of columns; nil for tensors of rank below 2 and for very large ones.
     package var rows: Spread?, columns: Spread?
-    /// How the weights are distributed.
+    /// The histogram of the finite weights.
     package let histogram: Histogram
 
-    /// The largest magnitude.
+    /// The largest magnitude of a finite weight.
     package var absoluteMaximum: Double { max(-minimum, maximum) }
 
-    /// How far numbers of one kind lie apart.
+    /// Minimum, median and maximum of numbers.
     package struct Spread: Sendable, Hashable {
-        /// The least, the middle one, the greatest.
+        /// Minimum, median (the upper one of two) and maximum.
         package let minimum: Double, median: Double, maximum: Double
 
-        /// The spread of numbers, of which those that are not finite are left out; nil where none is left.
+        /// The spread of the finite ones of `numbers`; nil if there are none.
         package init?(_ numbers: consuming [Double]) {
             numbers.removeAll { !$0.isFinite }
             numbers.sort()
@@ -47,11 +47,11 @@ package struct WeightStatistics: Sendable {
             (minimum, median, maximum) = (first, numbers[numbers.count / 2], last)
         }
 
-        /// Greatest over middle: 1 where all are alike; nil where the middle is zero.
+        /// maximum / median: 1 if all numbers are equal; nil if the median is zero.
         package var ratio: Double? { median > 0 ? maximum / median : nil }
     }
 
-    /// Reads the statistics off counts.
+    /// Computes the statistics from counts.
     package init(_ given: WeightCounts) {
         var counts = given
         counts.compact()
@@ -125,23 +125,23 @@ package struct WeightStatistics: Sendable {
 
 /// Counts of weights in bins of equal width.
 package struct Histogram: Sendable, Hashable {
-    /// How many bins there are.
+    /// Number of bins.
     package static let binCount = 64
 
-    /// Where the first bin begins and the last ends.
+    /// Lower bound of the first bin, and upper bound of the last.
     package let from: Double, to: Double
-    /// Weights in each bin; a weight on an edge counts in the bin above.
+    /// Number of weights in each bin. A weight on an edge counts in the bin above it.
     package var counts: [UInt64] {
         (0..<Histogram.binCount).map { bin in
             (0..<byteWidth).reversed().reduce(0) { $0 << 8 | UInt64(packed[bin * byteWidth + $1]) }
         }
     }
-    /// The counts in as few bytes each as hold them: there is a histogram for each of very many tensors.
+    /// The counts, each in `byteWidth` bytes, the fewest that hold them all: a checkpoint may have very many tensors.
     private let packed: [UInt8], byteWidth: Int
-    /// Weights below the first bin, and at or above the end of the last.
+    /// Numbers of weights below `from`, and at or above `to`.
     package let below: UInt64, above: UInt64
 
-    /// A histogram over given bounds.
+    /// A histogram with the given bounds.
     package init(_ weights: WeightCounts, from: Double, to: Double) {
         self.from = from
         self.to = to
@@ -149,7 +149,7 @@ package struct Histogram: Sendable, Hashable {
         var (below, above): (UInt64, UInt64) = (0, 0)
         let scale = to > from ? Double(Histogram.binCount) / (to - from) : 0
         weights.forEachFinite { value, occurrences in
-            // Of F32 the pattern stands for all up to the next one: its middle.
+            // In F32 a pattern covers a range of weights: use the middle of the range.
             let middle =
                 weights.format == .f32 ? Float(bitPattern: value.bitPattern | 0x8000) : value
             let place = (Double(middle) - from) * scale
@@ -168,7 +168,7 @@ package struct Histogram: Sendable, Hashable {
         (self.below, self.above) = (below, above)
     }
 
-    /// A histogram of four standard deviations to each side of the mean; of one unit where all weights are equal.
+    /// A histogram from four standard deviations below the mean to four above. If all weights are equal, its width is 1.
     init(_ weights: WeightCounts, mean: Double, deviation: Double) {
         let reach = deviation > 0 ? 4 * deviation : 0.5
         self.init(weights, from: mean - reach, to: mean + reach)

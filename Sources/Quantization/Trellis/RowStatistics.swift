@@ -1,12 +1,12 @@
 internal import Kernels
 import TensorModel
 
-/// What can be said of a chunk's rate before it is encoded.
+/// Estimates the rate of a chunk before it is encoded.
 package enum RowStatistics {
-    /// Half the mean, over the rows of a chunk, of log2 of their mean square: at a given step, the bits a weight but for a constant; and
-    /// the sum of squares of all weights.
+    /// The mean over rows of log2(row RMS), and the sum of squares of all weights.
     ///
-    /// Rows of zeros count as 2^-40 of the chunk's largest row.
+    /// At a fixed step, the bits per weight are this mean plus a constant. The sum of squares of a row counts as at least 2^-40 of the
+    /// largest row's, so that rows of zeros have a logarithm.
     package static func logScale(_ weights: [Float], rows: Int, columns: Int) -> (scale: Double, energy: Double) {
         let energies = energies(weights, rows, columns)
         let least = max((energies.max() ?? 0) * 0x1p-40, Double.leastNormalMagnitude)
@@ -14,7 +14,7 @@ package enum RowStatistics {
         return (sum / Double(2 * max(rows, 1)), energies.reduce(0, +))
     }
 
-    /// The sum of squares of each row: by the kernel, in binary32, where no sum can leave the range of that.
+    /// The sum of squares of each row: by the kernel in binary32, or in binary64 if a sum overflows or is close to underflow.
     private static func energies(_ weights: [Float], _ rows: Int, _ columns: Int) -> [Double] {
         var energies = [Float](repeating: 0, count: rows)
         var target = energies.mutableSpan

@@ -1,17 +1,17 @@
 internal import Kernels
 import TensorModel
 
-/// Symbols of one byte each to the bytes of a stream and back (Specs/trellis.md, "Streams").
+/// Packs symbols of one byte each into the bytes of a stream, and unpacks them (Specs/trellis.md, "Streams").
 package enum SymbolPacking {
-    /// What the bytes are for.
+    /// How symbols share bytes.
     package enum Form: Sendable, Hashable {
-        /// To be stored, or for a codec that looks for repetitions: as few bytes as can be.
+        /// The fewest bytes: for storing, or for a codec that finds repetitions.
         case stored
-        /// For an entropy coder of bytes: whole symbols in each byte.
+        /// Whole symbols in each byte: for an entropy coder of bytes.
         case coded
     }
 
-    /// Whether the two forms are different.
+    /// Whether the two forms differ for these parameters.
     package static func differ(_ parameters: TrellisParameters) -> Bool {
         guard let width = parameters.fixedWidth else { return false }
         return width != 4 && width != 8 && width != 2
@@ -19,13 +19,13 @@ package enum SymbolPacking {
 
     private static func layout(_ form: Form) -> BitPacking.Layout { form == .stored ? .dense : .aligned }
 
-    /// Bytes that `count` symbols take.
+    /// Bytes that `count` packed symbols take.
     package static func byteCount(_ parameters: TrellisParameters, _ form: Form, _ count: Int) -> Int {
         guard let width = parameters.fixedWidth else { return (count + 2) / 3 }
         return BitPacking.byteCount(layout(form), bits: width, count: count)
     }
 
-    /// Packs `count` symbols from `start` on into the first bytes of `packed`.
+    /// Packs `count` symbols, from index `start` on, into the first bytes of `packed`.
     package static func pack(
         _ symbols: [UInt8], _ start: Int, _ count: Int, _ parameters: TrellisParameters, _ form: Form,
         into packed: inout [UInt8]
@@ -39,7 +39,7 @@ package enum SymbolPacking {
         }
     }
 
-    /// Unpacks `count` symbols, which go to `symbols` from `start` on; two bytes behind them may be written too.
+    /// Unpacks `count` symbols into `symbols`, from index `start` on. May write two more bytes behind them.
     ///
     /// - Throws: `codeTooLarge`, `tailNotZero` or `symbolTooLarge`.
     package static func unpack(

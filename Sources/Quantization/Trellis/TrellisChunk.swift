@@ -1,51 +1,51 @@
 internal import Kernels
 package import TensorModel
 
-/// One chunk of scheme `trellis` between weights and streams, in buffers that are reused and only grow.
+/// One chunk of scheme `trellis`, from weights to streams and back. Its buffers are reused and only grow.
 ///
-/// Encoding: `quantize`, `restore`, then `route` once or more often, with other alphabets or classes. Decoding: `prepareStreams`, the caller
-/// fills streams, escapes, low bits, classes and patches, `decode`.
+/// To encode: call `quantize`, `restore`, then `route`, once or several times with other alphabets or classes. To decode: call
+/// `prepareStreams`, fill streams, escapes, low bits, classes and patches, then call `decode`.
 package struct TrellisChunk {
     private var symbols: [Int16] = []
     private var oddMasks: [UInt64] = []
     private var scratch: [UInt16] = []
     private var energies: [Float] = []
     private let ransScratch = Kernels.RansScratch()
-    /// Whether the last search met weights farther out than symbols go.
+    /// Whether the last search clamped a weight, because it was beyond the largest symbol or finite level.
     private var hasOutliers = false
 
-    /// One byte a symbol, all streams in one buffer.
+    /// The codes of all streams, one byte per symbol, in one buffer.
     package var streams: [UInt8] = []
-    /// Where each stream begins in `streams`.
+    /// Start of each stream in `streams`.
     package private(set) var starts: [Int] = []
-    /// Symbols of each stream.
+    /// Number of symbols in each stream.
     package private(set) var counts: [Int] = []
     /// Symbols without a code, as signed bytes, in the order of the symbols.
     package var escapes: [UInt8] = []
-    /// How many of them count.
+    /// Number of symbols in `escapes`.
     package private(set) var escapeCount = 0
-    /// The low bits of each symbol, one byte each; without a meaning where there are none.
+    /// The low bits of each symbol, one byte each; undefined if the parameters have no low bits.
     package var lowBits: [UInt8] = []
-    /// The class of each row; may be longer, and without a meaning where there is one class.
+    /// The class of each row; may be longer than the chunk has rows, and is undefined if there is one class.
     package var rowClasses: [UInt8] = []
-    /// Weights stored as they are, in rising order of their index in the chunk.
+    /// Weights stored exactly, in ascending order of their index in the chunk.
     package var patches: [Patch] = []
 
-    /// A weight that is stored as it is.
+    /// A weight that is stored exactly.
     package struct Patch: Sendable, Hashable {
-        /// Index in the chunk, row-major.
+        /// Index of the weight in the chunk, row-major.
         package var index: Int
-        /// The element, as an integer of its own width.
+        /// The element as an integer of its width.
         package var bits: UInt32
 
-        /// A patch.
+        /// A patch of one weight.
         package init(index: Int, bits: UInt32) {
             self.index = index
             self.bits = bits
         }
     }
 
-    /// A chunk without buffers.
+    /// A chunk with empty buffers.
     package init() {}
 
     // MARK: - Encoding
@@ -54,8 +54,8 @@ package struct TrellisChunk {
     ///
     /// - Parameters:
     ///   - weights: finite, row-major; at least rows * columns.
-    ///   - parameters: states and range of the symbols.
-    ///   - format: the weights' element type, whose largest finite value no level exceeds where that can be avoided.
+    ///   - parameters: states and largest symbol.
+    ///   - format: element type of the weights. If possible, no level exceeds its largest finite value.
     package mutating func quantize(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat
@@ -82,7 +82,7 @@ package struct TrellisChunk {
             weights, shape, rule: rule, symbols: &symbols, oddMasks: &oddMasks, scratch: &scratch)
     }
 
-    /// Adds the magnitudes of the levels that were found to a histogram, whose last entry counts all beyond it.
+    /// Adds the magnitudes of the found levels to a histogram of 64 entries. The last entry counts all larger levels too.
     package func addLevels(rows: Int, columns: Int, to histogram: inout [UInt64]) {
         histogram.grow(to: Kernels.levelHistogramSize)
         var counts = histogram.mutableSpan
@@ -91,13 +91,13 @@ package struct TrellisChunk {
             into: &counts)
     }
 
-    /// Restores the levels that were found, as `decode` will, and notes the weights that must be stored as they are: those farther out
-    /// than symbols go, and those the format could not hold as restored.
+    /// Restores weights from the found levels, as `decode` does. Sets `patches` to the weights that must be stored exactly: those beyond
+    /// the largest symbol, and those whose restored value the format cannot hold.
     ///
     /// - Parameters:
-    ///   - weights: those that were quantized, with the same parameters and rule.
-    ///   - format: their element type, which patches are stored in.
-    ///   - restored: at least as many.
+    ///   - weights: the weights that were quantized, with the same parameters and rule.
+    ///   - format: element type of the weights and of the patches.
+    ///   - restored: room for at least as many weights.
     package mutating func restore(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat, into restored: inout [Float]
@@ -137,8 +137,8 @@ package struct TrellisChunk {
     /// Turns the levels that were found into streams.
     ///
     /// - Parameters:
-    ///   - weights: those that were quantized; they decide on the classes of their rows.
-    ///   - parameters: those of the search, but for alphabet and classes, and of the same greatest symbol.
+    ///   - weights: the weights that were quantized; they determine the classes of rows.
+    ///   - parameters: those of the search. Alphabet and row classes may differ; the largest symbol must be equal.
     package mutating func route(_ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters) {
         classifyRows(weights, rows, columns, parameters.rowClasses)
         prepareStreams(rows: rows, columns: columns, parameters, counts: nil)
@@ -147,10 +147,10 @@ package struct TrellisChunk {
             symbols, oddMasks, rowClasses, starts, shape, parameters, &streams, &counts, &escapes, &lowBits)
     }
 
-    /// Codes the levels that were found as one stream of rANS, their low bits left out.
+    /// Codes the found levels, without their low bits, as one rANS stream.
     ///
-    /// - Parameter bytes: grows as needed; the stream is in its first bytes.
-    /// - Returns: how many they are.
+    /// - Parameter bytes: grows if needed; receives the stream in its first bytes.
+    /// - Returns: the number of bytes of the stream.
     package func encodeRans(
         rows: Int, columns: Int, _ parameters: TrellisParameters, into bytes: inout [UInt8]
     ) -> Int {
@@ -176,14 +176,14 @@ package struct TrellisChunk {
             symbols: symbols.span, oddMasks: oddMasks.span, shape, alphabet: parameters.kernelAlphabet, into: &buffers)
     }
 
-    /// Classes of equally many rows, by rising energy; of equal rows the upper ones come first.
+    /// Assigns rows to classes of (nearly) equal numbers of rows, in ascending order of energy. The upper row comes first in a tie.
     private mutating func classifyRows(_ weights: [Float], _ rows: Int, _ columns: Int, _ classes: Int) {
         guard classes > 1 else { return }
         rowClasses.grow(to: rows)
         energies.grow(to: rows)
         var target = energies.mutableSpan
         Kernels.rowEnergies(weights.span, Kernels.ChunkShape(rows: rows, columns: columns), into: &target)
-        // The bits of numbers that are not negative are in the order of the numbers.
+        // The bit patterns of nonnegative floats are in the order of their values.
         let ranked = (0..<rows).map { UInt64(energies[$0].bitPattern) << 32 | UInt64($0) }.sorted()
         for (rank, key) in ranked.enumerated() { rowClasses[Int(key & 0xffff_ffff)] = UInt8(rank * classes / rows) }
     }
@@ -192,7 +192,7 @@ package struct TrellisChunk {
 
     /// Makes room for the streams of a chunk.
     ///
-    /// - Parameter counts: the symbols of each stream; nil where they are not known yet, and may be all of a class.
+    /// - Parameter counts: number of symbols in each stream; nil if not known yet, which reserves all symbols of a class for each.
     package mutating func prepareStreams(rows: Int, columns: Int, _ parameters: TrellisParameters, counts given: [Int]?)
     {
         starts.removeAll(keepingCapacity: true)
@@ -207,7 +207,7 @@ package struct TrellisChunk {
                 } else {
                     rowsOfClass(stream / 2, rows) * columns
                 }
-            // Three symbols are unpacked at a time.
+            // Symbols may be unpacked three at a time, so two more may be written.
             end += most + 2 + Kernels.symbolSlack
         }
         counts = given ?? [Int](repeating: 0, count: parameters.symbolStreams)
@@ -221,12 +221,12 @@ package struct TrellisChunk {
         rowClasses[..<rows].count { $0 == UInt8(number) }
     }
 
-    /// Says how many of `escapes` count.
+    /// Sets the number of symbols in `escapes`.
     package mutating func setEscapeCount(_ count: Int) { escapeCount = count }
 
-    /// Restores a chunk's weights, row-major, into the first elements of `weights`.
+    /// Restores the weights of a chunk, row-major, into the first elements of `weights`.
     ///
-    /// - Throws: `miscounted` where a stream has more or fewer symbols than the trellis takes, `classOutOfRange`,
+    /// - Throws: `miscounted` if a stream has more or fewer symbols than the trellis needs, `classOutOfRange`,
     ///   `patchOutOfRange`, `patchNotFinite`.
     package func decode(
         rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float, _ format: FloatFormat,
@@ -248,7 +248,7 @@ package struct TrellisChunk {
         try applyPatches(count: rows * columns, format, to: &weights)
     }
 
-    /// Restores a chunk's weights from a stream of rANS, low bits and patches; as `decode` does from streams by class and parity.
+    /// Restores the weights of a chunk, row-major, from a rANS stream, low bits and patches.
     ///
     /// - Throws: `ransInvalid`, `patchOutOfRange`, `patchNotFinite`.
     package func decodeRans(
@@ -292,15 +292,15 @@ extension TrellisRule {
             farthest: farthestPosition(parameters, format))
     }
 
-    /// Whether the levels of the largest symbols are above the largest finite value of an element type.
+    /// Whether the level of the largest symbol is above the largest finite value of an element type.
     func exceedsRange(_ parameters: TrellisParameters, _ format: FloatFormat) -> Bool {
         !(Float(2 * parameters.greatestSymbol + 1) * step <= format.largestFinite)
     }
 
-    /// How far out, in levels, a weight is searched for (Specs/trellis.md, "Positions").
+    /// The largest position of a weight, in levels (Specs/trellis.md, "Positions").
     ///
-    /// The search may go up to two levels beyond a position's floor. Below N - 1, where N is the last level that the type can hold,
-    /// every level it takes is finite, and no weight becomes a patch for it.
+    /// The search may go up to two levels beyond the floor of a position. Let N be the last level that the type can hold. For positions
+    /// below N - 1, all levels of the search are finite, so no weight becomes a patch because of an infinite level.
     private func farthestPosition(_ parameters: TrellisParameters, _ format: FloatFormat) -> Float {
         let farthest = parameters.farthestLevel
         guard exceedsRange(parameters, format) else { return farthest }
@@ -311,6 +311,6 @@ extension TrellisRule {
 }
 
 extension TrellisParameters {
-    /// Weights farther out than this, in levels, are stored as they are.
+    /// Weights with a larger magnitude than this, in levels, are stored exactly.
     var farthestLevel: Float { Float(2 * greatestSymbol - 1) }
 }

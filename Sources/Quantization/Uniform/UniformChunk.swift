@@ -1,20 +1,20 @@
 internal import Kernels
 
-/// The codes, scales and biases of one chunk, in buffers that are reused from chunk to chunk and never shrink.
+/// The codes, scales and biases of one chunk. The buffers are reused from chunk to chunk and never shrink.
 package struct UniformChunk: Sendable {
-    /// One byte a weight, row-major; may be longer than the chunk.
+    /// One byte per weight, row-major; may be longer than the chunk.
     package var codes: [UInt8] = []
-    /// One a group, row by row; may be longer than `groupCount`.
+    /// One per group, row by row; may be longer than `groupCount`.
     package var scales: [Float] = []
-    /// One a group, row by row; without a meaning for symmetric codes.
+    /// One per group, row by row; undefined for symmetric codes.
     package var biases: [Float] = []
-    /// Groups in the chunk.
+    /// Number of groups in the chunk.
     package private(set) var groupCount = 0
 
-    /// A chunk without buffers.
+    /// A chunk with empty buffers.
     package init() {}
 
-    /// Makes room for a chunk of `rows` x `columns` weights; what the buffers held is lost.
+    /// Makes room for a chunk of `rows` x `columns` weights. The contents of the buffers become undefined.
     package mutating func prepare(rows: Int, columns: Int, _ parameters: UniformParameters) {
         let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
         groupCount = grouping.groupCount
@@ -27,7 +27,7 @@ package struct UniformChunk: Sendable {
         }
     }
 
-    /// Refuses scales and biases that no encoder writes; codes are checked as they are unpacked.
+    /// Checks that scales and biases are finite, and that symmetric scales are not negative. Unpacking has checked the codes.
     ///
     /// - Throws: `scaleNotFinite`, `scaleNegative` or `biasNotFinite` with the first such group.
     package func validate(_ parameters: UniformParameters) throws(DecodingFailure) {
@@ -41,9 +41,9 @@ package struct UniformChunk: Sendable {
         }
     }
 
-    /// Whether no code at all could give an infinite weight with these scales and biases, which must be valid.
+    /// Whether every code gives a finite weight with these scales and biases, which must be valid.
     ///
-    /// True of every group whose weights are not next to the largest binary32; else the weights themselves must tell.
+    /// False only if weights may be near the largest binary32 value; then check the weights themselves.
     package func isBounded(_ parameters: UniformParameters) -> Bool {
         let codes = Float(1 << parameters.bits)
         for group in 0..<groupCount {

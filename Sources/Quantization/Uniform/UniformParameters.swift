@@ -1,30 +1,30 @@
-/// Where scales and biases come from.
+/// How an encoder finds scales and biases.
 package enum UniformScales: String, Sendable, Hashable, CaseIterable {
-    /// Those of the least error that a search finds.
+    /// A search for the least squared error.
     case searched
-    /// The group's least and greatest weight, as MLX has it; of symmetric groups the greatest magnitude.
+    /// The smallest and largest weight of the group, as in MLX; the largest magnitude in symmetric groups.
     case minmax
 }
 
-/// The choices of the uniform scheme.
+/// The parameters of the uniform scheme.
 package struct UniformParameters: Sendable, Hashable {
-    /// Bits a code: one of `supportedBits`.
+    /// Bits per code: one of `supportedBits`.
     package let bits: Int
-    /// Weights that share a scale, along a row: one of `supportedGroupSizes`.
+    /// Weights per group, along a row: one of `supportedGroupSizes`. A group shares a scale.
     package let groupSize: Int
-    /// Whether a group has a scale alone, instead of scale and bias.
+    /// Whether a group has a scale only; otherwise it has a scale and a bias.
     package let symmetric: Bool
-    /// How an encoder finds scales and biases. Decoders need not know: files do not tell.
+    /// How an encoder finds scales and biases. Not stored in files, because decoders do not need it.
     package let scales: UniformScales
 
-    /// The widths there are.
+    /// Valid values of `bits`.
     package static let supportedBits = [2, 3, 4, 5, 6, 8]
-    /// The group sizes there are.
+    /// Valid values of `groupSize`.
     package static let supportedGroupSizes = [32, 64, 128]
-    /// 4 bits, groups of 64, affine.
+    /// The default: 4 bits, groups of 64, affine, searched.
     package static let standard = UniformParameters(unchecked: 4, 64, false, .searched)
 
-    /// The given choices, or nil where one of them is not supported.
+    /// Returns nil if `bits` or `groupSize` is not supported.
     package init?(bits: Int, groupSize: Int, symmetric: Bool, scales: UniformScales = .searched) {
         guard
             UniformParameters.supportedBits.contains(bits),
@@ -40,10 +40,10 @@ package struct UniformParameters: Sendable, Hashable {
         self.scales = scales
     }
 
-    /// The smallest supported width of at least `bits`; 8 for anything above.
+    /// The smallest supported number of bits that is at least `bits`; 8 for all larger values.
     package static func roundingUp(bits: Int) -> Int { supportedBits.first { $0 >= bits } ?? 8 }
 
-    /// The same parameters with `roundingUp(bits:)`.
+    /// These parameters with `bits` rounded up by `roundingUp(bits:)`.
     package func with(bits: Int) -> UniformParameters {
         UniformParameters(unchecked: UniformParameters.roundingUp(bits: bits), groupSize, symmetric, scales)
     }

@@ -1,20 +1,19 @@
 internal import Kernels
 package import TensorModel
 
-/// The uniform scheme: groups of weights along rows, each a scale, perhaps a bias, and equally spaced codes
+/// The uniform scheme: groups of weights along rows, each with a scale, a bias unless symmetric, and equally spaced codes
 /// (Specs/uniform.md).
 package enum UniformQuantizer {
-    /// Chooses codes, scales and biases for a chunk by a search, whatever `parameters.scales` is.
+    /// Searches codes, scales and biases for a chunk, whatever `parameters.scales` is.
     ///
-    /// The result depends on nothing but the arguments: not on the processor, nor on what else is in the chunk
-    /// than the group at hand.
+    /// The result of a group depends only on its weights and the parameters. It has the same bits on every processor.
     /// - Parameters:
     ///   - weights: at least rows * columns finite weights, row-major.
-    ///   - rows: rows of the chunk.
-    ///   - columns: columns of the chunk; groups begin at every multiple of the group size.
-    ///   - parameters: width, group size, symmetry.
-    ///   - scaleFormat: what scales and biases are stored in; each is exactly representable in it.
-    ///   - chunk: prepared and filled.
+    ///   - rows: number of rows of the chunk.
+    ///   - columns: number of columns; a group begins at every multiple of the group size.
+    ///   - parameters: bits, group size, symmetry.
+    ///   - scaleFormat: element type that scales and biases are stored in; each is exactly representable in it.
+    ///   - chunk: receives the result.
     package static func encode(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: UniformParameters,
         scaleFormat: FloatFormat, into chunk: inout UniformChunk
@@ -26,7 +25,7 @@ package enum UniformQuantizer {
             &chunk.codes, &chunk.scales, &chunk.biases)
     }
 
-    /// The chunk's parts as separate arguments, which may be written to at once.
+    /// Takes the parts of the chunk as separate arguments, because Swift forbids overlapping access to it.
     private static func search(
         _ weights: Span<Float>, _ grouping: Kernels.Grouping, _ parameters: UniformParameters,
         _ scaleFormat: FloatFormat, _ codes: inout [UInt8], _ scales: inout [Float], _ biases: inout [Float]
@@ -39,16 +38,16 @@ package enum UniformQuantizer {
             scaleFormat: scaleFormat, codes: &codes, scales: &scales, biases: &biases)
     }
 
-    /// Codes, scales and biases of a chunk by plain rounding, whatever `parameters.scales` is.
+    /// Finds codes, scales and biases of a chunk by plain rounding, whatever `parameters.scales` is.
     ///
     /// - Parameters:
     ///   - source: rows * columns finite elements, little-endian, row-major.
-    ///   - format: their type; scales and biases are exactly representable in it.
-    ///   - rows: rows of the chunk.
-    ///   - columns: columns of the chunk; groups begin at every multiple of the group size.
-    ///   - parameters: width, group size, symmetry.
-    ///   - chunk: prepared and filled.
-    /// - Returns: the error sums of what `decode` makes of the result.
+    ///   - format: element type of `source`; scales and biases are exactly representable in it.
+    ///   - rows: number of rows of the chunk.
+    ///   - columns: number of columns; a group begins at every multiple of the group size.
+    ///   - parameters: bits, group size, symmetry.
+    ///   - chunk: receives the result.
+    /// - Returns: the error sums of the weights that `decode` restores.
     package static func round(
         _ source: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int, _ parameters: UniformParameters,
         into chunk: inout UniformChunk
@@ -73,7 +72,7 @@ package enum UniformQuantizer {
 
     /// Restores the weights of a chunk into the first rows * columns elements of `weights`.
     ///
-    /// scale * code + bias, or scale * (code - 2^(bits-1)) for symmetric codes; binary32, each operation rounded.
+    /// A weight is scale * code + bias, or scale * (code - 2^(bits-1)) if symmetric; binary32, each operation rounded.
     package static func decode(
         _ chunk: UniformChunk, rows: Int, columns: Int, _ parameters: UniformParameters,
         into weights: inout [Float]

@@ -4,30 +4,30 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// A checkpoint of any format we read, as the list of its tensors.
+/// An opened checkpoint of any supported format, as a list of tensors.
 package struct OpenedCheckpoint: Sendable {
-    /// What it is.
+    /// The kinds of checkpoints.
     package enum Content: Sendable {
-        /// One of ours.
+        /// A sealed checkpoint, as `convert` writes it.
         case sealed(SealedCheckpoint)
-        /// Any other.
+        /// A checkpoint of another format.
         case plain(Checkpoint)
     }
 
-    /// What it is.
+    /// The checkpoint as it was opened.
     package let content: Content
-    /// The path it was opened by.
+    /// The path that it was opened with.
     package let path: FilePath
-    /// The tensors, in the order of the files, and in each in the order of their bytes.
+    /// The tensors, file by file, in a file by offset.
     package let tensors: [StoredWeights]
-    /// What is odd but stops nothing.
+    /// Findings that do not prevent reading.
     package let warnings: [IngotWarning]
 
-    /// Opens a checkpoint: a directory of ours, or a source. Headers are read, no weights.
+    /// Opens a sealed checkpoint or a source. Reads headers, no weights.
     ///
     /// - Parameters:
     ///   - path: the file or directory.
-    ///   - key: of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; others have no use for it.
+    ///   - key: for PyTorch files, the keys that lead to the dict of weights, joined by `.`; other formats ignore it.
     package init(_ path: FilePath, key: String? = nil) throws {
         if try SealedCheckpoint.isOne(path) {
             self.init(try SealedCheckpoint(path))
@@ -36,7 +36,7 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
-    /// A checkpoint of ours.
+    /// The tensors of a sealed checkpoint.
     package init(_ checkpoint: SealedCheckpoint) {
         content = .sealed(checkpoint)
         path = checkpoint.path
@@ -50,7 +50,7 @@ package struct OpenedCheckpoint: Sendable {
         warnings = checkpoint.warnings
     }
 
-    /// Any other checkpoint.
+    /// The tensors of a checkpoint of another format.
     package init(_ checkpoint: Checkpoint) {
         content = .plain(checkpoint)
         path = checkpoint.path
@@ -60,8 +60,8 @@ package struct OpenedCheckpoint: Sendable {
         warnings = checkpoint.warnings
     }
 
-    /// Requires that tensors of ours that are kept as they are have the bytes that were sealed, and the tensors of another
-    /// checkpoint those of the checksums that its files state.
+    /// Checks the bytes of selected tensors: kept tensors of a sealed checkpoint against the seal, tensors of another format against
+    /// the checksums in its files. `isMeant` selects tensors by name.
     ///
     /// - Throws: `sealInvalid`, naming the tensor; `checksum`.
     package func checkKept(_ isMeant: (TensorName) -> Bool) throws {
@@ -74,7 +74,7 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
-    /// Compares tensors with the checksums that their files state, where the format has any.
+    /// Checks selected tensors against the checksums in their files, if the format has checksums.
     ///
     /// - Throws: `checksum`.
     package func checkRecords(of isMeant: (TensorName) -> Bool) throws {
@@ -82,7 +82,7 @@ package struct OpenedCheckpoint: Sendable {
         for shard in checkpoint.shards { try shard.checkRecords(of: isMeant) }
     }
 
-    /// Requires that no weight file changed since it was opened, so that what was read of it is true of it.
+    /// Requires that no weight file has changed since it was opened.
     ///
     /// - Throws: `sourceChanged`.
     package func requireUnchanged() throws {
@@ -92,16 +92,16 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
-    /// Whether it is one of ours.
+    /// Whether it is a sealed checkpoint.
     package var isSealed: Bool { if case .sealed = content { true } else { false } }
 
-    /// Whether its files have dicts in dicts, one of which a key can name.
+    /// Whether `key` can select a dict of weights: whether its files are PyTorch files.
     package var hasKeys: Bool {
         guard case .plain(let checkpoint) = content else { return false }
         return checkpoint.shards.contains { $0.header.format == .pytorch }
     }
 
-    /// The name of its format: `ingot`, or that of its files.
+    /// The name of its format: `ingot`, or that of its first file.
     package var formatName: String {
         switch content {
         case .sealed: "ingot"
@@ -117,7 +117,7 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
-    /// Bytes of its weight files, headers and seals included.
+    /// Total bytes of its weight files, including headers and seals.
     package var fileBytes: UInt64 {
         switch content {
         case .sealed(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }

@@ -4,32 +4,32 @@ package import Container
 package import FileAccess
 package import TensorModel
 
-/// A tensor of a checkpoint, in whatever form it is stored.
+/// A tensor of an opened checkpoint, plain or encoded.
 package struct StoredWeights: Sendable {
-    /// Its name.
+    /// The tensor's name.
     package let name: TensorName
-    /// What it does in its model.
+    /// The role of the tensor in its model.
     package let role: TensorRole
-    /// The file it is in, without directory.
+    /// Name of the file that holds it, without directory.
     package let fileName: String
-    /// Element type and shape of the tensor; of an encoded one, of its original.
+    /// Element type and shape; for an encoded tensor, those of the source tensor.
     package let elementType: ElementType, shape: Shape
-    /// Bytes it takes in its file.
+    /// Bytes that the tensor takes in its file.
     package let byteCount: UInt64
-    /// The blocks of codes that another format stores it in, such as `Q4_K`; they are read as `elementType`. Nil where there are none.
+    /// The name of another format's block encoding, such as `Q4_K`; nil if there is none. Blocks are read as `elementType`.
     package let encoding: String?
-    /// Where its bytes are, and how they are to be read.
+    /// Where its bytes are and how to read them.
     package let form: Form
 
-    /// How a tensor is stored; held apart, so that copies of very many tensors stay small.
+    /// How a tensor is stored. Indirect, so that copying many tensors is cheap.
     package indirect enum Form: Sendable {
-        /// Its elements, row by row.
+        /// Elements, row by row.
         case plain(TensorBytes)
-        /// A payload of ours, by its place among those of its shard.
+        /// A payload of a sealed shard, by its index in `shard.payloads`.
         case payload(Int, of: SharedShard)
     }
 
-    /// A shard that many tensors refer to: by reference, or each of them would carry some hundred bytes of it.
+    /// A shard shared by its tensors. A reference saves some hundred bytes per tensor.
     package final class SharedShard: Sendable {
         /// The shard.
         package let shard: SealedShard
@@ -60,16 +60,16 @@ package struct StoredWeights: Sendable {
         form = .payload(index, of: shared)
     }
 
-    /// Its payload, and the shard that holds it; nil for a tensor stored as it is.
+    /// The payload and its shard; nil for a plain tensor.
     package var payload: (payload: SealedShard.Payload, shard: SealedShard)? {
         guard case .payload(let index, let shared) = form else { return nil }
         return (shared.shard.payloads[index], shared.shard)
     }
 
-    /// What the header says of its payload; nil for a tensor stored as it is.
+    /// The description of the payload; nil for a plain tensor.
     package var descriptor: TensorDescriptor? { payload?.payload.descriptor }
 
-    /// The file its bytes are in.
+    /// The file that holds its bytes.
     package var file: MappedFile {
         switch form {
         case .plain(let bytes): bytes.parts[0].file
@@ -77,7 +77,7 @@ package struct StoredWeights: Sendable {
         }
     }
 
-    /// Its elements, or its payload as it is stored.
+    /// The stored bytes: elements, or the payload.
     package var bytes: TensorBytes {
         switch form {
         case .plain(let bytes): bytes
@@ -85,10 +85,10 @@ package struct StoredWeights: Sendable {
         }
     }
 
-    /// The type its elements can be read as; nil where they are no floating-point numbers of 16 or 32 bits.
+    /// The float format of its elements; nil if they are not floating-point numbers of 16 or 32 bits.
     package var format: FloatFormat? { elementType.quantizable }
 
-    /// Offset of its first byte in the file.
+    /// Offset of the first byte in the file.
     var start: UInt64 {
         switch form {
         case .plain(let bytes): bytes.parts[0].range.start
@@ -99,10 +99,10 @@ package struct StoredWeights: Sendable {
     /// How it is stored, for tables: `trellis`, `uniform 4 g64`, `Q4_K`, `kept`.
     package var scheme: String { descriptor?.scheme.summary ?? encoding ?? "kept" }
 
-    /// Whether its elements have to be restored from codes.
+    /// Whether its elements are stored as codes, ours or another format's.
     package var isEncoded: Bool { descriptor != nil || encoding != nil }
 
-    /// Bits per element, all side information counted; nil for an empty tensor.
+    /// Bits per element, including all side information; nil for an empty tensor.
     package var bitsPerElement: Double? {
         shape.elementCount == 0 ? nil : Double(byteCount) * 8 / Double(shape.elementCount)
     }

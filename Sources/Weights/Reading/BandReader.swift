@@ -4,9 +4,9 @@ package import FileAccess
 package import Quantization
 package import TensorModel
 
-/// Reads the elements of chunks in their order, every byte once: of tiles, a whole band with the first of them.
+/// Reads the elements of chunks in order, each byte once. With the first tile of a band it reads the whole band.
 ///
-/// Bands are shared by the workers that have their tiles, and go back to the reader's buffers with the last of these.
+/// Workers that hold tiles of a band share it. Its buffer returns to the reader's pool when the last of them is done.
 package struct BandReader {
     private let pool: BufferPool
     private let bandBytes: Int
@@ -17,21 +17,21 @@ package struct BandReader {
     /// Makes a reader.
     ///
     /// - Parameters:
-    ///   - bandBytes: bytes of a band at most that is read as a whole.
-    ///   - hashes: whether the bytes of each tensor are hashed.
+    ///   - bandBytes: the largest band, in bytes, that is read as a whole.
+    ///   - hashes: whether to hash the bytes of each tensor.
     package init(bandBytes: Int, hashes: Bool = true) {
         self.bandBytes = bandBytes
         self.hashes = hashes
         pool = BufferPool(keptBytes: 2 * bandBytes)
     }
 
-    /// Reads the elements of the next chunk of a tensor, or finds that they were read with the chunk before it.
+    /// Reads the elements of the next chunk of a tensor, or takes them from the band that was read before.
     ///
     /// - Parameters:
-    ///   - chunk: chunks of a tensor follow each other from the first on.
-    ///   - tensor: the tensor's bytes.
-    ///   - grid: how it is cut.
-    ///   - format: its element type.
+    ///   - chunk: index of the chunk. The chunks of a tensor must be read in order, from the first on.
+    ///   - tensor: the bytes of the tensor.
+    ///   - grid: the chunk grid of the tensor.
+    ///   - format: the element type of the tensor.
     package mutating func read(
         _ chunk: Int, of tensor: TensorBytes, _ grid: ChunkGrid, _ format: FloatFormat
     ) throws -> ReadChunk {
@@ -41,12 +41,12 @@ package struct BandReader {
             isLast: chunk == grid.count - 1)
     }
 
-    /// Reads the elements of a rectangle, or finds them in the band that was read with the first of its rectangles.
+    /// Reads the elements of a rectangle, or takes them from the band that was read with the band's first rectangle.
     ///
     /// - Parameters:
-    ///   - columns: columns of the tensor.
-    ///   - beginsBand: whether the rectangle is the first in its rows; the others beside it follow.
-    ///   - isLast: whether it is the last of its tensor.
+    ///   - columns: number of columns of the tensor.
+    ///   - beginsBand: whether the rectangle is the first of its band; the others follow it.
+    ///   - isLast: whether it is the last rectangle of its tensor.
     package mutating func read(
         _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, beginsBand: Bool,
         isLast: Bool
@@ -74,7 +74,7 @@ package struct BandReader {
             return
         }
         guard hashes else { return }
-        // Too wide: hashed here, and read once more tile by tile.
+        // The band is too large: hash it now, and read each tile again later.
         var done = 0
         while done < count {
             try Interruption.check()
@@ -86,16 +86,16 @@ package struct BandReader {
     }
 }
 
-/// The elements of a chunk as a `BandReader` has read them.
+/// The elements of a chunk, as a `BandReader` has read them.
 package struct ReadChunk: Sendable {
     fileprivate let shared: SharedBytes?
     fileprivate let start: Int, stride: Int
-    /// With the last chunk of a tensor, the hash of all of its bytes.
+    /// The hash of all bytes of the tensor; set with its last chunk only, and nil if the reader does not hash.
     package let hash: ContentHash?
 
-    /// The elements; those of a band that is too wide to be shared are read now.
+    /// The elements of the chunk. Those of a band too large to be shared are read now.
     ///
-    /// - Parameter scratch: grows, and holds what is read now; the caller drops the result before it uses the buffer again.
+    /// - Parameter scratch: grows if needed and may hold the elements. Release the result before using the buffer again.
     package func elements(
         _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
     ) throws -> ElementRectangle {
@@ -108,9 +108,9 @@ package struct ReadChunk: Sendable {
 }
 
 extension TensorBytes {
-    /// Reads the elements of a rectangle of a matrix of `columns` columns, next to each other.
+    /// Reads the elements of a rectangle of a matrix with `columns` columns, contiguously.
     ///
-    /// - Parameter scratch: grows, and holds what is read; the caller drops the result before it uses the buffer again.
+    /// - Parameter scratch: grows if needed and holds the elements. Release the result before using the buffer again.
     package func elements(
         _ place: ChunkPlace, _ columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
     ) throws -> ElementRectangle {

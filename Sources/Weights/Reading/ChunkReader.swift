@@ -3,24 +3,24 @@ package import Container
 package import Quantization
 package import TensorModel
 
-/// Reads the elements of single chunks for one worker, in any order; of neighbouring tiles, their band once where it is small.
+/// Reads the elements of single chunks in any order, for one worker. Small bands of tiles are read once for all their tiles.
 package struct ChunkReader {
     private var buffer: [UInt8] = []
-    /// First element, and number of elements, of the band in `buffer`; nil where it holds something else.
+    /// The range of elements of the band in `buffer`; nil if it holds something else.
     private var band: Range<Int>?
-    /// Bytes of a band at most that is read as a whole.
+    /// The largest band, in bytes, that is read as a whole.
     package static let bandBytes = 4 << 20
 
     /// Makes a reader; its buffer grows when first used.
     package init() {}
 
-    /// Forgets what was read: the next chunk is one of another tensor.
+    /// Discards the band. Call it before reading another tensor.
     package mutating func begin() { band = nil }
 
     /// Reads a chunk.
     ///
-    /// - Parameter inOrder: whether the chunks beside it follow.
-    /// - Returns: elements in the reader's buffer; the caller drops them before it reads again.
+    /// - Parameter inOrder: whether the other chunks of the band will be read next.
+    /// - Returns: elements in the reader's buffer. Release them before reading again.
     package mutating func read(
         _ place: ChunkPlace, of tensor: TensorBytes, _ grid: ChunkGrid, _ format: FloatFormat, inOrder: Bool
     ) throws -> ElementRectangle {

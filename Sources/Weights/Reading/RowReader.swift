@@ -4,19 +4,19 @@ import FileAccess
 import Quantization
 package import TensorModel
 
-/// A tensor of numbers that can be read as binary32, whatever its form; its chunk table, where it has one, is at hand.
+/// A tensor that can be read as binary32, plain or encoded, with its checked chunk table if it has one.
 package struct ReadableWeights: Sendable {
     /// The tensor.
     package let tensor: StoredWeights
-    /// What its elements are; of an encoded tensor, those of its original.
+    /// The element type; for an encoded tensor, that of the source tensor.
     package let format: FloatFormat
-    /// How an encoded tensor is cut; nil for one that is stored as it is.
+    /// The chunk grid of a payload; nil for a plain tensor.
     package let grid: ChunkGrid?
     let table: ChunkTable?
 
-    /// Reads the chunk table, where there is one; nil for elements that are no floating-point numbers of 16 or 32 bits.
+    /// Reads and checks the chunk table of a payload. Nil if the elements are not floating-point numbers of 16 or 32 bits.
     ///
-    /// - Throws: `payloadInvalid` where the table is damaged.
+    /// - Throws: `payloadInvalid` if the table is damaged.
     package init?(_ tensor: StoredWeights) throws {
         guard let format = tensor.format else { return nil }
         self.tensor = tensor
@@ -30,12 +30,12 @@ package struct ReadableWeights: Sendable {
         }
     }
 
-    /// The tensor as a matrix.
+    /// Number of rows of the tensor as a matrix.
     package var rows: Int { tensor.shape.rows }
-    /// The tensor as a matrix.
+    /// Number of columns of the tensor as a matrix.
     package var columns: Int { tensor.shape.columns }
 
-    /// What is counted of the weights: the elements themselves, or, where they are restored from codes, binary32.
+    /// The format in which weights are counted: binary32 if they are restored from codes, otherwise the element type.
     package var countedFormat: FloatFormat {
         switch tensor.descriptor?.scheme {
         case .uniform, .trellis: .f32
@@ -43,36 +43,37 @@ package struct ReadableWeights: Sendable {
         }
     }
 
-    /// Its elements; nil for an encoded tensor.
+    /// The elements of a plain tensor; nil for a payload.
     package var plainBytes: TensorBytes? { if case .plain(let bytes) = tensor.form { bytes } else { nil } }
 }
 
-/// Weights of a rectangle of a tensor.
+/// The weights of a rectangle of a tensor. The buffers are reused.
 package struct ReadWeights: Sendable {
     /// Number of weights.
     package fileprivate(set) var count = 0
     /// The weights, row by row, in the first `count` elements.
     package fileprivate(set) var weights: [Float] = []
-    /// Their elements, where `elementFormat` says what they are, in the first `count` times its width bytes.
+    /// The stored elements, row by row, in the first `count` * width bytes; undefined if `elementFormat` is nil.
     package fileprivate(set) var elements: [UInt8] = []
-    /// The elements' format where they were read as they are stored; nil where they were restored from codes.
+    /// The format of `elements`; nil if the weights were restored from codes.
     package fileprivate(set) var elementFormat: FloatFormat?
-    /// Whether one of the weights is NaN or infinite.
+    /// Whether a weight is NaN or infinite.
     package fileprivate(set) var hasNonFinite = false
 
     /// No weights; buffers grow when they are filled.
     package init() {}
 }
 
-/// Reads rectangles of tensors of any form: as binary32, and as stored elements where there are such.
+/// Reads rectangles of any tensor: weights in binary32, and the stored elements if there are any.
 ///
-/// What was decoded last is kept: a chunk, or, where less than a band of whole rows is read, the band. Rows can be read one by one.
+/// The reader keeps the last decoded chunk or, when it reads whole rows of a tile band in parts, the last band. So reading row by
+/// row decodes each chunk once.
 package struct RowReader {
     private var decoder = ChunkDecoder()
     private var chunk = DecodedChunk()
-    /// Which chunk of which payload `chunk` holds; nil where it holds none.
+    /// The payload and chunk that `chunk` holds; nil if it holds none.
     private var decoded: (file: MappedFile, start: UInt64, number: Int)?
-    /// The weights of a whole band of tiles, and which one it is: at most 32 MiB, used where rows are read by themselves.
+    /// The weights of a band of tiles, at most 32 MiB, and the band's place; used when rows are read in parts of a band.
     private var band: [Float] = []
     private var bandPlace: (file: MappedFile, start: UInt64, row: Int)?
     private var scratch: [UInt8] = []
@@ -80,12 +81,12 @@ package struct RowReader {
     /// Makes a reader; buffers grow when first used.
     package init() {}
 
-    /// Reads a rectangle, which must lie in the tensor.
+    /// Reads a rectangle. Traps if it extends beyond the tensor.
     ///
     /// - Parameters:
-    ///   - read: the elements, where a `BandReader` has read them.
-    ///   - result: filled.
-    /// - Throws: `checksum` or `chunkInvalid` where an encoded tensor is damaged, naming it.
+    ///   - read: the elements, if a `BandReader` has already read them.
+    ///   - result: receives the weights.
+    /// - Throws: `checksum` or `chunkInvalid`, naming the tensor, if an encoded tensor is damaged.
     package mutating func read(
         _ place: ChunkPlace, of tensor: ReadableWeights, _ read: ReadChunk? = nil, into result: inout ReadWeights
     ) throws {
@@ -109,7 +110,7 @@ package struct RowReader {
         }
     }
 
-    /// Decodes the chunks that meet a rectangle, and takes from each what is in it.
+    /// Decodes the chunks that overlap a rectangle, and copies the overlaps.
     private mutating func decode(
         _ place: ChunkPlace, of tensor: ReadableWeights, _ payload: SealedShard.Payload, _ file: MappedFile,
         into result: inout ReadWeights
@@ -131,7 +132,7 @@ package struct RowReader {
                 if isLossless {
                     RowReader.gather(chunk.elements, own, into: &result.elements, place, width: width)
                 } else if own == place {
-                    // The buffers are exchanged: this rectangle is the chunk, and the next one is another.
+                    // The rectangle is the whole chunk: swap buffers instead of copying. `chunk` then no longer holds it.
                     chunk.exchangeWeights(with: &result.weights)
                     decoded = nil
                 } else {
@@ -146,7 +147,7 @@ package struct RowReader {
         result.elementFormat = tensor.format
     }
 
-    /// Takes whole rows from bands, each of which is decoded once as long as its rows are asked for one after the other.
+    /// Copies whole rows from bands of tiles. A band is decoded once if its rows are read one after the other.
     private mutating func decodeRows(
         _ place: ChunkPlace, _ table: ChunkTable, _ payload: SealedShard.Payload, _ file: MappedFile,
         into result: inout ReadWeights
@@ -170,7 +171,7 @@ package struct RowReader {
         }
     }
 
-    /// Decodes a chunk, unless it is the one that was decoded last.
+    /// Decodes a chunk, unless `chunk` already holds it.
     private mutating func decode(
         _ number: Int, _ table: ChunkTable, of payload: SealedShard.Payload, in file: MappedFile
     ) throws {
@@ -180,7 +181,7 @@ package struct RowReader {
         decoded = (file, payload.range.start, number)
     }
 
-    /// Copies what two rectangles have in common, of elements of `width` values each.
+    /// Copies the overlap of two rectangles. An element has `width` values.
     private static func gather<Value>(
         _ from: [Value], _ own: ChunkPlace, into target: inout [Value], _ place: ChunkPlace, width: Int
     ) {

@@ -2,23 +2,23 @@ import FileAccess
 package import Quantization
 import TensorModel
 
-/// What is gathered of a chunk, or of a piece of a tensor stored as it is, besides its error sums; 576 KiB, reused.
+/// Statistics of a chunk, or of a piece of a kept tensor, besides its error sums. 576 KiB; reused from chunk to chunk.
 package struct ChunkMeasurement: Sendable {
-    /// The comparison with the source; without a meaning where there is none, or `isIdentical`.
+    /// The comparison with the source; undefined without a source and if `isIdentical`.
     package private(set) var comparison = PieceComparison()
-    /// The source's weights, and those that were restored: of a lossy chunk in binary32, else in the element type.
+    /// Counts of the source's weights, and of the restored weights. Those of a lossy chunk are binary32, others the element type.
     package private(set) var original = PieceCounts(), restored = PieceCounts()
-    /// Whether all bytes are the source's: `original` alone was counted.
+    /// Whether all bytes equal the source's. Then only `original` is counted.
     package private(set) var isIdentical = false
 
-    /// A measurement of nothing.
+    /// A measurement of no weights.
     package init() {}
 
-    /// Measures restored weights against the source's, both finite.
+    /// Measures restored weights against the source's. Both must be finite.
     ///
     /// - Parameters:
-    ///   - elements: the source's elements next to each other, and `weights` the same in binary32.
-    ///   - restored: as many weights.
+    ///   - elements: the source's elements, contiguous. `weights` are the same in binary32.
+    ///   - restored: as many restored weights.
     /// - Returns: the error sums.
     mutating func compare(
         _ elements: Span<UInt8>, _ format: FloatFormat, _ weights: Span<Float>, restored weightsNow: Span<Float>,
@@ -31,9 +31,9 @@ package struct ChunkMeasurement: Sendable {
         return comparison.sums
     }
 
-    /// Measures elements against the source's: of equal bytes they are counted once.
+    /// Measures elements against the source's. Equal bytes are counted once.
     ///
-    /// - Parameter buffers: for both in binary32, where they differ.
+    /// - Parameter buffers: scratch for both in binary32, used if they differ.
     mutating func compare(
         _ elements: Span<UInt8>, restored elementsNow: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int,
         _ buffers: inout (before: [Float], after: [Float])
@@ -51,19 +51,19 @@ package struct ChunkMeasurement: Sendable {
             buffers.before.span.extracting(0..<count), buffers.after.span.extracting(0..<count))
     }
 
-    /// Counts elements that are known to be the source's.
+    /// Counts elements that are known to equal the source's.
     mutating func count(original elements: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int) {
         isIdentical = true
         original.count(elements, format, rows: rows, columns: columns, wantsEnergies: true)
     }
 
-    /// Counts restored elements, where there is no source.
+    /// Counts restored elements without a source.
     mutating func count(restored elements: Span<UInt8>, _ format: FloatFormat, rows: Int, columns: Int) {
         isIdentical = false
         restored.count(elements, format, rows: rows, columns: columns, wantsEnergies: true)
     }
 
-    /// Counts restored weights, where there is no source.
+    /// Counts restored weights without a source.
     mutating func count(restored weights: Span<Float>, rows: Int, columns: Int) {
         isIdentical = false
         restored.count(weights, rows: rows, columns: columns, wantsEnergies: true)

@@ -4,29 +4,29 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// What was found for a chunk of a payload, in buffers that are reused.
+/// The result for a chunk of a payload. Its buffers are reused from chunk to chunk.
 struct VerifiedChunk: Sendable {
     /// The decoded chunk.
     var decoded = DecodedChunk()
-    /// The error sums of its entry, and those measured against the source; zero without one.
+    /// Error sums of its entry in the chunk table, and those measured against the source; zero without a source.
     var stored = ErrorSums.zero, measured = ErrorSums.zero
-    /// With the last chunk of a tensor, the hash of the source's tensor.
+    /// The hash of the source tensor; set with the tensor's last chunk only.
     var sourceHash: ContentHash?
-    /// What was gathered besides; nil where nothing was to be.
+    /// Statistics of the chunk; nil if not requested.
     var measurement: ChunkMeasurement?
 
-    /// Nothing yet.
+    /// An empty result.
     init(measures: Bool) { measurement = measures ? ChunkMeasurement() : nil }
 }
 
-/// Decodes chunks and compares them with their source: what one worker needs.
+/// Decodes chunks and compares them with their source. Each worker needs its own.
 struct ChunkVerifier {
     private var decoder = ChunkDecoder()
     private var scratch: [UInt8] = [], gathered: [UInt8] = []
     private var weights: [Float] = []
     private var buffers: (before: [Float], after: [Float]) = ([], [])
 
-    /// Decodes a chunk, and measures it against the elements that were read of its source.
+    /// Decodes a chunk and measures it against the elements read from its source, if there are any.
     mutating func verify(
         _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile, _ read: ReadChunk?,
         _ original: TensorBytes?, into output: inout VerifiedChunk
@@ -47,7 +47,7 @@ struct ChunkVerifier {
         }
     }
 
-    /// Counts weights, where there is no source to compare them with.
+    /// Counts the weights of a chunk without a source.
     private func count(_ place: ChunkPlace, _ prologue: PayloadPrologue, _ output: inout VerifiedChunk) {
         guard output.measurement != nil else { return }
         let decoded = output.decoded
@@ -61,7 +61,7 @@ struct ChunkVerifier {
         }
     }
 
-    /// Bit-exact or not: the source's hash tells, too.
+    /// Compares lossless elements: the error sums are zero if all bits are equal, otherwise infinite.
     private mutating func compareElements(
         _ elements: ElementRectangle, _ place: ChunkPlace, _ format: FloatFormat, _ output: inout VerifiedChunk
     ) {
@@ -91,16 +91,16 @@ struct ChunkVerifier {
     }
 }
 
-/// Measures pieces of tensors that are stored as they are: what one worker needs.
+/// Measures pieces of kept tensors. Each worker needs its own.
 struct PieceVerifier {
     private var elements: [UInt8] = [], originals: [UInt8] = []
     private var buffers: (before: [Float], after: [Float]) = ([], [])
 
-    /// Counts a piece, and compares it with the source's where there is one.
+    /// Counts a piece and compares it with the source's, if there is one.
     ///
     /// - Parameters:
-    ///   - rows: how many rows of the tensor it is; 1 where it is a part of one, or rows do not matter.
-    ///   - isIdentical: whether it is known to be the source's, to the bit.
+    ///   - rows: number of rows of the piece; 1 if it is not of whole rows.
+    ///   - isIdentical: whether it is known to equal the source's piece bit for bit.
     mutating func measure(
         _ tensor: TensorBytes, _ start: UInt64, _ count: Int, _ format: FloatFormat, rows: Int,
         against original: TensorBytes?, isIdentical: Bool, into output: inout ChunkMeasurement
@@ -123,21 +123,21 @@ struct PieceVerifier {
     }
 }
 
-/// What is added up over the chunks of a payload, in their order.
+/// Sums over the chunks of a payload, added in chunk order.
 struct PayloadSums {
-    /// The error sums of the entries, and those measured.
+    /// Error sums of the chunk table's entries, and those measured.
     private(set) var stored = ErrorSums.zero, measured = ErrorSums.zero
-    /// Whether every chunk's measured sums are those of its entry.
+    /// Whether the measured sums of every chunk equal those of its entry.
     private(set) var agrees = true
-    /// The hash of what was decoded without loss.
+    /// The hash of all decoded bytes of a lossless payload.
     let decoded = ContentHasher()
     private var gathered: MeasurementSums?
     private var isCompared = false
 
-    /// Sums of nothing.
+    /// Sums before the first payload.
     init() {}
 
-    /// Sums of no chunks of a payload.
+    /// Sums over no chunks of a payload.
     init(_ payload: SealedShard.Payload, measures: Bool, isCompared: Bool) {
         self.isCompared = isCompared
         guard measures else { return }
@@ -161,7 +161,7 @@ struct PayloadSums {
         gathered?.add(measurement, row: place.row, column: place.column)
     }
 
-    /// What was gathered; used up by it.
+    /// The statistics of the tensor; nil if not requested. Call it once: it frees the sums.
     mutating func measurement() -> TensorMeasurement? {
         defer { gathered = nil }
         return gathered?.measurement()

@@ -6,28 +6,28 @@ import SystemPackage
 package import TensorModel
 import Work
 
-/// Checks one shard of ours: every byte, and, with the original tensors, every claim.
+/// Verifies one sealed shard: every byte, and, with the source tensors, certificates and hashes.
 ///
-/// Broken bytes are thrown; claims that do not hold are told tensor by tensor.
+/// Damaged bytes throw an error. Certificates and hashes that do not hold are reported per tensor.
 package struct ShardVerification {
-    /// What was found for a tensor.
+    /// The result for a tensor.
     package struct Tensor: Sendable {
-        /// Its name.
+        /// The tensor's name.
         package let name: TensorName
-        /// Its scheme in words; `kept` for one that is as it was.
+        /// The scheme with parameters, as `TensorScheme.summary`; `kept` for a kept tensor.
         package let scheme: String
-        /// What the shard says was lost, and, with an original, what was.
+        /// The error sums in the certificate, and those measured against the source tensor; nil without one.
         package let certificate: ErrorSums, measured: ErrorSums?
-        /// Whether there was an original, whether it is the one that was converted, and whether the certificate holds.
+        /// Whether the source has the tensor; whether its hash is the recorded one; whether the certificate equals the measured sums.
         package let isFound: Bool, hashMatches: Bool, certificateHolds: Bool
-        /// How many elements it has, and bytes in its file and in the source's.
+        /// Number of elements; bytes in the shard; bytes in the source, nil without a source tensor.
         package let elements: Int, byteCount: UInt64, sourceByteCount: UInt64?
-        /// The hash the shard has of the original, and the one the source's tensor has.
+        /// The source hash recorded in the shard, and the hash of the source tensor; nil without one.
         package let sealedHash: ContentHash, sourceHash: ContentHash?
-        /// What was gathered, where that was asked for, of floating-point numbers.
+        /// Statistics of a floating-point tensor; nil unless requested.
         package var measurement: TensorMeasurement?
 
-        /// Whether all claims hold.
+        /// Whether the source has the tensor and both hash and certificate hold.
         package var holds: Bool { isFound && hashMatches && certificateHolds }
     }
 
@@ -39,8 +39,8 @@ package struct ShardVerification {
     /// Prepares a verification.
     ///
     /// - Parameters:
-    ///   - measures: whether statistics of the weights and their errors are gathered too, which costs as much again.
-    ///   - original: finds the tensor of a name, type and shape in the source.
+    ///   - measures: whether to gather statistics of weights and errors too, which doubles the time.
+    ///   - original: returns the source tensor with a name, type and shape; nil if there is none.
     package init(
         _ shard: SealedShard, measures: Bool = false,
         original: @escaping (TensorName, ElementType, Shape) -> TensorBytes?
@@ -51,7 +51,7 @@ package struct ShardVerification {
         originals = shard.payloads.map { original($0.name, $0.descriptor.format.elementType, $0.descriptor.shape) }
     }
 
-    /// Prepares a verification against the shard that was converted.
+    /// Prepares a verification against the source shard that was converted.
     package init(_ shard: SealedShard, against source: Shard) {
         let tensors = Dictionary(
             source.header.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
@@ -63,7 +63,7 @@ package struct ShardVerification {
         }
     }
 
-    /// Checks the shard; its tensors in the order of the file, those that are kept as they were behind the others.
+    /// Verifies the shard. Returns its payload tensors in file order, then its kept tensors. Throws if bytes are damaged.
     package func run(_ budget: MemoryBudget) async throws -> [Tensor] {
         try shard.checkSealPadding()
         var tensors = try await verifyPayloads(budget)
@@ -138,24 +138,24 @@ package struct ShardVerification {
             byteCount: tensor.byteCount, sourceByteCount: original?.byteCount, sealedHash: sealed, sourceHash: hash)
     }
 
-    /// A piece of a tensor that is kept as it was.
+    /// A piece of a kept tensor.
     private struct Piece: Sendable {
         let tensor: Int
-        /// The place of its first byte in the tensor, and how many it has.
+        /// Offset of its first byte in the tensor, and number of bytes.
         let start: UInt64, count: Int
-        /// The first of its rows, and how many it has: more than one where it is whole rows.
+        /// First row and number of rows. Pieces that are not whole rows have row 0 and count as one row.
         let row: Int, rows: Int
         let isFirst: Bool, isLast: Bool
     }
 
-    /// Bytes of a piece: those of a chunk of binary32.
+    /// Bytes per piece: a chunk of 2^18 weights in binary32.
     private static let pieceBytes: UInt64 = 1 << 20
 
-    /// Counts the floating-point numbers of kept tensors, and compares those that are not the source's.
+    /// Gathers statistics of kept floating-point tensors, and compares those that differ from the source.
     private func measure(_ kept: inout [Tensor], _ budget: MemoryBudget) async throws {
         let file = shard.file
         let tensors = shard.ordinary
-        // The bytes of equal hashes are equal: they are counted, and not compared.
+        // Equal hashes mean equal bytes: count them, but do not compare them.
         let differing = zip(tensors, kept).map { tensor, found in
             found.isFound && !found.hashMatches ? originalOf(tensor.name, tensor.elementType, tensor.shape) : nil
         }
@@ -185,7 +185,7 @@ package struct ShardVerification {
         for (index, measurement) in found { kept[index].measurement = measurement }
     }
 
-    /// Pieces of whole rows where energies of rows and columns are kept, else of equal numbers of bytes.
+    /// Cuts a tensor into pieces: of whole rows if energies of rows and columns are kept, otherwise of equal numbers of bytes.
     private static func pieces(_ index: Int, _ tensor: StoredTensor) -> [Piece] {
         let total = tensor.byteCount
         guard total > 0 else { return [] }

@@ -1,31 +1,31 @@
 package import Quantization
 import TensorModel
 
-/// What a verification that measures finds of a tensor besides its error sums.
+/// The statistics that a verification gathers for a tensor, besides its error sums.
 package struct TensorMeasurement: Sendable {
-    /// What became of each weight; nil without a source.
+    /// Statistics of the errors; nil without a source.
     package let errors: ErrorStatistics?
-    /// The weights as they are restored, and, with a source, as they were.
+    /// Statistics of the restored weights, and of the source's; nil without a source.
     package let restored: WeightStatistics, original: WeightStatistics?
-    /// The restored weights in the bins of the original's histogram; nil without a source.
+    /// A histogram of the restored weights with the bounds of the source's histogram; nil without a source.
     package let restoredHistogram: Histogram?
 }
 
-/// Adds up what was gathered of a tensor's chunks, in their order; 1.2 MB, one at a time.
+/// Adds the statistics of a tensor's chunks, in order. 1.2 MB, for one tensor at a time.
 struct MeasurementSums {
     private var errors = ErrorStatistics()
     private var original: TensorSums
-    /// Nil as long as all that was restored is the source's.
+    /// Sums of the restored weights; nil while all chunks were identical to the source's.
     private var restored: TensorSums?
     private let restoredFormat: FloatFormat, shape: Shape
     private let isCompared: Bool
     private var identical: UInt64 = 0
 
-    /// Sums of no chunks.
+    /// Sums over no chunks.
     ///
     /// - Parameters:
-    ///   - format: what the source's weights are.
-    ///   - isLossy: whether weights are restored as binary32, not as elements of the format.
+    ///   - format: element type of the source.
+    ///   - isLossy: whether weights are restored as binary32 instead of elements of the format.
     ///   - isCompared: whether there is a source.
     init(_ format: FloatFormat, _ shape: Shape, isLossy: Bool, isCompared: Bool) {
         original = TensorSums(format, shape)
@@ -34,7 +34,7 @@ struct MeasurementSums {
         self.isCompared = isCompared
     }
 
-    /// Adds a chunk, or a piece of a tensor stored as it is, whose first weight stands in a row and a column of the tensor.
+    /// Adds a chunk, or a piece of a kept tensor, whose first weight is at `row` and `column` of the tensor.
     mutating func add(_ chunk: ChunkMeasurement, row: Int, column: Int) {
         if chunk.isIdentical {
             restored?.add(chunk.original, row: row, column: column)
@@ -47,7 +47,7 @@ struct MeasurementSums {
         if isCompared { original.add(chunk.original, row: row, column: column) }
     }
 
-    /// What they come to; used up by it.
+    /// The statistics of the tensor. Call it once: it consumes the sums.
     mutating func measurement() -> TensorMeasurement {
         guard isCompared else {
             return TensorMeasurement(
@@ -56,7 +56,7 @@ struct MeasurementSums {
         let source = original.finish()
         let histogram = restored?.histogram(binnedAs: source.histogram) ?? source.histogram
         if identical > 0 {
-            // The energy of what was compared is known; the rest is that of what need not be.
+            // Identical chunks were not compared. Their sum of squares is that of the tensor minus that of the compared chunks.
             let finite = Double(source.count - source.nan - source.infinite)
             let energy = finite * (source.mean * source.mean + source.standardDeviation * source.standardDeviation)
             errors.add(identical: identical, energy: max(0, energy - errors.sums.signal))

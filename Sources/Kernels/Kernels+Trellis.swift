@@ -124,7 +124,7 @@ extension Kernels {
         }
     }
 
-    /// Columns of a chunk that `trellisErrors` takes are a multiple of this.
+    /// `trellisErrors` requires a number of columns that is a multiple of this.
     package static let errorColumns = 16
 
     /// The error sums of a chunk's weights against what `trellisRestore` makes of its symbols; the same bits as `errorSums` gives.

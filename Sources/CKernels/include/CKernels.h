@@ -187,8 +187,8 @@ int32_t ingot_trellis_quantize(
 void ingot_trellis_restore(
     const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape, float step, float *weights);
 
-/// The error sums of weights and what ingot_trellis_restore would make of the symbols, to the bit those of ingot_error_sums. The columns
-/// of the shape are a multiple of 16.
+/// Error sums of weights and the weights that ingot_trellis_restore gives, with the same bits as ingot_error_sums. shape.columns is a
+/// multiple of 16.
 struct ingot_error_sums ingot_trellis_errors(
     const float *weights, const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape,
     float step);

@@ -6,8 +6,8 @@
 #include "../statistics/errors.h"
 #include "symbols.h"
 
-// The sums that error_sums gives for trellis_restore's weights, to the bit: row by row, as the lanes of error_sums go on from row to row.
-// A row is a multiple of 16 weights long.
+// Error sums of weights and restored weights, with the same bits as error_sums. Rows are added in order; the lanes continue from row to
+// row. shape.columns is a multiple of 16.
 static struct ingot_error_sums trellis_errors(
     const float *weights, const int16_t *symbols, const uint64_t *odd_masks, struct ingot_chunk_shape shape,
     float step) {

@@ -69,8 +69,7 @@ package struct TrellisChunk {
             &oddMasks, &scratch)
     }
 
-    /// The buffers as separate arguments, which may be written to at once. Static, since a method would retain the buffers by `self`, and
-    /// writing would copy them.
+    /// Takes the buffers as separate arguments. Static, because a method would retain them through `self` and writing would then copy them.
     private static func search(
         _ weights: Span<Float>, _ shape: Kernels.ChunkShape, _ rule: Kernels.TrellisRule, _ symbols: inout [Int16],
         _ oddMasks: inout [UInt64], _ scratch: inout [UInt16]
@@ -118,8 +117,8 @@ package struct TrellisChunk {
         }
     }
 
-    /// The error sums of the levels that were found, as `restore` and `ErrorSums.measure` give them to the bit, without restored weights
-    /// in memory; nil where weights may have to be stored as they are, or the chunk has columns that the kernel does not take.
+    /// The error sums of the found levels, with the same bits as `restore` and `ErrorSums.measure`, without storing restored weights. Nil if
+    /// there may be patches, or if `columns` is not a multiple of 16.
     package mutating func errors(
         _ weights: [Float], rows: Int, columns: Int, _ parameters: TrellisParameters, _ rule: TrellisRule,
         _ format: FloatFormat
@@ -162,7 +161,7 @@ package struct TrellisChunk {
         )
     }
 
-    /// The buffers as separate arguments, which may be written to at once; static as `search` is.
+    /// Takes the buffers as separate arguments; static for the same reason as `search`.
     private static func write(
         _ symbols: [Int16], _ oddMasks: [UInt64], _ rowClasses: [UInt8], _ starts: [Int],
         _ shape: Kernels.ChunkShape, _ parameters: TrellisParameters, _ streams: inout [UInt8],

@@ -42,7 +42,7 @@ package struct Converter: Sendable {
 
     /// Converts the source and publishes the output.
     ///
-    /// - Returns: the report; of the published output, if an earlier run was killed after it published.
+    /// - Returns: the report. If an earlier run had published the output, it has only the figures that the output records.
     /// - Throws: the first error. Its remedy says whether finished shards stay for another run.
     package func run() async throws -> ConversionReport {
         let clock = ContinuousClock()

@@ -13,6 +13,7 @@ struct RateController: Sendable {
     /// The in-flight correction changes the planned step by at most this many octaves.
     private static let reach = 0.25
 
+    /// The planned rate and goal of the tensor.
     let rate: TensorRate
     private let grid: ChunkGrid
     private let fixedBytes: Int
@@ -26,6 +27,7 @@ struct RateController: Sendable {
     /// Predicted bytes of the streams of each chunk that has a step, by its index.
     private var expected: [Double] = []
 
+    /// Begins a tensor of which no chunk is encoded yet.
     init(_ rate: TensorRate, _ prologue: PayloadPrologue) {
         self.rate = rate
         grid = prologue.grid
@@ -88,7 +90,7 @@ struct RateController: Sendable {
         }
     }
 
-    // MARK: - Other tries
+    // MARK: - Encoding again
 
     /// A tensor is encoded at most this many times in search of a step, and once more with the best one found.
     private static let mostTries = 12

@@ -11,6 +11,7 @@ import Work
 ///
 /// A tensor that scheme `trellis` does not suit gets another scheme, or stays an ordinary entry.
 struct RatePlanner {
+    /// The options of the conversion.
     let options: EncodingOptions
     private let tensors: [Item]
     private let shardCount: Int
@@ -117,7 +118,7 @@ struct RatePlanner {
         return result
     }
 
-    // MARK: - One error for all
+    // MARK: - One relative MSE for all tensors
 
     /// Rounds of the search for the common relative MSE; more are allowed if the size of a tensor jumps with its step.
     private static let rounds = 4, mostRounds = 12

@@ -293,6 +293,7 @@ struct TensorProbe {
             return zeros
         }
         let leastStep = energy.squareRoot() * 0x1p-13
+        // The steps to try lie around 4 sigma / 2^width: the alphabet then spans about 4 standard deviations either way.
         let middle = ExactMath.exp2(sampleScale + 2 - Double(width))
         var best: (score: Double, rate: TensorRate)?
         for eighth in -8...6 {

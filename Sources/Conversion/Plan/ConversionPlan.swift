@@ -275,7 +275,7 @@ package struct ConversionPlan: Sendable {
         try apply([missed.payload: finding], at: position)
     }
 
-    // MARK: - A shared size
+    // MARK: - One size for all matrices
 
     /// Upper bound of the bytes of all payloads of a shard, by their shares of a size for the whole checkpoint.
     func mostBytes(at position: Int) -> UInt64 {

@@ -14,6 +14,7 @@ struct OutputLimits {
     private let destination: FilePath
     private let outputNames: [String]
 
+    /// Prepares the checks of a conversion. `outputNames` are the file names of the output shards, by position.
     init(_ layout: CheckpointLayout, _ options: ConversionOptions, to destination: FilePath, outputNames: [String]) {
         self.layout = layout
         self.options = options

@@ -8,6 +8,7 @@ import TensorModel
 struct Consumption {
     private let context: ConversionContext
 
+    /// Prepares to consume shards of a conversion.
     init(_ context: ConversionContext) { self.context = context }
 
     /// Verifies the output of a sealed shard and deletes its source. The journal has a line for it before the deletion.

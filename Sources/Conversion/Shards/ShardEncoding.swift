@@ -20,12 +20,16 @@ struct ShardEncoding {
     /// A shard is encoded with smaller goals at most this many times, if its payloads exceed their share of a size.
     private static let mostTightenings = 3
 
+    /// Prepares to encode shards of a conversion.
     init(_ context: ConversionContext) { self.context = context }
 
     /// A complete output shard.
     struct Encoded {
+        /// Its tensors in order, with their final schemes.
         let layout: ShardLayout
+        /// Its bytes and seal, with the descriptors of its payloads.
         let summary: ShardWriter.Summary
+        /// The progress of the conversion after it.
         let progress: ConversionProgress
     }
 

@@ -14,6 +14,7 @@ struct SourceGuard {
     /// A source whose status keeps changing is compared at most this many times.
     static let mostComparisons = 3
 
+    /// Prepares the checks; reads nothing yet.
     init(_ context: ConversionContext) { self.context = context }
 
     /// Requires that a shard is the one that an earlier run opened.

@@ -9,6 +9,7 @@ import Weights
 struct EarlierShards {
     private let context: ConversionContext
 
+    /// Prepares to take over shards; reads nothing yet.
     init(_ context: ConversionContext) { self.context = context }
 
     /// Verifies every finished shard and takes over those that are intact. A damaged one is removed, and will be converted again.

@@ -92,6 +92,7 @@ struct JournalHeading: Sendable {
         self.shardNames = shardNames
     }
 
+    /// Reads the members of a `begin` line; nil if this version does not write such a line.
     init?(_ value: JSONValue) {
         guard value["journal_version"]?.unsigned == JournalHeading.version, let writer = value["writer"]?.string,
             let codecs = value["codecs"]?.string, let options = value["options"]?.object,
@@ -141,12 +142,14 @@ struct SealedRecord: Sendable {
     /// Warnings about its tensors.
     let warnings: [IngotWarning]
 
+    /// The record of a shard that was sealed just now.
     init(byteCount: UInt64, seal: ContentHash, warnings: [IngotWarning]) {
         self.byteCount = byteCount
         self.seal = seal
         self.warnings = warnings
     }
 
+    /// Reads the members of a `sealed` line; nil if this version does not write such a line.
     init?(_ value: JSONValue) {
         guard let bytes = value["bytes"]?.unsigned,
             let seal = value["seal_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
@@ -161,6 +164,7 @@ struct SealedRecord: Sendable {
             })
     }
 
+    /// The members of the line.
     var members: [JSONValue.Member] {
         [
             .init("bytes", .unsigned(byteCount)), .init("seal_xxh3_128", .string(seal.description)),

@@ -15,6 +15,7 @@ struct SourceFingerprint: Sendable, Hashable {
     private static let sampleCount: UInt64 = 64
     private static let sampleBytes: UInt64 = 64 << 10
 
+    /// The given values.
     init(identity: FileIdentity, header: ContentHash, samples: ContentHash) {
         self.identity = identity
         self.header = header

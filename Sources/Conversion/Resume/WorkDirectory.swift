@@ -164,7 +164,7 @@ final class WorkDirectory {
     /// Whether the journal names the output shard at a position as finished.
     func isFinished(_ position: Int) -> Bool { state.sealed[position] != nil }
 
-    /// Removes a damaged output shard from `state`; the journal keeps its line until the shard is written again.
+    /// Removes a damaged output shard from `state`. Its line stays in the journal; the line that follows the next encoding replaces it.
     func forget(_ position: Int) { state.sealed[position] = nil }
 
     /// Publishes the directory under its final name. A second call does nothing.
@@ -191,7 +191,7 @@ final class WorkDirectory {
     /// Ends a run that failed. Finished shards stay if another run can continue from them.
     ///
     /// - Parameter shards: number of all shards.
-    /// - Returns: the error; its remedy says that finished shards stay.
+    /// - Returns: the error. If finished shards stay, its remedy says so.
     func end(after error: any Error, shards: Int) -> any Error {
         let isKept = !state.sealed.isEmpty && (!state.consumed.isEmpty || WorkDirectory.canBeMended(error))
         if var builder = builder.take() {

@@ -18,6 +18,7 @@ struct FollowedSource {
     private let clock = ContinuousClock()
     private static let downloads = [".cache", "huggingface", "download"]
 
+    /// Prepares to follow a directory; reads nothing yet.
     init(
         _ path: FilePath, _ options: ConversionOptions,
         onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
@@ -29,8 +30,8 @@ struct FollowedSource {
 
     /// Waits for the index, or for the single file of a checkpoint without one.
     ///
-    /// - Throws: `usage` if the source is a file or in GGUF, `sourceIncomplete` if nothing arrives for the time of `patience`; errors of
-    ///   reading that do not go away.
+    /// - Throws: `usage` for a single file or GGUF as the source, `sourceIncomplete` if nothing arrives for the time of `patience`; errors
+    ///   of reading that do not go away.
     func layout() async throws -> CheckpointLayout {
         try await wait(for: "the index") {
             // Ask once: the directory may be created at any moment.
@@ -127,8 +128,11 @@ struct FollowedSource {
 
     /// The result of looking at files once.
     private enum Look<Value> {
+        /// Complete.
         case ready(Value)
+        /// An error that waiting does not cure.
         case failed(any Error)
+        /// Still arriving: the bytes that are there, and the size if it is known.
         case notYet(bytes: UInt64, of: UInt64?)
         /// Cannot be read: an error if nothing changes for `settledAfter`, because it may be half written.
         case senseless(any Error)

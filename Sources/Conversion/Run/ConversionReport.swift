@@ -47,12 +47,14 @@ package struct ConversionReport: Sendable {
     /// All warnings, those of earlier runs included.
     package internal(set) var warnings: [IngotWarning]
 
+    /// A report without shards; `add` adds them.
     init(sourceBytes: UInt64, skipped: [(name: String, reason: String)], warnings: [IngotWarning]) {
         self.sourceBytes = sourceBytes
         self.skipped = skipped
         self.warnings = warnings
     }
 
+    /// Adds an output shard.
     mutating func add(_ shard: FinishedShard) {
         shardCount += 1
         outputBytes += shard.byteCount

@@ -20,7 +20,9 @@ struct ConversionRun {
 
     /// A run to finish, or the output that an earlier run published.
     enum Start {
+        /// A run that holds the lock of the output.
         case run(ConversionRun)
+        /// An earlier run had published the output.
         case published
     }
 

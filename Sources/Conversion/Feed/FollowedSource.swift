@@ -3,20 +3,22 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// A directory into which a checkpoint is still being downloaded.
+/// A directory into which a checkpoint is being downloaded.
 ///
-/// The Hugging Face client writes under other names and renames what is whole; wget and its like write under the final name,
-/// aria2 too, beside a control file. A shard is there when it has all the bytes its header speaks of and nothing says that it
-/// is still written.
+/// The Hugging Face client writes under other names and renames complete files. wget and similar clients write under the final name. aria2
+/// does so too, with a control file beside it. A shard has arrived when it has all bytes that its header names, and nothing shows that it
+/// is still being written.
 struct FollowedSource {
+    /// The directory.
     let path: FilePath
     private let options: ConversionOptions
-    /// Told what is waited for, and how many bytes of it are there.
+    /// Called before each wait with the name of a file and the bytes of it that have arrived; `total` is nil if unknown.
     let onWait: @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
 
     private let clock = ContinuousClock()
     private static let downloads = [".cache", "huggingface", "download"]
 
+    /// Prepares to follow a directory; reads nothing yet.
     init(
         _ path: FilePath, _ options: ConversionOptions,
         onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
@@ -26,10 +28,13 @@ struct FollowedSource {
         self.onWait = onWait
     }
 
-    /// Waits for the index, or, where there is none, for the one file.
+    /// Waits for the index, or for the single file of a checkpoint without one.
+    ///
+    /// - Throws: `usage` for a single file or GGUF as the source, `sourceIncomplete` if nothing arrives for the time of `patience`; errors
+    ///   of reading that do not go away.
     func layout() async throws -> CheckpointLayout {
         try await wait(for: "the index") {
-            // Asked once: it may come into being at any moment.
+            // Ask once: the directory may be created at any moment.
             let kind = try Directory.kind(path)
             guard kind != nil else { return .notYet(bytes: 0, of: nil) }
             guard kind == .directory else {
@@ -47,13 +52,13 @@ struct FollowedSource {
                 if let file = (error as? IngotError)?.file, try FollowedSource.isBeingWritten(FilePath(file)) {
                     return .notYet(bytes: 0, of: nil)
                 }
-                // Shards without an index yet, or an index of which half is there.
+                // Either shards without an index yet, or the first half of an index.
                 return .senseless(error)
             }
         }
     }
 
-    /// An index, or a file that can only be all of the checkpoint; any other file may be the first of several.
+    /// Decides whether a layout is complete. A single file is, if its name says so; otherwise it may be the first of several.
     private static func look(at layout: CheckpointLayout, settledAfter: Duration) -> Look<CheckpointLayout> {
         guard layout.shardNames.allSatisfy({ !$0.hasSuffix(".gguf") }) else {
             return .senseless(
@@ -74,7 +79,11 @@ struct FollowedSource {
                 expected: "the index of the checkpoint", remedy: "fetch the index (*.index.json)"))
     }
 
-    /// Waits until one of some shards is there; the first in order of those that are.
+    /// Waits until one of the shards at `positions` has arrived.
+    ///
+    /// - Returns: the first of `positions` that has arrived, with the open shard.
+    /// - Throws: `sourceIncomplete` if nothing arrives for the time of `patience`; the error of a file that cannot be read and does not
+    ///   change.
     func next(of positions: [Int], in layout: CheckpointLayout) async throws -> (position: Int, shard: Shard) {
         try await wait(for: layout.shardNames[positions[0]]) {
             var senseless: (any Error)?
@@ -92,13 +101,15 @@ struct FollowedSource {
         }
     }
 
-    /// Waits until the client has no file under way any more, configuration and tokenizer may come last, and requires that
-    /// the checkpoint is still what it was taken for.
+    /// Waits until the client has no file in progress, since configuration and tokenizer may come last. Then requires that the index and
+    /// the names of the shards are still those of `layout`.
+    ///
+    /// - Throws: `sourceChanged` if they are not, `sourceIncomplete` if nothing arrives for the time of `patience`.
     func rest(of layout: CheckpointLayout) async throws {
-        // A pause longer than anybody wants to wait is none of a download that stands still.
+        // `patience` may be shorter than the pause between two files: do not wait longer than that.
         let pause = min(options.run.pauseBetweenFiles, options.run.patience ?? options.run.pauseBetweenFiles)
         try await wait(for: "other files") {
-            // A partial file that an earlier download left behind does not grow.
+            // A partial file of an earlier download does not grow: stop waiting after `settledAfter`.
             .unsettled((), after: try hasPartialFiles() ? options.run.settledAfter : pause)
         }
         let now = try CheckpointLayout.read(path, key: options.encoding.key)
@@ -115,13 +126,17 @@ struct FollowedSource {
 
     // MARK: - Looking
 
+    /// The result of looking at files once.
     private enum Look<Value> {
+        /// Complete.
         case ready(Value)
+        /// An error that waiting does not cure.
         case failed(any Error)
+        /// Still arriving: the bytes that are there, and the size if it is known.
         case notYet(bytes: UInt64, of: UInt64?)
-        /// Not what it has to be: an error, if nothing changes for some time.
+        /// Cannot be read: an error if nothing changes for `settledAfter`, because it may be half written.
         case senseless(any Error)
-        /// As good as ready, if nothing changes for so long.
+        /// Complete if nothing changes for this time.
         case unsettled(Value, after: Duration)
     }
 
@@ -135,7 +150,7 @@ struct FollowedSource {
             let file = try MappedFile.open(place)
             switch try ShardArrival.of(file) {
             case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
-            // Opening it says what is wrong with it.
+            // Opening the shard throws the error that says what is wrong.
             case .whole, .senseless: break
             }
             let shard = try layout.open(position)
@@ -148,12 +163,12 @@ struct FollowedSource {
         }
     }
 
-    /// Whether a file is one that aria2 is at.
+    /// Whether aria2 is writing a file.
     private static func isBeingWritten(_ path: FilePath) throws -> Bool {
         try Directory.kind(FilePath(path.string + ".aria2")) != nil
     }
 
-    /// Files that the Hugging Face client has begun.
+    /// Files that the Hugging Face client has not finished.
     private func partialDownloads() throws -> [FilePath] {
         let place = FollowedSource.downloads.reduce(path) { $0.appending($1) }
         guard try Directory.kind(place) == .directory else { return [] }
@@ -164,7 +179,7 @@ struct FollowedSource {
         try !partialDownloads().isEmpty || Directory.entries(path).contains { $0.name.hasSuffix(".aria2") }
     }
 
-    /// What changes when anything arrives: sizes, or the times of change of files that have their size from the start.
+    /// Identities of all files. Sizes change as bytes arrive; if a file has its full size from the start, its times change.
     private func state() throws -> [FilePath: FileIdentity] {
         guard try Directory.kind(path) == .directory else { return [:] }
         let places = try Directory.entries(path).map { path.appending($0.name) } + partialDownloads()
@@ -175,6 +190,7 @@ struct FollowedSource {
 
     // MARK: - Waiting
 
+    /// Looks again and again until the result is final, or nothing has changed for too long.
     private func wait<Value>(for name: String, _ look: () throws -> Look<Value>) async throws -> Value {
         var seen = try state()
         var changed = clock.now

@@ -5,15 +5,15 @@ import Publishing
 import SystemPackage
 import TensorModel
 
-/// Where the shards of a conversion come from: a checkpoint that is all there, or a directory into which it is still being downloaded.
+/// Delivers the shards of the source: of a complete checkpoint, or of a directory that is still being downloaded.
 struct ShardFeed {
     private let source: FilePath
     private let options: ConversionOptions
     private let followed: FollowedSource
 
-    /// Prepares a feed.
+    /// Prepares a feed; reads nothing yet.
     ///
-    /// - Parameter onWait: told what is waited for, and how many bytes of it are there.
+    /// - Parameter onWait: called while waiting, with the name of a file, the bytes of it that have arrived, and its size (nil if unknown).
     init(
         _ source: FilePath, _ options: ConversionOptions,
         onWait: @escaping @Sendable (_ name: String, _ bytes: UInt64, _ total: UInt64?) -> Void
@@ -23,12 +23,16 @@ struct ShardFeed {
         followed = FollowedSource(source, options, onWait: onWait)
     }
 
-    /// The files of the source; waits for the index of one that is followed.
+    /// The names and paths of the files of the source. For a followed source it waits for the index.
+    ///
+    /// - Throws: errors of reading; what `FollowedSource.layout` throws.
     func layout() async throws -> CheckpointLayout {
         options.run.follows ? try await followed.layout() : try CheckpointLayout.read(source, key: options.encoding.key)
     }
 
-    /// Requires that the files beside the shards can be converted, and that readers accept them.
+    /// Requires that the source is not quantized already, and that readers will accept the files beside the shards.
+    ///
+    /// - Throws: `unsupportedSource`, `cannotCreate`; errors of reading, unless the source is followed.
     func checkCompanions(_ context: ConversionContext) throws {
         do {
             let companions = try CompanionFiles(of: context.layout)
@@ -37,13 +41,15 @@ struct ShardFeed {
         } catch let error as IngotError
             where options.run.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
         {
-            // Half of the configuration may be there; it is read again when nothing is under way any more.
+            // Half of the configuration may have arrived; it is read again when the download is complete.
         }
     }
 
-    /// Opens and plans all shards, and decides on rates that they share; nothing where the source is followed.
+    /// Opens and plans all shards that are not finished, and the rates for all matrices together. Does nothing for a followed source.
     ///
-    /// - Parameter isResumed: whether an earlier run finished some of them.
+    /// - Parameter isResumed: whether an earlier run finished some shards.
+    /// - Throws: `sourceChanged` if a shard is not the one in the journal, `cannotCreate` if the journal does not fit the source or a limit
+    ///   of readers is exceeded; what planning throws.
     func open(
         _ plan: inout ConversionPlan, _ guardian: SourceGuard, isResumed: Bool, _ context: ConversionContext
     ) async throws {
@@ -67,7 +73,7 @@ struct ShardFeed {
         context.tellWarnings(&plan)
     }
 
-    /// Takes the rates over all matrices from the journal, or finds them.
+    /// Takes the rates for all matrices together from the journal, or plans them and records them there.
     private func planSharedRates(
         _ plan: inout ConversionPlan, isResumed: Bool, _ context: ConversionContext
     ) async throws {
@@ -82,7 +88,7 @@ struct ShardFeed {
                 try plan.apply(rates, at: shard.position)
             }
         } else if isResumed {
-            // The rates of the other shards depend on what the finished ones got.
+            // The rates of the other shards depend on those of the finished shards.
             throw work.damage("finished shards of a rate over all matrices, and no rates for the others")
         } else {
             context.tell(.planning(shard: nil))
@@ -92,7 +98,10 @@ struct ShardFeed {
         }
     }
 
-    /// The next shard to convert; waits for one, and plans it, where the source is followed.
+    /// The position of the next shard to convert. For a followed source it waits for a shard, opens it and plans it.
+    ///
+    /// - Parameter positions: the shards that are not converted yet, by rising position; at least one.
+    /// - Throws: what `FollowedSource.next` throws; what planning throws.
     func next(
         of positions: [Int], _ plan: inout ConversionPlan, _ guardian: SourceGuard, _ context: ConversionContext
     ) async throws -> Int {
@@ -106,7 +115,9 @@ struct ShardFeed {
         return position
     }
 
-    /// Waits for the rest of a download.
+    /// For a followed source: waits until the download is complete.
+    ///
+    /// - Throws: `unsupportedSource` if the configuration says that the source is quantized; what `FollowedSource.rest` throws.
     func end(_ context: ConversionContext) async throws {
         guard options.run.follows else { return }
         try await followed.rest(of: context.layout)

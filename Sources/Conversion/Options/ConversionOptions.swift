@@ -1,41 +1,42 @@
 import TensorModel
 
-/// The options that decide how a conversion runs. The bytes written do not depend on them.
+/// The options that do not change the bytes of the output.
 package struct RunOptions: Sendable, Hashable {
-    /// Chunks worked on at the same time.
+    /// Number of chunks that are encoded at the same time.
     package var jobs = 2
-    /// Bytes of buffers at most.
+    /// Upper bound of the buffers, in bytes; the smallest allowed value is `MemoryBudget.leastBytes`.
     package var memory: UInt64 = 256 << 20
-    /// Whether an existing checkpoint of ours is replaced.
+    /// Whether an existing output of Ingot is replaced.
     package var force = false
-    /// Whether the finished shards of an interrupted conversion are thrown away instead of kept.
+    /// Whether the finished shards of an interrupted conversion are discarded.
     package var restarts = false
-    /// Whether each shard of the source is deleted once its output is sealed, on the disk, and verified.
+    /// Whether each shard of the source is deleted after its output is sealed, on the disk, and verified.
     package var consumesSource = false
-    /// Whether shards are waited for that are still being downloaded.
+    /// Whether the source is still being downloaded, so that the conversion waits for its shards.
     package var follows = false
-    /// How long nothing may arrive of a source that is followed; nil for any time.
+    /// A followed source: the run ends after this time without new bytes. nil means no limit.
     package var patience: Duration?
-    /// How often a source that is followed is looked at.
+    /// A followed source: the time between two looks at its files.
     package var lookInterval = Duration.milliseconds(200)
-    /// A file that makes no sense may be in the middle of being written, but not for so long without a change.
+    /// A followed source: a file that cannot be read is taken as incomplete until it has not changed for this time. Then it is an error.
     package var settledAfter = Duration.seconds(60)
-    /// A client fetches the next file within so long, where it fetches one after the other.
+    /// A followed source: the download is complete when no file is in progress and nothing has changed for this time, because clients pause
+    /// between two files.
     package var pauseBetweenFiles = Duration.seconds(3)
 
     /// The defaults of the command.
     package init() {}
 }
 
-/// What a conversion is asked to do.
+/// All options of a conversion.
 package struct ConversionOptions: Sendable, Hashable {
-    /// What decides the bytes, and what does not.
+    /// The options that decide the bytes, and those that do not.
     package var encoding = EncodingOptions(), run = RunOptions()
 
     /// The defaults of the command.
     package init() {}
 
-    /// Refuses options that cannot be had together.
+    /// Refuses a rate over all matrices together with a followed source.
     ///
     /// - Throws: `usage`.
     func requireConsistent() throws {

@@ -3,50 +3,50 @@ package import Container
 package import Quantization
 package import TensorModel
 
-/// The options that decide which bytes are written: recorded in the output, and compared when a conversion is resumed.
+/// The options that decide the bytes. They are recorded in the output, and compared when a conversion is resumed.
 package struct EncodingOptions: Sendable, Hashable {
-    /// The scheme of matrices of floating-point numbers.
+    /// The scheme of floating-point matrices.
     package enum Scheme: String, Sendable, Hashable, CaseIterable {
         case trellis, uniform, lossless
     }
 
-    /// What to do about NaN and infinity in a tensor that would be quantized.
+    /// What to do if a tensor that would be quantized has NaN or infinity.
     package enum NonFinitePolicy: String, Sendable, Hashable, CaseIterable {
-        /// The conversion fails and names them.
+        /// The conversion fails; the error gives their number and position.
         case fail
-        /// The tensor is stored lossless.
+        /// The tensor is stored in scheme `lossless`.
         case keep
     }
 
-    /// The scheme.
+    /// The scheme of matrices; `DefaultRecipe` names the exceptions.
     package var scheme: Scheme = .trellis
-    /// What scheme `trellis` holds.
+    /// The size or error of scheme `trellis`; other schemes ignore it.
     package var goal = RateGoal.bits(4)
-    /// States of the trellis: 8, 16 or 32.
+    /// Number of states of scheme `trellis`: 8, 16 or 32.
     package var states = 8
-    /// Bits per code, and the group, symmetry and scales of scheme `uniform`.
+    /// Bits per code, group size, symmetry and scales of scheme `uniform`.
     package var parameters = UniformParameters.standard
-    /// The codec of all streams.
+    /// The codec of the streams. Schemes other than `trellis` use zstd in place of `rans`.
     package var codec: Codec = .zstd
     /// What to do about NaN and infinity.
     package var nonFinite: NonFinitePolicy = .fail
-    /// Whether tensors that another quantizer has stored in blocks of codes are decoded and quantized once more.
+    /// Whether tensors that are quantized already (blocks of codes, as in GGUF) are decoded and quantized again.
     package var requantizes = false
-    /// Of PyTorch files, the keys that lead to the dict with the weights, joined by `.`; nil for the usual ones.
+    /// For PyTorch files: the keys, joined by `.`, that lead to the dictionary of weights. nil searches the usual places.
     package var key: String?
 
     /// The defaults of the command.
     package init() {}
 
-    /// Whether the size of every tensor follows from its shape alone.
+    /// Whether the size of every matrix follows from its shape, so that a forecast needs no weights.
     var sizeFollowsFromShapes: Bool {
         guard scheme == .trellis, codec.codesEntropy, case .bits = goal else { return false }
         return true
     }
 
-    /// Refuses a rate that the codec cannot give.
+    /// Refuses a rate that a codec without entropy coder cannot give.
     ///
-    /// - Throws: `usage` with the nearest that it can.
+    /// - Throws: `usage`; the error names the nearest rate that it can give.
     func requireReachable() throws {
         guard scheme == .trellis, !codec.codesEntropy else { return }
         let asked: Double
@@ -67,7 +67,7 @@ package struct EncodingOptions: Sendable, Hashable {
             remedy: .option(.usualCodecForAnyRate))
     }
 
-    /// The options that decide the bytes written, as the manifest and `config.json` record them.
+    /// The members of the manifest and of `config.json` that record these options.
     package var record: [JSONValue.Member] {
         var members: [JSONValue.Member] = [.init("scheme", .string(scheme.rawValue))]
         switch scheme {

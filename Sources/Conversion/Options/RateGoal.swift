@@ -1,24 +1,25 @@
 import TensorModel
 
-/// What a conversion with scheme `trellis` is asked to hold.
+/// The size or the error that a conversion with scheme `trellis` must meet.
 package enum RateGoal: Sendable, Hashable {
-    /// Bits per weight of each matrix, all of its payload counted; embeddings and heads have two more, at most 8.
+    /// Bits per weight of each matrix, its whole payload counted. Embeddings and heads get two bits more, at most 8.
     case bits(Double)
-    /// Bits per weight over all quantized matrices together, all of them at one relative MSE, embeddings and heads at 1/16 of it.
+    /// Bits per weight over all quantized matrices together. All get the same relative MSE, embeddings and heads 1/16 of it.
     case averageBits(Double)
-    /// Relative MSE of each matrix; 1/16 of it for embeddings and heads.
+    /// Relative MSE of each matrix; embeddings and heads get 1/16 of it.
     case relativeMSE(Double)
-    /// Bytes of the whole output directory, at one relative MSE, embeddings and heads at 1/16 of it.
+    /// Bytes of the whole output directory. All matrices get the same relative MSE, embeddings and heads 1/16 of it.
     case totalBytes(UInt64)
 
-    /// Bits per weight that can be asked for.
+    /// The rates, in bits per weight, that can be asked for.
     package static let bitsRange = 1.0...8.5
-    /// Relative errors that can be asked for.
+    /// The values of the relative MSE that can be asked for.
     package static let errorRange = 1e-6...0.5
-    /// Bits per weight below which a small matrix, whose tables take a part of them, may lose most of its energy: that was asked for.
+    /// Below this rate in bits per weight, the tables of a small matrix leave few bytes for its weights. A relative MSE of up to 0.9 is
+    /// then accepted.
     private static let lowestBits = 1.25
 
-    /// The largest relative MSE that a matrix may end with.
+    /// The largest relative MSE that any matrix may end with: 0.5, or 0.9 for rates below `lowestBits`.
     var mostError: Double {
         switch self {
         case .bits(let bits), .averageBits(let bits): bits < RateGoal.lowestBits ? 0.9 : RateGoal.errorRange.upperBound
@@ -26,10 +27,10 @@ package enum RateGoal: Sendable, Hashable {
         }
     }
 
-    /// What an embedding's or a head's error is multiplied with: two bits' worth.
+    /// The relative MSE of embeddings and heads divided by that of other matrices. 1/16 corresponds to two bits per weight.
     static let embeddingErrorFactor = 1.0 / 16
 
-    /// Whether what a matrix gets hangs on all the others.
+    /// Whether the bytes of each matrix depend on all other matrices.
     var isShared: Bool {
         switch self {
         case .bits, .relativeMSE: false
@@ -48,61 +49,65 @@ package enum RateGoal: Sendable, Hashable {
     }
 }
 
-/// What one tensor is to hold, and how far it may be off.
+/// The goal of one tensor, with the interval of values that is accepted.
 struct TensorGoal: Sendable, Hashable {
+    /// The quantity that a goal is about.
     enum Quantity: String, Sendable, Hashable {
         /// Bytes of the payload.
         case bytes
         /// Relative MSE.
         case error
-        /// The step: every chunk was encoded with it once, and the bytes are known.
+        /// None: the step is fixed. Every chunk was encoded with it once, so the bytes are known.
         case step
     }
 
-    /// What is held.
+    /// The quantity of `most`, `aim` and `least`. If it is `step`, they are bytes.
     let quantity: Quantity
-    /// The most it may be, what is aimed at, and the least that is accepted.
+    /// The maximum, the value to aim at, and the least value that is accepted.
     let most: Double, aim: Double, least: Double
 
-    /// Weights from which on a tensor holds its rate within half a percent.
+    /// From this many weights on, a tensor may be 0.5 % below its maximum; smaller tensors may be 1 % below.
     private static let largeTensor = 500_000
-    /// Weights from which on a tensor has so many chunks that the last of them make up for the first.
+    /// From this many weights on, a tensor has so many chunks that the in-flight correction (`RateController`) is precise.
     private static let correctedTensor = 1 << 24
-    /// Weights below which a tensor's fixed bytes come on top of all of its bits, with some for streams that do not fill a few bytes.
+    /// Below this many weights, the fixed bytes of a tensor are added to the maximum in full, and 32 bytes for streams of only a few bytes.
     private static let tinyTensor = 4096
     private static let leastStreamBytes = 32
 
-    /// So many bits a weight, and never more; but the fixed bytes of a small matrix come on top of three quarters of it.
+    /// A goal in bytes: at most `bits` bits per weight, and at least 99.5 % of that (99 % below 500,000 weights).
+    ///
+    /// - Parameter fixedBytes: bytes of prologue, chunk table and padding. If they take more than a quarter of the size, the maximum is
+    ///   three quarters of the size plus these bytes (Specs/trellis.md, section 7).
     static func bits(_ bits: Double, weights: Int, fixedBytes: Int) -> TensorGoal {
         bytes(bits * Double(weights) / 8, weights: weights, fixedBytes: fixedBytes)
     }
 
-    /// So many bytes, and never more; see `bits`.
+    /// At most `asked` bytes; `bits` describes the parameters.
     static func bytes(_ asked: Double, weights: Int, fixedBytes: Int) -> TensorGoal {
         let withFixed =
             weights < tinyTensor
             ? asked + Double(fixedBytes + leastStreamBytes) : asked * 0.75 + Double(fixedBytes)
         let most = max(asked, withFixed).rounded(.down)
-        // In the middle of what is accepted, where nothing but the probe brings it there: a miss costs a second pass.
+        // Small tensors get no in-flight correction, so aim near the centre of the accepted interval; a miss means encoding again.
         let aim = weights >= correctedTensor ? 0.9995 : weights >= largeTensor ? 0.9975 : 0.997
         return TensorGoal(
             quantity: .bytes, most: most, aim: most * aim, least: most * (weights >= largeTensor ? 0.995 : 0.99))
     }
 
-    /// A relative MSE, and never more.
+    /// A relative MSE of at most `error`, and at least 0.99 of it.
     static func error(_ error: Double) -> TensorGoal {
         TensorGoal(quantity: .error, most: error, aim: error * 0.997, least: error * 0.99)
     }
 
-    /// A step that stays; the payload has `byteCount` bytes.
+    /// A fixed step, at which the payload has `byteCount` bytes.
     static func step(byteCount: Int) -> TensorGoal {
         TensorGoal(quantity: .step, most: Double(byteCount), aim: Double(byteCount), least: Double(byteCount))
     }
 
-    /// Bytes of the payload at most; nil where an error is held, or codes of a fixed width have any size.
+    /// Upper bound of the payload in bytes; nil if the goal is an error, or if codes of a fixed width set no limit.
     var mostBytes: Double? { quantity == .error || !most.isFinite ? nil : most }
 
-    /// Where a value is: 0 within bounds, -1 below, 1 above.
+    /// Compares a value with the goal: 1 if it is above `most`, -1 if it is below `least`, otherwise 0.
     func side(of value: Double) -> Int {
         guard quantity != .step else { return 0 }
         return value > most ? 1 : value < least ? -1 : 0

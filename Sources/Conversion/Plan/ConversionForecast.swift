@@ -6,46 +6,47 @@ import Quantization
 package import TensorModel
 import Weights
 
-/// What a conversion would give, before it is carried out.
+/// The sizes and errors that a conversion would have, without carrying it out.
 package struct ConversionForecast: Sendable {
     /// A tensor that would be encoded.
     package struct Tensor: Sendable {
-        /// Its name.
+        /// The name of the tensor.
         package let name: TensorName
         /// Element type and shape of the original.
         package let elementType: ElementType, shape: Shape
-        /// How it would be stored.
+        /// The scheme it would be stored in.
         package let scheme: TensorScheme
         /// Bytes of its payload.
         package let byteCount: UInt64
-        /// The error it would have; nil where no weights were read, or the scheme loses nothing.
+        /// Expected relative MSE; nil if no weights were read, or if the scheme is `lossless`.
         package let relativeMSE: Double?
 
-        /// Bits per weight, all side information in the payload counted.
+        /// Bits per weight of the whole payload, side information included.
         package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(shape.elementCount) }
     }
 
     /// Bytes of the source's shards.
     package let sourceBytes: UInt64
-    /// Bytes of our shards.
+    /// Bytes of the output's shards, headers and seals included.
     package private(set) var outputBytes: UInt64 = 0
-    /// Bytes of the other files, about.
+    /// Bytes of the files that would be copied; index and manifest are not counted.
     package let companionBytes: UInt64
     /// The tensors that would be encoded.
     package private(set) var tensors: [Tensor] = []
-    /// How many tensors would be kept as they are.
+    /// Number of tensors that would be ordinary entries, unchanged.
     package private(set) var keptCount = 0
-    /// Whether weights were read.
+    /// Whether a sample of the weights was read.
     package let isSampled: Bool
-    /// Bytes of memory the conversion would take at most, the program itself not counted.
+    /// Upper bound of the buffers in bytes; the program itself is not counted.
     package let memoryBytes: UInt64
 
     /// Forecasts a conversion.
     ///
-    /// Where a rate is asked for in bits, the conversion holds it, so that headers tell the size to half a percent; else, or where errors are
-    /// asked for too, a sample of the weights is encoded.
+    /// With a goal in bits per weight and an entropy coder, headers are enough: the size then is exact within 0.5 %. Otherwise a sample of
+    /// the weights is encoded.
     ///
-    /// - Parameter sampling: whether weights are read where that could be avoided.
+    /// - Parameter sampling: whether a sample is encoded in any case, so that errors are known.
+    /// - Throws: `usage` if the codec cannot give the rate, or the memory budget is too small; what planning the rates throws.
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.encoding.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.file.byteCount }
@@ -80,7 +81,7 @@ package struct ConversionForecast: Sendable {
         memoryBytes = budget.mostBytes
     }
 
-    /// What shapes and options tell.
+    /// The size by shape and options.
     private static func computed(
         _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ options: ConversionOptions
     ) -> Tensor {
@@ -97,7 +98,7 @@ package struct ConversionForecast: Sendable {
             scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: nil)
     }
 
-    /// What was found by encoding all of a tensor.
+    /// The size and the error of a tensor that was encoded completely.
     private static func known(_ plan: TensorPlan, _ form: StoredForm) -> Tensor {
         Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
@@ -105,9 +106,10 @@ package struct ConversionForecast: Sendable {
             relativeMSE: form.scheme == .lossless ? nil : form.relativeMSE)
     }
 
+    /// Chunks that are encoded of a tensor in a scheme other than `trellis`.
     private static let sampledChunks = 4
 
-    /// What a rate tells, or, in other schemes than `trellis`, a few chunks.
+    /// The size and the error by the rate; in schemes other than `trellis`, by a few encoded chunks.
     private static func sampled(
         _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ shard: ConversionPlan.ShardPlan, _ rate: TensorRate?,
         _ workspace: ProbeWorkspace
@@ -140,13 +142,13 @@ package struct ConversionForecast: Sendable {
             scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: error)
     }
 
-    /// What the shards would lose in size, as a share of the source.
+    /// 1 - outputBytes / sourceBytes; 0 for an empty source.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
     /// Number of weights that would be encoded.
     package var weights: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
 
-    /// Bits per weight over all payloads; nil where there are none.
+    /// Bits per weight over all payloads; nil if there are none.
     package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }

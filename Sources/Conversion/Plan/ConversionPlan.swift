@@ -7,54 +7,57 @@ package import SystemPackage
 package import TensorModel
 import Weights
 
-/// What a conversion will do with every tensor and file, decided before the first byte of a shard is written.
+/// The scheme, rate and place of every tensor, decided before the first byte of a shard is written.
 package struct ConversionPlan: Sendable {
-    /// One output shard.
+    /// The plan of one output shard.
     package struct ShardPlan: Sendable {
-        /// Its place among the shards of the checkpoint.
+        /// Position among the shards of the checkpoint, from 0.
         package let position: Int
-        /// The shard it comes from.
+        /// The shard of the source.
         package let source: Shard
         /// Name of the output file.
         package let outputName: String
-        /// The tensors and their places.
+        /// The tensors, and their order in the output.
         package internal(set) var layout: ShardLayout
-        /// How the payloads of scheme `trellis` are encoded, by their index in the layout; empty until rates are planned.
+        /// Rates of the payloads of scheme `trellis`, by their index in the layout; empty until rates are planned.
         var rates: [Int: TensorRate] = [:]
-        /// What is known of the payloads that a trellis does not suit, by their index in the layout.
+        /// Forms of the payloads that scheme `trellis` does not suit, by their index in the layout.
         var stored: [Int: StoredForm] = [:]
 
-        /// Whether the bytes of the payloads are shares of a size for the whole checkpoint.
+        /// Whether the goal is a rate or size for all matrices together, so that each payload has a share of the bytes.
         let sharesBytes: Bool
-        /// The largest relative MSE that a tensor may end with.
+        /// The largest relative MSE that any tensor may end with.
         let mostError: Double
 
-        /// Whether there is a tensor whose rate must be planned before it can be encoded.
+        /// Whether rates must be planned before the shard can be encoded.
         var needsRates: Bool {
             rates.isEmpty
                 && layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }
         }
     }
 
-    /// The source.
+    /// Names and paths of the files of the source.
     package let source: CheckpointLayout
-    /// The options.
+    /// The options of the conversion.
     package let options: ConversionOptions
-    /// The shards by their position; nil for those that are not open: not there yet, or not there any more.
+    /// The shards by their position; nil for a shard that has not arrived, is finished, or was consumed.
     package private(set) var shards: [ShardPlan?]
-    /// What is odd but stops nothing.
+    /// All warnings so far.
     package private(set) var warnings: [IngotWarning]
     private var toldWarnings = 0
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
-    /// - Throws: `unsupportedSource` for one of our own; whatever `Checkpoint.open` throws.
+    /// - Parameter key: for PyTorch files, the keys that lead to the dictionary of weights (`EncodingOptions.key`).
+    /// - Throws: `unsupportedSource` for an output of a conversion; what `Checkpoint.open` throws.
     package static func openSource(_ path: FilePath, key: String? = nil) throws -> Checkpoint {
         try refuseSealed(path)
         return try Checkpoint.open(path, key: key)
     }
 
-    /// Refuses a checkpoint of ours as a source.
+    /// Refuses an output of a conversion as a source.
+    ///
+    /// - Throws: `unsupportedSource`.
     static func refuseSealed(_ path: FilePath) throws {
         guard try !SealedCheckpoint.isOne(path) else {
             throw IngotError(
@@ -63,21 +66,23 @@ package struct ConversionPlan: Sendable {
         }
     }
 
-    /// Plans a conversion of a checkpoint that is all there: reads headers and, with `--on-nonfinite keep`, scans for NaN and
+    /// Plans a conversion of a complete checkpoint. It reads headers; with `nonFinite` = `.keep`, it also scans the weights for NaN and
     /// infinity.
+    ///
+    /// - Throws: `unsupportedSource` for a source that is quantized already, `usage` for a key without PyTorch files; errors of reading.
     package init(_ source: Checkpoint, _ options: ConversionOptions) throws {
         self.init(source.layout, options)
         try openAll(source)
     }
 
-    /// Plans all shards of a checkpoint, of which none is planned yet.
+    /// Plans all shards of a checkpoint. No shard may be planned yet.
     mutating func openAll(_ source: Checkpoint) throws {
         warnings = source.warnings
         try CompanionFiles(of: source.layout).refuseQuantizedSource()
         for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
     }
 
-    /// Begins a plan without any shard.
+    /// Makes a plan without shards; `add` plans them one by one.
     init(_ source: CheckpointLayout, _ options: ConversionOptions) {
         self.source = source
         self.options = options
@@ -85,16 +90,16 @@ package struct ConversionPlan: Sendable {
         warnings = source.warnings
     }
 
-    /// The shards that are open.
+    /// The planned shards that are open, by position.
     package var openShards: [ShardPlan] { shards.compactMap { $0 } }
 
-    /// Plans one more shard, which was opened by itself.
+    /// Plans one shard, which the caller opened, and adds the warnings of its header.
     mutating func add(_ shard: Shard, at position: Int) throws {
         warnings += shard.header.warnings
         try place(shard, at: position)
     }
 
-    /// Plans a shard whose own warnings are told.
+    /// Plans a shard; the warnings of its header are in `warnings` already.
     private mutating func place(_ shard: Shard, at position: Int) throws {
         if options.run.consumesSource, let field = shard.header.unknownField {
             throw IngotError(
@@ -130,12 +135,12 @@ package struct ConversionPlan: Sendable {
         }
     }
 
-    /// What the header of a safetensors file says of itself; other formats' entries stay behind.
+    /// The metadata of a safetensors header, which goes into the output; the metadata of other formats does not.
     private static func metadata(of shard: Shard) -> [SafetensorsHeader.MetadataEntry] {
         shard.header.format == .safetensors ? shard.header.metadata : []
     }
 
-    /// Forgets a shard, and closes its source.
+    /// Removes a shard from the plan, and closes its source.
     mutating func remove(at position: Int) { shards[position] = nil }
 
     private static func plan(
@@ -164,7 +169,7 @@ package struct ConversionPlan: Sendable {
                 scheme: scheme, codec: codec(options.encoding.codec, scheme), format: format, shape: tensor.shape))
     }
 
-    /// rANS codes the symbols of a trellis; what is stored lossless beside them is left to zstd.
+    /// The codec of a scheme: only scheme `trellis` can use `rans`; the others use zstd instead.
     static func codec(_ asked: Codec, _ scheme: TensorScheme) -> Codec {
         if case .trellis = scheme { return asked }
         return asked == .rans ? .zstd : asked
@@ -172,11 +177,13 @@ package struct ConversionPlan: Sendable {
 
     // MARK: - Rates
 
-    /// What was found for the payloads of one shard, by their index in the layout.
+    /// The findings of one shard, by the index of the payload in its layout.
     typealias Findings = [Int: RatePlanner.Finding]
 
-    /// Plans a rate for every tensor of scheme `trellis` in the shards that are open and have none yet: reads a sample of the
-    /// weights, or all of them where a tensor is small or an error must be held.
+    /// Plans a rate for every tensor of scheme `trellis` in the open shards that have none yet. It reads a sample of the weights; it reads
+    /// all weights of small tensors, and of all tensors if the goal is a relative MSE.
+    ///
+    /// - Throws: `usage`, `goalUnreachable`; errors of reading.
     mutating func addRates(_ budget: MemoryBudget) async throws {
         let planned = openShards.filter(\.needsRates)
         guard !planned.isEmpty else { return }
@@ -185,7 +192,11 @@ package struct ConversionPlan: Sendable {
         }
     }
 
-    /// What there is to be found for some shards, in their order.
+    /// Probes the tensors of some shards.
+    ///
+    /// - Parameter planned: the shards; all of them if the goal is for all matrices together.
+    /// - Returns: one dictionary per shard, in the order of `planned`.
+    /// - Throws: `usage`, `goalUnreachable`; errors of reading.
     func findings(_ planned: [ShardPlan], _ budget: MemoryBudget) async throws -> [Findings] {
         try options.encoding.requireReachable()
         var otherBytes: UInt64 = 0
@@ -198,7 +209,9 @@ package struct ConversionPlan: Sendable {
             planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource, budget)
     }
 
-    /// Gives a shard the rates and schemes that were found for its payloads.
+    /// Sets the rates and schemes of the payloads of a shard, and moves kept tensors to the ordinary entries.
+    ///
+    /// Payloads without a finding keep what they have.
     mutating func apply(_ findings: Findings, at position: Int) throws {
         guard var shard = shards[position] else { return }
         var payloads: [TensorPlan] = []
@@ -226,7 +239,7 @@ package struct ConversionPlan: Sendable {
             }
             payloads.append(payload)
         }
-        // Ordinary tensors of one alignment stand in the source's order.
+        // Ordinary entries with the same alignment have the order of the source.
         let ordinary = (kept + shard.layout.ordinary).sorted { $0.tensor.range.start < $1.tensor.range.start }
         shard.layout = try ShardLayout(
             payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary), sourceMetadata: shard.layout.sourceMetadata)
@@ -234,7 +247,7 @@ package struct ConversionPlan: Sendable {
         shards[position] = shard
     }
 
-    /// Tells of a tensor that no quantizer suits, and that takes more bits for it than any rate that can be asked for.
+    /// Adds a warning for a tensor of 4096 weights or more that takes more bits per weight than any rate that can be asked for.
     private mutating func warn(about form: StoredForm, of tensor: StoredTensor, in source: Shard) {
         let bits = Double(form.byteCount) * 8 / Double(tensor.shape.elementCount)
         guard bits > RateGoal.bitsRange.upperBound, tensor.shape.elementCount >= 4096 else { return }
@@ -245,9 +258,9 @@ package struct ConversionPlan: Sendable {
             ))
     }
 
-    /// Gives a tensor that missed its goal another form.
+    /// Gives another form to a tensor that missed its goal, and adds a warning.
     ///
-    /// - Throws: `goalUnreachable` where no form holds the goal.
+    /// - Throws: `goalUnreachable` if no form meets the goal.
     mutating func replace(
         _ missed: ShardRunner.GoalMissed, at position: Int, _ budget: MemoryBudget
     ) throws {
@@ -262,21 +275,22 @@ package struct ConversionPlan: Sendable {
         try apply([missed.payload: finding], at: position)
     }
 
-    // MARK: - A shared size
+    // MARK: - One size for all matrices
 
-    /// The most bytes that the payloads of a shard may take together, by their shares of a size for the whole checkpoint.
+    /// Upper bound of the bytes of all payloads of a shard, by their shares of a size for the whole checkpoint.
     func mostBytes(at position: Int) -> UInt64 {
         guard let shard = shards[position] else { return 0 }
         let rated = shard.rates.values.reduce(0.0) { $0 + ($1.goal.mostBytes ?? 0) }
         return UInt64(rated) + shard.stored.values.reduce(0) { $0 + UInt64($1.byteCount) }
     }
 
-    /// Takes bytes from the payloads of a shard whose size follows their step, because others took more than their share.
+    /// Lowers the goals of the payloads of a shard whose size follows their step, because others took more than their share.
     ///
-    /// - Returns: false where they have too few to give.
+    /// - Parameter excess: bytes above the upper bound of the shard.
+    /// - Returns: false, and no change, if these payloads would lose 20 % of their streams or more.
     mutating func tighten(by excess: UInt64, at position: Int) -> Bool {
         guard var shard = shards[position] else { return false }
-        // A payload ends at a multiple of 64 bytes, and a goal is held within a fraction of a percent.
+        // A payload ends at a multiple of 64 bytes, and a goal is met within a fraction of a percent: take some more.
         let needed = Double(excess) * 1.1 + 128
         func streamBytes(_ payload: Int, _ rate: TensorRate) -> Double {
             guard rate.goal.quantity == .bytes, let most = rate.goal.mostBytes else { return 0 }
@@ -299,10 +313,10 @@ package struct ConversionPlan: Sendable {
 
     // MARK: - Sizes
 
-    /// Bytes of the output that are no payload of scheme `trellis`, hardly more than they will be: headers, seals, tensors kept, other
-    /// files.
+    /// Upper bound of the bytes of the output without payloads of scheme `trellis`, only a little above the real number: headers, seals,
+    /// ordinary entries, other schemes, and all other files.
     func bytesBesideTrellis() throws -> UInt64 {
-        // Numbers that are not known yet have as many digits as this one.
+        // A size that is not known yet is counted with as many digits as this one.
         let widest: UInt64 = 9_999_999_999
         var files: [Manifest.File] = []
         func add(_ name: String, _ byteCount: UInt64, isShard: Bool = false) {
@@ -330,7 +344,7 @@ package struct ConversionPlan: Sendable {
         for shard in shards {
             let layout = shard.layout
             let payloads = layout.payloads.count
-            // The alphabets may have a digit more each than those of the plan; two paddings of up to 63 bytes.
+            // A descriptor may get one digit more when its alphabet is chosen. Two paddings take up to 63 bytes each.
             bytes += layout.dataStart + UInt64(payloads + 126)
             bytes += Seal.byteCount(records: payloads + layout.ordinary.count + 1)
             bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.byteCount }
@@ -348,24 +362,24 @@ package struct ConversionPlan: Sendable {
         return bytes + UInt64(manifest.encoded().count)
     }
 
-    /// The name of an output shard, as the Hugging Face hub names them.
+    /// The file name of an output shard, as the Hugging Face hub names shards. `position` begins at 0.
     static func outputName(_ position: Int, of count: Int) -> String {
         ShardName.shard(position + 1, of: count)
     }
 
-    /// The name of an output shard.
+    /// The file name of the output shard at a position, from 0.
     func outputName(_ position: Int) -> String { ConversionPlan.outputName(position, of: shards.count) }
 
-    /// The warnings that nobody was told yet.
+    /// The warnings that this function has not returned before.
     mutating func takeNewWarnings() -> [IngotWarning] {
         defer { toldWarnings = warnings.count }
         return Array(warnings.dropFirst(toldWarnings))
     }
 }
 
-/// Finds NaN and infinity in a whole tensor.
+/// Searches a whole tensor for NaN and infinity.
 enum NonFiniteScan {
-    /// What was found, with the row and column of the first; nil where every value is finite.
+    /// The number of such values, and row and column of the first, as text; nil if every value is finite.
     static func scan(_ tensor: StoredTensor, _ format: FloatFormat, in file: MappedFile) throws -> String? {
         let width = format.byteWidth
         var found = NonFiniteCount()

@@ -5,7 +5,7 @@ import Publishing
 import SystemPackage
 import TensorModel
 
-/// The limits of those who read the output, checked before the first shard is written and before each shard of the source is deleted.
+/// Checks that readers will accept the output, before the first shard is written and before each shard of the source is deleted.
 ///
 /// Specs/journal.md, "Limits of readers", lists all limits.
 struct OutputLimits {
@@ -14,6 +14,7 @@ struct OutputLimits {
     private let destination: FilePath
     private let outputNames: [String]
 
+    /// Prepares the checks of a conversion. `outputNames` are the file names of the output shards, by position.
     init(_ layout: CheckpointLayout, _ options: ConversionOptions, to destination: FilePath, outputNames: [String]) {
         self.layout = layout
         self.options = options
@@ -21,9 +22,9 @@ struct OutputLimits {
         self.outputNames = outputNames
     }
 
-    /// Bytes of a path at most, as Linux and macOS count them: with the NUL behind it.
+    /// Bytes of a path at most on Linux and macOS, the NUL at its end included.
     private static let pathBytes = 4096
-    /// Digits of sizes that are not known yet.
+    /// A size that is not known yet is counted with as many digits as this one.
     private static let widest: UInt64 = 9_999_999_999_999_999
 
     private func failure(_ path: FilePath, _ found: String, _ expected: String, _ remedy: Remedy) -> IngotError {
@@ -34,7 +35,7 @@ struct OutputLimits {
 
     /// Requires that every reader accepts the files beside the shards, and the manifest.
     ///
-    /// - Throws: `cannotCreate`.
+    /// - Throws: `cannotCreate` for a name or a path that the output cannot have, or a file that is too large for its readers.
     func check(_ companions: CompanionFiles) throws {
         let own = Set((outputNames + [ShardIndexWriter.fileName, Manifest.fileName]).map { TensorName($0) })
         let staging = DirectoryBuilder.stagingPath(destination)
@@ -54,7 +55,7 @@ struct OutputLimits {
                     "names other than those of the output's shards, index and manifest",
                     "rename it, or move it out of the source")
             }
-            // Each file grows under a temporary name of twelve bytes more.
+            // A file is written under a temporary name, which is twelve bytes longer.
             let place = staging.pushing(FilePath(file.name)).string.utf8.count + 12
             guard place < OutputLimits.pathBytes else {
                 throw failure(
@@ -71,7 +72,9 @@ struct OutputLimits {
         try checkConfiguration(companions)
     }
 
-    /// Requires that every reader accepts a manifest of a size.
+    /// Requires that every reader accepts a manifest of `byteCount` bytes.
+    ///
+    /// - Throws: `cannotCreate`.
     func checkManifest(_ byteCount: Int, files: Int) throws {
         let most = ContainerFormat.maximumManifestBytes
         guard UInt64(byteCount) <= most else {
@@ -89,7 +92,7 @@ struct OutputLimits {
             configuration = try ConfigurationFile(reading: file.path)
             try configuration.addQuantization(options.encoding.record)
         } catch  where options.run.follows {
-            // Half of it may be there; it is read again when nothing is under way any more.
+            // A followed source may have half of the file; it is read again at the end.
             return
         }
         guard UInt64(configuration.bytes.count) <= ConfigurationFile.maximumBytes else {
@@ -113,7 +116,7 @@ struct OutputLimits {
         }
         guard outputNames.count > 1 else { return }
         let shard = outputNames.map(\.utf8.count).max() ?? 0
-        // An entry has quotes, a colon, spaces, a comma and a newline around both names.
+        // An index entry adds at most 16 bytes to both names: quotes, colon, spaces, comma and newline.
         let bytes = tensors.reduce(UInt64(256)) {
             $0 + UInt64(JSONValue.string($1.text).text().utf8.count + shard + 16)
         }
@@ -139,7 +142,7 @@ struct OutputLimits {
                 expected: "at most \(ContainerFormat.maximumChunks), which readers accept",
                 remedy: "split the matrix in the source")
         }
-        // Alphabets, low bits and classes that are chosen later may have a few digits more.
+        // Alphabets, low bits and row classes are chosen later; their numbers may have a few digits more.
         let most = Limits.standard.headerBytes
         let bytes = layout.dataStart + UInt64(layout.payloads.count * 8)
         guard bytes <= most else {

@@ -2,7 +2,7 @@ import Container
 import Quantization
 import TensorModel
 
-/// The last look at a conversion before it gets its name: whether what was asked for holds, by the bytes that were written.
+/// Checks, by the bytes that were written, that the output meets what the options ask for. It runs before publishing.
 struct PromiseCheck {
     private let options: EncodingOptions
     private let report: ConversionReport
@@ -17,7 +17,9 @@ struct PromiseCheck {
         self.totalBytes = totalBytes
     }
 
-    /// - Throws: `goalUnreachable`, naming the tensor or the size that does not hold.
+    /// Checks every tensor, then the rate or size of all together.
+    ///
+    /// - Throws: `goalUnreachable`; it names the tensor, or the size.
     func run() throws {
         for tensor in report.tensors { try check(tensor) }
         guard options.scheme == .trellis else { return }
@@ -50,7 +52,7 @@ struct PromiseCheck {
         }
     }
 
-    /// Requires that all matrices together hold a rate; those kept for NaN or infinity may count or not.
+    /// Requires the average rate, over all matrices or over those that are not `lossless` for NaN or infinity: either is enough.
     private func checkAverage(_ bits: Double) throws {
         let holds = [report.tensors, report.tensors.filter { !isKeptForNonFinite($0) }].contains { tensors in
             let taken = tensors.reduce(0.0) { $0 + Double($1.byteCount) }
@@ -61,7 +63,7 @@ struct PromiseCheck {
         }
     }
 
-    /// The bytes that are promised for a tensor: those of a payload along a trellis, whatever form it has.
+    /// Upper bound of a payload at `bits` bits per weight. It is the bound for scheme `trellis` whatever the scheme is.
     private func mostBytes(_ tensor: ConversionReport.Tensor, _ bits: Double) -> Double {
         var planned = tensor.descriptor
         planned.codec = options.codec
@@ -72,7 +74,7 @@ struct PromiseCheck {
         ).most
     }
 
-    /// Whether a tensor may be lossless because it has NaN or infinity and that was allowed: no rate is promised for it then.
+    /// Whether a tensor may be `lossless` because it has NaN or infinity: no rate is promised for it.
     private func isKeptForNonFinite(_ tensor: ConversionReport.Tensor) -> Bool {
         options.nonFinite == .keep && tensor.descriptor.scheme == .lossless
     }

@@ -1,9 +1,9 @@
 import Container
 import Quantization
 
-/// The alphabets and classes there is sense in at a rate.
+/// Which alphabets and numbers of row classes to try at a rate of `bits` bits per weight.
 enum AlphabetChoice {
-    /// The alphabet that is most probably right.
+    /// The alphabet to try first, with one row class. Without an entropy coder it is always 16.
     static func first(bits: Double, _ options: EncodingOptions) -> TrellisParameters {
         guard options.codec.codesEntropy else { return parameters(16, 0, 1, options) }
         let isRans = options.codec == .rans
@@ -18,7 +18,10 @@ enum AlphabetChoice {
         }
     }
 
-    /// The next alphabet that reaches farther, as long as its low bits leave room for the others; nil where there is none.
+    /// The alphabet of 256 with the next larger number of low bits, so that fewer weights need patches.
+    ///
+    /// - Returns: nil if the low bits, which are stored uncompressed, would leave less than 0.5 bits per weight for the codes; nil without
+    ///   an entropy coder.
     static func wider(_ narrow: TrellisParameters, bits: Double, _ options: EncodingOptions) -> TrellisParameters? {
         guard options.codec.codesEntropy else { return nil }
         let low = narrow.lowBits == 0 ? 2 : narrow.lowBits + 1
@@ -26,7 +29,9 @@ enum AlphabetChoice {
         return parameters(256, low, 1, options)
     }
 
-    /// What is measured against each other; the first is `chosen`.
+    /// The alphabets and numbers of row classes to compare on a sample. The first is `chosen`.
+    ///
+    /// Without an entropy coder: all alphabets whose size is a power of two, with one row class.
     static func candidates(_ chosen: TrellisParameters, bits: Double, _ options: EncodingOptions)
         -> [TrellisParameters]
     {
@@ -46,7 +51,7 @@ enum AlphabetChoice {
         if chosen.lowBits > 0 { alphabets += [(256, chosen.lowBits == 2 ? 0 : chosen.lowBits - 1)] }
         if chosen.lowBits > 0, bits < 5.2 { alphabets += [(16, 0), (256, 0), (256, chosen.lowBits + 1)] }
         var candidates: [TrellisParameters] = []
-        // rANS has tables for every symbol and classes of its own.
+        // rANS codes all 256 symbols and has row classes of its own: only alphabet 256 with one class.
         let isRans = options.codec == .rans
         for (alphabet, low) in alphabets where alphabet == 256 || !isRans {
             for classes in isRans ? [1] : [1, 2, 3, 4] {
@@ -58,7 +63,7 @@ enum AlphabetChoice {
                 candidates.append(next)
             }
         }
-        // Same range of symbols, same search: neighbours in this order share one.
+        // Keep this order: neighbours with the same largest symbol share one trellis search (`ProbeWorkspace.tryOut`).
         return [chosen] + candidates.filter { $0 != chosen }
     }
 

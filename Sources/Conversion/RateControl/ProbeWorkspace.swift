@@ -5,8 +5,8 @@ import Quantization
 import TensorModel
 import Weights
 
-/// What one worker needs to find out how a tensor is best stored: it reads chunks, encodes them on trial, and encodes whole tensors for
-/// their size and error.
+/// The buffers of one worker that probes tensors. It reads chunks, encodes them on trial, and encodes whole tensors to measure size and
+/// error.
 final class ProbeWorkspace {
     private var reader = ChunkReader()
     private var gathered: [UInt8] = []
@@ -18,8 +18,8 @@ final class ProbeWorkspace {
 
     /// Reads a chunk.
     ///
-    /// - Parameter inOrder: whether the chunks beside it follow.
-    /// - Returns: the elements next to each other; the next call uses their buffer again.
+    /// - Parameter inOrder: whether the caller reads the chunks in order, so that the reader may read a whole band at once.
+    /// - Returns: the elements, contiguous; valid until the next call.
     func read(
         _ number: Int, of tensor: TensorBytes, as prologue: PayloadPrologue, inOrder: Bool
     ) throws -> ElementRectangle {
@@ -32,7 +32,9 @@ final class ProbeWorkspace {
             prologue.format)
     }
 
-    /// The scale of the rows of a chunk, and its energy (`RowStatistics`); nil where a weight is not finite.
+    /// The mean over the rows of log2(row RMS), and the sum of squares of all weights (`RowStatistics.logScale`).
+    ///
+    /// - Returns: nil if a weight is NaN or infinite.
     func logScale(_ elements: ElementRectangle) -> (scale: Double, energy: Double)? {
         guard elements.expand(into: &weights).isZero else { return nil }
         return RowStatistics.logScale(weights, rows: elements.rows, columns: elements.columns)
@@ -40,22 +42,22 @@ final class ProbeWorkspace {
 
     // MARK: - Trials
 
-    /// What a trial of a chunk showed.
+    /// The sizes and the error of one chunk, encoded on trial.
     struct Trial {
-        /// Bytes of the streams, for each of the parameters that were tried.
+        /// Bytes of the streams, one number per candidate.
         var byteCounts: [Int] = []
-        /// The error sums with the last of them; the same for all that reach as far.
+        /// The error sums of the last candidate. Candidates with the same `greatestSymbol` have the same sums.
         var sums = ErrorSums.zero
-        /// Weights that are stored as they are, with the last of them.
+        /// Number of patches (weights stored exactly) of the last candidate.
         var patchCount = 0
     }
 
-    /// Encodes a chunk with one rule and several alphabets or numbers of classes, keeping sizes and errors alone.
+    /// Encodes a chunk with one rule and several alphabets or numbers of row classes; keeps the sizes and the error sums only.
     ///
     /// - Parameters:
-    ///   - candidates: of one number of states.
-    ///   - histogram: |levels| are added.
-    /// - Returns: nil where a weight is not finite.
+    ///   - candidates: parameters with the same number of states.
+    ///   - histogram: counts of |level|. The counts of the last candidate are added; the last entry counts all larger levels.
+    /// - Returns: nil if a weight is NaN or infinite.
     func tryOut(
         _ elements: ElementRectangle, as prologue: PayloadPrologue, by rule: TrellisRule,
         _ candidates: [TrellisParameters], histogram: inout [UInt64]
@@ -82,21 +84,21 @@ final class ProbeWorkspace {
 
     // MARK: - Whole tensors
 
-    /// What a whole tensor would take and lose, every chunk encoded and none kept.
+    /// The size and the error of a whole tensor, measured by encoding every chunk.
     struct WholeTensor {
         /// Bytes of the payload, padding included.
         var byteCount: Int
-        /// The certificate's sums.
+        /// The error sums that the tensor's certificate would have.
         var sums = ErrorSums.zero
-        /// Whether the tensor's element type can hold every restored weight; an export to it fails otherwise.
+        /// Whether the element type can hold every restored weight. If not, an export to that type would fail.
         var isInRange = true
     }
 
-    /// Encodes every chunk of a tensor, in order, for its exact size and error.
+    /// Encodes every chunk of a tensor, in order, and returns the exact size and error.
     ///
-    /// - Parameter rule: for all chunks of scheme `trellis`; nil in the others.
-    /// - Returns: nil where a weight that would be quantized is NaN or infinite.
-    /// - Throws: what reading throws, and where a signal stops the process.
+    /// - Parameter rule: the rule of all chunks in scheme `trellis`; nil in other schemes.
+    /// - Returns: nil if a weight that would be quantized is NaN or infinite.
+    /// - Throws: errors of reading; `interrupted` or `terminated` after a signal.
     func measureWhole(
         _ tensor: TensorBytes, as prologue: PayloadPrologue, by rule: TrellisRule? = nil
     ) throws -> WholeTensor? {
@@ -119,7 +121,7 @@ final class ProbeWorkspace {
         return whole
     }
 
-    /// Encodes one chunk of a tensor.
+    /// Encodes one chunk of a tensor in a scheme other than `trellis`.
     func encode(_ number: Int, of tensor: TensorBytes, as prologue: PayloadPrologue) throws -> EncodedChunk {
         reader.begin()
         let place = prologue.grid.place(of: number)
@@ -128,6 +130,6 @@ final class ProbeWorkspace {
         return chunk
     }
 
-    /// Forgets the tensor that was read last.
+    /// Discards what was read of the last tensor. Call it before the first `read` of another tensor.
     func begin() { reader.begin() }
 }

@@ -7,8 +7,11 @@ import TensorModel
 import Weights
 import Work
 
-/// Decides, for every tensor of scheme `trellis`, what it is to hold and how it will be encoded.
+/// Chooses, for every tensor of scheme `trellis`, a goal in bytes or in relative MSE, and a rate that a probe expects to meet it.
+///
+/// A tensor that scheme `trellis` does not suit gets another scheme, or stays an ordinary entry.
 struct RatePlanner {
+    /// The options of the conversion.
     let options: EncodingOptions
     private let tensors: [Item]
     private let shardCount: Int
@@ -16,7 +19,7 @@ struct RatePlanner {
     private let otherBytes: UInt64
     private let allowsSlack: Bool
 
-    /// A tensor and the place of its payload.
+    /// A tensor, with the positions of its shard and its payload.
     private struct Item: Sendable {
         let shard: Int, payload: Int
         let tensor: StoredTensor
@@ -27,15 +30,15 @@ struct RatePlanner {
         var weights: Int { tensor.shape.elementCount }
         var bytes: TensorBytes { tensor.bytes(in: file) }
         var prologue: PayloadPrologue { descriptor.prologue }
-        /// What this tensor's error is of the others'.
+        /// The relative MSE of this tensor divided by that of other tensors: 1/16 for embeddings and heads.
         var errorFactor: Double { isEmbedding ? RateGoal.embeddingErrorFactor : 1 }
     }
 
-    /// Collects the tensors of some shards that are quantized.
+    /// Collects the quantized tensors of some shards; reads nothing yet.
     ///
     /// - Parameters:
-    ///   - otherBytes: bytes of the output that are no payload of scheme `trellis`; only a goal of total bytes asks.
-    ///   - allowsSlack: whether a plan may seem to exceed a size by a little (`slack`).
+    ///   - otherBytes: bytes of the output without the payloads of scheme `trellis`; used only if the goal is a total size.
+    ///   - allowsSlack: whether the upper bound of a plan may exceed the size by `slack` bytes.
     init(
         _ shards: [ConversionPlan.ShardPlan], _ options: EncodingOptions, otherBytes: UInt64, allowsSlack: Bool,
         _ budget: MemoryBudget
@@ -58,19 +61,20 @@ struct RatePlanner {
         self.tensors = tensors
     }
 
-    /// What was found for a tensor.
+    /// How one tensor will be stored.
     enum Finding: Sendable {
         case rate(TensorRate)
-        /// A weight is NaN or infinite: the conversion goes over the tensor, counts, and fails.
+        /// A weight is NaN or infinite. The conversion encodes the tensor nevertheless, counts such weights, and fails.
         case notFinite
-        /// A trellis does not suit: the tensor is stored in another scheme.
+        /// Scheme `trellis` does not suit the tensor: it is stored in scheme `lossless` or `uniform`.
         case stored(StoredForm)
-        /// A small tensor of which no scheme makes as little as was asked for: it stays an ordinary entry.
+        /// No scheme meets the goal of this small tensor: it stays an ordinary entry.
         case kept
 
+        /// The rate; nil in the other cases.
         var rate: TensorRate? { if case .rate(let rate) = self { rate } else { nil } }
 
-        /// What becomes of the tensor, in words.
+        /// The case in words, for a warning.
         var summary: String {
             switch self {
             case .rate: "stored along a trellis"
@@ -81,7 +85,11 @@ struct RatePlanner {
         }
     }
 
-    /// What was found, by shard and payload.
+    /// Probes all tensors.
+    ///
+    /// - Returns: one dictionary per shard; its keys are indices of payloads.
+    /// - Throws: `usage` if the rate or size for all tensors together cannot be reached, `goalUnreachable` if no scheme meets the goal of a
+    ///   tensor; errors of reading.
     func findings() async throws -> [[Int: Finding]] {
         let rates: [Finding]
         switch options.goal {
@@ -99,7 +107,7 @@ struct RatePlanner {
                 $0 + TensorGoal.bits(bits, weights: $1.weights, fixedBytes: $1.prologue.fixedBytes).most
             }
             let asked = Double(weights) * bits / 8
-            // Small matrices may take what their tables do, where there is no other way.
+            // If the exact total is too small: the same with the limits of small matrices, which allow for their tables.
             rates = try await shared([asked, max(most, asked)])
         case .totalBytes(let bytes):
             guard bytes > otherBytes else { throw unreachable() }
@@ -110,16 +118,17 @@ struct RatePlanner {
         return result
     }
 
-    // MARK: - One error for all
+    // MARK: - One relative MSE for all tensors
 
-    /// Rounds of trials, and those where a tensor's size does not follow its step smoothly.
+    /// Rounds of the search for the common relative MSE; more are allowed if the size of a tensor jumps with its step.
     private static let rounds = 4, mostRounds = 12
-    /// Bits a weight below which a size hardly follows the step: such a tensor is encoded once to know it.
+    /// Below this many bits per weight, the size of a tensor does not follow its step smoothly. Such a tensor is encoded as a whole once,
+    /// so that its size is known.
     private static let leastSmoothBits = 0.5
 
-    /// Shares out the first number of bytes that will do.
+    /// Divides payload bytes among the tensors: the first number in `bytes` that is enough for them.
     ///
-    /// - Throws: `usage` where none will.
+    /// - Throws: `usage` if none is enough.
     private func shared(_ bytes: [Double]) async throws -> [Finding] {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         guard weights > 0 else { return [] }
@@ -130,10 +139,13 @@ struct RatePlanner {
         throw unreachable()
     }
 
-    /// Shares bytes out so that all tensors have one relative MSE, embeddings and heads 1/16 of it; nil where they are too few.
+    /// Divides payload bytes so that all tensors have the same relative MSE, embeddings and heads 1/16 of it.
+    ///
+    /// - Returns: nil if the bytes are too few.
     private func share(_ bytes: Double) async throws -> [Finding]? {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
-        // Where a Gaussian would be with so many bits; embeddings have two more.
+        // First guess: the error of a Gaussian 0.1 bit above the bound D = 2^(-2 bits). Embeddings and heads take two bits more, at the
+        // cost of the other tensors.
         let embeddings = Double(tensors.filter(\.isEmbedding).reduce(0) { $0 + $1.weights })
         let bits = bytes * 8 / weights - 2 * embeddings / weights
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
@@ -142,23 +154,23 @@ struct RatePlanner {
         for round in 1...RatePlanner.mostRounds {
             let asked = error
             let found = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
-            // The conversion fails at such a tensor, and says where.
+            // The conversion will fail at such a tensor and name it.
             if found.contains(where: { if case .notFinite = $0 { true } else { false } }) { return found }
             let isSmooth = found.allSatisfy(RatePlanner.isSmooth)
             let isLast = round >= (isSmooth ? RatePlanner.rounds : RatePlanner.mostRounds)
             var (expected, saved) = expectation(found)
-            // Two rounds far apart tell what an octave saves.
+            // Two rounds more than half an octave of error apart measure how many bytes an octave saves.
             if let last, case let octaves = ExactMath.log2(asked / last.error), octaves.magnitude > 0.5 {
                 saved = min(saved, max((last.bytes - expected) / octaves, saved / 16))
             }
             last = (asked, expected)
             let octaves = saved > 0 ? (expected - bytes * RatePlanner.aim) / saved : 0
             error = asked * ExactMath.exp2(min(max(octaves, -8), 8))
-            // What is left, or missing, goes to all alike.
+            // Bytes left over (or missing), as bits per weight of the tensors whose size follows the step.
             let free = zip(tensors, found).reduce(0) { $0 + (RatePlanner.isSmooth($1.1) ? $1.0.weights : 0) }
             let bits = free == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(free)
             if !isSmooth {
-                // A size that jumps is searched for between the errors known to be too small and large enough.
+                // Some sizes jump: search between the largest error known to be too small and the smallest one known to fit.
                 if expected <= bytes * RatePlanner.aim, asked <= options.goal.mostError {
                     let shared = try await finish(found, plus: min(bits, 0.15))
                     bounds.note(asked, shared, holds: mostBytes(shared) <= bytes)
@@ -176,12 +188,14 @@ struct RatePlanner {
         return bounds.best
     }
 
-    /// The search for one relative MSE of all tensors, where their size jumps.
+    /// The bounds of the search for the common relative MSE.
     private struct ErrorBounds {
-        /// What the smallest error gave whose size holds.
+        /// The findings at `enough`; nil until an error fits.
         private(set) var best: [Finding]?
+        /// The largest error that gave too many bytes, and the smallest one whose bytes fit.
         private var tooSmall = 0.0, enough = Double.infinity
 
+        /// Moves a bound to `error`, whose findings fit in the bytes if `holds`.
         mutating func note(_ error: Double, _ found: [Finding]?, holds: Bool) {
             guard holds else {
                 tooSmall = max(tooSmall, error)
@@ -192,10 +206,11 @@ struct RatePlanner {
             best = found
         }
 
-        /// Whether a better error is hardly better.
+        /// Whether the bounds differ by less than 10 %, so that searching on is not worth its time.
         var areClose: Bool { best != nil && enough < tooSmall * 1.1 }
 
-        /// The error to try next: the one proposed, or one between the bounds.
+        /// The error to try next: `proposed` if it is 2 % inside the bounds, otherwise their geometric mean; with only one bound, a value
+        /// beyond it.
         func next(_ proposed: Double) -> Double {
             if proposed > tooSmall * 1.02, proposed < enough * 0.98 { return proposed }
             guard tooSmall > 0 else { return min(proposed, enough / 4) }
@@ -204,19 +219,22 @@ struct RatePlanner {
         }
     }
 
-    /// Bytes that a plan may seem to be above what was asked for, since payloads mostly stay below their goals and headers below their bounds.
-    /// `PromiseCheck` has the last word; where sources go before it, there is no slack.
+    /// Bytes by which the upper bound of a plan may exceed the size asked for. Payloads usually stay below their goals, and headers below
+    /// their bounds; `PromiseCheck` compares the bytes that were written. 0 if the source is consumed: after that, a failure cannot be
+    /// repaired.
     private var slack: Double { !allowsSlack ? 0 : Double(64 * tensors.count + 256) }
 
-    /// Whether the size of a tensor follows its step.
+    /// Whether the tensor is in scheme `trellis` with a step that may still change, so that its size follows the step.
     private static func isSmooth(_ finding: Finding) -> Bool {
         finding.rate.map { $0.goal.quantity != .step } ?? false
     }
 
-    /// Aimed at of what there is, so that the whole is never above.
+    /// Fraction of the available bytes that the plan aims at. With the tolerance of 0.15 % (`fixed`), the total stays within them.
     private static let aim = 0.9985
 
-    /// Bytes of all tensors, and of these what an octave more of error saves: half of it goes into each tensor's step.
+    /// Predicted bytes of all tensors, and the bytes that are saved if the relative MSE doubles.
+    ///
+    /// Twice the error is half an octave of step: slope / 2 bits per weight, slope / 16 bytes per weight.
     private func expectation(_ found: [Finding]) -> (bytes: Double, saved: Double) {
         var expected = 0.0
         var saved = 0.0
@@ -234,7 +252,10 @@ struct RatePlanner {
         return (expected, saved)
     }
 
-    /// Gives every tensor its bytes: `bits` a weight more than expected where the size follows the step.
+    /// Replaces goals in relative MSE by goals in bytes: the predicted bytes plus `bits` per weight, for tensors whose size follows the
+    /// step.
+    ///
+    /// Probes again if `bits` is 0.15 or more in magnitude: predictions do not reach so far.
     private func finish(_ found: [Finding], plus bits: Double) async throws -> [Finding] {
         let shared = zip(tensors, found).map { item, finding in
             finding.rate.map { $0.goal.quantity == .step ? $0 : fixed($0, plus: bits, item) }
@@ -248,7 +269,7 @@ struct RatePlanner {
         return zip(shared, found).map { rate, finding in rate.map { .rate($0) } ?? finding }
     }
 
-    /// The most bytes that tensors may take together by their goals.
+    /// Upper bound of the bytes of all payloads, by their goals.
     private func mostBytes(_ found: [Finding]) -> Double {
         zip(tensors, found).reduce(0) { sum, pair in
             switch pair.1 {
@@ -259,18 +280,18 @@ struct RatePlanner {
         }
     }
 
-    /// A rate that holds so many bits a weight more than are expected, instead of an error.
+    /// The rate with a goal in bytes instead of an error: the predicted bytes plus `bits` per weight.
     private func fixed(_ rate: TensorRate, plus bits: Double, _ item: Item) -> TensorRate {
         let fixedBytes = item.prologue.fixedBytes
         let expected = rate.expectedBytes(weights: item.weights, fixedBytes: fixedBytes)
         let aim = max(expected + bits * Double(item.weights) / 8, Double(fixedBytes))
         var rate = rate.shifted(by: min(max(-bits / rate.slope, -8), 8))
-        // Within 0.15 % above: together with the aim, never more than was asked for.
+        // At most 0.15 % above the aim: 1.0015 times `RatePlanner.aim` is below 1.
         rate.goal = TensorGoal(quantity: .bytes, most: aim * 1.0015, aim: aim, least: aim * 0.9975)
         return rate
     }
 
-    /// The failure of a goal that all tensors share.
+    /// The error of a rate or a size, for all tensors together, that cannot be reached.
     private func unreachable() -> IngotError {
         let weights = UInt64(tensors.reduce(0) { $0 + $1.weights })
         let (least, most) = (RateGoal.bitsRange.lowerBound, RateGoal.bitsRange.upperBound)
@@ -291,7 +312,7 @@ struct RatePlanner {
 
     private func probe(_ goal: (Item) -> TensorGoal) async throws -> [Finding] { try await probe(tensors.map(goal)) }
 
-    /// Probes every tensor for its goal, as many at a time as there are jobs.
+    /// Probes every tensor for its goal, `budget.jobs` at a time. The findings are in the order of the tensors.
     private func probe(_ goals: [TensorGoal]) async throws -> [Finding] {
         let options = options
         let tensors = tensors
@@ -304,6 +325,7 @@ struct RatePlanner {
         return findings
     }
 
+    /// Probes one tensor for its goal.
     private static func probe(
         _ item: Item, _ goal: TensorGoal, _ options: EncodingOptions, _ workspace: ProbeWorkspace
     ) throws -> Finding {
@@ -331,21 +353,21 @@ struct RatePlanner {
         return try oddFinding(item, goal, options, rate, workspace)
     }
 
-    /// The width of codes that are not entropy coded; nil where a goal decides on the step.
+    /// Bits per code under a codec without entropy coder; nil if the goal determines the step instead.
     private static func codeWidth(_ item: Item, _ options: EncodingOptions) -> Int? {
         guard !options.codec.codesEntropy, case .bits(let bits) = options.goal else { return nil }
         return UniformParameters.roundingUp(
             bits: Int(DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding)))
     }
 
-    /// Bytes of a matrix in codes of a fixed width and no entropy coder: scales of groups come on top.
+    /// Upper bound for a matrix in codes of `width` bits: one bit per weight more, for the scales of groups.
     private static func mostBytes(ofWidth width: Int, _ item: Item) -> Double {
         Double(item.weights * (width + 1)) / 8 + Double(item.prologue.fixedBytes)
     }
 
-    /// Encodes a tensor with the step that was found, or a smaller one that holds its error; the step stays, so that the bytes are known.
+    /// Encodes the whole tensor at the step of a rate, and at smaller steps while the error is more than 5 % above the goal.
     ///
-    /// - Returns: nil where no step holds the error.
+    /// - Returns: the rate with that step fixed and the exact bytes; nil if no step meets the goal.
     private static func hold(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws -> TensorRate? {
         var descriptor = item.descriptor
         descriptor.scheme = .trellis(rate.parameters)
@@ -361,26 +383,26 @@ struct RatePlanner {
                 return rate
             }
             guard Double(rate.rule.step) > rate.leastStep else { return nil }
-            // Half the octaves of the error, and at least an eighth, since the error jumps where few weights make it.
+            // The error grows with step^2: half of its octaves. At least 1/8, because few weights can make the error jump.
             let octaves = ExactMath.log2(whole.sums.relativeMSE / asked) / 2
             rate = rate.shifted(by: -min(max(octaves, 0.125), 4))
         }
         return nil
     }
 
-    /// Steps that are tried for a tensor whose size jumps.
+    /// Steps that `hold` tries at most.
     private static let mostHeldSteps = 8
 
-    /// The better of a trellis and the other forms, for a matrix of few values or of too small ones.
+    /// The better of scheme `trellis` and the other schemes, for a matrix of few distinct values, of zeros, or of too small weights.
     ///
-    /// - Parameter rate: that of a trellis; nil where none suits.
+    /// - Parameter rate: the rate in scheme `trellis`; nil if there is no step for the weights.
     private static func oddFinding(
         _ item: Item, _ goal: TensorGoal, _ options: EncodingOptions, _ rate: TensorRate?, _ workspace: ProbeWorkspace
     ) throws -> Finding {
         let forms = StoredForms(item.tensor, in: item.file, item.descriptor.format, options.codec, workspace)
         let expected = rate?.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
         if goal.quantity == .error {
-            // Where bytes are shared out, those of the trellis must be known.
+            // A size for all tensors together needs the exact bytes of scheme `trellis`.
             let rate = options.goal.isShared ? try rate.flatMap { try hold($0, item, workspace) } : rate
             let bytes = rate?.goal.mostBytes ?? expected ?? .infinity
             if let form = try forms.smallest(error: goal.most, below: bytes) { return .stored(form) }
@@ -391,7 +413,7 @@ struct RatePlanner {
         let error = isReached ? rate?.relativeMSE ?? .infinity : .infinity
         if let form = try forms.best(bytes: most, below: error) { return .stored(form) }
         if let rate { return .rate(rate) }
-        // Codes of a fixed width promise no size.
+        // Codes of a fixed width promise no size: `lossless` may take any.
         if codeWidth(item, options) != nil { return try replacement(item, .error(0), forms) }
         return try replacement(item, goal, forms)
     }
@@ -401,9 +423,9 @@ struct RatePlanner {
     /// Tensors of fewer weights may stay ordinary entries.
     private static let smallTensor = 4096
 
-    /// What becomes of a tensor whose goal no trellis holds.
+    /// Another form for a tensor whose goal scheme `trellis` cannot meet.
     ///
-    /// - Throws: `goalUnreachable` where no scheme holds it.
+    /// - Throws: `goalUnreachable` if no scheme meets the goal and the tensor has 4096 weights or more.
     private static func replacement(_ item: Item, _ goal: TensorGoal, _ forms: StoredForms) throws -> Finding {
         let form =
             goal.quantity == .error
@@ -419,9 +441,12 @@ struct RatePlanner {
         )
     }
 
-    /// What becomes of a tensor of the shard that missed its goal when it was encoded.
+    /// Another form for a tensor that missed its goal when it was encoded. The planner must have been made for its shard alone.
     ///
-    /// - Parameter goal: nil for the least error there is, whatever it takes.
+    /// - Parameters:
+    ///   - payload: index of the payload in the shard.
+    ///   - goal: nil asks for the smallest form without error.
+    /// - Throws: `goalUnreachable` if no scheme meets the goal; errors of reading.
     func replacement(payload: Int, goal: TensorGoal?) throws -> Finding {
         let options = options
         guard let item = tensors.first(where: { $0.payload == payload }) else { return .notFinite }

@@ -2,27 +2,30 @@ import Container
 import Quantization
 import Weights
 
-/// The rules of a shard's chunks: each follows from chunks that were recorded, in order, at least `RateController.lag` before it.
+/// The rules (step, dead zone, shrink) of a shard's chunks.
+///
+/// A caller asks for rules and records encoded chunks in order. When it asks for the rule of a chunk, the chunks of the tensor that are
+/// `RateController.lag` or more before it must be recorded. The rule depends on those chunks only.
 struct RatePolicy: Sendable {
     private let rates: [Int: TensorRate]
     private let prologues: [PayloadPrologue?]
     private var controllers: [Int: RateController] = [:]
 
-    /// The rules of a shard of which nothing was encoded yet.
+    /// Prepares the rules of a shard before its first chunk is encoded.
     init(_ shard: ConversionPlan.ShardPlan) {
         rates = shard.rates
         prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
     }
 
-    /// The rule of a chunk that is about to be encoded; nil in other schemes than `trellis`.
+    /// The rule of the next chunk of a payload, in order; nil for schemes other than `trellis`.
     mutating func rule(of chunk: Int, payload: Int) -> TrellisRule? {
         guard let rate = rates[payload], let prologue = prologues[payload] else { return nil }
         return controllers[payload, default: RateController(rate, prologue)].rule(of: chunk)
     }
 
-    /// Takes note of an encoded chunk, in order.
+    /// Records the size and the error of an encoded chunk, in order.
     mutating func record(_ chunk: EncodedChunk, payload: Int) { controllers[payload]?.record(chunk) }
 
-    /// The controller of a tensor whose chunks are all recorded; nil in other schemes than `trellis`.
+    /// Removes and returns the controller of a payload after its last chunk is recorded; nil for schemes other than `trellis`.
     mutating func finish(_ payload: Int) -> RateController? { controllers.removeValue(forKey: payload) }
 }

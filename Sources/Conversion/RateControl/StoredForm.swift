@@ -4,20 +4,22 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// A way to store a matrix that a trellis does not suit, and what it takes and loses: exact, since every chunk was encoded.
+/// A scheme other than `trellis` for a matrix, with the size and the error it gives.
+///
+/// Both are exact: the whole matrix was encoded to measure them.
 struct StoredForm: Sendable, Hashable {
-    /// The scheme: `lossless` or `uniform`.
+    /// `lossless` or `uniform`.
     let scheme: TensorScheme
-    /// Bytes of the payload.
+    /// Bytes of the payload, padding included.
     let byteCount: Int
-    /// Relative MSE.
+    /// Relative MSE; 0 for `lossless`.
     let relativeMSE: Double
 }
 
-/// The forms that one matrix can have apart from a trellis.
+/// Measures one matrix in scheme `lossless` and in scheme `uniform`, by encoding all of it.
 ///
-/// Matrices with few values (masks, constants, weights that another quantizer has rounded) are small and exact in `lossless`, or
-/// small in `uniform`. Weights too small for a step in binary32 have no other form.
+/// A matrix with few distinct values (a mask, a constant, weights that another quantizer has rounded) is small and exact in `lossless`, or
+/// small in `uniform`. Weights that are too small for a step in binary32 cannot be stored in scheme `trellis`.
 struct StoredForms {
     private let tensor: StoredTensor
     private let bytes: TensorBytes
@@ -27,9 +29,9 @@ struct StoredForms {
 
     private static let groupSizes = [128, 64]
 
-    /// Prepares the forms of a matrix.
+    /// Prepares the measurements; encodes nothing yet.
     ///
-    /// - Parameter codec: the codec that was asked for.
+    /// - Parameter codec: the codec of the conversion; `ConversionPlan.codec` gives the one that each scheme uses.
     init(
         _ tensor: StoredTensor, in file: MappedFile, _ format: FloatFormat, _ codec: Codec, _ workspace: ProbeWorkspace
     ) {
@@ -40,7 +42,7 @@ struct StoredForms {
         self.workspace = workspace
     }
 
-    /// A form by its scheme; nil where a restored weight would be beyond the element type's range.
+    /// Encodes the matrix in a scheme; nil if a weight is NaN or infinite, or if a restored weight exceeds the range of the element type.
     private func form(_ scheme: TensorScheme) throws -> StoredForm? {
         let descriptor = TensorDescriptor(
             scheme: scheme, codec: ConversionPlan.codec(codec, scheme), format: format, shape: tensor.shape)
@@ -54,14 +56,15 @@ struct StoredForms {
         return try form(.uniform(parameters))
     }
 
-    /// The form of the least error with at most `most` bytes.
+    /// The form with the smallest relative MSE that has at most `most` bytes: `lossless` if it fits, otherwise `uniform` of any width.
     ///
-    /// - Parameter error: relative MSE that must be undercut.
+    /// - Parameter error: limit for `uniform`: its relative MSE must be below this, and below 0.5.
+    /// - Returns: nil if no form meets the limits.
     func best(bytes most: Double, below error: Double) throws -> StoredForm? {
         if let exact = try form(.lossless), Double(exact.byteCount) <= most { return exact }
         var best: StoredForm?
         for group in StoredForms.groupSizes {
-            // The widest that fits has the least error of its group size.
+            // The widest codes that fit have the smallest error of their group size.
             for bits in UniformParameters.supportedBits.reversed() {
                 guard let found = try uniform(bits, group), Double(found.byteCount) <= most else { continue }
                 if found.relativeMSE < best?.relativeMSE ?? min(error, RateGoal.errorRange.upperBound) { best = found }
@@ -71,7 +74,7 @@ struct StoredForms {
         return best
     }
 
-    /// The smallest form with a relative MSE of at most `most`; nil where none is below `bytes`.
+    /// The smallest form with a relative MSE of at most `most` and with fewer bytes than `bytes`; nil if there is none.
     func smallest(error most: Double, below bytes: Double) throws -> StoredForm? {
         var best = try form(.lossless)
         if let exact = best, Double(exact.byteCount) >= bytes { best = nil }

@@ -5,39 +5,46 @@ import Quantization
 import TensorModel
 import Weights
 
-/// Finds step, alphabet and classes for a tensor by encoding a few of its chunks.
+/// Chooses the step, the alphabet and the row classes of a tensor by encoding a few of its chunks on trial.
 struct TensorProbe {
     private let tensor: StoredTensor
     private let bytes: TensorBytes
     private let prologue: PayloadPrologue
     private let workspace: ProbeWorkspace
-    /// The chunks that are encoded on trial.
+    /// Copies of the chunks that are encoded on trial.
     private var sample: [ElementRectangle] = []
-    /// Bits a weight that the whole tensor needs more than the sample, at the same step.
+    /// Bits per weight that the whole tensor needs more than the sample at the same step: the difference of their mean log2(row RMS), times
+    /// `share`.
     private var correction = 0.0
-    /// Mean square of the whole tensor's weights, as far as known, and of the sample's.
+    /// Mean square of all weights that were read.
     private var energy = 0.0
+    /// Mean log2(row RMS) over the sample.
     private var sampleScale = 0.0
-    /// Share of the weights that are in chunks like the sample's; the rest is few-valued, and takes next to no bits.
+    /// Fraction of the weights that are in chunks like those of the sample. The other chunks have few distinct values and take almost no
+    /// bits.
     private var share = 1.0
-    /// Whether the whole tensor was read and has few different values.
+    /// Whether the whole tensor was read and has few distinct values (`DistinctValues.areFew`).
     private(set) var isFewValued = false
+    /// Counts of |level| in the last trial.
     private var histogram: [UInt64] = []
 
-    /// Chunks that are encoded on trial, at most; alphabets are tried on the first two of them.
+    /// Chunks in the sample at most; alphabets are compared on the first two.
     private static let sampleChunks = 4
     private static let alphabetChunks = 2
-    /// Tensors of no more chunks are read as a whole, to know by how much the sample differs from the rest: no chunk can make up
-    /// for others. Of twice as many chunks it gains nothing: reading costs what is saved of second passes.
+    /// Tensors of at most this many chunks are read as a whole. They get no in-flight correction (`RateController`), so the probe must know
+    /// exactly how the sample differs from the rest. Twice as many gained nothing: the reading took the time that it saved in repeats.
     private static let scannedChunks = RateController.lag
+    /// The first `trials` trials must bring the step within 0.03 octave of the goal. Later ones need 0.25; `mostTrials` is the limit.
     private static let trials = 4
     private static let mostTrials = 8
-    /// Share of the weights that may be stored as they are before a wider alphabet is worth a try: 0.02 bits.
+    /// Fraction of patched weights above which a wider alphabet is tried: they take 0.02 bits per weight.
     private static let mostPatched = 0.0005
 
-    /// Prepares a probe; nil where a weight that was looked at is not finite.
+    /// Reads the sample, and the whole tensor if it is small.
     ///
-    /// - Parameter scans: whether the whole tensor is read, however large.
+    /// - Parameter scans: whether the whole tensor is read whatever its size.
+    /// - Returns: nil if a weight that was read is NaN or infinite.
+    /// - Throws: errors of reading; `interrupted` or `terminated` after a signal.
     init?(
         _ tensor: StoredTensor, in file: MappedFile, as prologue: PayloadPrologue, scans: Bool,
         _ workspace: ProbeWorkspace
@@ -55,7 +62,7 @@ struct TensorProbe {
             guard try visit(chunk, inOrder: readsAll, isSampled: sampled.contains(chunk), &scan) else { return nil }
         }
         if !readsAll, scan.varied.chunks.isEmpty {
-            // The sample may have met a region of zeros: the rest decides whether the tensor is like it.
+            // The sampled chunks may lie in a region of zeros: read the others to see whether the whole tensor is like them.
             let rest = Set(0..<grid.count).subtracting(sampled).sorted()
             for chunk in rest {
                 guard try visit(chunk, inOrder: false, isSampled: false, &scan) else { return nil }
@@ -64,7 +71,7 @@ struct TensorProbe {
         isFewValued = scan.all.chunks.count == grid.count && scan.values.areFew(of: tensor.shape.elementCount)
         var (all, some) = (scan.all, scan.sampled)
         if !isFewValued, scan.sampledVaried == 0, !scan.varied.chunks.isEmpty {
-            // No chunk of the sample is like those that take the bits: take some that are.
+            // All sampled chunks have few distinct values. Sample the other chunks instead, because they take the bits.
             all = scan.varied
             share = all.weights / scan.all.weights
             (sample, some) = ([], Totals())
@@ -82,10 +89,10 @@ struct TensorProbe {
 
     // MARK: - Reading
 
-    /// What is known of a chunk: its log scale and energy (`RowStatistics`), and its number of weights.
+    /// Mean log2(row RMS) of a chunk, the sum of squares, and the number of weights.
     private typealias ChunkFacts = (scale: Double, energy: Double, weights: Double)
 
-    /// Sums over chunks.
+    /// Sums over chunks; `scale` is weighted by the number of weights.
     private struct Totals {
         var scale = 0.0, energy = 0.0, weights = 0.0
         var chunks: [Int] = []
@@ -98,34 +105,34 @@ struct TensorProbe {
         }
     }
 
-    /// What was found in the chunks that were read.
+    /// Sums over the chunks that were read: all of them, and those in the sample.
     private struct Scan {
         var all = Totals(), sampled = Totals()
-        /// The chunks with more than a few values, and how many of them are in the sample.
+        /// The chunks with many distinct values, and how many of them are in the sample.
         var varied = Totals(), sampledVaried = 0
         var values = DistinctValues()
     }
 
-    /// Reads a chunk; the next one uses its buffer again.
+    /// Reads a chunk; the elements are valid until the next call.
     private func read(_ chunk: Int, inOrder: Bool) throws -> ElementRectangle {
         try Interruption.check()
         return try workspace.read(chunk, of: bytes, as: prologue, inOrder: inOrder)
     }
 
-    /// What is known of a chunk; nil where a weight is not finite.
+    /// Measures a chunk; nil if a weight is NaN or infinite.
     private func facts(_ elements: ElementRectangle) -> ChunkFacts? {
         guard let (scale, energy) = workspace.logScale(elements) else { return nil }
         return (scale, energy, Double(elements.count))
     }
 
-    /// A chunk in a buffer of its own.
+    /// A copy of a chunk, with a buffer of its own.
     private static func copy(_ elements: ElementRectangle) -> ElementRectangle {
         ElementRectangle(
             Array(elements.bytes[elements.range]), stride: elements.stride, rows: elements.rows,
             columns: elements.columns, elements.format)
     }
 
-    /// Reads a chunk and takes note of it; false where a weight is not finite.
+    /// Reads a chunk and adds it to the sums; returns false if a weight is NaN or infinite.
     private mutating func visit(_ chunk: Int, inOrder: Bool, isSampled: Bool, _ scan: inout Scan) throws -> Bool {
         let elements = try read(chunk, inOrder: inOrder)
         guard let facts = facts(elements) else { return false }
@@ -142,7 +149,7 @@ struct TensorProbe {
         return true
     }
 
-    /// As many chunks as a sample has, evenly spread over some.
+    /// `sampleChunks` of the given chunks, evenly spread; all of them if they are fewer.
     private static func spread(_ chunks: [Int]) -> [Int] {
         guard chunks.count > sampleChunks else { return chunks }
         return (0..<sampleChunks).map { chunks[(2 * $0 + 1) * chunks.count / (2 * sampleChunks)] }
@@ -151,16 +158,16 @@ struct TensorProbe {
     /// Whether every weight is zero.
     var isZero: Bool { energy == 0 }
 
-    /// Whether steps for such weights would be below the smallest normal number: no weights of a model are.
+    /// Whether the RMS is below 2^-110, so that the smallest normal binary32 bounds the step. Models have no such weights.
     var isTooSmall: Bool { energy > 0 && energy < 0x1p-220 }
 
-    /// Chunks spread over the rows and columns of a grid, in order.
+    /// Indices of at most `sampleChunks` chunks, spread over the rows and columns of a grid, in rising order.
     private static func sampled(_ grid: ChunkGrid) -> [Int] {
         guard grid.count > sampleChunks else { return Array(0..<grid.count) }
         let bands = grid.count / grid.across
         var chosen: Set<Int> = []
         for index in 0..<sampleChunks {
-            // Steps of the golden ratio visit all columns alike.
+            // Multiples of the golden ratio (0.618) spread evenly over the columns.
             let column = (index * 618 + 309) % 1000 * grid.across / 1000
             chosen.insert((2 * index + 1) * bands / (2 * sampleChunks) * grid.across + column)
         }
@@ -169,14 +176,17 @@ struct TensorProbe {
 
     // MARK: - Trials
 
-    /// What a step makes of the sample.
+    /// The result of encoding the sample at one step.
     private struct Outcome {
+        /// Bits per weight predicted for the whole tensor, one number per candidate.
         var bits: [Double]
+        /// Mean squared error per weight of the sample.
         var noise: Double
-        /// Weights stored as they are, of all.
+        /// Fraction of the weights that are patches.
         var patched: Double
     }
 
+    /// Encodes some chunks with all candidates; nil if a weight is NaN or infinite.
     private mutating func measure(
         _ rule: TrellisRule, _ candidates: [TrellisParameters], _ parts: ArraySlice<ElementRectangle>
     ) throws -> Outcome? {
@@ -200,7 +210,12 @@ struct TensorProbe {
             patched: Double(patches) / weights)
     }
 
-    /// The rate of the tensor for a goal, or for codes of a fixed width; nil where a weight is not finite.
+    /// The rate that meets a goal.
+    ///
+    /// - Parameter codeWidth: bits per code under a codec without entropy coder; the goal is then ignored. nil if the goal determines the
+    ///   step.
+    /// - Returns: nil if a weight is NaN or infinite.
+    /// - Throws: `interrupted` or `terminated` after a signal.
     mutating func rate(
         for goal: TensorGoal, _ options: EncodingOptions, codeWidth: Int?
     ) throws -> TensorRate? {
@@ -211,7 +226,8 @@ struct TensorProbe {
     private mutating func rate(for goal: TensorGoal, _ options: EncodingOptions) throws -> TensorRate? {
         guard energy > 0 else { return TensorRate.zeros(goal, options) }
         let leastStep = energy.squareRoot() * 0x1p-13
-        // 0.265 step^2 is the error of the trellis; 1.05 the bits of a Gaussian with a standard deviation of one step.
+        // First guess. The mean squared error of the trellis is about 0.265 step^2, and a Gaussian of standard deviation sigma takes about
+        // log2(sigma / step) + 1.05 bits per weight.
         var step: Double
         switch goal.quantity {
         case .error: step = (goal.aim * energy / 0.265).squareRoot()
@@ -224,17 +240,17 @@ struct TensorProbe {
             relativeMSE: 0, leastStep: leastStep)
         rate.mostStep = Double(prologue.format.largestFinite) / 2
         rate.rule.step = rate.bounded(step)
-        // The best way is no worse than the nearest level at each weight, which is never off by more than one.
+        // From any state, one of the allowed levels is within one step of the weight, so the mean squared error is at most step^2.
         if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
         for trial in 0..<TensorProbe.mostTrials {
-            // The first step is a guess, for which half of the sample will do.
+            // The first step is a guess: half of the sample is enough.
             let parts = trial == 0 ? sample.prefix(TensorProbe.alphabetChunks) : sample[...]
             guard let outcome = try measureFarEnough(&rate, parts, options) else { return nil }
             rate.bits = outcome.bits[0]
             rate.relativeMSE = outcome.noise * share / energy
             let scale = Double(rate.rule.step)
-            // Far apart, two trials tell what a step saves.
+            // Two trials more than 0.2 octaves apart measure the slope.
             if let last, case let octaves = ExactMath.log2(scale / last.step), octaves.magnitude > 0.2 {
                 rate.slope = min(max((last.bits - rate.bits) / octaves, 0.05), 1.5)
             }
@@ -251,7 +267,7 @@ struct TensorProbe {
         return try chooseAlphabet(rate, options)
     }
 
-    /// Encodes the sample with the alphabet for the rate, or a wider one where too many weights would have to be stored as they are.
+    /// Encodes the sample with the alphabet for the rate, and with wider alphabets while the fraction of patches is above `mostPatched`.
     private mutating func measureFarEnough(
         _ rate: inout TensorRate, _ parts: ArraySlice<ElementRectangle>, _ options: EncodingOptions
     ) throws -> Outcome? {
@@ -266,7 +282,8 @@ struct TensorProbe {
         return nil
     }
 
-    /// The rate of codes of a fixed width: the step that makes the most of them, that is, with the least bits + log2(error) / 2.
+    /// The rate of codes of a fixed width. Of 15 steps, an eighth octave apart, it takes the one with the smallest bits + log2(MSE) / 2,
+    /// that is, with the fewest bits at equal error.
     private mutating func rate(width: Int, _ options: EncodingOptions) throws -> TensorRate? {
         let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
         guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
@@ -276,6 +293,7 @@ struct TensorProbe {
             return zeros
         }
         let leastStep = energy.squareRoot() * 0x1p-13
+        // The steps to try lie around 4 sigma / 2^width: the alphabet then spans about 4 standard deviations either way.
         let middle = ExactMath.exp2(sampleScale + 2 - Double(width))
         var best: (score: Double, rate: TensorRate)?
         for eighth in -8...6 {
@@ -294,7 +312,7 @@ struct TensorProbe {
         return best?.rate
     }
 
-    /// Measures the alphabets and classes worth trying, and takes the smallest.
+    /// Compares the candidates of `AlphabetChoice` on two chunks, takes the smallest, and moves the step to the goal.
     private mutating func chooseAlphabet(_ rate: TensorRate, _ options: EncodingOptions) throws -> TensorRate? {
         var rate = rate
         let candidates = AlphabetChoice.candidates(rate.parameters, bits: rate.bits, options)
@@ -310,7 +328,7 @@ struct TensorProbe {
         return rate.shifted(by: missing(rate))
     }
 
-    /// Octaves by which the step is too small; no more than a trial can be trusted for.
+    /// Octaves by which the step must grow to meet the goal; at most 8 either way, since predictions hold near a trial only.
     private func missing(_ rate: TensorRate) -> Double {
         let octaves: Double
         switch rate.goal.quantity {
@@ -322,16 +340,17 @@ struct TensorProbe {
         return min(max(octaves, -8), 8)
     }
 
-    /// Bits a weight that a goal of bytes leaves to the streams.
+    /// Bits per weight that a goal in bytes leaves for the streams; at least 0.1.
     private func streamBits(_ goal: TensorGoal) -> Double {
         max((goal.aim - Double(prologue.fixedBytes)) * 8 / Double(tensor.shape.elementCount), 0.1)
     }
 
+    /// Bits per weight that Gaussian weights take at a step.
     private func expectedBits(_ step: Double) -> Double { sampleScale + correction + 1.05 - ExactMath.log2(step) }
 }
 
 extension TensorRate {
-    /// The rate of a tensor of zeros.
+    /// The rate of a tensor of zeros: step 1, and 0 bits per weight.
     static func zeros(_ goal: TensorGoal, _ options: EncodingOptions) -> TensorRate {
         TensorRate(
             goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0,

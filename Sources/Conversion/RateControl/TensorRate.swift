@@ -2,28 +2,30 @@ import Container
 import Quantization
 import TensorModel
 
-/// How one tensor of scheme `trellis` will be encoded: what a probe of it found.
+/// How one tensor of scheme `trellis` will be encoded, with the size and the error that a probe (`TensorProbe`) predicts.
 struct TensorRate: Sendable, Hashable {
-    /// What is to be held.
+    /// The bytes or the relative MSE that the payload must meet.
     var goal: TensorGoal
-    /// Alphabet and classes.
+    /// Number of states, alphabet, low bits, and row classes.
     var parameters: TrellisParameters
-    /// The step to begin with, and how levels are chosen.
+    /// The planned step, with the dead zone and the shrink. A `RateController` may change the step of each chunk.
     var rule: TrellisRule
-    /// Bits a weight in the chunks' streams, expected at that step.
+    /// Predicted bits per weight of the streams at `rule.step`. Prologue, chunk table and padding are not included.
     var bits: Double
-    /// Bits a weight that twice the step saves.
+    /// Bits per weight that are saved when the step doubles: about 1.
     var slope: Double
-    /// Relative MSE expected at that step.
+    /// Predicted relative MSE at `rule.step`.
     var relativeMSE: Double
-    /// The least step there is sense in: the error at it is nothing against that of the source's own format.
+    /// The smallest step: 2^-13 of the RMS of the weights. Its relative MSE, about 4e-9, is below the rounding error of fp16.
     var leastStep: Double
-    /// The largest step: beyond it, the first levels are out of the element type's range.
+    /// The largest step: half the largest finite value of the element type, so that level 2 is still in range.
     var mostStep = Double.infinity
-    /// A step at which no weights at all exceed the error that was asked for; infinite where none was.
+    /// A step that meets a goal in relative MSE whatever the weights are; infinite if the goal is another quantity.
     var safeStep = Double.infinity
 
-    /// The rate with a step so many octaves larger.
+    /// The rate with the step times 2^`octaves`, bounded by `leastStep` and `mostStep`.
+    ///
+    /// Bits per weight fall by `slope` per octave of the step; the relative MSE grows by a factor of 4.
     func shifted(by octaves: Double) -> TensorRate {
         var rate = self
         let step = bounded(Double(rule.step) * ExactMath.exp2(octaves))
@@ -34,9 +36,9 @@ struct TensorRate: Sendable, Hashable {
         return rate
     }
 
-    /// The step nearest to one that is asked for.
+    /// `step` bounded by `leastStep` and `mostStep`, and rounded to a step that encoders use (`TrellisRule.representable`).
     func bounded(_ step: Double) -> Float { TrellisRule.representable(min(max(step, leastStep), mostStep)) }
 
-    /// Bytes of the payload that are expected.
+    /// Predicted bytes of the payload: streams plus `fixedBytes` (prologue, chunk table and padding).
     func expectedBytes(weights: Int, fixedBytes: Int) -> Double { bits * Double(weights) / 8 + Double(fixedBytes) }
 }

@@ -5,13 +5,17 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// The shards that an earlier run finished.
+/// Takes over the output shards that an earlier run finished.
 struct EarlierShards {
     private let context: ConversionContext
 
+    /// Prepares to take over shards; reads nothing yet.
     init(_ context: ConversionContext) { self.context = context }
 
-    /// Checks them, and takes over those that are whole.
+    /// Verifies every finished shard and takes over those that are intact. A damaged one is removed, and will be converted again.
+    ///
+    /// - Returns: the shards that were taken over, by rising position.
+    /// - Throws: `sourceChanged`; the damage of a shard whose source was consumed.
     func takeOver(
         _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
     ) async throws -> [(position: Int, finished: FinishedShard)] {
@@ -43,7 +47,7 @@ struct EarlierShards {
                 try Directory.removeTree(path)
                 continue
             }
-            // What is wrong with its source from here on is no damage of the output.
+            // Errors of the source from here on do not mean that the output is damaged.
             let finished = try await takeOver(shard, record, position, isConsumed: isConsumed, &plan, &guardian)
             taken.append((position, finished))
         }

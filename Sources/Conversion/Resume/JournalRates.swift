@@ -3,8 +3,9 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// Rates in the journal: numbers as the bits of binary64, so that a resumed conversion writes the same bytes.
+/// Findings in the journal. Numbers are the bits of binary64, so that a resumed conversion writes the same bytes.
 extension RatePlanner.Finding {
+    /// The entry of a payload in a `rates` line (Specs/journal.md).
     func journalEntry(_ payload: Int) -> JSONValue {
         let kind: JSONValue
         switch self {
@@ -16,6 +17,7 @@ extension RatePlanner.Finding {
         return .object([.init("payload", .unsigned(UInt64(payload))), .init("rate", kind)])
     }
 
+    /// Reads an entry; nil if no planner can have found these numbers.
     static func parse(_ value: JSONValue) -> (payload: Int, finding: RatePlanner.Finding)? {
         guard let payload = value["payload"]?.unsigned.flatMap({ Int(exactly: $0) }), let rate = value["rate"] else {
             return nil
@@ -64,10 +66,10 @@ extension TensorRate {
         guard isPossible else { return nil }
     }
 
-    /// Upper bounds of what a plan says: bytes of a tensor, and bits of one weight.
+    /// Upper bounds of the numbers in a plan: bytes of a tensor, and bits per weight.
     private static let mostBytes = 0x1p60, mostBits = 0x1p20
 
-    /// Whether a planner can have found these numbers: what is computed from them does not overflow.
+    /// Whether a planner can have written these numbers. If so, later computations cannot overflow.
     private var isPossible: Bool {
         let most = goal.quantity == .error ? 1 : TensorRate.mostBytes
         let isGoal =
@@ -80,7 +82,7 @@ extension TensorRate {
 }
 
 extension ConversionPlan.ShardPlan {
-    /// Whether rates are for exactly the matrices of this shard that need one, with parameters that the options allow.
+    /// Whether findings are for exactly the payloads of scheme `trellis` in this shard, with parameters that the options allow.
     func accepts(_ findings: ConversionPlan.Findings, _ options: EncodingOptions) -> Bool {
         let expected = layout.payloads.indices.filter { index in
             if case .trellis = layout.payloads[index].descriptor?.scheme { true } else { false }
@@ -92,7 +94,7 @@ extension ConversionPlan.ShardPlan {
                 switch options.codec {
                 case .zstd: return true
                 case .rans: return parameters.alphabet == 256 && parameters.rowClasses == 1
-                // Codes of a fixed width have no rate over all matrices.
+                // Codes of a fixed width have no rate for all matrices together.
                 case .lz4, .none: return false
                 }
             }

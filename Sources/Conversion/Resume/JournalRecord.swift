@@ -3,21 +3,22 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// A line of the journal (Specs/journal.md).
+/// One line of the journal (Specs/journal.md).
 enum JournalRecord: Sendable {
-    /// What the conversion was asked to do, by what program; the first line.
+    /// Options and versions of the conversion; the first line.
     case begin(JournalHeading)
-    /// A shard of the source was opened.
+    /// A shard of the source was opened: its position and fingerprint.
     case source(Int, SourceFingerprint)
-    /// Rates that hang on the whole model were decided.
+    /// Rates for all matrices together were planned: the position of a shard, and its findings.
     case rates(Int, ConversionPlan.Findings)
-    /// An output shard has its final name.
+    /// An output shard has its final name and is on the disk.
     case sealed(Int, SealedRecord)
     /// A shard of the source is about to be deleted.
     case consuming(Int)
-    /// The directory is complete, with a manifest of this hash, and about to get its name.
+    /// The directory is complete and is about to get its name: the hash of its manifest.
     case publishing(ContentHash)
 
+    /// The JSON text of the line, without checksum and newline.
     var text: [UInt8] {
         func line(_ event: String, _ shard: Int?, _ members: [JSONValue.Member]) -> [UInt8] {
             var all: [JSONValue.Member] = [.init("event", .string(event))]
@@ -38,7 +39,7 @@ enum JournalRecord: Sendable {
         }
     }
 
-    /// Reads a line; nil for one this version does not write.
+    /// Reads the text of a line; nil if this version does not write such a line.
     init?(_ text: [UInt8]) {
         guard let value = try? JSONValue.parse(text), let event = value["event"]?.string else { return nil }
         let shard = value["shard"]?.unsigned.flatMap { Int(exactly: $0) }
@@ -72,17 +73,18 @@ enum JournalRecord: Sendable {
     }
 }
 
-/// What must be the same for a conversion to be resumed.
+/// The first line: what must be the same for a conversion to be resumed.
 struct JournalHeading: Sendable {
     private static let version: UInt64 = 1
 
-    /// The writing program and its codec libraries.
+    /// Version of the program, and versions of its codec libraries.
     let writer: String, codecs: String
     /// The options that decide the bytes.
     let options: [JSONValue.Member]
-    /// Names of the source's shards.
+    /// Names of the shards of the source, in order.
     let shardNames: [String]
 
+    /// The heading of a conversion by this program.
     init(_ options: EncodingOptions, shardNames: [String]) {
         writer = ContainerFormat.writer
         codecs = CodecLibraries.versions
@@ -90,6 +92,7 @@ struct JournalHeading: Sendable {
         self.shardNames = shardNames
     }
 
+    /// Reads the members of a `begin` line; nil if this version does not write such a line.
     init?(_ value: JSONValue) {
         guard value["journal_version"]?.unsigned == JournalHeading.version, let writer = value["writer"]?.string,
             let codecs = value["codecs"]?.string, let options = value["options"]?.object,
@@ -101,6 +104,7 @@ struct JournalHeading: Sendable {
         shardNames = names.compactMap(\.string)
     }
 
+    /// The members of the line.
     var members: [JSONValue.Member] {
         [
             .init("journal_version", .unsigned(JournalHeading.version)), .init("writer", .string(writer)),
@@ -109,7 +113,7 @@ struct JournalHeading: Sendable {
         ]
     }
 
-    /// In words, what differs from an earlier heading; nil where nothing does.
+    /// The first difference from an earlier heading, in words; nil if there is none.
     func difference(from earlier: JournalHeading) -> String? {
         if writer != earlier.writer { return "begun by \(earlier.writer), where this is \(writer)" }
         if codecs != earlier.codecs { return "begun with \(earlier.codecs), where this has \(codecs)" }
@@ -129,18 +133,23 @@ struct JournalHeading: Sendable {
     }
 }
 
-/// What the journal holds of a finished shard.
+/// What the journal records of a finished shard.
 struct SealedRecord: Sendable {
+    /// Bytes of the output shard.
     let byteCount: UInt64
+    /// The hash in its seal.
     let seal: ContentHash
+    /// Warnings about its tensors.
     let warnings: [IngotWarning]
 
+    /// The record of a shard that was sealed just now.
     init(byteCount: UInt64, seal: ContentHash, warnings: [IngotWarning]) {
         self.byteCount = byteCount
         self.seal = seal
         self.warnings = warnings
     }
 
+    /// Reads the members of a `sealed` line; nil if this version does not write such a line.
     init?(_ value: JSONValue) {
         guard let bytes = value["bytes"]?.unsigned,
             let seal = value["seal_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
@@ -155,6 +164,7 @@ struct SealedRecord: Sendable {
             })
     }
 
+    /// The members of the line.
     var members: [JSONValue.Member] {
         [
             .init("bytes", .unsigned(byteCount)), .init("seal_xxh3_128", .string(seal.description)),
@@ -172,9 +182,9 @@ struct SealedRecord: Sendable {
     }
 }
 
-/// The lines of a journal, read and written again; for tests of the reader.
+/// Reads and writes the lines of a journal; for tests of the reader.
 package enum JournalText {
-    /// What the lines up to the first that this version does not write say, as this version writes it.
+    /// The lines as this version writes them, up to the first line that it does not write.
     package static func rewritten(_ lines: [[UInt8]]) -> [[UInt8]] {
         _ = JournalState(lines)
         return lines.prefix { JournalRecord($0) != nil }.compactMap { JournalRecord($0)?.text }

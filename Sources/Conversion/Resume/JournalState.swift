@@ -1,22 +1,28 @@
 import FileAccess
 import TensorModel
 
-/// What a journal says.
+/// What the lines of a journal record, by the position of the shard.
 struct JournalState: Sendable {
+    /// The first line; nil in an empty journal.
     private(set) var heading: JournalHeading?
+    /// Fingerprints of the shards of the source that were opened.
     private(set) var sources: [Int: SourceFingerprint] = [:]
+    /// Rates for all matrices together; empty with other goals.
     private(set) var rates: [Int: ConversionPlan.Findings] = [:]
+    /// Finished output shards.
     var sealed: [Int: SealedRecord] = [:]
+    /// Shards of the source that were deleted, or were about to be.
     private(set) var consumed: Set<Int> = []
+    /// Hash of the manifest, if the directory was about to get its name.
     private(set) var publishing: ContentHash?
-    /// Whether whole lines begin with one that this version does not write.
+    /// Whether the journal has lines and the first of them is not one that this version writes.
     let isForeign: Bool
-    /// Bytes of all sources together.
+    /// Sum of the bytes of all shards in `sources`.
     private var sourceBytes: UInt64 = 0
-    /// Lines that count: those up to the first that this version does not write, or not there.
+    /// Number of lines that were accepted: those before the first that this version does not write.
     private(set) var lineCount = 0
 
-    /// Reads lines up to the first that this version does not write.
+    /// Reads lines, up to the first that this version does not write or that may not stand at its place.
     init(_ lines: [[UInt8]]) {
         if case .begin? = lines.first.flatMap({ JournalRecord($0) }) {
             isForeign = false
@@ -30,14 +36,14 @@ struct JournalState: Sendable {
         }
     }
 
-    /// Whether a line may follow those read so far: it begins the journal, or is about a shard that the first line names.
+    /// Whether a line may follow those read so far: it is the first line, or it is about a shard that the first line names.
     private func isNext(_ record: JournalRecord) -> Bool {
         func isShard(_ position: Int) -> Bool { heading.map { $0.shardNames.indices.contains(position) } ?? false }
         switch record {
         case .begin: return heading == nil
         case .source(let shard, let fingerprint):
             let others = sourceBytes - (sources[shard]?.identity.byteCount ?? 0)
-            // The sum goes into the manifest; real files together have less than 2^63 bytes.
+            // The sum goes into the manifest; real files have less than 2^63 bytes together.
             return isShard(shard)
                 && Checked.add(others, fingerprint.identity.byteCount).map { $0 <= UInt64(Int64.max) } ?? false
         case .rates(let shard, _), .sealed(let shard, _): return isShard(shard)
@@ -46,6 +52,7 @@ struct JournalState: Sendable {
         }
     }
 
+    /// Adds a line that was written or accepted.
     mutating func add(_ record: JournalRecord) {
         switch record {
         case .begin(let heading): self.heading = heading

@@ -2,26 +2,29 @@ import Checkpoints
 import FileAccess
 import TensorModel
 
-/// What tells whether a shard of the source is still the one that a conversion read.
+/// A fingerprint of a shard of the source, to find out later whether the file is still the same.
 struct SourceFingerprint: Sendable, Hashable {
-    /// The file as the system knows it: one and the same while nobody touches it.
+    /// Device, inode, size and times of the file; they stay the same if nobody touches it.
     let identity: FileIdentity
     /// XXH3-128 of the length field and the header.
     let header: ContentHash
-    /// XXH3-128 of the sampled ranges, one after the other: all of a small file.
+    /// XXH3-128 of the sampled ranges together; of the whole file if it has at most 4 MiB.
     let samples: ContentHash
 
-    /// 64 ranges of 64 KiB, evenly spread, the first at the start and the last at the end of the file.
+    /// 64 ranges of 64 KiB, evenly spread: the first at the start of the file, the last at its end.
     private static let sampleCount: UInt64 = 64
     private static let sampleBytes: UInt64 = 64 << 10
 
+    /// The given values.
     init(identity: FileIdentity, header: ContentHash, samples: ContentHash) {
         self.identity = identity
         self.header = header
         self.samples = samples
     }
 
-    /// Takes the fingerprint of a shard.
+    /// Reads the fingerprint of an open shard.
+    ///
+    /// - Throws: errors of reading.
     init(_ shard: Shard) throws {
         let file = shard.file
         identity = file.identity
@@ -42,7 +45,8 @@ struct SourceFingerprint: Sendable, Hashable {
         }
     }
 
-    /// In words, what another fingerprint shows to be different; nil where nothing does.
+    /// What differs from an earlier fingerprint in size, header or samples, in words; nil if nothing does. Inode and times are not
+    /// compared.
     func difference(from earlier: SourceFingerprint) -> String? {
         if identity.byteCount != earlier.identity.byteCount {
             return "\(identity.byteCount) bytes, where there were \(earlier.identity.byteCount)"
@@ -54,6 +58,7 @@ struct SourceFingerprint: Sendable, Hashable {
 
     // MARK: - In the journal
 
+    /// The member `file` of a `source` line (Specs/journal.md).
     var json: JSONValue {
         .object([
             .init("bytes", .unsigned(identity.byteCount)), .init("device", .unsigned(identity.device)),
@@ -65,6 +70,7 @@ struct SourceFingerprint: Sendable, Hashable {
         ])
     }
 
+    /// Reads the member `file`; nil if it is none.
     init?(_ value: JSONValue) {
         func time(_ key: String) -> (seconds: Int, nanoseconds: Int)? {
             let parts =

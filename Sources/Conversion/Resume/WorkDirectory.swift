@@ -5,29 +5,30 @@ import Publishing
 import SystemPackage
 import TensorModel
 
-/// The unfinished conversion beside DEST: shards that are done, and the journal that says so.
+/// The directory of an unfinished conversion, beside DEST (the output), with its journal.
 ///
-/// Held by one conversion at a time, under DEST's lock.
+/// One conversion at a time holds it, under the lock of DEST.
 final class WorkDirectory {
     private var builder: DirectoryBuilder?
     private var journal: RecordFile
-    /// What the journal says.
+    /// What the journal records.
     private(set) var state: JournalState
-    /// Where shards are written.
+    /// The directory in which shards are written; it becomes DEST.
     let path: FilePath
 
-    /// What was found beside DEST.
+    /// The work that was found beside DEST.
     enum Start {
-        /// A directory to work in, with what an earlier run did.
+        /// A directory to work in, with the finished shards of an earlier run.
         case work(WorkDirectory)
-        /// The earlier run had published its output; its traces are gone now.
+        /// An earlier run had published its output. Its journal and directory are removed now.
         case published
     }
 
-    /// Takes the lock of DEST, and finds what an earlier run of the same conversion did.
+    /// Takes the lock of DEST, and finds what an earlier run of the same conversion finished.
     ///
-    /// - Parameter outputNames: names of the output's shards, by position.
-    /// - Throws: `cannotCreate` where the earlier run was another conversion, and something would be lost.
+    /// - Parameter outputNames: file names of the output's shards, by position.
+    /// - Throws: `locked` if another run writes DEST, `cannotCreate` if DEST exists and is not replaced, or if finished work of another
+    ///   conversion would be lost.
     static func begin(
         _ target: FilePath, _ options: ConversionOptions, _ source: CheckpointLayout, outputNames: [String]
     ) throws -> Start {
@@ -39,7 +40,7 @@ final class WorkDirectory {
             return .replaceable(try SealedCheckpoint.requireReplaceable(target))
         }
         guard var builder = begun else { return .published }
-        // Whatever fails from here on, what an earlier run did stays.
+        // If anything fails from here on, the work of the earlier run stays.
         builder.keepsWork = builder.isResumed
         var journal = try RecordFile.open(builder.journal)
         var state = JournalState(journal.lines)
@@ -61,7 +62,7 @@ final class WorkDirectory {
             state = JournalState([])
             try journal.append([JournalRecord.begin(heading).text])
         } else {
-            // What is written next stands behind lines that count.
+            // New lines go after the lines that were accepted.
             try journal.keep(state.lineCount)
         }
         return .work(try WorkDirectory(builder, journal, state))
@@ -74,7 +75,7 @@ final class WorkDirectory {
         self.state = state
     }
 
-    /// Whether an existing DEST is what the earlier run made, killed between its last two steps; removes what it left beside DEST.
+    /// Whether an existing DEST is the output of an earlier run that was killed between its last two steps; removes the work beside it.
     private static func isPublished(
         _ target: FilePath, _ heading: JournalHeading, _ source: CheckpointLayout
     ) throws -> Bool {
@@ -89,7 +90,7 @@ final class WorkDirectory {
         try DirectoryBuilder.removeWork(of: target)
         guard let found = state.heading, heading.difference(from: found) == nil else { return false }
         for (position, earlier) in state.sources where source.shardNames.indices.contains(position) {
-            // One that is gone was consumed.
+            // A shard that does not exist any more was consumed.
             guard let identity = FileIdentity(source.shardPath(position)), identity != earlier.identity else {
                 continue
             }
@@ -100,7 +101,9 @@ final class WorkDirectory {
         return true
     }
 
-    /// Refuses to touch outputs whose sources are gone and which the journal does not name: they may be all that there is.
+    /// Refuses to continue if an output shard exists whose source is gone and which the journal does not name: it may be the only copy.
+    ///
+    /// - Throws: `cannotCreate`.
     private static func requireNoOrphans(
         _ target: FilePath, _ source: CheckpointLayout, _ outputNames: [String]
     ) throws {
@@ -110,7 +113,7 @@ final class WorkDirectory {
                 && Directory.kind(staging.appending(outputNames[position])) == .file
         }
         guard !orphans.isEmpty else { return }
-        // Read after the files were looked at: a run under way names a shard before its source goes.
+        // Read the journal after looking at the files: a run in progress records a shard before it deletes the source.
         let journal = DirectoryBuilder.journalPath(target)
         let state = JournalState(try Directory.kind(journal) == nil ? [] : RecordFile.lines(of: journal))
         guard let orphan = orphans.first(where: { state.sealed[$0] == nil }) else { return }
@@ -121,7 +124,9 @@ final class WorkDirectory {
             remedy: "fetch \(source.shardNames[orphan]) again, or move the directory away to keep what it holds")
     }
 
-    /// Refuses to throw away what an earlier run did, unless that was asked for and its source is still there.
+    /// Refuses to discard the work of an earlier run, unless the options ask for it and no source was consumed.
+    ///
+    /// - Throws: `cannotCreate`.
     private static func requireDiscardable(
         _ state: JournalState, _ staging: FilePath, _ difference: String?, _ options: ConversionOptions
     ) throws {
@@ -143,28 +148,29 @@ final class WorkDirectory {
         }
     }
 
-    /// Removes what is in the directory besides some files.
+    /// Removes everything in the directory except the files with these names.
     func removeAll(except names: Set<String>) throws {
         for entry in try Directory.entries(path) where !entry.isText || !names.contains(entry.name) {
             try Directory.removeTree(path.appending(entry.name))
         }
     }
 
-    /// Writes lines of the journal.
+    /// Appends lines to the journal; they are on the disk when it returns.
     func note(_ records: [JournalRecord]) throws {
         try journal.append(records.map(\.text))
         for record in records { state.add(record) }
     }
 
-    /// Whether the journal names a finished shard.
+    /// Whether the journal names the output shard at a position as finished.
     func isFinished(_ position: Int) -> Bool { state.sealed[position] != nil }
 
-    /// Forgets a finished shard whose file turned out not to be whole.
+    /// Removes a damaged output shard from `state`. Its line stays in the journal; the line that follows the next encoding replaces it.
     func forget(_ position: Int) { state.sealed[position] = nil }
 
-    /// Gives the directory its final name.
+    /// Publishes the directory under its final name. A second call does nothing.
     ///
-    /// - Throws: `cannotCreate` where something changed in what it replaces: both stay.
+    /// - Parameter manifest: hash of the manifest.
+    /// - Throws: `cannotCreate` if something changed in the directory that it replaces; both directories stay then.
     func publish(manifest: ContentHash) throws {
         guard var builder = builder.take() else { return }
         builder.keepsWork = !state.sealed.isEmpty
@@ -182,13 +188,16 @@ final class WorkDirectory {
                 : "fetch the source again, move the journal and the directory beside it away, and begin anew")
     }
 
-    /// Ends a run that failed: what is finished stays where another run can go on from it; the error says so.
+    /// Ends a run that failed. Finished shards stay if another run can continue from them.
+    ///
+    /// - Parameter shards: number of all shards.
+    /// - Returns: the error. If finished shards stay, its remedy says so.
     func end(after error: any Error, shards: Int) -> any Error {
         let isKept = !state.sealed.isEmpty && (!state.consumed.isEmpty || WorkDirectory.canBeMended(error))
         if var builder = builder.take() {
             if isKept || state.sealed.isEmpty { builder.keepsWork = isKept }
         }
-        // Without a builder the directory was about to get its name, or has it.
+        // Without a builder, the directory was being published or is published.
         guard isKept, FileIdentity(path) != nil else { return error }
         guard var error = error as? IngotError else { return error }
         let next = Remedy.option(.goOn(finished: state.sealed.count, of: shards))
@@ -196,10 +205,10 @@ final class WorkDirectory {
         return error
     }
 
-    /// Whether a finished shard is not what it was.
+    /// Whether an error means that a finished shard is damaged or missing.
     static func isDamage(_ error: IngotError) -> Bool { error.code.kind == .badData || error.code == .noInput }
 
-    /// Whether another run may succeed without another source or other options.
+    /// Whether another run with the same source and options may succeed.
     private static func canBeMended(_ error: any Error) -> Bool {
         switch (error as? IngotError)?.code {
         case .interrupted, .terminated, .inputOutput, .outOfSpace, .cannotCreate, .missingShard, .noInput, .locked,

@@ -5,32 +5,32 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// What all steps of one conversion share.
+/// The values that all steps of one conversion share.
 struct ConversionContext {
-    /// What is asked for.
+    /// The options of the conversion.
     let options: ConversionOptions
-    /// Where the output will be.
+    /// Path of the output directory.
     let destination: FilePath
-    /// The files of the source.
+    /// Names and paths of the files of the source.
     let layout: CheckpointLayout
-    /// What readers of the output accept.
+    /// Checks that readers will accept the output.
     let limits: OutputLimits
-    /// The memory to work in.
+    /// The memory budget, with the number of jobs.
     let budget: MemoryBudget
-    /// The unfinished output, and the journal beside it.
+    /// The unfinished output, with its journal.
     let work: WorkDirectory
-    /// Told what happens, by one thread at a time.
+    /// Receives the events of the conversion, one at a time.
     let tell: @Sendable (ConversionEvent) -> Void
 
-    /// Name of an output shard.
+    /// File name of the output shard at a position.
     func outputName(_ position: Int) -> String {
         ConversionPlan.outputName(position, of: layout.shardNames.count)
     }
 
-    /// Where an output shard is until the directory gets its name.
+    /// Path of the output shard at a position, in the directory of the unfinished output.
     func outputPath(_ position: Int) -> FilePath { work.path.appending(outputName(position)) }
 
-    /// Tells warnings of a plan that are new.
+    /// Sends the warnings of a plan that were not sent yet.
     func tellWarnings(_ plan: inout ConversionPlan) {
         for warning in plan.takeNewWarnings() { tell(.warning(warning)) }
     }

@@ -1,42 +1,42 @@
 package import TensorModel
 
-/// What a conversion tells while it runs.
+/// The events of a running conversion.
 package enum ConversionEvent: Sendable {
-    /// Something odd that stops nothing.
+    /// A warning; the conversion continues.
     case warning(IngotWarning)
-    /// A shard that an earlier run finished was checked and is kept.
+    /// An output shard of an earlier run was checked, and is kept.
     case resumed(shard: String)
-    /// Rates are being planned: the shard's name, or nil for all shards together.
+    /// Rates are being planned for one shard, or for all shards together (nil).
     case planning(shard: String?)
-    /// A chunk was handed on.
+    /// A chunk was written.
     case progress(ConversionProgress)
-    /// A shard of the source has not arrived yet: its name, and the bytes of it that are there.
+    /// A followed source: a file has not arrived yet. `bytes` of it have; `total` is nil if its size is unknown.
     case waiting(name: String, bytes: UInt64, total: UInt64?)
-    /// An output shard has its name: its bytes.
+    /// An output shard is complete and on the disk.
     case sealed(shard: String, byteCount: UInt64)
-    /// The output of a shard is being verified before its source is deleted.
+    /// The output of a shard is being verified against its source, or the finished directory is being checked.
     case verifying(shard: String)
     /// A shard of the source was deleted.
     case consumed(shard: String)
 }
 
-/// How far a conversion is.
+/// How much of a conversion is done.
 package struct ConversionProgress: Sendable, Hashable {
-    /// Bytes of the source's tensors that are done, by this run and those it goes on from, and of all; nil while not all shards
-    /// have arrived.
+    /// Bytes of the source's tensors that are converted, earlier runs included, and bytes of all tensors. The total is nil while the source
+    /// is still arriving.
     package var doneBytes: UInt64 = 0, totalBytes: UInt64?
-    /// Those of them that an earlier run did.
+    /// The part of `doneBytes` that earlier runs converted.
     package var resumedBytes: UInt64 = 0
-    /// The tensor under way, and its shard.
+    /// The tensor that is being converted, and the name of its source shard.
     package var tensor: TensorName?, shard = ""
-    /// Position of the shard, from 1, and how many there are.
+    /// Number of the shard, from 1, and number of all shards.
     package var shardNumber = 0, shardCount = 0
-    /// Bytes that were written for `weights` weights.
+    /// Bytes of payloads written so far, and the number of their weights.
     package var codedBytes: UInt64 = 0, weights: UInt64 = 0
 
-    /// Nothing yet.
+    /// The progress before the first chunk.
     package init() {}
 
-    /// Bits per weight so far; nil before the first.
+    /// Bits per weight of the payloads written so far; nil before the first chunk.
     package var bitsPerWeight: Double? { weights == 0 ? nil : Double(codedBytes) * 8 / Double(weights) }
 }

@@ -5,54 +5,56 @@ import Quantization
 package import TensorModel
 package import Work
 
-/// What a conversion saved and what it lost.
+/// Sizes, errors and times of a finished conversion.
 package struct ConversionReport: Sendable {
     /// A quantized tensor.
     package struct Tensor: Sendable {
-        /// Its name.
+        /// The name of the tensor.
         package let name: TensorName
-        /// Its description, with the certificate.
+        /// Scheme, codec, shape and certificate.
         package let descriptor: TensorDescriptor
-        /// Bytes of its payload.
+        /// Bytes of its payload, padding included.
         package let byteCount: UInt64
 
-        /// Bits per weight, all side information in the payload counted.
+        /// Bits per weight of the whole payload, side information included.
         package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(descriptor.shape.elementCount) }
     }
 
     /// Bytes of the source's shards, headers included.
     package let sourceBytes: UInt64
-    /// Bytes of our shards, headers and seals included.
+    /// Bytes of the output's shards, headers and seals included.
     package private(set) var outputBytes: UInt64 = 0
-    /// Bytes of the other files of the output.
+    /// Bytes of the output besides its shards: companions, configuration, index and manifest.
     package var companionBytes: UInt64 = 0
-    /// The tensors with a payload.
+    /// The quantized or losslessly encoded tensors.
     package private(set) var tensors: [Tensor] = []
-    /// How many tensors were kept as they are, and their bytes.
+    /// Number and bytes of the tensors that are ordinary entries, unchanged.
     package private(set) var keptCount = 0, keptBytes: UInt64 = 0
-    /// Number of shards.
+    /// Number of output shards.
     package private(set) var shardCount = 0
-    /// How many of them an earlier run had finished.
+    /// Number of shards that an earlier run had finished.
     package internal(set) var resumedShards = 0
     /// Wall-clock seconds of the conversion.
     package var seconds: Double = 0
-    /// Chunks that were worked on at the same time.
+    /// Number of chunks that were encoded at the same time.
     package var jobs = 0
-    /// How often a matrix was encoded again because it missed its rate.
+    /// How many times a tensor was encoded again because it missed its goal.
     package internal(set) var repeats = 0
-    /// What the workers spent their time on.
+    /// Time of the workers: encoding, and writing.
     package internal(set) var usage = PipelineUsage()
-    /// Files of the source that were left behind, with the reasons.
+    /// Files of the source that were not copied, with the reasons.
     package let skipped: [(name: String, reason: String)]
-    /// What is odd but stopped nothing.
+    /// All warnings, those of earlier runs included.
     package internal(set) var warnings: [IngotWarning]
 
+    /// A report without shards; `add` adds them.
     init(sourceBytes: UInt64, skipped: [(name: String, reason: String)], warnings: [IngotWarning]) {
         self.sourceBytes = sourceBytes
         self.skipped = skipped
         self.warnings = warnings
     }
 
+    /// Adds an output shard.
     mutating func add(_ shard: FinishedShard) {
         shardCount += 1
         outputBytes += shard.byteCount
@@ -62,23 +64,23 @@ package struct ConversionReport: Sendable {
         warnings += shard.warnings
     }
 
-    /// What the shards lost in size, as a share of the source.
+    /// 1 - outputBytes / sourceBytes; 0 for an empty source.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
-    /// Number of weights in payloads.
+    /// Number of weights in all payloads.
     package var weights: Int { tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
 
-    /// Bits per weight over all payloads; nil where there are none.
+    /// Bits per weight over all payloads; nil if there are none.
     package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
-    /// The tensor with the largest relative MSE; nil where there are none.
+    /// The tensor with the largest relative MSE; nil if there are no payloads.
     package var worst: Tensor? {
         tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
     }
 
-    /// Bytes of all tensors' data: payloads, and tensors kept.
+    /// Bytes of all payloads and ordinary entries.
     package var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
 
     /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).

@@ -6,25 +6,30 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// One run of a converter: shards come from a feed, are encoded, and are published together.
+/// One run: a feed delivers shards, each is encoded, and the output is published at the end.
 struct ConversionRun {
     private let context: ConversionContext
     private let beforePublishing: Converter.Check?
     private var feed: ShardFeed
     private var guardian: SourceGuard
     private var plan: ConversionPlan
-    /// What is finished, by position.
+    /// Finished shards by position.
     private var finished: [Int: FinishedShard] = [:]
     private var progress = ConversionProgress()
     private var effort = ConversionEffort()
 
-    /// What was begun: a run, or the finding that an earlier one had published its output.
+    /// A run to finish, or the output that an earlier run published.
     enum Start {
+        /// A run that holds the lock of the output.
         case run(ConversionRun)
+        /// An earlier run had published the output.
         case published
     }
 
-    /// Finds the source's files, takes the lock of the output, and reads the journal of an earlier run.
+    /// Finds the files of the source, takes the lock of the output, and reads the journal of an earlier run.
+    ///
+    /// - Throws: `usage` if the source cannot be consumed as asked, `cannotCreate` if the output exists or work of another conversion would
+    ///   be lost, `locked`; errors of reading the source's index.
     static func begin(_ converter: Converter, _ budget: MemoryBudget) async throws -> Start {
         let (options, tell) = (converter.options, converter.onEvent)
         let feed = ShardFeed(converter.source, options) { name, bytes, total in
@@ -53,7 +58,7 @@ struct ConversionRun {
         progress.shardCount = context.layout.shardNames.count
     }
 
-    /// Converts and publishes; an error says what is finished and stays.
+    /// Converts all shards and publishes the output. The remedy of an error says whether finished shards stay.
     mutating func finish() async throws -> ConversionReport {
         do {
             return try await convert()

@@ -8,29 +8,29 @@ import TensorModel
 import Weights
 import Work
 
-/// Converts a checkpoint: plans, quantizes and seals shard by shard, and publishes the directory.
+/// Converts a checkpoint: plans, encodes and seals shard by shard, and publishes the output directory.
 ///
-/// A run that ends early leaves its finished shards beside DEST; the next with the same source and options goes on from there.
+/// A run that ends early leaves its finished shards beside the output. The next run with the same source and options continues from them.
 package struct Converter: Sendable {
     /// The checkpoint to convert.
     package let source: FilePath
-    /// Where the converted one will be.
+    /// Path of the output directory.
     package let destination: FilePath
-    /// What is asked for.
+    /// The options of the conversion.
     package let options: ConversionOptions
-    /// Told what happens, by one thread at a time.
+    /// Receives the events of the conversion, one at a time.
     package var onEvent: @Sendable (ConversionEvent) -> Void = { _ in }
-    /// A check of a finished directory, with the report of its conversion.
+    /// A check of the finished directory. It gets the path and the report, and throws if the directory must not be published.
     package typealias Check = @Sendable (FilePath, ConversionReport) async throws -> Void
-    /// Called with the finished directory before it gets its name: what it throws keeps it from that, and a `claimFailed` leaves the
-    /// directory for another run. If an earlier run published the output, called with that.
+    /// Called with the finished directory before it is published. If it throws, the directory is not published; after `claimFailed` the
+    /// work stays for another run. If an earlier run had published the output, it is called with that output.
     package var beforePublishing: Check?
     private let budget: MemoryBudget
 
-    /// Prepares a conversion.
+    /// Prepares a conversion; reads no weights.
     ///
-    /// - Throws: `usage` where options contradict each other or the budget of memory is too small, `cannotCreate` where source and
-    ///   destination overlap.
+    /// - Throws: `usage` if options contradict each other or the memory budget is too small, `cannotCreate` if source and destination
+    ///   overlap.
     package init(_ source: FilePath, to destination: FilePath, _ options: ConversionOptions) throws {
         self.source = source
         self.destination = destination
@@ -40,7 +40,10 @@ package struct Converter: Sendable {
         try PathOverlap.refuse(source: source, destination: destination)
     }
 
-    /// Converts and publishes.
+    /// Converts the source and publishes the output.
+    ///
+    /// - Returns: the report. If an earlier run had published the output, it has only the figures that the output records.
+    /// - Throws: the first error. Its remedy says whether finished shards stay for another run.
     package func run() async throws -> ConversionReport {
         let clock = ContinuousClock()
         let begin = clock.now

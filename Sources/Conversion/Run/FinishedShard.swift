@@ -4,24 +4,24 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// An output shard that has its name: written by this run, or by an earlier one.
+/// A complete output shard, written by this run or by an earlier one.
 struct FinishedShard: Sendable {
     /// Name of the file.
     let name: String
-    /// Bytes of the file, and the hash of its seal.
+    /// Bytes of the file, and the hash in its seal.
     let byteCount: UInt64, seal: ContentHash
-    /// Bytes of the source's file.
+    /// Bytes of the source's shard; 0 if unknown.
     let sourceBytes: UInt64
     /// The encoded tensors.
     let payloads: [ConversionReport.Tensor]
-    /// The tensors that were kept, with their bytes.
+    /// The ordinary entries, with their bytes.
     let kept: [(name: TensorName, byteCount: UInt64)]
-    /// Warnings about its tensors, of an earlier run.
+    /// Warnings that an earlier run gave about its tensors; empty for a shard of this run, whose warnings are in the plan.
     let warnings: [IngotWarning]
     /// Whether an earlier run wrote it.
     let isResumed: Bool
 
-    /// A shard that was written just now; the plan has its warnings.
+    /// A shard that this run wrote.
     init(_ layout: ShardLayout, _ summary: ShardWriter.Summary, name: String, sourceBytes: UInt64) {
         self.name = name
         byteCount = summary.byteCount
@@ -50,7 +50,7 @@ struct FinishedShard: Sendable {
         isResumed = true
     }
 
-    /// Its name with the names of its tensors, for the index.
+    /// File name and tensor names, for the index.
     var contents: (fileName: String, tensors: [TensorName]) { (name, payloads.map(\.name) + kept.map(\.name)) }
 
     /// Bytes of its tensors in the source.

@@ -5,22 +5,24 @@ import Publishing
 import SystemPackage
 import TensorModel
 
-/// The end of a conversion: the files beside the shards, the last checks, and the directory's name.
+/// The end of a conversion: writes the files beside the shards, checks everything, and publishes the directory.
 struct Publication {
     private let context: ConversionContext
     private let check: Converter.Check?
 
     /// Prepares a publication.
     ///
-    /// - Parameter check: called with the finished directory; what it throws keeps the directory from its name.
+    /// - Parameter check: called with the finished directory; if it throws, the directory is not published.
     init(_ context: ConversionContext, _ check: Converter.Check?) {
         self.context = context
         self.check = check
     }
 
-    /// Writes what is missing, checks every promise by the bytes that were written, and publishes.
+    /// Writes companions, index and manifest, checks every promise by the bytes that were written, and publishes the directory.
     ///
-    /// - Parameter shards: all of them, in order.
+    /// - Parameter shards: all output shards, in order.
+    /// - Throws: `goalUnreachable` if a promise does not hold, `sourceChanged` if the source changed meanwhile, `cannotCreate` if the
+    ///   output would exceed a limit of its readers or the target changed; what `check` throws.
     func publish(
         _ shards: [FinishedShard], _ plan: inout ConversionPlan, _ guardian: inout SourceGuard,
         _ effort: ConversionEffort
@@ -56,7 +58,7 @@ struct Publication {
         if let check {
             context.tell(.verifying(shard: context.destination.lastComponent?.string ?? ""))
             try await check(work.path, report)
-            // It took a while, in which the source had to stay.
+            // The check took time: make sure that the source did not change meanwhile.
             for shard in plan.openShards { try await guardian.requireUnchanged(shard.source, shard.position) }
             try Interruption.check()
         }
@@ -64,18 +66,21 @@ struct Publication {
         return report
     }
 
-    /// Requires that our own reader opens what is published: every limit of a reader holds for it.
+    /// Requires that this program opens the directory that it is about to publish, so that the limits of readers hold.
     private func requireReadable() throws {
         do {
             _ = try SealedCheckpoint(context.work.path)
         } catch var error as IngotError where error.code == .noInput {
-            // What cannot be opened was written just now: no path of the user's is wrong.
+            // The program wrote this directory itself: the error is no wrong path of the user.
             error.code = .inputOutput
             throw error
         }
     }
 
-    /// The report of a conversion that an earlier run published: its traces alone were left.
+    /// The report of an output that an earlier run had published before it was killed. Figures that only that run knew are 0.
+    ///
+    /// - Parameter check: called with the published directory.
+    /// - Throws: what opening the output or `check` throws.
     static func earlierReport(_ destination: FilePath, _ check: Converter.Check?) async throws -> ConversionReport {
         let checkpoint = try SealedCheckpoint(destination)
         var report = ConversionReport(sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])

@@ -3,7 +3,7 @@ import FileAccess
 import SystemPackage
 import TensorModel
 
-/// Which sources may be consumed, and how a shard goes.
+/// Decides which sources may be consumed, and deletes their shards.
 enum ConsumableSource {
     /// Refuses a source whose shards must not, or cannot, be deleted one by one.
     ///
@@ -15,7 +15,7 @@ enum ConsumableSource {
                 "safetensors shards and an index: one file alone cannot be deleted before all of it is converted, and other formats hold more than tensors"
             )
         }
-        // Other formats hold more than what is converted and verified: what else a file says would be lost.
+        // Files of other formats hold more than what is converted and verified; deleting them would lose the rest.
         if let other = layout.shardNames.first(where: { FilePath($0).extension != "safetensors" }) {
             throw failure(
                 directory.appending(other), "a source to be consumed with a shard that is no safetensors file",
@@ -28,7 +28,9 @@ enum ConsumableSource {
         }
     }
 
-    /// Refuses a shard that is not the directory's alone: deleting it would free nothing, or take it from a cache.
+    /// Refuses a shard that is a symbolic link or has several names: deleting it would free nothing, or damage a cache.
+    ///
+    /// - Throws: `usage`.
     static func requireOwn(_ path: FilePath) throws {
         guard let links = try Directory.links(path) else { return }
         guard !links.isSymbolic else {
@@ -48,10 +50,10 @@ enum ConsumableSource {
             remedy: .either(.option(.keepSource), or: .option(.downloadApart)))
     }
 
-    /// Deletes a shard whose output is sealed, on the disk, and verified.
+    /// Deletes a shard of the source. Its output must be sealed, on the disk, and verified.
     ///
-    /// - Parameter verified: what the file was right before and after it was verified against.
-    /// - Throws: `sourceChanged` where it is not that any more.
+    /// - Parameter verified: identity of the file that was the same before and after the verification.
+    /// - Throws: `sourceChanged` if the file is another one now; `usage` if it is a link or has several names; I/O errors.
     static func delete(_ shard: Shard, asVerified verified: FileIdentity?) throws {
         try requireOwn(shard.file.path)
         guard let verified, FileIdentity(shard.file.path) == verified, shard.file.change != .content else {

@@ -4,13 +4,17 @@ import Publishing
 import SystemPackage
 import TensorModel
 
-/// Verifies the output of a shard against its source, as it is on the disk, and deletes the source.
+/// Verifies the output of a shard, read back from the disk, against its source, and deletes the source.
 struct Consumption {
     private let context: ConversionContext
 
+    /// Prepares to consume shards of a conversion.
     init(_ context: ConversionContext) { self.context = context }
 
-    /// Deletes the source of a shard that is sealed.
+    /// Verifies the output of a sealed shard and deletes its source. The journal has a line for it before the deletion.
+    ///
+    /// - Throws: `certificateMismatch`, `sourceMismatch`, `sourceChanged`, `cannotCreate` (`OutputLimits`); I/O errors. The source then
+    ///   stays.
     func consume(
         _ source: Shard, _ position: Int, _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
     ) async throws {
@@ -23,7 +27,7 @@ struct Consumption {
             try await guardian.compare(source, position)
             if verified == FileIdentity(source.file.path) { break }
         }
-        // Files may have arrived since the first shard was written.
+        // New files may have arrived since the first shard was written.
         try context.limits.check(CompanionFiles(of: context.layout))
         try context.work.note([.consuming(position)])
         try ConsumableSource.delete(source, asVerified: verified)

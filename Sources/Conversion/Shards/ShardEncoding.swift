@@ -5,31 +5,37 @@ import SystemPackage
 import TensorModel
 import Work
 
-/// What encoding took over all shards.
+/// Repeats, and time of the workers, over all shards.
 struct ConversionEffort: Sendable {
-    /// How often a tensor was encoded again because it missed its rate.
+    /// How many times a tensor was encoded again because it missed its goal.
     var repeats = 0
-    /// What the workers spent their time on.
+    /// Time of the workers: encoding, and writing.
     var usage = PipelineUsage()
 }
 
-/// Writes an output shard; again, with other forms of its tensors or less for them, as long as a promise is not held.
+/// Writes one output shard, and again with other forms or smaller goals of its tensors until every promise holds.
 struct ShardEncoding {
     private let context: ConversionContext
 
-    /// How often a shard is encoded with less for its tensors, because some of them took more than their share.
+    /// A shard is encoded with smaller goals at most this many times, if its payloads exceed their share of a size.
     private static let mostTightenings = 3
 
+    /// Prepares to encode shards of a conversion.
     init(_ context: ConversionContext) { self.context = context }
 
-    /// A written shard.
+    /// A complete output shard.
     struct Encoded {
+        /// Its tensors in order, with their final schemes.
         let layout: ShardLayout
+        /// Its bytes and seal, with the descriptors of its payloads.
         let summary: ShardWriter.Summary
+        /// The progress of the conversion after it.
         let progress: ConversionProgress
     }
 
     /// Encodes the shard at a position of the plan.
+    ///
+    /// - Throws: `goalUnreachable` if a goal cannot be met, `nonFinite`; errors of reading and writing.
     func encode(
         _ position: Int, _ plan: inout ConversionPlan, _ progress: ConversionProgress, _ effort: inout ConversionEffort
     ) async throws -> Encoded {

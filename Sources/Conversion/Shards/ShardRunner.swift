@@ -8,7 +8,9 @@ import TensorModel
 import Weights
 import Work
 
-/// Converts one shard: reads, encodes and writes its chunks, and encodes a tensor again that missed its goal.
+/// Converts one shard: reads, encodes and writes its chunks, and encodes a tensor again if it missed its goal.
+///
+/// One value converts one shard once.
 final class ShardRunner {
     private let shard: ConversionPlan.ShardPlan
     private let budget: MemoryBudget
@@ -17,56 +19,59 @@ final class ShardRunner {
     private var writer: ShardWriter?
     private var tensor = TensorSoFar()
     private var miss: Miss?
-    /// How often a tensor was encoded again.
+    /// How many times a tensor was encoded again.
     private(set) var repeats = 0
-    /// What the workers spent their time on.
+    /// Time of the workers: encoding, and writing.
     private(set) var usage = PipelineUsage()
 
-    /// A tensor that does not hold its goal, however it is encoded along a trellis, or lost more than half of its energy.
+    /// A tensor that scheme `trellis` cannot bring to its goal, or whose relative MSE is above the limit of the shard.
     struct GoalMissed: Sendable {
-        /// Index of its payload.
+        /// Index of the payload in the layout of the shard.
         let payload: Int
-        /// What came of the goal, in words.
+        /// The size or the error that was reached, in words.
         let found: String
     }
 
-    /// What became of the shard.
+    /// The result of a run.
     enum Outcome: Sendable {
-        /// It has its name in the directory.
+        /// The output shard is complete and has its name in the directory.
         case written(ShardWriter.Summary, ConversionProgress)
-        /// A tensor, the first of those, needs another form; nothing stands under the shard's name.
+        /// A tensor needs another form, the first such tensor of the shard. No file has the name of the shard.
         case missed(GoalMissed)
     }
 
-    /// What is added up over the chunks of the tensor under way.
+    /// Sums over the chunks of the tensor that is being written.
     private struct TensorSoFar {
         var nonFinite = NonFiniteCount()
         var sums = ErrorSums.zero
     }
 
-    /// Why a run over the chunks ended early: what is under way behind the tensor is dropped.
+    /// The reason why a run over the chunks ended early. Chunks of later tensors that were in flight are dropped.
     private enum Miss {
-        /// A tensor missed its goal, and is encoded again by these rules.
+        /// A tensor missed its goal, and is encoded again with these rules, one per chunk.
         case tryAgain(payload: Int, RateController, [TrellisRule])
+        /// A tensor needs another form.
         case final(GoalMissed)
     }
 
     /// An encoded run of chunks.
     private struct EncodedRun: Sendable {
         var chunks = [EncodedChunk()]
-        /// With the last chunk of a tensor, the hash of its bytes in the source.
+        /// The hash of the tensor in the source; nil until the last chunk of the tensor.
         var sourceHash: ContentHash?
     }
 
-    /// What one worker works in.
+    /// The buffers of one worker.
     private struct EncodingWorkspace {
         var encoder = ChunkEncoder()
         var scratch: [UInt8] = []
     }
 
-    /// Prepares a conversion.
+    /// Prepares the conversion of a shard.
     ///
-    /// - Parameter progress: told after each chunk.
+    /// - Parameters:
+    ///   - state: the progress of the conversion before this shard.
+    ///   - progress: called after each chunk, one call at a time.
     init(
         _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, _ budget: MemoryBudget,
         progress: @escaping (ConversionProgress) -> Void
@@ -78,6 +83,8 @@ final class ShardRunner {
     }
 
     /// Writes the output shard, seals it, and gives it its name in a directory.
+    ///
+    /// - Throws: `nonFinite` if a quantized tensor has NaN or infinity; errors of reading and writing.
     func run(into directory: FilePath) async throws -> Outcome {
         let payloads = shard.layout.payloads
         let file = shard.source.file
@@ -109,7 +116,7 @@ final class ShardRunner {
         return .written(summary, state)
     }
 
-    /// Removes what was written of a shard that needs another form.
+    /// Removes the unfinished file of a shard whose tensor needs another form.
     private func drop(_ missed: GoalMissed) -> Outcome {
         writer = nil
         return .missed(missed)
@@ -117,7 +124,7 @@ final class ShardRunner {
 
     // MARK: - Chunks
 
-    /// Encodes and writes the chunks of all payloads from one on, until a tensor misses its goal.
+    /// Encodes and writes the chunks of all payloads from `first` on; stops if a tensor misses its goal.
     private func encode(from first: Int) async throws {
         let payloads = shard.layout.payloads
         let tensors = payloads.map { shard.source.bytes(of: $0.tensor) }
@@ -167,7 +174,7 @@ final class ShardRunner {
             })
     }
 
-    /// Writes an encoded chunk, the next in order.
+    /// Writes an encoded chunk, in order.
     private func take(_ encoded: EncodedChunk, _ chunk: Int, _ payload: Int) throws {
         let plan = shard.layout.payloads[payload]
         guard let prologue = plan.descriptor?.prologue else { return }
@@ -187,7 +194,7 @@ final class ShardRunner {
         progress(state)
     }
 
-    /// Ends the payload of a tensor whose chunks are all written, or finds that it missed its goal.
+    /// Ends the payload of a tensor after its last chunk, or sets `miss` if it missed its goal.
     private func finish(_ payload: Int, _ controller: RateController?, _ hash: ContentHash) throws {
         let plan = shard.layout.payloads[payload]
         if let found = tensor.nonFinite.description(columns: plan.tensor.shape.columns) {
@@ -210,10 +217,12 @@ final class ShardRunner {
         if let missed = try end(payload) { miss = .final(missed) }
     }
 
-    /// The hash of the source's tensor that was read last.
+    /// Hash of the source bytes of the tensor that was read last.
     private var sourceHash: ContentHash?
 
-    /// Ends the payload that was begun; what it lost where its weights are gone, since no goal allows a larger error.
+    /// Ends the payload that was begun.
+    ///
+    /// - Returns: the miss if the relative MSE exceeds `shard.mostError`; then the payload is not ended.
     private func end(_ payload: Int) throws -> GoalMissed? {
         guard let prologue = shard.layout.payloads[payload].descriptor?.prologue, let hash = sourceHash else {
             return nil
@@ -228,14 +237,14 @@ final class ShardRunner {
         return nil
     }
 
-    /// The miss of a tensor whose goal no step holds. Of a shared size, the others of the shard give what one takes more than its share
-    /// (`ConversionPlan.tighten`).
+    /// The miss of a tensor whose goal no step meets. nil if the goal is a share of a size: then the other tensors of the shard give up
+    /// bytes (`ConversionPlan.tighten`).
     private func missed(_ controller: RateController, _ payload: Int) -> GoalMissed? {
         guard let found = controller.missed, !shard.sharesBytes else { return nil }
         return GoalMissed(payload: payload, found: found)
     }
 
-    /// Encodes a tensor again while it misses its goal.
+    /// Encodes a tensor again until it meets its goal or no other step is expected to.
     private func repeatUntilHeld(
         _ payload: Int, _ controller: RateController, _ rules: [TrellisRule]
     ) async throws -> GoalMissed? {

@@ -5,19 +5,21 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// Whether the shards of the source are still what was converted.
+/// Checks that the shards of the source do not change until the output is published.
 struct SourceGuard {
     private let context: ConversionContext
-    /// Sources whose status changed after they were opened: their identities when all of their bytes were last compared.
+    /// Shards whose status changed after they were opened, by position: the identity of the file when all of its bytes were last compared.
     private var compared: [Int: FileIdentity] = [:]
 
-    /// How often a source is compared, at most, whose status changes meanwhile.
+    /// A source whose status keeps changing is compared at most this many times.
     static let mostComparisons = 3
 
+    /// Prepares the checks; reads nothing yet.
     init(_ context: ConversionContext) { self.context = context }
 
-    /// Requires that a shard is the one an earlier run opened; the line for the journal where none has.
+    /// Requires that a shard is the one that an earlier run opened.
     ///
+    /// - Returns: the line to add to the journal; nil if the journal has the same fingerprint.
     /// - Throws: `sourceChanged`.
     func fingerprint(_ shard: Shard, _ position: Int) throws -> JournalRecord? {
         let fingerprint = try SourceFingerprint(shard)
@@ -33,9 +35,11 @@ struct SourceGuard {
             remedy: .either("put the source back as it was", or: .option(.beginAnew)))
     }
 
-    /// Requires that a source is still what was converted: by the identity of the file or, if its status changed, by all of its bytes.
+    /// Requires that a shard is still the one that was converted: the same identity of the file, or, if only its status changed, the same
+    /// bytes.
     ///
-    /// Hashes alone would not suffice: a band that is too wide to be held is read once to be encoded, and once to be hashed.
+    /// Hashes alone are not enough: a band that does not fit in memory is read once to be encoded and once to be hashed. So the output is
+    /// decoded and compared with the source.
     ///
     /// - Throws: `sourceChanged`.
     mutating func requireUnchanged(_ source: Shard, _ position: Int) async throws {
@@ -62,7 +66,7 @@ struct SourceGuard {
         guard let now = FileIdentity(file.path), now == compared[position] else { throw file.wasChanged }
     }
 
-    /// Requires that the output of a shard, as it is on the disk, decodes to what it claims of its source: every hash, every certificate.
+    /// Requires that the output of a shard, decoded from the disk, has the hash and the certificate of every tensor of its source.
     ///
     /// - Throws: `certificateMismatch`, `sourceMismatch`.
     func compare(_ source: Shard, _ position: Int) async throws {
@@ -81,7 +85,8 @@ struct SourceGuard {
         }
     }
 
-    /// Requires that the source of a finished shard is the one that was converted: by its identity, or else by all of its bytes.
+    /// Requires that the source of a finished shard is the one that was converted: the same identity of the file, or the same length,
+    /// header and hashes of all tensors.
     ///
     /// - Throws: `sourceChanged`.
     func requireTakenFrom(_ source: Shard, _ position: Int, _ shard: SealedShard) throws {

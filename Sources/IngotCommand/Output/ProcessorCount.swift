@@ -4,7 +4,7 @@
     import Darwin
 #endif
 
-/// How many processors are online.
+/// Number of processors.
 enum ProcessorCount {
     static var available: Int { Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 }

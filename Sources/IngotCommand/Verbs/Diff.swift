@@ -9,47 +9,55 @@ struct Diff: AsyncParsableCommand {
         abstract: "Compare two checkpoints of any formats, tensor by tensor.",
         usage: "ingot diff <old> <new> [options]",
         discussion: """
-            OLD and NEW are files of weights (safetensors, PyTorch, GGUF, NumPy),
-            directories with a checkpoint, or checkpoints that `ingot convert` made; what is encoded is compared as it is
-            restored.
-            Tensors under other names are recognized by the hash of their content, or by
-            samples of their weights. Other bytes and other weights are told apart.
+            OLD and NEW are checkpoints, each in a file or a directory: safetensors,
+            PyTorch, GGUF, NumPy, or an output of `ingot convert`. Quantized weights are
+            decoded before the comparison. The result tells tensors with other weights from
+            tensors with the same weights in other bytes.
 
-            Exit code 0: the same tensors with the same weights, whatever their bytes.
-            1: something differs. 65: bytes are damaged; those that are the same in both
-            are not decoded, and so not checked.
+            A renamed tensor is recognized by the hash of its content, or by a sample of
+            its weights.
+
+            Exit code 0: the names and the weights are the same; bytes may differ. 1: the
+            checkpoints differ. 65: bytes are damaged. A tensor with the same bytes in both
+            checkpoints is not decoded, so damage in it is not found.
+
+            Examples:
+              ingot diff llama-7b llama-7b-finetuned
+              ingot diff llama-7b llama-7b.ingot --top 20
+              ingot diff llama-7b llama-7b.gguf --headers-only --format markdown
             """)
 
-    /// The forms of the result.
+    /// Format of the result.
     enum Form: String, ExpressibleByArgument, CaseIterable {
         case text, json, csv, markdown
     }
 
-    @Argument(help: "Checkpoint before.")
+    @Argument(help: "Checkpoint before the change.")
     var old: FilePath
 
-    @Argument(help: "Checkpoint after.")
+    @Argument(help: "Checkpoint after the change.")
     var new: FilePath
 
-    @Option(help: "How many of the tensors that changed most are shown, and lines of other lists.")
+    @Option(
+        help: ArgumentHelp("Lines of each list at most, such as the tensors that changed most.", valueName: "n"))
     var top = 10
 
     @Option(
         help: ArgumentHelp(
-            "Only tensors whose old or new name matches, such as '*.q_proj.*'; sizes are of all.",
+            "Only tensors whose old or new name matches, such as '*.q_proj.*'. Sizes still count all tensors.",
             valueName: "pattern"),
         transform: Diff.pattern)
     var filter: NamePattern?
 
-    @Flag(help: "Read no weights: names, shapes, types and sizes only.")
+    @Flag(help: "Read no weights: compare names, shapes, element types and sizes only.")
     var headersOnly = false
 
-    @Option(help: "Form of the result: text, json, csv, markdown. csv: a row a tensor.")
+    @Option(help: "Format of the result. csv: one row per tensor.")
     var format = Form.text
 
     @OptionGroup var keyed: KeyOption
-    @OptionGroup var result: ResultOptions
-    @OptionGroup var work: WorkOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     private static func pattern(_ text: String) throws -> NamePattern {
         guard let pattern = NamePattern(text) else {

@@ -6,33 +6,40 @@ package import TensorModel
 
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Turn a checkpoint back into a format that runtimes load.",
+        abstract: "Write a checkpoint as plain weights that runtimes load.",
         usage: "ingot export <checkpoint> <out> [options]",
         discussion: """
-            OUT is a directory that must not exist yet. Format safetensors: plain weights
-            in the Hugging Face layout, which transformers and others load.
+            OUT is a new directory. It appears at the end, complete. With --to safetensors,
+            it has plain weights in the Hugging Face layout, which transformers and other
+            runtimes load.
+
+            Examples:
+              ingot export llama-7b.ingot llama-7b-4bit
+              ingot export llama-7b.ingot llama-7b-4bit --dtype bf16
+              ingot export llama-7b.ingot llama-7b-4bit --dtype f16 --force
             """)
 
     enum Target: String, ExpressibleByArgument, CaseIterable {
         case safetensors
     }
 
-    @Argument(help: "Checkpoint that `ingot convert` made.")
+    @Argument(help: "An output of `ingot convert`.")
     var checkpoint: FilePath
 
-    @Argument(help: "Directory to make.")
+    @Argument(help: "Directory to create.")
     var out: FilePath
 
-    @Option(name: .customLong("to"), help: "Format to write: safetensors.")
+    @Option(name: .customLong("to"), help: ArgumentHelp("Format of OUT.", valueName: "format"))
     var target = Target.safetensors
 
-    @Option(help: "Element type of all F16, BF16 and F32 tensors: f16, bf16 or f32. Default: each tensor's own.")
+    @Option(
+        help: "Element type of all F16, BF16 and F32 tensors. Default: the element type of each tensor in the source.")
     var dtype: FloatFormat?
 
     @Flag(help: "Replace OUT if it is an earlier export.")
     var force = false
 
-    @OptionGroup var work: WorkOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     func run() async throws {
         let sealed = try SealedCheckpoint(checkpoint)
@@ -47,7 +54,7 @@ struct Export: AsyncParsableCommand {
 }
 
 extension FloatFormat: ExpressibleByArgument {
-    /// The format of a name such as `bf16`.
+    /// The format with a name such as `bf16`; nil for an unknown name.
     package init?(argument: String) {
         guard let format = FloatFormat.allCases.first(where: { $0.elementType.rawValue.lowercased() == argument })
         else {

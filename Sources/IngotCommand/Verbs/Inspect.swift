@@ -9,54 +9,65 @@ import Work
 
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what is in a checkpoint: tensors, weights, and where its bytes go.",
+        abstract: "Show tensors, statistics of weights, and where every byte goes.",
         usage: "ingot inspect <path> [options]",
         discussion: """
-            PATH is a file of weights (safetensors, PyTorch, GGUF, NumPy), a directory with
-            a checkpoint, or one that `ingot convert` made. All weights are read, once and in bounded memory;
-            those of an encoded tensor as they are restored. Of F32 and of restored
-            weights, outliers and histogram are good to 8 bits; all else is exact.
+            PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
+            NumPy, or an output of `ingot convert`. Weights are read once, in bounded
+            memory. Quantized weights are decoded first.
 
-            In text, `|max|` is the largest magnitude, `>6 sd` counts the weights farther
-            than six standard deviations from the mean, `kurt` is 3 for a Gaussian, and the
-            bars show how weights are distributed, four standard deviations to each side of
-            the mean. Figures of a group are those of all its weights together; its
-            outliers and bars are those of each tensor by itself, added up.
+            Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
+            than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a
+            normal distribution. The bars are a histogram of the weights up to 4 standard
+            deviations away from the mean.
+
+            With --group-by, `>6 sd` and the bars are sums over the tensors of the group,
+            each with its own mean and standard deviation. All other figures treat the
+            weights of the group as one tensor.
+
+            For F32 and decoded weights, `>6 sd` and the bars use the upper 16 bits of each
+            weight. All other figures are exact.
+
+            Examples:
+              ingot inspect llama-7b --headers-only
+              ingot inspect llama-7b.ingot --sort error --top 20
+              ingot inspect llama-7b --format html --output llama-7b.html
             """)
 
-    @Argument(help: "Checkpoint to look into.")
+    @Argument(help: "Checkpoint to inspect: a file or a directory.")
     var path: FilePath
 
-    @Flag(help: "Read headers and tables only, no weights.")
+    @Flag(help: "Read headers and chunk tables only, no weights.")
     var headersOnly = false
 
     @Option(
         name: .customLong("filter"),
-        help: "Only tensors whose names match, as in '*.k_proj.weight'; may be repeated.")
+        help: ArgumentHelp(
+            "Only tensors whose name matches, such as '*.k_proj.weight'. May be given several times.",
+            valueName: "pattern"))
     var filters: [NamePattern] = []
 
     @Option(
-        help:
-            "Order: file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error; figures fall."
-    )
+        help: ArgumentHelp(
+            "Order of the rows: as in the files, by name, or by a figure, largest first.", valueName: "order"))
     var sort = TensorOrder.file
 
-    @Option(help: "Only so many of the rows.")
+    @Option(help: ArgumentHelp("Rows at most. Default: all.", valueName: "n"))
     var top: Int?
 
-    @Option(help: "Rows: tensor, layer or kind.")
+    @Option(help: ArgumentHelp("One row per tensor, per layer or per kind of tensor.", valueName: "rows"))
     var groupBy = InspectGrouping.tensor
 
-    @Flag(help: "All figures of each tensor, on a card of its own (text).")
+    @Flag(help: "In text: show all figures of each tensor, one below the other.")
     var details = false
 
-    @Option(help: "Form of the result: text, json, csv, markdown or html.")
+    @Option(help: "Format of the result. html: one page that opens offline.")
     var format = InspectFormat.text
 
     @OptionGroup var keyed: KeyOption
-    @OptionGroup var result: ResultOptions
-    @OptionGroup var work: WorkOptions
-    @OptionGroup var shown: ProgressOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func validate() throws {
         if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
@@ -127,12 +138,12 @@ struct Inspect: AsyncParsableCommand {
     }
 }
 
-/// The form of an inspection.
+/// Format of an inspection.
 enum InspectFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json, csv, markdown, html
 }
 
-/// What a row of an inspection is.
+/// Subject of a row of an inspection.
 enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
     case tensor, layer, kind
 
@@ -148,6 +159,6 @@ enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
 extension TensorOrder: ExpressibleByArgument {}
 
 extension NamePattern: ExpressibleByArgument {
-    /// A pattern as the user typed it.
+    /// A pattern as the user typed it; nil if it is invalid.
     package init?(argument: String) { self.init(argument) }
 }

@@ -9,40 +9,47 @@ struct Verify: AsyncParsableCommand {
         abstract: "Check every byte of a checkpoint, and its error against the source.",
         usage: "ingot verify <checkpoint> [--against <source>] [options]",
         discussion: """
-            Without --against: the manifest, all files' hashes, every seal and chunk.
-            With it also: each tensor's hash, and its error, recomputed from the source.
-            CHECKPOINT may be an export, and SOURCE any checkpoint: then weights are
-            compared.
+            Without --against, verify checks the manifest, the hashes of all files, every
+            seal and every chunk. With --against SOURCE, it also checks the hash of each
+            source tensor, measures each error, and checks it against the certificate.
 
-            With --claims: every claim of a file, such as sizes and errors at most.
+            CHECKPOINT may also be an export, or SOURCE the output of another conversion:
+            then verify compares the weights, without certificates.
 
-            Exit code 65: bytes are damaged. 1: intact, but a certificate or a claim does
-            not hold, or SOURCE is not what was converted.
+            With --claims FILE, verify also checks limits such as largest sizes and errors.
+
+            Exit code 65: bytes are damaged. 1: the bytes are intact, but a certificate or
+            a claim does not hold, or SOURCE is not the checkpoint that was converted.
+
+            Examples:
+              ingot verify llama-7b.ingot
+              ingot verify llama-7b.ingot --against llama-7b
+              ingot verify llama-7b.ingot --claims claims.json --format junit -o claims.xml
             """)
 
-    /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
+    /// Failures shown on a terminal; more would scroll the first ones, which tell most, off the screen.
     private static let failuresShown = 8
 
-    @Argument(help: "Checkpoint that `ingot convert` made; with --against, any.")
+    @Argument(help: "An output of `ingot convert`. With --against, any checkpoint.")
     var checkpoint: FilePath
 
-    @Option(help: "The source it was converted from.")
+    @Option(help: ArgumentHelp("Checkpoint to compare with: the source of the conversion.", valueName: "source"))
     var against: FilePath?
 
     @OptionGroup var keyed: KeyOption
-    @OptionGroup var claims: ClaimsOptions
-    @OptionGroup var work: WorkOptions
+    @OptionGroup(title: "Claims") var claims: ClaimsOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
-    @Option(help: "Form: text, json, csv, markdown, html; of the claims alone: junit, github, sarif.")
+    @Option(help: "Format of the result. junit, github and sarif: the claims only.")
     var format = VerificationFormat.text
 
-    @Option(help: "How many of the tensors with the largest errors text and markdown list.")
+    @Option(help: ArgumentHelp("Tensors with the largest errors to list, in text and markdown.", valueName: "n"))
     var top = 10
 
-    @Flag(help: "List all tensors.")
+    @Flag(help: "List all tensors, in text and markdown.")
     var all = false
 
-    @OptionGroup var result: ResultOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
 
     func validate() throws {
         guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
@@ -51,7 +58,7 @@ struct Verify: AsyncParsableCommand {
         }
     }
 
-    /// The title of a page.
+    /// Title of the HTML page.
     private var title: String { against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {

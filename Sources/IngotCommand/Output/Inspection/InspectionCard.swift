@@ -5,7 +5,7 @@ import Quantization
 import TensorModel
 import Weights
 
-/// All figures of one tensor, one below the other.
+/// All figures of one tensor, one per line.
 enum InspectionCard {
     private static let label = 13
 

@@ -32,61 +32,71 @@ struct Convert: AsyncParsableCommand {
               ingot convert llama-7b llama-7b.ingot --scheme lossless --max-memory 64MiB
             """)
 
+    /// Options about the files of SOURCE and DEST.
+    struct FileOptions: ParsableArguments {
+        @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
+        var force = false
+
+        @Flag(
+            help: "Discard the finished shards of an interrupted run and start again, for example with other options.")
+        var restart = false
+
+        @Flag(help: "Delete each shard of SOURCE after its output is on the disk and verified.")
+        var consumeSource = false
+
+        @Flag(help: "Wait for shards of SOURCE that are still being downloaded.")
+        var follow = false
+
+        @Option(
+            help: ArgumentHelp(
+                "With --follow: stop if nothing arrives for this many seconds. Default: no limit.",
+                valueName: "seconds"))
+        var followTimeout: Int?
+
+        @Option(
+            help: ArgumentHelp(
+                "Publish DEST only if all claims of level error in this file hold (Specs/claims.md).",
+                valueName: "file"))
+        var claims: FilePath?
+
+        func validate() throws {
+            guard claims == nil || !consumeSource else {
+                throw ValidationError("--claims needs SOURCE until all is done: not with --consume-source.")
+            }
+            guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
+            guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
+        }
+    }
+
     @Argument(help: "Checkpoint to convert: a file or a directory.")
     var source: FilePath
 
     @Argument(help: "Directory to create.")
     var dest: FilePath
 
-    @OptionGroup(title: "Size, scheme and source") var rate: RateOptions
+    @OptionGroup(title: "Quantization") var rate: RateOptions
 
-    @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
-    var force = false
-
-    @Flag(help: "Discard the finished shards of an interrupted run and start again, for example with other options.")
-    var restart = false
-
-    @Flag(help: "Delete each shard of SOURCE after its output is on the disk and verified.")
-    var consumeSource = false
-
-    @Flag(help: "Wait for shards of SOURCE that are still being downloaded.")
-    var follow = false
-
-    @Option(
-        help: ArgumentHelp(
-            "With --follow: stop if nothing arrives for this many seconds. Default: no limit.", valueName: "seconds"))
-    var followTimeout: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "Publish DEST only if all claims of level error in this file hold (Specs/claims.md).", valueName: "file"))
-    var claims: FilePath?
-
+    @OptionGroup(title: "Source and destination") var files: FileOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Progress") var shown: ProgressOptions
     @OptionGroup(title: "Output") var report: ReportOptions
 
     func validate() throws {
-        guard !follow || rate.targetSize == nil && rate.bpw == nil else {
+        guard !files.follow || rate.targetSize == nil && rate.bpw == nil else {
             throw ValidationError("--target-size and --bpw need the whole source: not with --follow.")
         }
-        guard claims == nil || !consumeSource else {
-            throw ValidationError("--claims needs SOURCE until all is done: not with --consume-source.")
-        }
-        guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
-        guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
     }
 
     func run() async throws {
-        let stated = try claims.map { try ClaimsFile.read($0) }
+        let stated = try files.claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
         options.jobs = work.jobs
         options.memory = work.maxMemory.bytes
-        options.force = force
-        options.restarts = restart
-        options.consumesSource = consumeSource
-        options.follows = follow
-        options.patience = followTimeout.map { .seconds($0) }
+        options.force = files.force
+        options.restarts = files.restart
+        options.consumesSource = files.consumeSource
+        options.follows = files.follow
+        options.patience = files.followTimeout.map { .seconds($0) }
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         var converter = try Converter(source, to: dest, options)
         converter.onEvent = progress.show

@@ -32,60 +32,69 @@ struct Diff: AsyncParsableCommand {
         case text, json, csv, markdown
     }
 
+    /// Options about the tensors to compare.
+    struct ComparisonOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Only tensors whose old or new name matches, such as '*.q_proj.*'. Sizes still count all tensors.",
+                valueName: "pattern"),
+            transform: ComparisonOptions.pattern)
+        var filter: NamePattern?
+
+        @Flag(help: "Read no weights: compare names, shapes, element types and sizes only.")
+        var headersOnly = false
+
+        @OptionGroup var keyed: KeyOption
+
+        private static func pattern(_ text: String) throws -> NamePattern {
+            guard let pattern = NamePattern(text) else {
+                throw ValidationError("'\(text)' is no pattern: characters, *, ?, and [abc] or [a-z].")
+            }
+            return pattern
+        }
+    }
+
+    /// Options about the shown result.
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp("Lines of each list at most, such as the tensors that changed most.", valueName: "n"))
+        var top = 10
+
+        @Option(help: "Format of the result. csv: one row per tensor.")
+        var format = Form.text
+
+        func validate() throws {
+            guard (0...1_000_000).contains(top) else { throw ValidationError("--top must be between 0 and 1000000.") }
+        }
+    }
+
     @Argument(help: "Checkpoint before the change.")
     var old: FilePath
 
     @Argument(help: "Checkpoint after the change.")
     var new: FilePath
 
-    @Option(
-        help: ArgumentHelp("Lines of each list at most, such as the tensors that changed most.", valueName: "n"))
-    var top = 10
-
-    @Option(
-        help: ArgumentHelp(
-            "Only tensors whose old or new name matches, such as '*.q_proj.*'. Sizes still count all tensors.",
-            valueName: "pattern"),
-        transform: Diff.pattern)
-    var filter: NamePattern?
-
-    @Flag(help: "Read no weights: compare names, shapes, element types and sizes only.")
-    var headersOnly = false
-
-    @Option(help: "Format of the result. csv: one row per tensor.")
-    var format = Form.text
-
-    @OptionGroup var keyed: KeyOption
+    @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
-
-    private static func pattern(_ text: String) throws -> NamePattern {
-        guard let pattern = NamePattern(text) else {
-            throw ValidationError("'\(text)' is no pattern: characters, *, ?, and [abc] or [a-z].")
-        }
-        return pattern
-    }
-
-    func validate() throws {
-        guard (0...1_000_000).contains(top) else { throw ValidationError("--top must be between 0 and 1000000.") }
-    }
 
     func run() async throws {
         try result.requireApart(from: [old, new])
         var options = CheckpointDiff.Options()
-        options.pattern = filter
-        options.headersOnly = headersOnly
+        options.pattern = comparison.filter
+        options.headersOnly = comparison.headersOnly
         (options.memory, options.jobs) = (work.maxMemory.bytes, work.jobs)
-        let sides = try [old, new].map { try OpenedCheckpoint($0, key: keyed.key) }
-        try keyed.require(in: sides)
+        let sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        try comparison.keyed.require(in: sides)
         let diff = try await CheckpointDiff(sides[0], sides[1], options)
         for side in sides { try side.requireUnchanged() }
         for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
-        switch format {
-        case .text: try result.deliver(DiffText(diff, result.style, top: top).text)
-        case .json: try result.deliver(diff.json(top: top))
+        switch output.format {
+        case .text: try result.deliver(DiffText(diff, result.style, top: output.top).text)
+        case .json: try result.deliver(diff.json(top: output.top))
         case .csv: try result.deliver(DiffTable.csv(diff))
-        case .markdown: try result.deliver(DiffTable.markdown(diff, top: top))
+        case .markdown: try result.deliver(DiffTable.markdown(diff, top: output.top))
         }
         if !diff.isSame { throw ExitCode(1) }
     }

@@ -23,29 +23,32 @@ struct Export: AsyncParsableCommand {
         case safetensors
     }
 
+    /// Options about the files to write.
+    struct OutputOptions: ParsableArguments {
+        @Option(name: .customLong("to"), help: ArgumentHelp("Format of OUT.", valueName: "format"))
+        var target = Target.safetensors
+
+        @Option(help: "Element type of all F16, BF16 and F32 tensors. Default: that of each source tensor.")
+        var dtype: FloatFormat?
+
+        @Flag(help: "Replace OUT if it is an earlier export.")
+        var force = false
+    }
+
     @Argument(help: "An output of `ingot convert`.")
     var checkpoint: FilePath
 
     @Argument(help: "Directory to create.")
     var out: FilePath
 
-    @Option(name: .customLong("to"), help: ArgumentHelp("Format of OUT.", valueName: "format"))
-    var target = Target.safetensors
-
-    @Option(
-        help: "Element type of all F16, BF16 and F32 tensors. Default: the element type of each tensor in the source.")
-    var dtype: FloatFormat?
-
-    @Flag(help: "Replace OUT if it is an earlier export.")
-    var force = false
-
+    @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     func run() async throws {
         let sealed = try SealedCheckpoint(checkpoint)
         for warning in sealed.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let exporter = try SafetensorsExporter(
-            sealed, as: dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: force)
+            sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force)
         let summary = try await exporter.run(to: out)
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "

@@ -34,74 +34,83 @@ struct Inspect: AsyncParsableCommand {
               ingot inspect llama-7b --format html --output llama-7b.html
             """)
 
+    /// Options about the tensors and figures to show.
+    struct RowOptions: ParsableArguments {
+        @Flag(help: "Read headers and chunk tables only, no weights.")
+        var headersOnly = false
+
+        @Option(
+            name: .customLong("filter"),
+            help: ArgumentHelp(
+                "Only tensors whose name matches, such as '*.k_proj.weight'. May be given several times.",
+                valueName: "pattern"))
+        var filters: [NamePattern] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Order of the rows: as in the files, by name, or by a figure, largest first.", valueName: "order"))
+        var sort = TensorOrder.file
+
+        @Option(help: ArgumentHelp("Rows at most. Default: all.", valueName: "n"))
+        var top: Int?
+
+        @Option(help: ArgumentHelp("One row per tensor, per layer or per kind of tensor.", valueName: "rows"))
+        var groupBy = InspectGrouping.tensor
+
+        @Flag(help: "In text: show all figures of each tensor, one below the other.")
+        var details = false
+
+        @OptionGroup var keyed: KeyOption
+
+        func validate() throws {
+            if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
+            if details, groupBy != .tensor { throw ValidationError("--details shows tensors: not with --group-by.") }
+        }
+    }
+
+    /// Options about the format of the result.
+    struct OutputOptions: ParsableArguments {
+        @Option(help: "Format of the result. html: one page that opens offline.")
+        var format = InspectFormat.text
+    }
+
     @Argument(help: "Checkpoint to inspect: a file or a directory.")
     var path: FilePath
 
-    @Flag(help: "Read headers and chunk tables only, no weights.")
-    var headersOnly = false
-
-    @Option(
-        name: .customLong("filter"),
-        help: ArgumentHelp(
-            "Only tensors whose name matches, such as '*.k_proj.weight'. May be given several times.",
-            valueName: "pattern"))
-    var filters: [NamePattern] = []
-
-    @Option(
-        help: ArgumentHelp(
-            "Order of the rows: as in the files, by name, or by a figure, largest first.", valueName: "order"))
-    var sort = TensorOrder.file
-
-    @Option(help: ArgumentHelp("Rows at most. Default: all.", valueName: "n"))
-    var top: Int?
-
-    @Option(help: ArgumentHelp("One row per tensor, per layer or per kind of tensor.", valueName: "rows"))
-    var groupBy = InspectGrouping.tensor
-
-    @Flag(help: "In text: show all figures of each tensor, one below the other.")
-    var details = false
-
-    @Option(help: "Format of the result. html: one page that opens offline.")
-    var format = InspectFormat.text
-
-    @OptionGroup var keyed: KeyOption
+    @OptionGroup(title: "Tensors and figures") var rows: RowOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Progress") var shown: ProgressOptions
-
-    func validate() throws {
-        if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
-        if details, groupBy != .tensor { throw ValidationError("--details shows tensors: not with --group-by.") }
-    }
 
     func run() async throws {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         try result.requireApart(from: [path])
-        let checkpoint = try OpenedCheckpoint(path, key: keyed.key)
-        try keyed.require(in: [checkpoint])
+        let checkpoint = try OpenedCheckpoint(path, key: rows.keyed.key)
+        try rows.keyed.require(in: [checkpoint])
         var report = try CheckpointReport(checkpoint)
         for warning in report.warnings { progress.show(.warning(warning)) }
-        report.select(filters)
-        if report.tensors.isEmpty, !filters.isEmpty {
+        report.select(rows.filters)
+        if report.tensors.isEmpty, !rows.filters.isEmpty {
             progress.show(.warning(IngotWarning(file: path.string, "no tensor's name matches --filter")))
         }
-        if !headersOnly { try await readWeights(&report, progress) }
+        if !rows.headersOnly { try await readWeights(&report, progress) }
         try checkpoint.requireUnchanged()
         Progress.clear()
         var view = InspectionView()
-        view.hasDetails = details
+        view.hasDetails = rows.details
         view.kinds = TensorGroup.groups(of: report.tensors, by: .kind)
-        if let key = groupBy.key {
+        if let key = rows.groupBy.key {
             let groups = TensorGroup.groups(of: report.tensors, by: key)
             view.grouping = key
             view.rowsInAll = groups.count
-            view.groups = TensorGroup.ordered(groups, by: sort, top: top)
+            view.groups = TensorGroup.ordered(groups, by: rows.sort, top: rows.top)
         } else {
             view.rowsInAll = report.tensors.count
-            report.order(by: sort, top: top)
+            report.order(by: rows.sort, top: rows.top)
         }
-        switch format {
+        switch output.format {
         case .text: try result.deliver(parts: InspectionText.parts(report, view, result.style))
         case .json: try result.deliver(json: report.jsonText(view.groups))
         case .html:

@@ -27,7 +27,7 @@ struct Plan: AsyncParsableCommand {
     @Flag(help: "Encode a sample of the weights, and predict errors too.")
     var sample = false
 
-    @OptionGroup(title: "Size, scheme and source") var rate: RateOptions
+    @OptionGroup(title: "Quantization") var rate: RateOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Output") var report: ReportOptions
 

@@ -27,56 +27,68 @@ struct Verify: AsyncParsableCommand {
               ingot verify llama-7b.ingot --claims claims.json --format junit -o claims.xml
             """)
 
+    /// Options about the checkpoint to compare with.
+    struct ComparisonOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Checkpoint to compare with: the source of the conversion.", valueName: "source"))
+        var against: FilePath?
+
+        @OptionGroup var keyed: KeyOption
+    }
+
+    /// Options about the shown result.
+    struct OutputOptions: ParsableArguments {
+        @Option(help: "Format of the result. junit, github and sarif: the claims only.")
+        var format = VerificationFormat.text
+
+        @Option(help: ArgumentHelp("Tensors with the largest errors to list, in text and markdown.", valueName: "n"))
+        var top = 10
+
+        @Flag(help: "List all tensors, in text and markdown.")
+        var all = false
+
+        func validate() throws {
+            guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
+        }
+    }
+
     /// Failures shown on a terminal; more would scroll the first ones, which tell most, off the screen.
     private static let failuresShown = 8
 
     @Argument(help: "An output of `ingot convert`. With --against, any checkpoint.")
     var checkpoint: FilePath
 
-    @Option(help: ArgumentHelp("Checkpoint to compare with: the source of the conversion.", valueName: "source"))
-    var against: FilePath?
-
-    @OptionGroup var keyed: KeyOption
+    @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
     @OptionGroup(title: "Claims") var claims: ClaimsOptions
+
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
-    @Option(help: "Format of the result. junit, github and sarif: the claims only.")
-    var format = VerificationFormat.text
-
-    @Option(help: ArgumentHelp("Tensors with the largest errors to list, in text and markdown.", valueName: "n"))
-    var top = 10
-
-    @Flag(help: "List all tensors, in text and markdown.")
-    var all = false
-
-    @OptionGroup(title: "Output") var result: ResultOptions
-
     func validate() throws {
-        guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
-        guard !claims.updateBaseline || format == .text else {
-            throw ValidationError("--update-baseline prints text: not with --format \(format.rawValue).")
+        guard !claims.updateBaseline || output.format == .text else {
+            throw ValidationError("--update-baseline prints text: not with --format \(output.format.rawValue).")
         }
     }
 
     /// Title of the HTML page.
-    private var title: String { against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
+    private var title: String { comparison.against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {
-        try result.requireApart(from: [checkpoint] + (against.map { [$0] } ?? []) + claims.files())
+        try result.requireApart(from: [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files())
         try claims.requireApart(from: checkpoint)
         let stated = try claims.read()
         do {
             try await verify(stated)
         } catch let error as IngotError {
-            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, format, result)
+            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, output.format, result)
             throw error
         }
     }
 
     private func verify(_ stated: ClaimsFile?) async throws {
         let opened = try OpenedCheckpoint(checkpoint)
-        let source = try against.map { try OpenedCheckpoint($0, key: keyed.key) }
-        try keyed.require(in: source.map { [$0] } ?? [])
+        let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        try comparison.keyed.require(in: source.map { [$0] } ?? [])
         for warning in opened.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }
@@ -101,8 +113,8 @@ struct Verify: AsyncParsableCommand {
 
     private func show(_ report: VerificationReport, _ outcome: ClaimsReport, isClaimed: Bool) throws {
         let claimed = isClaimed ? outcome : nil
-        let count = all ? Int.max : top
-        switch format {
+        let count = output.all ? Int.max : output.top
+        switch output.format {
         case .text:
             let text = VerificationText(report, result.style, top: count).text
             try result.deliver(claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
@@ -113,7 +125,7 @@ struct Verify: AsyncParsableCommand {
             let table = VerificationTable.markdown(report, top: count)
             try result.deliver(claimed.map { ClaimsMarkdown.text($0) + "\n\n" + table } ?? table)
         case .junit, .github, .sarif:
-            guard let text = try ClaimsOutput.text(outcome, format, seconds: report.seconds) else { return }
+            guard let text = try ClaimsOutput.text(outcome, output.format, seconds: report.seconds) else { return }
             try result.deliver(text)
         }
     }

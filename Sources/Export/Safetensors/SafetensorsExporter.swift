@@ -16,6 +16,7 @@ package struct SafetensorsExporter: Sendable {
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
+    /// Metadata key of the list of files of an export.
     static let filesKey = "exported_files"
 
     /// Counts of an export.

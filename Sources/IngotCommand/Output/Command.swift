@@ -17,6 +17,7 @@ enum Command {
         }
     }
 
+    /// Parses the arguments, runs the verb, and ends the process with an exit status.
     static func run() async {
         do {
             guard Console.hasTextArguments else {

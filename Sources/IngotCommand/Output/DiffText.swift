@@ -10,6 +10,7 @@ struct DiffText {
     private let style: Style
     private let top: Int
 
+    /// Prepares the text; lists have at most `top` lines.
     init(_ diff: CheckpointDiff, _ style: Style, top: Int) {
         (self.diff, self.style, self.top) = (diff, style, top)
     }
@@ -240,6 +241,7 @@ struct DiffText {
         size.new == size.old ? text : size.new < size.old ? style.good(text) : style.warning(text)
     }
 
+    /// Name of a tensor, escaped.
     static func name(_ tensor: StoredWeights) -> String { IngotErrorRenderer.escaped(tensor.name.text) }
 
     /// Scheme of an encoded tensor, element type of any other.
@@ -254,6 +256,7 @@ struct DiffText {
             ? "+" + Format.bytes(size.new - size.old) : "-" + Format.bytes(size.old - size.new)
     }
 
+    /// Change of a size in percent with its sign; nil if the old size is 0.
     static func percent(_ size: SizeChange) -> String? {
         size.percent.map { ($0 > 0 ? "+" : "") + NumberText.fixed($0, 1) + " %" }
     }

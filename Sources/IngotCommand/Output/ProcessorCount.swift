@@ -6,5 +6,6 @@
 
 /// Number of processors.
 enum ProcessorCount {
+    /// Processors that are online.
     static var available: Int { Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 }

@@ -33,12 +33,15 @@ struct TextTable {
         }
     }
 
+    /// The columns; the first one has the names.
     let columns: [Column]
+    /// The rows, one cell per column.
     var rows: [[Cell]] = []
     /// The column of names keeps this many columns of text; other columns are left out first.
     private static let leastName = 20
     private static let gap = 2
 
+    /// Makes a table without rows.
     init(_ columns: [Column]) { self.columns = columns }
 
     /// Lines of the table. Names in the first column are shortened to fit `style.width`; rows are not wrapped.

@@ -28,8 +28,11 @@ extension VerificationReport {
 
 /// Common error of the tensors of one kind.
 struct KindError {
+    /// Number of tensors, of their weights, and of their bytes.
     var tensors = 0, weights: UInt64 = 0, bytes: UInt64 = 0
+    /// Sum of their error sums.
     var sums = ErrorSums.zero
+    /// Weights that changed their sign, and weights that became 0.
     var signFlips: UInt64 = 0, zeroed: UInt64 = 0
 
     mutating func add(_ tensor: VerificationReport.Tensor) {
@@ -41,6 +44,7 @@ struct KindError {
         zeroed += tensor.errors?.zeroed ?? 0
     }
 
+    /// Bits per weight; nil without weights.
     var bitsPerWeight: Double? { weights == 0 ? nil : Double(bytes) * 8 / Double(weights) }
 }
 
@@ -51,10 +55,12 @@ extension VerificationReport.Tensor {
 
 /// Formats error figures.
 enum ErrorText {
+    /// SNR in dB; `exact` without noise, `-` if the noise is not finite.
     static func signalToNoise(_ sums: ErrorSums) -> String {
         sums.noise == 0 ? "exact" : sums.noise.isFinite ? NumberText.fixed(sums.signalToNoise, 1) : "-"
     }
 
+    /// Relative MSE in scientific notation.
     static func relative(_ sums: ErrorSums) -> String { Format.scientific(sums.relativeMSE) }
 
     /// A cosine with enough digits to differ from 1.
@@ -62,5 +68,6 @@ enum ErrorText {
         errors.cosine == 1 ? "1" : NumberText.fixed(errors.cosine, 5)
     }
 
+    /// Bits per weight with three decimal places; `-` for nil.
     static func bits(_ bits: Double?) -> String { bits.map { NumberText.fixed($0, 3) } ?? "-" }
 }

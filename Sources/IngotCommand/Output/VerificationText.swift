@@ -13,12 +13,14 @@ struct VerificationText {
     /// Number of offenders shown in full, and number shown by name, so that the verdict stays on the first screen.
     private static let detailed = 2, named = 5
 
+    /// Prepares the text; the table of tensors has at most `top` rows.
     init(_ report: VerificationReport, _ style: Style, top: Int) {
         self.report = report
         self.style = style
         self.top = top
     }
 
+    /// The whole text.
     var text: String {
         var sections = [verdict]
         if !report.failures.isEmpty { sections.append(offenders) }

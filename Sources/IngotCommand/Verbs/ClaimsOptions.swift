@@ -14,6 +14,7 @@ enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
 
 /// A share, written as `5%` or `0.05`.
 struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
+    /// The share, 0 to 1.
     let share: Double
 
     init(_ share: Double) { self.share = share }

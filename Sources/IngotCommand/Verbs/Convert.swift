@@ -8,6 +8,7 @@ import SystemPackage
 import TensorModel
 import Work
 
+/// `ingot convert`: quantizes a checkpoint.
 struct Convert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a checkpoint and seal it with hashes.",

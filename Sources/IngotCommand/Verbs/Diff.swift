@@ -4,6 +4,7 @@ import SystemPackage
 import TensorModel
 import Weights
 
+/// `ingot diff`: compares two checkpoints.
 struct Diff: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare two checkpoints of any formats, tensor by tensor.",

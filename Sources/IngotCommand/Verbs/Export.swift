@@ -4,6 +4,7 @@ import Export
 import SystemPackage
 package import TensorModel
 
+/// `ingot export`: writes a checkpoint for runtimes.
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a checkpoint as plain weights that runtimes load.",
@@ -19,6 +20,7 @@ struct Export: AsyncParsableCommand {
               ingot export llama-7b.ingot llama-7b-4bit --dtype f16 --force
             """)
 
+    /// Formats to write.
     enum Target: String, ExpressibleByArgument, CaseIterable {
         case safetensors
     }

@@ -7,6 +7,7 @@ package import TensorModel
 import Weights
 import Work
 
+/// `ingot inspect`: shows tensors, statistics and bytes of a checkpoint.
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show tensors, statistics of weights, and where every byte goes.",
@@ -156,6 +157,7 @@ enum InspectFormat: String, ExpressibleByArgument, CaseIterable {
 enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
     case tensor, layer, kind
 
+    /// Key of the groups; nil for tensors.
     var key: TensorGroup.Key? {
         switch self {
         case .tensor: nil

@@ -4,6 +4,7 @@ import Conversion
 import SystemPackage
 import TensorModel
 
+/// `ingot plan`: predicts a conversion.
 struct Plan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Predict sizes, memory and errors of a conversion.",

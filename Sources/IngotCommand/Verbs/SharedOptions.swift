@@ -9,6 +9,7 @@ import Weights
 
 /// A number of bytes, written as `268435456`, `256MiB` or `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
+    /// The number of bytes.
     let bytes: UInt64
 
     init(_ bytes: UInt64) { self.bytes = bytes }
@@ -140,6 +141,7 @@ extension FilePath: @retroactive ExpressibleByArgument {
 enum CodecName: String, ExpressibleByArgument, CaseIterable {
     case zstd, rans, lz4, none
 
+    /// The codec of the container.
     var codec: Codec {
         switch self {
         case .zstd: .zstd

@@ -4,6 +4,7 @@ import SystemPackage
 import TensorModel
 import Weights
 
+/// `ingot verify`: checks a checkpoint.
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check every byte of a checkpoint, and its error against the source.",

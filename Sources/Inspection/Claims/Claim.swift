@@ -66,6 +66,7 @@ package struct Claim: Sendable, Hashable {
 
     /// Claims about sizes in bytes.
     package enum ByteRule: Sendable, Hashable {
+        /// Bytes of all files; bytes of the largest file; peak resident memory of the conversion in bytes.
         case total, largestFile, peakMemory
 
         var kind: Kind {
@@ -79,6 +80,8 @@ package struct Claim: Sendable, Hashable {
 
     /// Claims about figures.
     package enum FigureRule: Sendable, Hashable, CaseIterable {
+        /// Saved share of the size (minimum); bits per weight (maximum); and of each tensor: relative MSE (maximum), SNR in dB
+        /// (minimum), largest error (maximum), cosine (minimum).
         case reduction, bitsPerWeight, relativeMSE, signalToNoise, maxError, cosine
 
         var kind: Kind {

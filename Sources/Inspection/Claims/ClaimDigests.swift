@@ -6,6 +6,7 @@ final class ClaimDigests {
     private let facts: ClaimFacts
     private var known: [FileIdentity: SHA256Digest] = [:]
 
+    /// Prepares the files that the facts name.
     init(_ facts: ClaimFacts) { self.facts = facts }
 
     /// Digest of a file; nil if there is no such file.

@@ -96,6 +96,7 @@ package struct ClaimEvaluation {
 
     /// A finding, or the reason why there is none.
     enum Measurement {
+        /// The value was measured.
         case known(Finding)
         /// The facts are missing: the reason, and a remedy.
         case unknown(String, Remedy?)

@@ -155,7 +155,7 @@ package struct ClaimFacts: Sendable {
 extension ClaimFacts.Error {
     /// Error of a tensor according to a verification; nil if unknown.
     init?(_ tensor: VerificationReport.Tensor, _ stored: StoredWeights, isSealed: Bool, isSame: Bool) {
-        // Compared tensors that are no floating-point numbers have the same bytes, or `isSame` is false.
+        // Compared non-float tensors have the same bytes, or `isSame` is false.
         let isLossless = stored.descriptor == nil && (isSealed || isSame)
         if let errors = tensor.errors {
             self.init(errors.sums, cosine: errors.cosine, isMeasured: true)

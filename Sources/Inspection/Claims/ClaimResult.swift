@@ -4,6 +4,7 @@ package import TensorModel
 package struct ClaimResult: Sendable {
     /// Outcome.
     package enum Status: String, Sendable, Hashable {
+        /// The claim holds; does not hold; is not checked, or the facts are unknown.
         case pass, fail, skip
     }
 
@@ -21,6 +22,7 @@ package struct ClaimResult: Sendable {
 
     /// A limit, or a measured value.
     package enum Value: Sendable, Hashable {
+        /// A size; a figure; a number of tensors, files or weights.
         case bytes(UInt64)
         case figure(Double)
         case count(Int)

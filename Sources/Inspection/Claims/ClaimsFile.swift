@@ -6,6 +6,7 @@ import TensorModel
 package struct ClaimsFile: Sendable {
     /// Version that is written, and newest version that is read.
     package static let version: UInt64 = 1
+    /// Value of `schema`.
     static let schema = "ingot.claims"
     /// Largest claims file, in bytes.
     static let maximumBytes: UInt64 = 4 << 20

@@ -27,7 +27,9 @@ package final class TensorSelection {
 
     /// Indices of the matched tensors, or the first pattern without a match.
     package enum Selection: Hashable {
+        /// Indices of the matched tensors, ascending.
         case tensors([Int])
+        /// The first pattern that matches no tensor.
         case nothing(NamePattern)
     }
 

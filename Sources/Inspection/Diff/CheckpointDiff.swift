@@ -57,7 +57,7 @@ package struct CheckpointDiff: Sendable {
     package let metadata: [MetadataChange]
     /// Sizes of all tensors and of all parts of the files.
     package let sizes: SizeChanges
-    /// Oddities that are no errors.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
 
     /// Compares two checkpoints.

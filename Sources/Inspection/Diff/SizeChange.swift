@@ -41,6 +41,7 @@ package struct SizeChanges: Sendable {
     /// Sizes by part of the file (`ByteAccount`).
     package let parts: [Row]
 
+    /// Measures two checkpoints; reads chunk tables and throws if one is damaged.
     init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint) throws {
         total = SizeChange(old: old.fileBytes, new: new.fileBytes)
         let accounts = (old: try old.account(), new: try new.account())

@@ -11,11 +11,12 @@ package struct TensorDifference: Sendable {
     package let rename: Rename?
     /// Whether both are stored in the same form with the same bytes; nil if weights were not read.
     package internal(set) var isSameBytes: Bool?
-    /// Comparison of the weights; nil if the bytes are the same, the shapes differ, or the elements are no floating-point numbers.
+    /// Comparison of the weights; nil if the bytes are the same, the shapes differ, or the elements are not floats.
     package internal(set) var weights: ComparedWeights?
-    /// Number of different elements of tensors that are no floating-point numbers; nil if they were not compared.
+    /// Number of different elements of non-float tensors; nil if they were not compared.
     var changedElements: UInt64?
 
+    /// Pairs a tensor of both checkpoints; nothing is compared yet.
     init(_ old: StoredWeights, _ new: StoredWeights, rename: Rename? = nil) {
         (self.old, self.new, self.rename) = (old, new, rename)
     }

@@ -62,7 +62,7 @@ package struct CheckpointReport: Sendable {
     package private(set) var tensors: [Tensor]
     /// Whether weights were read.
     package private(set) var weightsRead = false
-    /// Oddities that are no errors.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
 
     private let checkpoint: OpenedCheckpoint

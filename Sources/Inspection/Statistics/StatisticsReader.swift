@@ -81,6 +81,7 @@ package struct StatisticsReader: Sendable {
 private struct PieceJob: Sendable {
     let tensor: Int, piece: Int
 
+    /// All pieces of all tensors, in order.
     static func all(_ works: [TensorPieces]) -> some Sequence<PieceJob> {
         works.indices.lazy.flatMap { tensor in
             (0..<works[tensor].count).lazy.map { PieceJob(tensor: tensor, piece: $0) }

@@ -8,7 +8,7 @@ import Work
 
 /// Verifies a checkpoint by its weights only: an export, or an Ingot checkpoint against a checkpoint it was not converted from.
 ///
-/// Both must have the same tensors with the same shapes, and tensors that are no floating-point numbers must have the same bytes. Element
+/// Both must have the same tensors with the same shapes, and non-float tensors must have the same bytes. Element
 /// types of floating-point tensors may differ. Errors of weights are measured and not judged.
 package struct PlainVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint
@@ -112,7 +112,7 @@ package struct PlainVerification: Sendable {
         return found
     }
 
-    /// Compares the bytes of tensors that are no floating-point numbers; true if they are the same.
+    /// Compares the bytes of non-float tensors; true if they are the same.
     private func bytes(of matched: Matched) async throws -> [Int: Bool] {
         var indices: [Int] = []
         var pairs: [ByteComparison.Pair] = []

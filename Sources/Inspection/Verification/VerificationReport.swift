@@ -31,9 +31,9 @@ package struct VerificationReport: Sendable {
         package let elements: Int
         /// Bytes in its file, and in the source; the latter is nil if the source has no such tensor.
         package let byteCount: UInt64, sourceByteCount: UInt64?
-        /// Error statistics of the weights; nil without a source, and for tensors that are no floating-point numbers.
+        /// Error statistics of the weights; nil without a source, and for non-float tensors.
         package let errors: ErrorStatistics?
-        /// Statistics of the decoded weights, and of the source's weights; nil for tensors that are no floating-point numbers.
+        /// Statistics of the decoded weights, and of the source's weights; nil for non-float tensors.
         package let restored: WeightStatistics?, original: WeightStatistics?
         /// Decoded weights in the bins of `original.histogram`; nil without a source.
         package let restoredHistogram: Histogram?
@@ -78,7 +78,7 @@ package struct VerificationReport: Sendable {
     package internal(set) var tensors: [Tensor] = []
     /// Hashes, certificates and tensors that do not match.
     package internal(set) var failures: [IngotError] = []
-    /// Oddities that are no errors.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
     /// Duration in seconds of wall-clock time.
     package internal(set) var seconds: Double = 0

@@ -190,6 +190,7 @@ enum InspectionText {
         return table.lines(style) + [claim]
     }
 
+    /// One line: format, shards, tensors, elements, size.
     static func summary(_ report: CheckpointReport) -> String {
         let kind = report.isSealed ? "Ingot checkpoint" : "\(report.formatName) checkpoint"
         let count = report.files.count

@@ -10,7 +10,7 @@ package struct ByteAccount: Sendable, Hashable {
     package enum Part: String, Sendable, Hashable, CaseIterable {
         /// Header: length field and JSON of a safetensors file; directory and pickle of a PyTorch file.
         case header
-        /// Tensors that Ingot did not encode: kept tensors, tensors of other formats.
+        /// Kept tensors of an Ingot checkpoint; all tensors of other formats.
         case tensors
         /// Prologues and chunk tables of payloads.
         case tables

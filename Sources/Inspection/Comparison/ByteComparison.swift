@@ -5,7 +5,7 @@ import TensorModel
 package import Weights
 import Work
 
-/// Compares the stored bytes of tensors. Of non-float elements, also counts the different ones.
+/// Compares the stored bytes of tensors, and counts the different elements of non-float tensors.
 package struct ByteComparison: Sendable {
     /// Two tensors to compare.
     package struct Pair: Sendable {

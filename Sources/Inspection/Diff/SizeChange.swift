@@ -96,7 +96,7 @@ extension OpenedCheckpoint {
         switch content {
         case .plain(let checkpoint):
             frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.headerByteCount }
-            // Tensors that share bytes are counted once each, so the sum may exceed the file.
+            // Bytes that several tensors share are counted for each, so the sum may exceed the file.
             let known = tensors.reduce(frame.header) { $0 + $1.byteCount }
             frame.padding = fileBytes - min(fileBytes, known)
         case .sealed(let checkpoint):

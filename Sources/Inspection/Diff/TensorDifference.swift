@@ -11,7 +11,7 @@ package struct TensorDifference: Sendable {
     package let rename: Rename?
     /// Whether both are stored in the same form with the same bytes; nil if weights were not read.
     package internal(set) var isSameBytes: Bool?
-    /// Comparison of the weights; nil if the bytes are the same, the shapes differ, or the elements are not floats.
+    /// Comparison of the weights; nil if weights were not read, the bytes are the same, the shapes differ, or the tensor is non-float.
     package internal(set) var weights: ComparedWeights?
     /// Number of different elements of non-float tensors; nil if they were not compared.
     var changedElements: UInt64?
@@ -66,8 +66,8 @@ package struct TensorDifference: Sendable {
     /// Whether the element types are the same.
     package var isSameType: Bool { old.elementType == new.elementType }
 
-    /// Sort key of the most changed tensors: the relative MSE; infinite if a NaN or infinity appeared, vanished or changed; 1 for tensors
-    /// without floating-point numbers.
+    /// Sort key of the most changed tensors: the relative MSE; infinite if a NaN or infinity appeared, vanished or changed; 1 for changed
+    /// non-float tensors.
     package var movement: Double {
         guard let weights else { return (changed ?? 0) > 0 ? 1 : 0 }
         return weights.changedNonFinite > 0 ? .infinity : weights.errors.sums.relativeMSE

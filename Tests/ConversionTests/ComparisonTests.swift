@@ -42,7 +42,7 @@ import Work
             (.lossless, .lossless, 4),
         ] {
             var options = Verbs.options(scheme)
-            options.goal = .bits(bits)
+            options.encoding.goal = .bits(bits)
             paths[form] = directory.at(form.rawValue)
             try await Verbs.convert(source, to: directory.at(form.rawValue), options)
         }

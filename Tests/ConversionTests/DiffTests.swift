@@ -75,7 +75,7 @@ import Work
         let old = try SampleSource.write([DiffTests.layers + DiffTests.norms], to: directory.at("old"))
         let new = try SampleSource.write([renamed(DiffTests.layers + DiffTests.norms)], to: directory.at("new"))
         var options = Verbs.options(.trellis)
-        options.goal = .bits(Double(bits))
+        options.encoding.goal = .bits(Double(bits))
         try await Verbs.convert(new, to: directory.at("sealed"), options)
         try await Verbs.export(directory.at("sealed"), to: directory.at("out"), as: .bf16)
         let found = try await diff(old, directory.at("out"))

@@ -53,14 +53,14 @@ import Testing
     @Test(arguments: SimulatedDownload.Client.allCases, [false, true])
     func betweenAnyCalls(client: SimulatedDownload.Client, consumes: Bool) async throws {
         var place = try ShardedPlace()
-        place.options.follows = true
-        place.options.consumesSource = consumes
-        place.options.lookInterval = .milliseconds(1)
-        place.options.settledAfter = .seconds(3600)
-        place.options.pauseBetweenFiles = .milliseconds(5)
+        place.options.run.follows = true
+        place.options.run.consumesSource = consumes
+        place.options.run.lookInterval = .milliseconds(1)
+        place.options.run.settledAfter = .seconds(3600)
+        place.options.run.pauseBetweenFiles = .milliseconds(5)
         let expected = try await place.expected { options in
-            options.follows = false
-            options.consumesSource = false
+            options.run.follows = false
+            options.run.consumesSource = false
         }
         let files = try Files.snapshot(place.source)
         let source = place.source

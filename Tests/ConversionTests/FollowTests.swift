@@ -23,9 +23,9 @@ import Testing
         ///   tests it stands still for as long as they take.
         init(_ shards: [[SampleTensor]] = ShardedPlace.shards(), settledAfter: Duration = .seconds(3600)) async throws {
             var place = try ShardedPlace(shards)
-            place.options.lookInterval = .milliseconds(2)
-            place.options.settledAfter = settledAfter
-            place.options.pauseBetweenFiles = .milliseconds(50)
+            place.options.run.lookInterval = .milliseconds(2)
+            place.options.run.settledAfter = settledAfter
+            place.options.run.pauseBetweenFiles = .milliseconds(50)
             self.place = place
             expected = try await place.expected()
             files = try Files.snapshot(place.source)

@@ -105,7 +105,7 @@ import Testing
 
     static let journals: [Journal] = {
         var shared = Verbs.options(.trellis)
-        shared.goal = .averageBits(4)
+        shared.encoding.goal = .averageBits(4)
         var size = Verbs.options(.trellis, codec: .rans)
         size.goal = .totalBytes(6600)
         return [

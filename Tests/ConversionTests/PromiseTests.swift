@@ -109,9 +109,9 @@ import Testing
             taken += Double(payload.range.count)
             let error = payload.descriptor.sums.relativeMSE
             #expect(error <= item.mostError, "\(item.what): \(payload.name) \(error)")
-            guard item.options.scheme == .trellis else { continue }
+            guard item.options.encoding.scheme == .trellis else { continue }
             let isEmbedding = payload.name.text.contains("embed_tokens")
-            switch item.options.goal {
+            switch item.options.encoding.goal {
             case .relativeMSE(let most):
                 #expect(error <= most / (isEmbedding ? 16 : 1), "\(item.what): \(payload.name) \(error)")
             case .bits(let asked):
@@ -121,8 +121,8 @@ import Testing
             default: break
             }
         }
-        guard item.options.scheme == .trellis else { return }
-        switch item.options.goal {
+        guard item.options.encoding.scheme == .trellis else { return }
+        switch item.options.encoding.goal {
         case .averageBits: #expect(taken <= allowed, "\(item.what): \(taken) bytes, allowed \(allowed)")
         case .totalBytes(let asked): #expect(size <= Int(asked), "\(item.what): \(size)")
         default: break

@@ -67,7 +67,7 @@ import Testing
     }
 
     private static func parameters(_ bits: Int, _ group: Int, symmetric: Bool = false) -> UniformParameters {
-        Verbs.options(bits: bits, group: group, symmetric: symmetric).parameters
+        Verbs.options(bits: bits, group: group, symmetric: symmetric).encoding.parameters
     }
 
     static let differences = [

@@ -115,13 +115,13 @@ import Testing
     /// The choice of scales decides the bytes: it is on record, but where it is the default, so that older records stay true.
     @Test func scalesAreOnRecord() throws {
         func record(_ scheme: EncodingOptions.Scheme, _ scales: UniformScales) -> [String] {
-            Verbs.options(scheme, scales: scales).record.map { $0.key }
+            Verbs.options(scheme, scales: scales).encoding.record.map { $0.key }
         }
         let plain = ["scheme", "bits", "group_size", "symmetric", "codec", "on_nonfinite"]
         #expect(record(.uniform, .searched) == plain)
         #expect(record(.uniform, .minmax) == plain[..<4] + ["scales"] + plain[4...])
         #expect(record(.lossless, .minmax) == ["scheme", "codec", "on_nonfinite"])
-        let member = Verbs.options(.uniform, scales: .minmax).record.first { $0.key == "scales" }
+        let member = Verbs.options(.uniform, scales: .minmax).encoding.record.first { $0.key == "scales" }
         #expect(member?.value.string == "minmax")
     }
 

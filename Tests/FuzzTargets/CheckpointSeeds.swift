@@ -2,7 +2,7 @@ import FileAccess
 import TensorModel
 import TestSupport
 
-/// Good files of PyTorch, llama.cpp and NumPy.
+/// Valid files of PyTorch, llama.cpp and NumPy.
 enum CheckpointSeeds {
     private typealias P = PickleBytes
 
@@ -13,7 +13,7 @@ enum CheckpointSeeds {
         SampleTensor("n", raw: .i64, [2]), SampleTensor("e", raw: .u8, [0, 4]),
     ]
 
-    /// Views of storages: transposed, expanded, every other element, of one element, tied; and what stands beside them.
+    /// Views of storages: transposed, expanded, every other element, of one element, tied; and other objects beside them.
     private static let views: [(String, [UInt8])] = [
         ("plain", P.tensor(storage, [4, 6])), ("tied", P.tensor(storage, [4, 6])),
         ("turned", P.tensor(storage, [6, 4], strides: [1, 6])),
@@ -55,7 +55,7 @@ enum CheckpointSeeds {
             + pickles.map { sizes + $0 }
     }()
 
-    /// Without checksums, so that changed bytes are not refused for them alone.
+    /// The archive without checksums, so that changed data is not refused because of its checksum.
     private static func unchecked(_ image: ZipImage) -> ZipImage {
         image.with { image in
             for index in image.records.indices {
@@ -85,7 +85,7 @@ enum CheckpointSeeds {
         ]
     }()
 
-    /// With zip64 fields and a zip64 end record.
+    /// The archive with zip64 fields and a zip64 end record.
     private static func wide(_ image: ZipImage) -> ZipImage {
         image.with { image in
             image.isWide = true
@@ -107,7 +107,7 @@ enum CheckpointSeeds {
     static func gguf() throws -> [[UInt8]] {
         let directory = try TemporaryDirectory()
         let path = directory.at("x.gguf")
-        // Number of the type, elements and bytes of a block.
+        // Number of the type, elements per block, bytes per block.
         let kinds: [(UInt32, Int, Int)] = [
             (2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84), (11, 256, 110),
             (12, 256, 144), (13, 256, 176), (14, 256, 210), (20, 32, 18), (23, 256, 136), (39, 32, 17),

@@ -3,12 +3,12 @@ import FileAccess
 import TensorModel
 import TestSupport
 
-/// Checkpoints of PyTorch, llama.cpp and NumPy, and what they are made of.
+/// Targets for checkpoints of PyTorch, llama.cpp and NumPy, and for their parts.
 enum CheckpointTargets {
-    /// Bytes of tensors read for one input.
+    /// Bytes of tensors to read per input, at most.
     private static let mostBytes: UInt64 = 1 << 20
 
-    /// A zip archive: each byte belongs to one thing.
+    /// A zip archive. Records must not overlap.
     static func zipArchive(_ bytes: [UInt8]) throws {
         try FuzzFiles.with(bytes, "x.zip") { place in
             let file = try MappedFile.open(place)
@@ -32,7 +32,7 @@ enum CheckpointTargets {
         }
     }
 
-    /// A pickle: what it says of tensors refers to what there is.
+    /// A pickle. Tensors must refer to existing storages and lie in the file.
     static func pickle(_ bytes: [UInt8]) throws {
         let objects = try PickleMachine.run(bytes, at: 0)
         for tensor in objects.tensors {
@@ -42,8 +42,8 @@ enum CheckpointTargets {
         }
     }
 
-    /// A checkpoint of PyTorch: as a file, where it begins as one; else a pickle, to which an archive is made, with four
-    /// storages, of as many bytes as the first eight bytes say.
+    /// A PyTorch checkpoint. An input that begins like a zip archive is the file; any other input is a pickle, after eight bytes with the
+    /// sizes of four storages.
     static func pytorch(_ bytes: [UInt8]) throws {
         guard bytes.first != 0x50 else { return try file(bytes, "x.pt") }
         var input = InputBytes(bytes)
@@ -54,10 +54,10 @@ enum CheckpointTargets {
         try file(PyTorchImage.archive(input.rest, storages: storages).bytes, "x.pt")
     }
 
-    /// An array of NumPy, or an archive of them.
+    /// A NumPy array, or an archive of arrays.
     static func numpy(_ bytes: [UInt8]) throws { try file(bytes, bytes.first == 0x50 ? "x.npz" : "x.npy") }
 
-    /// A file of a checkpoint, of which every tensor is read.
+    /// A file of a checkpoint; reads every tensor.
     static func file(_ bytes: [UInt8], _ name: String) throws {
         try FuzzFiles.with(bytes, name) { place in
             let checkpoint = try Checkpoint.open(place)
@@ -85,7 +85,7 @@ enum CheckpointTargets {
         }
     }
 
-    /// A tensor read whole and in pieces of odd lengths is the same.
+    /// Requires that a tensor has the same bytes, read whole and in pieces of odd length.
     private static func check(_ tensor: StoredTensor, in file: MappedFile) throws {
         let bytes = tensor.bytes(in: file)
         let whole = try bytes.all()

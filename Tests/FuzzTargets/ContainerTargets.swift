@@ -3,9 +3,9 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// Shards of our own format, and their chunks.
+/// Targets for Ingot shards and their chunks.
 enum ContainerTargets {
-    /// A shard: as it is, and with all the hashes it has to have.
+    /// A shard: first unchanged, then with valid hashes.
     static func sealedShard(_ bytes: [UInt8]) throws {
         do { try read(bytes, exactly: true) } catch is IngotError {}
         try read(Resealed.bytes(bytes), exactly: false)
@@ -21,7 +21,7 @@ enum ContainerTargets {
             let table = try shard.front(of: payload)
             for chunk in 0..<table.count {
                 var entry = try table.entry(chunk)
-                // The seal covers the table, so a checksum in it is forged here and not in the file.
+                // The seal covers the table, so the checksum is corrected in the entry, after the table was read.
                 if !exactly { entry.checksum = checksum(entry, payload, bytes) }
                 do {
                     try decoder.decode(chunk, entry, of: payload, in: shard.file, into: &decoded)
@@ -41,7 +41,7 @@ enum ContainerTargets {
         return ContentHash.checksum64(Array(bytes[Int(range.start)..<Int(range.end)]).span)
     }
 
-    /// A chunk: format, codec, rows, columns (2 bytes), four parameters; its entry in the table; its streams.
+    /// A chunk: format, codec, rows, columns (2 bytes), four parameters, entry of the chunk table, streams.
     static func chunk(_ bytes: [UInt8], _ target: FuzzTarget) throws {
         var input = InputBytes(bytes)
         let format = input.pick(FloatFormat.allCases)
@@ -96,7 +96,7 @@ enum ContainerTargets {
         }
     }
 
-    /// A stream of one codec: the size it is to have in two bytes, and its bytes.
+    /// A stream of one codec: its decompressed size in two bytes, then its bytes.
     static func stream(_ bytes: [UInt8], _ kind: Codec) {
         var input = InputBytes(bytes)
         let count = input.byte() | input.byte() << 8
@@ -107,7 +107,7 @@ enum ContainerTargets {
     }
 }
 
-/// A shard with all the hashes of its seal computed anew; written for bytes of which nothing is known.
+/// Recomputes the hashes of a shard's seal; accepts any bytes.
 enum Resealed {
     private static let trailer = 64
     private static let record = 32

@@ -7,9 +7,9 @@ import SystemPackage
 import TensorModel
 import TestSupport
 
-/// Good inputs of every target, made by our own writers: where the fuzzer begins.
+/// Valid inputs of every target, made by Ingot's writers. The fuzzer starts from them.
 public enum FuzzSeeds {
-    /// The seeds of a target.
+    /// Seeds of a target.
     public static func make(_ target: FuzzTarget) async throws -> [[UInt8]] {
         switch target {
         case .safetensorsHeader: try headers()
@@ -40,7 +40,7 @@ public enum FuzzSeeds {
         }
         let text = #"{"a":{"dtype":"F16","shape":[1048576,4096],"data_offsets":[0,8589934592]}}"#
         let header = word(UInt64(text.utf8.count)) + Array(text.utf8)
-        // A file of 8 GB of which there is the header alone.
+        // The header of a file of 8 GB; the data is missing.
         seeds.append([1] + word(UInt64(header.count) + 8_589_934_592) + header)
         seeds.append(word(2) + Array("{}".utf8))
         seeds.append(word(4) + Array(" {} ".utf8))
@@ -101,12 +101,12 @@ public enum FuzzSeeds {
         let source = try SampleSource.write(SampleSource.small(), to: directory.at("source"))
         try await Verbs.convert(source, to: directory.at("out"))
         let bytes = try Files.read(directory.at("out").appending(Manifest.fileName))
-        // The hash's line is added by the target.
+        // The target appends the line with the hash.
         let tail = ",\n  \"manifest_xxh3_128\": \"".utf8.count + 32 + "\"\n}\n".utf8.count
         return [bytes, bytes.dropLast(tail)]
     }
 
-    /// A shard as bytes, and opened.
+    /// Bytes of a shard, and the opened shard.
     private struct Shard {
         let bytes: [UInt8]
         let opened: SealedShard
@@ -121,7 +121,7 @@ public enum FuzzSeeds {
             for codec in Codec.allCases where codec != .rans || scheme == .trellis {
                 let target = directory.at("out")
                 var options = Verbs.options(scheme, codec: codec)
-                // Of these small matrices rANS takes more than a number of bits allows.
+                // For these small matrices, rANS needs more than a goal in bits allows.
                 if codec == .rans { options.encoding.goal = .relativeMSE(0.01) }
                 try await Verbs.convert(source, to: target, options)
                 for name in Files.names(target) where name.hasSuffix(".safetensors") {

@@ -5,9 +5,9 @@ import SystemPackage
 import TensorModel
 import TestSupport
 
-/// A parser that the fuzzer feeds, and what must hold of whatever it accepts.
+/// A parser for the fuzzer, and the properties of every accepted input.
 ///
-/// To add one: a case, its body, and its seeds (`FuzzSeeds`); `Tests/Fuzz/run.sh` and the replay of the corpus take them from here.
+/// To add a target, add a case, its body, and its seeds (`FuzzSeeds`). `Tests/Fuzz/run.sh` and the replay of the corpus list the cases.
 public enum FuzzTarget: String, Sendable, CaseIterable {
     case safetensorsHeader = "safetensors-header"
     case json
@@ -29,7 +29,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case gguf
     case numpy
 
-    /// Gives bytes to the parser. A typed error is what bad bytes get; anything else ends the process.
+    /// Parses the bytes. Bad bytes must throw an `IngotError`; anything else ends the process.
     public func run(_ bytes: [UInt8]) {
         do {
             try parse(bytes)
@@ -40,7 +40,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         }
     }
 
-    /// Whether the parser takes the bytes.
+    /// Whether the parser accepts the bytes.
     public func accepts(_ bytes: [UInt8]) -> Bool { (try? parse(bytes)) != nil }
 
     private func parse(_ bytes: [UInt8]) throws {
@@ -65,12 +65,12 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     }
 }
 
-/// Ends the process where a promise does not hold; that is what the fuzzer looks for.
+/// Ends the process if a property does not hold; the fuzzer looks for such ends.
 func require(_ holds: Bool, _ message: @autoclosure () -> String) {
     if !holds { fatalError(message()) }
 }
 
-/// Files of inputs, for parsers that are given files.
+/// Writes inputs to files, for parsers that read files.
 enum FuzzFiles {
     private static let directory: TemporaryDirectory = {
         guard let directory = try? TemporaryDirectory() else { fatalError("no directory for temporary files") }
@@ -78,7 +78,7 @@ enum FuzzFiles {
     }()
     private static let number = Atomic(0)
 
-    /// Writes a file of its own for each call, as tests run targets side by side.
+    /// Calls `body` with a new file for each call, because tests run targets at the same time.
     static func with(_ bytes: [UInt8], _ name: String = "x.safetensors", _ body: (FilePath) throws -> Void) throws {
         let place = directory.at("\(number.wrappingAdd(1, ordering: .relaxed).newValue)-\(name)")
         defer { try? Directory.removeFile(place) }
@@ -87,7 +87,7 @@ enum FuzzFiles {
     }
 }
 
-/// Bytes taken from the front of an input, zeros where it has none left.
+/// Reads bytes from the front of an input, and zeros after its end.
 struct InputBytes {
     private let bytes: [UInt8]
     private var position = 0

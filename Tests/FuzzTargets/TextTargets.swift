@@ -6,9 +6,9 @@ import Inspection
 import SystemPackage
 import TensorModel
 
-/// Headers, JSON, and the text files.
+/// Targets for headers, JSON and text files.
 enum TextTargets {
-    /// A safetensors file; where the first byte is 1, one that is as long as the next eight say, and begins behind them.
+    /// A safetensors file. If the first byte is 1, the next eight bytes are the claimed size of the file, and the file follows.
     static func header(_ bytes: [UInt8]) throws {
         var file = bytes
         var byteCount = UInt64(bytes.count)
@@ -29,7 +29,7 @@ enum TextTargets {
             SafetensorsWriter.Entry(
                 name: tensor.name, elementType: tensor.elementType, shape: tensor.shape, byteCount: tensor.range.count)
         }
-        // What was read can be written, and is read as the same.
+        // An accepted header can be written and read again without a change.
         let written = try SafetensorsWriter.header(tensors: entries, metadata: header.metadata)
         let total = UInt64(written.count) + (byteCount - header.dataStart)
         let again = try SafetensorsHeader.parse(written, byteCount: total, path: "again")
@@ -59,7 +59,7 @@ enum TextTargets {
         }
     }
 
-    /// An index of shards.
+    /// A shard index.
     static func shardIndex(_ bytes: [UInt8]) throws {
         let index = try ShardIndex.parse(bytes, path: "fuzz", limits: .standard)
         for name in index.shardNames {
@@ -71,7 +71,7 @@ enum TextTargets {
         require(index.tensors.allSatisfy { index.shardNames.indices.contains($0.shard) }, "a shard out of range")
     }
 
-    /// A journal: as it is, and each line with the checksum it has to have.
+    /// A journal: first unchanged, then with valid checksums.
     static func journal(_ bytes: [UInt8]) {
         let (lines, end) = RecordFile.parse(bytes)
         require(end <= bytes.count, "an end behind the file")
@@ -85,7 +85,7 @@ enum TextTargets {
         require(JournalText.rewritten(first) == first, "other records when written and read again")
     }
 
-    /// A manifest: as it is, and with the hash it has to have.
+    /// A manifest: first unchanged, then with a valid hash.
     static func manifest(_ bytes: [UInt8]) throws {
         _ = try? Manifest.parse(bytes, "fuzz")
         let hash = ContentHash(of: bytes.span)
@@ -106,7 +106,7 @@ enum TextTargets {
         require(again.encoded() == file.encoded(), "other claims when written and read again")
     }
 
-    /// A pattern, a newline, and a name; the answer of a slower matcher is the same.
+    /// A pattern, a newline, and a name. A slow matcher must give the same answer.
     static func namePattern(_ bytes: [UInt8]) {
         let parts = bytes.split(separator: UInt8(ascii: "\n"), maxSplits: 1, omittingEmptySubsequences: false)
         let texts = parts.map { String(decoding: $0.prefix(2048), as: UTF8.self) }
@@ -120,11 +120,11 @@ enum TextTargets {
     }
 }
 
-/// The rules of name patterns a second time, by a table over all prefixes.
+/// An independent matcher of name patterns, by a table over all prefixes.
 private enum SlowPattern {
-    /// Whether the name matches; nil for a pattern that is none.
+    /// Whether the name matches; nil for an invalid pattern.
     static func matches(_ pattern: [Unicode.Scalar], _ name: [Unicode.Scalar]) -> Bool? {
-        // Which prefixes of the name the pattern so far matches.
+        // Prefixes of the name that the pattern so far matches.
         var reached = [Bool](repeating: false, count: name.count + 1)
         reached[0] = true
         var index = 0

@@ -2,14 +2,15 @@ package import FileAccess
 import Synchronization
 package import SystemPackage
 
-/// Watches the system calls of a run, and fails some of them.
+/// Records the system calls of a run, and can make some of them fail.
 package final class CallWatch: Sendable {
     private let calls = Mutex<[SystemCall]>([])
     private let rule: @Sendable (Int, SystemCall) -> Errno?
 
     /// Makes a watch.
     ///
-    /// - Parameter rule: asked before each call, with its number from 0; what it returns is what the call reports.
+    /// - Parameter rule: called before each system call with its index, from 0. An error it returns is the result of the call; nil lets the
+    ///   call through.
     package init(_ rule: @escaping @Sendable (Int, SystemCall) -> Errno? = { _, _ in nil }) { self.rule = rule }
 
     /// The calls so far.
@@ -23,7 +24,7 @@ package final class CallWatch: Sendable {
         return rule(number, call)
     }
 
-    /// Runs something under the watch.
+    /// Runs `body` under the watch and returns its result.
     package func run<Value>(_ body: () async throws -> Value) async throws -> Value {
         let hook = SystemCallHook { [self] (call) throws(Errno) in
             if let error = note(call) { throw error }
@@ -32,20 +33,20 @@ package final class CallWatch: Sendable {
     }
 }
 
-/// A journal as a test reads and changes it: lines of a checksum and a text.
+/// Reads and edits a journal. A line is a checksum and a text.
 package enum JournalFile {
-    /// The texts of the lines.
+    /// Texts of the lines.
     package static func lines(_ path: FilePath) throws -> [String] {
         String(decoding: try Files.read(path), as: UTF8.self).split(separator: "\n").map { String($0.dropFirst(17)) }
     }
 
-    /// The bytes of a line, with the checksum it has to have.
+    /// Bytes of a line with the checksum of its text.
     package static func line(_ text: String) -> [UInt8] {
         let checksum = ContentHash.hexadecimal(ContentHash.checksum64(Array(text.utf8).span))
         return Array("\(checksum) \(text)\n".utf8)
     }
 
-    /// Changes the texts of the lines; their checksums hold.
+    /// Edits the texts of the lines, and writes them with valid checksums.
     package static func edit(_ path: FilePath, _ change: (inout [String]) -> Void) throws {
         var lines = try lines(path)
         change(&lines)

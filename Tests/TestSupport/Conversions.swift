@@ -10,12 +10,12 @@ package import TensorModel
 import Weights
 import Work
 
-/// The verbs of the command as functions, for tests that need no process.
+/// Verbs of the command as functions, for tests without a process.
 package enum Verbs {
-    /// The smallest budget of memory.
+    /// Smallest memory budget in bytes.
     package static let leastMemory = MemoryBudget.leastBytes
 
-    /// Options with the memory of a small machine.
+    /// Options with 64 MiB of memory.
     package static func options(
         _ scheme: EncodingOptions.Scheme = .uniform, bits: Int = 4, group: Int = 32, symmetric: Bool = false,
         scales: UniformScales = .searched, codec: Codec = .zstd, jobs: Int = 1
@@ -38,8 +38,8 @@ package enum Verbs {
         try await whenUnlocked { try await Converter(source, to: target, options).run() }
     }
 
-    /// Tries again while the target is locked, unless a hook fails the calls: a process that another test is starting has the lock of a
-    /// run that just ended, until it becomes its program.
+    /// Tries again for a second while the target is locked, unless a hook makes calls fail. Another test may be starting a process: until
+    /// its program runs, that process holds the lock of a run that has ended.
     package static func whenUnlocked<Value>(_ body: () async throws -> Value) async throws -> Value {
         for _ in 0..<100 {
             do {
@@ -68,7 +68,7 @@ package enum Verbs {
         _ = try await exporter.run(to: target)
     }
 
-    /// What `body` threw, as the project's own error; nil where it threw nothing.
+    /// The `IngotError` that `body` threw; nil if it threw nothing. Rethrows other errors.
     package static func failure(_ body: () async throws -> Void) async throws -> IngotError? {
         do {
             try await body()
@@ -78,7 +78,7 @@ package enum Verbs {
         }
     }
 
-    /// The tensors of a checkpoint in plain safetensors, by name.
+    /// Tensors of a plain safetensors checkpoint, by name.
     package static func tensors(_ path: FilePath) throws -> [TensorName: SampleTensor] {
         var tensors: [TensorName: SampleTensor] = [:]
         for shard in try Checkpoint.open(path).shards {

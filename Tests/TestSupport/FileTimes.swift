@@ -7,9 +7,9 @@ package import SystemPackage
     import Darwin
 #endif
 
-/// Changes that leave the time of modification as it was, and permissions.
+/// Edits that keep the modification time of a file, and permissions.
 package enum FileTimes {
-    /// Overwrites bytes of a file in place, and sets its time of modification back.
+    /// Overwrites bytes of a file in place and restores its access and modification times.
     package static func patch(_ bytes: [UInt8], at offset: Int, in path: FilePath) throws {
         var before = stat()
         guard unsafe stat(path.string, &before) == 0 else { throw Errno(rawValue: errno) }
@@ -22,7 +22,7 @@ package enum FileTimes {
         guard unsafe utimensat(AT_FDCWD, path.string, times, 0) == 0 else { throw Errno(rawValue: errno) }
     }
 
-    /// Waits until a change gets another time than those made so far: the system's clock for files is coarse.
+    /// Waits until the next change of a file gets a new time; the file system's clock is coarse.
     package static func waitForAnotherTick(in directory: TemporaryDirectory) throws {
         let probe = directory.at("tick")
         try Files.write("", to: probe)
@@ -34,7 +34,7 @@ package enum FileTimes {
         try Directory.removeFile(probe)
     }
 
-    /// Permissions of a file or directory.
+    /// Permissions of a file or directory, as 12 bits.
     package static func permissions(_ path: FilePath) throws -> Int {
         var found = stat()
         guard unsafe stat(path.string, &found) == 0 else { throw Errno(rawValue: errno) }
@@ -46,7 +46,7 @@ package enum FileTimes {
         guard unsafe chmod(path.string, mode_t(permissions)) == 0 else { throw Errno(rawValue: errno) }
     }
 
-    /// What the umask of this process leaves of some permissions.
+    /// Permissions after the umask of this process.
     package static func masked(_ permissions: Int) -> Int {
         let mask = umask(0o022)
         umask(mask)

@@ -1,22 +1,22 @@
 package import SystemPackage
 import TensorModel
 
-/// Writes GGUF files as llama.cpp lays them out.
+/// Writes GGUF files in llama.cpp's layout.
 package enum GGUFSample {
-    /// A tensor, or blocks of codes.
+    /// A tensor of a GGUF file.
     package struct Tensor: Sendable {
         let name: String
-        /// The number of the type in ggml.
+        /// ggml's number of the type.
         let type: UInt32
         let shape: [Int]
         let bytes: [UInt8]
 
-        /// Makes a tensor of blocks.
+        /// Makes a tensor of any type from its blocks.
         package init(_ name: String, type: UInt32, _ shape: [Int], bytes: [UInt8]) {
             (self.name, self.type, self.shape, self.bytes) = (name, type, shape, bytes)
         }
 
-        /// The same tensor as in safetensors; of F32, F16, BF16, I8, I16, I32, I64 or F64, and at least one dimension.
+        /// Converts a sample tensor of type F32, F16, BF16, I8, I16, I32, I64 or F64 and rank 1 or more.
         package init(_ tensor: SampleTensor) {
             let numbers: [ElementType: UInt32] = [
                 .f32: 0, .f16: 1, .bf16: 30, .i8: 24, .i16: 25, .i32: 26, .i64: 27, .f64: 28,
@@ -24,7 +24,7 @@ package enum GGUFSample {
             self.init(tensor.name, type: numbers[tensor.type] ?? .max, tensor.shape, bytes: tensor.bytes)
         }
 
-        /// Q8_0 blocks of seeded codes, with scales of which none is infinite.
+        /// A Q8_0 tensor with random codes and finite scales.
         package static func q8(_ name: String, _ shape: [Int], seed: UInt64 = 1) -> Tensor {
             var generator = SeededGenerator(seed)
             let blocks = shape.reduce(1, *) / 32
@@ -36,7 +36,7 @@ package enum GGUFSample {
         }
     }
 
-    /// Metadata of a part of several files.
+    /// Metadata of part `number` of a split file.
     package static func split(_ number: UInt16, of count: UInt16, tensors: Int32) -> [(String, UInt32, [UInt8])] {
         [
             ("split.no", 2, word(UInt64(number), 2)), ("split.count", 2, word(UInt64(count), 2)),
@@ -44,7 +44,7 @@ package enum GGUFSample {
         ]
     }
 
-    /// Writes a file: metadata as key, number of the type, bytes of the value; each tensor padded to 32 bytes.
+    /// Writes a file. Metadata entries are key, number of the type, and bytes of the value; each tensor is padded to 32 bytes.
     package static func write(
         _ tensors: [Tensor], metadata: [(String, UInt32, [UInt8])] = [], to path: FilePath
     ) throws {

@@ -3,23 +3,23 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// A checkpoint of one shard with one payload that claims much, and hashes that all hold.
+/// A checkpoint of one shard whose description claims a large payload; all its hashes are valid.
 ///
-/// For descriptions that claim much: the payload can have any size, and takes no room on the disk.
+/// The payload is a hole of any size in the file, so it takes no disk space.
 package enum HollowCheckpoint {
-    /// The tensor's name.
+    /// Name of the tensor.
     package static let tensor = "hollow.weight"
-    /// What a shard says of itself.
+    /// Description of the shard itself.
     package static let usualAbout =
         #"{"version":1,"required_features":[],"optional_features":[],"writer":"a test","codecs":"none"}"#
 
-    /// Writes the checkpoint; the tensor is said to be F16 of a shape, under scheme `lossless`.
+    /// Writes a checkpoint with one F16 tensor under scheme `lossless`.
     ///
     /// - Parameters:
-    ///   - shape: the shape the description claims.
-    ///   - frontBytes: bytes of prologue and chunk table, the range the seal hashes.
+    ///   - shape: claimed shape.
+    ///   - frontBytes: bytes of prologue and chunk table, the range that the seal hashes.
     ///   - payloadBytes: bytes of the payload, a multiple of 64.
-    ///   - about: what the shard says of itself.
+    ///   - about: description of the shard itself.
     package static func write(
         shape: [Int], frontBytes: UInt64, payloadBytes: UInt64, about: String = usualAbout, to path: FilePath
     ) throws {
@@ -33,8 +33,8 @@ package enum HollowCheckpoint {
             description, payload: [], frontBytes: frontBytes, payloadBytes: payloadBytes, about: about, to: path)
     }
 
-    /// Writes a checkpoint of a column of halves under scheme `trellis`, each tile of 4096 the same 18 bytes of lz4: as many tiles a byte
-    /// as a writer can make, so that the chunk table is most of the file. The first tile is damaged, and ends what would decode them all.
+    /// Writes a checkpoint with one column of F16 under scheme `trellis`. Each tile has 4096 weights in the same 18 bytes of lz4, the
+    /// smallest tile a writer can make, so the chunk table is most of the file. The first tile is damaged, so decoding stops there.
     package static func write(tiles count: Int, to path: FilePath) throws {
         func word(_ number: UInt64, _ count: Int, at place: Int, _ bytes: inout [UInt8]) {
             bytes.replaceSubrange(place..<place + count, with: littleEndian(number, count))
@@ -73,7 +73,7 @@ package enum HollowCheckpoint {
         return stride(from: 0, to: digits.count, by: 2).map { UInt8(String(digits[$0...$0 + 1]), radix: 16) ?? 0 }
     }
 
-    /// Writes a checkpoint of a payload that begins with some bytes and goes on as a hole.
+    /// Writes a checkpoint whose payload begins with the given bytes and continues as a hole.
     private static func write(
         _ description: String, payload: [UInt8], frontBytes: UInt64, payloadBytes: UInt64, about: String = usualAbout,
         to path: FilePath

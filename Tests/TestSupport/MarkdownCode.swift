@@ -1,6 +1,6 @@
-/// Code spans of Markdown, as CommonMark has them: from a run of backticks to the next that is as long.
+/// Code spans of Markdown as in CommonMark: from a run of backticks to the next run of the same length.
 package enum MarkdownCode {
-    /// A line without its code spans; what is left may become markup, or a link.
+    /// The line without its code spans. Renderers may treat the rest as markup or links.
     package static func removed(from line: String) -> String {
         var (rest, plain) = (line[...], "")
         while let start = rest.firstIndex(of: "`") {

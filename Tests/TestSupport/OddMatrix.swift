@@ -8,30 +8,30 @@ package import TensorModel
     import Darwin
 #endif
 
-/// Matrices that checkpoints hold besides weights, and weights at the ends of their number format.
+/// Matrices that are no usual weights, or are at the limits of their number format.
 package enum OddMatrix: String, Sendable, CaseIterable {
-    /// Normally distributed: what the others stand beside.
+    /// Normal distribution, for comparison.
     case gaussian
-    /// The type's lowest value above the diagonal, 0 elsewhere, as transformers makes causal masks.
+    /// The lowest value of the type above the diagonal, 0 elsewhere, as in transformers' causal masks.
     case causalMask
-    /// The type's lowest or largest value here and there.
+    /// Some elements are the lowest or largest value of the type.
     case scatteredMask
-    /// One weight 30,000 standard deviations out.
+    /// One weight 30,000 standard deviations from the mean.
     case outlier
-    /// One value, 0, or three.
+    /// One value; all 0; three values.
     case constant, zero, ternary
     /// Sixteen values.
     case sixteenValues
-    /// So small that no step in binary32 suits, or that the element type has few digits left.
+    /// Weights too small for a step in F32; weights with few digits in the element type.
     case tiny, subnormal
-    /// Clipped at the type's largest values.
+    /// Clipped at the largest values of the type.
     case clipped
-    /// One weight in a hundred near the type's largest value.
+    /// One weight in a hundred is near the largest value of the type.
     case spikes
     /// The upper half is 0.
     case halfZero
 
-    /// The elements of a matrix of a type, as bytes.
+    /// Bytes of the elements of a matrix.
     package func bytes(rows: Int, columns: Int, _ format: FloatFormat, seed: UInt64) -> [UInt8] {
         var generator = SeededGenerator(seed)
         let largest = OddMatrix.largest(format)
@@ -69,7 +69,7 @@ package enum OddMatrix: String, Sendable, CaseIterable {
         return bytes
     }
 
-    /// The largest finite value of a type.
+    /// Largest finite value of a type.
     package static func largest(_ format: FloatFormat) -> Float {
         switch format {
         case .f16: 65504

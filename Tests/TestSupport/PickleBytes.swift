@@ -1,8 +1,8 @@
 package import TensorModel
 
-/// Pickles as bytes, put together from opcodes that need not fit together.
+/// Builds pickles from opcodes, also invalid ones.
 package enum PickleBytes {
-    /// Protocol 2 and some opcodes, to the end.
+    /// A pickle of a protocol version and the given opcodes, with the end opcode.
     package static func pickle(_ body: [UInt8], version: UInt8 = 2) -> [UInt8] { [0x80, version] + body + op(".") }
 
     /// An opcode by its character.
@@ -13,7 +13,7 @@ package enum PickleBytes {
         op("X") + ZipImage.number(UInt64(text.utf8.count), 4) + Array(text.utf8)
     }
 
-    /// An integer, as Python writes it.
+    /// An integer in Python's own encoding for its size.
     package static func int(_ value: Int64) -> [UInt8] {
         switch value {
         case 0..<256: op("K") + [UInt8(value)]
@@ -29,35 +29,35 @@ package enum PickleBytes {
     /// A list.
     package static func list(_ items: [[UInt8]]) -> [UInt8] { op("]") + op("(") + items.flatMap { $0 } + op("e") }
 
-    /// A dict of strings with values.
+    /// A dict with string keys.
     package static func dictionary(_ pairs: [(String, [UInt8])]) -> [UInt8] {
         op("}") + op("(") + pairs.flatMap { text($0.0) + $0.1 } + op("u")
     }
 
-    /// A name of a module.
+    /// A reference to a name in a module.
     package static func global(_ module: String, _ name: String) -> [UInt8] {
         op("c") + Array("\(module)\n\(name)\n".utf8)
     }
 
-    /// A call of a function.
+    /// A function call.
     package static func call(_ function: [UInt8], _ arguments: [[UInt8]]) -> [UInt8] {
         function + tuple(arguments) + op("R")
     }
 
-    /// A storage.
+    /// A storage of `count` elements.
     package static func storage(_ key: String, type: String = "FloatStorage", count: Int64) -> [UInt8] {
         let module = type == "UntypedStorage" ? "torch.storage" : "torch"
         return tuple([text("storage"), global(module, type), text(key), text("cpu"), int(count)]) + op("Q")
     }
 
-    /// A tensor, as a view of a storage.
+    /// A tensor as a view of a typed storage; offset and strides in elements.
     package static func tensor(
         _ storage: [UInt8], offset: Int64 = 0, _ shape: [Int64], strides: [Int64]? = nil, more: [[UInt8]] = []
     ) -> [UInt8] {
         call(global("torch._utils", "_rebuild_tensor_v2"), view(storage, offset, shape, strides) + more)
     }
 
-    /// A tensor of a storage of bytes.
+    /// A tensor as a view of an untyped storage; `type` is the name of the dtype.
     package static func tensor(
         _ storage: [UInt8], offset: Int64 = 0, _ shape: [Int64], strides: [Int64]? = nil, type: String
     ) -> [UInt8] {
@@ -72,7 +72,7 @@ package enum PickleBytes {
         return [storage, int(offset), tuple(shape.map(int)), tuple(strides.map(int)), [0x89], hooks]
     }
 
-    /// The strides of a tensor whose rows follow each other.
+    /// Strides of a row-major tensor, in elements.
     package static func rowMajor(_ shape: [Int64]) -> [Int64] {
         var strides = shape.map { _ in Int64(1) }
         for index in shape.indices.dropLast().reversed() {
@@ -81,7 +81,7 @@ package enum PickleBytes {
         return strides
     }
 
-    /// PyTorch's name of the storages of a type.
+    /// PyTorch's name for storages of an element type.
     package static func storageName(_ type: ElementType) -> String {
         switch type {
         case .f32: "FloatStorage"
@@ -99,9 +99,9 @@ package enum PickleBytes {
     }
 }
 
-/// Files as torch.save writes them.
+/// Files as `torch.save` writes them.
 package enum PyTorchImage {
-    /// An archive of a pickle and storages.
+    /// An archive with a pickle and storages.
     package static func archive(
         _ pickle: [UInt8], storages: [(String, [UInt8])], prefix: String = "archive/", byteOrder: String? = "little",
         version: String? = "3\n"
@@ -115,7 +115,7 @@ package enum PyTorchImage {
         return ZipImage(records)
     }
 
-    /// A state dict of tensors, each with a storage of its own.
+    /// A state dict in which each tensor has its own storage.
     package static func stateDictionary(_ tensors: [SampleTensor]) -> ZipImage {
         var pairs: [(String, [UInt8])] = []
         var storages: [(String, [UInt8])] = []

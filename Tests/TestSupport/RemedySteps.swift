@@ -1,7 +1,7 @@
 package import TensorModel
 
 extension Remedy {
-    /// Whether a step is part of the remedy.
+    /// Whether the remedy includes an option.
     package func includes(_ step: Option) -> Bool {
         switch self {
         case .text: false

@@ -2,13 +2,13 @@ import Container
 import FileAccess
 package import SystemPackage
 
-/// One of our shards as bytes, changed by a test and sealed again: a forgery whose hashes all hold.
+/// A shard that a test changes and seals again: a forgery with valid hashes.
 ///
-/// Reads and writes the seal by the byte tables of Specs/container.md, on its own.
+/// Reads and writes the seal by the byte tables of Specs/container.md, without the code under test.
 package struct ForgedShard {
-    /// The bytes.
+    /// Bytes of the shard.
     package var bytes: [UInt8]
-    /// Where the shard is.
+    /// Path of the shard.
     package let path: FilePath
     private static let trailer = 64
     private static let record = 32
@@ -29,10 +29,10 @@ package struct ForgedShard {
         for index in 0..<count { bytes[offset + index] = UInt8(truncatingIfNeeded: number >> (8 * UInt64(index))) }
     }
 
-    /// Offset of the byte after the header.
+    /// Offset of the first byte after the header.
     package var dataStart: Int { 8 + number(at: 0) }
 
-    /// The header's text.
+    /// Text of the header.
     package var header: String {
         get { String(decoding: bytes[8..<dataStart], as: UTF8.self) }
         set {
@@ -41,7 +41,7 @@ package struct ForgedShard {
         }
     }
 
-    /// Replaces text in the header by text of any length that fits; the padding gives way.
+    /// Replaces text in the header; the padding shrinks or grows, so the size of the header stays.
     package mutating func replaceInHeader(_ old: String, _ new: String) {
         let text = header
         guard let range = text.firstRange(of: old) else { preconditionFailure("the header has no `\(old)`") }
@@ -51,7 +51,7 @@ package struct ForgedShard {
         header = changed
     }
 
-    /// Computes the seal's hashes anew, writes the shard, and names its new seal in the manifest.
+    /// Recomputes the hashes of the seal, writes the shard, and records the new seal in the manifest.
     package mutating func publish() throws {
         let end = bytes.count - ForgedShard.trailer
         let count = number(at: end + 12, 4)
@@ -73,7 +73,7 @@ package struct ForgedShard {
         set(hash.low.byteSwapped, at: offset + 8)
     }
 
-    /// Writes a manifest that names the files of a directory as they are now.
+    /// Writes a manifest for the files that are in a directory now.
     package static func rewriteManifest(_ directory: FilePath) throws {
         var manifest = try Manifest.read(directory)
         let files = try manifest.files.map { file in

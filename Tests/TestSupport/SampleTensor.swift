@@ -3,14 +3,14 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// Numbers that look random and are the same in every run (SplitMix64).
+/// Pseudorandom numbers that are the same in every run (SplitMix64).
 package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 
     /// Starts a sequence.
     package init(_ seed: UInt64) { state = seed }
 
-    /// The next number.
+    /// Next number.
     package mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var z = state
@@ -19,7 +19,7 @@ package struct SeededGenerator: RandomNumberGenerator {
         return z ^ (z >> 31)
     }
 
-    /// A number like a weight: a bell around zero, a few hundredths wide.
+    /// A number like a weight: approximately normal around 0, with a standard deviation of a few hundredths.
     package mutating func weight() -> Float {
         var sum: Float = 0
         for _ in 0..<4 { sum += Float(next() >> 40) / Float(1 << 24) - 0.5 }
@@ -27,18 +27,18 @@ package struct SeededGenerator: RandomNumberGenerator {
     }
 }
 
-/// A tensor a test writes into a source.
+/// A tensor for a source.
 package struct SampleTensor: Sendable {
-    /// The name.
+    /// Its name.
     package var name: String
-    /// The type of the elements.
+    /// Element type.
     package var type: ElementType
-    /// The dimensions.
+    /// Dimensions.
     package var shape: [Int]
-    /// The bytes; as many as type and shape demand.
+    /// Bytes of the elements, as many as type and shape require.
     package var bytes: [UInt8]
 
-    /// Makes a tensor of bytes.
+    /// Makes a tensor from bytes.
     package init(_ name: String, _ type: ElementType, _ shape: [Int], bytes: [UInt8]) {
         self.name = name
         self.type = type
@@ -46,19 +46,19 @@ package struct SampleTensor: Sendable {
         self.bytes = bytes
     }
 
-    /// Makes a tensor of values in one of the formats that are quantized.
+    /// Makes a floating-point tensor from values.
     package init(_ name: String, _ format: FloatFormat, _ shape: [Int], values: [Float]) {
         self.init(name, format.elementType, shape, bytes: values.flatMap { FloatBytes.encode($0, format) })
     }
 
-    /// Makes a tensor of weights that depend on the seed and the name.
+    /// Makes a tensor of weights that depend on seed and name.
     package init(_ name: String, _ format: FloatFormat, _ shape: [Int], seed: UInt64 = 1) {
         var generator = SeededGenerator(name.utf8.reduce(seed) { $0 &* 31 &+ UInt64($1) })
         let values = (0..<shape.reduce(1, *)).map { _ in generator.weight() }
         self.init(name, format, shape, values: values)
     }
 
-    /// Makes a tensor of any type, filled with bytes that depend on the seed.
+    /// Makes a tensor of any type from random bytes that depend on seed and name.
     package init(_ name: String, raw type: ElementType, _ shape: [Int], seed: UInt64 = 1) {
         var generator = SeededGenerator(seed)
         let count = shape.reduce(1, *) * type.bitWidth / 8
@@ -66,9 +66,9 @@ package struct SampleTensor: Sendable {
     }
 }
 
-/// The bytes of floating-point numbers, written here a second time so that the tests do not lean on the kernels.
+/// Conversion of floating-point numbers to bytes, independent of the kernels under test.
 package enum FloatBytes {
-    /// The little-endian bytes of a value, rounded to nearest even.
+    /// Little-endian bytes of a value, rounded to nearest even.
     package static func encode(_ value: Float, _ format: FloatFormat) -> [UInt8] {
         switch format {
         case .f16: littleEndian(UInt32(Float16(value).bitPattern), 2)
@@ -77,7 +77,7 @@ package enum FloatBytes {
         }
     }
 
-    /// The value of an element at an index of its tensor.
+    /// Value of the element at an index.
     package static func decode(_ bytes: [UInt8], _ index: Int, _ format: FloatFormat) -> Float {
         let start = index * format.byteWidth
         let bits = (0..<format.byteWidth).reversed().reduce(UInt32(0)) { $0 << 8 | UInt32(bytes[start + $1]) }
@@ -114,7 +114,7 @@ package enum SampleSource {
         try Files.write(header + tensors.flatMap(\.bytes), to: path)
     }
 
-    /// Writes a directory of shards with an index where there are several, `config.json`, and other files.
+    /// Writes a directory of shards, an index if there are several shards, `config.json`, and other files; returns its path.
     @discardableResult
     package static func write(
         _ shards: [[SampleTensor]], to path: FilePath, companions: [String: String] = ["config.json": "{}\n"]
@@ -134,12 +134,12 @@ package enum SampleSource {
         return path
     }
 
-    /// The name of a shard, as the hub names them.
+    /// Name of a shard in the convention of the Hugging Face hub.
     package static func shardName(_ index: Int, of count: Int) -> String {
         count == 1 ? "model.safetensors" : "model-0000\(index + 1)-of-0000\(count).safetensors"
     }
 
-    /// Two small shards that hold what a model holds: matrices, an embedding, norms, a scalar, integers, nothing.
+    /// Two small shards with the tensors of a model: matrices, an embedding, norms, a scalar, integers, an empty tensor.
     package static func small(seed: UInt64 = 1) -> [[SampleTensor]] {
         [
             [

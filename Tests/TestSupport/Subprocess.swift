@@ -6,35 +6,35 @@ package import SystemPackage
     import Darwin
 #endif
 
-/// A process a test starts: output into files, so that no pipe can fill, and its end as it was.
+/// A process that a test starts. Its output goes to files, so that no pipe can fill.
 package final class Subprocess: Sendable {
-    /// How a process ended, and what it said.
+    /// End of a process, and its output.
     package struct Result: Sendable {
-        /// The exit status, or 128 and the number of the signal that ended it.
+        /// Exit status, or 128 plus the number of the signal that ended the process.
         package let status: Int32
-        /// Whether a signal ended it.
+        /// Whether a signal ended the process.
         package let signalled: Bool
-        /// What it wrote to standard output and standard error.
+        /// Standard output and standard error.
         package let output: String, errors: String
 
-        /// The same end with other text on standard error.
+        /// The same result with other text on standard error.
         package func errorsReplaced(_ errors: String) -> Result {
             Result(status: status, signalled: signalled, output: output, errors: errors)
         }
     }
 
-    /// Its number.
+    /// Process number.
     package let identifier: Int32
     private let directory: TemporaryDirectory
     private static let standardNames = ["", "stdout", "stderr"]
 
-    /// Where standard output leads.
+    /// Target of standard output.
     package enum Output: Sendable {
-        /// Into a file, for `Result.output`.
+        /// A file, for `Result.output`.
         case file
-        /// To a path, such as a device.
+        /// A path, such as a device.
         case path(String)
-        /// Nowhere: the descriptor is closed.
+        /// None: the descriptor is closed.
         case closed
     }
 
@@ -42,9 +42,9 @@ package final class Subprocess: Sendable {
     ///
     /// - Parameters:
     ///   - program: path of the executable.
-    ///   - arguments: its arguments, as bytes of any kind.
-    ///   - environment: all of its environment.
-    ///   - output: where its standard output leads.
+    ///   - arguments: its arguments, as any bytes.
+    ///   - environment: its whole environment.
+    ///   - output: target of its standard output.
     package init(
         _ program: FilePath, _ arguments: [[UInt8]], environment: [String: String], output: Output = .file
     ) throws {
@@ -72,16 +72,16 @@ package final class Subprocess: Sendable {
         identifier = number
     }
 
-    /// The path of a program of the system.
+    /// Path of a system program.
     package static func find(_ name: String) -> FilePath {
         let places = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map { FilePath($0).appending(name) }
         return places.first { unsafe access($0.string, X_OK) == 0 } ?? FilePath(name)
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     package func signal(_ number: Int32) { kill(identifier, number) }
 
-    /// Waits until something is so, or the process has ended; a minute at most.
+    /// Waits until the condition holds or the process has ended, for a minute at most.
     package func wait(until isSo: () -> Bool) {
         let end = ContinuousClock.now + .seconds(60)
         while !isSo(), isRunning, .now < end { usleep(1000) }
@@ -98,7 +98,7 @@ package final class Subprocess: Sendable {
         return result == 0 && ended == 0
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     package func wait() throws -> Result {
         var status: Int32 = 0
         while unsafe waitpid(identifier, &status, 0) == -1 {
@@ -114,7 +114,7 @@ package final class Subprocess: Sendable {
     }
 }
 
-/// Arrays of C strings, as exec wants them.
+/// Arrays of C strings for `exec`.
 private enum CStrings {
     static func with<Value>(
         _ strings: [[UInt8]], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Value

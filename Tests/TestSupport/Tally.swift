@@ -1,5 +1,5 @@
-/// Counts of cases that `make counts` collects.
+/// Numbers of test cases that `make counts` collects.
 package enum Tally {
-    /// Prints how many cases of a kind were tried, under the name of their row.
+    /// Prints the number of cases in a row of `make counts`.
     package static func print(_ number: Int, _ what: String) { Swift.print("count: \(number) \(what)") }
 }

@@ -3,12 +3,12 @@ import Foundation
 import Synchronization
 package import SystemPackage
 
-/// A directory of one test, removed with all in it when the value goes away.
+/// Directory of one test; removed with its content when the value is released.
 package final class TemporaryDirectory: Sendable {
-    /// Where it is.
+    /// Its path.
     package let path: FilePath
 
-    /// Makes a directory of a new name.
+    /// Creates a directory with a new name.
     package init() throws {
         let name = "ingot-test-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
         path = FilePath(FileManager.default.temporaryDirectory.path).appending(name)
@@ -19,7 +19,7 @@ package final class TemporaryDirectory: Sendable {
 
     private static let kept = Mutex<[FilePath]>([])
 
-    /// Makes a directory for all tests, which static values hold: nothing but the end of the process lets go of those.
+    /// Creates a directory for static values of all tests; removed when the process ends.
     package static func untilExit() throws -> TemporaryDirectory {
         let directory = try TemporaryDirectory()
         let isFirst = kept.withLock { paths in
@@ -32,20 +32,20 @@ package final class TemporaryDirectory: Sendable {
         return directory
     }
 
-    /// The path of something in it.
+    /// Path of an entry of the directory.
     package func at(_ name: String) -> FilePath { path.appending(name) }
 }
 
-/// Files as the tests handle them: whole, small, without any of the care of the code under test.
+/// Simple access to whole small files, independent of the code under test.
 package enum Files {
-    /// Writes a file, replacing what is there.
+    /// Writes a file and replaces an existing one.
     package static func write(_ bytes: [UInt8], to path: FilePath) throws {
         let file = try FileDescriptor.open(
             path, .writeOnly, options: [.create, .truncate], permissions: [.ownerReadWrite, .groupRead, .otherRead])
         try file.closeAfter { _ = try file.writeAll(bytes) }
     }
 
-    /// Writes a file of text.
+    /// Writes a text file.
     package static func write(_ text: String, to path: FilePath) throws { try write(Array(text.utf8), to: path) }
 
     /// Overwrites bytes of a file in place.
@@ -60,12 +60,12 @@ package enum Files {
         return try file.bytes(file.wholeRange)
     }
 
-    /// The names in a directory, sorted; none where there is no directory.
+    /// Sorted names in a directory; empty if there is no directory.
     package static func names(_ path: FilePath) -> [String] {
         (try? Directory.entries(path))?.map(\.name) ?? []
     }
 
-    /// Every regular file below a directory with its bytes, by its path relative to it.
+    /// Bytes of every regular file below a directory, by relative path.
     package static func snapshot(_ path: FilePath) throws -> [String: [UInt8]] {
         var files: [String: [UInt8]] = [:]
         for entry in try Directory.entries(path) {

@@ -8,21 +8,21 @@ package import TensorModel
     import Darwin
 #endif
 
-/// Distributions of weights that a rate must be held for.
+/// Distributions of weights for which a rate must be met.
 package enum WeightKind: String, Sendable, CaseIterable {
-    /// Normally distributed.
+    /// Normal distribution.
     case gaussian
-    /// The same, each row and each column with a scale of its own.
+    /// Normal distribution; each row and each column has its own scale.
     case scaled
-    /// Heavy tails: some weights 30 times the root mean square.
+    /// Heavy tails: some weights are 30 times the root mean square.
     case heavy
-    /// Nine of ten are zero.
+    /// Nine of ten weights are 0.
     case sparse
-    /// Sixteen values and no others, as after another quantizer.
+    /// Sixteen values, as from another quantizer.
     case discrete
-    /// The lower rows are much larger than the upper ones.
+    /// The lower rows are much larger than the upper rows.
     case rising
-    /// Uniformly distributed around 1.
+    /// Uniform distribution around 1.
     case offset
 
     /// Weights of a matrix, row by row.
@@ -51,7 +51,7 @@ package enum WeightKind: String, Sendable, CaseIterable {
 }
 
 extension SeededGenerator {
-    /// A normally distributed number, by Box and Muller.
+    /// A normally distributed number (Box-Muller transform).
     package mutating func gaussian() -> Float {
         let u = (Float(next() >> 40) + 0.5) * 0x1p-24
         let v = Float(next() >> 40) * 0x1p-24
@@ -60,7 +60,7 @@ extension SeededGenerator {
 }
 
 extension SampleTensor {
-    /// Makes a matrix of weights of a kind.
+    /// Makes a matrix of this kind of weights.
     package init(
         _ name: String, _ format: FloatFormat, _ shape: [Int], _ kind: WeightKind, seed: UInt64 = 1
     ) {
@@ -81,7 +81,7 @@ extension SampleTensor {
 }
 
 extension [UInt8] {
-    /// Appends the bytes of an integer, the least significant first.
+    /// Appends a little-endian integer.
     fileprivate mutating func append<Number: FixedWidthInteger>(_ number: Number) {
         for byte in 0..<Number.bitWidth / 8 { append(UInt8(truncatingIfNeeded: number >> Number(8 * byte))) }
     }

@@ -1,29 +1,29 @@
-/// A zip archive of stored records as bytes, each part of which may be wrong.
+/// A zip archive of stored (uncompressed) records; every field can be set to a wrong value.
 package struct ZipImage: Sendable {
-    /// What a header says of a record.
+    /// Fields of a header of a record.
     package struct Header: Sendable {
-        /// Its name.
+        /// Name of the record.
         package var name: [UInt8]
-        /// Flags, method, CRC-32, the sizes, the extra field.
+        /// Flags, compression method, CRC-32, uncompressed size, stored size.
         package var flags: UInt64 = 0, method: UInt64 = 0, checksum: UInt64 = 0, size: UInt64 = 0, stored: UInt64 = 0
-        /// The extra field.
+        /// Extra field.
         package var extra: [UInt8] = []
     }
 
-    /// A record, with what the archive says of it before its bytes and in the directory.
+    /// A record with its local header and its entry in the directory.
     package struct Record: Sendable {
-        /// The bytes.
+        /// Data of the record.
         package var data: [UInt8]
-        /// What stands before them.
+        /// Local header, before the data.
         package var local: Header
-        /// What the directory says.
+        /// Entry in the directory.
         package var central: Header
-        /// What stands behind them.
+        /// Data descriptor, after the data.
         package var descriptor: [UInt8] = []
-        /// Where the directory says that it begins; nil for the truth.
+        /// Offset in the directory entry; nil for the true offset.
         package var offset: UInt64?
 
-        /// A record that is right.
+        /// A valid record.
         package init(_ name: String, _ data: [UInt8]) {
             self.data = data
             local = Header(name: Array(name.utf8))
@@ -33,7 +33,7 @@ package struct ZipImage: Sendable {
             central = local
         }
 
-        /// Puts sizes and checksum behind the bytes, as PyTorch does.
+        /// Moves sizes and checksum from the local header to a data descriptor, as PyTorch does.
         package mutating func useDescriptor(isSigned: Bool = true, isWide: Bool = false) {
             central.flags |= 8
             local.flags |= 8
@@ -46,23 +46,23 @@ package struct ZipImage: Sendable {
 
     /// The records.
     package var records: [Record]
-    /// What stands before the first record, between the last and the directory, behind the directory, and behind everything.
+    /// Bytes before the first record, between the last record and the directory, after the directory, and after the end record.
     package var before: [UInt8] = [], gap: [UInt8] = [], behindDirectory: [UInt8] = [], behind: [UInt8] = []
-    /// Whether there is a zip64 end record, and how far its locator misses it.
+    /// Whether there is a zip64 end record, and the error of the offset in its locator.
     package var isWide = false, locatorError: UInt64 = 0
-    /// Added to what the end records say.
+    /// Added to number of records, directory size and directory offset in the end records.
     package var countError: UInt64 = 0, sizeError: UInt64 = 0, offsetError: UInt64 = 0
-    /// Added to the number of records in the end record of 32 bits alone.
+    /// Added to the number of records in the 32-bit end record only.
     package var narrowError: UInt64 = 0
-    /// The number of this part in the end record.
+    /// Number of this disk in the end record.
     package var part: UInt64 = 0
-    /// The comment of the archive.
+    /// Comment of the archive.
     package var comment: [UInt8] = []
 
-    /// An archive that is right.
+    /// A valid archive.
     package init(_ records: [Record]) { self.records = records }
 
-    /// Changes the record of a name.
+    /// The record with a name.
     package subscript(name: String) -> Record {
         get { records[position(name)] }
         set { records[position(name)] = newValue }
@@ -75,14 +75,14 @@ package struct ZipImage: Sendable {
         return index
     }
 
-    /// The same archive, changed.
+    /// A changed copy.
     package func with(_ change: (inout ZipImage) -> Void) -> ZipImage {
         var copy = self
         change(&copy)
         return copy
     }
 
-    /// The bytes of the file.
+    /// Bytes of the file.
     package var bytes: [UInt8] {
         var file = before
         var directory: [UInt8] = []
@@ -118,19 +118,19 @@ package struct ZipImage: Sendable {
         return file + behind
     }
 
-    /// Flags to the lengths of name and extra field, which both headers have.
+    /// Fields that both headers share: from the flags to the length of the extra field.
     private static func fields(_ header: Header) -> [UInt8] {
         number(header.flags, 2) + number(header.method, 2) + number(0, 4) + number(header.checksum, 4)
             + number(header.stored, 4) + number(header.size, 4) + number(UInt64(header.name.count), 2)
             + number(UInt64(header.extra.count), 2)
     }
 
-    /// A number of so many bytes, little-endian.
+    /// A little-endian number of `count` bytes.
     package static func number(_ value: UInt64, _ count: Int) -> [UInt8] {
         (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
     }
 
-    /// CRC-32, bit by bit: written here a second time.
+    /// CRC-32, bit by bit; independent of the code under test.
     package static func checksum(_ bytes: [UInt8]) -> UInt32 {
         var crc: UInt32 = ~0
         for byte in bytes {

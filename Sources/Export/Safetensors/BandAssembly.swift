@@ -2,8 +2,8 @@ import Container
 import FileAccess
 import TensorModel
 
-/// Puts the tiles of a band beside each other, so that a tensor is written front to back; of very wide bands, each row of a tile
-/// goes to its place in the file.
+/// Assembles the tiles of a band into rows, so that a tensor is written from front to back. If a band is larger than the limit, each row
+/// of a tile is written to its place in the file.
 struct BandAssembly {
     private var bytes: [UInt8] = []
     private let limit: Int
@@ -11,11 +11,13 @@ struct BandAssembly {
 
     /// Makes an assembly.
     ///
-    /// - Parameter limit: bytes of a band that is put together in memory, at most.
+    /// - Parameter limit: bytes of the largest band that is assembled in memory.
     init(limit: Int) { self.limit = limit }
 
-    /// Takes a chunk, in order, and writes what is next in the tensor: the chunk itself where it lies in one piece, else, with
-    /// the last tile of a band, the band.
+    /// Takes the next chunk of a tensor, in order, and appends what is complete: a contiguous chunk at once, a band of tiles with its last
+    /// tile.
+    ///
+    /// - Parameter width: bytes per element.
     mutating func take(
         _ elements: [UInt8], _ chunk: Int, of grid: ChunkGrid, width: Int, into file: inout AtomicFile?
     ) throws {

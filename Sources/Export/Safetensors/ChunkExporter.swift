@@ -3,16 +3,16 @@ import FileAccess
 import Quantization
 import TensorModel
 
-/// The elements of a chunk as they are exported, in buffers that are reused.
+/// Elements of a chunk as exported, in reusable buffers.
 struct ExportedChunk: Sendable {
     /// Row by row, in the first `byteCount` bytes.
     fileprivate(set) var elements: [UInt8] = []
     fileprivate(set) var byteCount = 0
-    /// The elements of a lossless chunk as they were decoded, where they are exported as another type.
+    /// Decoded elements of a lossless chunk that is exported as another type; otherwise empty.
     fileprivate var decoded: [UInt8] = []
     fileprivate var decodedCount = 0
 
-    /// Adds the elements of a lossless chunk, as they were decoded, to a hash.
+    /// Adds the decoded elements of a lossless chunk to a hash.
     func hashDecoded(into hasher: ContentHasher) {
         if decodedCount > 0 {
             hasher.update(decoded.span.extracting(0..<decodedCount))
@@ -22,7 +22,7 @@ struct ExportedChunk: Sendable {
     }
 }
 
-/// Decodes chunks and turns them into elements: what one worker needs.
+/// Decodes chunks and converts them to an element type; the buffers of one worker.
 struct ChunkExporter {
     private var decoder = ChunkDecoder()
     private var chunk = DecodedChunk()
@@ -30,7 +30,7 @@ struct ChunkExporter {
 
     /// Decodes a chunk to elements of `target`, rounded to nearest even.
     ///
-    /// - Throws: `valueOutOfRange` where a finite value would become infinite.
+    /// - Throws: `valueOutOfRange` if a finite value would become infinite.
     mutating func export(
         _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile,
         as target: FloatFormat, into output: inout ExportedChunk

@@ -5,11 +5,11 @@ import SystemPackage
 import TensorModel
 
 extension SafetensorsExporter {
-    /// Requires that a directory is an output of `export`, or empty: all its files are in the list that its shards carry, and have the
-    /// hashes of that list. The list has no hashes of shards and index.
+    /// Requires that a directory is empty or an output of `export`: the list in its shards names all its files, and they have the hashes of
+    /// that list. The list has no hashes of the shards and the index.
     ///
-    /// - Returns: the list of its files, taken before they are compared.
-    /// - Throws: `cannotCreate`.
+    /// - Returns: the files of the directory, listed before they are hashed.
+    /// - Throws: `cannotCreate` for any other directory.
     static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
@@ -36,7 +36,7 @@ extension SafetensorsExporter {
         return snapshot
     }
 
-    /// The list of an export: an object of names and hashes, or, of version 0.1.0, an array of names.
+    /// The list of an export: an object of names and hashes. Version 0.1.0 wrote an array of names.
     private static func fileList(_ text: String) -> [TensorName: ContentHash?] {
         switch try? JSONValue.parse(Array(text.utf8)) {
         case .object(let members):

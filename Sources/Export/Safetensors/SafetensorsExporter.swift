@@ -7,26 +7,27 @@ package import TensorModel
 import Weights
 import Work
 
-/// Writes one of our checkpoints back as plain safetensors, in the layout transformers loads.
+/// Exports an Ingot checkpoint as plain safetensors, in the layout that transformers loads.
 package struct SafetensorsExporter: Sendable {
-    /// The checkpoint.
+    /// The checkpoint to export.
     package let checkpoint: SealedCheckpoint
-    /// The element type of all floating-point tensors of 16 and 32 bits; nil leaves each its own.
+    /// Element type of all F16, BF16 and F32 tensors; nil keeps the type of each.
     package let format: FloatFormat?
     private let budget: MemoryBudget
     private let force: Bool
     private static let marker = "exported_by"
+    /// Metadata key of the list of files of an export.
     static let filesKey = "exported_files"
 
-    /// What was written.
+    /// Counts of an export.
     package struct Summary: Sendable {
         /// Bytes of the shards.
         package var byteCount: UInt64 = 0
-        /// Number of shards and of tensors.
+        /// Number of shards, and of tensors.
         package var shards = 0, tensors = 0
     }
 
-    /// Prepares an export.
+    /// Prepares an export; `memory` in bytes, `jobs` chunks at the same time, `force` to replace an earlier export.
     package init(
         _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool
     ) throws {
@@ -36,9 +37,9 @@ package struct SafetensorsExporter: Sendable {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
-    /// Decodes every shard into the directory `output`, with index, configuration and the other files.
+    /// Decodes every shard into the directory `output`, and writes index, configuration and the other files.
     ///
-    /// - Throws: `valueOutOfRange` where a value does not fit the element type asked for.
+    /// - Throws: `valueOutOfRange` if a value does not fit the requested element type.
     package func run(to output: FilePath) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
@@ -69,7 +70,7 @@ package struct SafetensorsExporter: Sendable {
         return summary
     }
 
-    /// Exports a shard; the bytes of the file, and of its tensors.
+    /// Exports a shard; returns the bytes of the file, and of the tensors in it.
     private func export(_ shard: SealedShard, to path: FilePath) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
         let tables = try payloads.map { try shard.front(of: $0) }
@@ -121,7 +122,7 @@ package struct SafetensorsExporter: Sendable {
         return (bytes, bytes - UInt64(header.count))
     }
 
-    /// What an exported shard says of itself: what the source's said, the marks of an export, and a `format` in any case.
+    /// Metadata of an exported shard: that of the source's shard, `format` if it lacks it, and the marks of an export.
     private func metadata(of shard: SealedShard) throws -> [SafetensorsHeader.MetadataEntry] {
         let own = [SafetensorsExporter.marker, SafetensorsExporter.filesKey]
         let carried = shard.sourceMetadata.filter { !own.contains($0.key) }
@@ -129,7 +130,7 @@ package struct SafetensorsExporter: Sendable {
             + [.init(own[0], ContainerFormat.writer), .init(own[1], try fileList)]
     }
 
-    /// Requires room for the weights, which may be thousands of times as large as the checkpoint, before any of them is written.
+    /// Requires free disk space for all weights before the first one is written; they can be thousands of times larger than the checkpoint.
     ///
     /// - Throws: `outOfSpace`.
     private func requireRoom(for output: FilePath) throws {
@@ -154,10 +155,10 @@ package struct SafetensorsExporter: Sendable {
             expected: "room for its weights, \(needed) bytes")
     }
 
-    /// A shard being written: what one worker at a time changes.
+    /// A shard being written; used by one task at a time.
     private final class OutputShard {
         var file: AtomicFile?
-        /// The hash of a lossless tensor, as far as it is decoded.
+        /// Hash of the decoded part of a lossless tensor.
         var hasher = ContentHasher()
         private var band: BandAssembly
 
@@ -181,8 +182,8 @@ package struct SafetensorsExporter: Sendable {
         }
     }
 
-    /// The files an export of this checkpoint has, as a JSON object with the hashes of copies and configuration: each shard carries it, so
-    /// that `--force` knows its own.
+    /// Files of the export as a JSON object, with hashes of copied files and of the configuration. Each shard carries it, so that `--force`
+    /// recognizes an export.
     private var fileList: String {
         get throws {
             let members = try checkpoint.manifest.files.map { file -> JSONValue.Member in
@@ -197,7 +198,7 @@ package struct SafetensorsExporter: Sendable {
         }
     }
 
-    /// The configuration of the export.
+    /// Bytes of `config.json` of the export: without quantization, with the new element type.
     private func configuration(_ path: FilePath) throws -> [UInt8] {
         var configuration = try ConfigurationFile(reading: path)
         try configuration.removeQuantization()

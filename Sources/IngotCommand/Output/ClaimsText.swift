@@ -1,13 +1,13 @@
 import Inspection
 import TensorModel
 
-/// The results of claims, for people.
+/// Results of claims as text for people.
 enum ClaimsText {
     private static let columns = 80
-    /// Columns of a title beside its message; longer ones get a line of their own.
+    /// Widest title, in columns, that shares a line with its message.
     private static let titleColumns = 24
 
-    /// A line or a few for each claim, what fails at the top.
+    /// One or more lines per claim, failures first, and a summary.
     static func text(_ report: ClaimsReport, style: Style) -> String {
         let width = max(40, min(style.width ?? columns, 120))
         var lines: [String] = []
@@ -43,7 +43,7 @@ enum ClaimsText {
         }
     }
 
-    /// What `--update-baseline` changed.
+    /// Changes that `--update-baseline` made, one per line.
     static func text(_ changes: [ClaimsBaseline.Change], of file: String, isNew: Bool) -> String {
         let head = "\(IngotErrorRenderer.escaped(file)) \(isNew ? "made" : "updated")"
         let rows = changes.map { change in
@@ -70,7 +70,7 @@ enum ClaimsText {
         return ([head] + lines).joined(separator: "\n")
     }
 
-    /// Digests by their first digits.
+    /// Shortens SHA-256 digests to 12 digits.
     private static func shortDigests(_ text: String) -> String {
         text.split(separator: " ", omittingEmptySubsequences: false).map { word in
             let digits = word.prefix { $0.isHexDigit }

@@ -2,9 +2,9 @@ import ArgumentParser
 import FileAccess
 import TensorModel
 
-/// Runs the verb the arguments name, and turns whatever it throws into a message and an exit status.
+/// Runs the verb that the arguments name, and turns errors into a message and an exit status.
 enum Command {
-    /// Ends the process where it may have no descriptors or no threads to work with.
+    /// Exits with an error if the process cannot open files or start threads.
     static func requireResources() {
         do {
             try DescriptorRoom.require(10)
@@ -17,6 +17,7 @@ enum Command {
         }
     }
 
+    /// Parses the arguments, runs the verb, and ends the process with an exit status.
     static func run() async {
         do {
             guard Console.hasTextArguments else {
@@ -45,7 +46,7 @@ enum Command {
         Console.exit(0)
     }
 
-    /// `help` and a word that is no verb is a mistake; the library would print the help of the whole command.
+    /// Refuses `help` with an unknown verb; the library would print the help of the whole command.
     private static func requireKnownHelp(_ arguments: ArraySlice<String>) throws {
         let verbs = Ingot.configuration.subcommands.map { String(describing: $0).lowercased() }
         guard arguments.first == "help", let word = arguments.dropFirst().first, !word.hasPrefix("-"),
@@ -56,12 +57,12 @@ enum Command {
             remedy: "`ingot help` lists what there is")
     }
 
-    /// The message of a usage error repeats arguments, which may be names of files that others chose.
+    /// Escapes control characters in a usage error, because it quotes arguments, which may be file names from others.
     private static func escapedLines(_ text: String) -> String {
         var message = text.unicodeScalars
-        // A character that no script has stands for the end of a line in an argument, which ends no line of the message.
+        // A private-use character stands for a line feed inside an argument, so that splitting into lines keeps the argument whole.
         let lineEnd: Unicode.Scalar = "\u{F8FE}"
-        // An option's value is repeated alone.
+        // A usage error may quote the value after `=` without its option.
         for argument in CommandLine.arguments.dropFirst() {
             for part in [argument[...]] + argument.split(separator: "=", maxSplits: 1).dropFirst()
             where part.unicodeScalars.contains("\n") {

@@ -5,7 +5,7 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// A comparison of two checkpoints as tables for other programs.
+/// A comparison of two checkpoints as CSV and Markdown.
 enum DiffTable {
     // MARK: - CSV
 
@@ -15,7 +15,7 @@ enum DiffTable {
         "max_error", "cosine", "not_finite_changed",
     ]
 
-    /// A row a tensor (RFC 4180); what does not apply is empty. Names are escaped: JSON has them exactly.
+    /// CSV with one row per tensor (RFC 4180); cells that do not apply are empty. Names are escaped; JSON has the exact names.
     static func csv(_ diff: CheckpointDiff) -> String {
         var rows = [columns]
         rows += diff.tensors.map { tensor in
@@ -49,7 +49,7 @@ enum DiffTable {
 
     // MARK: - Markdown
 
-    /// The report as tables for issues and pull requests.
+    /// Markdown tables for issues and pull requests; `top` rows at most in the table of the most changed tensors.
     static func markdown(_ diff: CheckpointDiff, top: Int) -> String {
         var lines = ["# \(MarkdownText.name(diff.old.path.string)) and \(MarkdownText.name(diff.new.path.string))", ""]
         lines.append(diff.isSame ? "The same weights." : "The checkpoints differ.")

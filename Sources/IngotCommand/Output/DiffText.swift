@@ -4,12 +4,13 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// A comparison of two checkpoints for people: what matters most first.
+/// A comparison of two checkpoints as text for people, the most important facts first.
 struct DiffText {
     private let diff: CheckpointDiff
     private let style: Style
     private let top: Int
 
+    /// Prepares the text; lists have at most `top` lines.
     init(_ diff: CheckpointDiff, _ style: Style, top: Int) {
         (self.diff, self.style, self.top) = (diff, style, top)
     }
@@ -24,7 +25,7 @@ struct DiffText {
         return sections.filter { !$0.isEmpty }.joined(separator: "\n\n")
     }
 
-    // MARK: - What it comes to
+    // MARK: - Verdict
 
     private var verdict: String {
         let all = diff.tensors.count
@@ -116,7 +117,7 @@ struct DiffText {
             let more = lines.count > shown.count ? [style.faint("  ... and \(lines.count - shown.count) more")] : []
             sections.append(([style.strong("\(title) (\(lines.count))")] + shown + more).joined(separator: "\n"))
         }
-        // Names give way to what is said of them.
+        // Shorten names rather than the text after them.
         func line(_ tensor: StoredWeights, _ text: String) -> String {
             let name = DiffText.name(tensor)
             guard let width = style.width else { return "\(name)  \(text)" }
@@ -154,7 +155,7 @@ struct DiffText {
         }
     }
 
-    /// How many tensors went from one form to another.
+    /// Counts of tensors by change of form, such as F16 to trellis.
     private var forms: String {
         var counts: [[String]: (count: Int, size: SizeChange)] = [:]
         for tensor in diff.tensors {
@@ -197,7 +198,7 @@ struct DiffText {
         return Format.table(rows, width: style.width)
     }
 
-    /// Layers beside each other whose sizes are the same as one row, with their sum.
+    /// Merges neighbouring layers with the same sizes into one row with their sum.
     static func merged(_ rows: [SizeChanges.Row]) -> [SizeChanges.Row] {
         var merged: [(first: String, last: String, each: SizeChange, count: UInt64)] = []
         for row in rows {
@@ -240,25 +241,27 @@ struct DiffText {
         size.new == size.old ? text : size.new < size.old ? style.good(text) : style.warning(text)
     }
 
+    /// Name of a tensor, escaped.
     static func name(_ tensor: StoredWeights) -> String { IngotErrorRenderer.escaped(tensor.name.text) }
 
-    /// The scheme of an encoded tensor, the element type of any other.
+    /// Scheme of an encoded tensor, element type of any other.
     static func form(_ tensor: StoredWeights) -> String {
         tensor.isEncoded ? tensor.scheme : tensor.elementType.rawValue
     }
 
-    /// `-1.20 MB`, with a sign; `=` where nothing changed.
+    /// Change of a size with its sign, such as `-1.20 MB`; `=` for no change.
     static func signed(_ size: SizeChange) -> String {
         if size.old == size.new { return "=" }
         return size.new > size.old
             ? "+" + Format.bytes(size.new - size.old) : "-" + Format.bytes(size.old - size.new)
     }
 
+    /// Change of a size in percent with its sign; nil if the old size is 0.
     static func percent(_ size: SizeChange) -> String? {
         size.percent.map { ($0 > 0 ? "+" : "") + NumberText.fixed($0, 1) + " %" }
     }
 
-    /// A cosine, with as many digits as tell it from 1.
+    /// A cosine with enough digits to differ from 1.
     private static func cosine(_ value: Double) -> String {
         value == 1 ? "1" : NumberText.fixed(min(value, 0.999999), abs(1 - value) < 0.001 ? 6 : 4)
     }

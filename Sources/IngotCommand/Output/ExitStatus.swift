@@ -1,7 +1,7 @@
 import TensorModel
 
 extension IngotError.Code {
-    /// The exit status the command ends with; one of sysexits.h where one fits.
+    /// Exit status for an error, from sysexits.h where one fits.
     var exitStatus: Int32 {
         switch kind {
         case .disagreement: 1

@@ -1,8 +1,8 @@
 import TensorModel
 
-/// Numbers and columns as people read them.
+/// Formats numbers and columns for people.
 enum Format {
-    /// `12.3 MB`, decimal units; bytes below a thousand.
+    /// A size in decimal units with three significant digits, such as `12.3 MB`; whole bytes below 1000.
     static func bytes(_ count: UInt64) -> String {
         let units = ["B", "kB", "MB", "GB", "TB", "PB"]
         var value = Double(count)
@@ -15,7 +15,7 @@ enum Format {
             ? "\(count) B" : "\(NumberText.fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0)) \(units[unit])"
     }
 
-    /// A small number with three significant digits, `6.94e-03`; `0` for zero.
+    /// A number with three significant digits, such as `6.94e-03`; `0` for zero.
     static func scientific(_ value: Double) -> String {
         guard value != 0 else { return "0" }
         guard value.isFinite else { return "\(value)" }
@@ -33,18 +33,18 @@ enum Format {
             + NumberText.padded(abs(exponent), digits: 2)
     }
 
-    /// Text set to the right of a column.
+    /// Pads text on the left, to align it right in `width` columns.
     static func padded(_ text: String, to width: Int) -> String {
         String(repeating: " ", count: max(0, width - text.width)) + text
     }
 
-    /// Text set to the left of a column.
+    /// Pads text on the right, to align it left in `width` columns.
     static func filled(_ text: String, to width: Int) -> String {
         text + String(repeating: " ", count: max(0, width - text.width))
     }
 
-    /// A name made to fit: the components of its path become initials as far as needed; then the telling one, before
-    /// the last, loses its middle (`m.l.0.post_..norm.w`), so that names stay apart; then the whole gives way to `...`.
+    /// Shortens a dotted name to `width` columns, in up to three steps: components become initials; the last component (before `weight` or
+    /// `bias`) loses its middle (`m.l.0.post_..norm.w`); the middle of the whole name becomes `...`.
     static func shortened(_ text: String, to width: Int) -> String {
         guard text.width > width else { return text }
         var parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
@@ -54,7 +54,7 @@ enum Format {
             if let initial = parts[index].first, !initial.isNumber { parts[index] = String(initial) }
         }
         let excess = parts.joined(separator: ".").width - width
-        // Two dots stand for what is left out; four characters of it are little enough.
+        // `..` takes two columns; at least four characters of the component remain.
         if excess > 0, parts[telling].width >= excess + 6 {
             let kept = parts[telling].width - excess - 2
             parts[telling] = parts[telling].prefix((kept + 1) / 2) + ".." + parts[telling].suffix(kept / 2)
@@ -65,12 +65,12 @@ enum Format {
         return short.prefix(width - 3 - tail) + "..." + short.suffix(tail)
     }
 
-    /// Text in lines of so many columns, broken at spaces; a longer word is broken where it ends.
+    /// Breaks text into lines of at most `width` characters, at spaces; a longer word is cut.
     static func wrapped(_ text: String, to width: Int) -> [String] {
         var lines = [""]
         for word in text.split(separator: " ") {
             let last = lines[lines.count - 1]
-            // Of a word that may be millions of characters long, no more is counted than a line has.
+            // A word may have millions of characters: measure no more than a line.
             if !last.isEmpty, last.width + 1 + String(word.prefix(width + 1)).width > width { lines.append("") }
             var rest = word
             while !rest.dropFirst(width).isEmpty {
@@ -83,7 +83,7 @@ enum Format {
         return lines
     }
 
-    /// Items set one after the other, with commas, on lines of at most `width` characters.
+    /// A label and items separated by commas, in lines of at most `width` characters, indented below the label.
     static func list(_ label: String, _ items: [String], width: Int = 78) -> String {
         var lines = [label]
         for (index, item) in items.enumerated() {
@@ -96,7 +96,7 @@ enum Format {
         return lines.joined(separator: "\n")
     }
 
-    /// Rows as aligned columns two spaces apart; the first column is set left and shortened to fit `width`.
+    /// Rows as aligned columns, two spaces apart. The first column is aligned left and shortened so that lines fit `width`.
     static func table(_ rows: [[String]], width: Int?, left: Set<Int> = [0]) -> String {
         guard let columns = rows.first?.count else { return "" }
         var widths = (0..<columns).map { column in rows.map { $0[column].width }.max() ?? 0 }
@@ -114,7 +114,7 @@ enum Format {
 }
 
 extension String {
-    /// Columns the text takes, its colours not counted; at once for plain ASCII, which nearly all names are.
+    /// Columns that the text takes on a terminal, without escape sequences for colours. Fast for ASCII.
     var width: Int {
         if utf8.allSatisfy({ $0 < 0x80 && $0 != 0x1B }) { return utf8.count }
         var columns = 0
@@ -131,7 +131,7 @@ extension String {
         return columns
     }
 
-    /// Without spaces at the end.
+    /// The text without trailing spaces.
     var trimmingSuffix: String {
         var end = utf8.endIndex
         while end > utf8.startIndex, utf8[utf8.index(before: end)] == UInt8(ascii: " ") {

@@ -4,7 +4,8 @@
     import Darwin
 #endif
 
-/// How many processors are online.
+/// Number of processors.
 enum ProcessorCount {
+    /// Processors that are online.
     static var available: Int { Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 }

@@ -3,23 +3,23 @@ import Synchronization
 import TensorModel
 import Work
 
-/// How a long run tells how far it is, on standard error.
+/// Style of progress on standard error.
 enum ProgressStyle: String, CaseIterable, Sendable {
     /// A bar on a terminal, lines elsewhere.
     case auto
-    /// One line that is drawn anew.
+    /// One line that is redrawn.
     case bar
     /// A line every few seconds.
     case lines
-    /// A JSON object a line (Specs/json.md).
+    /// One JSON object per line (Specs/json.md).
     case json
-    /// Nothing.
+    /// No progress.
     case none
 }
 
-/// What is shown of a conversion while it runs.
+/// Shows the progress of a run.
 final class Progress: Sendable {
-    /// The one that is shown; messages make room for its bar, errors take its form.
+    /// The current progress: messages remove its bar first, and errors use its style.
     private static let shown = Mutex<Progress?>(nil)
 
     private let style: ProgressStyle
@@ -38,7 +38,7 @@ final class Progress: Sendable {
         var seconds: Double { (clock.now - begin).seconds }
     }
 
-    /// Begins to show a run.
+    /// Starts to show a run.
     init(_ style: ProgressStyle, isQuiet: Bool) {
         self.isQuiet = isQuiet
         let chosen = style == .auto ? (Console.showsProgress ? .bar : .lines) : style
@@ -46,7 +46,7 @@ final class Progress: Sendable {
         Progress.shown.withLock { $0 = self }
     }
 
-    /// Removes the bar of the run that is shown, if there is one.
+    /// Removes the progress bar, if one is drawn.
     static func clear() {
         guard let progress = shown.withLock({ $0 }) else { return }
         progress.state.withLock { state in
@@ -55,14 +55,14 @@ final class Progress: Sendable {
         }
     }
 
-    /// Tells an error in the form of the run that is shown; false where that is for people.
+    /// Writes an error as JSON if the style is `json`; returns false for other styles.
     static func tell(_ error: IngotError) -> Bool {
         guard let progress = shown.withLock({ $0 }), progress.style == .json else { return false }
         progress.write(ProgressText.json(error, seconds: progress.state.withLock { $0.seconds }))
         return true
     }
 
-    /// Shows an event.
+    /// Shows an event, if the style shows it.
     func show(_ event: ConversionEvent) {
         switch style {
         case .auto, .none:
@@ -84,13 +84,13 @@ final class Progress: Sendable {
 
     private func showText(_ event: ConversionEvent) {
         if let message = ProgressText.message(event, isSharded: state.withLock { $0.noteSharded(event) }) {
-            // Short runs elsewhere than on a terminal say nothing of shards as they are done.
+            // Short runs off a terminal do not report finished shards.
             if case .sealed = event, style == .lines, state.withLock({ $0.seconds }) < Progress.lineInterval { return }
             return Console.message(message)
         }
         let interval = style == .bar ? Progress.barInterval : Progress.lineInterval
         let (isDue, rate) = state.withLock { state in
-            // Short runs say nothing; a bar is drawn at once.
+            // Lines start after the first interval, so short runs print none. A bar is drawn at once.
             if style == .lines, state.lastShown == nil { state.lastShown = state.seconds }
             let rate = state.meter.note(event, state.seconds)
             return (state.isDue(event, every: interval, style), rate)
@@ -111,7 +111,7 @@ final class Progress: Sendable {
 }
 
 extension Progress.State {
-    /// Whether an event is to be shown: those that come often are not, all the time; for programs all others are.
+    /// Whether to show an event now. Frequent events are shown once per interval; JSON shows all others.
     fileprivate mutating func isDue(_ event: ConversionEvent, every interval: Double, _ style: ProgressStyle) -> Bool {
         switch event {
         case .progress(let progress) where style != .lines && progress.doneBytes == progress.totalBytes: break
@@ -131,12 +131,12 @@ extension Progress.State {
     }
 }
 
-/// Bytes a second over the last few seconds.
+/// Measures bytes per second over the last 10 seconds.
 struct RateMeter {
     private var points: [(seconds: Double, bytes: UInt64)] = []
     private static let window = 10.0
 
-    /// Takes note of an event; the rate, where one is known.
+    /// Takes an event; returns the rate in bytes per second, or nil if it is unknown yet.
     mutating func note(_ event: ConversionEvent, _ seconds: Double) -> Double? {
         if case .progress(let progress) = event {
             if let last = points.last, seconds - last.seconds < 0.2 {

@@ -1,9 +1,9 @@
 import Conversion
 import TensorModel
 
-/// Events of a conversion in words, and as JSON.
+/// Events of a conversion as text and as JSON.
 enum ProgressText {
-    /// What stays on the screen: what happened to a shard, and warnings; nil for what only moves the bar.
+    /// Message that stays on the screen: a finished shard, or a warning. Nil for events that only move the bar.
     static func message(_ event: ConversionEvent, isSharded: Bool) -> String? {
         func escaped(_ name: String) -> String { IngotErrorRenderer.escaped(name) }
         switch event {
@@ -16,7 +16,7 @@ enum ProgressText {
         }
     }
 
-    /// One line of at most `width` columns.
+    /// The progress bar, at most `width` columns.
     static func bar(_ event: ConversionEvent, _ rate: Double?, width: Int) -> String {
         let room = max(20, width - 1)
         switch event {
@@ -38,7 +38,7 @@ enum ProgressText {
         }
     }
 
-    /// A line by itself; nil for events that `message` tells.
+    /// The event as a separate line; nil for events that `message` covers.
     static func line(_ event: ConversionEvent, _ rate: Double?) -> String? {
         switch event {
         case .progress(let progress):
@@ -64,7 +64,7 @@ enum ProgressText {
     private static func amounts(_ progress: ConversionProgress) -> String {
         let done = Format.bytes(progress.doneBytes)
         guard let total = progress.totalBytes.map(Format.bytes) else { return done }
-        // `1.20 of 2.20 GB`: a unit that both have is told once.
+        // State a common unit once: `1.20 of 2.20 GB`.
         let unit = total.split(separator: " ").last ?? ""
         return (done.hasSuffix(" \(unit)") ? String(done.dropLast(unit.count + 1)) : done) + " of \(total)"
     }
@@ -74,7 +74,7 @@ enum ProgressText {
         return Double(total - min(total, progress.doneBytes)) / rate
     }
 
-    /// `0:07`, `12:40`, `3:05:00`.
+    /// A duration: `0:07`, `12:40`, `3:05:00`.
     static func duration(_ seconds: Double) -> String {
         let whole = Int(min(seconds.rounded(.up), 359_999))
         func two(_ number: Int) -> String { NumberText.padded(number, digits: 2) }
@@ -133,7 +133,7 @@ enum ProgressText {
 }
 
 extension ConversionProgress {
-    /// How much of the source is done; nil while its size is not known.
+    /// Finished share of the source, 0 to 1; nil if its size is unknown.
     fileprivate var share: Double? {
         totalBytes.map { $0 == 0 ? 1 : min(1, Double(doneBytes) / Double($0)) }
     }

@@ -1,8 +1,8 @@
 import TensorModel
 
-/// The words of remedies: the one place that names flags for steps which the layers below only name by what they do.
+/// Words of remedies. Only this file names flags in remedies; the layers below name actions.
 enum RemedyText {
-    /// The words for a step, with the flags of the command.
+    /// Words for a remedy, with flags of the command.
     static let words: Remedy.Words = { option in
         switch option {
         case .replaceOutput: "replace it with --force"
@@ -34,6 +34,6 @@ enum RemedyText {
         }
     }
 
-    /// The message of an error.
+    /// Message of an error.
     static func message(_ error: IngotError) -> String { IngotErrorRenderer.text(error, words) }
 }

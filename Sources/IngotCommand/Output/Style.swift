@@ -4,26 +4,26 @@
     import Darwin
 #endif
 
-/// When results are coloured.
+/// When to colour results.
 enum ColorChoice: String, CaseIterable {
     case auto, always, never
 }
 
-/// How text for people is set: whether its meaning is coloured, and whether characters beyond ASCII are understood.
+/// Style of text for people: colours, and characters beyond ASCII.
 ///
-/// Colour says nothing that the words do not say.
+/// Colour repeats what the words say.
 struct Style: Sendable {
-    /// Whether colours are used.
+    /// Whether to use colours.
     let isColored: Bool
-    /// Whether bars are drawn with block characters; in ASCII otherwise.
+    /// Whether to draw bars with block characters; otherwise with ASCII.
     let usesBlocks: Bool
-    /// Columns of the terminal; nil where the text goes elsewhere, and lines may be of any length.
+    /// Columns of a line; nil for lines of any length.
     let width: Int?
 
-    /// Text as it is, for files and for pipes.
+    /// Style for files and pipes: no colours, no limit of the width.
     static let plain = Style(isColored: false, usesBlocks: true, width: nil)
 
-    /// The style of standard output.
+    /// Style for standard output.
     static func forOutput(_ choice: ColorChoice) -> Style {
         let isColored =
             switch choice {
@@ -32,40 +32,40 @@ struct Style: Sendable {
             case .auto:
                 Console.width != nil && Console.variable("NO_COLOR") == nil && Console.variable("TERM") != "dumb"
             }
-        // Without a terminal, as wide as `COLUMNS` says, where it does.
+        // Without a terminal, use `COLUMNS` if it is set.
         let given = Console.variable("COLUMNS").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
         return Style(isColored: isColored, usesBlocks: isUTF8, width: Console.width ?? given)
     }
 
-    /// Whether the locale's characters are UTF-8, as the environment says.
+    /// Whether the locale in the environment uses UTF-8.
     private static var isUTF8: Bool {
         let name = ["LC_ALL", "LC_CTYPE", "LANG"].lazy.compactMap { Console.variable($0) }.first { !$0.isEmpty } ?? ""
         let upper = name.uppercased()
         return upper.contains("UTF-8") || upper.contains("UTF8")
     }
 
-    /// What holds.
+    /// Colours text about success.
     func good(_ text: String) -> String { colored(text, 32) }
-    /// What does not.
+    /// Colours text about failure.
     func bad(_ text: String) -> String { colored(text, 31) }
-    /// What is worth a look.
+    /// Colours text that deserves attention.
     func warning(_ text: String) -> String { colored(text, 33) }
-    /// What is less important than the rest.
+    /// Dims text that is less important.
     func faint(_ text: String) -> String { colored(text, 2) }
-    /// Headings.
+    /// Highlights headings.
     func strong(_ text: String) -> String { colored(text, 1) }
 
     private func colored(_ text: String, _ code: Int) -> String {
         isColored && !text.isEmpty ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
     }
 
-    /// Counts as a row of bars, the highest as high as a line.
+    /// Counts as a row of bars; the largest count has full height.
     func sparkline(_ counts: [UInt64]) -> String {
         let bars = usesBlocks ? Array("▁▂▃▄▅▆▇█") : Array("_.:-=+*#")
         guard let most = counts.max(), most > 0 else { return String(repeating: " ", count: counts.count) }
         return String(
             counts.map { count in
-                // What is there is seen: a space means none at all.
+                // Every count above 0 is visible; only 0 is a space.
                 count == 0 ? " " : bars[min(bars.count - 1, Int(Double(count) / Double(most) * Double(bars.count)))]
             })
     }

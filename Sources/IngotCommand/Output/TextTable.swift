@@ -1,8 +1,8 @@
 import TensorModel
 
-/// A table for people: aligned columns, of which the less important ones give way where the terminal is narrow.
+/// A table for people: aligned columns. On a narrow terminal, the less important columns are left out.
 struct TextTable {
-    /// What a cell means, for its colour.
+    /// Meaning of a cell, for its colour.
     enum Tone {
         case plain, faint, strong, warning, bad
     }
@@ -21,9 +21,9 @@ struct TextTable {
     /// A column.
     struct Column {
         let title: String
-        /// Whether it is set left; numbers are set right.
+        /// Whether to align left; numbers are aligned right.
         let isLeft: Bool
-        /// Columns with 0 always stay; of the others, those with the greatest number go first.
+        /// Columns of rank 0 always stay. If the table is too wide, the column with the largest rank is left out first.
         let rank: Int
 
         init(_ title: String, isLeft: Bool = false, rank: Int = 0) {
@@ -33,20 +33,23 @@ struct TextTable {
         }
     }
 
+    /// The columns; the first one has the names.
     let columns: [Column]
+    /// The rows, one cell per column.
     var rows: [[Cell]] = []
-    /// Columns of text that the first column, of names, has at least before other columns give way.
+    /// The column of names keeps this many columns of text; other columns are left out first.
     private static let leastName = 20
     private static let gap = 2
 
+    /// Makes a table without rows.
     init(_ columns: [Column]) { self.columns = columns }
 
-    /// The table as lines; names in the first column are shortened to fit `style.width`, rows never wrapped.
+    /// Lines of the table. Names in the first column are shortened to fit `style.width`; rows are not wrapped.
     func lines(_ style: Style) -> [String] {
         var widths = columns.indices.map { column in
             max(columns[column].title.width, rows.lazy.map { $0[column].text.width }.max() ?? 0)
         }
-        // A column in which nothing stands is left out.
+        // Leave out columns without any text.
         var shown = columns.indices.filter { column in
             columns[column].rank == 0 || rows.contains { !$0[column].text.isEmpty }
         }
@@ -81,7 +84,7 @@ struct TextTable {
 }
 
 extension Style {
-    /// Text in the colour of its meaning; spaces around it stay as they are.
+    /// Colours text by its meaning; surrounding spaces stay outside the colour.
     func toned(_ text: String, _ tone: TextTable.Tone) -> String {
         guard tone != .plain, isColored else { return text }
         let inner = text.trimmingSuffix
@@ -101,7 +104,7 @@ extension Style {
 }
 
 extension Format {
-    /// A number in six columns or fewer, with three significant digits where there is room: `0.0213`, `12.5`, `-3.1e-9`.
+    /// A number in at most six columns, with three significant digits if they fit: `0.0213`, `12.5`, `-3.1e-9`.
     static func brief(_ value: Double) -> String {
         guard value != 0 else { return "0" }
         guard value.isFinite else { return "\(value)" }
@@ -117,7 +120,7 @@ extension Format {
         }
     }
 
-    /// `3.1e-9`.
+    /// A number with two significant digits and a short exponent: `3.1e-9`.
     private static func shortScientific(_ value: Double) -> String {
         let text = scientific(value)
         guard let mark = text.firstIndex(of: "e"),
@@ -125,11 +128,11 @@ extension Format {
         else { return text }
         let mantissa = Double(text[..<mark]) ?? 0
         let short = NumberText.fixed(mantissa, 1)
-        // 9.96 would become 10.0.
+        // 9.96 rounds to 10.0, one column too many.
         return (short.hasSuffix("10.0") ? short.replacing("10.0", with: "9.9") : short) + "e\(exponent)"
     }
 
-    /// How many, in five columns or fewer: `987`, `12k`, `3.4M`.
+    /// A count in at most five columns: `987`, `12k`, `3.4M`.
     static func count(_ number: UInt64) -> String {
         guard number >= 10_000 else { return "\(number)" }
         let units = ["", "k", "M", "G", "T", "P"]
@@ -142,7 +145,7 @@ extension Format {
         return NumberText.fixed(value, value < 9.95 ? 1 : 0) + units[unit]
     }
 
-    /// A whole number in groups of three digits.
+    /// A whole number with its digits in groups of three.
     static func grouped(_ number: UInt64) -> String {
         var digits = Array("\(number)")
         var place = digits.count - 3
@@ -153,7 +156,7 @@ extension Format {
         return String(digits)
     }
 
-    /// A share as percent.
+    /// A share in percent.
     static func percent(_ part: UInt64, of whole: UInt64) -> String {
         guard whole > 0, part > 0 else { return "0 %" }
         let share = Double(part) / Double(whole) * 100

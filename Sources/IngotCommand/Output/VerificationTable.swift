@@ -4,13 +4,13 @@ import Quantization
 import TensorModel
 import Weights
 
-/// The report of a verification as a table, for spreadsheets and for pages.
+/// Report of a verification as CSV and Markdown.
 enum VerificationTable {
     // MARK: - CSV
 
-    /// One row a tensor, as RFC 4180 has it; numbers in full, nothing where there is none.
+    /// CSV with one row per tensor (RFC 4180): numbers with all digits, empty cells for missing ones.
     ///
-    /// Names are escaped as in text: the table may be shown on a terminal, or in a log.
+    /// Names are escaped, because the table may be shown on a terminal or in a log.
     static func csv(_ report: VerificationReport) -> String {
         let head = [
             "tensor", "kind", "layer", "stored_as", "elements", "bytes", "bits_per_weight", "source_bytes",
@@ -34,13 +34,13 @@ enum VerificationTable {
                 CSVText.number(tensor.restored?.infinite), failures[tensor.name] ?? "",
             ]
         }
-        // The newline of the last line is added when it is handed over.
+        // The caller adds the newline of the last line.
         return ([head] + rows).map { $0.joined(separator: ",") + "\r" }.joined(separator: "\n")
     }
 
     // MARK: - Markdown
 
-    /// The verdict, who broke it, and the largest errors, as GitHub shows tables.
+    /// Markdown for GitHub: the verdict, the offenders, and the `top` largest errors.
     static func markdown(_ report: VerificationReport, top: Int) -> String {
         let size = "\(Format.bytes(report.sourceBytes)) to \(Format.bytes(report.outputBytes))"
         let bits = ErrorText.bits(report.bitsPerWeight)
@@ -80,7 +80,7 @@ enum VerificationTable {
         return blocks.joined(separator: "\n\n")
     }
 
-    /// A table whose columns from `numbers` on are set right.
+    /// A table; columns from index `numbers` on are aligned right.
     private static func table(_ titles: [String], _ rows: [[String]], numbers: Int) -> String {
         let rule = titles.indices.map { $0 < numbers ? "---" : "--:" }
         return ([titles, rule] + rows).map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")

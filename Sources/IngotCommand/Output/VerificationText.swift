@@ -4,21 +4,23 @@ import Quantization
 import TensorModel
 import Weights
 
-/// The report of a verification, for people: the verdict and who broke it, then the largest errors, then errors by kind.
+/// Report of a verification as text for people: the verdict and the offenders, then the largest errors, then errors by kind.
 struct VerificationText {
     private let report: VerificationReport
     private let style: Style
     private let top: Int
 
-    /// Offenders told in full, and by name alone: with the verdict above them they stay on the first screen.
+    /// Number of offenders shown in full, and number shown by name, so that the verdict stays on the first screen.
     private static let detailed = 2, named = 5
 
+    /// Prepares the text; the table of tensors has at most `top` rows.
     init(_ report: VerificationReport, _ style: Style, top: Int) {
         self.report = report
         self.style = style
         self.top = top
     }
 
+    /// The whole text.
     var text: String {
         var sections = [verdict]
         if !report.failures.isEmpty { sections.append(offenders) }
@@ -54,7 +56,7 @@ struct VerificationText {
         return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
     }
 
-    /// What does not hold: the first with all that is known, then names.
+    /// Offenders: the first ones with all details, then names.
     private var offenders: String {
         let tensors = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var blocks = report.failures.prefix(VerificationText.detailed).map { detail($0, tensors) }
@@ -87,7 +89,7 @@ struct VerificationText {
         return (lines + indented("to do: \(failure.remedy.text(RemedyText.words))")).joined(separator: "\n")
     }
 
-    /// Text in lines of the terminal's width.
+    /// Text in indented lines of the terminal's width.
     private func indented(_ text: String) -> [String] {
         let text = IngotErrorRenderer.escaped(text)
         guard let width = style.width else { return ["    \(text)"] }
@@ -107,13 +109,13 @@ struct VerificationText {
         failure.code == .certificateMismatch ? "not its certificate's error" : "not the source's tensor"
     }
 
-    /// A line no longer than the terminal's, where it has no colours in it.
+    /// Cuts a line to the width of the terminal, if it has no colours.
     private func cut(_ line: String) -> String {
         guard let width = style.width, line.width > width, !line.contains("\u{1B}") else { return line }
         return line.prefix(max(1, width - 3)) + "..."
     }
 
-    /// Weights that are no numbers: no error of ours, but worth knowing.
+    /// Note about NaN and infinite weights; nil if there are none. They are no error of the conversion.
     private var unusual: String? {
         let tensors = report.tensors.filter { ($0.restored?.nan ?? 0) + ($0.restored?.infinite ?? 0) > 0 }
         guard let first = tensors.first, let weights = first.restored else { return nil }
@@ -124,7 +126,7 @@ struct VerificationText {
 
     // MARK: - Tensors
 
-    /// A column of the table of tensors, and its place in the order in which columns give way on narrow terminals.
+    /// A column of the table of tensors, and its rank: the order in which columns are left out on a narrow terminal.
     private struct Column {
         let title: String
         let priority: Int
@@ -148,7 +150,7 @@ struct VerificationText {
         return columns
     }
 
-    /// Columns that a name keeps at least.
+    /// Fewest columns for names.
     private static let leastNameWidth = 24
 
     private var table: String? {
@@ -170,7 +172,7 @@ struct VerificationText {
             [IngotErrorRenderer.escaped(tensor.name.text)] + columns.map { $0.cell(tensor) }
         }
         let left: Set<Int> = columns.first?.title == "stored as" ? [0, 1] : [0]
-        // Coloured line by line: a name made shorter in the middle of a colour would lose its end.
+        // Colour line by line: a name shortened inside a colour would lose the end of the colour.
         let lines = Format.table(rows, width: style.width, left: left).split(separator: "\n").enumerated().map {
             index, line in
             if index == 0 { return style.strong(String(line)) }

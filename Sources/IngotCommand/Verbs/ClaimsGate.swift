@@ -8,7 +8,7 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// Holds the finished output of a conversion against claims before it gets its name.
+/// Checks the finished output of a conversion against claims before it is published.
 final class ClaimsGate: Sendable {
     private let claims: ClaimsFile
     private let source: FilePath, destination: FilePath
@@ -23,14 +23,14 @@ final class ClaimsGate: Sendable {
         self.options = options
     }
 
-    /// The results, once they are there.
+    /// Results of the claims; nil before `check`.
     var report: ClaimsReport? { found.withLock { $0 } }
 
     /// Verifies a directory against the source, and evaluates the claims.
     ///
-    /// - Throws: `claimFailed` where one of level error does not hold.
+    /// - Throws: `claimFailed` if a claim of level `error` fails.
     func check(_ directory: FilePath, _ conversion: ConversionReport) async throws {
-        // Before the verification adds to it.
+        // Read before the verification adds to the peak.
         let peak = ProcessUsage.peakResidentBytes
         let checkpoint = try SealedCheckpoint(directory)
         let original = try Checkpoint.open(source, key: options.encoding.key)
@@ -61,7 +61,7 @@ final class ClaimsGate: Sendable {
 }
 
 extension ConversionReport {
-    /// The report as JSON, with the results of claims.
+    /// The report as JSON, with the results of claims if there are any.
     func json(with claims: ClaimsReport?) -> JSONValue {
         guard let claims, let members = json.object else { return json }
         return .object(members + [.init("claims", claims.json)])

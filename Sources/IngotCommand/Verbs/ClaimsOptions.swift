@@ -7,13 +7,14 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// The form of the result of a verification.
+/// Format of the result of a verification.
 enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json, csv, markdown, html, junit, github, sarif
 }
 
-/// A share: `5%`, `0.05`.
+/// A share, written as `5%` or `0.05`.
 struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
+    /// The share, 0 to 1.
     let share: Double
 
     init(_ share: Double) { self.share = share }
@@ -31,18 +32,23 @@ struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
     var defaultValueDescription: String { description }
 }
 
-/// What is claimed of the checkpoint that is verified.
+/// Options about claims of the checkpoint to verify.
 struct ClaimsOptions: ParsableArguments {
-    @Option(help: "Hold the checkpoint against this claims file (Specs/claims.md).")
+    @Option(help: ArgumentHelp("Check the claims in this file (Specs/claims.md).", valueName: "file"))
     var claims: FilePath?
 
-    @Option(help: "What `ingot convert --format json` printed, for claims about its memory.")
+    @Option(
+        help: ArgumentHelp(
+            "Output of `ingot convert --format json`, for claims about its peak memory.", valueName: "file"))
     var conversionReport: FilePath?
 
-    @Flag(help: "Set the limits of the claims file to what is measured; make the file where there is none.")
+    @Flag(help: "Set the limits in the claims file to the measured values. Create the file if it does not exist.")
     var updateBaseline = false
 
-    @Option(help: "With --update-baseline: how much worse a later checkpoint may be.")
+    @Option(
+        help: ArgumentHelp(
+            "With --update-baseline: how much worse than measured the limits are, such as 5% or 0.05. Default: 5%.",
+            valueName: "share"))
     var tolerance: Tolerance?
 
     func validate() throws {
@@ -54,7 +60,7 @@ struct ClaimsOptions: ParsableArguments {
         }
     }
 
-    /// The claims file, read before any work; nil where none is named, or it is to be made.
+    /// Reads the claims file; nil if none is named, or it will be created.
     func read() throws -> ClaimsFile? {
         guard let claims else { return nil }
         if updateBaseline {
@@ -63,7 +69,7 @@ struct ClaimsOptions: ParsableArguments {
         return try ClaimsFile.read(claims)
     }
 
-    /// The files that are read or made, behind symbolic links where they need not be there yet.
+    /// Files to read or create. If the claims file does not exist yet, also the path behind its symbolic links.
     func files() throws -> [FilePath] {
         var files = [claims, conversionReport].compactMap { $0 }
         if updateBaseline, let claims, case .file(let place, exists: false) = try ReportFile.place(claims) {
@@ -72,7 +78,7 @@ struct ClaimsOptions: ParsableArguments {
         return files
     }
 
-    /// Refuses to add to a checkpoint of ours, which accounts for all its files, or to change one of them.
+    /// Refuses to create or change a claims file inside an Ingot checkpoint, because its manifest lists all its files.
     func requireApart(from checkpoint: FilePath) throws {
         guard updateBaseline, let claims, case .file(let place, _) = try ReportFile.place(claims),
             try SealedCheckpoint.isOne(checkpoint)
@@ -80,7 +86,7 @@ struct ClaimsOptions: ParsableArguments {
         try PathOverlap.refuse(report: place, over: [checkpoint])
     }
 
-    /// What is known of a checkpoint that was verified.
+    /// Facts about the verified checkpoint.
     func facts(
         _ result: VerificationReport, of checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?
     ) throws -> ClaimFacts {
@@ -91,13 +97,13 @@ struct ClaimsOptions: ParsableArguments {
         return facts
     }
 
-    /// The results of the claims, and of what is always checked.
+    /// Results of the claims, and of the built-in claims.
     func evaluate(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> ClaimsReport {
         try ClaimEvaluation(facts).run(
             file?.claims ?? [], subject: facts.path.string, file: file?.path.string, words: RemedyText.words)
     }
 
-    /// Writes the claims file with new limits; what changed, as text.
+    /// Writes the claims file with new limits; returns the changes as text.
     func updateLimits(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> String {
         guard let claims else { return "" }
         let baseline = ClaimsBaseline(facts, tolerance: (tolerance ?? Tolerance(0.05)).share)
@@ -107,9 +113,9 @@ struct ClaimsOptions: ParsableArguments {
     }
 }
 
-/// The results of claims in the forms that other programs read.
+/// Results of claims in formats for other programs.
 enum ClaimsOutput {
-    /// The report in a form, nil in those that claims have no text of their own in; of `github` a summary goes to the step's page too.
+    /// The report in a format; nil for formats without a text of claims only. `github` also appends to the step summary.
     static func text(_ report: ClaimsReport, _ format: VerificationFormat, seconds: Double) throws -> String? {
         switch format {
         case .text, .json, .csv, .html: return nil
@@ -138,7 +144,7 @@ enum ClaimsOutput {
         }
     }
 
-    /// Tells of damage in the forms that other programs read; people get the message alone.
+    /// Reports damage of the checkpoint in formats for other programs; in other formats, people get the error message only.
     static func tellDamage(
         _ error: IngotError, _ subject: String, _ claims: String?, _ format: VerificationFormat, _ result: ResultOptions
     ) throws {

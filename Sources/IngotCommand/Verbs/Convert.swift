@@ -8,76 +8,96 @@ import SystemPackage
 import TensorModel
 import Work
 
+/// `ingot convert`: quantizes a checkpoint.
 struct Convert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Quantize a checkpoint and seal it.",
+        abstract: "Quantize a checkpoint and seal it with hashes.",
         usage: "ingot convert <source> <dest> [options]",
         discussion: """
-            SOURCE is a safetensors or GGUF file, one of torch.save's (.bin, .pt, .pth; no
-            code of theirs is run) or NumPy's (.npy, .npz), or a directory with a checkpoint
-            in the Hugging Face layout or in GGUF; a part of a split GGUF file stands for
-            all. DEST is a directory that must not exist yet: it appears, complete, at the
-            end.
+            SOURCE is a checkpoint in a file or a directory: safetensors, GGUF, PyTorch
+            (.bin, .pt, .pth) or NumPy (.npy, .npz). Code in PyTorch files is not run. One
+            part of a split GGUF file stands for all parts.
 
-            Matrices of F32, F16 and BF16 are quantized; embeddings and output heads get
-            two bits more; everything else is kept as it is.
+            DEST is a new directory. It appears at the end, complete.
 
-            A run that was interrupted is resumed by the same command: shards that were
-            finished are checked and kept. They wait in .DEST.ingot-partial beside DEST,
-            with .DEST.ingot-journal.
+            Matrices of F32, F16 and BF16 are quantized. Embeddings and output heads get
+            two bits more than other matrices. All other tensors are kept unchanged.
+
+            To resume an interrupted run, give the same command again. The finished shards
+            wait in .DEST.ingot-partial beside DEST, with the journal .DEST.ingot-journal.
+            They are checked before they are used.
+
+            Examples:
+              ingot convert llama-7b llama-7b.ingot --bits 4
+              ingot convert llama-7b llama-7b.ingot --target-size 3GiB --codec rans
+              ingot convert llama-7b llama-7b.ingot --scheme lossless --max-memory 64MiB
             """)
+
+    /// Options about the files of SOURCE and DEST.
+    struct FileOptions: ParsableArguments {
+        @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
+        var force = false
+
+        @Flag(
+            help: "Discard the finished shards of an interrupted run and start again, for example with other options.")
+        var restart = false
+
+        @Flag(help: "Delete each shard of SOURCE after its output is on the disk and verified.")
+        var consumeSource = false
+
+        @Flag(help: "Wait for shards of SOURCE that are still being downloaded.")
+        var follow = false
+
+        @Option(
+            help: ArgumentHelp(
+                "With --follow: stop if nothing arrives for this many seconds. Default: no limit.",
+                valueName: "seconds"))
+        var followTimeout: Int?
+
+        @Option(
+            help: ArgumentHelp(
+                "Publish DEST only if all claims of level error in this file hold (Specs/claims.md).",
+                valueName: "file"))
+        var claims: FilePath?
+
+        func validate() throws {
+            guard claims == nil || !consumeSource else {
+                throw ValidationError("--claims needs SOURCE until all is done: not with --consume-source.")
+            }
+            guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
+            guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
+        }
+    }
 
     @Argument(help: "Checkpoint to convert: a file or a directory.")
     var source: FilePath
 
-    @Argument(help: "Directory to make.")
+    @Argument(help: "Directory to create.")
     var dest: FilePath
 
-    @OptionGroup var rate: RateOptions
+    @OptionGroup(title: "Quantization") var rate: RateOptions
 
-    @Flag(help: "Replace DEST if it is an Ingot checkpoint.")
-    var force = false
-
-    @Flag(help: "Throw away what an interrupted run of other options finished, and begin anew.")
-    var restart = false
-
-    @Flag(help: "Delete each shard of SOURCE once its output is on the disk and verified against it.")
-    var consumeSource = false
-
-    @Flag(help: "Wait for shards of SOURCE that are still being downloaded.")
-    var follow = false
-
-    @Option(help: "With --follow: give up when nothing has arrived for so many seconds.")
-    var followTimeout: Int?
-
-    @Option(help: "Publish only what holds the claims of this file (Specs/claims.md).")
-    var claims: FilePath?
-
-    @OptionGroup var work: WorkOptions
-    @OptionGroup var shown: ProgressOptions
-    @OptionGroup var report: ReportOptions
+    @OptionGroup(title: "Source and destination") var files: FileOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
+    @OptionGroup(title: "Output") var report: ReportOptions
 
     func validate() throws {
-        guard !follow || rate.targetSize == nil && rate.bpw == nil else {
+        guard !files.follow || rate.targetSize == nil && rate.bpw == nil else {
             throw ValidationError("--target-size and --bpw need the whole source: not with --follow.")
         }
-        guard claims == nil || !consumeSource else {
-            throw ValidationError("--claims needs SOURCE until all is done: not with --consume-source.")
-        }
-        guard follow || followTimeout == nil else { throw ValidationError("--follow-timeout needs --follow.") }
-        guard followTimeout ?? 1 >= 1 else { throw ValidationError("--follow-timeout must be at least 1.") }
     }
 
     func run() async throws {
-        let stated = try claims.map { try ClaimsFile.read($0) }
+        let stated = try files.claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
         options.run.jobs = work.jobs
         options.run.memory = work.maxMemory.bytes
-        options.run.force = force
-        options.run.restarts = restart
-        options.run.consumesSource = consumeSource
-        options.run.follows = follow
-        options.run.patience = followTimeout.map { .seconds($0) }
+        options.run.force = files.force
+        options.run.restarts = files.restart
+        options.run.consumesSource = files.consumeSource
+        options.run.follows = files.follow
+        options.run.patience = files.followTimeout.map { .seconds($0) }
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         var converter = try Converter(source, to: dest, options)
         converter.onEvent = progress.show
@@ -97,7 +117,7 @@ struct Convert: AsyncParsableCommand {
     }
 }
 
-/// The report of a conversion, for people.
+/// Report of a conversion as text for people.
 enum ConversionText {
     static func text(
         _ report: ConversionReport, source: FilePath, destination: FilePath, isVerbose: Bool

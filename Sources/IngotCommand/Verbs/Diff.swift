@@ -4,80 +4,98 @@ import SystemPackage
 import TensorModel
 import Weights
 
+/// `ingot diff`: compares two checkpoints.
 struct Diff: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare two checkpoints of any formats, tensor by tensor.",
         usage: "ingot diff <old> <new> [options]",
         discussion: """
-            OLD and NEW are files of weights (safetensors, PyTorch, GGUF, NumPy),
-            directories with a checkpoint, or checkpoints that `ingot convert` made; what is encoded is compared as it is
-            restored.
-            Tensors under other names are recognized by the hash of their content, or by
-            samples of their weights. Other bytes and other weights are told apart.
+            OLD and NEW are checkpoints, each in a file or a directory: safetensors,
+            PyTorch, GGUF, NumPy, or an output of `ingot convert`. Quantized weights are
+            decoded before the comparison. The result tells tensors with other weights from
+            tensors with the same weights in other bytes.
 
-            Exit code 0: the same tensors with the same weights, whatever their bytes.
-            1: something differs. 65: bytes are damaged; those that are the same in both
-            are not decoded, and so not checked.
+            A renamed tensor is recognized by the hash of its content, or by a sample of
+            its weights.
+
+            Exit code 0: the names and the weights are the same; bytes may differ. 1: the
+            checkpoints differ. 65: bytes are damaged. A tensor with the same bytes in both
+            checkpoints is not decoded, so damage in it is not found.
+
+            Examples:
+              ingot diff llama-7b llama-7b-finetuned
+              ingot diff llama-7b llama-7b.ingot --top 20
+              ingot diff llama-7b llama-7b.gguf --headers-only --format markdown
             """)
 
-    /// The forms of the result.
+    /// Format of the result.
     enum Form: String, ExpressibleByArgument, CaseIterable {
         case text, json, csv, markdown
     }
 
-    @Argument(help: "Checkpoint before.")
+    /// Options about the tensors to compare.
+    struct ComparisonOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Only tensors whose old or new name matches, such as '*.q_proj.*'. Sizes still count all tensors.",
+                valueName: "pattern"),
+            transform: ComparisonOptions.pattern)
+        var filter: NamePattern?
+
+        @Flag(help: "Read no weights: compare names, shapes, element types and sizes only.")
+        var headersOnly = false
+
+        @OptionGroup var keyed: KeyOption
+
+        private static func pattern(_ text: String) throws -> NamePattern {
+            guard let pattern = NamePattern(text) else {
+                throw ValidationError("'\(text)' is no pattern: characters, *, ?, and [abc] or [a-z].")
+            }
+            return pattern
+        }
+    }
+
+    /// Options about the shown result.
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp("Lines of each list at most, such as the tensors that changed most.", valueName: "n"))
+        var top = 10
+
+        @Option(help: "Format of the result. csv: one row per tensor.")
+        var format = Form.text
+
+        func validate() throws {
+            guard (0...1_000_000).contains(top) else { throw ValidationError("--top must be between 0 and 1000000.") }
+        }
+    }
+
+    @Argument(help: "Checkpoint before the change.")
     var old: FilePath
 
-    @Argument(help: "Checkpoint after.")
+    @Argument(help: "Checkpoint after the change.")
     var new: FilePath
 
-    @Option(help: "How many of the tensors that changed most are shown, and lines of other lists.")
-    var top = 10
-
-    @Option(
-        help: ArgumentHelp(
-            "Only tensors whose old or new name matches, such as '*.q_proj.*'; sizes are of all.",
-            valueName: "pattern"),
-        transform: Diff.pattern)
-    var filter: NamePattern?
-
-    @Flag(help: "Read no weights: names, shapes, types and sizes only.")
-    var headersOnly = false
-
-    @Option(help: "Form of the result: text, json, csv, markdown. csv: a row a tensor.")
-    var format = Form.text
-
-    @OptionGroup var keyed: KeyOption
-    @OptionGroup var result: ResultOptions
-    @OptionGroup var work: WorkOptions
-
-    private static func pattern(_ text: String) throws -> NamePattern {
-        guard let pattern = NamePattern(text) else {
-            throw ValidationError("'\(text)' is no pattern: characters, *, ?, and [abc] or [a-z].")
-        }
-        return pattern
-    }
-
-    func validate() throws {
-        guard (0...1_000_000).contains(top) else { throw ValidationError("--top must be between 0 and 1000000.") }
-    }
+    @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     func run() async throws {
         try result.requireApart(from: [old, new])
         var options = CheckpointDiff.Options()
-        options.pattern = filter
-        options.headersOnly = headersOnly
+        options.pattern = comparison.filter
+        options.headersOnly = comparison.headersOnly
         (options.memory, options.jobs) = (work.maxMemory.bytes, work.jobs)
-        let sides = try [old, new].map { try OpenedCheckpoint($0, key: keyed.key) }
-        try keyed.require(in: sides)
+        let sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        try comparison.keyed.require(in: sides)
         let diff = try await CheckpointDiff(sides[0], sides[1], options)
         for side in sides { try side.requireUnchanged() }
         for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
-        switch format {
-        case .text: try result.deliver(DiffText(diff, result.style, top: top).text)
-        case .json: try result.deliver(diff.json(top: top))
+        switch output.format {
+        case .text: try result.deliver(DiffText(diff, result.style, top: output.top).text)
+        case .json: try result.deliver(diff.json(top: output.top))
         case .csv: try result.deliver(DiffTable.csv(diff))
-        case .markdown: try result.deliver(DiffTable.markdown(diff, top: top))
+        case .markdown: try result.deliver(DiffTable.markdown(diff, top: output.top))
         }
         if !diff.isSame { throw ExitCode(1) }
     }

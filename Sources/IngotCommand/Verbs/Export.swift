@@ -4,41 +4,53 @@ import Export
 import SystemPackage
 package import TensorModel
 
+/// `ingot export`: writes a checkpoint for runtimes.
 struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Turn a checkpoint back into a format that runtimes load.",
+        abstract: "Write a checkpoint as plain weights that runtimes load.",
         usage: "ingot export <checkpoint> <out> [options]",
         discussion: """
-            OUT is a directory that must not exist yet. Format safetensors: plain weights
-            in the Hugging Face layout, which transformers and others load.
+            OUT is a new directory. It appears at the end, complete. With --to safetensors,
+            it has plain weights in the Hugging Face layout, which transformers and other
+            runtimes load.
+
+            Examples:
+              ingot export llama-7b.ingot llama-7b-4bit
+              ingot export llama-7b.ingot llama-7b-4bit --dtype bf16
+              ingot export llama-7b.ingot llama-7b-4bit --dtype f16 --force
             """)
 
+    /// Formats to write.
     enum Target: String, ExpressibleByArgument, CaseIterable {
         case safetensors
     }
 
-    @Argument(help: "Checkpoint that `ingot convert` made.")
+    /// Options about the files to write.
+    struct OutputOptions: ParsableArguments {
+        @Option(name: .customLong("to"), help: ArgumentHelp("Format of OUT.", valueName: "format"))
+        var target = Target.safetensors
+
+        @Option(help: "Element type of all F16, BF16 and F32 tensors. Default: that of each source tensor.")
+        var dtype: FloatFormat?
+
+        @Flag(help: "Replace OUT if it is an earlier export.")
+        var force = false
+    }
+
+    @Argument(help: "An output of `ingot convert`.")
     var checkpoint: FilePath
 
-    @Argument(help: "Directory to make.")
+    @Argument(help: "Directory to create.")
     var out: FilePath
 
-    @Option(name: .customLong("to"), help: "Format to write: safetensors.")
-    var target = Target.safetensors
-
-    @Option(help: "Element type of all F16, BF16 and F32 tensors: f16, bf16 or f32. Default: each tensor's own.")
-    var dtype: FloatFormat?
-
-    @Flag(help: "Replace OUT if it is an earlier export.")
-    var force = false
-
-    @OptionGroup var work: WorkOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     func run() async throws {
         let sealed = try SealedCheckpoint(checkpoint)
         for warning in sealed.warnings { Console.message(IngotErrorRenderer.text(warning)) }
         let exporter = try SafetensorsExporter(
-            sealed, as: dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: force)
+            sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force)
         let summary = try await exporter.run(to: out)
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "
@@ -47,7 +59,7 @@ struct Export: AsyncParsableCommand {
 }
 
 extension FloatFormat: ExpressibleByArgument {
-    /// The format of a name such as `bf16`.
+    /// The format with a name such as `bf16`; nil for an unknown name.
     package init?(argument: String) {
         guard let format = FloatFormat.allCases.first(where: { $0.elementType.rawValue.lowercased() == argument })
         else {

@@ -7,90 +7,111 @@ package import TensorModel
 import Weights
 import Work
 
+/// `ingot inspect`: shows tensors, statistics and bytes of a checkpoint.
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what is in a checkpoint: tensors, weights, and where its bytes go.",
+        abstract: "Show tensors, statistics of weights, and where every byte goes.",
         usage: "ingot inspect <path> [options]",
         discussion: """
-            PATH is a file of weights (safetensors, PyTorch, GGUF, NumPy), a directory with
-            a checkpoint, or one that `ingot convert` made. All weights are read, once and in bounded memory;
-            those of an encoded tensor as they are restored. Of F32 and of restored
-            weights, outliers and histogram are good to 8 bits; all else is exact.
+            PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
+            NumPy, or an output of `ingot convert`. Weights are read once, in bounded
+            memory. Quantized weights are decoded first.
 
-            In text, `|max|` is the largest magnitude, `>6 sd` counts the weights farther
-            than six standard deviations from the mean, `kurt` is 3 for a Gaussian, and the
-            bars show how weights are distributed, four standard deviations to each side of
-            the mean. Figures of a group are those of all its weights together; its
-            outliers and bars are those of each tensor by itself, added up.
+            Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
+            than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a
+            normal distribution. The bars are a histogram of the weights up to 4 standard
+            deviations away from the mean.
+
+            With --group-by, `>6 sd` and the bars are sums over the tensors of the group,
+            each with its own mean and standard deviation. All other figures treat the
+            weights of the group as one tensor.
+
+            For F32 and decoded weights, `>6 sd` and the bars use the upper 16 bits of each
+            weight. All other figures are exact.
+
+            Examples:
+              ingot inspect llama-7b --headers-only
+              ingot inspect llama-7b.ingot --sort error --top 20
+              ingot inspect llama-7b --format html --output llama-7b.html
             """)
 
-    @Argument(help: "Checkpoint to look into.")
+    /// Options about the tensors and figures to show.
+    struct RowOptions: ParsableArguments {
+        @Flag(help: "Read headers and chunk tables only, no weights.")
+        var headersOnly = false
+
+        @Option(
+            name: .customLong("filter"),
+            help: ArgumentHelp(
+                "Only tensors whose name matches, such as '*.k_proj.weight'. May be given several times.",
+                valueName: "pattern"))
+        var filters: [NamePattern] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Order of the rows: as in the files, by name, or by a figure, largest first.", valueName: "order"))
+        var sort = TensorOrder.file
+
+        @Option(help: ArgumentHelp("Rows at most. Default: all.", valueName: "n"))
+        var top: Int?
+
+        @Option(help: ArgumentHelp("One row per tensor, per layer or per kind of tensor.", valueName: "rows"))
+        var groupBy = InspectGrouping.tensor
+
+        @Flag(help: "In text: show all figures of each tensor, one below the other.")
+        var details = false
+
+        @OptionGroup var keyed: KeyOption
+
+        func validate() throws {
+            if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
+            if details, groupBy != .tensor { throw ValidationError("--details shows tensors: not with --group-by.") }
+        }
+    }
+
+    /// Options about the format of the result.
+    struct OutputOptions: ParsableArguments {
+        @Option(help: "Format of the result. html: one page that opens offline.")
+        var format = InspectFormat.text
+    }
+
+    @Argument(help: "Checkpoint to inspect: a file or a directory.")
     var path: FilePath
 
-    @Flag(help: "Read headers and tables only, no weights.")
-    var headersOnly = false
-
-    @Option(
-        name: .customLong("filter"),
-        help: "Only tensors whose names match, as in '*.k_proj.weight'; may be repeated.")
-    var filters: [NamePattern] = []
-
-    @Option(
-        help:
-            "Order: file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error; figures fall."
-    )
-    var sort = TensorOrder.file
-
-    @Option(help: "Only so many of the rows.")
-    var top: Int?
-
-    @Option(help: "Rows: tensor, layer or kind.")
-    var groupBy = InspectGrouping.tensor
-
-    @Flag(help: "All figures of each tensor, on a card of its own (text).")
-    var details = false
-
-    @Option(help: "Form of the result: text, json, csv, markdown or html.")
-    var format = InspectFormat.text
-
-    @OptionGroup var keyed: KeyOption
-    @OptionGroup var result: ResultOptions
-    @OptionGroup var work: WorkOptions
-    @OptionGroup var shown: ProgressOptions
-
-    func validate() throws {
-        if let top, top < 1 { throw ValidationError("--top must be 1 or more.") }
-        if details, groupBy != .tensor { throw ValidationError("--details shows tensors: not with --group-by.") }
-    }
+    @OptionGroup(title: "Tensors and figures") var rows: RowOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func run() async throws {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         try result.requireApart(from: [path])
-        let checkpoint = try OpenedCheckpoint(path, key: keyed.key)
-        try keyed.require(in: [checkpoint])
+        let checkpoint = try OpenedCheckpoint(path, key: rows.keyed.key)
+        try rows.keyed.require(in: [checkpoint])
         var report = try CheckpointReport(checkpoint)
         for warning in report.warnings { progress.show(.warning(warning)) }
-        report.select(filters)
-        if report.tensors.isEmpty, !filters.isEmpty {
+        report.select(rows.filters)
+        if report.tensors.isEmpty, !rows.filters.isEmpty {
             progress.show(.warning(IngotWarning(file: path.string, "no tensor's name matches --filter")))
         }
-        if !headersOnly { try await readWeights(&report, progress) }
+        if !rows.headersOnly { try await readWeights(&report, progress) }
         try checkpoint.requireUnchanged()
         Progress.clear()
         var view = InspectionView()
-        view.hasDetails = details
+        view.hasDetails = rows.details
         view.kinds = TensorGroup.groups(of: report.tensors, by: .kind)
-        if let key = groupBy.key {
+        if let key = rows.groupBy.key {
             let groups = TensorGroup.groups(of: report.tensors, by: key)
             view.grouping = key
             view.rowsInAll = groups.count
-            view.groups = TensorGroup.ordered(groups, by: sort, top: top)
+            view.groups = TensorGroup.ordered(groups, by: rows.sort, top: rows.top)
         } else {
             view.rowsInAll = report.tensors.count
-            report.order(by: sort, top: top)
+            report.order(by: rows.sort, top: rows.top)
         }
-        switch format {
+        switch output.format {
         case .text: try result.deliver(parts: InspectionText.parts(report, view, result.style))
         case .json: try result.deliver(json: report.jsonText(view.groups))
         case .html:
@@ -127,15 +148,16 @@ struct Inspect: AsyncParsableCommand {
     }
 }
 
-/// The form of an inspection.
+/// Format of an inspection.
 enum InspectFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json, csv, markdown, html
 }
 
-/// What a row of an inspection is.
+/// Subject of a row of an inspection.
 enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
     case tensor, layer, kind
 
+    /// Key of the groups; nil for tensors.
     var key: TensorGroup.Key? {
         switch self {
         case .tensor: nil
@@ -148,6 +170,6 @@ enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
 extension TensorOrder: ExpressibleByArgument {}
 
 extension NamePattern: ExpressibleByArgument {
-    /// A pattern as the user typed it.
+    /// A pattern as the user typed it; nil if it is invalid.
     package init?(argument: String) { self.init(argument) }
 }

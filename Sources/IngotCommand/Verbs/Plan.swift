@@ -4,25 +4,33 @@ import Conversion
 import SystemPackage
 import TensorModel
 
+/// `ingot plan`: predicts a conversion.
 struct Plan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Tell what convert would do: sizes, errors, memory.",
+        abstract: "Predict sizes, memory and errors of a conversion.",
         usage: "ingot plan <source> [options]",
         discussion: """
-            Reads headers only where bits per weight are asked for: convert holds them, so
-            that the size follows from the shapes. With --sample, and wherever the size
-            depends on the weights, a few chunks of each tensor are encoded on trial.
+            plan takes the options of convert that decide the size. It writes no files.
+
+            With --bits, plan reads headers only: the bits per weight are given, so the
+            sizes follow from the shapes. With --sample, or if the size depends on the
+            weights, plan encodes a few chunks of each matrix.
+
+            Examples:
+              ingot plan llama-7b --bits 3
+              ingot plan llama-7b --target-size 3GiB --sample
+              ingot plan llama-7b --relative-mse 5e-3 --format json
             """)
 
     @Argument(help: "Checkpoint to plan for: a file or a directory.")
     var source: FilePath
 
-    @Flag(help: "Read a sample of the weights, and forecast errors too.")
+    @Flag(help: "Encode a sample of the weights, and predict errors too.")
     var sample = false
 
-    @OptionGroup var rate: RateOptions
-    @OptionGroup var work: WorkOptions
-    @OptionGroup var report: ReportOptions
+    @OptionGroup(title: "Quantization") var rate: RateOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Output") var report: ReportOptions
 
     func run() async throws {
         var options = try rate.options()
@@ -38,7 +46,7 @@ struct Plan: AsyncParsableCommand {
     }
 }
 
-/// A forecast, for people.
+/// A forecast as text for people.
 enum ForecastText {
     static func text(_ forecast: ConversionForecast, width: Int?) -> String {
         var rows = [["tensor", "type", "shape", "stored as", "size", "bits", "rel MSE"]]

@@ -3,52 +3,68 @@ package import Conversion
 package import Quantization
 import TensorModel
 
-/// What is asked of the quantizer, on the verbs that convert or plan to.
+/// Options for the quantizer, of the verbs `convert` and `plan`.
 struct RateOptions: ParsableArguments {
     @Option(
         help: """
-            Bits per weight of each matrix at most, all counted: any number from 1 to 8.5; 4 where no rate is asked \
-            for. With scheme uniform, or codec lz4 or none, the width of a code: 2, 3, 4, 5, 6 or 8 (7 rounds up).
+            Bits per weight of each matrix at most, everything counted: a number from 1 to 8.5. With --scheme uniform, \
+            --codec lz4 or --codec none: the width of a code, 2, 3, 4, 5, 6 or 8; 7 becomes 8. Default: 4.
             """)
     var bits: Double?
 
-    @Option(help: "Bits per weight over all quantized matrices together, at one relative MSE.")
+    @Option(
+        help: ArgumentHelp(
+            "Bits per weight of all quantized matrices together at most, from 1 to 8.5. All get the same relative MSE.",
+            valueName: "bits"))
     var bpw: Double?
 
-    @Option(name: .customLong("relative-mse"), help: "Relative MSE of each matrix at most, such as 5e-3.")
+    @Option(
+        name: .customLong("relative-mse"),
+        help: ArgumentHelp("Relative MSE of each matrix at most, from 1e-6 to 0.5, such as 5e-3.", valueName: "mse"))
     var relativeMSE: Double?
 
-    @Option(help: "Size of DEST at most, such as 18GiB; matrices share it out at one relative MSE.")
+    @Option(
+        help: ArgumentHelp(
+            "Size of DEST at most, such as 18GiB. All matrices get the same relative MSE.", valueName: "size"))
     var targetSize: ByteCount?
 
-    @Option(help: "Scheme: trellis, uniform, or lossless (bit-exact).")
+    @Option(
+        help: "trellis: fewest bits. uniform: group scales, as in MLX and compressed-tensors. lossless: bit-exact.")
     var scheme = EncodingOptions.Scheme.trellis
 
-    @Option(help: "Trellis: states, 8 (default), 16 (0.01 bit smaller) or 32 (0.02 bit).")
+    @Option(
+        help: ArgumentHelp(
+            "With trellis: number of states, 8, 16 (0.01 bits per weight less) or 32 (0.02 less). Default: 8.",
+            valueName: "n"))
     var states: Int?
 
-    @Option(help: "Uniform: weights that share a scale, 32, 64 (default) or 128.")
+    @Option(help: ArgumentHelp("With uniform: weights per scale, 32, 64 or 128. Default: 64.", valueName: "n"))
     var groupSize: Int?
 
-    @Flag(help: "Uniform: scales without biases, as compressed-tensors has them.")
+    @Flag(help: "With uniform: scales without biases, as in compressed-tensors.")
     var symmetric = false
 
     @Option(
         help: """
-            Uniform: scales searched for the least error (default), or minmax, plain rounding between the group's \
-            extremes as MLX does it, faster and less exact.
+            With uniform. searched: the scale with the least error. minmax: from the smallest to the largest weight of \
+            the group, as in MLX; faster, with more error. Default: searched.
             """)
     var scales: UniformScales?
 
     @Option(
-        help: "Codec: zstd, rans (trellis only, mostly 2 to 4 % smaller), lz4 or none (fixed widths, fastest to load).")
+        help: """
+            Compression of the codes. rans: with trellis only, mostly 2 to 4 % smaller than zstd. lz4 and none: codes of \
+            fixed width, fastest to load.
+            """)
     var codec = CodecName.zstd
 
     @Option(
-        name: .customLong("on-nonfinite"), help: "NaN or infinity in the source: fail, or keep the tensor lossless.")
+        name: .customLong("on-nonfinite"),
+        help: ArgumentHelp(
+            "NaN or infinity in the source. fail: stop. keep: store the tensor lossless.", valueName: "action"))
     var onNonFinite = EncodingOptions.NonFinitePolicy.fail
 
-    @Flag(help: "Decode weights that a GGUF file has quantized already, and quantize them once more.")
+    @Flag(help: "Decode quantized weights of a GGUF file and quantize them again. Default: refuse them.")
     var allowRequantize = false
 
     @OptionGroup var keyed: KeyOption
@@ -89,7 +105,7 @@ struct RateOptions: ParsableArguments {
         }
     }
 
-    /// The options of a conversion.
+    /// Options of a conversion.
     func options() throws -> ConversionOptions {
         var options = ConversionOptions()
         options.encoding.scheme = scheme

@@ -7,8 +7,9 @@ public import SystemPackage
 import TensorModel
 import Weights
 
-/// A number of bytes: `268435456`, `256MiB`, `1GB`.
+/// A number of bytes, written as `268435456`, `256MiB` or `1GB`.
 struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
+    /// The number of bytes.
     let bytes: UInt64
 
     init(_ bytes: UInt64) { self.bytes = bytes }
@@ -22,15 +23,15 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
     var defaultValueDescription: String { description }
 }
 
-/// Where the weights are in a file that holds other things too.
+/// Place of the weights in a PyTorch file that holds other objects too.
 struct KeyOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "In PyTorch files, the dict with the weights, as keys joined by '.': 'ema.model'. Without it: the "
-                + "outermost, or the one under state_dict, model_state_dict or model."))
+            "In PyTorch files: the dict with the weights, as keys joined by '.', such as ema.model. Default: the "
+                + "outermost dict, or the one under state_dict, model_state_dict or model."))
     var key: String?
 
-    /// Refuses a key where no checkpoint could have one.
+    /// Throws if a key is given and none of the checkpoints is a PyTorch file.
     func require(in checkpoints: [OpenedCheckpoint]) throws {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
             throw IngotError(
@@ -40,17 +41,20 @@ struct KeyOption: ParsableArguments {
     }
 }
 
-/// The form of a result.
+/// Format of a result.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
-/// Options of the verbs that go through the weights.
+/// Options of the verbs that read weights.
 struct WorkOptions: ParsableArguments {
-    @Option(help: "Chunks worked on at the same time.")
+    @Option(help: ArgumentHelp("Chunks worked on at the same time.", valueName: "n"))
     var jobs = WorkOptions.processors
 
-    @Option(help: "Memory at most, the program's own 48 MiB not counted: 64MiB or more.")
+    @Option(
+        help: ArgumentHelp(
+            "Memory for buffers and mapped files at most, 64MiB or more. The program takes up to 48 MiB more.",
+            valueName: "size"))
     var maxMemory = ByteCount(256 << 20)
 
     private static var processors: Int { min(64, max(1, ProcessorCount.available)) }
@@ -60,60 +64,65 @@ struct WorkOptions: ParsableArguments {
     }
 }
 
-/// What is told of a run besides its result.
+/// Options for messages during a run.
 struct ProgressOptions: ParsableArguments {
     @Option(
-        help: "Progress on standard error: auto (a bar on a terminal, else a line every 5 s), bar, lines, json, none.")
+        help: ArgumentHelp(
+            "Progress on standard error. auto: a bar on a terminal, otherwise a line every 5 seconds.",
+            valueName: "style"))
     var progress = ProgressStyle.auto
 
-    @Flag(name: .shortAndLong, help: "No progress, no warnings: the result and errors only.")
+    @Flag(name: .shortAndLong, help: "Print the result and errors only: no progress, no warnings.")
     var quiet = false
 
-    @Flag(name: .shortAndLong, help: "Tell what the time went into.")
+    @Flag(name: .shortAndLong, help: "Also print where the time went.")
     var verbose = false
 }
 
 extension ProgressStyle: ExpressibleByArgument {}
 
-/// The form of the result, on verbs that print one.
+/// Format of the result of `convert` and `plan`.
 struct ReportOptions: ParsableArguments {
-    @Option(help: "Form of the result: text or json.")
+    @Option(help: "Format of the result.")
     var format = OutputFormat.text
 }
 
 extension ColorChoice: ExpressibleByArgument {}
 
-/// Where the result goes, and in which colours, on verbs that print one for people.
+/// Place and colours of the result.
 struct ResultOptions: ParsableArguments {
-    @Option(name: .shortAndLong, help: "Write the result to this file instead of standard output.")
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Write the result to this file instead of standard output.", valueName: "file"))
     var output: FilePath?
 
-    @Option(help: "Colours in text: auto (on a terminal, unless NO_COLOR is set), always, never.")
+    @Option(
+        help: ArgumentHelp("Colours in text. auto: on a terminal, unless NO_COLOR is set.", valueName: "when"))
     var color = ColorChoice.auto
 
-    /// Refuses a place that cannot be written to, and what is read or made otherwise; before any work.
+    /// Refuses an output path that is not writable, or that is one of the inputs. Call it before any work.
     func requireApart(from inputs: [FilePath]) throws {
         guard let output, case .file(let place, _) = try ReportFile.place(output) else { return }
         try PathOverlap.refuse(report: place, over: inputs)
     }
 
-    /// The style of text.
+    /// Style of the result as text.
     var style: Style { output == nil || color == .always ? .forOutput(color) : .plain }
 
-    /// Hands the result over; what is no file, such as a device, gets it as standard output would.
+    /// Writes the result and a newline to the output file, or to standard output. A device is written to, not replaced.
     func deliver(_ text: String) throws { try deliver(parts: CollectionOfOne(text + "\n")) }
 
-    /// Hands JSON over.
+    /// Writes JSON.
     func deliver(_ json: JSONValue) throws {
         try deliver(IngotErrorRenderer.json(json.text(indented: true)))
     }
 
-    /// Hands JSON over in parts, none of which ends in a string.
+    /// Writes JSON in parts. A part must not end inside a string.
     func deliver(json parts: some Sequence<String>) throws {
         try deliver(parts: parts.lazy.map { IngotErrorRenderer.json($0) })
     }
 
-    /// Hands a long result over in parts, the last of which ends its last line.
+    /// Writes a long result in parts. The last part must end with a newline.
     func deliver(parts: some Sequence<String>) throws {
         guard let output else { return Console.result(parts: parts) }
         try ReportFile.write(parts, to: output)
@@ -121,17 +130,18 @@ struct ResultOptions: ParsableArguments {
 }
 
 extension FilePath: @retroactive ExpressibleByArgument {
-    /// A path as the user typed it.
+    /// A path as the user typed it; nil if it is empty.
     public init?(argument: String) {
         guard !argument.isEmpty else { return nil }
         self.init(argument)
     }
 }
 
-/// A codec, as the command line names it.
+/// Name of a codec on the command line.
 enum CodecName: String, ExpressibleByArgument, CaseIterable {
     case zstd, rans, lz4, none
 
+    /// The codec of the container.
     var codec: Codec {
         switch self {
         case .zstd: .zstd

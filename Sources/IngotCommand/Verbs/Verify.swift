@@ -4,72 +4,92 @@ import SystemPackage
 import TensorModel
 import Weights
 
+/// `ingot verify`: checks a checkpoint.
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check every byte of a checkpoint, and its error against the source.",
         usage: "ingot verify <checkpoint> [--against <source>] [options]",
         discussion: """
-            Without --against: the manifest, all files' hashes, every seal and chunk.
-            With it also: each tensor's hash, and its error, recomputed from the source.
-            CHECKPOINT may be an export, and SOURCE any checkpoint: then weights are
-            compared.
+            Without --against, verify checks the manifest, the hashes of all files, every
+            seal and every chunk. With --against SOURCE, it also checks the hash of each
+            source tensor, measures each error, and checks it against the certificate.
 
-            With --claims: every claim of a file, such as sizes and errors at most.
+            CHECKPOINT may also be an export, or SOURCE the output of another conversion:
+            then verify compares the weights, without certificates.
 
-            Exit code 65: bytes are damaged. 1: intact, but a certificate or a claim does
-            not hold, or SOURCE is not what was converted.
+            With --claims FILE, verify also checks limits such as largest sizes and errors.
+
+            Exit code 65: bytes are damaged. 1: the bytes are intact, but a certificate or
+            a claim does not hold, or SOURCE is not the checkpoint that was converted.
+
+            Examples:
+              ingot verify llama-7b.ingot
+              ingot verify llama-7b.ingot --against llama-7b
+              ingot verify llama-7b.ingot --claims claims.json --format junit -o claims.xml
             """)
 
-    /// Messages on a terminal: more of them push the first, which tell the most, out of sight.
-    private static let failuresShown = 8
+    /// Options about the checkpoint to compare with.
+    struct ComparisonOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Checkpoint to compare with: the source of the conversion.", valueName: "source"))
+        var against: FilePath?
 
-    @Argument(help: "Checkpoint that `ingot convert` made; with --against, any.")
-    var checkpoint: FilePath
+        @OptionGroup var keyed: KeyOption
+    }
 
-    @Option(help: "The source it was converted from.")
-    var against: FilePath?
+    /// Options about the shown result.
+    struct OutputOptions: ParsableArguments {
+        @Option(help: "Format of the result. junit, github and sarif: the claims only.")
+        var format = VerificationFormat.text
 
-    @OptionGroup var keyed: KeyOption
-    @OptionGroup var claims: ClaimsOptions
-    @OptionGroup var work: WorkOptions
+        @Option(help: ArgumentHelp("Tensors with the largest errors to list, in text and markdown.", valueName: "n"))
+        var top = 10
 
-    @Option(help: "Form: text, json, csv, markdown, html; of the claims alone: junit, github, sarif.")
-    var format = VerificationFormat.text
+        @Flag(help: "List all tensors, in text and markdown.")
+        var all = false
 
-    @Option(help: "How many of the tensors with the largest errors text and markdown list.")
-    var top = 10
-
-    @Flag(help: "List all tensors.")
-    var all = false
-
-    @OptionGroup var result: ResultOptions
-
-    func validate() throws {
-        guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
-        guard !claims.updateBaseline || format == .text else {
-            throw ValidationError("--update-baseline prints text: not with --format \(format.rawValue).")
+        func validate() throws {
+            guard top >= 0 else { throw ValidationError("--top must be 0 or more.") }
         }
     }
 
-    /// The title of a page.
-    private var title: String { against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
+    /// Failures shown on a terminal; more would scroll the first ones, which tell most, off the screen.
+    private static let failuresShown = 8
+
+    @Argument(help: "An output of `ingot convert`. With --against, any checkpoint.")
+    var checkpoint: FilePath
+
+    @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
+    @OptionGroup(title: "Claims") var claims: ClaimsOptions
+
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+
+    func validate() throws {
+        guard !claims.updateBaseline || output.format == .text else {
+            throw ValidationError("--update-baseline prints text: not with --format \(output.format.rawValue).")
+        }
+    }
+
+    /// Title of the HTML page.
+    private var title: String { comparison.against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {
-        try result.requireApart(from: [checkpoint] + (against.map { [$0] } ?? []) + claims.files())
+        try result.requireApart(from: [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files())
         try claims.requireApart(from: checkpoint)
         let stated = try claims.read()
         do {
             try await verify(stated)
         } catch let error as IngotError {
-            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, format, result)
+            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, output.format, result)
             throw error
         }
     }
 
     private func verify(_ stated: ClaimsFile?) async throws {
         let opened = try OpenedCheckpoint(checkpoint)
-        let source = try against.map { try OpenedCheckpoint($0, key: keyed.key) }
-        try keyed.require(in: source.map { [$0] } ?? [])
+        let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        try comparison.keyed.require(in: source.map { [$0] } ?? [])
         for warning in opened.warnings + (source?.warnings ?? []) {
             Console.message(IngotErrorRenderer.text(warning))
         }
@@ -94,8 +114,8 @@ struct Verify: AsyncParsableCommand {
 
     private func show(_ report: VerificationReport, _ outcome: ClaimsReport, isClaimed: Bool) throws {
         let claimed = isClaimed ? outcome : nil
-        let count = all ? Int.max : top
-        switch format {
+        let count = output.all ? Int.max : output.top
+        switch output.format {
         case .text:
             let text = VerificationText(report, result.style, top: count).text
             try result.deliver(claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
@@ -106,7 +126,7 @@ struct Verify: AsyncParsableCommand {
             let table = VerificationTable.markdown(report, top: count)
             try result.deliver(claimed.map { ClaimsMarkdown.text($0) + "\n\n" + table } ?? table)
         case .junit, .github, .sarif:
-            guard let text = try ClaimsOutput.text(outcome, format, seconds: report.seconds) else { return }
+            guard let text = try ClaimsOutput.text(outcome, output.format, seconds: report.seconds) else { return }
             try result.deliver(text)
         }
     }

@@ -4,43 +4,43 @@ import FileAccess
 import Quantization
 package import TensorModel
 
-/// Where the bytes of one file go; the parts add up to the file's size, always.
+/// Bytes of a file by part. The parts always add up to the size of the file.
 package struct ByteAccount: Sendable, Hashable {
-    /// A kind of bytes.
+    /// Part of a file.
     package enum Part: String, Sendable, Hashable, CaseIterable {
-        /// What describes the data: length field and header of a safetensors file, directory and pickle of PyTorch's.
+        /// Header: length field and JSON of a safetensors file; directory and pickle of a PyTorch file.
         case header
-        /// Tensors as they are, or in the blocks of another format.
+        /// Kept tensors of an Ingot checkpoint; all tensors of other formats.
         case tensors
         /// Prologues and chunk tables of payloads.
         case tables
-        /// Codes or symbols, after compression.
+        /// Codes or symbols, compressed.
         case codes
-        /// Symbols without a code, after compression.
+        /// Escapes: symbols that have no code, compressed.
         case escapes
-        /// Row classes, low bits and patches, which are not compressed.
+        /// Row classes, low bits and patches, not compressed.
         case extras
-        /// Scales and biases, after compression.
+        /// Scales and biases, compressed.
         case scales
-        /// Byte planes of lossless tensors, after compression.
+        /// Byte planes of lossless tensors, compressed.
         case planes
-        /// Bytes that align what follows, and those of a source that no tensor uses.
+        /// Alignment, and bytes of a source that belong to no tensor.
         case padding
         /// The seal.
         case seal
     }
 
-    /// Bytes of each part that has any.
+    /// Bytes of each part; parts without bytes are absent.
     package private(set) var bytes: [Part: UInt64] = [:]
 
-    /// An account without bytes.
+    /// An account of 0 bytes.
     package init() {}
 
-    /// The account of a file of a source: what describes the data, the bytes that tensors are made of, and the rest.
+    /// The account of a file of a source: header, tensors, and the rest as padding.
     package init(_ shard: Shard) {
         var tensors: UInt64 = 0
         var end: UInt64 = 0
-        // Tensors may share bytes, which are counted once.
+        // Tensors may share bytes; shared bytes are counted once.
         for range in shard.header.tensors.map(\.range).sorted(by: { $0.start < $1.start }) where range.end > end {
             tensors += range.end - max(range.start, end)
             end = range.end
@@ -50,9 +50,9 @@ package struct ByteAccount: Sendable, Hashable {
         add(shard.file.byteCount - shard.header.headerByteCount - tensors, to: .padding)
     }
 
-    /// The account of one of our shards; reads the chunk tables of its payloads.
+    /// The account of an Ingot shard; reads the chunk tables of its payloads.
     ///
-    /// - Throws: `payloadInvalid` where a table is damaged.
+    /// - Throws: `payloadInvalid` if a table is damaged.
     package init(_ shard: SealedShard) throws {
         add(shard.header.dataStart, to: .header)
         for tensor in shard.ordinary { add(tensor.range.count, to: .tensors) }
@@ -88,17 +88,17 @@ package struct ByteAccount: Sendable, Hashable {
         if count > 0 { bytes[part, default: 0] += count }
     }
 
-    /// All bytes of the account.
+    /// Sum of all parts.
     package var total: UInt64 { bytes.values.reduce(0, +) }
 
-    /// The parts of two files together.
+    /// Adds the parts of two files.
     package static func + (a: ByteAccount, b: ByteAccount) -> ByteAccount {
         var sum = a
         for (part, count) in b.bytes { sum.add(count, to: part) }
         return sum
     }
 
-    /// The account as JSON: a member a part, and the total.
+    /// The account as JSON: one member per part, and the total.
     package var json: JSONValue {
         .object(
             Part.allCases.compactMap { part in bytes[part].map { .init(part.rawValue, .unsigned($0)) } }

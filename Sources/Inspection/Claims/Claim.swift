@@ -3,19 +3,19 @@ package import TensorModel
 
 /// A promise about a checkpoint, as a claims file states it (Specs/claims.md).
 package struct Claim: Sendable, Hashable {
-    /// What is promised.
+    /// Promised property and its limit.
     package var rule: Rule
-    /// What follows where it does not hold.
+    /// Consequence of a failure.
     package var level: Level
-    /// Whether the file names the level, rather than leaving it at `error`.
+    /// Whether the file states the level; false if `level` is the default.
     package var namesLevel: Bool
-    /// The tensors it is about, each by a pattern; nil for all.
+    /// Patterns of the tensors that the claim covers; nil for all tensors.
     package var patterns: [NamePattern]?
-    /// Whether the file has the patterns in a list.
+    /// Whether the file states the patterns as a list.
     package var listsPatterns: Bool
-    /// Why it is claimed.
+    /// Reason for the claim, shown if it fails.
     package var note: String?
-    /// The line of the file it begins in, from 1.
+    /// Line of the claims file in which the claim begins, from 1.
     package var line: Int
 
     /// Makes a claim.
@@ -32,28 +32,28 @@ package struct Claim: Sendable, Hashable {
         self.line = line
     }
 
-    /// What follows where a claim does not hold.
+    /// Consequence of a claim that fails.
     package enum Level: String, Sendable, Hashable, CaseIterable {
         /// The check fails.
         case error
-        /// It is shown.
+        /// The result is shown; the check passes.
         case warn
-        /// It is not looked at.
+        /// The claim is not checked.
         case off
     }
 
-    /// What is promised.
+    /// Promised property.
     package enum Rule: Sendable, Hashable {
-        /// A count of bytes that is not exceeded.
+        /// Number of bytes at most.
         case bytes(ByteRule, UInt64)
-        /// A figure that is not exceeded, or not fallen short of.
+        /// A figure at most, or at least if `FigureRule.isMinimum`.
         case figure(FigureRule, Double)
-        /// Every weight of the checkpoint is a finite number.
+        /// Every weight is finite.
         case finite
-        /// The SHA-256 of files, by name.
+        /// SHA-256 of each named file.
         case digests(DigestRule, [NamedDigest])
 
-        /// The name of the claim in files and reports.
+        /// Name of the claim in files and reports.
         package var kind: Kind {
             switch self {
             case .bytes(let rule, _): rule.kind
@@ -64,8 +64,9 @@ package struct Claim: Sendable, Hashable {
         }
     }
 
-    /// Claims about counts of bytes.
+    /// Claims about sizes in bytes.
     package enum ByteRule: Sendable, Hashable {
+        /// Bytes of all files; bytes of the largest file; peak resident memory of the conversion in bytes.
         case total, largestFile, peakMemory
 
         var kind: Kind {
@@ -79,6 +80,8 @@ package struct Claim: Sendable, Hashable {
 
     /// Claims about figures.
     package enum FigureRule: Sendable, Hashable, CaseIterable {
+        /// Saved share of the size (minimum); bits per weight (maximum); and of each tensor: relative MSE (maximum), SNR in dB
+        /// (minimum), largest error (maximum), cosine (minimum).
         case reduction, bitsPerWeight, relativeMSE, signalToNoise, maxError, cosine
 
         var kind: Kind {
@@ -92,10 +95,10 @@ package struct Claim: Sendable, Hashable {
             }
         }
 
-        /// Whether the limit is the least that is allowed, not the most.
+        /// Whether the limit is a minimum; otherwise it is a maximum.
         var isMinimum: Bool { self == .reduction || self == .signalToNoise || self == .cosine }
 
-        /// Whether a limit makes sense, and what would.
+        /// Whether a limit is in the valid range of this rule.
         func allows(_ limit: Double) -> Bool {
             guard limit.isFinite else { return false }
             return switch self {
@@ -107,7 +110,7 @@ package struct Claim: Sendable, Hashable {
             }
         }
 
-        /// What a limit may be, in words.
+        /// Valid range of the limit, in words for error messages.
         var range: String {
             switch self {
             case .reduction: "a share below 1, such as 0.7"
@@ -119,14 +122,14 @@ package struct Claim: Sendable, Hashable {
         }
     }
 
-    /// Which files a claim about digests names.
+    /// Files that a claim about digests names: those of the source, or those of the checkpoint.
     package enum DigestRule: Sendable, Hashable { case source, output }
 
     /// A file and its SHA-256.
     package struct NamedDigest: Sendable, Hashable {
-        /// The file, relative to the checkpoint's directory.
+        /// File, relative to the directory of the checkpoint.
         package let file: String
-        /// What it must be.
+        /// Required digest.
         package let digest: SHA256Digest
 
         /// Makes an entry.
@@ -136,7 +139,7 @@ package struct Claim: Sendable, Hashable {
         }
     }
 
-    /// Names of claims; the raw value stands in files and reports.
+    /// Names of claims. The raw value is the name in files and reports.
     package enum Kind: String, Sendable, Hashable, CaseIterable {
         case totalBytes = "max_total_bytes"
         case fileBytes = "max_file_bytes"
@@ -150,17 +153,17 @@ package struct Claim: Sendable, Hashable {
         case peakMemory = "max_peak_memory"
         case sourceDigests = "source_sha256"
         case outputDigests = "output_sha256"
-        // Checked of every checkpoint, and named in no file.
+        // Checked for every checkpoint; a claims file cannot state them.
         case bytesIntact = "bytes_intact"
         case certificatesHold = "certificates_hold"
         case sourceMatches = "source_matches"
 
-        /// Whether it is checked whether a file asks for it or not.
+        /// Whether it is checked for every checkpoint, without a claims file.
         package var isBuiltIn: Bool {
             self == .bytesIntact || self == .certificatesHold || self == .sourceMatches
         }
 
-        /// Whether it may be limited to some tensors.
+        /// Whether the claim can be limited to some tensors.
         package var isAboutTensors: Bool {
             switch self {
             case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .finite: true
@@ -168,10 +171,10 @@ package struct Claim: Sendable, Hashable {
             }
         }
 
-        /// The names a file may use, in the order of the document.
+        /// Names that a claims file can use, in the order of Specs/claims.md.
         package static let stated = allCases.filter { !$0.isBuiltIn }
 
-        /// What is promised, in a sentence.
+        /// The promise in one sentence.
         package var meaning: String {
             switch self {
             case .totalBytes: "All files of the checkpoint together take at most so many bytes."
@@ -192,7 +195,7 @@ package struct Claim: Sendable, Hashable {
             }
         }
 
-        /// What to do where it does not hold.
+        /// What a user can do if the claim fails.
         var remedy: Remedy {
             switch self {
             case .totalBytes, .fileBytes, .reduction, .bitsPerWeight:

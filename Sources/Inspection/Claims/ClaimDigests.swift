@@ -1,14 +1,15 @@
 import FileAccess
 import SystemPackage
 
-/// SHA-256 of the files that claims name: a file that has several names is read once.
+/// SHA-256 of the files that claims name. A file with several names is read once.
 final class ClaimDigests {
     private let facts: ClaimFacts
     private var known: [FileIdentity: SHA256Digest] = [:]
 
+    /// Prepares the files that the facts name.
     init(_ facts: ClaimFacts) { self.facts = facts }
 
-    /// The digest of a file by its name; nil where there is no such file.
+    /// Digest of a file; nil if there is no such file.
     func digest(_ rule: Claim.DigestRule, _ name: String) throws -> SHA256Digest? {
         guard let root = rule == .source ? facts.sourcePath : facts.path, let path = try place(name, below: root),
             let identity = FileIdentity(path)
@@ -19,7 +20,7 @@ final class ClaimDigests {
         return digest
     }
 
-    /// A file below a directory, or the file that the path itself is.
+    /// Path of the file `name` below a directory; if `root` is a file, `root` itself if it has that name. Nil if there is no such file.
     private func place(_ name: String, below root: FilePath) throws -> FilePath? {
         guard try Directory.kind(root) == .directory else { return root.lastComponent?.string == name ? root : nil }
         let path = root.appending(FilePath(name).components)

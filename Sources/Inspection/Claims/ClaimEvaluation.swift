@@ -1,24 +1,26 @@
 import FileAccess
 package import TensorModel
 
-/// Holds claims against what is known of a checkpoint.
+/// Evaluates claims with the facts about a checkpoint.
 package struct ClaimEvaluation {
     private let facts: ClaimFacts
     private let files: ClaimDigests
     private let selection: TensorSelection
 
-    /// Prepares an evaluation; files are hashed where claims name them.
+    /// Prepares an evaluation. Files are hashed only if claims name them.
     package init(_ facts: ClaimFacts) {
         self.facts = facts
         files = ClaimDigests(facts)
         selection = TensorSelection(facts.tensors.map(\.name))
     }
 
-    /// Evaluates what is always checked, and the claims of a file.
+    /// Evaluates the built-in claims and the claims of a file.
     ///
-    /// - Throws: `claimsInvalid` where their patterns take too long to match.
-    ///
-    /// - Parameter words: how the report words remedies.
+    /// - Parameters:
+    ///   - subject: name of the checkpoint in the report.
+    ///   - file: name of the claims file; nil for none.
+    ///   - words: how the report words remedies.
+    /// - Throws: `claimsInvalid` if matching the patterns takes too many steps.
     package func run(
         _ claims: [Claim], subject: String, file: String?, words: @escaping Remedy.Words = { $0.text }
     ) throws -> ClaimsReport {
@@ -80,24 +82,25 @@ package struct ClaimEvaluation {
         }
     }
 
-    /// What was found for a claim.
+    /// Measurement of a claim.
     struct Finding {
-        /// The worst of it.
+        /// Worst value; nil if nothing was measured.
         var worst: ClaimResult.Value?
         var basis: ClaimResult.Basis
-        /// The tensor or file it is, and how many do not hold.
+        /// Tensor or file with the worst value, and the number of tensors or files that fail.
         var offender: String?
         var offenders = 0
-        /// Where there is no limit, what is wrong with the offender.
+        /// Fault of the offender, for claims without a limit.
         var fault: String?
     }
 
-    /// A finding, or why there is none.
+    /// A finding, or the reason why there is none.
     enum Measurement {
+        /// The value was measured.
         case known(Finding)
-        /// Nothing is known of what the claim is about: why, and what would help.
+        /// The facts are missing: the reason, and a remedy.
         case unknown(String, Remedy?)
-        /// There is nothing that the claim is about.
+        /// The claim covers nothing: the reason.
         case nothing(String)
     }
 
@@ -109,7 +112,7 @@ package struct ClaimEvaluation {
             switch (claim.rule, found.worst) {
             case (.bytes(_, let limit), .bytes(let worst)): (worst > limit, Double(worst) / Double(limit) - 1)
             case (.figure(let rule, let limit), .figure(let worst)):
-                // Written so that what is no number fails.
+                // The comparison is negated so that NaN fails.
                 (!(rule.isMinimum ? worst >= limit : worst <= limit), ClaimEvaluation.excess(worst, limit))
             default: (found.offenders > 0, .infinity)
             }
@@ -119,7 +122,7 @@ package struct ClaimEvaluation {
             let text = limit.map { "\(found.worst?.short ?? "")\(place), \(word) \($0.short)" } ?? kind.meaning
             return result(claim, .pass, text, measured: found.worst, basis: found.basis)
         }
-        // By a hair: then every digit counts.
+        // If both round to the same text, show every digit.
         let isClose = found.worst?.text == limit?.text
         let (measured, claimed) = isClose ? (found.worst?.exact, limit?.exact) : (found.worst?.text, limit?.text)
         let text = found.fault ?? "\(measured ?? "")\(place), claimed is \(word) \(claimed ?? "")"
@@ -154,7 +157,7 @@ package struct ClaimEvaluation {
 
     // MARK: - Measuring
 
-    /// The tensors that a claim means, without a copy of them.
+    /// The tensors that a claim covers; indices into the facts, no copy.
     private struct Chosen: RandomAccessCollection {
         private let tensors: [ClaimFacts.Tensor]
         private let chosen: [Int]
@@ -169,7 +172,7 @@ package struct ClaimEvaluation {
         subscript(index: Int) -> ClaimFacts.Tensor { tensors[chosen[index]] }
     }
 
-    /// Measures what a claim is about, its level aside.
+    /// Measures what a claim covers; ignores its level.
     func measure(_ claim: Claim) throws -> Measurement {
         let chosen: Chosen
         switch try selection.tensors(claim.patterns) {
@@ -211,7 +214,7 @@ package struct ClaimEvaluation {
         }
     }
 
-    /// Bits of the encoded tensors over their weights, together; the tensor that takes the most is named.
+    /// Bits per weight of the encoded tensors together; the offender is the tensor with the most bits per weight.
     private func bitsPerWeight(_ tensors: Chosen, _ limit: Double) -> Measurement {
         var worst: (tensor: ClaimFacts.Tensor, bits: Double)?
         var (weights, bytes, offenders) = (0.0, 0.0, 0)
@@ -250,11 +253,11 @@ package struct ClaimEvaluation {
             }
             isMeasured = isMeasured && tensor.error?.isMeasured == true
             if !(rule.isMinimum ? found >= limit : found <= limit) { offenders += 1 }
-            // What is no number is worse than any.
+            // NaN is worse than any number.
             let isWorse = worst.map { rule.isMinimum ? !(found >= $0.figure) : !(found <= $0.figure) } ?? true
             if isWorse { worst = (tensor, found) }
         }
-        // One that is known to fail is enough; all must be known to hold.
+        // One failing tensor decides. To pass, the figures of all tensors must be known.
         guard let worst, unknown == 0 || offenders > 0 else {
             return .unknown(
                 rule == .cosine && facts.sourcePath == nil
@@ -305,7 +308,7 @@ package struct ClaimEvaluation {
 }
 
 extension Claim {
-    /// The limit as reports show it.
+    /// The limit as reports show it; nil for claims without a limit.
     var limitValue: ClaimResult.Value? {
         switch rule {
         case .bytes(_, let limit): .bytes(limit)

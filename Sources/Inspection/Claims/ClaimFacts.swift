@@ -6,13 +6,13 @@ package import SystemPackage
 package import TensorModel
 package import Weights
 
-/// What is known of a checkpoint, for claims to be held against.
+/// Known facts about a checkpoint, input of `ClaimEvaluation`.
 package struct ClaimFacts: Sendable {
     /// A file and its size.
     package struct File: Sendable, Hashable {
-        /// Its path, relative to the checkpoint's directory.
+        /// Path relative to the directory of the checkpoint.
         package let name: String
-        /// Its bytes.
+        /// Size in bytes.
         package let byteCount: UInt64
 
         /// Makes an entry.
@@ -26,13 +26,13 @@ package struct ClaimFacts: Sendable {
     package struct Tensor: Sendable {
         /// Its name.
         package let name: TensorName
-        /// Whether it is encoded; else it is stored as it was.
+        /// Whether it is encoded; otherwise it is stored unchanged.
         package let isEncoded: Bool
-        /// Its elements, and the bytes they take.
+        /// Number of its elements, and of the bytes they take in the file.
         package let elements: Int, byteCount: UInt64
-        /// Its error; nil where nothing is known of it.
+        /// Its error; nil if unknown.
         package let error: Error?
-        /// Weights that are NaN or infinite; nil where they were not counted.
+        /// Number of NaN and infinite weights; nil if they were not counted.
         package let nonFinite: UInt64?
 
         /// Makes a tensor.
@@ -48,11 +48,11 @@ package struct ClaimFacts: Sendable {
         }
     }
 
-    /// What was lost of a tensor.
+    /// Error of a tensor.
     package struct Error: Sendable {
-        /// The figures; `cosine` is nil where it was not measured.
+        /// Error figures: `signalToNoise` in dB; `cosine` is nil if it was not measured.
         package let relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?
-        /// Whether they were measured against the source, rather than read off the certificate.
+        /// Whether the figures were measured against the source; otherwise they come from the certificate.
         package let isMeasured: Bool
 
         /// Makes an error.
@@ -67,28 +67,28 @@ package struct ClaimFacts: Sendable {
         }
     }
 
-    /// The directory of the checkpoint, or its only file.
+    /// Directory of the checkpoint, or its only file.
     package var path: FilePath
     /// Every file of the checkpoint.
     package var files: [File]
-    /// The bytes of its weight files, and of the source's; nil where the source's are not known.
+    /// Bytes of the weight files, and of the source's weight files; the latter is nil if unknown.
     package var outputBytes: UInt64, sourceBytes: UInt64?
     /// Its tensors.
     package var tensors: [Tensor]
-    /// Bytes that the conversion had resident at the worst moment; nil where nobody knows.
+    /// Peak resident memory of the conversion in bytes; nil if unknown.
     package var peakMemory: UInt64?
-    /// Names of the weight files, and where the source is: a directory or its only file.
+    /// Names of the weight files, and path of the source: a directory or its only file.
     package var weightFiles: [String], sourcePath: FilePath?
     /// Names of the source's weight files.
     package var sourceFiles: [String] = []
-    /// Whether every byte was held against hashes, as those of our checkpoints are.
+    /// Whether every byte was checked against a hash, as in Ingot checkpoints.
     package var isSealed = true
-    /// What the checkpoint was compared with, if anything.
+    /// Kind of comparison; nil without a source.
     package var comparison: VerificationReport.Comparison?
     /// Certificates and hashes that do not hold.
     package var failures: [IngotError]
 
-    /// Makes facts of their parts.
+    /// Makes facts from their parts.
     package init(
         path: FilePath, files: [File], outputBytes: UInt64, sourceBytes: UInt64?, tensors: [Tensor],
         peakMemory: UInt64? = nil, weightFiles: [String] = [], sourcePath: FilePath? = nil,
@@ -106,7 +106,7 @@ package struct ClaimFacts: Sendable {
         self.failures = failures
     }
 
-    /// Gathers what a verification of a checkpoint found, and the sizes of its files.
+    /// Takes the facts from a verification, and the sizes of all files from the file system.
     package init(
         _ report: VerificationReport, of checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?
     ) throws {
@@ -139,7 +139,7 @@ package struct ClaimFacts: Sendable {
         failures = report.failures
     }
 
-    /// Every regular file of a directory, however deep; the file itself where the path is that of one.
+    /// Every regular file below a directory; if `path` is a file, that file.
     private static func files(of path: FilePath) throws -> [File] {
         guard try Directory.kind(path) == .directory else {
             return [File(name: path.lastComponent?.string ?? "", byteCount: FileIdentity(path)?.byteCount ?? 0)]
@@ -153,16 +153,16 @@ package struct ClaimFacts: Sendable {
 }
 
 extension ClaimFacts.Error {
-    /// What a verification says of a tensor; nil where it says nothing.
+    /// Error of a tensor according to a verification; nil if unknown.
     init?(_ tensor: VerificationReport.Tensor, _ stored: StoredWeights, isSealed: Bool, isSame: Bool) {
-        // What is no number and was compared has the same bytes, or would be disputed.
+        // Compared non-float tensors have the same bytes, or `isSame` is false.
         let isLossless = stored.descriptor == nil && (isSealed || isSame)
         if let errors = tensor.errors {
             self.init(errors.sums, cosine: errors.cosine, isMeasured: true)
         } else if let measured = tensor.measured {
             self.init(measured, cosine: nil, isMeasured: true)
         } else if isLossless {
-            // Its hash says that it is as it was.
+            // Its hash shows that it is unchanged.
             self.init(.zero, cosine: 1, isMeasured: isSame)
         } else if isSealed {
             self.init(tensor.certificate ?? .zero, cosine: nil, isMeasured: false)
@@ -179,7 +179,7 @@ extension ClaimFacts.Error {
 }
 
 extension ElementType {
-    /// Whether no value of the type can be other than finite.
+    /// Whether all values of the type are finite: integers and booleans.
     var isInteger: Bool {
         switch self {
         case .bool, .u8, .i8, .u16, .i16, .u32, .i32, .u64, .i64: true

@@ -1,8 +1,8 @@
 import TensorModel
 
-/// Numbers of claims as text, and rounded for people.
+/// Numbers of claims: as text, and rounded.
 enum ClaimNumber {
-    /// A number with five significant digits at most: `0.0069432`, `4.0313`, `6.94e-05`, `1.2e+30`.
+    /// A number with at most five significant digits: `0.0069432`, `4.0313`, `6.94e-05`, `1.2e+30`.
     static func text(_ value: Double) -> String {
         guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
         let exponent = exponent(of: value)
@@ -13,7 +13,7 @@ enum ClaimNumber {
         return NumberText.trimmed(value, max(0, 4 - exponent))
     }
 
-    /// Bytes with four digits at most and a decimal unit: `3.332 MB`.
+    /// Bytes with at most four digits and a decimal unit: `3.332 MB`.
     static func text(bytes: UInt64) -> String {
         let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
         var (value, unit) = (Double(bytes), 0)
@@ -26,7 +26,7 @@ enum ClaimNumber {
         (value * power(digits)).rounded() / power(digits)
     }
 
-    /// The place of the first digit: 0 for 1 to 9.
+    /// Decimal exponent of a number that is not zero: 0 for 1 up to 10.
     private static func exponent(of value: Double) -> Int {
         var (left, exponent) = (abs(value), 0)
         while left >= 10 { (left, exponent) = (left / 10, exponent + 1) }
@@ -38,16 +38,16 @@ enum ClaimNumber {
         (0..<abs(exponent)).reduce(1.0) { power, _ in exponent < 0 ? power / 10 : power * 10 }
     }
 
-    /// A limit with so many significant digits that a value stays within: not below it for a maximum, not above for a minimum.
+    /// Rounds to `digits` significant digits so that `value` still satisfies the limit: up for a maximum, down for a minimum.
     static func limit(_ value: Double, digits: Int, isMinimum: Bool) -> Double {
         guard value != 0, value.isFinite else { return value }
         return outward(value, places: digits - 1 - exponent(of: value), isMinimum: isMinimum)
     }
 
-    /// A limit with so many decimal places that a value stays within.
+    /// Rounds to `places` decimal places so that `value` still satisfies the limit: up for a maximum, down for a minimum.
     static func outward(_ value: Double, places: Int, isMinimum: Bool) -> Double {
         let rule: FloatingPointRoundingRule = isMinimum ? .down : .up
-        // A division by a power of ten gives the number nearest to the decimal; a product would not.
+        // Dividing by a power of ten gives the double nearest to the decimal number; multiplying does not.
         let step = { (whole: Double) in places < 0 ? whole * power(-places) : whole / power(places) }
         let whole = (places < 0 ? value / power(-places) : value * power(places)).rounded(rule)
         guard whole.isFinite, abs(whole) < 1e15 else { return value }

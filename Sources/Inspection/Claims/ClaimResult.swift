@@ -1,17 +1,18 @@
 package import TensorModel
 
-/// Whether a claim holds, and by what.
+/// Result of one claim: whether it holds, and the measurement.
 package struct ClaimResult: Sendable {
-    /// How it came out.
+    /// Outcome.
     package enum Status: String, Sendable, Hashable {
+        /// The claim holds; does not hold; is not checked, or the facts are unknown.
         case pass, fail, skip
     }
 
-    /// Where the figures come from.
+    /// Source of the figures.
     package enum Basis: String, Sendable, Hashable {
         /// Measured against the source.
         case source
-        /// Stated by the checkpoint's certificates.
+        /// Stated by the certificates of the checkpoint.
         case certificate
         /// Sizes and digests of the files.
         case file
@@ -19,34 +20,35 @@ package struct ClaimResult: Sendable {
         case report
     }
 
-    /// A limit, or what was measured against it.
+    /// A limit, or a measured value.
     package enum Value: Sendable, Hashable {
+        /// A size; a figure; a number of tensors, files or weights.
         case bytes(UInt64)
         case figure(Double)
         case count(Int)
     }
 
-    /// What was claimed.
+    /// Kind of the claim.
     package let kind: Claim.Kind
-    /// The patterns it is limited to, separated by commas; nil for all tensors, and for what is not about tensors.
+    /// Patterns of the claim, separated by commas; nil for all tensors, and for claims that are not about tensors.
     package let pattern: String?
-    /// What follows where it does not hold.
+    /// Consequence of a failure.
     package let level: Claim.Level
-    /// How it came out.
+    /// Outcome.
     package let status: Status
-    /// The limit, and the worst that was measured; nil where there is none.
+    /// Limit, and worst measured value; each nil if there is none.
     package let limit: Value?, measured: Value?
-    /// Where the figures come from; nil where nothing was measured.
+    /// Source of the figures; nil if nothing was measured.
     package let basis: Basis?
-    /// The tensor or file that is farthest off, and how many do not hold.
+    /// Tensor or file with the worst value, and the number of tensors or files that fail.
     package let offender: String?, offenders: Int
-    /// What was found.
+    /// What was found, as a sentence.
     package let finding: String
-    /// What to do where it does not hold, or what would show whether it does; nil where there is nothing to do.
+    /// What a user can do about a failure, or about an unknown value; nil for nothing.
     package let remedy: Remedy?
-    /// The line of the claims file; nil for what is always checked.
+    /// Line of the claims file; nil for a built-in claim.
     package let line: Int?
-    /// By what share of the limit it is exceeded, to sort by.
+    /// How far the limit is exceeded, as a share of the limit; the sort key of failures.
     let excess: Double
 
     init(
@@ -69,18 +71,18 @@ package struct ClaimResult: Sendable {
         self.excess = excess
     }
 
-    /// The claim with the tensors it is about, for headings: `max_relative_mse of *.q_proj.*`.
+    /// The claim with its tensors, for headings: `max_relative_mse of *.q_proj.*`.
     package var title: String { pattern.map { "\(kind.rawValue) of \($0)" } ?? kind.rawValue }
 
-    /// What was found and what to do, in one line.
+    /// Finding and remedy in one line.
     ///
-    /// - Parameter words: the words of steps that need an option.
+    /// - Parameter words: wording of remedies that need an option.
     package func message(_ words: Remedy.Words = { $0.text }) -> String {
         guard let remedy else { return finding }
         return "\(finding); \(status == .fail ? "to do: " : "")\(remedy.text(words))"
     }
 
-    /// The word for it: `FAIL`, `WARN` where only a warning follows, `SKIP`, `PASS`.
+    /// `PASS`, `SKIP`, `FAIL`, or `WARN` for a failed claim of level `warn`.
     package var word: String {
         switch status {
         case .pass: "PASS"
@@ -89,7 +91,7 @@ package struct ClaimResult: Sendable {
         }
     }
 
-    /// Its place among others: what fails comes first.
+    /// Sort key: failures first.
     fileprivate var rank: Int {
         switch status {
         case .fail: level == .error ? 0 : 1
@@ -120,15 +122,15 @@ extension ClaimResult.Value {
         }
     }
 
-    /// The value in few digits: `3.331 MB`, figures with five.
+    /// The value with few digits: `3.331 MB`; figures with five digits.
     var short: String {
         if case .bytes(let bytes) = self { ClaimNumber.text(bytes: bytes) } else { text }
     }
 
-    /// The value with all of its digits.
+    /// The value with all digits.
     var exact: String { if case .figure(let figure) = self { "\(figure)" } else { text } }
 
-    /// The value: bytes as they are, figures with five digits at most.
+    /// The value: bytes with all digits, figures with at most five.
     package var text: String {
         switch self {
         case .bytes(let bytes): "\(bytes) bytes"
@@ -138,18 +140,18 @@ extension ClaimResult.Value {
     }
 }
 
-/// The results of all claims about a checkpoint: what fails first, the worst of it at the top.
+/// Results of all claims about a checkpoint: failures first, the worst failure at the top.
 package struct ClaimsReport: Sendable {
-    /// The checkpoint.
+    /// Name of the checkpoint.
     package let subject: String
-    /// The claims file; nil where only what is always checked was.
+    /// Name of the claims file; nil if only built-in claims were checked.
     package let file: String?
-    /// The results, in the order in which they are shown.
+    /// The results, in the order to show.
     package let results: [ClaimResult]
-    /// The words of remedies, in every form of the report.
+    /// Wording of remedies, in every format of the report.
     package let words: Remedy.Words
 
-    /// Sorts results.
+    /// Makes a report and sorts the results.
     package init(
         subject: String, file: String?, _ results: [ClaimResult], words: @escaping Remedy.Words = { $0.text }
     ) {
@@ -164,16 +166,16 @@ package struct ClaimsReport: Sendable {
         }.map(\.element)
     }
 
-    /// Whether no claim of level error fails.
+    /// Whether no claim of level `error` fails.
     package var holds: Bool { failed.isEmpty }
 
-    /// The claims of level error that fail.
+    /// Failed claims of level `error`.
     package var failed: [ClaimResult] { results.filter { $0.status == .fail && $0.level == .error } }
 
-    /// The claims of level warn that fail.
+    /// Failed claims of level `warn`.
     package var warned: [ClaimResult] { results.filter { $0.status == .fail && $0.level != .error } }
 
-    /// `2 failed, 1 warning, 7 passed, 1 skipped`.
+    /// Counts in words: `2 failed, 1 warning, 7 passed, 1 skipped`.
     package var summary: String {
         let (failed, warned) = (failed.count, warned.count)
         let parts = [
@@ -185,13 +187,13 @@ package struct ClaimsReport: Sendable {
         return parts.compactMap { $0 }.joined(separator: ", ")
     }
 
-    /// What was found of a claim and what to do, in one line.
+    /// Finding and remedy of a claim in one line.
     package func message(_ result: ClaimResult) -> String { result.message(words) }
 
     /// The results as JSON.
     package var json: JSONValue { .array(results.map { $0.json(words) }) }
 
-    /// The report of a checkpoint whose bytes are damaged, or that could not be read.
+    /// Report about a checkpoint whose bytes are damaged, or that could not be read.
     package static func damaged(
         _ error: IngotError, subject: String, file: String?, words: @escaping Remedy.Words = { $0.text }
     ) -> ClaimsReport {

@@ -2,21 +2,21 @@ import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// Sets the limits of claims to what was measured, with some tolerance.
+/// Sets the limits of claims to the measured values plus a tolerance.
 package struct ClaimsBaseline {
-    /// What became of a claim.
+    /// Change of one claim.
     package struct Change: Sendable, Hashable {
         /// The claim with its tensors.
         package let title: String
-        /// The limit before and after; nil where there was or is none.
+        /// Limit before and after; nil if there is none.
         package let old: String?, new: String?
-        /// Why it stayed as it was; nil where it was measured.
+        /// Why the limit stays; nil if it was measured.
         package let reason: String?
-        /// What would let it be measured.
+        /// What a user can do so that the value is measured.
         package let remedy: Remedy?
     }
 
-    /// A rule with a new limit; or the old rule, why it stays, and what would let it be measured.
+    /// A rule with a new limit and no reason; or the old rule, the reason why it stays, and a remedy.
     private typealias Update = (rule: Claim.Rule, reason: String?, remedy: Remedy?)
 
     private let facts: ClaimFacts
@@ -26,7 +26,7 @@ package struct ClaimsBaseline {
 
     /// Prepares an update.
     ///
-    /// - Parameter tolerance: by what share of what was measured a later checkpoint may be worse; 0 or more.
+    /// - Parameter tolerance: how much worse than measured the limits are, as a share of the measured value; 0 or more.
     package init(_ facts: ClaimFacts, tolerance: Double) {
         self.facts = facts
         self.tolerance = tolerance
@@ -34,7 +34,7 @@ package struct ClaimsBaseline {
         files = ClaimDigests(facts)
     }
 
-    /// The file with new limits, and what changed; claims keep their order, tensors, levels and notes.
+    /// Returns the file with new limits, and the changes. Order, tensors, levels and notes of the claims stay.
     package func update(_ file: ClaimsFile) throws -> (file: ClaimsFile, changes: [Change]) {
         var file = file
         var changes: [Change] = []
@@ -53,7 +53,7 @@ package struct ClaimsBaseline {
         return (file, changes)
     }
 
-    /// A file that claims everything that was measured.
+    /// Returns a file with a claim for everything that was measured, and the changes.
     package func make(at path: FilePath) throws -> (file: ClaimsFile, changes: [Change]) {
         let rules: [Claim.Rule] =
             [.bytes(.total, 1), .bytes(.largestFile, 1)] + Claim.FigureRule.allCases.map { .figure($0, 0) }
@@ -95,12 +95,12 @@ package struct ClaimsBaseline {
         }
     }
 
-    /// A limit that what was measured holds, worse by the tolerance and rounded outward for people.
+    /// Limit that the measured value satisfies: worse by the tolerance, then rounded outward. Nil if the value is not finite.
     private func limit(_ rule: Claim.FigureRule, _ found: Double) -> Double? {
         guard found.isFinite else { return nil }
         let slack = 1 + tolerance
         switch rule {
-        // The size may grow by the tolerance, and so may the angle and the noise.
+        // The tolerance applies to the size, to 1 - cosine, and to the noise.
         case .reduction: return ClaimNumber.outward(1 - (1 - found) * slack, places: 4, isMinimum: true)
         case .cosine:
             return max(-1, ClaimNumber.outward(min(found, 1 - (1 - found) * slack), places: 6, isMinimum: true))
@@ -111,7 +111,7 @@ package struct ClaimsBaseline {
         }
     }
 
-    /// 10 log10 of a factor from 1 to 2, by the series of artanh; a little too large rather than too small.
+    /// 10 log10 of a factor from 1 to 2, by the series of artanh; rounded up a little, never down.
     private static func decibels(_ factor: Double) -> Double {
         let ratio = (factor - 1) / (factor + 1)
         var (sum, power) = (0.0, ratio)
@@ -122,7 +122,7 @@ package struct ClaimsBaseline {
         return 2 * sum * 4.342_944_819_032_52 * (1 + 1e-12)
     }
 
-    /// Digests of the files that are named and there, and of all weight files.
+    /// Digests of the files that the claim names and of all weight files; files that do not exist are left out.
     private func digests(_ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]) throws -> Update {
         guard rule == .output || facts.sourcePath != nil else {
             return (.digests(rule, entries), "there is no source to hash", .option(.compareWithSource))
@@ -140,7 +140,7 @@ package struct ClaimsBaseline {
 }
 
 extension Claim.Rule {
-    /// The limit in words; nil where the claim has none.
+    /// The limit in words; nil for claims without a limit.
     fileprivate var limitText: String? {
         switch self {
         case .bytes(_, let bytes): "\(bytes) bytes"

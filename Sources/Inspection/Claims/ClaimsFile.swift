@@ -2,24 +2,25 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// A claims file: what a checkpoint promises (Specs/claims.md).
+/// A claims file: promises about a checkpoint (Specs/claims.md).
 package struct ClaimsFile: Sendable {
-    /// Version of the format this library writes, and the newest it reads.
+    /// Version that is written, and newest version that is read.
     package static let version: UInt64 = 1
+    /// Value of `schema`.
     static let schema = "ingot.claims"
-    /// Bytes of a claims file at most.
+    /// Largest claims file, in bytes.
     static let maximumBytes: UInt64 = 4 << 20
-    /// Claims in one file at most.
+    /// Claims per file at most.
     static let maximumClaims = 10_000
 
-    /// Where it is.
+    /// Path of the file.
     package let path: FilePath
-    /// The value of `$schema`, which is for editors.
+    /// Value of `$schema`, for editors.
     package var schemaReference: String?
-    /// The claims, in their order.
+    /// The claims, in file order.
     package var claims: [Claim]
 
-    /// Makes a file of claims; nothing is written.
+    /// Makes a claims file in memory.
     package init(_ path: FilePath, _ claims: [Claim], schemaReference: String? = nil) {
         self.path = path
         self.claims = claims
@@ -28,7 +29,7 @@ package struct ClaimsFile: Sendable {
 
     /// Reads a claims file.
     ///
-    /// - Throws: `noInput` where there is none, `claimsInvalid` with the JSON path of what is wrong, and what JSON can be wrong with.
+    /// - Throws: `noInput` if there is no file; `claimsInvalid` with the JSON path of the fault; errors of reading JSON.
     package static func read(_ path: FilePath) throws -> ClaimsFile {
         guard try Directory.kind(path) != nil else {
             throw IngotError(
@@ -38,7 +39,7 @@ package struct ClaimsFile: Sendable {
         do {
             return try parse(try WholeFile.read(path, limit: maximumBytes), path)
         } catch var error as IngotError {
-            // The words of the JSON reader are about headers that were fetched.
+            // The JSON reader's own texts speak of headers.
             if [.headerSyntax, .duplicateKey, .invalidText, .trailingBytes, .nestingTooDeep].contains(error.code) {
                 error.remedy = "correct the claims file; Specs/claims.md describes it"
             }
@@ -46,12 +47,12 @@ package struct ClaimsFile: Sendable {
         }
     }
 
-    /// Writes the file as `ReportFile` does: one of the same name is replaced in one step, and keeps its mode.
+    /// Writes the file as `ReportFile` does: replaces an existing file in one step and keeps its permissions.
     package func write() throws {
         try ReportFile.write(CollectionOfOne(String(decoding: encoded(), as: UTF8.self)), to: path)
     }
 
-    /// The text of the file.
+    /// Text of the file.
     package func encoded() -> [UInt8] {
         var members: [JSONValue.Member] = []
         if let schemaReference { members.append(.init("$schema", .string(schemaReference))) }
@@ -64,7 +65,7 @@ package struct ClaimsFile: Sendable {
 }
 
 extension Claim {
-    /// The claim as it stands in a file.
+    /// The claim as JSON of a claims file.
     var json: JSONValue {
         var members: [JSONValue.Member] = [.init("claim", .string(rule.kind.rawValue))]
         if let patterns {
@@ -81,7 +82,7 @@ extension Claim {
         return .object(members)
     }
 
-    /// The limit; nil where the claim has none.
+    /// The limit as JSON; nil for claims without a limit.
     var limit: JSONValue? {
         switch rule {
         case .bytes(_, let limit): .unsigned(limit)

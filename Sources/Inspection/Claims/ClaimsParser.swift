@@ -3,9 +3,9 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// Reads claims files strictly: whatever is not understood is an error that names its place.
+/// Reads claims files strictly: every unknown member or value is an error that names its place.
 extension ClaimsFile {
-    /// Reads the text of a claims file.
+    /// Parses the text of a claims file; `path` is for errors.
     package static func parse(_ bytes: [UInt8], _ path: FilePath) throws -> ClaimsFile {
         let document = try JSONValue.parse(bytes, maximumDepth: 16)
         try requireMembers(document, "", ["$schema", "schema", "version", "claims"])
@@ -46,7 +46,7 @@ extension ClaimsFile {
         return ClaimsFile(path, claims, schemaReference: document["$schema"]?.string)
     }
 
-    /// The lines the claims begin in; the text is known to be a document.
+    /// Line in which each claim begins, from 1. The text must be valid JSON.
     private static func lines(_ bytes: [UInt8]) throws -> [Int] {
         var starts: [Int] = []
         var reader = JSONReader(bytes, maximumDepth: 16)
@@ -66,7 +66,7 @@ extension ClaimsFile {
         }
     }
 
-    /// What makes two claims the same.
+    /// Key for duplicates: two claims with the same kind, level and patterns are an error.
     private struct ClaimIdentity: Hashable {
         let kind: Claim.Kind
         let level: Claim.Level
@@ -81,7 +81,7 @@ extension ClaimsFile {
 
     // MARK: - Errors
 
-    /// Requires an object of known members.
+    /// Throws if `value` is no object, or has a member that is not in `known`.
     static func requireMembers(_ value: JSONValue, _ place: String, _ known: [String]) throws {
         guard let members = value.object else {
             throw failure(place.isEmpty ? "the file" : place, value, "an object")
@@ -107,7 +107,7 @@ extension ClaimsFile {
     }
 }
 
-/// Reads one claim.
+/// Parses one claim.
 private struct ClaimReader {
     let value: JSONValue
     let place: String
@@ -230,7 +230,7 @@ private struct ClaimReader {
 }
 
 extension JSONValue {
-    /// A whole number, however it was written (`3`, `3.0`, `3e0`).
+    /// The value as a whole number, written as `3`, `3.0` or `3e0`; nil for anything else.
     var wholeNumber: UInt64? {
         switch self {
         case .unsigned(let value): value
@@ -239,7 +239,7 @@ extension JSONValue {
         }
     }
 
-    /// A number of any kind.
+    /// The value as a number; nil for anything else.
     var realNumber: Double? {
         switch self {
         case .unsigned(let value): Double(value)
@@ -248,7 +248,7 @@ extension JSONValue {
         }
     }
 
-    /// The value in a few words, for messages.
+    /// A short description of the value, for messages.
     var summary: String {
         switch self {
         case .array(let elements): elements.isEmpty ? "an empty list" : "a list"

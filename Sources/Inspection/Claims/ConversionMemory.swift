@@ -2,12 +2,12 @@ import FileAccess
 package import SystemPackage
 import TensorModel
 
-/// What the report of a conversion (`ingot convert --format json`) says of its memory.
+/// Reads the peak memory from the report of `ingot convert --format json`.
 package enum ConversionMemory {
-    /// Bytes that were resident at the worst moment of the conversion that made a checkpoint.
+    /// Peak resident memory in bytes of the conversion that made a checkpoint.
     ///
-    /// - Parameter outputBytes: bytes of the checkpoint's weight files, which the report must name too.
-    /// - Throws: `reportInvalid` where the file is no such report, or is about another checkpoint.
+    /// - Parameter outputBytes: bytes of the checkpoint's weight files; the report must state the same number.
+    /// - Throws: `reportInvalid` if the file is no such report, or is about another checkpoint.
     package static func read(_ path: FilePath, outputBytes: UInt64) throws -> UInt64 {
         func failure(_ found: String, _ expected: String) -> IngotError {
             IngotError(.reportInvalid, file: path.string, found: found, expected: expected)

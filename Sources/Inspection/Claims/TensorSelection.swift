@@ -1,39 +1,41 @@
 package import TensorModel
 
-/// Which tensors the patterns of claims mean: each pattern is matched once, and all of them together take a bounded time.
+/// Finds the tensors that patterns of claims match. Each pattern is matched once, and the total work is limited.
 package final class TensorSelection {
-    /// Steps that all claims of a file may take together: seconds.
+    /// Most steps for all claims of a file: some seconds.
     package static let workLimit = 1 << 31
-    /// Indices that are kept for patterns that come again.
+    /// Most indices to cache for patterns that occur again.
     private static let keptLimit = 1 << 22
-    /// Steps that a tensor costs in a claim that means it.
+    /// Steps that each matched tensor counts for, in each claim.
     private static let tensorCost = 64
 
-    /// Steps taken so far.
+    /// Steps so far.
     package private(set) var work = 0
     private let names: [TensorName]
     private let limit: Int
-    /// The indices of the names in their order.
+    /// Indices of the names, sorted by name.
     private let sorted: [Int]
     private var known: [TensorName: [Int]] = [:]
     private var kept = 0
 
-    /// Prepares the names of a checkpoint's tensors, all different.
+    /// Prepares a selection from the names of all tensors; names must be unique.
     package init(_ names: [TensorName], limit: Int = workLimit) {
         self.names = names
         self.limit = limit
         sorted = names.indices.sorted { names[$0] < names[$1] }
     }
 
-    /// The tensors that patterns mean, or the first pattern that means none.
+    /// Indices of the matched tensors, or the first pattern without a match.
     package enum Selection: Hashable {
+        /// Indices of the matched tensors, ascending.
         case tensors([Int])
+        /// The first pattern that matches no tensor.
         case nothing(NamePattern)
     }
 
-    /// The indices of the tensors that at least one of the patterns matches, rising; all of them where there are no patterns.
+    /// Indices of the tensors that match at least one pattern, ascending; all tensors if `patterns` is nil.
     ///
-    /// - Throws: `claimsInvalid` where that takes more than the limit.
+    /// - Throws: `claimsInvalid` if the work exceeds the limit.
     package func tensors(_ patterns: [NamePattern]?) throws -> Selection {
         guard let patterns else {
             try count(names.count * TensorSelection.tensorCost)
@@ -56,12 +58,12 @@ package final class TensorSelection {
         return .tensors(chosen)
     }
 
-    /// The indices of the tensors that a pattern matches, rising.
+    /// Indices of the tensors that match one pattern, ascending.
     private func tensors(_ pattern: NamePattern) throws -> [Int] {
         let key = TensorName(pattern.text)
         if let found = known[key] { return found }
         let prefix = TensorName(pattern.prefix)
-        // Names that begin alike stand together.
+        // Names with the same prefix are neighbours in sorted order.
         let start = firstIndex { $0 < prefix }
         var found: [Int] = []
         if pattern.isLiteral {
@@ -79,7 +81,7 @@ package final class TensorSelection {
         return found
     }
 
-    /// The first place in order for which something no longer holds.
+    /// First place in sorted order at which `isBefore` is false.
     private func firstIndex(where isBefore: (TensorName) -> Bool) -> Int {
         var (low, high) = (0, sorted.count)
         while low < high {

@@ -5,18 +5,18 @@ import TensorModel
 package import Weights
 import Work
 
-/// Whether tensors are stored in the same bytes; for elements that are no floating-point numbers, how many differ.
+/// Compares the stored bytes of tensors, and counts the different elements of non-float tensors.
 package struct ByteComparison: Sendable {
     /// Two tensors to compare.
     package struct Pair: Sendable {
         let first: TensorBytes, second: TensorBytes
-        /// Bits of an element, where differing ones are to be counted.
+        /// Bits per element if different elements are to be counted; otherwise nil.
         let elementBits: Int?
 
-        /// Bytes of each.
+        /// Bytes of each tensor.
         var byteCount: UInt64 { first.byteCount }
 
-        /// Pairs two tensors; nil where their bytes cannot be the same, because their forms are not.
+        /// Pairs two tensors; nil if they are stored in different forms, so that bytes cannot be compared.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
             guard first.shape == second.shape, first.elementType == second.elementType,
                 first.descriptor?.scheme == second.descriptor?.scheme,
@@ -24,27 +24,27 @@ package struct ByteComparison: Sendable {
             else { return nil }
             self.first = first.bytes
             self.second = second.bytes
-            // Payloads that differ in length may still hold the same weights.
+            // Payloads of different length may have the same weights.
             guard self.first.byteCount == self.second.byteCount else { return nil }
             elementBits = first.format == nil ? first.elementType.bitWidth : nil
         }
     }
 
-    /// What was found of a pair.
+    /// Result for a pair.
     package struct Result: Sendable, Hashable {
         /// Whether all bytes are the same.
         package internal(set) var isSame = true
-        /// Elements that differ, where they were counted.
+        /// Number of different elements; 0 if they were not counted.
         package internal(set) var changed: UInt64 = 0
     }
 
     private let jobs: Int, workspaces: Int
-    /// A multiple of the bytes that whole elements of any width fill.
+    /// Bytes per piece: whole elements of every width.
     private static let pieceBytes: UInt64 = 3 << 18
-    /// Bytes of both buffers, and of copies where elements are counted.
+    /// Bytes per worker: two buffers, and copies for counting.
     private static let workspaceBytes: UInt64 = 4 << 20
 
-    /// Prepares comparisons within a budget.
+    /// Prepares comparisons; `memory` in bytes, `jobs` pieces at the same time.
     package init(memory: UInt64, jobs: Int) {
         workspaces = max(1, min(jobs + 1, Int(memory / ByteComparison.workspaceBytes)))
         self.jobs = min(jobs, workspaces)
@@ -52,7 +52,7 @@ package struct ByteComparison: Sendable {
 
     private struct Job: Sendable {
         let pair: Int
-        /// Place of the piece in both, and how many bytes it has.
+        /// Offset of the piece in both tensors, and its bytes.
         let start: UInt64, count: Int
     }
 
@@ -61,10 +61,10 @@ package struct ByteComparison: Sendable {
         var first: [UInt8] = [], second: [UInt8] = []
     }
 
-    /// Compares all pairs.
+    /// Compares all pairs; returns one result per pair, in order.
     package func run(_ pairs: [Pair]) async throws -> [Result] {
         var results = [Result](repeating: Result(), count: pairs.count)
-        // Most tensors that differ do so in their first bytes: no need to read the others.
+        // Most tensors that differ do so in their first bytes; the rest of them need not be read.
         var open: [Int] = []
         var buffers = Buffers()
         for (index, pair) in pairs.enumerated() {
@@ -97,7 +97,8 @@ package struct ByteComparison: Sendable {
         return results
     }
 
-    /// Elements that differ, of equally many bytes; narrower ones than a byte lie in groups of 24 bits, the first in the lowest.
+    /// Number of different elements of `bits` bits in buffers of the same length. Elements narrower than a byte are packed in groups of 24
+    /// bits, the first in the lowest bits.
     static func differing(_ first: [UInt8], _ second: [UInt8], _ bits: Int) -> UInt64 {
         var count: UInt64 = 0
         let step = bits < 8 ? 3 : bits / 8
@@ -121,7 +122,7 @@ package struct ByteComparison: Sendable {
 }
 
 extension ByteComparison.Buffers {
-    /// Reads a piece of both; whether its bytes are the same.
+    /// Reads a piece of both tensors into the buffers; returns whether the bytes are the same.
     fileprivate mutating func readSame(_ pair: ByteComparison.Pair, _ start: UInt64, _ count: Int) throws -> Bool {
         first.grow(to: count)
         second.grow(to: count)

@@ -2,15 +2,15 @@ import Container
 import TensorModel
 import Weights
 
-/// How two tensors of one shape are cut into the pieces that are compared.
+/// Cuts two tensors of the same shape into pieces to compare.
 struct PieceGrid: Sendable, Hashable {
-    /// The matrix, and a piece of it but for the lower and right edges.
+    /// Shape of the matrix, and of a piece; pieces at the lower and right edges may be smaller.
     let rows: Int, columns: Int, pieceRows: Int, pieceColumns: Int
-    /// Whether the two are encoded in different grids, so that chunks are put together to pieces.
+    /// Whether both tensors are encoded in different grids, so that pieces are assembled from chunks.
     let isGathered: Bool
 
-    /// Cuts along the chunks of the encoded one, or of both where those are the same; else in whole bands of the tiled one, as
-    /// far as `gatheredWeights` reach; two tensors that are stored as they are in pieces that are contiguous.
+    /// Cuts along the chunks if one tensor is encoded, or both in the same grid. If the grids differ, cuts along tiles into pieces of at
+    /// most `gatheredWeights`, or of one tile. If no tensor is encoded, cuts into contiguous pieces.
     init(_ a: ReadableWeights, _ b: ReadableWeights, gatheredWeights: Int) {
         (rows, columns) = (a.rows, a.columns)
         let grids = [a.grid, b.grid].compactMap(\.self)
@@ -34,23 +34,23 @@ struct PieceGrid: Sendable, Hashable {
             pieceRows = tiles.chunkRows
             return
         }
-        // Chunks that two pieces meet are decoded twice: pieces are to be higher than those.
+        // A chunk that two pieces touch is decoded twice, so pieces should be higher than chunks.
         let wanted = max(1, (4 * bands.chunkRows + tiles.chunkRows - 1) / tiles.chunkRows)
         pieceRows = min(rows, tiles.chunkRows * max(1, min(wanted, gatheredWeights / (tiles.chunkRows * columns))))
     }
 
-    /// Pieces beside each other, and all of them.
+    /// Number of pieces per band, and of all pieces.
     var across: Int { columns == 0 ? 0 : (columns - 1) / pieceColumns + 1 }
     var count: Int { rows == 0 ? 0 : ((rows - 1) / pieceRows + 1) * across }
 
-    /// Weights of a piece at most.
+    /// Largest number of weights in a piece.
     var pieceWeights: Int { pieceRows * pieceColumns }
 
-    /// Whether a piece is the first, or the last, of those beside each other.
+    /// Whether a piece is the first, or the last, of its band.
     func beginsBand(_ piece: Int) -> Bool { piece % across == 0 }
     func endsBand(_ piece: Int) -> Bool { piece % across == across - 1 }
 
-    /// The place of a piece.
+    /// Rectangle of a piece.
     func place(of piece: Int) -> ChunkPlace {
         let row = piece / across * pieceRows
         let column = piece % across * pieceColumns

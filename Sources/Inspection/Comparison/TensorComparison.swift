@@ -6,30 +6,30 @@ import TensorModel
 package import Weights
 import Work
 
-/// What became of one tensor in another of the same shape, measured weight by weight.
+/// Comparison of two tensors of the same shape, weight by weight.
 package struct ComparedWeights: Sendable {
-    /// The second against the first, over the pairs of finite weights.
+    /// Errors of the second tensor against the first, over pairs of finite weights.
     package internal(set) var errors = ErrorStatistics()
-    /// Pairs that are left out of the error sums because one of them is NaN or infinite: of equal bits, and of different ones.
+    /// Pairs with a NaN or infinity, not in `errors`: with the same bits, and with different bits.
     package internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
-    /// The weights of the first and of the second; nil where they were not asked for.
+    /// Statistics of the first and of the second tensor; nil if they were not requested.
     package internal(set) var first: WeightStatistics?, second: WeightStatistics?
-    /// The second's weights in the bins of the first's histogram; nil where statistics were not asked for.
+    /// Weights of the second tensor in the bins of the first tensor's histogram; nil if statistics were not requested.
     package internal(set) var secondHistogram: Histogram?
 
-    /// Weights that are not what they were.
+    /// Number of weights that differ.
     package var changed: UInt64 { errors.changed + changedNonFinite }
-    /// Whether both restore to the same weights; zeros of either sign are the same.
+    /// Whether all weights are the same; -0 equals 0.
     package var isSame: Bool { changed == 0 }
 }
 
-/// Compares tensors of any forms by their weights: all pieces of many pairs through one pipeline, in bounded memory.
+/// Compares tensors of any forms by their weights. The pieces of many pairs go through one pipeline, in bounded memory.
 package struct TensorComparison: Sendable {
-    /// Two tensors of the same shape, both of floating-point numbers.
+    /// Two floating-point tensors of the same shape.
     package struct Pair: Sendable {
         let first: StoredWeights, second: StoredWeights
 
-        /// Pairs two tensors; nil where their shapes differ or one holds no floating-point numbers of 16 or 32 bits.
+        /// Pairs two tensors; nil if their shapes differ, or one of them is not F16, BF16 or F32.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
             guard first.shape == second.shape, first.format != nil, second.format != nil else { return nil }
             (self.first, self.second) = (first, second)
@@ -38,42 +38,45 @@ package struct TensorComparison: Sendable {
 
     private let jobs: Int
     private let memory: UInt64
-    /// Bytes of a band at most that is read as a whole.
+    /// Bytes of the largest band that is read at once.
     private let bandBytes: Int
     private let wantsStatistics: Bool
 
-    /// Prepares comparisons within a budget.
+    /// Prepares comparisons.
     ///
-    /// - Parameter wantsStatistics: whether the weights of both are described too.
-    /// - Throws: `usage` below the smallest budget.
+    /// - Parameters:
+    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - jobs: pieces in work at the same time.
+    ///   - wantsStatistics: whether to gather statistics of both tensors.
+    /// - Throws: `usage` if `memory` is below the smallest budget.
     package init(memory: UInt64, jobs: Int, wantsStatistics: Bool) throws {
         _ = try MemoryBudget(bytes: memory, jobs: jobs)
         self.jobs = jobs
         self.wantsStatistics = wantsStatistics
         bandBytes = Int(min(memory / 16, 16 << 20))
-        // Two bands of both tensors, and the statistics of the pair under way, are not the workers'.
+        // Two bands of each tensor, and the statistics of the current pair, are outside the workers' share.
         self.memory = memory - 4 * UInt64(bandBytes) - (4 << 20)
     }
 
-    /// Weights of a piece that is put together of chunks, at most: as many as the smallest budget has room for, whatever the
-    /// budget, so that sums are taken in the same order in every run.
+    /// Most weights of a piece that is assembled from chunks. Fits the smallest budget, and is the same for every budget, so that sums are
+    /// taken in the same order in every run.
     private static let gatheredWeights = 2 << 20
-    /// Bytes a weight of a gathered piece takes: both in binary32, one of them, if lossless, as it is stored too.
+    /// Bytes per weight of an assembled piece: F32 of both tensors, and stored elements of one if it is lossless.
     private static let gatheredBytes = 12
-    /// Bytes of a reader of plain pieces: elements, and weights.
+    /// Bytes of a reader for a tensor that is not encoded: elements and weights.
     private static let plainReaderBytes = 5 << 20
-    /// Bytes of what was found of a piece.
+    /// Bytes of the counts of one piece.
     private static let resultBytes = 5 << 18
-    /// Pieces of pairs whose chunk tables are at hand at the same time, but for the last pair.
+    /// A batch of pairs ends when it has this many pieces; chunk tables are kept per batch.
     private static let batchPieces = 2048
 
-    /// A pair with its pieces.
+    /// A pair, its readers and its pieces.
     fileprivate struct Planned: Sendable {
         let index: Int
         let first: ReadableWeights, second: ReadableWeights
         let grid: PieceGrid
 
-        /// Bytes a workspace takes for its pieces.
+        /// Bytes of a workspace for its pieces.
         var workspaceBytes: Int {
             if grid.isGathered {
                 return 2 * ChunkDecoder.maximumBytes + grid.pieceWeights * TensorComparison.gatheredBytes
@@ -84,9 +87,9 @@ package struct TensorComparison: Sendable {
         }
     }
 
-    /// Compares all pairs; `body` gets each result, with the index of its pair, in order.
+    /// Compares all pairs; calls `body` for each, in order, with the index of the pair and its result.
     ///
-    /// - Throws: what reading throws; a damaged tensor is named.
+    /// - Throws: errors of reading; damage of an encoded tensor names the tensor.
     package func run(_ pairs: [Pair], _ body: (Int, ComparedWeights) throws -> Void) async throws {
         var batch: [Planned] = []
         var pieces = 0
@@ -115,14 +118,14 @@ package struct TensorComparison: Sendable {
 
     // MARK: - Pieces
 
-    /// What was found of a piece, in buffers that are reused.
+    /// Counts of a piece, in reusable buffers.
     fileprivate struct ComparedPiece: Sendable {
         var comparison = PieceComparison()
         var same: UInt64 = 0, changed: UInt64 = 0
         var firstCounts = PieceCounts(), secondCounts = PieceCounts()
     }
 
-    /// Reads pieces of both tensors and compares them: what one worker needs.
+    /// Reads pieces of both tensors and compares them; the buffers of one worker.
     private struct PieceComparer {
         private var firstReader = RowReader(), secondReader = RowReader()
         private var first = ReadWeights(), second = ReadWeights()
@@ -145,7 +148,7 @@ package struct TensorComparison: Sendable {
             PieceComparer.count(&output.secondCounts, second, place, pair.second)
         }
 
-        /// Sets pairs with NaN or infinity to zero, so that sums over the others stay finite; counts them.
+        /// Counts pairs with a NaN or infinity and sets both weights to 0, so that sums over the other pairs stay finite.
         private static func takeOut(
             _ first: inout [Float], _ second: inout [Float], _ count: Int, _ same: inout UInt64,
             _ changed: inout UInt64
@@ -172,12 +175,12 @@ package struct TensorComparison: Sendable {
         }
     }
 
-    /// What was read of a piece in order: the elements of tensors that are stored as they are.
+    /// Input that is read in order: elements of the tensors that are not encoded.
     private struct PieceInput: Sendable {
         var first: ReadChunk?, second: ReadChunk?
     }
 
-    /// What is summed up over the pieces of the pair under way.
+    /// Sums over the pieces of the current pair.
     private struct PairSums {
         var result = ComparedWeights()
         var first: TensorSums?, second: TensorSums?
@@ -196,7 +199,7 @@ package struct TensorComparison: Sendable {
             second?.add(piece.secondCounts, row: place.row, column: place.column)
         }
 
-        /// What they come to; used up by it.
+        /// Computes the result; the sums cannot be used afterwards.
         mutating func finish() -> ComparedWeights {
             result.first = first?.finish()
             result.secondHistogram = result.first.flatMap { second?.histogram(binnedAs: $0.histogram) }
@@ -212,7 +215,7 @@ package struct TensorComparison: Sendable {
 
     private func compare(_ batch: [Planned]) async throws -> [(Int, ComparedWeights)] {
         guard let most = batch.map(\.workspaceBytes).max() else { return [] }
-        // Half of the memory for the workers, half for results that wait.
+        // Half of the memory for workers, half for results in the queue.
         let workers = max(1, min(jobs, Int(memory / 2) / most))
         let waiting = max(workers, min(2 * workers + 1, Int(memory / 2) / TensorComparison.resultBytes))
         let items = batch.indices.lazy.flatMap { pair in
@@ -252,7 +255,7 @@ package struct TensorComparison: Sendable {
 }
 
 extension TensorComparison.Planned {
-    /// Reads the elements of a piece of a tensor that is stored as it is; nil for an encoded one.
+    /// Reads the elements of a piece of a tensor that is not encoded; nil for an encoded one.
     func read(_ piece: Int, of tensor: ReadableWeights, by reader: inout BandReader) throws -> ReadChunk? {
         guard let bytes = tensor.plainBytes else { return nil }
         return try reader.read(

@@ -5,7 +5,7 @@ package import TensorModel
 import Weights
 
 extension CheckpointDiff {
-    /// The comparison as JSON, schema `ingot.diff` version 1 (Specs/json.md).
+    /// The comparison as JSON, schema `ingot.diff` version 1 (Specs/json.md); `top` names at most in the list of the most changed tensors.
     package func json(top: Int) -> JSONValue {
         .object([
             .init("schema", .string("ingot.diff")), .init("schema_version", .unsigned(1)),
@@ -71,7 +71,7 @@ extension SizeChanges.Row {
 }
 
 extension StoredWeights {
-    /// What `ingot.diff` says of one tensor of one checkpoint.
+    /// Members of one tensor of one checkpoint in `ingot.diff`.
     fileprivate var diffMembers: [JSONValue.Member] {
         [
             .init("name", .string(name.text)), .init("file", .string(fileName)),
@@ -100,7 +100,7 @@ extension TensorDifference {
 }
 
 extension TensorDifference.Rename {
-    /// The name in reports.
+    /// Name of the evidence in reports.
     package var name: String {
         switch self {
         case .sameBytes: "same_bytes"
@@ -109,6 +109,6 @@ extension TensorDifference.Rename {
         }
     }
 
-    /// The relative mean squared error of the samples, where those told.
+    /// Relative MSE of the samples; nil unless the evidence is `similarWeights`.
     package var sampled: Double? { if case .similarWeights(let error) = self { error } else { nil } }
 }

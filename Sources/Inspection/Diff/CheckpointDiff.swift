@@ -4,26 +4,26 @@ package import SystemPackage
 package import TensorModel
 package import Weights
 
-/// Two checkpoints of any forms, tensor by tensor: what changed in their bytes, and what in their weights.
+/// Comparison of two checkpoints of any formats, tensor by tensor: changes of bytes and changes of weights.
 package struct CheckpointDiff: Sendable {
-    /// How two checkpoints are compared.
+    /// Options of a comparison.
     package struct Options: Sendable {
-        /// Tensors to compare and to list, by either of their names; nil for all.
+        /// Pattern of the tensors to compare and list; it may match the old or the new name. Nil for all.
         package var pattern: NamePattern?
-        /// Whether weights stay unread: then only names, shapes, types and sizes are compared.
+        /// Whether to compare names, shapes, types and sizes only, and read no weights.
         package var headersOnly = false
-        /// Bytes of memory at most, and pieces worked on at the same time.
+        /// Bytes of buffers and mapped pages at most, and pieces in work at the same time.
         package var memory: UInt64 = 256 << 20, jobs = 1
 
-        /// All tensors, weights read.
+        /// Options that compare the weights of all tensors.
         package init() {}
     }
 
-    /// One of the two.
+    /// One of the two checkpoints.
     package struct Side: Sendable {
-        /// The path it was opened by, and its format.
+        /// Path as opened, and name of the format.
         package let path: FilePath, format: String
-        /// Bytes of its weight files; how many tensors it has, and how many files those are in.
+        /// Bytes of the weight files, number of tensors, and number of weight files.
         package let byteCount: UInt64, tensorCount: Int, fileCount: Int
 
         init(_ checkpoint: OpenedCheckpoint) {
@@ -37,11 +37,11 @@ package struct CheckpointDiff: Sendable {
         }
     }
 
-    /// An entry of `__metadata__` that is not the same in both.
+    /// An entry of `__metadata__` that differs.
     package struct MetadataChange: Sendable, Hashable {
         /// Its key.
         package let key: String
-        /// Its value before and after; nil where there was or is none.
+        /// Its value in the old and in the new checkpoint; nil if the checkpoint lacks the entry.
         package let old: String?, new: String?
     }
 
@@ -49,20 +49,20 @@ package struct CheckpointDiff: Sendable {
     package let old: Side, new: Side
     /// Whether weights were read.
     package let weightsRead: Bool
-    /// Tensors of both, in the order of the new files; renamed ones among them.
+    /// Tensors in both checkpoints, also renamed ones, in the order of the new files.
     package let tensors: [TensorDifference]
-    /// Tensors of only one.
+    /// Tensors in the new checkpoint only, and in the old checkpoint only.
     package let added: [StoredWeights], removed: [StoredWeights]
-    /// Entries of `__metadata__` that differ, by key.
+    /// Entries of `__metadata__` that differ, sorted by key.
     package let metadata: [MetadataChange]
-    /// Where the bytes go, of all tensors.
+    /// Sizes of all tensors and of all parts of the files.
     package let sizes: SizeChanges
-    /// What is odd but stops nothing.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
 
     /// Compares two checkpoints.
     ///
-    /// - Throws: what opening and reading throws; a damaged tensor is named.
+    /// - Throws: errors of reading; damage of an encoded tensor names the tensor.
     package init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint, _ options: Options) async throws {
         self.old = Side(old)
         self.new = Side(new)
@@ -84,7 +84,7 @@ package struct CheckpointDiff: Sendable {
         }.filter { isMeant($0.old) || isMeant($0.new) }
         if !options.headersOnly {
             try await CheckpointDiff.measure(&tensors, options)
-            // What differs may be damage: chunks have checksums, tensors that are kept only the seal's hash.
+            // A difference may be damage. Chunks have checksums, but kept tensors are covered by the seal's hash only.
             let differing = tensors.filter { $0.isSameBytes == false }
             for (side, names) in [(old, differing.map(\.old.name)), (new, differing.map(\.new.name))] {
                 let names = Set(names)
@@ -99,7 +99,7 @@ package struct CheckpointDiff: Sendable {
         warnings = old.warnings + new.warnings + renames.warnings
     }
 
-    /// Compares bytes where both have the same form, and weights where those are not the same.
+    /// Compares the bytes of tensors in the same form, then the weights of tensors whose bytes differ.
     private static func measure(_ tensors: inout [TensorDifference], _ options: Options) async throws {
         var indices: [Int] = []
         var pairs: [ByteComparison.Pair] = []
@@ -144,8 +144,8 @@ package struct CheckpointDiff: Sendable {
 
     // MARK: - Reading it
 
-    /// Whether both hold the same tensors, under the same names, with the same values: bytes, element types of numbers, and
-    /// metadata may differ. Without weights, whether names, shapes and types are the same.
+    /// Whether both have the same tensors, with the same names and values. Bytes, floating-point types and metadata may differ. Without
+    /// weights: whether names, shapes and element types are the same.
     package var isSame: Bool {
         added.isEmpty && removed.isEmpty
             && tensors.allSatisfy { tensor in
@@ -158,10 +158,10 @@ package struct CheckpointDiff: Sendable {
             }
     }
 
-    /// How many tensors there are of each status.
+    /// Number of tensors with the given status.
     package func count(_ status: TensorDifference.Status) -> Int { tensors.count { $0.status == status } }
 
-    /// The tensors whose weights changed most, by relative mean squared error, then by how many changed; `count` at most.
+    /// The `count` tensors with the largest changes of weights: by relative MSE, in file order if equal.
     package func movers(_ count: Int) -> [TensorDifference] {
         let changed = tensors.enumerated().filter { $0.element.status == .changed }
         return changed.sorted { a, b in

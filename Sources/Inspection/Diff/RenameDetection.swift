@@ -5,13 +5,13 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// Finds tensors that are in both checkpoints under different names: by the hash of their content, then by their weights.
+/// Finds renamed tensors: first by the hash of their content, then by samples of their weights.
 struct RenameDetection {
-    /// Relative mean squared error of the samples of two tensors up to which they may be one; unrelated weights have about 2.
+    /// Largest relative MSE between the samples of a renamed tensor; samples of unrelated weights have about 2.
     static let limit = 0.3
-    /// So many times nearer than any other the best match has to be.
+    /// The second-best match must have more than this many times the relative MSE of the best.
     private static let margin = 4.0
-    /// Pairs of samples of one shape at most: what many tensors of one shape are is not guessed.
+    /// Most pairs of samples to compare per shape; a shape with more pairs is skipped with a warning.
     private static let mostPairs = 1 << 20
 
     /// A tensor under its old and its new name.
@@ -21,15 +21,15 @@ struct RenameDetection {
     private(set) var removed: [StoredWeights], added: [StoredWeights]
     private(set) var warnings: [IngotWarning] = []
 
-    /// Begins with the tensors whose names only one of both has.
+    /// Starts with the tensors whose name is in one checkpoint only.
     init(removed: [StoredWeights], added: [StoredWeights]) { (self.removed, self.added) = (removed, added) }
 
-    /// Tensors without elements are all alike: they match none.
+    /// Whether a tensor has elements. Tensors without elements are all equal and match nothing.
     private static func isTelling(_ tensor: StoredWeights) -> Bool { tensor.shape.elementCount > 0 }
 
     // MARK: - By content
 
-    /// What a tensor is made of: shape, element type and bytes, of an encoded one those of its original.
+    /// Identity of a tensor's original content.
     private struct Content: Hashable {
         let shape: Shape
         let elementType: ElementType
@@ -43,10 +43,10 @@ struct RenameDetection {
         init(_ tensor: StoredWeights) { (shape, elementType) = (tensor.shape, tensor.elementType) }
     }
 
-    /// Matches tensors whose original bytes are the same. Where several are, all of them have to be on both sides: then they are
-    /// matched in the order of the files.
+    /// Matches tensors with the same original bytes. If several tensors have the same bytes, they match, in file order, only if both
+    /// checkpoints have the same number of them.
     mutating func matchContents() throws {
-        // Only what may match is read.
+        // Hash only tensors whose shape and type are in both lists.
         let forms = Set(removed.map(Form.init)).intersection(added.map(Form.init))
         let old = try RenameDetection.contents(removed, forms)
         let new = try RenameDetection.contents(added, forms)
@@ -83,7 +83,7 @@ struct RenameDetection {
 
     // MARK: - By weights
 
-    /// A few weights of a tensor, from its beginning to its end.
+    /// Up to 4 runs of 64 weights, spread over the tensor.
     private struct Sample {
         let tensor: StoredWeights
         let weights: [Float]
@@ -98,7 +98,7 @@ struct RenameDetection {
             let length = min(readable.columns, Sample.runLength)
             let places = min(Sample.runs, readable.rows * (readable.columns / length))
             for run in 0..<places {
-                // Places along the diagonal: rows, or parts of the only row, far from each other.
+                // Runs lie along the diagonal of the matrix, or spread over its only row.
                 let row = readable.rows == 1 ? 0 : (readable.rows - 1) * run / max(1, places - 1)
                 let column = (readable.columns - length) * run / max(1, places - 1)
                 try reader.read(
@@ -109,7 +109,7 @@ struct RenameDetection {
             self.weights = weights
         }
 
-        /// The relative mean squared error of another sample against this one.
+        /// Relative MSE of another sample against this one.
         func distance(_ other: Sample) -> Double {
             var (signal, noise) = (0.0, 0.0)
             for (a, b) in zip(weights, other.weights) {
@@ -120,7 +120,7 @@ struct RenameDetection {
         }
     }
 
-    /// Matches tensors of the same shape whose samples are near each other, each the nearest of the other by far.
+    /// Matches tensors of the same shape with similar samples: each must be the best match of the other, by a clear margin.
     mutating func matchWeights() throws {
         let shapes = Set(removed.map(\.shape)).intersection(added.map(\.shape))
         let candidates = Dictionary(grouping: removed.filter { shapes.contains($0.shape) }, by: \.shape)
@@ -161,7 +161,7 @@ struct RenameDetection {
         }
     }
 
-    /// The nearest of several, and how near the next is.
+    /// The best of several matches, and the distance of the second best.
     private struct Nearest {
         var index = 0
         var best = Double.infinity, second = Double.infinity
@@ -174,7 +174,7 @@ struct RenameDetection {
             }
         }
 
-        /// The nearest, where it is near, and nearer by far than the next.
+        /// Index of the best match; nil if it is too far, or the second best is too near.
         var unique: Int? {
             best < RenameDetection.limit && second > RenameDetection.margin * best ? index : nil
         }

@@ -4,26 +4,26 @@ import Container
 import TensorModel
 import Weights
 
-/// A size before and after.
+/// A size in the old and in the new checkpoint.
 package struct SizeChange: Sendable, Hashable {
-    /// Bytes before and after.
+    /// Bytes in the old and in the new checkpoint.
     package var old: UInt64 = 0, new: UInt64 = 0
 
-    /// No bytes.
+    /// 0 bytes in both.
     package init() {}
 
-    /// The given sizes.
+    /// Makes a change from two sizes.
     package init(old: UInt64, new: UInt64) { (self.old, self.new) = (old, new) }
 
-    /// The change in percent of the old size; nil where that is zero.
+    /// Change in percent of the old size; nil if that is zero.
     package var percent: Double? { old == 0 ? nil : (Double(new) / Double(old) - 1) * 100 }
 }
 
-/// Where the bytes of two checkpoints go; each list adds up to the sizes of their weight files.
+/// Sizes of two checkpoints by kind, by layer and by part of the file. Each list adds up to the size of the weight files.
 package struct SizeChanges: Sendable {
-    /// A row: what it is of, and its sizes.
+    /// A row of a list.
     package struct Row: Sendable, Hashable {
-        /// A kind or a number of a layer, a part of the file, or `other` for what is in no layer.
+        /// Kind, number of the layer, part of the file, or `other` for tensors outside of layers.
         package let name: String
         /// Its bytes.
         package let size: SizeChange
@@ -32,15 +32,16 @@ package struct SizeChanges: Sendable {
         package init(name: String, size: SizeChange) { (self.name, self.size) = (name, size) }
     }
 
-    /// All weight files.
+    /// Size of all weight files.
     package let total: SizeChange
-    /// By kind of tensor, in the order data meets them, then what is no tensor: `(header)`, `(padding)`, `(seal)`.
+    /// Sizes by kind of tensor, in the order of `TensorRole.Kind`, then `(header)`, `(padding)`, `(seal)`.
     package let kinds: [Row]
-    /// By layer, then `other` for tensors outside of layers, then what is no tensor.
+    /// Sizes by layer, then `other` for tensors outside of layers, then `(header)`, `(padding)`, `(seal)`.
     package let layers: [Row]
-    /// By part of the file (`ByteAccount`).
+    /// Sizes by part of the file (`ByteAccount`).
     package let parts: [Row]
 
+    /// Measures two checkpoints; reads chunk tables and throws if one is damaged.
     init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint) throws {
         total = SizeChange(old: old.fileBytes, new: new.fileBytes)
         let accounts = (old: try old.account(), new: try new.account())
@@ -79,7 +80,7 @@ private struct Frame {
 }
 
 extension OpenedCheckpoint {
-    /// Where the bytes of the weight files go; reads chunk tables.
+    /// Bytes of each part, over all weight files; reads chunk tables.
     func account() throws -> ByteAccount {
         switch content {
         case .plain(let checkpoint): checkpoint.shards.reduce(ByteAccount()) { $0 + ByteAccount($1) }
@@ -95,7 +96,7 @@ extension OpenedCheckpoint {
         switch content {
         case .plain(let checkpoint):
             frame.header = checkpoint.shards.reduce(0) { $0 + $1.header.headerByteCount }
-            // Tensors that share their bytes are counted each, and leave less than nothing for the rest.
+            // Bytes that several tensors share are counted for each, so the sum may exceed the file.
             let known = tensors.reduce(frame.header) { $0 + $1.byteCount }
             frame.padding = fileBytes - min(fileBytes, known)
         case .sealed(let checkpoint):
@@ -109,7 +110,7 @@ extension OpenedCheckpoint {
         return frame
     }
 
-    /// The entries of `__metadata__`, without those that describe payloads; of shards that disagree, the first one's.
+    /// Entries of `__metadata__`, without those that describe payloads. If shards disagree, the first shard wins.
     var metadata: [(key: String, value: String)] {
         let entries =
             switch content {

@@ -3,34 +3,35 @@ import Quantization
 import TensorModel
 package import Weights
 
-/// A tensor that two checkpoints have, under one name or two.
+/// A tensor that is in both checkpoints, with the same name or renamed.
 package struct TensorDifference: Sendable {
-    /// The tensor before and after.
+    /// The tensor in the old and in the new checkpoint.
     package let old: StoredWeights, new: StoredWeights
-    /// Why the two are taken for the same tensor; nil where their names say so.
+    /// Evidence that the tensor was renamed; nil if the names are the same.
     package let rename: Rename?
-    /// Whether both are stored in the same bytes in the same form; nil where no weights were read.
+    /// Whether both are stored in the same form with the same bytes; nil if weights were not read.
     package internal(set) var isSameBytes: Bool?
-    /// The weights, where they were compared: not of the same bytes, of different shapes, or of what is no floating-point number.
+    /// Comparison of the weights; nil if weights were not read, the bytes are the same, the shapes differ, or the tensor is non-float.
     package internal(set) var weights: ComparedWeights?
-    /// Elements that differ where those are no floating-point numbers; nil where they were not compared.
+    /// Number of different elements of non-float tensors; nil if they were not compared.
     var changedElements: UInt64?
 
+    /// Pairs a tensor of both checkpoints; nothing is compared yet.
     init(_ old: StoredWeights, _ new: StoredWeights, rename: Rename? = nil) {
         (self.old, self.new, self.rename) = (old, new, rename)
     }
 
-    /// What shows that a tensor was renamed.
+    /// Evidence that a tensor was renamed.
     package enum Rename: Sendable, Hashable {
-        /// Both are the same bytes.
+        /// The bytes are the same.
         case sameBytes
-        /// One was encoded from the other, or both from one: the hash of the original is the same.
+        /// The hash of the original is the same: one was encoded from the other, or both from one original.
         case sameOriginal
-        /// Samples of the weights differ by so large a relative mean squared error, and no other tensor comes near it.
+        /// The relative MSE of samples of the weights is small, and much smaller than that of any other tensor.
         case similarWeights(sampled: Double)
     }
 
-    /// What became of it.
+    /// Result of a comparison.
     package enum Status: String, Sendable, Hashable, CaseIterable {
         /// The same bytes.
         case same
@@ -40,13 +41,13 @@ package struct TensorDifference: Sendable {
         case changed
         /// Another shape.
         case reshaped
-        /// Another element type, one of which is no floating-point number of 16 or 32 bits: not compared.
+        /// Another element type, and one of the two is not F16, BF16 or F32: not compared.
         case retyped
         /// Weights were not read.
         case unread
     }
 
-    /// What became of it.
+    /// Result of the comparison.
     package var status: Status {
         if old.shape != new.shape { return .reshaped }
         if isComparable == false { return .retyped }
@@ -54,19 +55,19 @@ package struct TensorDifference: Sendable {
         return changed > 0 ? .changed : isSameBytes == true ? .same : .recoded
     }
 
-    /// Whether shapes are the same, and elements too or numbers in both.
+    /// Whether the elements can be compared: same shape, and either the same element type or floating-point types in both.
     var isComparable: Bool {
         old.shape == new.shape
             && (old.elementType == new.elementType || (old.format != nil && new.format != nil))
     }
 
-    /// Elements whose value is another; nil where they were not compared.
+    /// Number of elements whose value differs; nil if they were not compared.
     package var changed: UInt64? { isSameBytes == true ? 0 : weights?.changed ?? changedElements }
-    /// Whether the same element type is meant.
+    /// Whether the element types are the same.
     package var isSameType: Bool { old.elementType == new.elementType }
 
-    /// How much changed, for the order of those that changed most: the relative mean squared error; infinite where NaN or
-    /// infinity came or went.
+    /// Sort key of the most changed tensors: the relative MSE; infinite if a NaN or infinity appeared, vanished or changed; 1 for changed
+    /// non-float tensors.
     package var movement: Double {
         guard let weights else { return (changed ?? 0) > 0 ? 1 : 0 }
         return weights.changedNonFinite > 0 ? .infinity : weights.errors.sums.relativeMSE

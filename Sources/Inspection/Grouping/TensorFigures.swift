@@ -2,27 +2,27 @@ import Container
 package import Quantization
 import TensorModel
 
-/// The figures of a tensor, or of a group of them, that tables show and sort by.
+/// Figures of one tensor, or of a group of tensors. Tables show them and sort by them.
 package struct TensorFigures: Sendable {
-    /// Tensors, their elements and their bytes.
+    /// Number of tensors, of their elements, and of their bytes in the files.
     package internal(set) var tensors = 0, elements = 0, bytes: UInt64 = 0
-    /// Weights statistics were taken of, NaN and infinity included; all below is of them.
+    /// Number of weights that statistics were taken of, NaN and infinity included. All figures below describe these weights.
     package internal(set) var count: UInt64 = 0
-    /// NaN, infinite, zero and subnormal ones.
+    /// Number of NaN, infinite, zero and subnormal weights.
     package internal(set) var nan: UInt64 = 0, infinite: UInt64 = 0, zeros: UInt64 = 0, subnormal: UInt64 = 0
-    /// Weights farther than six standard deviations from the mean, each by those of its own tensor.
+    /// Number of weights more than 6 standard deviations from the mean; mean and standard deviation are those of the weight's own tensor.
     package internal(set) var outliers: UInt64 = 0
-    /// The extremes; nil without finite weights.
+    /// Smallest and largest finite weight; nil without finite weights.
     package internal(set) var minimum: Double?, maximum: Double?
-    /// The mean; nil without finite weights.
+    /// Mean of the finite weights; nil without finite weights.
     package internal(set) var mean: Double?
     private var second = 0.0, third = 0.0, fourth = 0.0
-    /// The histograms of the tensors added up bin by bin: each in standard deviations of its own tensor, four to each side of its mean.
+    /// Sum of the tensors' histograms, bin by bin. The bins of each tensor cover its mean plus and minus 4 of its standard deviations.
     package internal(set) var histogram: [UInt64] = []
     private var codeBits = 0.0, codeCount = 0.0, valueBits = 0.0, valueCount = 0.0
     private var sums: ErrorSums?
 
-    /// The figures of no tensors.
+    /// The figures of an empty group.
     package init() {}
 
     /// The figures of one tensor.
@@ -44,36 +44,36 @@ package struct TensorFigures: Sendable {
         fourth = found.kurtosis * variance * variance * finite
     }
 
-    /// Finite weights.
+    /// Number of finite weights.
     private var finite: Double { Double(count - nan - infinite) }
 
-    /// Bits per element, all side information counted; nil without elements.
+    /// Bits per element, side information included; nil without elements.
     package var bitsPerElement: Double? { elements == 0 ? nil : Double(bytes) * 8 / Double(elements) }
-    /// The standard deviation about the mean of all; nil without finite weights.
+    /// Standard deviation about the mean of the whole group; nil without finite weights.
     package var standardDeviation: Double? { mean == nil ? nil : (second / finite).squareRoot() }
-    /// The largest magnitude; nil without finite weights.
+    /// Largest magnitude; nil without finite weights.
     package var absoluteMaximum: Double? {
         guard let minimum, let maximum else { return nil }
         return max(-minimum, maximum)
     }
-    /// The kurtosis about the mean of all; 0 for a constant, nil without finite weights.
+    /// Kurtosis about the mean of the whole group, 3 for a normal distribution; 0 if all weights are equal, nil without finite weights.
     package var kurtosis: Double? {
         mean == nil ? nil : second > 0 ? fourth / second * (finite / second) : 0
     }
-    /// Bits a weight of the codes, over the encoded tensors; nil where there are none.
+    /// Mean entropy of the codes in bits per weight, over the encoded tensors; nil without encoded tensors.
     package var codeEntropy: Double? { codeCount == 0 ? nil : codeBits / codeCount }
-    /// Bits an element of F16 and BF16, each tensor by its own frequencies; nil where there are none.
+    /// Mean entropy of F16 and BF16 elements in bits per element, each tensor by its own frequencies; nil without such tensors.
     package var valueEntropy: Double? { valueCount == 0 ? nil : valueBits / valueCount }
-    /// The noise over the signal of all encoded tensors together; nil where there are none.
+    /// Relative MSE of all encoded tensors together; nil without encoded tensors.
     package var relativeMSE: Double? { sums?.relativeMSE }
-    /// The error sums of all encoded tensors together; nil where there are none.
+    /// Error sums of all encoded tensors together; nil without encoded tensors.
     package var errors: ErrorSums? { sums }
 
-    /// The figures of both together.
+    /// Adds the figures of other tensors.
     ///
-    /// Moments about the mean of all, as if all weights had been one tensor: with n weights, mean d away from the new one and central sums
-    /// M2, M3, M4 of their own, a tensor adds M2 + n d^2, M3 + 3 d M2 + n d^3 and M4 + 4 d M3 + 6 d^2 M2 + n d^4 (Pebay, "Formulas for
-    /// robust, one-pass parallel computation of covariances and arbitrary-order statistical moments", 2008).
+    /// Moments become those about the common mean, as if all weights were one tensor. A tensor with n weights, central sums M2, M3, M4 and
+    /// the distance d between its mean and the common mean adds M2 + n d^2, M3 + 3 d M2 + n d^3 and M4 + 4 d M3 + 6 d^2 M2 + n d^4
+    /// (Pebay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order statistical moments", 2008).
     package mutating func add(_ other: TensorFigures) {
         if let mean, let otherMean = other.mean {
             let all = mean + (otherMean - mean) * (other.finite / (finite + other.finite))
@@ -107,7 +107,7 @@ package struct TensorFigures: Sendable {
         if let more = other.sums { sums = (sums ?? .zero) + more }
     }
 
-    /// Central sums, about another mean.
+    /// Central sums about the mean `other`.
     private func moved(to other: Double) -> (second: Double, third: Double, fourth: Double) {
         let d = (mean ?? other) - other
         let n = finite

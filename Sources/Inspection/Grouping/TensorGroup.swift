@@ -2,22 +2,22 @@ import Architectures
 package import TensorModel
 import Weights
 
-/// Tensors that belong together, and the figures of all of them.
+/// Tensors of one layer or one kind, and their common figures.
 package struct TensorGroup: Sendable {
-    /// What puts tensors together.
+    /// Property that the tensors of a group share.
     package enum Key: String, Sendable, Hashable, CaseIterable {
-        /// The layer.
+        /// Number of the layer.
         case layer
-        /// The kind.
+        /// Kind of tensor (`TensorRole.Kind`).
         case kind
     }
 
-    /// What the group is called: a kind, `layer 3`, or `outside of layers`.
+    /// Name of the group: a kind, `layer 3`, or `outside of layers`.
     package let name: TensorName
-    /// The figures of all its tensors.
+    /// Figures of all tensors of the group.
     package let figures: TensorFigures
 
-    /// The groups of tensors: kinds in the order data meets them, layers in theirs, behind what is outside of them.
+    /// Groups tensors. Kinds come in the order of `TensorRole.Kind`; layers in order of their numbers, after the group outside of layers.
     package static func groups(of tensors: [CheckpointReport.Tensor], by key: Key) -> [TensorGroup] {
         var figures: [Int: TensorFigures] = [:]
         let kinds = TensorRole.Kind.allCases
@@ -39,7 +39,7 @@ package struct TensorGroup: Sendable {
         }
     }
 
-    /// The groups in another order; the `most` first of them, or all.
+    /// Sorts groups by `key` and keeps the first `most`, or all if `most` is nil.
     package static func ordered(_ groups: [TensorGroup], by key: TensorOrder, top most: Int?) -> [TensorGroup] {
         key.ordered(groups, top: most) { $0.figures }
     }

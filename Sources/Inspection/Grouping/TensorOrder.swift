@@ -1,10 +1,10 @@
 import TensorModel
 
-/// What tensors and groups are ordered by: names rising, figures falling; those that lack the figure come last.
+/// Order of tensors and groups: names ascending, figures descending. Items without the figure come last.
 package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
     case file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error
 
-    /// The figure; nil where there is none, and for the order of files and names.
+    /// The figure to sort by; nil if it is missing, and for `file` and `name`.
     func figure(_ figures: TensorFigures) -> Double? {
         switch self {
         case .file, .name: nil
@@ -23,7 +23,7 @@ package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
         }
     }
 
-    /// The `most` first of the items in this order; equal ones stay as they were.
+    /// Sorts items and keeps the first `most`, or all if `most` is nil. Equal items keep their order.
     func ordered<Item: Named>(_ items: [Item], top most: Int?, _ figures: (Item) -> TensorFigures) -> [Item] {
         var places = Array(items.indices)
         switch self {
@@ -37,7 +37,7 @@ package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
     }
 }
 
-/// What has a name to be ordered by.
+/// An item with a name to sort by.
 protocol Named {
     var name: TensorName { get }
 }

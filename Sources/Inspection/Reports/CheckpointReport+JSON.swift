@@ -9,12 +9,12 @@ import Weights
 extension CheckpointReport {
     /// The report as JSON, schema `ingot.inspect` version 1 (Specs/json.md).
     ///
-    /// - Parameter groups: groups of the tensors, to be told beside them.
+    /// - Parameter groups: groups to list beside the tensors; nil lists none.
     package func json(_ groups: [TensorGroup]? = nil) -> JSONValue {
         .object(head + listed(groups) + [.init("tensors", .array(tensors.map(\.json))), .init("warnings", notes)])
     }
 
-    /// The same as indented text in parts, so that a report of very many tensors need not be held whole.
+    /// The same JSON as indented text in parts, one tensor per part, so that a report of many tensors needs little memory.
     package func jsonText(_ groups: [TensorGroup]? = nil) -> some Sequence<String> {
         let opening = JSONValue.object(head + listed(groups)).text(indented: true)
         let closing = "\"warnings\": " + notes.text(indented: true)
@@ -79,7 +79,7 @@ extension CheckpointReport.Tensor {
 }
 
 extension TensorGroup {
-    /// The group as reports show it (Specs/json.md, `groups`).
+    /// The group as JSON (Specs/json.md, `groups`).
     var json: JSONValue {
         func number(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
         return .object([

@@ -7,70 +7,70 @@ package import SystemPackage
 package import TensorModel
 package import Weights
 
-/// What `inspect` says of a checkpoint, ours or a source.
+/// Report of `inspect` about a checkpoint of any format.
 package struct CheckpointReport: Sendable {
     /// A tensor of the checkpoint.
     package struct Tensor: Sendable {
         /// The tensor as it is stored.
         package let stored: StoredWeights
-        /// What its weights, as they are restored, have to say; nil where they were not read, or are no numbers of a kind we read.
+        /// Statistics of the decoded weights; nil if weights were not read, or the element type is not F16, BF16 or F32.
         package internal(set) var statistics: WeightStatistics?
 
         /// Its name.
         package var name: TensorName { stored.name }
-        /// What it does in its model.
+        /// Its kind and layer in the model.
         package var role: TensorRole { stored.role }
-        /// File it is in.
+        /// Name of its file.
         package var fileName: String { stored.fileName }
-        /// Element type of the original.
+        /// Element type of the original tensor.
         package var elementType: ElementType { stored.elementType }
-        /// Shape of the original.
+        /// Shape of the original tensor.
         package var shape: Shape { stored.shape }
-        /// Bytes it takes in the file.
+        /// Bytes in the file.
         package var byteCount: UInt64 { stored.byteCount }
-        /// What the header says of its payload; nil for a tensor kept as it is.
+        /// Description of the payload in the header; nil for a kept tensor.
         package var descriptor: TensorDescriptor? { stored.descriptor }
         /// Bits per element; nil for an empty tensor.
         package var bitsPerElement: Double? { stored.bitsPerElement }
     }
 
-    /// A file with tensors.
+    /// A weight file.
     package struct File: Sendable {
         /// Its name.
         package let name: String
-        /// Its size.
+        /// Its size in bytes.
         package let byteCount: UInt64
-        /// Where its bytes go.
+        /// Bytes of each part of the file.
         package let account: ByteAccount
-        /// Its `__metadata__`, without Ingot's own members; of one of our shards, its source's, where that was carried over.
+        /// Entries of `__metadata__`, without Ingot's own. In an Ingot shard: those of the source's shard, if they were carried over.
         package let metadata: [JSONValue.Member]
     }
 
-    /// The path that was inspected.
+    /// Path that was inspected.
     package let path: FilePath
-    /// Whether it is one of our checkpoints.
+    /// Whether this is an Ingot checkpoint.
     package let isSealed: Bool
-    /// The name of its format (`OpenedCheckpoint.formatName`).
+    /// Name of the format (`OpenedCheckpoint.formatName`).
     package let formatName: String
-    /// Number of elements of all tensors, those left out of `tensors` too.
+    /// Elements of all tensors, also of tensors that `select` removed.
     package let elements: Int
-    /// How many tensors the checkpoint has.
+    /// Number of tensors of the checkpoint.
     package let tensorCount: Int
-    /// The files.
+    /// The weight files.
     package let files: [File]
-    /// The tensors, in order of the files; those that `select` has left.
+    /// The tensors that `select` and `order` kept, in the order of the files until `order` is called.
     package private(set) var tensors: [Tensor]
-    /// Whether statistics were taken.
+    /// Whether weights were read.
     package private(set) var weightsRead = false
-    /// What is odd but stops nothing.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
 
     private let checkpoint: OpenedCheckpoint
 
-    /// Reads what there is to say without weights: headers, and chunk tables of our own shards.
+    /// Opens a checkpoint and reads its headers, and the chunk tables of Ingot shards.
     package init(_ path: FilePath) throws { try self.init(try OpenedCheckpoint(path)) }
 
-    /// Reads what there is to say of a checkpoint without weights.
+    /// Describes an opened checkpoint from its headers, and the chunk tables of Ingot shards.
     package init(_ checkpoint: OpenedCheckpoint) throws {
         self.checkpoint = checkpoint
         path = checkpoint.path
@@ -97,15 +97,15 @@ package struct CheckpointReport: Sendable {
         }
     }
 
-    /// Keeps only the tensors whose names match one of the patterns; all of them where there is none.
+    /// Keeps the tensors whose name matches at least one pattern; an empty list keeps all.
     package mutating func select(_ patterns: [NamePattern]) {
         guard !patterns.isEmpty else { return }
         tensors.removeAll { tensor in !patterns.contains { $0.matches(tensor.name) } }
     }
 
-    /// Reads the weights of the tensors there are.
+    /// Reads the weights of the kept tensors and sets their statistics.
     ///
-    /// - Parameter progress: called now and then with the tensor under way, and the bytes of all tensors that are done.
+    /// - Parameter progress: called regularly with the current tensor and the bytes of all finished tensors.
     package mutating func readWeights(
         by reader: StatisticsReader, progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws {
@@ -116,12 +116,12 @@ package struct CheckpointReport: Sendable {
         weightsRead = true
     }
 
-    /// Orders the tensors; the `most` first of them stay, or all.
+    /// Sorts the tensors by `key` and keeps the first `most`, or all if `most` is nil.
     package mutating func order(by key: TensorOrder, top most: Int? = nil) {
         tensors = key.ordered(tensors, top: most) { TensorFigures($0) }
     }
 
-    /// Where the bytes of all files go.
+    /// Bytes of each part, over all files.
     package var account: ByteAccount { files.reduce(ByteAccount()) { $0 + $1.account } }
 
     /// Bytes of all files.

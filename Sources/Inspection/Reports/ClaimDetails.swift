@@ -1,8 +1,8 @@
 import TensorModel
 
-/// What several reports of claims say of a result.
+/// Text of a claim's result that several report formats share.
 enum ClaimDetails {
-    /// Limit, measurement, offender, on a line each.
+    /// Limit, measured value and offender, one per line.
     static func text(_ result: ClaimResult) -> String {
         var lines = [result.kind.meaning]
         if let limit = result.limit { lines.append("limit: \(limit.text)") }

@@ -1,13 +1,13 @@
 import TensorModel
 
-/// The results of claims as GitHub Actions reads them from a step's output: an annotation for each that does not hold.
+/// Results of claims as workflow commands of GitHub Actions: one annotation for each claim that does not hold.
 package enum ClaimsGitHub {
-    /// Annotations of one kind that GitHub shows of a step at most.
+    /// GitHub shows at most this many annotations of one kind per step.
     static let annotationLimit = 10
-    /// Bytes of a step's summary at most; the rest would be dropped with an error.
+    /// Largest summary of a step in bytes; GitHub refuses a larger one with an error.
     static let summaryLimit = 1 << 20
 
-    /// The lines for standard output.
+    /// Lines for standard output.
     package static func text(_ report: ClaimsReport) -> String {
         var lines: [String] = []
         for (command, results) in [("error", report.failed), ("warning", report.warned)] {
@@ -32,21 +32,21 @@ package enum ClaimsGitHub {
         return "::\(command) \(properties.joined(separator: ","))::\(data(report.message(result)))"
     }
 
-    /// A summary for the step's page, with no more rows than fit behind what other steps wrote.
+    /// Summary for the page of the step, cut to the space that other steps left.
     ///
-    /// - Parameter used: bytes that the summary has already.
+    /// - Parameter used: bytes already in the summary.
     package static func summary(_ report: ClaimsReport, used: UInt64) -> String {
         let room = summaryLimit - 1024 - Int(clamping: used)
         return room < 512 ? "" : ClaimsMarkdown.text(report, byteLimit: room) + "\n"
     }
 
-    /// The message of a command.
+    /// Escapes the message of a workflow command.
     static func data(_ text: String) -> String {
         IngotErrorRenderer.escaped(text).replacing("%", with: "%25").replacing("\r", with: "%0D").replacing(
             "\n", with: "%0A")
     }
 
-    /// A property of a command.
+    /// Escapes a property of a workflow command.
     static func property(_ text: String) -> String {
         data(text).replacing(":", with: "%3A").replacing(",", with: "%2C")
     }

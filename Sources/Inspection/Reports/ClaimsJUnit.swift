@@ -1,12 +1,12 @@
 import TensorModel
 
-/// The results of claims as JUnit XML, in the form that Jenkins, GitLab and GitHub's actions read.
+/// Results of claims as JUnit XML, in the form that Jenkins, GitLab and GitHub actions read.
 package enum ClaimsJUnit {
-    /// The report as a document: a suite of one case a claim.
+    /// The report as an XML document: one suite with one case per claim.
     ///
     /// - Parameters:
-    ///   - seconds: how long the verification took.
-    ///   - time: when it was, in seconds since 1970.
+    ///   - seconds: duration of the verification.
+    ///   - time: time of the report, in seconds since 1970.
     package static func text(_ report: ClaimsReport, seconds: Double, time: Int) -> String {
         let results = report.results
         let failures = results.count { $0.status == .fail && $0.level == .error }
@@ -40,7 +40,7 @@ package enum ClaimsJUnit {
             case (.fail, _): lines.append(open + "/>")
             }
         }
-        // A case that passes with a warning is told of here: not every reader knows output of single cases.
+        // Warnings are in the output of the suite, because some readers ignore the output of a single case.
         let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \(report.message($0))") }
             .joined(separator: "\n")
         lines += [
@@ -50,20 +50,20 @@ package enum ClaimsJUnit {
         return lines.joined(separator: "\n")
     }
 
-    /// Text from files for content and attributes: shown as on a terminal, since readers print it.
+    /// Escapes text from files for XML content and attributes; control characters as for a terminal, because readers print the text.
     private static func shown(_ text: String) -> String { MarkupText.escaped(IngotErrorRenderer.escaped(text)) }
 
-    /// Seconds with three digits behind the point, as XML Schema's decimal.
+    /// Seconds with three decimal places, as XML Schema's `decimal`.
     private static func decimal(_ seconds: Double) -> String {
         let thousandths = UInt64(max(0, min(seconds, 1e9)) * 1000)
         return "\(thousandths / 1000)." + NumberText.padded(thousandths % 1000, digits: 3)
     }
 
-    /// `2026-11-21T14:50:59`, UTC, without a zone, as the schema has it.
+    /// UTC time without a zone, as in the JUnit schema: `2026-11-21T14:50:59`.
     static func timestamp(_ time: Int) -> String {
         func two(_ number: Int) -> String { NumberText.padded(number, digits: 2) }
         let seconds = max(0, time)
-        // The calendar of 400 years, which begin with March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+        // Calendar cycles of 400 years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
         let days = seconds / 86_400 + 719_468
         let day = days % 146_097
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365

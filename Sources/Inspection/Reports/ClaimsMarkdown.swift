@@ -1,10 +1,10 @@
 import TensorModel
 
-/// The results of claims as Markdown, for comments on pull requests and summaries.
+/// Results of claims as Markdown, for comments on pull requests and for summaries.
 package enum ClaimsMarkdown {
-    /// The report as a heading, a table of what does not hold, and one of the rest, folded.
+    /// A heading, a table of the failed claims, and a folded table of the others.
     ///
-    /// - Parameter byteLimit: bytes of it at most; rows that do not fit are counted.
+    /// - Parameter byteLimit: largest size of the text in bytes; rows that do not fit are only counted.
     package static func text(_ report: ClaimsReport, byteLimit: Int = 60_000) -> String {
         let verdict = report.holds ? "holds" : "does not hold"
         var text = "### ingot: \(MarkdownText.name(report.subject)) \(verdict) what it claims\n\n\(report.summary)\n"

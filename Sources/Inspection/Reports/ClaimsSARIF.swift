@@ -1,9 +1,9 @@
 import Container
 package import TensorModel
 
-/// The results of claims as SARIF 2.1.0, for code scanning.
+/// Results of claims as SARIF 2.1.0, for code scanning.
 package enum ClaimsSARIF {
-    /// The report as a log of one run: what fails, since code scanning raises an alert for every result, and every rule that was checked.
+    /// A log of one run with every rule that was checked. Only failed claims are results, because code scanning raises an alert for each.
     package static func json(_ report: ClaimsReport) -> JSONValue {
         let kinds = Claim.Kind.allCases.filter { kind in report.results.contains { $0.kind == kind } }
         let version = ContainerFormat.writer.split(separator: " ").last.map(String.init) ?? ""
@@ -69,7 +69,7 @@ package enum ClaimsSARIF {
         return .object(members)
     }
 
-    /// A path as the reference of a URI: every byte but those that may stand there is escaped.
+    /// A path as a URI reference: percent-encodes every byte that is not unreserved or `/`; an absolute path becomes a `file://` URI.
     static func reference(_ path: String) -> String {
         var text = path.hasPrefix("/") ? "file://" : ""
         for byte in path.utf8 {

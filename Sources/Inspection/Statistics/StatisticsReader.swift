@@ -5,27 +5,27 @@ import TensorModel
 package import Weights
 import Work
 
-/// Reads weights, each once, and tells what there is to say of every tensor; in bounded memory, on all cores.
+/// Reads every weight once and gathers statistics of each tensor, in bounded memory, with several jobs.
 ///
-/// A tensor is cut into pieces that depend on it alone, and what is counted of them is added in their order: the result is the same for any
-/// number of jobs.
+/// A tensor is cut into pieces that depend on the tensor only, and counts are added in the order of the pieces. So the result does not
+/// depend on the number of jobs.
 package struct StatisticsReader: Sendable {
     private let budget: MemoryBudget
 
-    /// Prepares a reading.
+    /// Prepares reading.
     ///
     /// - Parameters:
-    ///   - memory: bytes of buffers at most, the program's own not counted.
-    ///   - jobs: pieces worked on at the same time.
+    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - jobs: pieces in work at the same time.
     package init(memory: UInt64, jobs: Int) throws {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
-    /// The statistics of tensors, in their order; nil for those of other element types than F16, BF16 and F32.
+    /// Statistics of each tensor, in the order given; nil for element types other than F16, BF16 and F32.
     ///
     /// - Parameters:
-    ///   - tensors: those of one file next to each other.
-    ///   - progress: called after each piece with the tensor it is of, and the bytes of all tensors that are done.
+    ///   - tensors: tensors to read; those of one file must be neighbours.
+    ///   - progress: called after each piece with its tensor, and the bytes of all finished tensors.
     package func read(
         _ tensors: [StoredWeights], progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws -> [WeightStatistics?] {
@@ -33,7 +33,7 @@ package struct StatisticsReader: Sendable {
         results.reserveCapacity(tensors.count)
         var done: UInt64 = 0
         var start = 0
-        // Chunk tables are held for the tensors of one file only.
+        // Keep the chunk tables of one file only.
         while start < tensors.count {
             let file = tensors[start].file
             let end = tensors[start...].firstIndex { $0.file !== file } ?? tensors.count
@@ -46,7 +46,7 @@ package struct StatisticsReader: Sendable {
         return results
     }
 
-    /// Goes through the tensors of one file.
+    /// Reads the tensors of one file.
     private func read(
         _ works: [TensorPieces], _ progress: @escaping (StoredWeights, UInt64) -> Void
     ) async throws -> [WeightStatistics?] {
@@ -77,10 +77,11 @@ package struct StatisticsReader: Sendable {
     }
 }
 
-/// One piece of one tensor: what a worker takes.
+/// One piece of one tensor: the unit of work.
 private struct PieceJob: Sendable {
     let tensor: Int, piece: Int
 
+    /// All pieces of all tensors, in order.
     static func all(_ works: [TensorPieces]) -> some Sequence<PieceJob> {
         works.indices.lazy.flatMap { tensor in
             (0..<works[tensor].count).lazy.map { PieceJob(tensor: tensor, piece: $0) }

@@ -5,25 +5,25 @@ import Quantization
 import TensorModel
 import Weights
 
-/// How a tensor is cut into pieces to be read: its chunks, or about half a million weights that lie next to each other.
+/// Cuts a tensor into pieces to read: its chunks, or about half a million neighbouring weights.
 struct TensorPieces: Sendable {
     let tensor: StoredWeights
-    /// How many pieces there are; none where nothing is read.
+    /// Number of pieces; 0 for a tensor that is not read.
     let count: Int
-    /// The tensor as a matrix; one row where rows and columns do not matter.
+    /// Shape of the tensor as a matrix; one row if the tensor is treated as a vector.
     let rows: Int, columns: Int
-    /// Whether the energies of rows and columns are kept.
+    /// Whether to sum squares per row and per column.
     let hasEnergies: Bool
-    /// What is counted: elements as they are stored, or restored weights in binary32.
+    /// Type of the counted elements: as stored, or F32 for decoded weights.
     let countedFormat: FloatFormat
-    /// The chunk table of a payload; nil for a tensor that is stored as it is.
+    /// Chunk table of a payload; nil for a tensor that is not encoded.
     let table: ChunkTable?
     private let pieceRows: Int, pieceColumns: Int
 
-    /// Weights of a piece: few enough that buffers and pages stay small, many enough that what a piece costs by itself does not count.
+    /// Weights per piece: small enough for small buffers, large enough that the fixed cost of a piece is negligible.
     static let pieceWeights = 1 << 19
 
-    /// Plans the reading of a tensor; reads the chunk table of a payload.
+    /// Cuts a tensor into pieces; reads the chunk table of a payload.
     init(_ tensor: StoredWeights) throws {
         self.tensor = tensor
         let shape = tensor.shape
@@ -46,14 +46,14 @@ struct TensorPieces: Sendable {
             (rows, columns) = isMatrix ? (shape.rows, shape.columns) : (min(1, elements), elements)
             pieceColumns = max(1, min(columns, TensorPieces.pieceWeights))
             pieceRows = max(1, min(rows, TensorPieces.pieceWeights / pieceColumns))
-            // A tensor without elements is one piece without elements.
+            // A tensor without elements has one empty piece.
             count =
                 tensor.format == nil
                 ? 0 : max(1, ceilingDivide(rows, pieceRows) * ceilingDivide(columns, pieceColumns))
         }
     }
 
-    /// The rectangle of a piece.
+    /// Rectangle of a piece.
     func place(of piece: Int) -> PiecePlace {
         if let payload = tensor.payload?.payload { return PiecePlace(payload.prologue.grid.place(of: piece)) }
         guard columns > 0 else { return PiecePlace(row: 0, column: 0, rows: 0, columns: 0) }
@@ -64,9 +64,9 @@ struct TensorPieces: Sendable {
     }
 }
 
-/// A rectangle of a matrix; of no elements where a tensor has none.
+/// A rectangle of a matrix; empty for a tensor without elements.
 struct PiecePlace {
-    /// First row and column, and how many of each.
+    /// First row, first column, number of rows, number of columns.
     let row: Int, column: Int, rows: Int, columns: Int
 
     init(row: Int, column: Int, rows: Int, columns: Int) {
@@ -81,21 +81,21 @@ struct PiecePlace {
     var count: Int { rows * columns }
 }
 
-/// What was counted of a piece, in buffers that are reused.
+/// Counts of a piece, in reusable buffers.
 struct CountedPiece: Sendable {
     var counts = PieceCounts()
-    /// Its codes, if `hasCodes`.
+    /// Counts of the codes; valid if `hasCodes`.
     var codes = CodeCounts()
     var hasCodes = false
 }
 
-/// Reads pieces and counts their weights: what one worker needs.
+/// Reads pieces and counts their weights; the buffers of one worker.
 struct PieceReader {
     private var decoder = ChunkDecoder()
     private var decoded = DecodedChunk()
     private var bytes: [UInt8] = []
 
-    /// Reads a piece and counts it.
+    /// Reads a piece and counts its weights.
     mutating func count(_ piece: Int, of work: TensorPieces, into output: inout CountedPiece) throws {
         let place = work.place(of: piece)
         switch work.tensor.form {

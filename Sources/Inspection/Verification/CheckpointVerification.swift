@@ -3,17 +3,20 @@ import SystemPackage
 import TensorModel
 package import Weights
 
-/// Verifies a checkpoint of any format by all that its format and what it is compared with allow.
+/// Verifies a checkpoint of any format, as far as the format and the comparison allow.
 ///
-/// One of ours is checked byte by byte, and held against the source it was converted from; against another checkpoint of ours, and
-/// for an export, weights are compared.
+/// Of an Ingot checkpoint, every byte is checked. Against its plain source, hashes, certificates and errors are checked too. An export,
+/// or a comparison with another Ingot checkpoint, compares weights only.
 package struct CheckpointVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint?
     private let memory: UInt64, jobs: Int
 
-    /// Prepares a verification within a budget.
+    /// Prepares a verification.
     ///
-    /// - Throws: `usage` for a format without hashes and nothing to compare it with, or below the smallest budget.
+    /// - Parameters:
+    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - jobs: chunks worked on at the same time.
+    /// - Throws: `noInput` for a format without hashes if `source` is nil.
     package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {
         guard checkpoint.isSealed || source != nil else {
             throw IngotError(
@@ -26,9 +29,10 @@ package struct CheckpointVerification: Sendable {
         self.jobs = jobs
     }
 
-    /// Verifies.
+    /// Runs the verification.
     ///
-    /// - Throws: what is damaged, named; claims that do not hold are in the report.
+    /// - Throws: an error that names the damage; `usage` if `memory` is below the smallest budget. Hashes and certificates that do not hold
+    ///   are in the report.
     package func run() async throws -> VerificationReport {
         guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights() }
         switch source?.content {

@@ -6,16 +6,16 @@ import TensorModel
 package import Weights
 import Work
 
-/// Verifies a checkpoint by its weights alone: an export, or one of ours against something else than it was converted from.
+/// Verifies a checkpoint by its weights only: an export, or an Ingot checkpoint against a checkpoint it was not converted from.
 ///
-/// Every tensor of the source has to be there with the same shape, none may be added, and what is no floating-point number has
-/// to have the same bytes. Element types may differ. What the weights lost is measured, and judged by nobody here.
+/// Both must have the same tensors with the same shapes, and non-float tensors must have the same bytes. Element
+/// types of floating-point tensors may differ. Errors of weights are measured and not judged.
 package struct PlainVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint
     private let comparison: TensorComparison
     private let bytes: ByteComparison
 
-    /// Prepares a verification within a budget.
+    /// Prepares a verification; `memory` in bytes, `jobs` pieces at the same time.
     package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
         self.checkpoint = checkpoint
         self.source = source
@@ -23,9 +23,9 @@ package struct PlainVerification: Sendable {
         bytes = ByteComparison(memory: memory, jobs: jobs)
     }
 
-    /// Compares every tensor with the source's of the same name.
+    /// Compares every tensor with the tensor of the same name in the source.
     ///
-    /// - Throws: what reading throws; damage of an encoded tensor names it.
+    /// - Throws: errors of reading; damage of an encoded tensor names the tensor.
     package func run() async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
@@ -76,7 +76,7 @@ package struct PlainVerification: Sendable {
         return result
     }
 
-    /// Without a certificate, what is stored in another element type or has other weights is not kept.
+    /// Describes a tensor. A tensor that is not encoded is `kept` if its element type and weights are those of the source.
     private func report(
         _ own: StoredWeights, _ original: StoredWeights, _ found: ComparedWeights?
     ) -> VerificationReport.Tensor {
@@ -112,7 +112,7 @@ package struct PlainVerification: Sendable {
         return found
     }
 
-    /// Whether tensors that hold no floating-point numbers have the same bytes.
+    /// Compares the bytes of non-float tensors; true if they are the same.
     private func bytes(of matched: Matched) async throws -> [Int: Bool] {
         var indices: [Int] = []
         var pairs: [ByteComparison.Pair] = []

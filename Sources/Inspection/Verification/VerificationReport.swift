@@ -5,13 +5,13 @@ import SystemPackage
 package import TensorModel
 import Weights
 
-/// What a verification found; of a checkpoint of ours the bytes themselves are intact, or there would be no report.
+/// Result of a verification. The bytes of an Ingot checkpoint are intact if there is a report: damage is thrown.
 package struct VerificationReport: Sendable {
-    /// What a checkpoint was compared with.
+    /// Kind of comparison.
     package enum Comparison: String, Sendable {
-        /// The source it was converted from: hashes, certificates and weights.
+        /// Hashes, certificates and weights: with the source of the conversion.
         case source
-        /// Any other checkpoint, or the checkpoint has no hashes and certificates: weights alone.
+        /// Weights only: with any other checkpoint, or if the format has no hashes and certificates.
         case weights
     }
 
@@ -19,26 +19,26 @@ package struct VerificationReport: Sendable {
     package struct Tensor: Sendable {
         /// Its name.
         package let name: TensorName
-        /// How it is stored; `kept` for a tensor that stayed as it was.
+        /// Scheme or element type; `kept` for an unchanged tensor.
         package let scheme: String
-        /// Its certificate, zero for a tensor that stayed as it was; nil where the format has none.
+        /// Error sums of the certificate, zero for a kept tensor; nil if the format has no certificates.
         package let certificate: ErrorSums?
-        /// The error measured against the source; nil where there is none to compare with.
+        /// Error sums measured against the source; nil without a source.
         package let measured: ErrorSums?
-        /// What it does in its model.
+        /// Its kind and layer in the model.
         package let role: TensorRole
-        /// Elements it has.
+        /// Number of elements.
         package let elements: Int
-        /// Bytes it takes in its file, and in the source; nil where the source has no such tensor.
+        /// Bytes in its file, and in the source; the latter is nil if the source has no such tensor.
         package let byteCount: UInt64, sourceByteCount: UInt64?
-        /// What became of each weight; nil where there is no source, and for tensors that are no floating-point numbers.
+        /// Error statistics of the weights; nil without a source, and for non-float tensors.
         package let errors: ErrorStatistics?
-        /// The weights as they are restored, and as the source has them; nil for tensors that are no floating-point numbers.
+        /// Statistics of the decoded weights, and of the source's weights; nil for non-float tensors.
         package let restored: WeightStatistics?, original: WeightStatistics?
-        /// The restored weights in the bins of `original.histogram`; nil where there is no source.
+        /// Decoded weights in the bins of `original.histogram`; nil without a source.
         package let restoredHistogram: Histogram?
 
-        /// Describes a tensor.
+        /// Makes the description of a tensor.
         package init(
             name: TensorName, scheme: String, certificate: ErrorSums?, measured: ErrorSums? = nil, elements: Int = 0,
             byteCount: UInt64 = 0, sourceByteCount: UInt64? = nil, errors: ErrorStatistics? = nil,
@@ -58,29 +58,29 @@ package struct VerificationReport: Sendable {
             self.restoredHistogram = restoredHistogram
         }
 
-        /// Whether it stayed as it was.
+        /// Whether the tensor is unchanged.
         package var isKept: Bool { scheme == "kept" }
 
-        /// Bits per element, all side information counted; nil for an empty tensor.
+        /// Bits per element, side information included; nil for an empty tensor.
         package var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
 
-        /// The error against the source as far as it is known: measured, or else certified.
+        /// Error sums: measured ones if there are any, otherwise those of the certificate.
         package var sums: ErrorSums { errors?.sums ?? measured ?? certificate ?? .zero }
     }
 
-    /// What it was compared with, if anything.
+    /// Kind of comparison; nil without a source.
     package let comparison: Comparison?
-    /// What was verified: `ingot`, or the name of another format, which has no hashes that bytes could be held against.
+    /// `ingot`, or the name of another format. Other formats have no hashes.
     package let format: String
-    /// Bytes of the weight files of the source (without one, as the manifest has it), and of ours.
+    /// Bytes of the weight files of the source (from the manifest if there is no source), and of the checkpoint.
     package let sourceBytes: UInt64, outputBytes: UInt64
-    /// The tensors, in order of the files.
+    /// The tensors, in the order of the files.
     package internal(set) var tensors: [Tensor] = []
-    /// Claims that do not hold.
+    /// Hashes, certificates and tensors that do not match.
     package internal(set) var failures: [IngotError] = []
-    /// What is odd but stops nothing.
+    /// Warnings to show to the user.
     package let warnings: [IngotWarning]
-    /// Wall-clock seconds.
+    /// Duration in seconds of wall-clock time.
     package internal(set) var seconds: Double = 0
 
     /// Makes a report.
@@ -98,25 +98,25 @@ package struct VerificationReport: Sendable {
         self.seconds = seconds
     }
 
-    /// Whether there was something to compare with.
+    /// Whether the checkpoint was compared with another one.
     package var compared: Bool { comparison != nil }
 
-    /// Whether every byte was held against the hashes of the format, as those of ours were.
+    /// Whether every byte was checked against a hash. True for Ingot checkpoints.
     package var isSealed: Bool { format == "ingot" }
 
-    /// Whether every claim holds.
+    /// Whether nothing failed.
     package var holds: Bool { failures.isEmpty }
 
-    /// What the weight files lost in size, as a share of the source.
+    /// Bytes saved in the weight files as a share of the source: 0.75 for a quarter of the size; 0 if the size of the source is unknown.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
-    /// The tensors that are encoded.
+    /// The encoded tensors.
     package var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
 
     /// Number of weights in encoded tensors.
     package var weights: UInt64 { encoded.reduce(0) { $0 + UInt64($1.elements) } }
 
-    /// Bits per weight over all encoded tensors; nil where there are none.
+    /// Bits per weight over all encoded tensors; nil without encoded weights.
     package var bitsPerWeight: Double? {
         weights == 0 ? nil : Double(encoded.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
@@ -130,7 +130,7 @@ extension VerificationReport {
         .object(head(claims) + [.init("tensors", .array(tensors.map(\.json)))] + tail(claims))
     }
 
-    /// The same as indented text in parts: the tree of a thousand tensors would take many times the memory of its text.
+    /// The same JSON as indented text in parts; the whole tree would take many times the memory of its text.
     package func jsonText(with claims: ClaimsReport? = nil) -> some Sequence<String> {
         let opening = JSONValue.object(head(claims)).text(indented: true)
         let closing = JSONValue.object(tail(claims)).text(indented: true)

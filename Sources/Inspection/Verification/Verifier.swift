@@ -8,20 +8,20 @@ import TensorModel
 import Weights
 import Work
 
-/// Checks a checkpoint of ours: every byte, what its weights are, and, with the source, every claim.
+/// Verifies an Ingot checkpoint: every byte, the decoded weights, and, with the source, hashes and certificates.
 ///
-/// Broken bytes are thrown. Claims that do not hold are collected, so that one report names them all.
+/// Damaged bytes are thrown. Hashes and certificates that do not hold are collected in the report.
 package struct Verifier: Sendable {
     /// The checkpoint.
     package let checkpoint: SealedCheckpoint
-    /// The source to compare with, if there is one.
+    /// The source to compare with; nil for none.
     package let source: Checkpoint?
     private let budget: MemoryBudget
     private let measures: Bool
 
-    /// Prepares a verification.
+    /// Prepares a verification; `memory` in bytes, `jobs` chunks at the same time.
     ///
-    /// - Parameter measures: whether statistics of the weights and their errors are gathered too.
+    /// - Parameter measures: whether to gather statistics of weights and errors.
     package init(
         _ checkpoint: SealedCheckpoint, against source: Checkpoint?, memory: UInt64, jobs: Int, measures: Bool = true
     ) throws {
@@ -31,7 +31,7 @@ package struct Verifier: Sendable {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
-    /// Checks files, seals, chunks and certificates, and with a source hashes and errors.
+    /// Checks files, seals and chunks; with a source, also hashes, certificates and errors.
     package func run() async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
@@ -58,7 +58,7 @@ package struct Verifier: Sendable {
         let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
         for tensor in try await verification.run(budget) {
             let found = tensor.measurement
-            // A kept tensor has no chunks whose sums could be checked; where it differs, its error is known all the same.
+            // Kept tensors have no chunks with error sums; their error comes from the measured statistics.
             report.tensors.append(
                 VerificationReport.Tensor(
                     name: tensor.name, scheme: tensor.scheme, certificate: tensor.certificate,
@@ -96,7 +96,7 @@ package struct Verifier: Sendable {
     }
 }
 
-/// The tensors that are not what the source has, or not within what their shard certifies.
+/// Tensors that differ from the source, or whose error differs from the certificate.
 private struct Mismatches {
     private var broken: [(tensor: ShardVerification.Tensor, path: FilePath)] = []
     private var owners: [ContentHash: TensorName] = [:]
@@ -106,7 +106,7 @@ private struct Mismatches {
         if !tensor.holds { broken.append((tensor, path)) }
     }
 
-    /// What does not hold; of a tensor whose bytes are those of another one, which.
+    /// Errors for the report. If a tensor has the bytes of another tensor, the error names that tensor.
     var failures: [IngotError] {
         let otherSource: Remedy = "verify against the source it was converted from"
         return broken.map { tensor, path in

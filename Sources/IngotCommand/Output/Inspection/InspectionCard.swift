@@ -5,10 +5,11 @@ import Quantization
 import TensorModel
 import Weights
 
-/// All figures of one tensor, one below the other.
+/// All figures of one tensor, one per line.
 enum InspectionCard {
     private static let label = 13
 
+    /// The lines of one tensor. `isSealed`: whether the checkpoint is an Ingot checkpoint.
     static func lines(_ tensor: CheckpointReport.Tensor, isSealed: Bool, _ style: Style) -> [String] {
         let width = max(60, style.width ?? 80)
         func line(_ title: String, _ text: String) -> String {

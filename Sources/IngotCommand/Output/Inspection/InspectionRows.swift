@@ -6,7 +6,7 @@ import SystemPackage
 import TensorModel
 import Weights
 
-/// The report of an inspection as rows for other programs: CSV and Markdown.
+/// Report of an inspection as CSV.
 enum InspectionCSV {
     private static let tensorColumns =
         "name,file,kind,layer,dtype,shape,scheme,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,"
@@ -16,7 +16,7 @@ enum InspectionCSV {
         "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,nan,infinite,outliers_6_sigma,"
         + "value_entropy_bits,code_entropy_bits,relative_mse"
 
-    /// The rows by RFC 4180, a header first, in parts.
+    /// Rows by RFC 4180 in parts, the header first.
     static func parts(_ report: CheckpointReport, _ view: InspectionView) -> some Sequence<String> {
         let groups = view.groups
         let count = groups?.count ?? report.tensors.count
@@ -72,7 +72,7 @@ enum InspectionCSV {
 
 }
 
-/// The report as tables that GitHub renders.
+/// Report of an inspection as Markdown tables for GitHub.
 enum InspectionMarkdown {
     /// The document in parts.
     static func parts(_ report: CheckpointReport, _ view: InspectionView) -> [String] {

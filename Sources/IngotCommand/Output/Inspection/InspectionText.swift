@@ -4,21 +4,21 @@ import Quantization
 import TensorModel
 import Weights
 
-/// What an inspection shows, and how.
+/// What to show of an inspection.
 struct InspectionView {
-    /// How rows are put together; nil for a row a tensor.
+    /// How tensors are grouped into rows; nil for one row per tensor.
     var grouping: TensorGroup.Key?
-    /// The groups, where there is a grouping.
+    /// The groups; nil without grouping.
     var groups: [TensorGroup]?
-    /// The kinds of all tensors that were looked at, also of those that `--top` leaves out.
+    /// Groups by kind of all selected tensors, also of those that `--top` leaves out.
     var kinds: [TensorGroup] = []
-    /// Tensors or groups there were before `--top`.
+    /// Number of tensors or groups before `--top`.
     var rowsInAll = 0
-    /// Whether each tensor is shown on a card of its own.
+    /// Whether to show all figures of each tensor.
     var hasDetails = false
 }
 
-/// The report of an inspection, for people.
+/// Report of an inspection as text for people.
 enum InspectionText {
     /// The report in parts.
     static func parts(_ report: CheckpointReport, _ view: InspectionView, _ style: Style) -> [String] {
@@ -78,7 +78,7 @@ enum InspectionText {
         return table
     }
 
-    /// `F16`, `trellis`, `u4 g64`.
+    /// Form of a tensor: `F16`, `trellis`, `u4 g64`.
     static func form(_ tensor: CheckpointReport.Tensor) -> String {
         guard let descriptor = tensor.descriptor else { return tensor.stored.encoding ?? tensor.elementType.rawValue }
         guard case .uniform(let parameters) = descriptor.scheme else { return descriptor.scheme.summary }
@@ -108,7 +108,7 @@ enum InspectionText {
         return table
     }
 
-    /// From `min` to the sparkline; empty where nothing was read.
+    /// Cells from `min` to the histogram; empty if weights were not read.
     private static func figureCells(
         _ figures: TensorFigures, _ base: TextTable.Tone, _ style: Style
     ) -> [TextTable.Cell] {
@@ -131,12 +131,12 @@ enum InspectionText {
         ]
     }
 
-    /// From here on tails are heavy: a Laplace distribution has 6, a Gaussian 3.
+    /// Kurtosis of heavy tails; a normal distribution has 3, a Laplace distribution 6.
     static let heavyKurtosis = 10.0
-    /// A share of weights beyond six standard deviations that a bell does not have.
+    /// Share of weights beyond 6 standard deviations that is far above that of a normal distribution.
     static let manyOutliers = 1e-4
 
-    /// Neighbouring bins added up, so that `count` are left.
+    /// Merges neighbouring bins into `count` bins.
     static func merged(_ bins: [UInt64], to count: Int) -> [UInt64] {
         guard bins.count > count else { return bins }
         let each = bins.count / count
@@ -147,7 +147,7 @@ enum InspectionText {
 
     private static let mostNamed = 10
 
-    /// The tensors with NaN or infinity.
+    /// Lines about tensors with NaN or infinity.
     private static func notFinite(_ tensors: [CheckpointReport.Tensor], _ style: Style) -> [String] {
         let bad = tensors.filter { ($0.statistics?.nan ?? 0) + ($0.statistics?.infinite ?? 0) > 0 }
         guard !bad.isEmpty else { return [] }
@@ -164,7 +164,7 @@ enum InspectionText {
         return lines
     }
 
-    /// Where every byte goes.
+    /// Table of the bytes of each part of the files.
     private static func account(_ report: CheckpointReport, _ style: Style) -> [String] {
         let account = report.account
         var table = TextTable([
@@ -190,6 +190,7 @@ enum InspectionText {
         return table.lines(style) + [claim]
     }
 
+    /// One line: format, shards, tensors, elements, size.
     static func summary(_ report: CheckpointReport) -> String {
         let kind = report.isSealed ? "Ingot checkpoint" : "\(report.formatName) checkpoint"
         let count = report.files.count
@@ -199,7 +200,7 @@ enum InspectionText {
 }
 
 extension ByteAccount.Part {
-    /// The part in words.
+    /// Name of the part for people.
     func label(isSealed: Bool) -> String {
         switch self {
         case .header: "header"
@@ -217,7 +218,7 @@ extension ByteAccount.Part {
 }
 
 extension Style {
-    /// A bar as long as its share.
+    /// A bar of at most `columns` columns, in proportion to `part` of `whole`.
     func bar(_ part: UInt64, of whole: UInt64, columns: Int) -> String {
         guard whole > 0, part > 0 else { return "" }
         let eighths = max(1, Int((Double(part) / Double(whole) * Double(columns * 8)).rounded()))

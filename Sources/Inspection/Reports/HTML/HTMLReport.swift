@@ -1,23 +1,23 @@
 package import TensorModel
 
-/// A report as one HTML file that needs nothing else: style, program and data are in it, and it opens without a network.
+/// A report as one HTML file that opens offline: style, program and data are inside it.
 ///
-/// The page draws itself from the JSON of the report (Specs/json.md). What a tensor's name says can do no harm: the data
-/// block holds no character that HTML knows, and the program makes text nodes of it, never markup.
+/// The page draws itself from the JSON of the report (Specs/json.md). Tensor names cannot inject markup: the data block has no character
+/// that is special in HTML, and the program creates text nodes from names.
 package enum HTMLReport {
-    /// The page's program, in order: one scope, each file using those before it.
+    /// JavaScript of the page in one scope; a file uses only files before it.
     private static let program: [[UInt8]] = [
         PackageResources.format_js, PackageResources.dom_js, PackageResources.model_js, PackageResources.charts_js,
         PackageResources.sizes_js, PackageResources.heatmap_js, PackageResources.rate_js,
         PackageResources.histogram_js, PackageResources.table_js, PackageResources.page_js,
     ]
 
-    /// The page for the JSON of `ingot.inspect` or `ingot.verify`; `title` says what was looked at.
+    /// The page for JSON of `ingot.inspect` or `ingot.verify`; `title` names the checkpoint.
     package static func page(title: String, json: JSONValue) -> String {
         parts(title: title, json: [json.text()]).joined()
     }
 
-    /// The same in parts, for JSON that comes in parts: no more than one is held at a time. The last ends the last line.
+    /// The page in parts, for JSON in parts; holds one part at a time. The last part ends with a newline.
     package static func parts(title: String, json: some Sequence<String>) -> some Sequence<String> {
         let script = "(() => {\n\"use strict\";\n" + program.map(text).joined(separator: "\n") + "})();"
         let values = [
@@ -25,7 +25,7 @@ package enum HTMLReport {
             "script": script, "peers": dataBlock(text(PackageResources.peers_json)),
         ]
         var sections: [AnySequence<String>] = []
-        // One pass: what was put in is not looked into for places to put more.
+        // One pass: inserted text is not searched for more places.
         var rest = text(PackageResources.page_html)[...]
         while let open = firstRange(of: "{{", in: rest), let close = firstRange(of: "}}", in: rest[open.upperBound...])
         {
@@ -51,10 +51,9 @@ package enum HTMLReport {
         return nil
     }
 
-    /// JSON with nothing in it that could end a script element, begin a comment in one, separate lines, or be a command in the log of
-    /// a CI system.
+    /// Escapes JSON so that it cannot end a script element, begin a comment in it, separate lines, or be a command in a CI log.
     ///
-    /// These characters occur in strings only, where `\u003c` and its like mean the same.
+    /// The escaped characters occur only in JSON strings, where `\u003c` and the like have the same meaning.
     private static func dataBlock(_ json: String) -> String {
         let bytes = IngotErrorRenderer.json(json).utf8
         var safe: [UInt8] = []

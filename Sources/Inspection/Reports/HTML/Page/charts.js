@@ -1,6 +1,6 @@
-// Scales, axes, and the layout of treemaps.
+// Scales, axes, treemaps and bars.
 
-/** Places values of [from, to] on [start, end]. */
+/** A function from values in [from, to] to positions in [start, end]. */
 function scale(from, to, start, end, isLog = false) {
   const at = isLog ? Math.log10 : (value) => value;
   const [low, high] = [at(from), at(to)];
@@ -51,8 +51,8 @@ function axes(frame, across, upward, names) {
 }
 
 /**
- * Squarified treemap (Bruls, Huizing, van Wijk, 2000): a rectangle for each weight, areas in their proportion, as close to
- * squares as a greedy choice of rows makes them.
+ * Squarified treemap (Bruls, Huizing, van Wijk, 2000): one rectangle per weight, with an area in proportion to the weight.
+ * A greedy choice of rows keeps rectangles close to squares.
  */
 function squarified(weights, box) {
   const order = weights.map(
@@ -93,7 +93,7 @@ function squarified(weights, box) {
   return places;
 }
 
-/** Horizontal bars, one or two to a row: [{label, bars: [{value, text, class}], title, rows, act}]. */
+/** Horizontal bars, one or two per row: [{label, bars: [{value, text, class}], title, rows, act}]. */
 function bars(rows, most, label) {
   const items = [];
   const lines = rows.map((row) => {

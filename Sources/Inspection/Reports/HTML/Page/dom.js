@@ -1,4 +1,4 @@
-// Elements made from code. Data only ever becomes text nodes and attribute values; nothing here parses markup.
+// Creates elements. Data becomes text nodes and attribute values only; nothing here parses markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -23,7 +23,7 @@ function drawn(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** A drawing that keeps its proportions on paper and while the window changes. */
+/** A drawing that keeps its proportions when the window is resized and in print. */
 function drawing(width, height, label, ...children) {
   return drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label, class: "drawing" }, ...children);
 }
@@ -32,11 +32,11 @@ function letters(x, y, text, attributes = {}) {
   return drawn("text", { x, y, ...attributes }, text);
 }
 
-// One note that follows the pointer and the focus.
+// The note (tooltip): one element that follows the pointer and the focus.
 
 const note = element("div", { id: "note", role: "tooltip", hidden: true });
 
-/** Shows a title and rows of [label, value] at a place on the screen. */
+/** Shows a note with a title and rows of [label, value] near `place`, in pixels of the window. */
 function showNote(place, title, rows) {
   note.replaceChildren(
     element("strong", {}, shortened(visible(title), 160)),
@@ -56,8 +56,8 @@ function hideNote() {
 }
 
 /**
- * Marks of a chart: a note on hover and focus, an action on click and Enter. The chart is one stop of the Tab key, the
- * arrow keys go from mark to mark.
+ * Makes items the marks of a chart: a note on hover and focus, an action on click and Enter. The Tab key stops once at
+ * the chart; the arrow keys move between its marks.
  */
 function marks(owner, items) {
   let current = 0;
@@ -95,7 +95,7 @@ function marks(owner, items) {
   });
 }
 
-/** A row of buttons of which one is pressed. */
+/** A row of buttons; exactly one is pressed. */
 function choice(label, options, chosen, change) {
   const buttons = options.map(([value, text]) =>
     element("button", {
@@ -110,7 +110,7 @@ function choice(label, options, chosen, change) {
   return element("div", { class: "choice", role: "group", "aria-label": label }, ...buttons);
 }
 
-/** A list to choose from; values are indices, so that texts may be anything. */
+/** A drop-down list. Values are indices, so that any text is allowed. */
 function menu(label, texts, chosen, change) {
   const options = texts.map((text, index) => element("option", { value: index, selected: index === chosen }, text));
   const list = element("select", { "aria-label": label, change: () => change(Number(list.value)) }, ...options);
@@ -125,7 +125,7 @@ function section(id, title, explanation, tools, ...content) {
     ...content);
 }
 
-/** Draws now and whenever the width of `host` changes. */
+/** Draws now, and again when the width of `host` changes; returns a function that draws again. */
 function keepDrawn(host, draw) {
   let width = 0;
   const redraw = () => {

@@ -1,4 +1,4 @@
-// Numbers as the terminal shows them (Sources/IngotCommand/Output/Format.swift), and texts made safe to look at.
+// Formats numbers as on the terminal (Sources/IngotCommand/Output/Format.swift), and makes texts safe to show.
 
 const NONE = "–";
 
@@ -36,7 +36,7 @@ function percent(fraction, digits = 1) {
   return Number.isFinite(fraction) ? `${fixed(100 * fraction, digits)} %` : NONE;
 }
 
-/** Four significant digits, in powers of ten where they are far from one. */
+/** Four significant digits; in scientific notation below 1e-3 and from 1e6 on. */
 function figure(value) {
   if (!Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
@@ -45,12 +45,12 @@ function figure(value) {
   return fixed(value, Math.max(0, 3 - Math.floor(Math.log10(size))));
 }
 
-/** A number on an axis: no zeros at its end. */
+/** A number on an axis, without trailing zeros. */
 function brief(value) {
   return figure(value).replace(/(\.\d*?)0+(?=e|$)/, "$1").replace(/\.(?=e|$)/, "");
 }
 
-/** Characters that would not show, or would turn what follows around, become `\u{...}`. */
+/** Replaces invisible characters, and characters that change the text direction, with `\u{...}`. */
 function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (mark) => `\\u{${mark.codePointAt(0).toString(16)}}`);
 }

@@ -1,4 +1,4 @@
-// A value by layer and kind: a map of colours, and bars by kind beside it.
+// A heat map of a value by layer and kind, and bars by kind beside it.
 
 function mapSection(app, id, title, explanation, candidates) {
   const { model } = app;
@@ -19,7 +19,7 @@ function mapSection(app, id, title, explanation, candidates) {
     element("div", {}, map), element("div", {}, element("h3", {}, "By kind"), beside)));
 }
 
-/** Where a value stands between the least and the greatest, 0 to 1. */
+/** Maps values to 0 for the smallest up to 1 for the largest. */
 function ramp(metric, values) {
   const found = values.filter((value) => value !== null && (!metric.log || value > 0));
   const [least, most] = [Math.min(...found), Math.max(...found)];
@@ -31,7 +31,7 @@ function ramp(metric, values) {
   return { least, most, place, isEmpty: !found.length };
 }
 
-/** A colour of the ramp; the style sheet's variables make it one of the light or of the dark theme. */
+/** A colour of the ramp, 0 to 1. Variables of the style sheet choose the light or the dark theme. */
 function heat(place) {
   const [from, to, part] = place < 0.5 ? ["low", "middle", place * 2] : ["middle", "high", place * 2 - 1];
   return `color-mix(in oklab, var(--heat-${from}), var(--heat-${to}) ${fixed(100 * part, 1)}%)`;
@@ -49,7 +49,7 @@ function heatmap(app, metric, width) {
   const layers = model.layers.filter((layer) => cells.some((cell) => cell.layer === layer));
   const kinds = model.kinds.filter((kind) => cells.some((cell) => cell.kind === kind));
   const { least, most, place, isEmpty } = ramp(metric, cells.map((cell) => cell.value));
-  if (isEmpty) return element("p", { class: "dim" }, `No tensor has any: ${metric.label} is 0 throughout.`);
+  if (isEmpty) return element("p", { class: "dim" }, `${metric.label}: 0 for all tensors.`);
   const [left, top, rowHeight] = [86, 20, kinds.length > 8 ? 26 : 30];
   const cellWidth = Math.max(11, Math.min(128, (width - left - 2) / layers.length));
   const full = Math.max(width, left + cellWidth * layers.length + 2);
@@ -102,7 +102,7 @@ function heatmap(app, metric, width) {
     element("div", { class: "scroll-wide" }, picture),
     element("div", { class: "ramp" },
       element("span", {}, metric.format(least)), element("span", { class: "ramp-bar", style: { background: gradient } }),
-      element("span", {}, metric.format(most)), element("span", { class: "dim" }, `${metric.label}${metric.log ? ", logarithmic" : ""}; columns are layers`)),
+      element("span", {}, metric.format(most)), element("span", { class: "dim" }, `${metric.label}${metric.log ? ", logarithmic scale" : ""}. Columns are layers.`)),
   ];
 }
 

@@ -1,4 +1,4 @@
-// The weights of one tensor: their histogram, before and after, and the figures that describe them.
+// The weights of one tensor: histograms of original and restored weights, and statistics.
 
 const LISTED_AT_MOST = 200;
 
@@ -7,7 +7,7 @@ function distributionSection(app) {
   const tensors = model.tensors.filter((tensor) => tensor.histograms || tensor.statistics);
   if (!tensors.length) return null;
   const value = model.hasErrors ? fromError("relative_mse") : fromStatistics("kurtosis");
-  // Vectors of a few hundred weights have heavy tails by chance: matrices come first.
+  // List matrices first: vectors of a few hundred weights have heavy tails by chance.
   const isSmall = (item) => Number(item.kind === "norm" || item.kind === "bias");
   const ranked = tensors.toSorted(
     (a, b) => isSmall(a) - isSmall(b) || (value(b) ?? -1) - (value(a) ?? -1)
@@ -22,7 +22,7 @@ function distributionSection(app) {
   );
   const labelled = (item) => `${shortened(visible(item.name), 64)}${value(item) === null ? "" : `  (${model.hasErrors ? scientific(value(item)) : fixed(value(item), 2)})`}`;
   const chooser = menu(
-    `Tensor, by ${model.hasErrors ? "relative MSE" : "kurtosis"}, greatest first`,
+    `Tensor, by ${model.hasErrors ? "relative MSE" : "kurtosis"}, largest first`,
     listed.map(labelled),
     0,
     (index) => show(listed[index]),
@@ -53,14 +53,14 @@ function distributionSection(app) {
     "linear",
     (chosen) => { isLog = chosen === "log"; redraw(); },
   );
-  const order = model.hasErrors ? "the one with the greatest relative error first" : "the one with the heaviest tails first";
-  return section("distribution", "Distribution of a tensor", `Choose here or click a tensor anywhere; ${order}.`, [chooser, switcher],
+  const order = model.hasErrors ? "The largest relative MSE comes first." : "The largest kurtosis comes first.";
+  return section("distribution", "Distribution of a tensor", `Choose a tensor from the list, or click one anywhere on the page. ${order}`, [chooser, switcher],
     name, element("div", { class: "two-columns" }, element("div", {}, host, errors), figures));
 }
 
 function histogram(tensor, isLog, width) {
   const data = tensor.histograms;
-  if (!data) return element("p", { class: "dim" }, "No histogram of this tensor is in the report.");
+  if (!data) return element("p", { class: "dim" }, "The report has no histogram of this tensor.");
   const { from, to, source, restored } = data;
   const bins = (source ?? restored).length;
   const height = width < 560 ? 280 : 400;
@@ -94,14 +94,14 @@ function histogram(tensor, isLog, width) {
       frame,
       across,
       upward,
-      { x: "weight", y: "weights in a bin", formatX: (value) => (Math.abs(value) < 1e-9 * (to - from) ? "0" : brief(value)), formatY: isLog ? power : short },
+      { x: "weight", y: "weights per bin", formatX: (value) => (Math.abs(value) < 1e-9 * (to - from) ? "0" : brief(value)), formatY: isLog ? power : short },
     ),
     ...(source ? columns(source, "original") : columns(restored, "only")), source && restored ? outline(restored) : null, ...items.map((item) => item.node));
   marks(picture, items);
   const legend = element("div", { class: "legend" },
     source && element("span", { class: "key" }, swatch("s-original"), "original"),
     source && restored && element("span", { class: "key" }, swatch("s-restored"), "restored"),
-    !source && element("span", { class: "key" }, swatch("s-only"), "weights as they are stored"));
+    !source && element("span", { class: "key" }, swatch("s-only"), "weights"));
   return [legend, picture];
 }
 
@@ -139,7 +139,7 @@ function figuresTable(head, rows) {
     element("tbody", {}, ...rows.map(([label, ...cells]) => element("tr", {}, element("th", { scope: "row" }, label), ...cells.map((cell) => element("td", {}, cell))))));
 }
 
-/** The error measured, and the certificate's beside it where both are known. */
+/** The measured error and the error of the certificate, as far as they are known. */
 function errorTable({ error, certificate }) {
   if (!error) return null;
   const isMeasured = error !== certificate;
@@ -151,7 +151,7 @@ function errorTable({ error, certificate }) {
   );
 }
 
-/** Figures of the weights, the source's and the restored ones' side by side where there are both. */
+/** Statistics of the weights; of original and restored weights side by side, if the report has both. */
 function statisticsTable({ source, statistics }) {
   const one = source ?? statistics;
   if (!one) return null;
@@ -161,7 +161,7 @@ function statisticsTable({ source, statistics }) {
     [label, ...sides.map((side) => shownAs(format, side[member]))]);
   for (const [member, spread] of [["row_rms", "row RMS"], ["column_rms", "column RMS"]]) {
     if (!object(one[member])) continue;
-    for (const [end, what] of [["min", "least"], ["median", "median"], ["max", "greatest"]]) {
+    for (const [end, what] of [["min", "minimum"], ["median", "median"], ["max", "maximum"]]) {
       rows.push([`${spread}, ${what}`, ...sides.map((side) => shownAs(figure, object(side[member])?.[end]))]);
     }
   }

@@ -1,4 +1,4 @@
-// What the report says, in one form for both schemas (Specs/json.md). Whatever is missing or odd becomes null.
+// The report in one form for both schemas (Specs/json.md). Missing or invalid values become null.
 
 const KINDS = [
   "embedding", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "router", "ffn_gate", "ffn_up", "ffn_gate_up",
@@ -38,7 +38,7 @@ function readTensor(entry, index) {
   };
 }
 
-/** Counts of the weights in bins of equal width: as the source has them, as they are restored, or of what there is. */
+/** Histograms of original and restored weights in the same bins of equal width; null for one that is missing. */
 function readHistograms(entry, statistics) {
   const both = object(entry.histograms);
   const one = object(statistics?.histogram);
@@ -66,7 +66,7 @@ function readReport(report) {
   return model;
 }
 
-/** Sum of squares of the weights, which a relative error is relative to; their number where nobody took statistics. */
+/** Sum of squares of the weights, the denominator of the relative MSE; number of weights if there are no statistics. */
 function energy(tensor) {
   const taken = tensor.source ?? tensor.statistics;
   const [deviation, mean] = [number(taken?.std), number(taken?.mean)];
@@ -98,7 +98,7 @@ const ratio = (member, over, under) => (tensor) => {
   return spread && Number.isFinite(found) ? found : null;
 };
 
-/** What a map by layer and kind can show: the value of a tensor, and of several taken together. */
+/** Values that a map by layer and kind can show: `of` for one tensor, `over` for several. */
 const ERROR_METRICS = [
   { id: "relative_mse", label: "relative MSE", of: fromError("relative_mse"), over: byEnergy, format: scientific, log: true },
   { id: "max_error", label: "maximum error", of: fromError("max_error"), over: greatest, format: scientific, log: true },
@@ -120,7 +120,7 @@ const DISTRIBUTION_METRICS = [
 
 const known = (metrics, tensors) => metrics.filter((metric) => tensors.some((tensor) => metric.of(tensor) !== null));
 
-/** Tensors by layer, by kind, or by both, in order. */
+/** Tensors by a key, in order: a map from key to tensors. */
 function grouped(tensors, key) {
   const groups = new Map();
   for (const tensor of tensors) {

@@ -1,4 +1,4 @@
-// The page: its head, the figures that matter, what failed, and the sections in order.
+// The page: head, main figures, failures, and the other sections in order.
 
 function readData(id) {
   return JSON.parse(document.getElementById(id).textContent);
@@ -11,9 +11,9 @@ function verdict({ report, isVerification, tensors }) {
 }
 
 const VERDICTS = {
-  pass: "Every byte is intact, the source is the one that was converted, and every claim holds.",
-  fail: "Every byte is intact, but not everything that was claimed holds.",
-  neutral: "Every byte is intact. There was no source to compare with: errors are the certificates'.",
+  pass: "Every byte is intact, the source is the one that was converted, and all certificates and claims hold.",
+  fail: "Every byte is intact, but a certificate, a claim or the source does not match.",
+  neutral: "Every byte is intact. No source was given, so errors are those of the certificates.",
 };
 
 function head(app) {
@@ -39,7 +39,7 @@ function head(app) {
     element("p", { class: "dim" }, told));
 }
 
-/** PASS, SKIP, FAIL, or WARN where a claim fails that is only to warn. */
+/** PASS, SKIP, FAIL, or WARN for a failed claim of level `warn`. */
 function wordOf(claim) {
   const status = text(object(claim)?.status).toUpperCase();
   if (status === "FAIL") return claim.level === "warn" ? "WARN" : "FAIL";
@@ -53,7 +53,7 @@ function claimsPill(claims) {
     failed ? `claims FAIL, ${whole(failed)} of ${whole(claims.length)}` : `claims PASS, ${whole(passed)} of ${whole(claims.length)}`);
 }
 
-/** The figures at the top; each only where the report has it. */
+/** The figures at the top, as far as the report has them. */
 function figures(app) {
   const { model } = app;
   const { report, tensors, worst } = model;
@@ -110,7 +110,7 @@ function figures(app) {
   );
   if (model.hasStatistics) {
     const bad = sum(tensors, (tensor) => (number(tensor.statistics?.nan) ?? 0) + (number(tensor.statistics?.infinite) ?? 0));
-    tile("nonfinite", "NaN and infinite", whole(bad), bad ? "weights that are no numbers" : "none");
+    tile("nonfinite", "NaN and infinite", whole(bad), bad ? "weights that are not finite" : "none");
   }
   return element("div", { class: "tiles", id: "figures" }, ...tiles);
 }
@@ -124,7 +124,7 @@ function failuresSection({ model }) {
   return section(
     "failures",
     counted(failures.length, "failure"),
-    "What was claimed of these does not hold.",
+    "Hashes, certificates or tensors that do not match.",
     [],
     element("ol", { class: "messages bad-list" }, ...rows),
   );
@@ -170,7 +170,7 @@ function claimsSection({ model }) {
           "limit",
           "measured",
           "from",
-          "what was found",
+          "finding",
         ].map((title, at) => element("th", { scope: "col", class: at === 2 || at === 3 ? null : "text" }, title)),
       ),
     ),
@@ -188,15 +188,15 @@ function foot({ model, peers }) {
   const { report } = model;
   const run = [
     number(report.seconds) === null ? null : `${fixed(report.seconds, 1)} s`,
-    number(report.peak_resident_bytes) === null ? null : `${bytes(report.peak_resident_bytes)} of memory at the peak`,
+    number(report.peak_resident_bytes) === null ? null : `${bytes(report.peak_resident_bytes)} of peak memory`,
   ].filter(Boolean);
   const packages = Object.entries(object(peers.packages) ?? {}).map(
     ([name, version]) => (name === "ingot" ? version : `${name} ${version}`)
   ).join(", ");
   return element("footer", { class: "dim" },
     run.length ? element("p", {}, `This run took ${run.join(", ")}.`) : null,
-    model.hasErrors ? element("p", {}, `Other formats measured ${text(peers.date)} by make bench-peers: ${packages}.`) : null,
-    element("p", {}, `The report's data, ${text(report.schema)} version ${text(report.schema_version)}, are in this file; it loads nothing.`));
+    model.hasErrors ? element("p", {}, `Other formats were measured by make bench-peers on ${text(peers.date)} with ${packages}.`) : null,
+    element("p", {}, `This file holds the data of the report as JSON (${text(report.schema)}, version ${text(report.schema_version)}). It loads nothing.`));
 }
 
 function build() {
@@ -213,7 +213,7 @@ function build() {
     app,
     "errors",
     "Error by layer and kind",
-    model.report.compared === false || !model.isVerification ? "As the certificates say." : "Measured against the source.",
+    model.report.compared === false || !model.isVerification ? "Errors stated by the certificates." : "Errors measured against the source.",
     ERROR_METRICS,
   ) : null;
   const parts = [
@@ -222,7 +222,7 @@ function build() {
       app,
       "statistics",
       "Distributions by layer and kind",
-      model.tensors.some((tensor) => tensor.source) ? "Of the source's weights." : model.report.format === "ingot" ? "Of the weights as they are restored." : "Of the weights.",
+      model.tensors.some((tensor) => tensor.source) ? "Statistics of the weights of the source." : model.report.format === "ingot" ? "Statistics of the restored weights." : "Statistics of the weights.",
       DISTRIBUTION_METRICS,
     ),
     accountSection(app), tableSection(app),

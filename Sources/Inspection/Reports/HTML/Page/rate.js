@@ -1,9 +1,9 @@
-// Rate against error: this checkpoint's tensors, the bound for Gaussian weights, and other formats as measured.
+// Rate against error: tensors of this checkpoint, the bound for Gaussian weights, and measurements of other formats.
 
 const FAMILIES = ["llama.cpp", "MLX", "bitsandbytes", "HQQ"];
 const POINTS_AT_MOST = 2000;
 
-/** A mark of a family's shape around (x, y). */
+/** The mark of a family of formats, centred on (x, y). */
 function mark(family, x, y, size = 4.5) {
   const index = FAMILIES.indexOf(family);
   const shapes = [
@@ -27,15 +27,15 @@ function rateSection(app) {
   const tools = [
     choice("Range", [["all", "All formats"], ["own", "This checkpoint"]], range, (value) => { range = value; redraw(); }),
     menu(
-      "Weights the other formats were measured on",
+      "Weights that the other formats were measured on",
       sets.map((set) => `others on: ${text(set.title)}`),
       0,
       (index) => { chosen = index; redraw(); },
     ),
   ];
-  const note = own.isGrouped ? ` ${whole(model.tensors.length)} tensors are shown by layer and kind.` : "";
+  const note = own.isGrouped ? ` The ${whole(model.tensors.length)} tensors are grouped by layer and kind.` : "";
   return section("rate", "Rate against error",
-    `Lower and further left is better. Each dot is a tensor of this checkpoint; other formats were measured by make bench-peers on the weights named at the right.${note}`, tools, host);
+    `Lower and further left is better. Each dot is a tensor of this checkpoint. Other formats were measured by make bench-peers on the weights named at the right.${note}`, tools, host);
 }
 
 function ratePoints(model) {
@@ -124,14 +124,14 @@ function rateChart(app, own, set, range, width) {
         ["bits per weight", fixed(rate, 3)],
         ["relative MSE", scientific(error)],
         ["measured on", text(set.title)],
-        object(row.zstd) && ["Ingot there, at this error", `${fixed(row.zstd.bits_per_weight, 3)} bits`],
+        object(row.zstd) && ["Ingot at the same error", `${fixed(row.zstd.bits_per_weight, 3)} bits`],
       ],
     });
     return node;
   });
   const names = isNarrow ? [] : peerLabels(shown, across, upward, taken, frame);
   const picture = drawing(width, height, "Bits per weight against relative MSE", clip,
-    axes(frame, across, upward, { x: "bits per weight, all side information counted", y: "relative MSE", formatY: power }), ours, ...names, ...others, ...dots);
+    axes(frame, across, upward, { x: "bits per weight, side information included", y: "relative MSE", formatY: power }), ours, ...names, ...others, ...dots);
   marks(picture, items);
   return [rateLegend(set), picture];
 }
@@ -139,7 +139,7 @@ function rateChart(app, own, set, range, width) {
 const boxAround = (x, y, radius) => ({ left: x - radius, right: x + radius, top: y - radius, bottom: y + radius });
 const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
-/** Names beside the marks where nothing is in the way; the note names the others. */
+/** Names beside the marks that have room for one; the note names every mark. */
 function peerLabels(shown, across, upward, taken, frame) {
   const labels = [];
   for (const { row, bits, error } of shown) {

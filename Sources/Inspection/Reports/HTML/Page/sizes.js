@@ -1,4 +1,4 @@
-// Where the bytes are: before and after as treemaps on one scale, or as bars; and what each part of the files takes.
+// Sizes before and after, as treemaps on one scale or as bars, and the bytes of each part of the files.
 
 function sizeSection(app) {
   const { model } = app;
@@ -19,12 +19,12 @@ function sizeSection(app) {
     redraw();
   });
   const explanation = hasBoth
-    ? "Tensors before and after, by layer and kind; both areas are on one scale."
-    : "Tensors by layer and kind; areas are bytes.";
+    ? "Tensors before and after, by layer and kind. Areas are in proportion to bytes, on one scale."
+    : "Tensors by layer and kind. Areas are in proportion to bytes.";
   return section("size", "Size", explanation, [switcher], host);
 }
 
-/** What draws can only be drawn once it stands in the page. */
+/** Calls `start` after the element is in the page, because drawing needs its width. */
 function later(start) {
   let redraw = null;
   requestAnimationFrame(() => { redraw = start(); });
@@ -36,7 +36,7 @@ function maps(app, tensors, hasBoth, width, legend) {
   if (hasBoth) sizes.unshift(["before", "sourceBytes", "before"]);
   const totals = sizes.map(([, member]) => sum(tensors, (tensor) => tensor[member]));
   const isWide = width >= 720;
-  // Lengths go with the square root, so that areas are bytes on the scale of the larger of both.
+  // Sides scale with the square root of the bytes, so that areas scale with the bytes.
   const largest = Math.max(...totals);
   const share = totals.map((total) => Math.sqrt(total / largest));
   const gap = 28;
@@ -89,7 +89,7 @@ function treemap(app, tensors, member, id, title, width, height) {
     element("figcaption", {}, element("strong", {}, title), ` ${bytes(total)}`), picture);
 }
 
-/** A kind's name, and the layer's in the largest cell of the layer, where there is room for them. */
+/** Name of the kind, and in the largest cell of a layer the name of the layer, if they fit. */
 function cellLabels(box, layer, cell) {
   const lines = layer ? [layer.replace("outside of layers", ""), cell.kind] : [cell.kind];
   const texts = lines.filter((line) => line && line.length * 6.6 + 10 < box.width);
@@ -137,7 +137,7 @@ const PARTS = {
   padding: "padding for alignment", seal: "seals and checksums",
 };
 
-/** The byte account: what each kind of bytes takes; the parts add up to the sizes of the files. */
+/** The byte account: bytes of each part; the parts add up to the sizes of the files. */
 function accountSection({ model }) {
   const account = object(model.report.bytes);
   const total = number(account?.total);
@@ -167,15 +167,15 @@ function accountSection({ model }) {
         {},
         ...[
           "part",
-          "what",
+          "content",
           "bytes",
           "share",
         ].map((title, at) => element("th", { scope: "col", class: at === 1 ? "words" : null }, title)),
       ),
     ),
     element("tbody", {}, ...rows, element("tr", { class: "total" },
-      element("th", { scope: "row" }, "total"), element("td", { class: "words dim" }, "sum of the files' sizes"), element("td", {}, whole(total)), element("td", {}, percent(1)))));
-  return section("account", "Byte account", "Every byte of the files, and what it is for.", [], bar,
+      element("th", { scope: "row" }, "total"), element("td", { class: "words dim" }, "sum of the sizes of the files"), element("td", {}, whole(total)), element("td", {}, percent(1)))));
+  return section("account", "Byte account", "Bytes of the files by purpose. Every byte is counted.", [], bar,
     element("div", { class: "scroll-wide" }, table), filesTable(model));
 }
 

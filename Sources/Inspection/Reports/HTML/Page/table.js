@@ -1,4 +1,4 @@
-// All tensors in a table: sorted by any column, filtered by name, layer and kind, a page of rows at a time.
+// Table of all tensors: sorted by any column, filtered by name, layer and kind, in pages.
 
 const PAGE_SIZES = [50, 100, 500];
 
@@ -7,7 +7,7 @@ const statistic = (member, label, format, group = "statistics") => ({
 });
 const errorColumn = (member, label, format) => ({ id: member, label, group: "errors", of: fromError(member), format });
 
-/** Every column; those that no tensor has anything in are left out. */
+/** All columns. A column without a value in any tensor is left out. */
 const COLUMNS = [
   { id: "name", label: "tensor", group: "base", of: (tensor) => tensor.name, isText: true, format: visible },
   { id: "layer", label: "layer", group: "base", of: (tensor) => tensor.layer, format: String },
@@ -26,7 +26,7 @@ const COLUMNS = [
   errorColumn("cosine", "cosine", (value) => fixed(value, 6)),
   errorColumn("changed", "changed", whole),
   errorColumn("sign_flips", "sign flips", whole),
-  errorColumn("zeroed", "to zero", whole),
+  errorColumn("zeroed", "rounded to zero", whole),
   { id: "certificate_mse", label: "certified rel MSE", group: "errors", of: (tensor) => number(tensor.certificate?.relative_mse), format: scientific },
   { id: "histogram", label: "histogram", group: "statistics", isMain: true, of: () => null, isPicture: true },
   statistic("min", "min", figure), statistic("max", "max", figure), statistic("mean", "mean", figure),
@@ -68,7 +68,7 @@ function tableSection(app) {
   const table = element("table", { id: "tensor-table", "aria-describedby": "tensor-count" });
   const count = element("p", { id: "tensor-count", class: "dim", "aria-live": "polite" });
   const pattern = element("input", {
-    type: "search", id: "tensor-filter", placeholder: "filter by name; * and ? stand for anything", "aria-label": "Filter by name",
+    type: "search", id: "tensor-filter", placeholder: "filter by name; * for any text, ? for one character", "aria-label": "Filter by name",
     spellcheck: "false", input: () => { state.pattern = pattern.value; state.page = 0; update(); },
   });
   const layers = [undefined, ...model.layers];
@@ -112,7 +112,7 @@ function tableSection(app) {
     if (column) {
       const sign = state.isDescending ? -1 : 1;
       const keyed = rows.map((tensor) => [column.of(tensor), tensor]);
-      // What has no value stays last in both directions.
+      // Tensors without a value stay last in both directions.
       keyed.sort(([a, first], [b, second]) => {
         if (a === null || b === null) return (a === null) - (b === null) || first.index - second.index;
         const difference = column.rank ? column.rank(a) - column.rank(b) : column.isText ? collator.compare(a, b) : a - b;

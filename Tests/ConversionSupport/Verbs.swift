@@ -7,6 +7,7 @@ package import Inspection
 package import Quantization
 package import SystemPackage
 package import TensorModel
+package import TestSupport
 import Weights
 import Work
 
@@ -41,7 +42,7 @@ package enum Verbs {
     /// Tries again while the target is locked, unless a hook fails the calls: a process that another test is starting has the lock of a
     /// run that just ended, until it becomes its program.
     package static func whenUnlocked<Value>(_ body: () async throws -> Value) async throws -> Value {
-        for _ in 0..<100 {
+        for _ in 0..<6000 {
             do {
                 return try await body()
             } catch let error as IngotError where error.code == .locked && SystemCallHook.current == nil {

@@ -2,6 +2,7 @@ import Container
 import FileAccess
 package import SystemPackage
 import TensorModel
+import TestSupport
 
 /// A checkpoint of one shard with one payload that claims much, and hashes that all hold.
 ///

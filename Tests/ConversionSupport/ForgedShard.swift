@@ -1,6 +1,7 @@
 import Container
 import FileAccess
 package import SystemPackage
+import TestSupport
 
 /// One of our shards as bytes, changed by a test and sealed again: a forgery whose hashes all hold.
 ///

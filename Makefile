@@ -1,6 +1,9 @@
 # What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
-#   make test           install what is missing, build, and run all tests that need no other runtime
+#   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
+#                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
+#   make quick          after a small edit: build the libraries and the tests of the layers and of what holds across versions, and run them
+#                       with a small share of the loops; no command, no whole runs, no Python
 #   make peers          what we export, loaded by transformers; what torch saves, read by us (installs torch: about 1 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
@@ -13,12 +16,13 @@
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
 #   make fuzz           every parser fuzzed for FUZZ_SECONDS (60), two at a time
 #   make sanitize       the suite under AddressSanitizer and ThreadSanitizer
-#   make counts         the property loops, and how many cases each of them tried
+#   make counts         all cases of the property loops, and how many each of them tried
 #   make format         format the sources in place
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint layers build setup clean
+.PHONY: demo test quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint \
+    layers build setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -37,13 +41,32 @@ demo: build
 build: setup
 	$(BUILD) --product ingot
 
+# The parts of `test` depend on what they need alone: `make -j` runs them side by side, as .ci/run does.
+test: swift-tests command-tests python-tests
+
 # The tests run optimized: they go over every byte of whole checkpoints. Test bundles cannot be linked statically, hence
 # a build folder of their own; the command that is tested is the one that ships.
-test: build lint layers .venv/ready
-	@mkdir -p .build-test
-	set -o pipefail; INGOT=$(CURDIR)/$(INGOT) $(SWIFT) test -c release --scratch-path .build-test 2>&1 | tee .build-test/log || \
-	    { Tests/failures.sh .build-test/log; exit 1; }
+TEST_BUILD := $(SWIFT) build -c release --scratch-path .build-test --product ingotPackageTests
+RUN_TESTS := INGOT=$(CURDIR)/$(INGOT) Tests/run.sh .build-test
+
+bundle: setup
+	$(TEST_BUILD)
+
+# Everything but the tests that start the command: those wait for processes and disks, these compute.
+swift-tests: bundle lint layers
+	$(RUN_TESTS) libraries --skip CommandTests
+
+command-tests: bundle build
+	$(RUN_TESTS) command --filter CommandTests
+
+python-tests: build .venv/ready
 	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
+
+# Loops that try a property many times are left to `test`; the rest of them tries a fiftieth.
+QUICK := TensorModel Work Architectures Quantization Checkpoints FileAccess Publishing Inspection Stability Tampering
+quick: setup lint layers
+	INGOT_TESTS="$(QUICK)" $(TEST_BUILD)
+	INGOT_SHARE=0.02 Tests/run.sh .build-test quick
 
 peers: build .venv-peers/ready
 	INGOT=$(CURDIR)/$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
@@ -84,10 +107,12 @@ bench-memory: build .venv/ready
 fuzz: setup
 	Tests/Fuzz/run.sh
 
-sanitize: build
-	INGOT=$(CURDIR)/$(INGOT) Tests/sanitize.sh
+sanitize: sanitize-address sanitize-thread
 
-counts: build .venv/ready
+sanitize-address sanitize-thread: sanitize-%: setup
+	Tests/sanitize.sh $*
+
+counts: build bundle .venv/ready
 	INGOT=$(CURDIR)/$(INGOT) Tests/counts.sh
 
 format:

@@ -15,12 +15,15 @@ func layer(_ name: String, imports: [Target.Dependency], resources: [Resource]? 
     .target(name: name, dependencies: imports, resources: resources, swiftSettings: settings)
 }
 
-/// The tests of one layer, under `Tests/`.
-func tests(
-    of name: String, imports: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = []
-) -> Target {
-    .testTarget(
-        name: "\(name)Tests", dependencies: imports, exclude: exclude, resources: resources, swiftSettings: settings)
+/// The test targets to build, by their names without "Tests", separated by spaces; all of them without this variable.
+let chosenTests = Context.environment["INGOT_TESTS"].map { $0.split(separator: " ").map(String.init) }
+
+/// The tests under `Tests/` with a name; they import what they test and no more. None where `INGOT_TESTS` leaves them out.
+func tests(of name: String, imports: [Target.Dependency], exclude: [String] = []) -> [Target] {
+    guard chosenTests?.contains(name) ?? true else { return [] }
+    return [
+        .testTarget(name: "\(name)Tests", dependencies: imports, exclude: exclude, swiftSettings: settings)
+    ]
 }
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
@@ -31,8 +34,12 @@ let base: [Target.Dependency] = ["TensorModel", "FileAccess", "Checkpoints", "Qu
 /// The layers that `Conversion`, `Inspection` and `Export` stand on; these three do not import each other.
 let ground: [Target.Dependency] = base + ["Architectures", "Work", "Weights", "Publishing"]
 
-/// All layers below the command, for tests that go through a whole conversion.
+/// All layers below the command.
 let everyLayer: [Target.Dependency] = ground + ["Conversion", "Inspection", "Export"]
+
+/// What tests of whole conversions import.
+let wholeConversions: [Target.Dependency] =
+    base + ["Weights", "Work", "Conversion", "Inspection", "TestSupport", "ConversionSupport"]
 
 let package = Package(
     name: "ingot",
@@ -84,22 +91,42 @@ let package = Package(
             name: "IngotCommand",
             dependencies: everyLayer + [.product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: settings),
-        tests(of: "TensorModel", imports: ["TensorModel"]),
-        tests(of: "Work", imports: ["Work", "TensorModel"]),
-        tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system]),
-        tests(of: "Architectures", imports: ["Architectures", "TensorModel"]),
-        tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"]),
+        // What tests share: files, tensors, processes; and whole conversions.
         .target(
-            name: "TestSupport", dependencies: everyLayer, path: "Tests/TestSupport", swiftSettings: settings),
+            name: "TestSupport", dependencies: ["TensorModel", "FileAccess", "Checkpoints", system],
+            path: "Tests/TestSupport", swiftSettings: settings),
         .target(
-            name: "FuzzTargets", dependencies: ["TestSupport"] + everyLayer, path: "Tests/FuzzTargets",
+            name: "ConversionSupport", dependencies: ["TestSupport"] + everyLayer, path: "Tests/ConversionSupport",
             swiftSettings: settings),
-        tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"] + everyLayer),
-        tests(of: "FileAccess", imports: ["FileAccess", "CSystemCalls", "TensorModel", "TestSupport", system]),
-        tests(of: "Container", imports: ["TestSupport"] + everyLayer),
-        tests(of: "Publishing", imports: ["Publishing", "FileAccess", "TensorModel", "TestSupport", system]),
-        tests(of: "Conversion", imports: ["TestSupport", "Kernels"] + everyLayer),
-        tests(of: "Inspection", imports: ["TestSupport"] + everyLayer, exclude: ["bad-claims.json"]),
-        tests(of: "Command", imports: ["TestSupport"] + everyLayer, exclude: ["Goldens"]),
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection"] + base,
+            path: "Tests/FuzzTargets", swiftSettings: settings),
     ]
+        // One layer each.
+        + tests(of: "TensorModel", imports: ["TensorModel"])
+        + tests(of: "Work", imports: ["Work", "TensorModel"])
+        + tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system])
+        + tests(of: "Architectures", imports: ["Architectures", "TensorModel"])
+        + tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"])
+        + tests(of: "FileAccess", imports: ["FileAccess", "CSystemCalls", "TensorModel", "TestSupport", system])
+        + tests(of: "Publishing", imports: ["Publishing", "FileAccess", "TensorModel", "TestSupport", system])
+        + tests(
+            of: "Inspection", imports: ["Inspection", "FileAccess", "TensorModel", "TestSupport", system],
+            exclude: ["bad-claims.json"])
+        // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`
+        // and `inspect` measure; checkpoints that somebody changed.
+        + tests(of: "Conversion", imports: wholeConversions + ["Publishing"])
+        + tests(of: "Stability", imports: wholeConversions + ["Kernels"])
+        + tests(of: "Measurement", imports: wholeConversions)
+        + tests(of: "Tampering", imports: wholeConversions)
+        + tests(of: "Fuzz", imports: ["FuzzTargets", "TestSupport"])
+        // The command, as a process of its own.
+        + tests(
+            of: "Command",
+            imports: [
+                "Checkpoints", "Container", "Conversion", "ConversionSupport", "FileAccess", "Publishing",
+                "TensorModel",
+                "TestSupport", system,
+            ], exclude: ["Goldens"])
 )

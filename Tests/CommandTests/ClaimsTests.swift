@@ -1,3 +1,4 @@
+import ConversionSupport
 import FileAccess
 import Foundation
 import SystemPackage

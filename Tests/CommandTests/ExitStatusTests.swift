@@ -206,4 +206,15 @@ import Testing
         try expect(75, .locked, ["export", sample.sealed.string, sample.at("new")])
         #expect(try Directory.kind(builder.staging) == .directory)
     }
+
+    /// A reader that goes away does not hide that a claim does not hold.
+    @Test func brokenPipeKeepsTheStatus() async throws {
+        let sample = try await CommandSample()
+        let other = try SampleSource.write(SampleSource.small(seed: 2), to: sample.directory.at("other"))
+        for wait in ["", "sleep 0.3;"] {
+            let line = "set -o pipefail; { \(wait) \"$INGOT\" verify \"$1\" --against \"$2\"; } | true"
+            #expect(try IngotProcess.shell(line, [sample.sealed.string, other.string]).status == 1)
+            #expect(try IngotProcess.shell(line, [sample.sealed.string, sample.source.string]).status == 0)
+        }
+    }
 }

@@ -8,7 +8,8 @@ import Testing
 
 /// Conversions killed at random moments, again and again: what there is then is whole, and the next run goes on from it.
 @Suite(.serialized) struct KillTests {
-    private static let kills = 200
+    private static let all = 200
+    private static let kills = Share.count(of: all)
     private static let shardCount = 6
 
     /// A source that takes about a tenth of a second, and what is made of it.
@@ -78,7 +79,7 @@ import Testing
         return finished.count
     }
 
-    /// W03: two hundred runs are killed.
+    /// W03: two hundred runs are killed, or a share of them.
     @Test func killedAtRandomMoments() throws {
         let place = try Place()
         var system = SystemRandomNumberGenerator()
@@ -122,7 +123,7 @@ import Testing
                 try Directory.removeTree(place.directory.at(name))
             }
         }
-        Tally.print(killed, "W03 kills")
+        Tally.print(killed, of: KillTests.all, "W03 kills")
         print("\(killed) of \(runs) runs killed in \(chains) chains; \(resumed) left finished shards")
         #expect(killed >= KillTests.kills, "only \(killed) of \(runs) runs were still there to be killed")
         #expect(resumed > KillTests.kills / 10)

@@ -1,3 +1,4 @@
+import ConversionSupport
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -235,5 +236,17 @@ import Testing
         }
         #expect(result.status == 0, "\(result.errors)")
         #expect(Files.names(target).contains("ingot-manifest.json"))
+    }
+
+    /// A table of 38 GB, by the description: refused in a process that may have 4 GiB.
+    @Test func hugeTableIsNotAllocated() async throws {
+        let directory = try TemporaryDirectory()
+        try HollowCheckpoint.write(
+            shape: [600_000_000, 262_144], frontBytes: 64, payloadBytes: 1 << 20, to: directory.at("hollow"))
+        for verb in ["verify", "inspect"] {
+            let line = "ulimit -v 4194304; exec \"$INGOT\" \"$1\" \"$2\""
+            let result = try IngotProcess.shell(line, [verb, directory.at("hollow").string])
+            #expect(result.status == 65 && result.errors.hasPrefix("error: payloadInvalid: "), "\(result.errors)")
+        }
     }
 }

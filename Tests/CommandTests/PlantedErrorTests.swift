@@ -1,4 +1,5 @@
 import Container
+import ConversionSupport
 import FileAccess
 import SystemPackage
 import TensorModel

@@ -1,3 +1,4 @@
+import ConversionSupport
 import SystemPackage
 import TensorModel
 import TestSupport

@@ -51,7 +51,7 @@ import Testing
             #""$INGOT" "$@" -o /dev/fd/9 9>&1"#, #""$INGOT" "$@" -o stderr 2>&1"#,
             #"set -o pipefail; "$INGOT" "$@" -o stdout > file; s=$?; cat file; exit $s"#,
             #"mkfifo p; cat p & "$INGOT" "$@" -o p; s=$?; wait; [[ -p p ]] && exit $s"#,
-            #"{ "$INGOT" "$@" -o >(cat >&3); s=$?; } 3> file; while [[ ! -s file ]]; do sleep 0.01; done; sleep 0.2; cat file; exit $s"#,
+            #"{ "$INGOT" "$@" -o >(cat >&3; : > read); s=$?; } 3> file; while [[ ! -e read ]]; do sleep 0.01; done; cat file; exit $s"#,
             #"ln -sf /dev/stdout link; "$INGOT" "$@" -o link; s=$?; [[ -L link ]] && exit $s"#,
         ] {
             let result = try ReportPlaceTests.run(line, arguments, in: sample)
@@ -181,7 +181,10 @@ import Testing
             #expect(Files.names(sample.directory.path).contains(".report.ingot-tmp"))
         }
         // A process that another test starts may have a copy of the lock until it becomes its program.
-        for _ in 0..<100 where try IngotProcess.run(arguments).status == 75 { usleep(10_000) }
+        for _ in 0..<6000 {
+            guard try IngotProcess.run(arguments).status == 75 else { break }
+            usleep(10_000)
+        }
         #expect(Files.names(sample.directory.path) == ["report", "sealed", "source"])
     }
 
@@ -193,7 +196,8 @@ import Testing
         let expected = try Files.read(sample.directory.at("report"))
         var (seed, left) = (UInt64.random(in: 0...UInt64.max), 0)
         print("seed \(seed)")
-        for _ in 0..<40 {
+        let kills = Share.count(of: 40)
+        for _ in 0..<kills {
             let process = try IngotProcess.start(arguments)
             seed = seed &* 6_364_136_223_846_793_005 &+ 1
             // Many of the kills meet the moment in which the temporary file is there.
@@ -209,7 +213,7 @@ import Testing
             #expect(try IngotProcess.run(arguments).status == 0)
             #expect(Files.names(sample.directory.path) == ["report", "sealed", "source"])
         }
-        Tally.print(40, "W11 kills of a report")
+        Tally.print(kills, of: 40, "W11 kills of a report")
         print("\(left) of them left a temporary file")
     }
 }

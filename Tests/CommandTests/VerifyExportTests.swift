@@ -1,3 +1,4 @@
+import ConversionSupport
 import FileAccess
 import SystemPackage
 import TensorModel

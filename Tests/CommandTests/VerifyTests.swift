@@ -1,3 +1,5 @@
+import ConversionSupport
+import FileAccess
 import Foundation
 import SystemPackage
 import TensorModel
@@ -186,6 +188,24 @@ import Testing
         #expect(csv.hasSuffix("\r\n"))
         let markdown = try IngotProcess.run(verify + ["markdown"]).output
         #expect(markdown.contains("| ``a,\"b\"\\u{7c}<script>`c`_d\\u{1b}[1m.weight`` | uniform 4 g32 |"))
+    }
+
+    // MARK: - Files that no manifest names
+
+    /// What stands in a checkpoint and in no manifest: weights are refused, anything else is told.
+    @Test func strangersInACheckpoint() async throws {
+        let sample = try await CommandSample()
+        let verify = ["verify", sample.sealed.string]
+        let pipe = try IngotProcess.shell("mkfifo \"$1/pipe\" && ln -s nowhere \"$1/link\"", [sample.sealed.string])
+        try #require(pipe.status == 0)
+        let result = try IngotProcess.run(verify)
+        #expect(result.status == 0)
+        let lines = result.errors.split(separator: "\n").filter { $0.hasPrefix("warning: ") }
+        #expect(lines.count == 2 && lines[0].contains("link") && lines[1].contains("pipe"), "\(result.errors)")
+        try Directory.create(sample.sealed.appending("sub"))
+        try Files.write("", to: sample.sealed.appending("sub").appending("x.safetensors"))
+        let refused = try IngotProcess.run(verify)
+        #expect(refused.status == 65 && refused.errors.hasPrefix("error: manifestInvalid: "), "\(refused.errors)")
     }
 }
 

@@ -1,4 +1,5 @@
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import SystemPackage

@@ -1,5 +1,6 @@
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Inspection
@@ -209,7 +210,8 @@ import Testing
         let count = counting.trace.count
         #expect(count > 200)
         var consumedEarlier = 0
-        for number in 0..<count {
+        let numbers = Share.of(0..<count)
+        for (index, number) in numbers.enumerated() {
             try Directory.removeTree(place.target)
             try consumable.restoreSource()
             let fault = CallWatch { call, _ in (atOnce ? call >= number : call == number) ? .ioError : nil }
@@ -221,7 +223,7 @@ import Testing
                 consumedEarlier += ShardedPlace.count - consumable.remaining.count
                 // Without the option what is still there stays.
                 let remaining = consumable.remaining
-                let isPlain = number % 2 == 0
+                let isPlain = index % 2 == 0
                 let report = try await place.convert { $0.run.consumesSource = !isPlain }
                 #expect(report.shardCount == ShardedPlace.count)
                 #expect(consumable.remaining == (isPlain ? remaining : []), "\(what)")
@@ -231,7 +233,10 @@ import Testing
             try? Directory.removeFile(place.directory.at(".sealed.ingot-lock"))
             try place.expectFinished(consumable.expected, what)
         }
-        #expect(consumedEarlier > count / 2, "\(consumedEarlier) shards were consumed before \(count) faults")
+        #expect(
+            consumedEarlier > numbers.count / 2,
+            "\(consumedEarlier) shards were consumed before \(numbers.count) faults")
+        Tally.print(numbers.count, of: count, "W01 faults while a source is consumed, at once: \(atOnce)")
     }
 
     /// An output that is not what was written, when it is read again: the source stays.
@@ -354,7 +359,7 @@ import Testing
             bytes.enumerated().map { $0 == offset ? $1 ^ 4 : $1 }
         }
         damages.append([])
-        for damaged in damages {
+        for damaged in Share.of(damages) {
             try place.restore(saved)
             try Files.write(damaged, to: place.journal)
             try await expectOutputsKept(consumable)

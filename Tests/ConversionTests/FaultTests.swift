@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Inspection
 import Synchronization
@@ -124,7 +125,8 @@ import Testing
         try Directory.removeTree(place.target)
         let count = counting.trace.count
         #expect(count > 80)
-        for number in 0..<count {
+        let numbers = Share.of(0..<count)
+        for number in numbers {
             let fault = Fault { call, _ in call == number ? error : nil }
             let failure = try await Verbs.failure { try await fault.run { try await place.convert() } }
             let call = fault.trace[number]
@@ -162,7 +164,7 @@ import Testing
         }
         try await place.convert()
         #expect(try Files.snapshot(place.target) == expected)
-        Tally.print(count, "W01 system calls failed once, \(error)")
+        Tally.print(numbers.count, of: count, "W01 system calls failed once, \(error)")
     }
 
     /// W01: From one call on nothing works any more, cleaning up included; the next run makes good.
@@ -172,7 +174,8 @@ import Testing
         let counting = Fault()
         try await counting.run { try await place.convert() }
         try Directory.removeTree(place.target)
-        for number in 0..<counting.trace.count {
+        let numbers = Share.of(0..<counting.trace.count)
+        for (index, number) in numbers.enumerated() {
             let fault = Fault { call, _ in call >= number ? .ioError : nil }
             let failure = try await Verbs.failure { try await fault.run { try await place.convert() } }
             let left = Files.names(place.directory.path)
@@ -184,7 +187,7 @@ import Testing
             } else {
                 #expect(failure != nil, "call \(number)")
             }
-            if number % 10 == 0 {
+            if index % 10 == 0 {
                 try await place.convert()
                 #expect(try Files.snapshot(place.target) == expected, "after call \(number)")
                 #expect(Files.names(place.directory.path) == ["sealed", "source"])
@@ -194,7 +197,7 @@ import Testing
             }
             try place.removeWork()
         }
-        Tally.print(counting.trace.count, "W01 runs in which every call fails from some call on")
+        Tally.print(numbers.count, of: counting.trace.count, "W01 runs in which every call fails from some call on")
     }
 
     /// With `--force`: the old checkpoint or the new one, never anything else.
@@ -210,7 +213,8 @@ import Testing
         let counting = Fault()
         try await counting.run { try await place.convert(force: true) }
         #expect(try Files.snapshot(place.target) == new)
-        for number in 0..<counting.trace.count {
+        let numbers = Share.of(0..<counting.trace.count)
+        for number in numbers {
             try Directory.removeTree(place.target)
             try place.removeWork()
             try Files.copyTree(kept, to: place.target)
@@ -220,7 +224,7 @@ import Testing
             #expect(files == new || failure != nil && files == old, "\(number) \(fault.trace[number])")
             for name in Place.work { try Directory.removeTree(place.directory.at(name)) }
         }
-        Tally.print(counting.trace.count, "W01 system calls failed once, of a replacement")
+        Tally.print(numbers.count, of: counting.trace.count, "W01 system calls failed once, of a replacement")
     }
 
     // MARK: - Interrupted calls
@@ -279,7 +283,8 @@ import Testing
         try await counting.run { try await Verbs.export(place.target, to: output) }
         let expected = try Files.snapshot(output)
         try Directory.removeTree(output)
-        for number in 0..<counting.trace.count {
+        let numbers = Share.of(0..<counting.trace.count)
+        for number in numbers {
             let fault = Fault { call, _ in call == number ? .ioError : nil }
             let failure = try await Verbs.failure {
                 try await fault.run { try await Verbs.export(place.target, to: output) }
@@ -291,7 +296,7 @@ import Testing
                 #expect(failure != nil, "\(number) \(fault.trace[number])")
             }
         }
-        Tally.print(counting.trace.count, "W01 system calls failed once, of an export")
+        Tally.print(numbers.count, of: counting.trace.count, "W01 system calls failed once, of an export")
     }
 
     @Test func verificationFails() async throws {
@@ -299,7 +304,8 @@ import Testing
         try await place.convert()
         let counting = Fault()
         try await counting.run { try await Verbs.verify(place.target, against: place.source) }
-        for number in 0..<counting.trace.count {
+        let numbers = Share.of(0..<counting.trace.count)
+        for number in numbers {
             let fault = Fault { call, _ in call == number ? .ioError : nil }
             let failure = try await Verbs.failure {
                 try await fault.run { try await Verbs.verify(place.target, against: place.source) }
@@ -308,6 +314,6 @@ import Testing
             // The listings' calls to stat tell kinds of files only.
             #expect(failure != nil || call.name.hasSuffix("stat"), "\(number) \(call)")
         }
-        Tally.print(counting.trace.count, "W01 system calls failed once, of a verification")
+        Tally.print(numbers.count, of: counting.trace.count, "W01 system calls failed once, of a verification")
     }
 }

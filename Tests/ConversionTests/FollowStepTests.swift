@@ -64,29 +64,30 @@ import Testing
         }
         let files = try Files.snapshot(place.source)
         let source = place.source
-        for stride in 1...12 {
-            for first in 0..<16 {
-                try Directory.removeTree(source)
-                let steps = FollowStepTests.steps(client, files, source)
-                let failed = Mutex<(any Error)?>(nil)
-                let watch = CallWatch { number, _ in
-                    let (step, rest) = (number - first).quotientAndRemainder(dividingBy: stride)
-                    guard number >= first, rest == 0, step < steps.count else { return nil }
-                    do {
-                        try steps[step]()
-                    } catch {
-                        failed.withLock { $0 = error }
-                    }
-                    return nil
+        let all = (1...12).flatMap { stride in (0..<16).map { (stride: stride, first: $0) } }
+        let tried = Share.of(all)
+        for (stride, first) in tried {
+            try Directory.removeTree(source)
+            let steps = FollowStepTests.steps(client, files, source)
+            let failed = Mutex<(any Error)?>(nil)
+            let watch = CallWatch { number, _ in
+                let (step, rest) = (number - first).quotientAndRemainder(dividingBy: stride)
+                guard number >= first, rest == 0, step < steps.count else { return nil }
+                do {
+                    try steps[step]()
+                } catch {
+                    failed.withLock { $0 = error }
                 }
-                let what = "a step before every \(stride)th call from \(first) on"
-                let error = try await watch.run { try await place.failure() }
-                #expect(error == nil, "\(what): \(String(describing: error))")
-                #expect(failed.withLock { $0 } == nil, "\(what)")
-                if error == nil { try place.expectFinished(expected, what) }
-                try Directory.removeTree(place.target)
-                for left in place.leftovers { try Directory.removeTree(place.directory.at(left)) }
+                return nil
             }
+            let what = "a step before every \(stride)th call from \(first) on"
+            let error = try await watch.run { try await place.failure() }
+            #expect(error == nil, "\(what): \(String(describing: error))")
+            #expect(failed.withLock { $0 } == nil, "\(what)")
+            if error == nil { try place.expectFinished(expected, what) }
+            try Directory.removeTree(place.target)
+            for left in place.leftovers { try Directory.removeTree(place.directory.at(left)) }
         }
+        Tally.print(tried.count, of: all.count, "downloads with a step before some system calls, \(client)")
     }
 }

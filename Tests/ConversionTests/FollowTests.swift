@@ -1,4 +1,5 @@
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Synchronization
@@ -269,23 +270,36 @@ import Testing
         let bytes = followed.files[Followed.shards[2]] ?? []
         let path = place.source.appending(Followed.shards[2])
         let control = place.source.appending(Followed.shards[2] + ".aria2")
-        try Files.write("control", to: control)
-        try Files.write([UInt8](repeating: 0, count: bytes.count), to: path)
-        async let conversion = place.convert { options in
-            options.run.follows = true
-            options.run.patience = .seconds(3)
-        }
-        // On a thread of its own: tasks may wait for others' longer than the conversion has patience.
-        Thread {
-            for step in 0..<90 {
-                let offset = min(bytes.count - 1, step)
-                try? Files.patch([bytes[offset]], at: offset, in: path)
-                Thread.sleep(forTimeInterval: 0.05)
+        // A writer that a busy machine held up for longer than the conversion has patience proves nothing: once more, with more patience.
+        for patience in [3.0, 12, 48] {
+            try Files.write("control", to: control)
+            try Files.write([UInt8](repeating: 0, count: bytes.count), to: path)
+            let writer = Mutex((longestPause: Duration.zero, hasEnded: false))
+            async let failure = place.failure { options in
+                options.run.follows = true
+                options.run.patience = .seconds(patience)
             }
-            try? Files.patch(bytes, at: 0, in: path)
-            try? Directory.removeFile(control)
-        }.start()
-        _ = try await conversion
+            // On a thread of its own: tasks may wait for others' longer than the conversion has patience.
+            Thread {
+                var last = ContinuousClock.now
+                for step in 0..<90 {
+                    let offset = min(bytes.count - 1, step)
+                    try? Files.patch([bytes[offset]], at: offset, in: path)
+                    let pause = ContinuousClock.now - last
+                    last += pause
+                    writer.withLock { $0.longestPause = max($0.longestPause, pause) }
+                    Thread.sleep(forTimeInterval: patience / 60)
+                }
+                try? Files.patch(bytes, at: 0, in: path)
+                try? Directory.removeFile(control)
+                writer.withLock { $0.hasEnded = true }
+            }.start()
+            let error = try await failure
+            while !writer.withLock({ $0.hasEnded }) { try await Task.sleep(for: .milliseconds(1)) }
+            guard let error else { break }
+            let isSlow = writer.withLock { $0.longestPause } > .seconds(patience / 2)
+            #expect(error.code == .sourceIncomplete && isSlow, "\(error)")
+        }
         try place.expectFinished(followed.expected)
     }
 

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Inspection
 import Quantization
@@ -67,7 +68,8 @@ import Testing
     @Test(arguments: groups)
     func promisesHoldForOddMatrices(group: Int) async throws {
         var (published, refused) = (0, 0)
-        for number in 0..<PromiseTests.conversionsOfAGroup {
+        let numbers = Share.of(0..<PromiseTests.conversionsOfAGroup)
+        for number in numbers {
             let item = Case(UInt64(group * 100_000 + number))
             let directory = try TemporaryDirectory()
             let source = directory.at("model.safetensors")
@@ -86,8 +88,11 @@ import Testing
             published += 1
         }
         // Tiny matrices whose tables alone take more than was asked for are refused; most others are not.
-        #expect(published > 3 * refused, "\(published) published, \(refused) refused")
-        Tally.print(published + refused, "V03 conversions of odd matrices, each promise checked")
+        let least = numbers.count < PromiseTests.conversionsOfAGroup ? 2 : 3
+        #expect(published > least * refused, "\(published) published, \(refused) refused")
+        Tally.print(
+            numbers.count, of: PromiseTests.conversionsOfAGroup, "V03 conversions of odd matrices, each promise checked"
+        )
     }
 
     private func check(_ item: Case, _ source: FilePath, _ sealed: FilePath) async throws {

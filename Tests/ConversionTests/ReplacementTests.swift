@@ -1,5 +1,6 @@
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Synchronization

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Publishing
@@ -292,7 +293,11 @@ import Testing
         try await place.interrupt(after: 1)
         let saved = try place.saved()
         let builder = try DirectoryBuilder.begin(place.target, resumes: true, replaceable: nil)
-        let error = try await place.failure { $0.run.restarts = true }
+        var options = place.options
+        options.run.restarts = true
+        let converter = try Converter(place.source, to: place.target, options)
+        // Not by `Verbs`, which would wait for the lock.
+        let error = try await Verbs.failure { _ = try await converter.run() }
         #expect(error?.code == .locked && error?.code.kind == .tryAgain)
         #expect(try place.saved().filter { !$0.key.hasSuffix("-lock") } == saved)
         let isResumed = builder.isResumed

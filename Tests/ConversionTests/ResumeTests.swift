@@ -1,5 +1,6 @@
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import SystemPackage
@@ -21,14 +22,16 @@ import Testing
         let count = counting.trace.count
         #expect(count > 150)
         var resumed = 0
-        for number in 0..<count {
+        let numbers = Share.of(0..<count)
+        for number in numbers {
             let fault = CallWatch { call, _ in call == number ? .ioError : nil }
             let error = try await fault.run { try await place.failure() }
             let what = "\(number) \(fault.trace[number])"
             try await expectResumption(place, expected, failure: error, what) { resumed += $0 }
         }
         // A third of the calls come behind the first shard, a third behind the second.
-        #expect(resumed > count / 3, "\(resumed) shards resumed in \(count) runs")
+        #expect(resumed > numbers.count / 3, "\(resumed) shards resumed in \(numbers.count) runs")
+        Tally.print(numbers.count, of: count, "W01 system calls failed once, and the run that follows")
     }
 
     /// The same where nothing works any more from some call on, as in a run that is killed.
@@ -39,13 +42,17 @@ import Testing
         try await counting.run { _ = try await place.convert() }
         try Directory.removeTree(place.target)
         var resumed = 0
-        for number in 0..<counting.trace.count {
+        let numbers = Share.of(0..<counting.trace.count)
+        for number in numbers {
             let fault = CallWatch { call, _ in call >= number ? .ioError : nil }
             let error = try await fault.run { try await place.failure() }
             let what = "from \(number) on: \(fault.trace[number])"
             try await expectResumption(place, expected, failure: error, isKilled: true, what) { resumed += $0 }
         }
-        #expect(resumed > counting.trace.count / 3)
+        #expect(resumed > numbers.count / 3)
+        Tally.print(
+            numbers.count, of: counting.trace.count,
+            "W01 runs in which every call fails from some call on, and the run that follows")
     }
 
     /// Checks what a run left, resumes it, and removes the target.
@@ -267,7 +274,7 @@ import Testing
         try await place.interrupt(after: 1)
         let saved = try place.saved()
         let count = try Files.read(place.workShard(0)).count
-        for offset in stride(from: 0, to: count, by: 37) {
+        for offset in Share.of(Array(stride(from: 0, to: count, by: 37))) {
             try place.restore(saved)
             try Files.patch([Files.read(place.workShard(0))[offset] ^ 0x10], at: offset, in: place.workShard(0))
             #expect(try await place.convert().resumedShards == 0, "byte \(offset) of \(count)")
@@ -293,7 +300,7 @@ import Testing
         #expect(sealed.count { $0 } == 2)
         let cuts = Set(
             ends + ends.map { $0 - 1 } + ends.map { $0 - 20 } + Array(stride(from: 0, to: bytes.count, by: 41)))
-        for cut in cuts.sorted() {
+        for cut in Share.of(cuts.sorted()) {
             for tail in [[], Array("0123456789abcdef {}\n".utf8), [UInt8](repeating: 0, count: 100)] {
                 try place.restore(saved)
                 try Files.write(Array(bytes.prefix(cut)) + tail, to: place.journal)
@@ -311,7 +318,7 @@ import Testing
         try await place.interrupt(after: 2)
         let saved = try place.saved()
         let bytes = try Files.read(place.journal)
-        for offset in stride(from: 0, to: bytes.count, by: 29) {
+        for offset in Share.of(Array(stride(from: 0, to: bytes.count, by: 29))) {
             try place.restore(saved)
             try Files.patch([bytes[offset] ^ 4], at: offset, in: place.journal)
             #expect(try await place.convert().resumedShards < 2, "byte \(offset)")

@@ -1,5 +1,6 @@
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Inspection
@@ -254,5 +255,30 @@ import Work
         let error = try await watch.run { try await place.failure() }
         #expect(error == nil)
         #expect(try Files.read(place.target.appending("tokenizer.json")) == Files.read(path))
+    }
+
+    // MARK: - Dates that 64 bits of nanoseconds do not hold
+
+    /// Gives a file a date whose nanoseconds since 1970 no 64-bit number holds; false where the file system cannot.
+    private func moveToYear2300(_ path: FilePath) throws -> Bool {
+        let date = Date(timeIntervalSince1970: 10_413_792_000)
+        try FileManager.default.setAttributes([.modificationDate: date], ofItemAtPath: path.string)
+        return FileIdentity(path)?.modifiedSeconds == 10_413_792_000
+    }
+
+    @Test func filesOfTheYear2300() async throws {
+        let sample = try await CompanionSample()
+        for name in try Files.snapshot(sample.source).keys.sorted() {
+            guard try moveToYear2300(sample.source.pushing(FilePath(name))) else { return }
+        }
+        let target = sample.directory.at("new")
+        try await Verbs.convert(sample.source, to: target)
+        #expect(try Files.snapshot(target) == Files.snapshot(sample.sealed))
+        for name in try Files.snapshot(target).keys.sorted() {
+            let moved = try moveToYear2300(target.pushing(FilePath(name)))
+            #expect(moved, "\(name)")
+        }
+        #expect(try await Verbs.verify(target, against: sample.source).holds)
+        try await Verbs.export(target, to: sample.directory.at("out"))
     }
 }

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Inspection
 import Quantization
@@ -245,5 +246,21 @@ import Testing
                 #expect(finite, "\(name), \(bits) bits")
             }
         }
+    }
+
+    @Test(arguments: [Float(-3.4e38), 65520])
+    func keptValueTooLargeForF16(value: Float) async throws {
+        let directory = try TemporaryDirectory()
+        let tensors = [
+            SampleTensor("a.weight", .f16, [2, 40]), SampleTensor("norm.weight", .f32, [2], values: [1, value]),
+        ]
+        let target = directory.at("sealed")
+        try await Verbs.convert(SampleSource.write([tensors], to: directory.at("source")), to: target)
+        let error = try await Verbs.failure { try await Verbs.export(target, to: directory.at("out"), as: .f16) }
+        #expect(error?.code == .valueOutOfRange)
+        #expect(error?.tensor == TensorName("norm.weight"))
+        #expect(error?.file == target.appending("model.safetensors").string)
+        #expect(Files.names(directory.path) == ["sealed", "source"])
+        try await Verbs.export(target, to: directory.at("out"), as: .f32)
     }
 }

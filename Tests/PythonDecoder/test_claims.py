@@ -38,7 +38,7 @@ def examples():
 
 
 def run(*arguments, code=0, **options):
-    done = subprocess.run([INGOT, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+    done = subprocess.run([INGOT, *map(str, arguments)], capture_output=True, text=True, timeout=600, **options)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -210,7 +210,7 @@ def step(folder, inputs):
     script.write_text(entry["run"])
     # `shell: bash` is this line.
     shell = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", script]
-    done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     outputs = dict(line.split("=", 1) for line in (folder / "output").read_text().splitlines())
     return done, outputs, (folder / "summary").read_text()
 

@@ -36,7 +36,7 @@ MATRIX = list(itertools.product(BITS, GROUPS, SYMMETRIC, CODECS))
 
 
 def ingot(*arguments, code=0):
-    done = subprocess.run([INGOT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([INGOT, *map(str, arguments)], capture_output=True, text=True, timeout=600)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr}"
     return done
 

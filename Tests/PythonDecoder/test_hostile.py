@@ -6,7 +6,6 @@ does not fails the test.
 
 import concurrent.futures
 import json
-import os
 import random
 import re
 import struct
@@ -14,10 +13,11 @@ import subprocess
 
 import pytest
 import safetensors
+import share
 
 from test_decoder import INGOT
 
-CASES = int(os.environ.get("INGOT_MUTATIONS", 4000))
+CASES = 4000
 
 # What the package takes and we refuse, by the first words of our error; what the package refuses, we never take.
 WE_REFUSE = {
@@ -173,7 +173,7 @@ def package(path):
 
 
 def ours(path):
-    done = subprocess.run([INGOT, "inspect", path, "--format", "json", "--jobs", "1"], capture_output=True, timeout=60)
+    done = subprocess.run([INGOT, "inspect", path, "--format", "json", "--jobs", "1"], capture_output=True, timeout=600)
     if done.returncode == 0:
         report = json.loads(done.stdout)
         return None, {t["name"] for t in report["tensors"]}, report["warnings"]
@@ -185,10 +185,11 @@ def ours(path):
 def test_headers(tmp_path, seed):
     """S01 to S15 in thousands of variations: both readers agree, or the class of their disagreement is explained."""
     generator = random.Random(seed)
+    all = [odd(generator) if index % 3 else mutate(generator, index) for index in range(CASES)]
     files = []
-    for index in range(CASES):
+    for index in share.of(range(CASES)):
         path = tmp_path / f"{index}.safetensors"
-        path.write_bytes(odd(generator) if index % 3 else mutate(generator, index))
+        path.write_bytes(all[index])
         files.append(path)
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         found = list(pool.map(ours, files))
@@ -211,6 +212,6 @@ def test_headers(tmp_path, seed):
     for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"count: {count} safetensors headers: {kind}" + (f"; the package takes it: {WE_REFUSE[kind]}" if kind in WE_REFUSE else ""))
     assert not unexplained, unexplained[:10]
-    assert counts["both take it"] > CASES // 8 and counts["both refuse it"] > CASES // 4
-    # What does not occur needs no explanation.
-    assert all(kind in counts for kind in WE_REFUSE)
+    assert counts["both take it"] > len(files) // 8 and counts["both refuse it"] > len(files) // 4
+    # What does not occur needs no explanation; in a share some kinds do not.
+    assert len(files) < CASES or WE_REFUSE.keys() <= counts.keys()

@@ -81,9 +81,9 @@ package final class Subprocess: Sendable {
     /// Sends a signal to the process.
     package func signal(_ number: Int32) { kill(identifier, number) }
 
-    /// Waits until the condition holds or the process has ended, for a minute at most.
+    /// Waits until something is so, or the process has ended. The bound of ten minutes is for a process that hangs, not for a slow disk.
     package func wait(until isSo: () -> Bool) {
-        let end = ContinuousClock.now + .seconds(60)
+        let end = ContinuousClock.now + .seconds(600)
         while !isSo(), isRunning, .now < end { usleep(1000) }
     }
 

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Inspection
@@ -14,8 +15,7 @@ import Testing
 ///
 /// `INGOT_RECORD_CHECKPOINTS=1` adds a folder for the version at hand. A folder that is there stays as it is.
 @Suite struct EarlierVersionTests {
-    private static let folder = FilePath(#filePath).removingLastComponent().removingLastComponent()
-        .appending("Fixtures").appending("checkpoints")
+    private static let folder = Repository.fixtures.appending("checkpoints")
 
     /// The versions with a folder.
     static let versions = ["0.1.0"]

@@ -1,6 +1,7 @@
 import Container
 import FileAccess
 package import SystemPackage
+import TestSupport
 
 /// A shard that a test changes and seals again: a forgery with valid hashes.
 ///

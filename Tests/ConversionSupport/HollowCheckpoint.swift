@@ -2,6 +2,7 @@ import Container
 import FileAccess
 package import SystemPackage
 import TensorModel
+import TestSupport
 
 /// A checkpoint of one shard whose description claims a large payload; all its hashes are valid.
 ///

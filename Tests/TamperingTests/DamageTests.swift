@@ -1,5 +1,6 @@
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Inspection
 import SystemPackage
@@ -58,11 +59,12 @@ import Testing
         let sample = try await Sample(codec, scheme)
         try #require(sample.names.count == 6)
         try await Verbs.verify(sample.path)
-        var flips = 0
+        var (flips, all) = (0, 0)
         for name in sample.names {
             let bytes = sample.files[name] ?? []
             let place = sample.path.appending(name)
-            for offset in bytes.indices {
+            all += bytes.indices.reduce(0) { $0 + masks($1, of: bytes.count).count }
+            for offset in Share.of(bytes.indices) {
                 for mask in masks(offset, of: bytes.count) {
                     flips += 1
                     try Files.patch([bytes[offset] ^ mask], at: offset, in: place)
@@ -73,17 +75,20 @@ import Testing
             }
         }
         try await Verbs.verify(sample.path)
-        Tally.print(flips, "C01 flipped bits, \(scheme) \(codec.name)")
+        Tally.print(flips, of: all, "C01 flipped bits, \(scheme) \(codec.name)")
     }
 
     /// C02: cut at every length, and longer by a byte.
     @Test(arguments: codecs)
     func truncatedAndExtended(codec: Codec, scheme: EncodingOptions.Scheme) async throws {
         let sample = try await Sample(codec, scheme)
+        var cuts = 0
         for name in sample.names {
             let bytes = sample.files[name] ?? []
             let place = sample.path.appending(name)
-            for length in bytes.indices {
+            let lengths = Share.of(bytes.indices)
+            cuts += lengths.count
+            for length in lengths {
                 try Files.write(Array(bytes.prefix(length)), to: place)
                 await sample.expectDamage("\(scheme), \(codec.name): \(name) cut to \(length) bytes")
             }
@@ -96,7 +101,8 @@ import Testing
             try sample.restore(name)
         }
         try await Verbs.verify(sample.path)
-        Tally.print(sample.files.values.reduce(0) { $0 + $1.count }, "C02 truncations, \(scheme) \(codec.name)")
+        let all = sample.files.values.reduce(0) { $0 + $1.count }
+        Tally.print(cuts, of: all, "C02 truncations, \(scheme) \(codec.name)")
     }
 
     @Test func missingFiles() async throws {
@@ -169,7 +175,7 @@ import Testing
         let name = SampleSource.shardName(0, of: 2)
         let bytes = sample.files[name] ?? []
         let output = sample.directory.at("out")
-        for offset in stride(from: 0, to: bytes.count, by: 7) {
+        for offset in Share.of(Array(stride(from: 0, to: bytes.count, by: 7))) {
             try Files.patch([bytes[offset] ^ 0x10], at: offset, in: sample.path.appending(name))
             let error = try await Verbs.failure { try await Verbs.export(sample.path, to: output) }
             try Files.patch([bytes[offset]], at: offset, in: sample.path.appending(name))

@@ -1,4 +1,5 @@
 import Conversion
+import ConversionSupport
 import Inspection
 import Quantization
 import SystemPackage

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Foundation
 import Quantization
@@ -17,16 +18,12 @@ import Testing
     /// The sources: name in the table, and path below SampleWeights.
     static let sources = ["fp16", "bf16", "fp32"]
 
-    private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
-        .removingLastComponent()
-
     private func path(_ source: String) -> FilePath {
-        let samples = PayloadTableTests.root.appending("SampleWeights")
-        return source == "fp16" ? samples : samples.appending(source)
+        source == "fp16" ? Repository.sampleWeights : Repository.sampleWeights.appending(source)
     }
 
     private func table(_ source: String) -> FilePath {
-        PayloadTableTests.root.appending("Tests").appending("Fixtures").appending("payloads-\(source).txt")
+        Repository.fixtures.appending("payloads-\(source).txt")
     }
 
     // MARK: - What is converted

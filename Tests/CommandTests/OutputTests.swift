@@ -1,5 +1,6 @@
 import Checkpoints
 import Container
+import ConversionSupport
 import FileAccess
 import Foundation
 import SystemPackage
@@ -7,8 +8,8 @@ import TensorModel
 import TestSupport
 import Testing
 
-/// What the command once did wrong, as a user meets it: exit status, message, and what is left.
-@Suite struct RegressionTests {
+/// What the command does not write over: links, and files of the user.
+@Suite struct OutputTests {
     private func expect(
         _ status: Int32, _ code: IngotError.Code, _ arguments: [String], location: SourceLocation = #_sourceLocation
     ) throws {
@@ -16,17 +17,6 @@ import Testing
         #expect(result.status == status, "\(arguments) \(result.errors)", sourceLocation: location)
         let first = "error: \(code.rawValue): "
         #expect(result.errors.hasPrefix(first), "\(arguments) \(result.errors)", sourceLocation: location)
-    }
-
-    /// A reader that goes away does not hide that a claim does not hold.
-    @Test func brokenPipeKeepsTheStatus() async throws {
-        let sample = try await CommandSample()
-        let other = try SampleSource.write(SampleSource.small(seed: 2), to: sample.directory.at("other"))
-        for wait in ["", "sleep 0.3;"] {
-            let line = "set -o pipefail; { \(wait) \"$INGOT\" verify \"$1\" --against \"$2\"; } | true"
-            #expect(try IngotProcess.shell(line, [sample.sealed.string, other.string]).status == 1)
-            #expect(try IngotProcess.shell(line, [sample.sealed.string, sample.source.string]).status == 0)
-        }
     }
 
     /// An output that is a symbolic link is refused before the values of the source are looked at.
@@ -52,18 +42,6 @@ import Testing
         }
     }
 
-    /// A table of 38 GB, by the description: refused in a process that may have 4 GiB.
-    @Test func hugeTableIsNotAllocated() async throws {
-        let directory = try TemporaryDirectory()
-        try HollowCheckpoint.write(
-            shape: [600_000_000, 262_144], frontBytes: 64, payloadBytes: 1 << 20, to: directory.at("hollow"))
-        for verb in ["verify", "inspect"] {
-            let line = "ulimit -v 4194304; exec \"$INGOT\" \"$1\" \"$2\""
-            let result = try IngotProcess.shell(line, [verb, directory.at("hollow").string])
-            #expect(result.status == 65 && result.errors.hasPrefix("error: payloadInvalid: "), "\(result.errors)")
-        }
-    }
-
     /// `--force` replaces a checkpoint and nothing else.
     @Test func forceAndFilesOfTheUsers() async throws {
         let sample = try await CommandSample()
@@ -79,20 +57,5 @@ import Testing
         let before = try Files.snapshot(sample.sealed)
         try expect(73, .cannotCreate, arguments)
         #expect(try Files.snapshot(sample.sealed) == before)
-    }
-
-    /// What stands in a checkpoint and in no manifest: weights are refused, anything else is told.
-    @Test func strangersInACheckpoint() async throws {
-        let sample = try await CommandSample()
-        let verify = ["verify", sample.sealed.string]
-        let pipe = try IngotProcess.shell("mkfifo \"$1/pipe\" && ln -s nowhere \"$1/link\"", [sample.sealed.string])
-        try #require(pipe.status == 0)
-        let result = try IngotProcess.run(verify)
-        #expect(result.status == 0)
-        let lines = result.errors.split(separator: "\n").filter { $0.hasPrefix("warning: ") }
-        #expect(lines.count == 2 && lines[0].contains("link") && lines[1].contains("pipe"), "\(result.errors)")
-        try Directory.create(sample.sealed.appending("sub"))
-        try Files.write("", to: sample.sealed.appending("sub").appending("x.safetensors"))
-        try expect(65, .manifestInvalid, verify)
     }
 }

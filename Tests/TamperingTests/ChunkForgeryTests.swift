@@ -1,5 +1,6 @@
 import Checkpoints
 import Container
+import ConversionSupport
 import FileAccess
 import Inspection
 import SystemPackage
@@ -169,7 +170,9 @@ import Testing
         let whole = sample.shard.bytes
         let expected = try await decoded(sample)
         let last = sample.stream(4)
-        for offset in sample.chunk..<last.offset + last.count {
+        let all = sample.chunk..<last.offset + last.count
+        let offsets = Share.of(all)
+        for offset in offsets {
             sample.shard.bytes = whole
             sample.shard.bytes[offset] ^= 1 << UInt8(offset % 8)
             if let error = try await sample.failure() {
@@ -181,7 +184,28 @@ import Testing
             }
         }
         Tally.print(
-            last.offset + last.count - sample.chunk, "C05 bytes of a chunk forged under hashes that hold, \(codec.name)"
+            offsets.count, of: all.count, "C05 bytes of a chunk forged under hashes that hold, \(codec.name)"
         )
+    }
+
+    // MARK: - Weights
+
+    /// Scale, code and bias are finite, and the weight is not.
+    @Test(arguments: [FloatFormat.f32, .bf16])
+    func infiniteWeight(format: FloatFormat) async throws {
+        let largest: Float = format == .f32 ? .greatestFiniteMagnitude : Float(bitPattern: 0x7F7F_0000)
+        for (scale, bias) in [(largest, 0), (largest / 16, largest), (-largest / 16, -largest)] {
+            var sample = try await ForgeryTests.Sample(
+                .none, tensor: SampleTensor(ForgeryTests.Sample.matrix, format, [2, 64]))
+            let bytes = FloatBytes.encode(scale, format) + FloatBytes.encode(bias, format)
+            for (plane, byte) in bytes.enumerated() {
+                let (offset, count, _) = sample.stream(1 + plane)
+                try #require(count == 4)
+                sample.shard.bytes[offset + 2] = byte
+            }
+            let error = try await sample.failure(streams: 1 + 2 * format.byteWidth)
+            #expect(error?.code == .chunkInvalid && error?.code.kind == .badData, "\(scale), \(bias)")
+            #expect(error?.tensor == TensorName(ForgeryTests.Sample.matrix))
+        }
     }
 }

@@ -7,6 +7,7 @@ package import Inspection
 package import Quantization
 package import SystemPackage
 package import TensorModel
+package import TestSupport
 import Weights
 import Work
 
@@ -41,7 +42,7 @@ package enum Verbs {
     /// Tries again for a second while the target is locked, unless a hook makes calls fail. Another test may be starting a process: until
     /// its program runs, that process holds the lock of a run that has ended.
     package static func whenUnlocked<Value>(_ body: () async throws -> Value) async throws -> Value {
-        for _ in 0..<100 {
+        for _ in 0..<6000 {
             do {
                 return try await body()
             } catch let error as IngotError where error.code == .locked && SystemCallHook.current == nil {

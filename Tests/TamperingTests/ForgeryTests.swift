@@ -1,5 +1,6 @@
 import Checkpoints
 import Container
+import ConversionSupport
 import FileAccess
 import Inspection
 import SystemPackage
@@ -181,7 +182,8 @@ import Testing
         var sample = try await Sample()
         let whole = sample.shard.bytes
         let front = sample.payload..<sample.chunk
-        for offset in front {
+        let offsets = Share.of(front)
+        for offset in offsets {
             sample.shard.bytes = whole
             sample.shard.bytes[offset] ^= 0x04
             try sample.shard.publish()
@@ -189,7 +191,7 @@ import Testing
             let expected: Set<IngotError.Code> = [.payloadInvalid, .checksum, .chunkInvalid]
             #expect(error.map { expected.contains($0.code) } == true, "byte \(offset - sample.payload) of the payload")
         }
-        Tally.print(front.count, "C03 bytes of a chunk table forged under hashes that hold")
+        Tally.print(offsets.count, of: front.count, "C03 bytes of a chunk table forged under hashes that hold")
     }
 
     /// Bytes behind the last chunk, and those before the seal's records, are zero.

@@ -1,5 +1,6 @@
 import Checkpoints
 import Container
+import ConversionSupport
 import FileAccess
 import Inspection
 import SystemPackage

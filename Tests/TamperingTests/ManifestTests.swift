@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Conversion
+import ConversionSupport
 import FileAccess
 import Inspection
 import SystemPackage
@@ -23,12 +24,15 @@ import Testing
             manifest = try Manifest.read(path)
         }
 
+        /// The error of verifying what is there now.
+        func failure() async throws -> IngotError? { try await Verbs.failure { try await Verbs.verify(path) } }
+
         /// Writes a manifest of other files; the error of verifying it.
         func failure(files: [Manifest.File]) async throws -> IngotError? {
             let forged = Manifest(
                 files: files, options: manifest.options, sourceBytes: manifest.sourceBytes, codecs: manifest.codecs)
             try Files.write(forged.encoded(), to: path.appending(Manifest.fileName))
-            return try await Verbs.failure { try await Verbs.verify(path) }
+            return try await failure()
         }
 
         /// Writes a manifest with text replaced, its own hash computed anew; the error of verifying it.
@@ -41,7 +45,7 @@ import Testing
             let forged = Array((body[..<place.lowerBound] + new + body[place.upperBound...]).utf8)
             let ending = key + ContentHash(of: forged.span).description + "\"\n}\n"
             try Files.write(forged + Array(ending.utf8), to: path.appending(Manifest.fileName))
-            return try await Verbs.failure { try await Verbs.verify(path) }
+            return try await failure()
         }
     }
 
@@ -117,5 +121,67 @@ import Testing
         try Directory.removeFile(place)
         let others = sample.manifest.files.filter { $0.name != "model.safetensors.index.json" }
         #expect(try await sample.failure(files: others)?.code.kind == .badData)
+    }
+
+    @Test func manifestThatNamesAFileTwice() async throws {
+        let sample = try await Sample()
+        let manifest = try Manifest.read(sample.path)
+        for file in manifest.files {
+            let forged = Manifest(
+                files: manifest.files + [file], options: manifest.options, sourceBytes: manifest.sourceBytes,
+                codecs: manifest.codecs)
+            try Files.write(forged.encoded(), to: sample.path.appending(Manifest.fileName))
+            let error = try await sample.failure()
+            #expect(error?.code == .manifestInvalid && error?.code.kind == .badData, "\(file.name)")
+        }
+    }
+
+    @Test func manifestOfMoreThanEightMebibytes() async throws {
+        let sample = try await Sample()
+        let manifest = try Manifest.read(sample.path)
+        let other = manifest.encoded().count - manifest.codecs.utf8.count
+        for (size, refused) in [(8 << 20, false), (8 << 20 + 1, true)] {
+            let forged = Manifest(
+                files: manifest.files, options: manifest.options, sourceBytes: manifest.sourceBytes,
+                codecs: String(repeating: "x", count: size - other))
+            let bytes = forged.encoded()
+            try #require(bytes.count == size)
+            try Files.write(bytes, to: sample.path.appending(Manifest.fileName))
+            let error = try await sample.failure()
+            #expect(error?.code == (refused ? .manifestInvalid : nil), "\(String(describing: error))")
+        }
+    }
+
+    /// A tensor in two shards, with an index for either.
+    @Test(arguments: [0, 1])
+    func tensorInTwoShards(named: Int) async throws {
+        let directory = try TemporaryDirectory()
+        let name = "a.weight"
+        let path = directory.at("forged")
+        try Directory.create(path)
+        var files: [Manifest.File] = []
+        for index in 0..<2 {
+            let source = try SampleSource.write(
+                [[SampleTensor(name, .f16, [4, 64], seed: UInt64(index))]], to: directory.at("source\(index)"))
+            let sealed = directory.at("sealed\(index)")
+            try await Verbs.convert(source, to: sealed)
+            let shard = try #require(try Manifest.read(sealed).files.first { $0.isShard })
+            let shardName = SampleSource.shardName(index, of: 2)
+            try Files.write(Files.read(sealed.appending(shard.name)), to: path.appending(shardName))
+            files.append(
+                Manifest.File(name: shardName, byteCount: shard.byteCount, hash: shard.hash, isShard: true))
+        }
+        let index = #"{"metadata":{},"weight_map":{"\#(name)":"\#(files[named].name)"}}"#
+        let indexName = "model.safetensors.index.json"
+        try Files.write(index, to: path.appending(indexName))
+        files.append(
+            Manifest.File(
+                name: indexName, byteCount: UInt64(index.utf8.count), hash: ContentHash(of: Array(index.utf8).span),
+                isShard: false))
+        let manifest = Manifest(files: files, options: [], sourceBytes: 1024, codecs: "none")
+        try Files.write(manifest.encoded(), to: path.appending(Manifest.fileName))
+        let error = try await Verbs.failure { try await Verbs.verify(path) }
+        #expect(error?.code == .indexMismatch && error?.code.kind == .badData)
+        #expect(error?.tensor == TensorName(name))
     }
 }

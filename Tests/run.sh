@@ -1,0 +1,20 @@
+#!/bin/bash
+# Runs the tests of a bundle that is built: `Tests/run.sh FOLDER NAME [--filter REGEX] [--skip REGEX]`, the log in FOLDER/log-NAME.
+# The bundle is started itself, for `swift test` lets one run at a time into a folder.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+folder=$1 log=$1/log-$2
+shift 2
+bundle=$folder/release/ingotPackageTests.xctest
+began=$SECONDS
+if [[ $(uname -s) == Linux ]]; then
+    command=("$bundle" --testing-library swift-testing)
+else
+    command=(swift test -c release --scratch-path "$folder" --skip-build)
+fi
+"${command[@]}" "$@" > "$log" 2>&1
+status=$?
+[[ $status -eq 0 ]] || Tests/failures.sh "$log"
+tail -n 1 "$log"
+echo "tests: $log, $((SECONDS - began)) s"
+exit $status

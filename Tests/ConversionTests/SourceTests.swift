@@ -122,7 +122,7 @@ import Testing
         #expect(record(.uniform, .searched) == plain)
         #expect(record(.uniform, .minmax) == plain[..<4] + ["scales"] + plain[4...])
         #expect(record(.lossless, .minmax) == ["scheme", "codec", "on_nonfinite"])
-        let member = Verbs.options(.uniform, scales: .minmax).encoding.record.first { $0.encoding.key == "scales" }
+        let member = Verbs.options(.uniform, scales: .minmax).encoding.record.first { $0.key == "scales" }
         #expect(member?.value.string == "minmax")
     }
 

@@ -7,14 +7,17 @@ import TensorModel
 extension RatePlanner.Finding {
     /// The entry of a payload in a `rates` line (Specs/journal.md).
     func journalEntry(_ payload: Int) -> JSONValue {
-        let kind: JSONValue
+        .object([.init("payload", .unsigned(UInt64(payload))), .init("rate", json)])
+    }
+
+    /// The finding as JSON.
+    var json: JSONValue {
         switch self {
-        case .rate(let rate): kind = rate.journalEntry
-        case .notFinite: kind = .string("not_finite")
-        case .kept: kind = .string("kept")
-        case .stored(let form): kind = form.journalEntry
+        case .rate(let rate): rate.journalEntry
+        case .notFinite: .string("not_finite")
+        case .kept: .string("kept")
+        case .stored(let form): form.journalEntry
         }
-        return .object([.init("payload", .unsigned(UInt64(payload))), .init("rate", kind)])
     }
 
     /// Reads an entry; nil if no planner can have found these numbers.
@@ -22,12 +25,22 @@ extension RatePlanner.Finding {
         guard let payload = value["payload"]?.unsigned.flatMap({ Int(exactly: $0) }), let rate = value["rate"] else {
             return nil
         }
-        switch rate.string {
-        case "not_finite": return (payload, .notFinite)
-        case "kept": return (payload, .kept)
+        return RatePlanner.Finding(rate).map { (payload, $0) }
+    }
+
+    /// Reads a finding; nil if no planner can have found these numbers.
+    init?(_ value: JSONValue) {
+        switch value.string {
+        case "not_finite": self = .notFinite
+        case "kept": self = .kept
         default:
-            if let form = StoredForm(journal: rate) { return (payload, .stored(form)) }
-            return TensorRate(journal: rate).map { (payload, .rate($0)) }
+            if let form = StoredForm(journal: value) {
+                self = .stored(form)
+            } else if let rate = TensorRate(journal: value) {
+                self = .rate(rate)
+            } else {
+                return nil
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ let package = Package(
             name: "CCrypto", pkgConfig: "libcrypto",
             providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         // Not named CSystem: swift-system has a target of that name.
-        .target(name: "CSystemCalls", dependencies: ["CXXHash"]),
+        .target(name: "CSystemCalls"),
         .target(name: "CKernels"),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),

@@ -1,7 +1,6 @@
-// Guarded access: a copy and a hash that survive SIGBUS. Reading a mapped file raises SIGBUS after the file was truncated.
+// Guarded access: a copy that survives SIGBUS. Reading a mapped file raises SIGBUS after the file was truncated.
 //
-// The handler jumps back into this file. The jump crosses only memcpy and xxHash's update, which hold no locks and allocate
-// nothing. A hash state that was interrupted must be discarded.
+// The handler jumps back into this file. The jump crosses only memcpy, which holds no lock and allocates nothing.
 
 #include "CSystemCalls.h"
 
@@ -10,7 +9,6 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
-#include <xxhash.h>
 
 static _Thread_local sigjmp_buf guard;
 // The range being read; empty outside a guarded access. Only one thread and its signal handler use it.
@@ -79,23 +77,6 @@ int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size
     for (size_t row = 0; row < rows; row += 1) {
         memcpy((char *)result + row * n, (const char *)source + row * stride, n);
     }
-    __asm__ volatile("" ::: "memory");
-    guarded_end = 0;
-    guarded_start = 0;
-    return 0;
-}
-
-int32_t ingot_guarded_hash(void *state, const void *source, size_t n) {
-    if (n == 0) { return 0; }
-    if (sigsetjmp(guard, 1) != 0) {
-        guarded_end = 0;
-        guarded_start = 0;
-        return -1;
-    }
-    guarded_start = (uintptr_t)source & ~(uintptr_t)4095;
-    guarded_end = (uintptr_t)source + n;
-    __asm__ volatile("" ::: "memory");
-    XXH3_128bits_update((XXH3_state_t *)state, source, n);
     __asm__ volatile("" ::: "memory");
     guarded_end = 0;
     guarded_start = 0;

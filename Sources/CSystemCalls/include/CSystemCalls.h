@@ -19,9 +19,6 @@ int32_t ingot_guarded_copy_install(void);
 int32_t ingot_guarded_copy(void *result, const void *source, size_t n);
 /// Copies `rows` rows of n bytes, as ingot_guarded_copy does. Rows are `stride` bytes apart in `source` and contiguous in `result`.
 int32_t ingot_guarded_copy_rows(void *result, const void *source, size_t n, size_t rows, size_t stride);
-/// Feeds n bytes to `state`, an XXH3_state_t for 128 bits. Returns 0, or -1 if reading `source` raised SIGBUS; then the state
-/// must be discarded.
-int32_t ingot_guarded_hash(void *state, const void *source, size_t n);
 
 // Files (file_advice.c)
 

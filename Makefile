@@ -2,8 +2,8 @@
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
 #                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
-#   make quick          after a small edit: build the libraries and the tests of the layers and of what holds across versions, and run them
-#                       with a small share of the loops; no command, no whole runs, no Python
+#   make quick          after a small edit: build the libraries file by file and run the tests of the layers, of what holds across versions
+#                       and of damaged checkpoints, with a fiftieth of the loops; no runs of the command, no faults and resumptions, no Python
 #   make peers          what we export, loaded by transformers; what torch saves, read by us (installs torch: about 1 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
@@ -62,11 +62,12 @@ command-tests: bundle build
 python-tests: build .venv/ready
 	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
 
-# Loops that try a property many times are left to `test`; the rest of them tries a fiftieth.
+# Built file by file, optimized too: after an edit inside a function one file is compiled, after one of a declaration those that use it. A
+# release build compiles whole modules, and all that import them. The first build takes some minutes.
 QUICK := TensorModel Work Architectures Quantization Checkpoints FileAccess Publishing Inspection Stability Tampering
 quick: setup lint layers
-	INGOT_TESTS="$(QUICK)" $(TEST_BUILD)
-	INGOT_SHARE=0.02 Tests/run.sh .build-test quick
+	INGOT_TESTS="$(QUICK)" $(SWIFT) build -c debug -Xswiftc -O -Xcc -O2 --scratch-path .build-quick --product ingotPackageTests
+	INGOT_SHARE=0.02 Tests/run.sh .build-quick quick
 
 peers: build .venv-peers/ready
 	INGOT=$(CURDIR)/$(INGOT) .venv-peers/bin/python -m pytest -q -p no:cacheprovider Tests/Peers
@@ -126,7 +127,7 @@ layers:
 	Tests/check-bad-input.sh
 
 clean:
-	rm -rf .build .build-test .build-fuzz .build-address .build-thread .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
+	rm -rf .build .build-test .build-quick .build-fuzz .build-address .build-thread .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 

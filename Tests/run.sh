@@ -5,13 +5,11 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=$1 log=$1/log-$2
 shift 2
-bundle=$folder/release/ingotPackageTests.xctest
 began=$SECONDS
-if [[ $(uname -s) == Linux ]]; then
-    command=("$bundle" --testing-library swift-testing)
-else
-    command=(swift test -c release --scratch-path "$folder" --skip-build)
-fi
+case $(uname -s) in
+Linux) command=("$(ls -d "$folder"/{release,debug}/ingotPackageTests.xctest 2> /dev/null | head -n 1)" --testing-library swift-testing) ;;
+*) command=(swift test -c "$(basename "$(ls -d "$folder"/{release,debug} 2> /dev/null | head -n 1)")" --scratch-path "$folder" --skip-build) ;;
+esac
 "${command[@]}" "$@" > "$log" 2>&1
 status=$?
 [[ $status -eq 0 ]] || Tests/failures.sh "$log"

@@ -3,6 +3,12 @@
 # `browser`, `arm64`, `bench` or `large`: what those tests need, too.
 set -euo pipefail
 
+# One at a time, for `make -j` starts several: package managers do not run side by side.
+if command -v flock >/dev/null; then
+    exec 9> "${TMPDIR:-/tmp}/ingot-setup-$(id -u).lock"
+    flock 9
+fi
+
 packages=()
 need() { # need PACKAGE COMMAND...: the package is missing if the command fails
     local package=$1

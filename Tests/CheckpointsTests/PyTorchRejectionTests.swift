@@ -501,7 +501,8 @@ private typealias P = PickleBytes
     @Test("Any byte of a pickle may be any other: an error or not, never a trap") func everyPickleByte() throws {
         let pickle = P.pickle(P.dictionary([("a", PyTorchRejectionTests.tensor), ("n", P.int(3))]))
         var generator = SeededGenerator(seed: 6)
-        for index in pickle.indices {
+        let places = Share.of(pickle.indices)
+        for index in places {
             for _ in 0..<24 {
                 var changed = pickle
                 changed[index] = UInt8.random(in: .min ... .max, using: &generator)
@@ -511,14 +512,15 @@ private typealias P = PickleBytes
                 } catch is IngotError {}
             }
         }
-        Tally.print(pickle.count * 24, "P08 changed bytes of a pickle, all checksums right")
+        Tally.print(places.count * 24, of: pickle.count * 24, "P08 changed bytes of a pickle, all checksums right")
     }
 
     @Test("A flipped bit of an archive is found, or says nothing of the tensors") func everyBit() throws {
         let bytes = PyTorchRejectionTests.plain.bytes
         let whole = try PyTorchRejectionTests.read(bytes)
         var unseen = 0
-        for index in bytes.indices {
+        let places = Share.of(bytes.indices)
+        for index in places {
             for bit in 0..<8 {
                 var changed = bytes
                 changed[index] ^= 1 << bit
@@ -531,7 +533,7 @@ private typealias P = PickleBytes
         }
         // Times, versions and attributes of records mean nothing: 24 bytes of each, and a few of the end record.
         #expect(unseen < 5 * 24 * 8 + 100, "\(unseen)")
-        Tally.print(bytes.count * 8, "P02 flipped bits of a PyTorch archive")
+        Tally.print(places.count * 8, of: bytes.count * 8, "P02 flipped bits of a PyTorch archive")
     }
 }
 

@@ -581,7 +581,9 @@ private func writeTrellis(
         let expected = try await decoded(sample)
         let last = sample.stream(streams - 1)
         try #require(last.count >= 6)
-        for offset in sample.chunk..<last.offset + last.count {
+        let all = sample.chunk..<last.offset + last.count
+        let offsets = Share.of(all)
+        for offset in offsets {
             sample.shard.bytes = whole
             sample.shard.bytes[offset] ^= 1 << UInt8(offset % 8)
             if let error = try await sample.failure(streams: streams) {
@@ -591,5 +593,7 @@ private func writeTrellis(
                 #expect(try await decoded(sample) == expected, "byte \(offset - sample.chunk)")
             }
         }
+        Tally.print(
+            offsets.count, of: all.count, "C05 bytes of a trellis chunk forged under hashes that hold, \(codec.name)")
     }
 }

@@ -3,7 +3,8 @@
 #   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
 #                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
 #   make quick          after a small edit: build the libraries file by file and run the tests of the layers, of what holds across versions
-#                       and of damaged checkpoints, with a fiftieth of the loops; no runs of the command, no faults and resumptions, no Python
+#                       and of damaged checkpoints, with a fiftieth of the loops and a fifth of the tables; no tests of the command, of
+#                       faults and resumptions, of Python
 #   make peers          what we export, loaded by transformers; what torch saves, read by us (installs torch: about 1 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew

@@ -97,11 +97,13 @@ import Testing
     /// Where a codec library has another version than the table's, its rows have 1 percent of room: their bytes are the library's choice.
     @Test func noConversionGetsWorse() async throws {
         var found: [(title: String, row: Row)] = []
-        for item in ThresholdTests.cases { found.append((item.title, try await convert(item))) }
-        if ProcessInfo.processInfo.environment["INGOT_UPDATE_THRESHOLDS"] == "1" { try write(found) }
+        let updates = ProcessInfo.processInfo.environment["INGOT_UPDATE_THRESHOLDS"] == "1"
+        let tried = updates ? ThresholdTests.cases : Share.ofTable(ThresholdTests.cases)
+        for item in tried { found.append((item.title, try await convert(item))) }
+        if updates { try write(found) }
         let (codecs, rows) = try read()
-        #expect(Set(rows.keys) == Set(found.map(\.title)))
-        for (item, (title, row)) in zip(ThresholdTests.cases, found) {
+        #expect(Set(rows.keys) == Set(ThresholdTests.cases.map(\.title)))
+        for (item, (title, row)) in zip(tried, found) {
             let most = try #require(rows[title], "no row for \(title)")
             let room = item.dependsOnLibrary && codecs != CodecLibraries.versions ? 1.01 : 1
             #expect(

@@ -45,7 +45,7 @@ package struct TensorComparison: Sendable {
     /// Prepares comparisons.
     ///
     /// - Parameters:
-    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - memory: bytes of buffers at most.
     ///   - jobs: pieces in work at the same time.
     ///   - wantsStatistics: whether to gather statistics of both tensors.
     /// - Throws: `usage` if `memory` is below the smallest budget.

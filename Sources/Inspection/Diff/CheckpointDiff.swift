@@ -12,7 +12,7 @@ package struct CheckpointDiff: Sendable {
         package var pattern: NamePattern?
         /// Whether to compare names, shapes, types and sizes only, and read no weights.
         package var headersOnly = false
-        /// Bytes of buffers and mapped pages at most, and pieces in work at the same time.
+        /// Bytes of buffers at most, and pieces in work at the same time.
         package var memory: UInt64 = 256 << 20, jobs = 1
 
         /// Options that compare the weights of all tensors.

@@ -15,7 +15,7 @@ package struct StatisticsReader: Sendable {
     /// Prepares reading.
     ///
     /// - Parameters:
-    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - memory: bytes of buffers at most.
     ///   - jobs: pieces in work at the same time.
     package init(memory: UInt64, jobs: Int) throws {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)

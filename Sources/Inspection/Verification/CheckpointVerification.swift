@@ -14,7 +14,7 @@ package struct CheckpointVerification: Sendable {
     /// Prepares a verification.
     ///
     /// - Parameters:
-    ///   - memory: bytes of buffers and mapped pages at most.
+    ///   - memory: bytes of buffers at most.
     ///   - jobs: chunks worked on at the same time.
     /// - Throws: `noInput` for a format without hashes if `source` is nil.
     package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {

@@ -76,16 +76,20 @@ struct ChunkVerifier {
     private mutating func compareWeights(
         _ elements: ElementRectangle, _ place: ChunkPlace, _ format: FloatFormat, _ output: inout VerifiedChunk
     ) {
-        _ = elements.expand(into: &weights)
+        // The elements that were converted were finite; other elements have other hashes. Nothing is scanned for NaN here.
+        if !elements.isContiguous { elements.gather(into: &gathered) }
+        let bytes = elements.isContiguous ? elements.bytes : gathered
+        let range = elements.isContiguous ? elements.range : 0..<elements.byteCount
+        weights.grow(to: place.count)
+        FloatConversion.expand(bytes.span.extracting(range), format, into: &weights)
         let restored = output.decoded.weights
         guard output.measurement != nil else {
             output.measured = ErrorSums.measure(weights, restored, count: place.count)
             return
         }
-        elements.gather(into: &gathered)
         output.measured =
             output.measurement?.compare(
-                gathered.span.extracting(0..<elements.byteCount), format, weights.span.extracting(0..<place.count),
+                bytes.span.extracting(range), format, weights.span.extracting(0..<place.count),
                 restored: restored.span.extracting(0..<place.count), rows: place.rows, columns: place.columns)
             ?? .zero
     }

@@ -68,9 +68,9 @@ struct TensorGoal: Sendable, Hashable {
 
     /// From this many weights on, a tensor may be 0.5 % below its maximum; smaller tensors may be 1 % below.
     private static let largeTensor = 500_000
-    /// From this many weights on, a tensor has so many chunks that the in-flight correction (`RateController`) is precise.
+    /// A tensor of at least this many weights has so many chunks that `RateController` meets its maximum precisely.
     private static let correctedTensor = 1 << 24
-    /// Below this many weights, the fixed bytes of a tensor are added to the maximum in full, and 32 bytes for streams of only a few bytes.
+    /// Below this many weights, the fixed bytes of a tensor and 32 bytes of short streams are added to the maximum.
     private static let tinyTensor = 4096
     private static let leastStreamBytes = 32
 

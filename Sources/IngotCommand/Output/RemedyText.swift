@@ -25,7 +25,7 @@ enum RemedyText {
         case .exportAsFloat32: "export with --dtype f32"
         case .compareWithSource: "give --against"
         case .nameCheckpointOrSource:
-            "name a directory that `ingot convert` made, or what it is to be compared with: --against SOURCE"
+            "name a directory that `ingot convert` made, or add --against SOURCE to compare it with a source"
         case .giveConversionReport: "give --conversion-report, or claim it in convert"
         case .nameConversionReport: "name what `ingot convert --format json` printed when it made this checkpoint"
         case .makeClaimsFile: "`ingot verify DEST --claims FILE --update-baseline` makes one"

@@ -122,7 +122,7 @@ extension Remedy.Option {
         case .lessMemory: "convert with less memory or fewer jobs"
         case .exportAsFloat32: "export as f32"
         case .compareWithSource: "compare with the source"
-        case .nameCheckpointOrSource: "name a directory that a conversion made, or what it is to be compared with"
+        case .nameCheckpointOrSource: "name a directory that a conversion made, or name the source to compare it with"
         case .giveConversionReport: "give the report of the conversion, or check the claim while converting"
         case .nameConversionReport: "name the JSON report of the conversion that made this checkpoint"
         case .makeClaimsFile: "a verification that sets limits makes one"

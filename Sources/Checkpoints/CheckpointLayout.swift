@@ -60,8 +60,8 @@ package struct CheckpointLayout: Sendable {
         let listing = try DirectoryListing.read(path)
         guard let indexName = listing.indexName else {
             return CheckpointLayout(
-                path: path, directory: path, indexName: nil, shardNames: [listing.lone], key: key,
-                warnings: listing.warnings(of: path, used: [listing.lone]), index: nil)
+                path: path, directory: path, indexName: nil, shardNames: [listing.singleFile], key: key,
+                warnings: listing.warnings(of: path, used: [listing.singleFile]), index: nil)
         }
         let index = try ShardIndex.read(path.appending(indexName), of: listing.kind, limits: limits)
         return CheckpointLayout(

@@ -13,17 +13,17 @@ package struct WeightFiles: Sendable {
     /// The file that is the checkpoint if there is no index, even with other files beside it.
     let usualName: String
     /// Prefixes of files that have such a suffix but no weights of a model.
-    let strangers: [String]
+    let excludedPrefixes: [String]
 
     static let safetensors = WeightFiles(
         indexSuffix: ShardName.indexSuffix, shardSuffix: ShardName.suffix, suffixes: [ShardName.suffix],
-        usualName: ShardName.single, strangers: [])
+        usualName: ShardName.single, excludedPrefixes: [])
 
     /// The prefixes are the names that transformers and similar tools give to what training leaves beside a model.
     static let pytorch = WeightFiles(
         indexSuffix: ".bin.index.json", shardSuffix: ".bin", suffixes: [".bin", ".pt", ".pth"],
         usualName: "pytorch_model.bin",
-        strangers: [
+        excludedPrefixes: [
             "training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state", "random_states", "trainer_state.",
         ])
 
@@ -39,7 +39,7 @@ package struct WeightFiles: Sendable {
     /// Whether a name may be that of a file of weights in this format.
     func includes(_ name: String) -> Bool {
         suffixes.contains { TensorName.hasSuffix(name, $0) }
-            && !strangers.contains { name.utf8.starts(with: $0.utf8) } && name.utf8.first != UInt8(ascii: ".")
+            && !excludedPrefixes.contains { name.utf8.starts(with: $0.utf8) } && name.utf8.first != UInt8(ascii: ".")
     }
 }
 
@@ -50,7 +50,7 @@ struct DirectoryListing {
     /// The index file; nil if there is none.
     let indexName: String?
     /// The only file of a checkpoint without index; empty if there is an index.
-    let lone: String
+    let singleFile: String
     /// All files of the format, sorted: regular files and links to them.
     let files: [String]
     /// Files of other formats, which probably hold the same checkpoint.
@@ -77,8 +77,8 @@ struct DirectoryListing {
                 }.map(\.name)
             }
             others += GGUFDirectory.files(entries)
-            let lone = indexes.isEmpty ? try kind.lone(of: files, in: path) : ""
-            return DirectoryListing(kind: kind, indexName: indexes.first, lone: lone, files: files, others: others)
+            let singleFile = indexes.isEmpty ? try kind.singleFile(of: files, in: path) : ""
+            return DirectoryListing(kind: kind, indexName: indexes.first, singleFile: singleFile, files: files, others: others)
         }
         throw IngotError(
             .unsupportedSource, file: path.string, found: "a directory without weights in a format that is read",
@@ -94,7 +94,7 @@ struct DirectoryListing {
     /// One warning for each file of weights that does not belong to the checkpoint, at most 20 for the format.
     func warnings(of path: FilePath, used: Set<String>) -> [IngotWarning] {
         let extra = files.filter { !used.contains($0) }
-        let reason = indexName.map { "\($0) does not name it" } ?? "\(lone) beside it is the checkpoint"
+        let reason = indexName.map { "\($0) does not name it" } ?? "\(singleFile) beside it is the checkpoint"
         var list = extra.prefix(20).map { IngotWarning(file: path.appending($0).string, "left out: \(reason)") }
         if extra.count > list.count {
             list.append(IngotWarning(file: path.string, "\(extra.count - list.count) more files left out: \(reason)"))
@@ -117,9 +117,9 @@ struct DirectoryListing {
 
 extension WeightFiles {
     /// The only file of a checkpoint without index.
-    fileprivate func lone(of files: [String], in path: FilePath) throws -> String {
+    fileprivate func singleFile(of files: [String], in path: FilePath) throws -> String {
         if files.contains(usualName) { return usualName }
-        guard files.count == 1, let lone = files.first else {
+        guard files.count == 1, let singleFile = files.first else {
             throw IngotError(
                 .indexInvalid, file: path.string,
                 found: "\(files.count) \(suffixes.joined(separator: ", ")) files and no index: "
@@ -127,12 +127,12 @@ extension WeightFiles {
                 expected: "\(usualName).index.json, \(usualName), or one file",
                 remedy: "add the index of the checkpoint, or name one of the files")
         }
-        if let count = ShardName.count(statedBy: lone), count > 1 {
+        if let count = ShardName.count(statedBy: singleFile), count > 1 {
             throw IngotError(
-                .indexInvalid, file: path.string, found: "\(lone), one of \(count) shards, and no index",
+                .indexInvalid, file: path.string, found: "\(singleFile), one of \(count) shards, and no index",
                 expected: "the index of the checkpoint",
                 remedy: "fetch the index (*.index.json), or name the file itself")
         }
-        return lone
+        return singleFile
     }
 }

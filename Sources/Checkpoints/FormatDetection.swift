@@ -108,11 +108,11 @@ extension Shard {
     /// Checks the parts of the file that hold tensors against the CRC-32 values that the file states for them. It reads those parts
     /// completely. Parts that describe the data were already checked with the header. Does nothing for formats without checksums.
     ///
-    /// - Parameter isMeant: selects the tensors whose parts are checked.
+    /// - Parameter isSelected: selects the tensors whose parts are checked.
     /// - Throws: `checksum` if a value differs.
-    package func checkRecords(of isMeant: (TensorName) -> Bool = { _ in true }) throws {
+    package func checkRecords(of isSelected: (TensorName) -> Bool = { _ in true }) throws {
         guard !header.checksums.isEmpty else { return }
-        let starts = header.tensors.filter { isMeant($0.name) }.map(\.range.start).sorted()
+        let starts = header.tensors.filter { isSelected($0.name) }.map(\.range.start).sorted()
         var next = 0
         for record in header.checksums {
             while next < starts.count, starts[next] < record.range.start { next += 1 }

@@ -28,9 +28,9 @@ package enum IngotErrorRenderer {
 
     /// Cuts a text to 4000 Unicode scalars. Callers cut by characters, and one character may have a million accents.
     private static func clipped(_ text: String) -> String {
-        let most = 4000
-        guard text.utf8.count > most else { return text }
-        return String(String.UnicodeScalarView(text.unicodeScalars.prefix(most))) + "..."
+        let maximum = 4000
+        guard text.utf8.count > maximum else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.prefix(maximum))) + "..."
     }
 
     /// Text from a file, made safe to print on a terminal and in the log of a CI system.

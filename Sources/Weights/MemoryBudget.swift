@@ -16,7 +16,7 @@ package struct MemoryBudget: Sendable, Hashable {
     package let writerBytes: Int
 
     /// The smallest budget in bytes.
-    package static let leastBytes: UInt64 = 64 << 20
+    package static let minimumBytes: UInt64 = 64 << 20
     /// Bytes of a band of tiles in binary32, unless rows are very wide.
     private static let largestBand: UInt64 = 32 << 20
     /// Bands in memory: one worker may be at the end of a band while another starts the next.
@@ -29,16 +29,16 @@ package struct MemoryBudget: Sendable, Hashable {
     /// Bytes for a result that waits for its turn, and for its source elements.
     private static let resultBytes: UInt64 = 3 << 20
     /// The largest lookahead: the step of a trellis chunk is computed from chunks at least 32 before it.
-    package static let mostLookahead = 32
+    package static let maximumLookahead = 32
 
     /// Shares out a budget of `bytes`. Uses fewer jobs if the budget is too small for `jobs`.
     ///
     /// - Throws: `usage` if the budget is below the smallest.
     package init(bytes: UInt64, jobs: Int) throws {
-        guard bytes >= MemoryBudget.leastBytes else {
+        guard bytes >= MemoryBudget.minimumBytes else {
             throw IngotError(
                 .usage, found: "a memory limit of \(bytes) bytes",
-                expected: "at least \(MemoryBudget.leastBytes >> 20)MiB", remedy: .option(.moreMemory))
+                expected: "at least \(MemoryBudget.minimumBytes >> 20)MiB", remedy: .option(.moreMemory))
         }
         var ledger = MemoryLedger(bytes: bytes)
         let band = min(bytes / 8, MemoryBudget.largestBand)
@@ -47,21 +47,21 @@ package struct MemoryBudget: Sendable, Hashable {
         try ledger.claim("the writer", writer)
         try ledger.claim("pieces and sums", MemoryBudget.fixedBytes)
         let left = ledger.left
-        func lookahead(_ jobs: Int) -> Int { min(2 * jobs + 1, MemoryBudget.mostLookahead) }
+        func lookahead(_ jobs: Int) -> Int { min(2 * jobs + 1, MemoryBudget.maximumLookahead) }
         func needed(_ jobs: Int) -> UInt64 {
             UInt64(jobs) * MemoryBudget.workspaceBytes + UInt64(lookahead(jobs)) * MemoryBudget.resultBytes
         }
-        let affordable = (1...max(1, min(jobs, MemoryBudget.mostLookahead))).last { needed($0) <= left } ?? 1
-        self.jobs = ledger.claim("workspaces", each: MemoryBudget.workspaceBytes, most: affordable)
+        let affordable = (1...max(1, min(jobs, MemoryBudget.maximumLookahead))).last { needed($0) <= left } ?? 1
+        self.jobs = ledger.claim("workspaces", each: MemoryBudget.workspaceBytes, maximum: affordable)
         self.lookahead = ledger.claim(
-            "results that wait", each: MemoryBudget.resultBytes, most: lookahead(affordable))
+            "results that wait", each: MemoryBudget.resultBytes, maximum: lookahead(affordable))
         bandBytes = Int(band)
         writerBytes = Int(writer)
         self.ledger = ledger
     }
 
     /// The sum of all claims in bytes.
-    package var mostBytes: UInt64 { ledger.claimed }
+    package var maximumBytes: UInt64 { ledger.claimed }
 
     /// A pipeline with the jobs and lookahead of this budget.
     package func pipeline<Workspace>(_ makeWorkspace: @escaping @Sendable () -> Workspace) -> Pipeline<Workspace> {

@@ -38,9 +38,9 @@ package struct MemoryLedger: Sendable, Hashable {
 
     /// Claims as many parts of `bytes` bytes as fit into the rest of the budget.
     ///
-    /// - Returns: the number of parts, at most `most`.
-    package mutating func claim(_ name: String, each bytes: UInt64, most: Int) -> Int {
-        let count = Int(min(UInt64(max(0, most)), left / bytes))
+    /// - Returns: the number of parts, at most `maximum`.
+    package mutating func claim(_ name: String, each bytes: UInt64, maximum: Int) -> Int {
+        let count = Int(min(UInt64(max(0, maximum)), left / bytes))
         if count > 0 { claims.append(Claim(name: "\(count) \(name)", bytes: UInt64(count) * bytes)) }
         return count
     }

@@ -178,8 +178,8 @@ private typealias P = PickleBytes
             let stride =
                 [0, 1, rowMajor, rowMajor, Int.random(in: 0...60, using: &generator)].randomElement(using: &generator)
                 ?? 1
-            let most = stride == 0 ? 5 : min(40, room / stride + 1)
-            let size = generator.once(in: 60) ? 0 : Int.random(in: 1...max(1, most), using: &generator)
+            let maximum = stride == 0 ? 5 : min(40, room / stride + 1)
+            let size = generator.once(in: 60) ? 0 : Int.random(in: 1...max(1, maximum), using: &generator)
             room -= max(0, size - 1) * stride
             rowMajor = max(1, stride * max(1, size))
             shape.append(size)

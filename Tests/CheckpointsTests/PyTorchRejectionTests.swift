@@ -356,12 +356,12 @@ private typealias P = PickleBytes
         value("P11 items for None", .pickleInvalid, P.op("N") + P.op("(") + P.op("e")),
         value("P11 a key without a value", .pickleInvalid, P.op("}") + P.op("(") + P.op("N") + P.op("u")),
         whole(
-            "P11 a dict that holds itself", .pickleInvalid,
+            "P11 a dictionary that contains itself", .pickleInvalid,
             P.pickle(
                 P.op("}") + P.op("q") + [0] + P.text("a") + tensor + P.op("s") + P.text("b") + P.op("h") + [0]
                     + P.op("s"))),
         whole(
-            "P11 a dict that holds itself, three deep", .pickleInvalid,
+            "P11 a dictionary that contains itself, three deep", .pickleInvalid,
             P.pickle(
                 P.op("}") + P.op("q") + [0] + P.text("a") + P.op("}") + P.text("b") + P.op("}") + P.text("c")
                     + P.op("h") + [0]

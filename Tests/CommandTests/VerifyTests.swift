@@ -62,7 +62,7 @@ import Testing
             let cosine = try #require(measured["cosine"]?.figure)
             #expect(abs(cosine - naive.cosine) <= 1e-12)
             let limit = try #require(measured["error_p999"]?.figure)
-            #expect(limit >= naive.error999 && limit <= naive.error999 * 1.016, "\(name): \(limit) \(naive.error999)")
+            #expect(limit >= naive.p999Error && limit <= naive.p999Error * 1.016, "\(name): \(limit) \(naive.p999Error)")
             // Both histograms count every weight that is not outside.
             for key in ["statistics", "source_statistics"] {
                 let statistics = tensor[key]
@@ -193,7 +193,7 @@ import Testing
     // MARK: - Files that no manifest names
 
     /// What stands in a checkpoint and in no manifest: weights are refused, anything else is told.
-    @Test func strangersInACheckpoint() async throws {
+    @Test func unlistedFilesInACheckpoint() async throws {
         let sample = try await CommandSample()
         let verify = ["verify", sample.sealed.string]
         let pipe = try IngotProcess.shell("mkfifo \"$1/pipe\" && ln -s nowhere \"$1/link\"", [sample.sealed.string])
@@ -235,7 +235,7 @@ struct NaiveErrors {
 
     var relativeMSE: Double { noise == 0 ? 0 : noise / signal }
     var cosine: Double { noise == 0 ? 1 : product / (signal * energy).squareRoot() }
-    var error999: Double {
+    var p999Error: Double {
         errors.isEmpty ? 0 : errors.sorted()[Int((Double(errors.count) * 0.999).rounded(.up)) - 1]
     }
 }

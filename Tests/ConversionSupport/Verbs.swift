@@ -14,7 +14,7 @@ import Work
 /// Verbs of the command as functions, for tests without a process.
 package enum Verbs {
     /// Smallest memory budget in bytes.
-    package static let leastMemory = MemoryBudget.leastBytes
+    package static let minimumMemory = MemoryBudget.minimumBytes
 
     /// Options with 64 MiB of memory.
     package static func options(
@@ -57,7 +57,7 @@ package enum Verbs {
     package static func verify(_ path: FilePath, against source: FilePath? = nil) async throws -> VerificationReport {
         let checkpoint = try SealedCheckpoint(path)
         let original = try source.map { try Checkpoint.open($0) }
-        return try await Verifier(checkpoint, against: original, memory: leastMemory, jobs: 1).run()
+        return try await Verifier(checkpoint, against: original, memory: minimumMemory, jobs: 1).run()
     }
 
     /// Exports a directory.
@@ -65,7 +65,7 @@ package enum Verbs {
         _ path: FilePath, to target: FilePath, as format: FloatFormat? = nil, force: Bool = false
     ) async throws {
         let exporter = try SafetensorsExporter(
-            SealedCheckpoint(path), as: format, memory: leastMemory, jobs: 1, force: force)
+            SealedCheckpoint(path), as: format, memory: minimumMemory, jobs: 1, force: force)
         _ = try await exporter.run(to: target)
     }
 

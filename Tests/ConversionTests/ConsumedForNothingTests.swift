@@ -76,17 +76,17 @@ import Testing
     /// The longest list that is taken is one that readers take.
     @Test func manifestAsLargeAsItMayBe() async throws {
         let place = try ShardedPlace()
-        let most = try ConsumedForNothingTests.mostFiles(place)
-        let many = try ConsumedForNothingTests.addManyFiles(to: place.source, count: most)
+        let maximum = try ConsumedForNothingTests.maximumFiles(place)
+        let many = try ConsumedForNothingTests.addManyFiles(to: place.source, count: maximum)
         try await place.convert { $0.run.consumesSource = true }
-        #expect(try SealedCheckpoint(place.target).manifest.files.count == most + 6)
+        #expect(try SealedCheckpoint(place.target).manifest.files.count == maximum + 6)
         try Directory.removeTree(many)
         let bytes = try Files.read(place.target.appending(Manifest.fileName)).count
         #expect(bytes > 8_000_000 && bytes <= 8_388_608, "\(bytes) bytes")
     }
 
     /// A number of files whose list is hardly shorter than it may be.
-    private static func mostFiles(_ place: ShardedPlace) throws -> Int { 8_388_608 / (4 * 6 * 240 + 130) - 5 }
+    private static func maximumFiles(_ place: ShardedPlace) throws -> Int { 8_388_608 / (4 * 6 * 240 + 130) - 5 }
 
     /// Files that come while the first shard is converted: no further shard goes, and once they are away the run ends.
     @Test func filesThatComeLater() async throws {
@@ -252,7 +252,7 @@ import Testing
         try Files.write(header + [UInt8](repeating: 7, count: count), to: source)
         try await Verbs.convert(source, to: directory.at("sealed"))
         let checkpoint = try SealedCheckpoint(directory.at("sealed"))
-        #expect(checkpoint.shards[0].ordinary.count == count)
+        #expect(checkpoint.shards[0].kept.count == count)
         #expect(checkpoint.shards[0].header.tensors.count == count + 1)
     }
 }

@@ -242,7 +242,7 @@ import Testing
     }
 
     /// W02: calls that write less than they were asked to are made again, to the same bytes.
-    @Test(arguments: [1, 7, 1000, 65_535]) func shortWrites(most: Int) async throws {
+    @Test(arguments: [1, 7, 1000, 65_535]) func shortWrites(maximum: Int) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(
             [[SampleTensor("a.weight", .f16, [300, 1000])], SampleSource.small()[0]], to: directory.at("source"))
@@ -252,8 +252,8 @@ import Testing
         let hook = SystemCallHook(
             { _ throws(Errno) in },
             shorten: { _, count in
-                if count > most { shortened.withLock { $0 += 1 } }
-                return most
+                if count > maximum { shortened.withLock { $0 += 1 } }
+                return maximum
             })
         try await SystemCallHook.$current.withValue(hook) {
             _ = try await Verbs.convert(source, to: directory.at("short"), options)

@@ -9,7 +9,8 @@ import TestSupport
 import Testing
 
 /// `--follow`: shards that arrive while the conversion runs, in whatever order and by whatever program.
-@Suite struct FollowTests {
+/// The limit ends a test that waits for an event of a conversion that failed.
+@Suite(.timeLimit(.minutes(10))) struct FollowTests {
     /// A whole checkpoint, what is made of it, and a place into which it is fetched.
     private struct Followed {
         let place: ShardedPlace
@@ -169,7 +170,7 @@ import Testing
     @Test func consumedAsTheyArrive() async throws {
         let followed = try await Followed(FollowTests.largeShards())
         let place = followed.place
-        let most = Mutex<UInt64>(0)
+        let maximum = Mutex<UInt64>(0)
         let watch = CallWatch { _, _ in
             let names = [place.source, place.work, place.target].flatMap { folder in
                 (try? FileManager.default.contentsOfDirectory(atPath: folder.string))?.map { folder.appending($0) }
@@ -181,7 +182,7 @@ import Testing
                     + (values?[.type] as? FileAttributeType == .typeRegular
                         ? (values?[.size] as? UInt64 ?? 0) : 0)
             }
-            most.withLock { $0 = max($0, bytes) }
+            maximum.withLock { $0 = max($0, bytes) }
             return nil
         }
         let told = ToldEvents()
@@ -205,7 +206,7 @@ import Testing
         }
         let (source, output) = (bytes(followed.files), bytes(followed.expected))
         let limit = source / 3 + output + 20_000
-        #expect(limit < source && most.withLock { $0 } < limit, "\(most.withLock { $0 }) of \(source) and \(output)")
+        #expect(limit < source && maximum.withLock { $0 } < limit, "\(maximum.withLock { $0 }) of \(source) and \(output)")
     }
 
     @Test(arguments: SimulatedDownload.Client.allCases)

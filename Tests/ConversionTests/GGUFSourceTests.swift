@@ -23,7 +23,7 @@ import Weights
         var found: [TensorName: [UInt8]] = [:]
         for shard in try SealedCheckpoint(path).shards {
             for payload in shard.payloads { found[payload.name] = try shard.file.bytes(payload.range) }
-            for tensor in shard.ordinary { found[tensor.name] = try shard.file.bytes(tensor.range) }
+            for tensor in shard.kept { found[tensor.name] = try shard.file.bytes(tensor.range) }
         }
         return found
     }

@@ -101,7 +101,7 @@ import Testing
         /// Whether the values of all lines are edited; else those of the first line of each event.
         var isWhole = false
         /// The least number of edits.
-        let least: Int
+        let minimum: Int
     }
 
     static let journals: [Journal] = {
@@ -110,10 +110,10 @@ import Testing
         var size = Verbs.options(.trellis, codec: .rans)
         size.encoding.goal = .totalBytes(6600)
         return [
-            Journal(testDescription: "rate over all", options: shared, least: 900),
-            Journal(testDescription: "target size, rans", options: size, least: 900),
-            Journal(testDescription: "uniform", options: Verbs.options(), isWhole: true, least: 900),
-            Journal(testDescription: "consumed", options: Verbs.options(), consumes: true, least: 352),
+            Journal(testDescription: "rate over all", options: shared, minimum: 900),
+            Journal(testDescription: "target size, rans", options: size, minimum: 900),
+            Journal(testDescription: "uniform", options: Verbs.options(), isWhole: true, minimum: 900),
+            Journal(testDescription: "consumed", options: Verbs.options(), consumes: true, minimum: 352),
         ]
     }()
 
@@ -159,7 +159,7 @@ import Testing
                 }
             }
         }
-        #expect(edits.count >= journal.least, "\(edits.count) edits")
+        #expect(edits.count >= journal.minimum, "\(edits.count) edits")
         var refused = 0
         let tried = Share.of(edits)
         for edit in tried {

@@ -24,7 +24,7 @@ import Testing
         let what: String
 
         /// No matrix loses more than half of its energy, unless next to no bits were asked for.
-        var mostError: Double {
+        var maximumError: Double {
             switch (options.encoding.scheme, options.encoding.goal) {
             case (.trellis, .bits(..<1.25)), (.trellis, .averageBits(..<1.25)): 0.9
             default: 0.5
@@ -88,8 +88,8 @@ import Testing
             published += 1
         }
         // Tiny matrices whose tables alone take more than was asked for are refused; most others are not.
-        let least = numbers.count < PromiseTests.conversionsOfAGroup ? 2 : 3
-        #expect(published > least * refused, "\(published) published, \(refused) refused")
+        let minimum = numbers.count < PromiseTests.conversionsOfAGroup ? 2 : 3
+        #expect(published > minimum * refused, "\(published) published, \(refused) refused")
         Tally.print(
             numbers.count, of: PromiseTests.conversionsOfAGroup, "V03 conversions of odd matrices, each promise checked"
         )
@@ -104,7 +104,7 @@ import Testing
         var (taken, allowed) = (0.0, 0.0)
         // The tables of a small matrix come on top of three quarters of its bits, or of all where it is tiny: a prologue, an entry of
         // the chunk table with four streams, padding, and streams that fill no byte.
-        func most(_ count: Double, _ bits: Double) -> Double {
+        func maximum(_ count: Double, _ bits: Double) -> Double {
             let own = bits * count / 8
             let tables: Double = 64 + 80 + 63 + 32
             return count < 4096 ? own + tables : max(own, own * 0.75 + tables)
@@ -113,16 +113,16 @@ import Testing
             let count = Double(payload.descriptor.shape.elementCount)
             taken += Double(payload.range.count)
             let error = payload.descriptor.sums.relativeMSE
-            #expect(error <= item.mostError, "\(item.what): \(payload.name) \(error)")
+            #expect(error <= item.maximumError, "\(item.what): \(payload.name) \(error)")
             guard item.options.encoding.scheme == .trellis else { continue }
             let isEmbedding = payload.name.text.contains("embed_tokens")
             switch item.options.encoding.goal {
-            case .relativeMSE(let most):
-                #expect(error <= most / (isEmbedding ? 16 : 1), "\(item.what): \(payload.name) \(error)")
+            case .relativeMSE(let maximum):
+                #expect(error <= maximum / (isEmbedding ? 16 : 1), "\(item.what): \(payload.name) \(error)")
             case .bits(let asked):
-                let limit = most(count, isEmbedding ? min(8, asked + 2) : asked)
+                let limit = maximum(count, isEmbedding ? min(8, asked + 2) : asked)
                 #expect(Double(payload.range.count) <= limit, "\(item.what): \(payload.name) \(payload.range.count)")
-            case .averageBits(let asked): allowed += most(count, asked)
+            case .averageBits(let asked): allowed += maximum(count, asked)
             default: break
             }
         }

@@ -140,7 +140,7 @@ private typealias P = PickleBytes
         let checkpoint = try SealedCheckpoint(directory.at("sealed"))
         for (key, holds) in [(nil, false), ("state_dict", false), ("ema.model", true)] {
             let source = try Checkpoint.open(directory.at("x.pt"), key: key)
-            let report = try await Verifier(checkpoint, against: source, memory: Verbs.leastMemory, jobs: 1).run()
+            let report = try await Verifier(checkpoint, against: source, memory: Verbs.minimumMemory, jobs: 1).run()
             #expect(report.holds == holds)
         }
         let error = try await Verbs.failure {
@@ -160,7 +160,7 @@ private typealias P = PickleBytes
         #expect(error?.code == .checksum && error?.found.contains("archive/data/1") == true)
         #expect(!Files.names(directory.path).contains("sealed"))
         var report = try CheckpointReport(directory.at("x.bin"))
-        let reader = try StatisticsReader(memory: Verbs.leastMemory, jobs: 1)
+        let reader = try StatisticsReader(memory: Verbs.minimumMemory, jobs: 1)
         #expect(try await Verbs.failure { try await report.readWeights(by: reader) }?.code == .checksum)
         // What is asked about the other tensor alone is answered.
         var half = try CheckpointReport(directory.at("x.bin"))

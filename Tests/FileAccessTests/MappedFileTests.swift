@@ -176,7 +176,7 @@ import Testing
     }
 
     /// Rows by read(2) are the rows of the mapping, however little each call gives; a file that is not the one that was opened is an error.
-    @Test(arguments: [1, 3, 4096]) func rowsByReading(most: Int) throws {
+    @Test(arguments: [1, 3, 4096]) func rowsByReading(maximum: Int) throws {
         let directory = try TemporaryDirectory()
         let bytes = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 8) }
         let path = directory.at("f")
@@ -186,7 +186,7 @@ import Testing
         var copied = [UInt8](repeating: 0, count: 3000)
         var read = copied
         try file.copy(range, rows: 25, stride: 391, into: &copied)
-        let hook = SystemCallHook({ _ throws(Errno) in }, shorten: { _, _ in most })
+        let hook = SystemCallHook({ _ throws(Errno) in }, shorten: { _, _ in maximum })
         try SystemCallHook.$current.withValue(hook) { try file.read(range, rows: 25, stride: 391, into: &read) }
         #expect(read == copied && read[..<100].elementsEqual(bytes[17..<117]))
         try Files.write(Array(bytes.dropLast()), to: path)

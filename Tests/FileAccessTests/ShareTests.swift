@@ -10,6 +10,6 @@ import Testing
         let step = Double(count) / Double(found.count)
         let (first, last) = (Double(try #require(found.first)), Double(try #require(found.last)))
         #expect(first <= step && last >= Double(count) - step - 1)
-        #expect(Share.of(0..<count, least: count) == Array(0..<count))
+        #expect(Share.of(0..<count, minimum: count) == Array(0..<count))
     }
 }

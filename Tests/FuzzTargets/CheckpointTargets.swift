@@ -6,7 +6,7 @@ import TestSupport
 /// Targets for checkpoints of PyTorch, llama.cpp and NumPy, and for their parts.
 enum CheckpointTargets {
     /// Bytes of tensors to read per input, at most.
-    private static let mostBytes: UInt64 = 1 << 20
+    private static let maximumBytes: UInt64 = 1 << 20
 
     /// A zip archive. Records must not overlap.
     static func zipArchive(_ bytes: [UInt8]) throws {
@@ -22,7 +22,7 @@ enum CheckpointTargets {
                 let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
                 require(!parts.contains("..") && parts.first != "", "a name that leads out: \(entry.name)")
                 do {
-                    let data = try archive.bytes(of: entry, in: file, limit: mostBytes)
+                    let data = try archive.bytes(of: entry, in: file, limit: maximumBytes)
                     require(UInt64(data.count) == entry.range.count, "\(data.count) bytes")
                 } catch let error as IngotError {
                     require(error.code == .checksum, "\(error)")
@@ -64,7 +64,7 @@ enum CheckpointTargets {
             for shard in checkpoint.shards {
                 let header = shard.header
                 require(header.headerByteCount <= shard.file.byteCount, "a header larger than the file")
-                var left = mostBytes
+                var left = maximumBytes
                 for tensor in header.tensors {
                     require(
                         tensor.elementType.byteCount(of: tensor.shape) == tensor.byteCount,

@@ -18,7 +18,7 @@ enum ContainerTargets {
     private static func read(_ shard: SealedShard, _ bytes: [UInt8], exactly: Bool) throws {
         var (decoder, decoded) = (ChunkDecoder(), DecodedChunk())
         for payload in shard.payloads where payload.descriptor.shape.elementCount <= 1 << 20 {
-            let table = try shard.front(of: payload)
+            let table = try shard.chunkTable(of: payload)
             for chunk in 0..<table.count {
                 var entry = try table.entry(chunk)
                 // The seal covers the table, so the checksum is corrected in the entry, after the table was read.
@@ -30,7 +30,7 @@ enum ContainerTargets {
                 }
             }
         }
-        for tensor in shard.ordinary { _ = try shard.checkOrdinary(tensor) }
+        for tensor in shard.kept { _ = try shard.checkKept(tensor) }
         try shard.checkSealPadding()
     }
 

@@ -12,9 +12,9 @@ import Testing
         let seed = UInt64.random(in: 0...UInt64.max)
         var generator = SeededGenerator(seed)
         let letters = Array("ab.é*")
-        func text(_ most: Int, _ letters: [Character]) -> String {
+        func text(_ maximum: Int, _ letters: [Character]) -> String {
             String(
-                (0..<Int(generator.next() % UInt64(most))).map { _ in
+                (0..<Int(generator.next() % UInt64(maximum))).map { _ in
                     letters[Int(generator.next() % UInt64(letters.count))]
                 })
         }

@@ -11,7 +11,7 @@ import Testing
 @Suite struct StatisticsReaderTests {
     private func report(_ path: FilePath, jobs: Int = 2) async throws -> CheckpointReport {
         var report = try CheckpointReport(path)
-        try await report.readWeights(by: StatisticsReader(memory: Verbs.leastMemory, jobs: jobs))
+        try await report.readWeights(by: StatisticsReader(memory: Verbs.minimumMemory, jobs: jobs))
         return report
     }
 

@@ -170,7 +170,7 @@ import Testing
         let pairs = zip(original, restored)
         let errors = pairs.map { Double(abs($0 - $1)) }.sorted()
         #expect(statistics.count == 5000 && statistics.sums.maxError == errors[4999])
-        #expect(statistics.error999 >= errors[4994] && statistics.error999 <= errors[4994] * 1.016)
+        #expect(statistics.p999Error >= errors[4994] && statistics.p999Error <= errors[4994] * 1.016)
         #expect(statistics.zeroed == UInt64(pairs.count { $0 != 0 && $1 == 0 }))
         let dot = pairs.reduce(0) { $0 + Double($1.0) * Double($1.1) }
         let lengths = [original, restored].map { $0.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }

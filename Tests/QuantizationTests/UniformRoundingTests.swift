@@ -112,17 +112,17 @@ struct UniformRoundingTests {
 
     /// Groups so small that their scale would be zero keep their weights.
     @Test(arguments: FloatFormat.allCases, [false, true])
-    func leastScale(format: FloatFormat, symmetric: Bool) throws {
+    func minimumScale(format: FloatFormat, symmetric: Bool) throws {
         let parameters = try #require(UniformParameters(bits: 4, groupSize: 32, symmetric: symmetric, scales: .minmax))
-        let least: Float =
+        let minimum: Float =
             switch format {
             case .f16: 0x1p-24
             case .bf16: 0x1p-133
             case .f32: 0x1p-149
             }
-        let weights: [Float] = [0, least, 2 * least, 0, -least]
+        let weights: [Float] = [0, minimum, 2 * minimum, 0, -minimum]
         let (chunk, sums) = rounded(weights, rows: 1, columns: 5, parameters, format)
-        #expect(chunk.scales[0].magnitude == least)
+        #expect(chunk.scales[0].magnitude == minimum)
         #expect(sums.noise == 0)
     }
 

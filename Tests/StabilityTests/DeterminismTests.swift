@@ -36,7 +36,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var expected: [String: [UInt8]]?
-        for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.leastMemory), (5, 72 << 20)] {
+        for (jobs, memory) in [(1, UInt64(256) << 20), (2, 256 << 20), (1, Verbs.minimumMemory), (5, 72 << 20)] {
             var options = Verbs.options(scheme, scales: scales, jobs: jobs)
             options.run.memory = memory
             let target = directory.at("jobs\(jobs)-\(memory)")
@@ -61,7 +61,7 @@ import Testing
         shards[0].insert(DeterminismTests.large, at: 0)
         let source = try SampleSource.write(shards, to: directory.at("source"))
         var expected: [String: [UInt8]]?
-        for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.leastMemory), (5, 1 << 30), (3, 100 << 20)] {
+        for (jobs, memory) in [(2, UInt64(256) << 20), (1, Verbs.minimumMemory), (5, 1 << 30), (3, 100 << 20)] {
             var options = Verbs.options(.trellis, jobs: jobs)
             options.encoding.goal = goal
             options.run.memory = memory
@@ -127,7 +127,7 @@ import Testing
         let bits = report.tensors[0].bitsPerWeight
         #expect(bits <= 3 && bits >= 2.985, "\(bits)")
         let shard = try SealedShard(directory.at("sealed").appending("model.safetensors"))
-        let table = try shard.front(of: shard.payloads[0])
+        let table = try shard.chunkTable(of: shard.payloads[0])
         let steps = try (0..<table.count).map { try table.entry($0).step }
         #expect(steps.count == 48)
         #expect(Set(steps.prefix(32)).count == 1, "\(steps)")
@@ -151,7 +151,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(DeterminismTests.tensors, to: directory.at("source"))
         var options = Verbs.options()
-        options.run.memory = Verbs.leastMemory - 1
+        options.run.memory = Verbs.minimumMemory - 1
         let error = try await Verbs.failure { try await Verbs.convert(source, to: directory.at("x"), options) }
         #expect(error?.code == .usage)
         #expect(Files.names(directory.path) == ["source"])

@@ -102,7 +102,7 @@ import Testing
             for payload in shard.payloads {
                 lines.append("\(payload.name.text) \(try shard.file.hash(of: payload.range))")
             }
-            for tensor in shard.ordinary {
+            for tensor in shard.kept {
                 lines.append("\(tensor.name.text) kept \(try shard.file.hash(of: tensor.range))")
             }
         }

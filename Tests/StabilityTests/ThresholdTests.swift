@@ -104,11 +104,11 @@ import Testing
         let (codecs, rows) = try read()
         #expect(Set(rows.keys) == Set(ThresholdTests.cases.map(\.title)))
         for (item, (title, row)) in zip(tried, found) {
-            let most = try #require(rows[title], "no row for \(title)")
+            let maximum = try #require(rows[title], "no row for \(title)")
             let room = item.dependsOnLibrary && codecs != CodecLibraries.versions ? 1.01 : 1
             #expect(
-                Double(row.bytes) <= Double(most.bytes) * room, "\(title): \(row.bytes) bytes, \(most.bytes) at most")
-            #expect(row.error <= most.error * room, "\(title): relative MSE \(row.error), \(most.error) at most")
+                Double(row.bytes) <= Double(maximum.bytes) * room, "\(title): \(row.bytes) bytes, \(maximum.bytes) at most")
+            #expect(row.error <= maximum.error * room, "\(title): relative MSE \(row.error), \(maximum.error) at most")
         }
         Tally.print(found.count, "conversions of SampleWeights against thresholds of bytes and error")
     }

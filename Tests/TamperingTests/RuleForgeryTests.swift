@@ -259,14 +259,14 @@ import Work
         let directory = try TemporaryDirectory()
         let chunks = 1 << 22
         let front = UInt64(64 + 64 * chunks)
-        let least = (front + UInt64(2 * chunks) + 63) / 64 * 64
+        let minimum = (front + UInt64(2 * chunks) + 63) / 64 * 64
         let weights = UInt64(chunks) << 18
-        #expect(weights / least < 4096 && weights / (least - 64) < 4096)
+        #expect(weights / minimum < 4096 && weights / (minimum - 64) < 4096)
         let shape = [chunks, 1 << 18]
         try HollowCheckpoint.write(
-            shape: shape, frontBytes: front, payloadBytes: least - 64, to: directory.at("less"))
+            shape: shape, frontBytes: front, payloadBytes: minimum - 64, to: directory.at("less"))
         #expect(throws: IngotError.self) { try SealedCheckpoint(directory.at("less")) }
-        try HollowCheckpoint.write(shape: shape, frontBytes: front, payloadBytes: least, to: directory.at("least"))
+        try HollowCheckpoint.write(shape: shape, frontBytes: front, payloadBytes: minimum, to: directory.at("least"))
         let error = try await Verbs.failure {
             try await Verbs.export(directory.at("least"), to: directory.at("out"), as: .f32)
         }

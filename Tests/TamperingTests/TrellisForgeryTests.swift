@@ -78,11 +78,11 @@ private func writeTrellis(
         }
         try writer.finishPayload(sourceHash: bytes.hash())
     }
-    for plan in layout.ordinary {
-        writer.beginOrdinary()
+    for plan in layout.kept {
+        writer.beginKept()
         let bytes = try original.file.bytes(plan.tensor.range)
-        try writer.append(ordinary: bytes.span)
-        writer.finishOrdinary()
+        try writer.append(kept: bytes.span)
+        writer.finishKept()
     }
     return try writer.seal()
 }

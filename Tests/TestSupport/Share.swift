@@ -25,18 +25,18 @@ package enum Share {
         return seed
     }()
 
-    /// How many of `count` cases run: the share, at least `least` of them.
-    package static func count(of count: Int, least: Int = 1) -> Int {
-        min(count, max(least, Int((Double(count) * fraction).rounded(.up))))
+    /// How many of `count` cases run: the share, at least `minimum` of them.
+    package static func count(of count: Int, minimum: Int = 1) -> Int {
+        min(count, max(minimum, Int((Double(count) * fraction).rounded(.up))))
     }
 
     /// The cases that run, in their order.
     ///
     /// - Parameters:
     ///   - cases: all of them.
-    ///   - least: how many run whatever the share is.
-    package static func of<Cases: RandomAccessCollection>(_ cases: Cases, least: Int = 1) -> [Cases.Element] {
-        let count = count(of: cases.count, least: least)
+    ///   - minimum: how many run whatever the share is.
+    package static func of<Cases: RandomAccessCollection>(_ cases: Cases, minimum: Int = 1) -> [Cases.Element] {
+        let count = count(of: cases.count, minimum: minimum)
         guard count < cases.count else { return Array(cases) }
         let step = Double(cases.count) / Double(count)
         // Below one step: the golden ratio spreads seeds that follow each other.
@@ -49,6 +49,6 @@ package enum Share {
 
     /// The cases of a table that `make test` tries whole: a fifth of them in `make quick`, whose share is below a tenth.
     package static func ofTable<Case>(_ cases: [Case]) -> [Case] {
-        fraction < 0.1 ? of(cases, least: (cases.count + 4) / 5) : cases
+        fraction < 0.1 ? of(cases, minimum: (cases.count + 4) / 5) : cases
     }
 }

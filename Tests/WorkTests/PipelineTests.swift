@@ -23,7 +23,7 @@ import Work
             spaces.withLock { $0 += 1 }
             return Space()
         }
-        let underWay = Mutex((now: 0, most: 0))
+        let underWay = Mutex((now: 0, maximum: 0))
         for count in [0, 1, 2, 500] {
             var seen: [Int] = []
             try await pipeline.run(0..<count) { item, space in
@@ -34,7 +34,7 @@ import Work
                 #expect(!wasTaken, "a workspace for two items")
                 underWay.withLock {
                     $0.now += 1
-                    $0.most = max($0.most, $0.now)
+                    $0.maximum = max($0.maximum, $0.now)
                 }
                 #expect(PipelineTests.spin(item) != 1)
                 underWay.withLock { $0.now -= 1 }
@@ -46,7 +46,7 @@ import Work
             }
             #expect(seen == Array(0..<count))
         }
-        #expect(underWay.withLock { $0.most } <= min(jobs, lookahead))
+        #expect(underWay.withLock { $0.maximum } <= min(jobs, lookahead))
         #expect(spaces.withLock { $0 } == 4 * min(jobs, lookahead))
     }
 

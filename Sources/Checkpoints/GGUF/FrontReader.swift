@@ -9,16 +9,16 @@ struct FrontReader {
     private(set) var position: UInt64 = 0
     let byteCount: UInt64
     private let file: MappedFile
-    private let mostBytes: UInt64
+    private let maximumBytes: UInt64
     private var window: [UInt8] = []
     private var windowStart: UInt64 = 0
 
     private static let windowBytes: UInt64 = 256 << 10
 
     /// - Parameter mostBytes: maximum length of the header in bytes.
-    init(_ file: MappedFile, mostBytes: UInt64) {
+    init(_ file: MappedFile, maximumBytes: UInt64) {
         self.file = file
-        self.mostBytes = mostBytes
+        self.maximumBytes = maximumBytes
         byteCount = file.byteCount
     }
 
@@ -40,9 +40,9 @@ struct FrontReader {
                 .headerLength, "\(what()) of \(count) bytes, \(remaining) before the end of the file",
                 expected: "a file that holds all of its header")
         }
-        guard position + count <= mostBytes else {
+        guard position + count <= maximumBytes else {
             throw failure(
-                .headerTooLarge, "a header of more than \(mostBytes) bytes", expected: "at most \(mostBytes) bytes")
+                .headerTooLarge, "a header of more than \(maximumBytes) bytes", expected: "at most \(maximumBytes) bytes")
         }
     }
 

@@ -23,17 +23,17 @@ package enum GGUFFile {
     package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
         let path = file.path.string
         do {
-            var reader = FrontReader(file, mostBytes: limits.headerBytes)
+            var reader = FrontReader(file, maximumBytes: limits.headerBytes)
             guard reader.byteCount >= fixedBytes else {
                 throw reader.failure(
                     .headerTooSmall, "a file of \(reader.byteCount) bytes", expected: "at least \(fixedBytes) bytes")
             }
             try requireVersion(&reader)
             let tensorCount = try readCount(
-                &reader, "tensors", least: GGUFTensorTable.leastEntryBytes, most: limits.tensorsPerFile,
+                &reader, "tensors", minimum: GGUFTensorTable.minimumEntryBytes, maximum: limits.tensorsPerFile,
                 .tooManyTensors)
             let entryCount = try readCount(
-                &reader, "metadata entries", least: GGUFMetadata.leastEntryBytes, most: limits.tensorsPerFile,
+                &reader, "metadata entries", minimum: GGUFMetadata.minimumEntryBytes, maximum: limits.tensorsPerFile,
                 .headerTooLarge)
             let metadata = try GGUFMetadata(&reader, count: entryCount, path: path)
             let table = try GGUFTensorTable(&reader, count: tensorCount, limits: limits)
@@ -71,18 +71,18 @@ package enum GGUFFile {
     }
 
     private static func readCount(
-        _ reader: inout FrontReader, _ what: String, least: UInt64, most: Int, _ code: IngotError.Code
+        _ reader: inout FrontReader, _ what: String, minimum: UInt64, maximum: Int, _ code: IngotError.Code
     ) throws -> UInt64 {
         let place = reader.position
         let count = try reader.unsigned(8, "a count")
-        guard count <= most else {
+        guard count <= maximum else {
             let number = count > Int64.max ? "\(Int64(bitPattern: count))" : "\(count)"
-            throw reader.failure(code, at: place, "\(number) \(what)", expected: "0 to \(most)")
+            throw reader.failure(code, at: place, "\(number) \(what)", expected: "0 to \(maximum)")
         }
-        guard count <= reader.remaining / least else {
+        guard count <= reader.remaining / minimum else {
             throw reader.failure(
                 .headerLength, at: place, "\(count) \(what) in a file of \(reader.byteCount) bytes",
-                expected: "at most \(reader.remaining / least), of which each takes \(least) bytes at least")
+                expected: "at most \(reader.remaining / minimum), of which each takes \(minimum) bytes at least")
         }
         return count
     }

@@ -16,7 +16,7 @@ enum GGUFValueType: UInt32 {
     }
 
     /// Minimum number of bytes of a value.
-    var leastBytes: UInt64 { width.map(UInt64.init) ?? (self == .string ? 8 : 12) }
+    var minimumBytes: UInt64 { width.map(UInt64.init) ?? (self == .string ? 8 : 12) }
 
     /// A number as text; empty for strings and arrays.
     func text(_ bits: UInt64) -> String {
@@ -49,10 +49,10 @@ struct GGUFMetadata {
     private var firstBrokenText = ""
 
     /// Minimum number of bytes of an entry: the length of its key, one letter, the type, one byte.
-    static let leastEntryBytes: UInt64 = 14
+    static let minimumEntryBytes: UInt64 = 14
     /// Maximum number of bytes of a key, as in the reference implementation.
-    private static let mostKeyBytes: UInt64 = 65_535
-    private static let mostAlignment: UInt64 = 1 << 20
+    private static let maximumKeyBytes: UInt64 = 65_535
+    private static let maximumAlignment: UInt64 = 1 << 20
     private static let alignmentKey = "general.alignment"
     /// Maximum number of elements of an array that is written out.
     private static let shortArray: UInt64 = 8
@@ -84,10 +84,10 @@ struct GGUFMetadata {
         let place = reader.position
         let length = try reader.unsigned(8, "the length of a metadata key")
         guard length > 0 else { throw reader.failure(.headerSyntax, at: place, "an empty metadata key") }
-        guard length <= GGUFMetadata.mostKeyBytes else {
+        guard length <= GGUFMetadata.maximumKeyBytes else {
             throw reader.failure(
                 .nameTooLong, at: place, "a metadata key of \(length) bytes",
-                expected: "at most \(GGUFMetadata.mostKeyBytes) bytes")
+                expected: "at most \(GGUFMetadata.maximumKeyBytes) bytes")
         }
         let raw = try reader.bytes(length, "a metadata key")
         guard let key = String(validating: raw, as: UTF8.self), !raw.contains(0) else {
@@ -166,7 +166,7 @@ struct GGUFMetadata {
                 expected: "an array of numbers, truth values or texts")
         }
         let count = try reader.unsigned(8, "the length of an array")
-        guard count <= reader.remaining / type.leastBytes else {
+        guard count <= reader.remaining / type.minimumBytes else {
             throw reader.failure(
                 .headerLength, at: place, "an array of \(count) elements, \(reader.remaining) bytes before the end",
                 expected: "a file that holds all of its header")
@@ -182,16 +182,16 @@ struct GGUFMetadata {
                 try reader.skip(try reader.unsigned(8, "the length of a text"), "a text")
             }
         case .bool: for _ in 0..<count { _ = try readNumber(&reader, type, key) }
-        default: try reader.skip(count * type.leastBytes, "an array")
+        default: try reader.skip(count * type.minimumBytes, "an array")
         }
         return "[\(type) x \(count)]"
     }
 
     private mutating func setAlignment(_ value: UInt64, _ reader: FrontReader, at place: UInt64) throws {
-        guard value > 0, value & (value - 1) == 0, value <= GGUFMetadata.mostAlignment else {
+        guard value > 0, value & (value - 1) == 0, value <= GGUFMetadata.maximumAlignment else {
             throw reader.failure(
                 .invalidOffsets, at: place, "an alignment of \(value) bytes",
-                expected: "a power of two, at most \(GGUFMetadata.mostAlignment)")
+                expected: "a power of two, at most \(GGUFMetadata.maximumAlignment)")
         }
         if value % 8 != 0 {
             warnings.append(

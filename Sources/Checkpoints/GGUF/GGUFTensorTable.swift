@@ -19,10 +19,10 @@ struct GGUFTensorTable {
     private let limits: Limits
 
     /// Minimum number of bytes of an entry: length of the name, number of dimensions, one dimension, type, offset.
-    static let leastEntryBytes: UInt64 = 32
-    private static let mostDimensions: UInt64 = 4
+    static let minimumEntryBytes: UInt64 = 32
+    private static let maximumDimensions: UInt64 = 4
     /// Maximum number of bytes of a name. The reference implementation keeps names in fields of 64 bytes that end with NUL.
-    private static let mostNameBytes: UInt64 = 63
+    private static let maximumNameBytes: UInt64 = 63
 
     /// Reads `count` entries.
     init(_ reader: inout FrontReader, count: UInt64, limits: Limits) throws {
@@ -58,10 +58,10 @@ struct GGUFTensorTable {
     private mutating func readName(_ reader: inout FrontReader) throws -> TensorName {
         let place = reader.position
         let length = try reader.unsigned(8, "the length of a tensor's name")
-        let most = min(GGUFTensorTable.mostNameBytes, UInt64(limits.nameBytes))
-        guard length <= most else {
+        let maximum = min(GGUFTensorTable.maximumNameBytes, UInt64(limits.nameBytes))
+        guard length <= maximum else {
             throw reader.failure(
-                .nameTooLong, at: place, "a name of \(length) bytes", expected: "at most \(most) bytes")
+                .nameTooLong, at: place, "a name of \(length) bytes", expected: "at most \(maximum) bytes")
         }
         let raw = try reader.bytes(length, "a tensor's name")
         guard let text = String(validating: raw, as: UTF8.self), !raw.contains(0) else {
@@ -81,9 +81,9 @@ struct GGUFTensorTable {
     private func readShape(_ reader: inout FrontReader) throws -> Shape {
         let place = reader.position
         let count = try reader.unsigned(4, "the number of dimensions")
-        guard count >= 1, count <= GGUFTensorTable.mostDimensions else {
+        guard count >= 1, count <= GGUFTensorTable.maximumDimensions else {
             throw reader.failure(
-                .invalidShape, at: place, "\(count) dimensions", expected: "1 to \(GGUFTensorTable.mostDimensions)")
+                .invalidShape, at: place, "\(count) dimensions", expected: "1 to \(GGUFTensorTable.maximumDimensions)")
         }
         var dimensions: [Int] = []
         for _ in 0..<count {

@@ -9,7 +9,7 @@ package enum NumPyFile {
     /// Suffix of the files.
     static let suffix = ".npy"
     /// Maximum length of a header in bytes. NumPy's writer stays below 1 KiB, its reader accepts 10,000 bytes.
-    static let mostHeaderBytes: UInt64 = 65_536
+    static let maximumHeaderBytes: UInt64 = 65_536
 
     /// Reads and checks the header of a file.
     ///
@@ -89,10 +89,10 @@ package enum NumPyFile {
         }
         let length = first[8..<8 + width].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         let textStart = place.start + UInt64(8 + width)
-        guard length <= mostHeaderBytes else {
+        guard length <= maximumHeaderBytes else {
             throw IngotError(
                 .headerTooLarge, offset: place.start + 8, found: "a header of \(length) bytes",
-                expected: "at most \(mostHeaderBytes) bytes")
+                expected: "at most \(maximumHeaderBytes) bytes")
         }
         guard length <= place.end - textStart else {
             throw IngotError(

@@ -105,7 +105,7 @@ package struct PickleMachine {
             throw IngotError(
                 .duplicateKey, tensor: objects.text(pair.key).map { TensorName($0) }, offset: base,
                 found: "a key of a dict a second time",
-                expected: "keys that differ: of equal ones Python keeps one alone")
+                expected: "distinct keys: Python keeps only one of equal keys")
         }
     }
 
@@ -153,7 +153,7 @@ package struct PickleMachine {
     mutating func spend(_ count: Int) throws {
         values += count
         guard values <= budget.values else {
-            throw failure("a pickle of more than \(budget.values) values", expected: "at most so many")
+            throw failure("a pickle of more than \(budget.values) values", expected: "at most that many")
         }
     }
 
@@ -260,7 +260,7 @@ package struct PickleMachine {
         // The state of an OrderedDict holds its attributes; torch stores the versions of modules there.
         guard case .dictionary = try top(), case .dictionary = state else {
             throw failure(
-                "state for \(try top().kind)", as: .unsupportedOpcode, expected: "BUILD for OrderedDict alone",
+                "state for \(try top().kind)", as: .unsupportedOpcode, expected: "BUILD only for OrderedDict",
                 remedy: PyTorchRemedy.run)
         }
     }
@@ -347,7 +347,7 @@ package struct PickleMachine {
         case nil:
             throw failure(
                 "pickle opcode \(PickleOpcode.name(opcode))", as: .unsupportedOpcode,
-                expected: "one of those that make data", remedy: PyTorchRemedy.run)
+                expected: "an opcode that builds data", remedy: PyTorchRemedy.run)
         }
         return false
     }

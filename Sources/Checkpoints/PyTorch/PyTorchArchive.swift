@@ -139,8 +139,8 @@ package struct PyTorchArchive {
             guard seen.insert(name).inserted, !isOther else {
                 throw IngotError(
                     .zipInvalid, offset: entry.headerStart,
-                    found: "record `\(entry.name.prefix(80))`, which torch takes for one that differs in case",
-                    expected: "names that differ in more")
+                    found: "record `\(entry.name.prefix(80))`, which torch does not tell from a name that differs in case only",
+                    expected: "names that differ in more than case")
             }
         }
     }
@@ -230,7 +230,7 @@ package struct PyTorchArchive {
             .addingReportingOverflow(PyTorchArchive.freeExpansion).partialValue
         guard total <= limit else {
             throw IngotError(
-                .invalidShape, found: "views of storages that come to \(total) bytes in a file of \(file.byteCount)",
+                .invalidShape, found: "views that need storages of \(total) bytes in a file of \(file.byteCount)",
                 expected: "at most \(limit): \(PyTorchArchive.maximumExpansion) times the file, and 64 MiB")
         }
     }

@@ -141,8 +141,8 @@ struct StateDictionary {
         visits += 1
         guard visits <= 4 * limits.tensorsPerFile else {
             throw IngotError(
-                .pickleInvalid, offset: place, found: "dicts that hold each other more than \(visits - 1) times over",
-                expected: "at most so many entries")
+                .pickleInvalid, offset: place, found: "dictionaries that contain each other more than \(visits - 1) times",
+                expected: "a state dict without cycles or repeated nesting")
         }
     }
 
@@ -179,8 +179,8 @@ struct StateDictionary {
                 }
                 guard open.insert(inner).inserted else {
                     throw IngotError(
-                        .pickleInvalid, tensor: TensorName(name), offset: place, found: "a dict that holds itself",
-                        expected: "dicts that end")
+                        .pickleInvalid, tensor: TensorName(name), offset: place, found: "a dictionary that contains itself",
+                        expected: "dictionaries that do not contain themselves")
                 }
                 guard levels.count < StateDictionary.maximumDepth, name.utf8.count <= limits.nameBytes else {
                     throw IngotError(
@@ -223,7 +223,7 @@ struct StateDictionary {
         guard nameBytes <= limits.headerBytes else {
             throw IngotError(
                 .headerTooLarge, offset: place, found: "names of more than \(limits.headerBytes) bytes together",
-                expected: "at most so many, which is what a safetensors header takes")
+                expected: "at most that many, the limit of a safetensors header")
         }
         entries.append(Entry(name: name, tensor: tensor))
     }

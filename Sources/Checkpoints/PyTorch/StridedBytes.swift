@@ -152,7 +152,7 @@ struct StridedBytes: DerivedBytes {
             while done < count {
                 let start = origin + done * axis.stride
                 var part = min(count - done, StridedBytes.scratchBytes / width)
-                if axis.stride != 1 { part = min(part, most(axis.stride)) }
+                if axis.stride != 1 { part = min(part, maximum(axis.stride)) }
                 if axis.stride == 1 {
                     try fetch(start, part, rows: 1, stride: 0, storage, &scratch)
                 } else {
@@ -192,7 +192,7 @@ struct StridedBytes: DerivedBytes {
     }
 
     /// Maximum number of runs, `stride` elements apart, in one fetch.
-    private func most(_ stride: Int) -> Int { max(32, StridedBytes.reachBytes / max(1, stride * width)) }
+    private func maximum(_ stride: Int) -> Int { max(32, StridedBytes.reachBytes / max(1, stride * width)) }
 
     /// Copies `rows` runs of `count` elements, `stride` elements apart, into the scratch buffer, without gaps.
     private func fetch(
@@ -213,7 +213,7 @@ struct StridedBytes: DerivedBytes {
         _ target: Int
     ) throws -> Int {
         var count = min(run.count, max(1, StridedBytes.scratchBytes / width))
-        if run.stride != 1 { count = min(count, most(run.stride)) }
+        if run.stride != 1 { count = min(count, maximum(run.stride)) }
         if run.stride == 1 {
             try fetch(origin, count, rows: 1, stride: 0, storage, &scratch)
         } else {
@@ -247,7 +247,7 @@ struct StridedBytes: DerivedBytes {
         }
         // Take enough rows that one run in the storage fills a few cache lines, and as many columns as fit.
         let count = min(rows.count, max(1, 512 / width))
-        let band = min(max(1, StridedBytes.scratchBytes / (count * width)), most(columns.stride))
+        let band = min(max(1, StridedBytes.scratchBytes / (count * width)), maximum(columns.stride))
         var column = 0
         while column < columns.count {
             let width = self.width

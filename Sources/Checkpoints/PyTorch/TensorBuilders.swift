@@ -23,8 +23,8 @@ extension PickleMachine {
         case .untypedStorage: type = nil
         default:
             throw failure(
-                "a storage of elements of another type", as: .unknownElementType,
-                expected: "a torch storage class that has one",
+                "a storage class whose element type is not known", as: .unknownElementType,
+                expected: "a torch storage class with a known element type",
                 remedy: "convert the tensor to a type that safetensors has, and save again")
         }
         let storage = PickledStorage(key: key, elementType: type, count: UInt64(count))
@@ -113,7 +113,7 @@ extension PickleMachine {
         default:
             throw failure(
                 "a tensor with metadata, as a negated or conjugated view has", as: .unsupportedSource,
-                expected: "tensors whose bytes are their values", remedy: PyTorchRemedy.resave)
+                expected: "tensors whose stored bytes are their values", remedy: PyTorchRemedy.resave)
         }
     }
 

@@ -79,10 +79,10 @@ struct HeaderParser {
         hasMetadata = true
         var keys = NameTable()
         try reader.readObject { reader, key in
-            let most = limits.tensorsPerFile + limits.moreMetadataEntries
-            guard metadata.count < most else {
+            let maximum = limits.tensorsPerFile + limits.moreMetadataEntries
+            guard metadata.count < maximum else {
                 throw reader.failure(
-                    "more than \(most) metadata entries", as: .headerTooLarge, expected: "at most \(most)")
+                    "more than \(maximum) metadata entries", as: .headerTooLarge, expected: "at most \(maximum)")
             }
             let twin = keys.insert(TensorName(key), at: metadata.count) { TensorName(metadata[$0].key) }
             guard twin == nil else {

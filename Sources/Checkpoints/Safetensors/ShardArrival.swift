@@ -7,7 +7,7 @@ package enum ShardArrival: Sendable, Hashable {
     /// `bytes` bytes have arrived, of `of` bytes in all; `of` is nil until the header has arrived.
     case partial(bytes: UInt64, of: UInt64?)
     /// The first bytes cannot be those of a shard: zeros, in a file that has its full size from the start, or another kind of file.
-    case senseless
+    case malformed
     /// All bytes that the header describes have arrived.
     case whole
 
@@ -19,7 +19,7 @@ package enum ShardArrival: Sendable, Hashable {
         else { return .partial(bytes: size, of: nil) }
         let length = try file.bytes(first).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         // Some downloaders create the file with its full size: it is zeros until its bytes arrive.
-        guard length > 0, length <= limits.headerBytes else { return .senseless }
+        guard length > 0, length <= limits.headerBytes else { return .malformed }
         guard size - SafetensorsFormat.lengthBytes >= length,
             let header = ByteRange(start: SafetensorsFormat.lengthBytes, count: length)
         else { return .partial(bytes: size, of: nil) }
@@ -34,7 +34,7 @@ package enum ShardArrival: Sendable, Hashable {
                 }
             }
         } catch {
-            return .senseless
+            return .malformed
         }
         guard let whole = Checked.add(SafetensorsFormat.lengthBytes + length, end) else { return .whole }
         return size < whole ? .partial(bytes: size, of: whole) : .whole

@@ -242,7 +242,7 @@ struct ZipDirectory {
                 expected: "at most \(limits.nameBytes + ZipDirectory.nameRoom)")
         }
         guard let name = String(validating: bytes, as: UTF8.self) else {
-            throw IngotError(.invalidText, offset: place, found: "a record's name that is no UTF-8")
+            throw IngotError(.invalidText, offset: place, found: "a record's name that is not UTF-8")
         }
         let parts = bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         let problem: String? =

@@ -8,7 +8,7 @@ package struct ChunkDecoder {
     /// Upper bound of a decoder's memory in bytes: stored bytes, streams, levels, compression contexts. The decoded chunk is extra.
     package static let maximumBytes = 8 << 20
     /// Upper bound of the stored bytes of a chunk.
-    private static let mostStoredBytes: UInt64 = 20 << 20
+    private static let maximumStoredBytes: UInt64 = 20 << 20
 
     private var stored: [UInt8] = []
     private var planes: [UInt8] = [], plane: [UInt8] = []
@@ -39,7 +39,7 @@ package struct ChunkDecoder {
                 found: "chunk \(number): \(found)")
         }
         guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount),
-            range.end <= payload.range.end, entry.byteCount <= ChunkDecoder.mostStoredBytes
+            range.end <= payload.range.end, entry.byteCount <= ChunkDecoder.maximumStoredBytes
         else { throw failure(.chunkInvalid, "\(entry.byteCount) bytes, more than its payload has") }
         let byteCount = Int(range.count)
         stored.grow(to: byteCount)

@@ -51,15 +51,15 @@ package struct ChunkGrid: Sendable, Hashable {
     static let bandWeights = 1 << 23
 
     /// Number of chunks in a band, side by side.
-    package var across: Int { ceilingDivide(columns, chunkColumns) }
+    package var chunksPerBand: Int { ceilingDivide(columns, chunkColumns) }
 
     /// Number of chunks.
-    package var count: Int { ceilingDivide(rows, chunkRows) * across }
+    package var count: Int { ceilingDivide(rows, chunkRows) * chunksPerBand }
 
     /// The first row and column of a chunk, and its numbers of rows and columns.
     package func place(of chunk: Int) -> ChunkPlace {
-        let row = chunk / across * chunkRows
-        let column = chunk % across * chunkColumns
+        let row = chunk / chunksPerBand * chunkRows
+        let column = chunk % chunksPerBand * chunkColumns
         return ChunkPlace(
             row: row, column: column, rows: min(chunkRows, rows - row), columns: min(chunkColumns, columns - column))
     }
@@ -76,9 +76,9 @@ package struct ChunkGrid: Sendable, Hashable {
     package func isContiguous(_ place: ChunkPlace) -> Bool { place.columns == columns || place.rows == 1 }
 
     /// Whether the chunk is the first of its band.
-    package func beginsBand(_ chunk: Int) -> Bool { chunk % across == 0 }
+    package func beginsBand(_ chunk: Int) -> Bool { chunk % chunksPerBand == 0 }
     /// Whether the chunk is the last of its band.
-    package func endsBand(_ chunk: Int) -> Bool { chunk % across == across - 1 }
+    package func endsBand(_ chunk: Int) -> Bool { chunk % chunksPerBand == chunksPerBand - 1 }
 
     /// The range of elements of the tensor in the rows of a chunk.
     package func band(of chunk: Int) -> Range<Int> {

@@ -20,7 +20,7 @@ package enum ContainerFormat {
     package static let chunkWeights = 1 << 18
 
     /// The smallest size of a rANS stream in bytes: header, one model, states of the lanes (Specs/rans.md, section 2).
-    static let leastRansBytes = 3 + 1 + 1 + 4 + 32 * 4
+    static let minimumRansBytes = 3 + 1 + 1 + 4 + 32 * 4
     /// The largest number of chunks in a payload: 2^22, or 10^12 weights.
     package static let maximumChunks = 1 << 22
     /// The largest size of a manifest in bytes.

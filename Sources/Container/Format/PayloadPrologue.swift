@@ -35,7 +35,7 @@ package struct PayloadPrologue: Sendable, Hashable {
     }
 
     /// A lower bound of the bytes of a payload.
-    var minimumBytes: Int { frontBytes + grid.count * scheme.leastChunkBytes(format, codec) }
+    var minimumBytes: Int { frontBytes + grid.count * scheme.minimumChunkBytes(format, codec) }
 
     func encoded() -> [UInt8] {
         var bytes = PayloadPrologue.magic

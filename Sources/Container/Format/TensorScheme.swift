@@ -49,9 +49,9 @@ package enum TensorScheme: Sendable, Hashable {
     }
 
     /// A lower bound of the bytes of a chunk.
-    func leastChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
+    func minimumChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
         // In a trellis a stream without symbols is empty, but at least one stream has symbols.
-        if case .trellis = self { return codec == .rans ? ContainerFormat.leastRansBytes : 1 }
+        if case .trellis = self { return codec == .rans ? ContainerFormat.minimumRansBytes : 1 }
         return streamCount(format, codec)
     }
 

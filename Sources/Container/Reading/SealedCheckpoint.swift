@@ -38,23 +38,23 @@ package struct SealedCheckpoint: Sendable {
             shards.append(shard)
             warnings += shard.warnings
         }
-        var strangers = 0
-        for name in try SealedCheckpoint.strangers(in: path, manifest) {
+        var unlistedCount = 0
+        for name in try SealedCheckpoint.unlistedFiles(in: path, manifest) {
             guard !TensorName.hasSuffix(name, ShardName.suffix) else {
                 throw IngotError(
                     .manifestInvalid, file: path.appending(name).string,
                     found: "a shard the manifest does not name",
                     remedy: "remove the file if it does not belong here")
             }
-            strangers += 1
-            guard strangers <= SealedCheckpoint.namedStrangers else { continue }
+            unlistedCount += 1
+            guard unlistedCount <= SealedCheckpoint.namedUnlistedFiles else { continue }
             warnings.append(IngotWarning(file: path.appending(name).string, "not named in the manifest: not checked"))
         }
-        if strangers > SealedCheckpoint.namedStrangers {
+        if unlistedCount > SealedCheckpoint.namedUnlistedFiles {
             warnings.append(
                 IngotWarning(
                     file: path.string,
-                    "\(strangers - SealedCheckpoint.namedStrangers) more files not named in the manifest: not checked"))
+                    "\(unlistedCount - SealedCheckpoint.namedUnlistedFiles) more files not named in the manifest: not checked"))
         }
         try SealedIndex.check(shards, path, limits: limits)
         self.shards = shards
@@ -62,10 +62,10 @@ package struct SealedCheckpoint: Sendable {
     }
 
     /// The number of unlisted files that get a warning of their own.
-    private static let namedStrangers = 20
+    private static let namedUnlistedFiles = 20
 
     /// Files in the directory, at any depth, that the manifest does not name.
-    private static func strangers(in path: FilePath, _ manifest: Manifest) throws -> [String] {
+    private static func unlistedFiles(in path: FilePath, _ manifest: Manifest) throws -> [String] {
         let known = Set(manifest.files.map { TensorName($0.name) } + [TensorName(Manifest.fileName)])
         // A name that is not UTF-8 was read with replacements, so it could equal a listed name by mistake.
         return try Directory.tree(path).filter { !$0.isText || !known.contains(TensorName($0.name)) }.map(\.name)

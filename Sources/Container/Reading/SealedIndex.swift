@@ -34,10 +34,10 @@ struct SealedIndex {
         let files = shards.map { $0.file.path.lastComponent?.string ?? "" }
         names = files.map { TensorName($0) }
         path = directory.appending(CheckpointNames.index(of: files) ?? "")
-        numbers.reserveCapacity(shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
+        numbers.reserveCapacity(shards.reduce(0) { $0 + $1.payloads.count + $1.kept.count })
         for shard in shards {
             starts.append(numbers.count)
-            for name in shard.payloads.lazy.map(\.name) + shard.ordinary.lazy.map(\.name) {
+            for name in shard.payloads.lazy.map(\.name) + shard.kept.lazy.map(\.name) {
                 guard numbers.updateValue(numbers.count, forKey: name) == nil else {
                     throw IngotError(
                         .indexMismatch, file: shard.file.path.string, tensor: name, found: "a tensor of another shard",
@@ -122,7 +122,7 @@ struct SealedIndex {
     /// Bytes of all entries, except the seals.
     private var totalBytes: UInt64 {
         shards.reduce(0) { sum, shard in
-            shard.ordinary.reduce(shard.payloads.reduce(sum) { $0 + $1.range.count }) { $0 + $1.range.count }
+            shard.kept.reduce(shard.payloads.reduce(sum) { $0 + $1.range.count }) { $0 + $1.range.count }
         }
     }
 }

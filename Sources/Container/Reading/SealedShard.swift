@@ -14,7 +14,7 @@ package struct SealedShard: Sendable {
     /// The tensors with a payload, in the order of the file.
     package let payloads: [Payload]
     /// The kept tensors, in the order of the file.
-    package let ordinary: [StoredTensor]
+    package let kept: [StoredTensor]
     /// The `__metadata__` entries of the source; empty if they were only the usual `format`.
     package let sourceMetadata: [SafetensorsHeader.MetadataEntry]
     /// Findings that do not prevent reading.
@@ -42,7 +42,7 @@ package struct SealedShard: Sendable {
 
     /// Opens a shard and checks its header against the seal and the rules of the format.
     ///
-    /// Reads header and seal only. `front(of:)` reads a chunk table; `ShardVerification` reads everything.
+    /// Reads header and seal only. `chunkTable(of:)` reads a chunk table; `ShardVerification` reads everything.
     package init(_ path: FilePath, limits: Limits = .standard) throws {
         let file = try MappedFile.open(path)
         // Read the seal first: it detects truncated files and newer versions before the header can look invalid.
@@ -67,10 +67,10 @@ package struct SealedShard: Sendable {
             descriptors[name] = descriptor
         }
         var payloads: [Payload] = []
-        var ordinary: [StoredTensor] = []
+        var kept: [StoredTensor] = []
         for tensor in header.tensors where tensor.name != ContainerFormat.sealName {
             guard let descriptor = descriptors.removeValue(forKey: tensor.name) else {
-                ordinary.append(tensor)
+                kept.append(tensor)
                 continue
             }
             var prologue = descriptor.prologue
@@ -95,8 +95,8 @@ package struct SealedShard: Sendable {
                 found: "a description of a tensor that is not there")
         }
         self.payloads = payloads
-        self.ordinary = ordinary
-        try ShardRules.checkOrder(header, payloads, ordinary, path.string)
+        self.kept = kept
+        try ShardRules.checkOrder(header, payloads, kept, path.string)
         try checkSeal()
     }
 
@@ -119,7 +119,7 @@ package struct SealedShard: Sendable {
         }
         var expected: [(UInt64, UInt64)] = [(0, header.dataStart)]
         expected += payloads.map { ($0.range.start, UInt64($0.prologue.frontBytes)) }
-        expected += ordinary.filter { $0.range.count > 0 }.map { ($0.range.start, $0.range.count) }
+        expected += kept.filter { $0.range.count > 0 }.map { ($0.range.start, $0.range.count) }
         expected.sort { $0.0 < $1.0 }
         guard expected.elementsEqual(seal.records.map { ($0.range.start, $0.range.count) }, by: ==) else {
             throw failure("a seal that covers other ranges than the header's", at: seal.recordsStart)
@@ -142,7 +142,7 @@ package struct SealedShard: Sendable {
     }
 
     /// Requires that the bytes of a kept tensor have the hash in the seal. Returns the hash; throws `sealInvalid`.
-    package func checkOrdinary(_ tensor: StoredTensor) throws -> ContentHash {
+    package func checkKept(_ tensor: StoredTensor) throws -> ContentHash {
         guard tensor.range.count > 0, let record = record(at: tensor.range.start) else {
             return ContentHasher().finish()
         }
@@ -153,7 +153,7 @@ package struct SealedShard: Sendable {
     /// Reads and checks the chunk table of a payload: hash, prologue, order of the chunks, padding. Throws `payloadInvalid`.
     ///
     /// - Parameter body: called with each entry, in order.
-    package func front(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
+    package func chunkTable(of payload: Payload, _ body: (ChunkEntry) throws -> Void = { _ in }) throws -> ChunkTable {
         func failure(_ found: String) -> IngotError {
             IngotError(
                 .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start, found: found

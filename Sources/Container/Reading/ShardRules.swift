@@ -101,8 +101,8 @@ enum ShardRules {
         guard header.isPaddedBehind else {
             throw IngotError(
                 .headerSyntax, file: path, offset: 8,
-                found: "white space before the header's object, or other than spaces behind",
-                expected: "an object, and spaces behind it")
+                found: "white space before the header's object, or something other than spaces after it",
+                expected: "an object followed by spaces only")
         }
     }
 
@@ -110,7 +110,7 @@ enum ShardRules {
     ///
     /// - Throws: `reservedName`, `invalidOffsets`.
     static func checkOrder(
-        _ header: SafetensorsHeader, _ payloads: [SealedShard.Payload], _ ordinary: [StoredTensor], _ path: String
+        _ header: SafetensorsHeader, _ payloads: [SealedShard.Payload], _ kept: [StoredTensor], _ path: String
     ) throws {
         for tensor in header.tensors where tensor.name != ContainerFormat.sealName {
             guard !ContainerFormat.isReserved(tensor.name) else {
@@ -119,18 +119,19 @@ enum ShardRules {
                     found: "a tensor under a reserved name", expected: "names that do not begin with `__ingot_`")
             }
         }
-        if let last = payloads.last, let first = ordinary.first, first.range.start < last.range.end {
+        if let last = payloads.last, let first = kept.first, first.range.start < last.range.end {
             throw IngotError(
                 .invalidOffsets, file: path, tensor: first.name, offset: first.range.start,
                 found: "a kept tensor before the payload of \(last.name.text.prefix(80))",
                 expected: "all payloads before all kept tensors")
         }
-        for (one, next) in zip(ordinary, ordinary.dropFirst())
+        for (one, next) in zip(kept, kept.dropFirst())
         where one.elementType.alignment < next.elementType.alignment {
             throw IngotError(
                 .invalidOffsets, file: path, tensor: next.name, offset: next.range.start,
-                found: "\(next.elementType.alignment) bytes an element behind \(one.elementType.alignment)",
-                expected: "kept tensors by falling size of their elements")
+                found:
+                    "elements of \(next.elementType.alignment) bytes after elements of \(one.elementType.alignment) bytes",
+                expected: "kept tensors in order of falling element size")
         }
     }
 }

@@ -5,7 +5,7 @@ package import TensorModel
 package struct TensorPlan: Sendable, Hashable {
     /// The tensor in the source.
     package let tensor: StoredTensor
-    /// The description of its payload; nil for a kept tensor, an ordinary entry.
+    /// The description of its payload; nil for a kept tensor.
     package var descriptor: TensorDescriptor?
 
     /// Makes a plan.
@@ -23,7 +23,7 @@ package struct ShardLayout: Sendable {
     /// The tensors with a payload, in the order of their entries.
     package let payloads: [TensorPlan]
     /// The kept tensors, in the order of their entries.
-    package let ordinary: [TensorPlan]
+    package let kept: [TensorPlan]
     /// Bytes before the first payload: length field, header and its padding.
     package let dataStart: UInt64
     /// The entries of the source's `__metadata__` that the output's header carries.
@@ -44,11 +44,11 @@ package struct ShardLayout: Sendable {
         for plan in plans where ContainerFormat.isReserved(plan.tensor.name) {
             throw IngotError(
                 .reservedName, tensor: plan.tensor.name, found: "a name Ingot uses itself",
-                expected: "names other than `__metadata__`, and such that do not begin with `__ingot_`",
+                expected: "names other than `__metadata__` that do not begin with `__ingot_`",
                 remedy: "rename the tensor in the source")
         }
         payloads = plans.filter { $0.descriptor != nil }
-        ordinary = plans.enumerated().filter { $0.element.descriptor == nil }.sorted { a, b in
+        kept = plans.enumerated().filter { $0.element.descriptor == nil }.sorted { a, b in
             let (x, y) = (a.element.tensor.elementType.alignment, b.element.tensor.elementType.alignment)
             return x == y ? a.offset < b.offset : x > y
         }.map(\.element)
@@ -57,7 +57,7 @@ package struct ShardLayout: Sendable {
         let bound = ShardLayout.headerText(
             sourceMetadata, payloads.map { ($0.tensor.name, $0.descriptor) },
             payloads.map { HeaderEntry(bytesOf: $0.tensor.name, widest, widest) }
-                + ordinary.map { HeaderEntry($0.tensor, widest, widest) }
+                + kept.map { HeaderEntry($0.tensor, widest, widest) }
                 + [HeaderEntry(bytesOf: ContainerFormat.sealName, widest, widest)])
         let length = UInt64(bound.utf8.count)
         guard length <= limits.headerBytes, let start = Checked.roundUp(8 + length, to: ContainerFormat.alignment)
@@ -88,7 +88,7 @@ package struct ShardLayout: Sendable {
             let (begin, end) = take(count)
             entries.append(HeaderEntry(bytesOf: plan.tensor.name, begin, end))
         }
-        for plan in ordinary {
+        for plan in kept {
             let (begin, end) = take(plan.tensor.byteCount)
             entries.append(HeaderEntry(plan.tensor, begin, end))
         }

@@ -7,7 +7,7 @@ internal import TensorModel
 /// Writes one sealed shard from start to end. Header and chunk tables are written last, into reserved space.
 ///
 /// For each of `layout.payloads` the caller calls `beginPayload`, `append(chunk:)` in chunk order, `finishPayload`. Then for each
-/// of `layout.ordinary`: `beginOrdinary`, `append(ordinary:)`, `finishOrdinary`. At last `seal()`, which renames the temporary file
+/// of `layout.kept`: `beginKept`, `append(kept:)`, `finishKept`. At last `seal()`, which renames the temporary file
 /// to its name.
 package struct ShardWriter: ~Copyable {
     /// The order of the entries.
@@ -17,9 +17,9 @@ package struct ShardWriter: ~Copyable {
     private var payloadBytes: [UInt64] = []
     private var records: [Seal.Record] = []
     private var current: (start: UInt64, prologue: PayloadPrologue, entries: [ChunkEntry])?
-    private var ordinaryStart: UInt64 = 0
-    private var ordinaryHash = ContentHasher()
-    private var ordinaryCount = 0
+    private var keptStart: UInt64 = 0
+    private var keptHash = ContentHasher()
+    private var keptCount = 0
 
     /// Size, hash and payloads of a finished shard.
     package struct Summary: Sendable {
@@ -97,29 +97,29 @@ package struct ShardWriter: ~Copyable {
         current = nil
     }
 
-    /// Begins the next kept tensor of `layout.ordinary`.
-    package mutating func beginOrdinary() {
-        ordinaryStart = file.byteCount
-        ordinaryHash = ContentHasher()
+    /// Begins the next kept tensor of `layout.kept`.
+    package mutating func beginKept() {
+        keptStart = file.byteCount
+        keptHash = ContentHasher()
     }
 
     /// Appends bytes of the current kept tensor.
-    package mutating func append(ordinary bytes: Span<UInt8>) throws {
-        ordinaryHash.update(bytes)
+    package mutating func append(kept bytes: Span<UInt8>) throws {
+        keptHash.update(bytes)
         try file.append(bytes)
     }
 
     /// Ends the current kept tensor.
-    package mutating func finishOrdinary() {
-        let count = file.byteCount - ordinaryStart
-        precondition(count == layout.ordinary[ordinaryCount].tensor.byteCount)
-        if count > 0 { seal(ordinaryStart, count, ordinaryHash.finish()) }
-        ordinaryCount += 1
+    package mutating func finishKept() {
+        let count = file.byteCount - keptStart
+        precondition(count == layout.kept[keptCount].tensor.byteCount)
+        if count > 0 { seal(keptStart, count, keptHash.finish()) }
+        keptCount += 1
     }
 
     /// Writes header and seal, syncs the file and renames it to its name.
     package consuming func seal() throws -> Summary {
-        precondition(descriptors.count == layout.payloads.count && ordinaryCount == layout.ordinary.count)
+        precondition(descriptors.count == layout.payloads.count && keptCount == layout.kept.count)
         let dataEnd = file.byteCount
         try pad()
         let recordsStart = file.byteCount

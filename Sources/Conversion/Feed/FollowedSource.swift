@@ -53,7 +53,7 @@ struct FollowedSource {
                     return .notYet(bytes: 0, of: nil)
                 }
                 // Either shards without an index yet, or the first half of an index.
-                return .senseless(error)
+                return .malformed(error)
             }
         }
     }
@@ -61,7 +61,7 @@ struct FollowedSource {
     /// Decides whether a layout is complete. A single file is, if its name says so; otherwise it may be the first of several.
     private static func look(at layout: CheckpointLayout, settledAfter: Duration) -> Look<CheckpointLayout> {
         guard layout.shardNames.allSatisfy({ !$0.hasSuffix(".gguf") }) else {
-            return .senseless(
+            return .malformed(
                 IngotError(
                     .usage, file: layout.path.string, found: "\(layout.shardNames[0]) in a followed source",
                     expected: "a checkpoint in another format",
@@ -73,7 +73,7 @@ struct FollowedSource {
         guard let count = ShardName.count(statedBy: name), count > 1 else {
             return .unsettled(layout, after: settledAfter)
         }
-        return .senseless(
+        return .malformed(
             IngotError(
                 .indexInvalid, file: layout.path.string, found: "\(name), one of \(count) shards, and no index",
                 expected: "the index of the checkpoint", remedy: "fetch the index (*.index.json)"))
@@ -86,18 +86,18 @@ struct FollowedSource {
     ///   change.
     func next(of positions: [Int], in layout: CheckpointLayout) async throws -> (position: Int, shard: Shard) {
         try await wait(for: layout.shardNames[positions[0]]) {
-            var senseless: (any Error)?
+            var malformed: (any Error)?
             var first: (bytes: UInt64, of: UInt64?) = (0, nil)
             for position in positions {
                 switch try arrival(position, layout) {
                 case .ready(let shard): return .ready((position, shard))
                 case .failed(let error): return .failed(error)
-                case .senseless(let error): senseless = senseless ?? error
+                case .malformed(let error): malformed = malformed ?? error
                 case .unsettled: break
                 case .notYet(let bytes, let total): if position == positions[0] { first = (bytes, total) }
                 }
             }
-            return senseless.map { .senseless($0) } ?? .notYet(bytes: first.bytes, of: first.of)
+            return malformed.map { .malformed($0) } ?? .notYet(bytes: first.bytes, of: first.of)
         }
     }
 
@@ -135,7 +135,7 @@ struct FollowedSource {
         /// Still arriving: the bytes that are there, and the size if it is known.
         case notYet(bytes: UInt64, of: UInt64?)
         /// Cannot be read: an error if nothing changes for `settledAfter`, because it may be half written.
-        case senseless(any Error)
+        case malformed(any Error)
         /// Complete if nothing changes for this time.
         case unsettled(Value, after: Duration)
     }
@@ -151,7 +151,7 @@ struct FollowedSource {
             switch try ShardArrival.of(file) {
             case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
             // Opening the shard throws the error that says what is wrong.
-            case .whole, .senseless: break
+            case .whole, .malformed: break
             }
             let shard = try layout.open(position)
             try shard.file.checkUnchanged()
@@ -159,7 +159,7 @@ struct FollowedSource {
         } catch let error as IngotError where [.interrupted, .terminated].contains(error.code) {
             return .failed(error)
         } catch {
-            return .senseless(error)
+            return .malformed(error)
         }
     }
 
@@ -206,7 +206,7 @@ struct FollowedSource {
             switch found {
             case .ready(let value): return value
             case .failed(let error): throw error
-            case .senseless(let error):
+            case .malformed(let error):
                 guard quiet < options.run.settledAfter else { throw error }
                 onWait(name, 0, nil)
             case .unsettled(let value, let time):
@@ -215,7 +215,7 @@ struct FollowedSource {
             case .notYet(let bytes, let total): onWait(name, bytes, total)
             }
             if let patience = options.run.patience, quiet >= patience {
-                if case .senseless(let error) = found { throw error }
+                if case .malformed(let error) = found { throw error }
                 throw IngotError(
                     .sourceIncomplete, file: path.string,
                     found: "nothing new for \(patience.components.seconds) seconds, still waiting for \(name)",

@@ -51,7 +51,7 @@ struct ShardFeed {
     /// - Throws: `sourceChanged` if a shard is not the one in the journal, `cannotCreate` if the journal does not fit the source or a limit
     ///   of readers is exceeded; what planning throws.
     func open(
-        _ plan: inout ConversionPlan, _ guardian: SourceGuard, isResumed: Bool, _ context: ConversionContext
+        _ plan: inout ConversionPlan, _ sourceGuard: SourceGuard, isResumed: Bool, _ context: ConversionContext
     ) async throws {
         guard !options.run.follows else { return }
         let layout = context.layout
@@ -65,10 +65,10 @@ struct ShardFeed {
         for shard in plan.openShards { try OutputLimits.check(shard) }
         if layout.index == nil, !isResumed {
             try context.limits.check(
-                plan.openShards.flatMap { ($0.layout.payloads + $0.layout.ordinary).map(\.tensor.name) })
+                plan.openShards.flatMap { ($0.layout.payloads + $0.layout.kept).map(\.tensor.name) })
         }
         context.tellWarnings(&plan)
-        try context.work.note(plan.openShards.compactMap { try guardian.fingerprint($0.source, $0.position) })
+        try context.work.note(plan.openShards.compactMap { try sourceGuard.fingerprint($0.source, $0.position) })
         try await planSharedRates(&plan, isResumed: isResumed, context)
         context.tellWarnings(&plan)
     }
@@ -103,7 +103,7 @@ struct ShardFeed {
     /// - Parameter positions: the shards that are not converted yet, by rising position; at least one.
     /// - Throws: what `FollowedSource.next` throws; what planning throws.
     func next(
-        of positions: [Int], _ plan: inout ConversionPlan, _ guardian: SourceGuard, _ context: ConversionContext
+        of positions: [Int], _ plan: inout ConversionPlan, _ sourceGuard: SourceGuard, _ context: ConversionContext
     ) async throws -> Int {
         guard options.run.follows else { return positions[0] }
         let (position, shard) = try await followed.next(of: positions, in: context.layout)
@@ -111,7 +111,7 @@ struct ShardFeed {
         try plan.add(shard, at: position)
         if let planned = plan.shards[position] { try OutputLimits.check(planned) }
         context.tellWarnings(&plan)
-        try context.work.note([guardian.fingerprint(shard, position)].compactMap { $0 })
+        try context.work.note([sourceGuard.fingerprint(shard, position)].compactMap { $0 })
         return position
     }
 

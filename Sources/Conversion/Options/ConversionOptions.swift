@@ -4,7 +4,7 @@ import TensorModel
 package struct RunOptions: Sendable, Hashable {
     /// Number of chunks that are encoded at the same time.
     package var jobs = 2
-    /// Upper bound of the buffers, in bytes; the smallest allowed value is `MemoryBudget.leastBytes`.
+    /// Upper bound of the buffers, in bytes; the smallest allowed value is `MemoryBudget.minimumBytes`.
     package var memory: UInt64 = 256 << 20
     /// Whether an existing output of Ingot is replaced.
     package var force = false

@@ -57,7 +57,7 @@ package struct EncodingOptions: Sendable, Hashable {
         case .totalBytes:
             throw IngotError(
                 .usage, found: "a target size with codec \(codec.name)",
-                expected: "symbols of a fixed width, whose size is no matter of choice",
+                expected: "a codec with entropy coding: the size of codes of a fixed width cannot be chosen",
                 remedy: .either(.option(.usualCodec), or: .option(.wholeBits(2...8))))
         }
         let nearest = Int(min(max(asked, 2), 8).rounded())

@@ -20,7 +20,7 @@ package enum RateGoal: Sendable, Hashable {
     private static let lowestBits = 1.25
 
     /// The largest relative MSE that any matrix may end with: 0.5, or 0.9 for rates below `lowestBits`.
-    var mostError: Double {
+    var maximumError: Double {
         switch self {
         case .bits(let bits), .averageBits(let bits): bits < RateGoal.lowestBits ? 0.9 : RateGoal.errorRange.upperBound
         case .relativeMSE, .totalBytes: RateGoal.errorRange.upperBound
@@ -61,10 +61,10 @@ struct TensorGoal: Sendable, Hashable {
         case step
     }
 
-    /// The quantity of `most`, `aim` and `least`. If it is `step`, they are bytes.
+    /// The quantity of `maximum`, `aim` and `minimum`. If it is `step`, they are bytes.
     let quantity: Quantity
     /// The maximum, the value to aim at, and the least value that is accepted.
-    let most: Double, aim: Double, least: Double
+    let maximum: Double, aim: Double, minimum: Double
 
     /// From this many weights on, a tensor may be 0.5 % below its maximum; smaller tensors may be 1 % below.
     private static let largeTensor = 500_000
@@ -72,7 +72,7 @@ struct TensorGoal: Sendable, Hashable {
     private static let correctedTensor = 1 << 24
     /// Below this many weights, the fixed bytes of a tensor and 32 bytes of short streams are added to the maximum.
     private static let tinyTensor = 4096
-    private static let leastStreamBytes = 32
+    private static let minimumStreamBytes = 32
 
     /// A goal in bytes: at most `bits` bits per weight, and at least 99.5 % of that (99 % below 500,000 weights).
     ///
@@ -86,30 +86,30 @@ struct TensorGoal: Sendable, Hashable {
     static func bytes(_ asked: Double, weights: Int, fixedBytes: Int) -> TensorGoal {
         let withFixed =
             weights < tinyTensor
-            ? asked + Double(fixedBytes + leastStreamBytes) : asked * 0.75 + Double(fixedBytes)
-        let most = max(asked, withFixed).rounded(.down)
+            ? asked + Double(fixedBytes + minimumStreamBytes) : asked * 0.75 + Double(fixedBytes)
+        let maximum = max(asked, withFixed).rounded(.down)
         // Small tensors get no in-flight correction, so aim near the centre of the accepted interval; a miss means encoding again.
         let aim = weights >= correctedTensor ? 0.9995 : weights >= largeTensor ? 0.9975 : 0.997
         return TensorGoal(
-            quantity: .bytes, most: most, aim: most * aim, least: most * (weights >= largeTensor ? 0.995 : 0.99))
+            quantity: .bytes, maximum: maximum, aim: maximum * aim, minimum: maximum * (weights >= largeTensor ? 0.995 : 0.99))
     }
 
     /// A relative MSE of at most `error`, and at least 0.99 of it.
     static func error(_ error: Double) -> TensorGoal {
-        TensorGoal(quantity: .error, most: error, aim: error * 0.997, least: error * 0.99)
+        TensorGoal(quantity: .error, maximum: error, aim: error * 0.997, minimum: error * 0.99)
     }
 
     /// A fixed step, at which the payload has `byteCount` bytes.
     static func step(byteCount: Int) -> TensorGoal {
-        TensorGoal(quantity: .step, most: Double(byteCount), aim: Double(byteCount), least: Double(byteCount))
+        TensorGoal(quantity: .step, maximum: Double(byteCount), aim: Double(byteCount), minimum: Double(byteCount))
     }
 
     /// Upper bound of the payload in bytes; nil if the goal is an error, or if codes of a fixed width set no limit.
-    var mostBytes: Double? { quantity == .error || !most.isFinite ? nil : most }
+    var maximumBytes: Double? { quantity == .error || !maximum.isFinite ? nil : maximum }
 
-    /// Compares a value with the goal: 1 if it is above `most`, -1 if it is below `least`, otherwise 0.
+    /// Compares a value with the goal: 1 if it is above `maximum`, -1 if it is below `minimum`, otherwise 0.
     func side(of value: Double) -> Int {
         guard quantity != .step else { return 0 }
-        return value > most ? 1 : value < least ? -1 : 0
+        return value > maximum ? 1 : value < minimum ? -1 : 0
     }
 }

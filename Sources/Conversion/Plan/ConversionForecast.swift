@@ -33,7 +33,7 @@ package struct ConversionForecast: Sendable {
     package let companionBytes: UInt64
     /// The tensors that would be encoded.
     package private(set) var tensors: [Tensor] = []
-    /// Number of tensors that would be ordinary entries, unchanged.
+    /// Number of tensors that would be kept, unchanged.
     package private(set) var keptCount = 0
     /// Whether a sample of the weights was read.
     package let isSampled: Bool
@@ -61,24 +61,24 @@ package struct ConversionForecast: Sendable {
         for shard in planned.openShards {
             let layout = shard.layout
             var bytes =
-                layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.ordinary.count + 1))
+                layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.kept.count + 1))
             for (index, payload) in layout.payloads.enumerated() {
                 guard let descriptor = payload.descriptor else { continue }
                 let tensor =
                     if isSampled {
-                        try shard.stored[index].map { ConversionForecast.known(payload, $0) }
-                            ?? ConversionForecast.sampled(payload, descriptor, shard, shard.rates[index], workspace)
+                        try shard.encodings[index].form.map { ConversionForecast.known(payload, $0) }
+                            ?? ConversionForecast.sampled(payload, descriptor, shard, shard.encodings[index].rate, workspace)
                     } else {
                         ConversionForecast.computed(payload, descriptor, plan.options)
                     }
                 bytes += tensor.byteCount
                 tensors.append(tensor)
             }
-            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.byteCount }
-            keptCount += layout.ordinary.count
+            bytes += layout.kept.reduce(0) { $0 + $1.tensor.byteCount }
+            keptCount += layout.kept.count
             outputBytes += bytes
         }
-        memoryBytes = budget.mostBytes
+        memoryBytes = budget.maximumBytes
     }
 
     /// The size by shape and options.
@@ -120,7 +120,7 @@ package struct ConversionForecast: Sendable {
         var error: Double?
         if let rate {
             bytes =
-                rate.goal.mostBytes != nil
+                rate.goal.maximumBytes != nil
                 ? rate.goal.aim : rate.expectedBytes(weights: weights, fixedBytes: prologue.fixedBytes)
             error = rate.relativeMSE
         } else {

@@ -1,5 +1,5 @@
 package import Checkpoints
-package import Container
+import Container
 import FileAccess
 import Publishing
 import Quantization
@@ -9,33 +9,6 @@ import Weights
 
 /// The scheme, rate and place of every tensor, decided before the first byte of a shard is written.
 package struct ConversionPlan: Sendable {
-    /// The plan of one output shard.
-    package struct ShardPlan: Sendable {
-        /// Position among the shards of the checkpoint, from 0.
-        package let position: Int
-        /// The shard of the source.
-        package let source: Shard
-        /// Name of the output file.
-        package let outputName: String
-        /// The tensors, and their order in the output.
-        package internal(set) var layout: ShardLayout
-        /// Rates of the payloads of scheme `trellis`, by their index in the layout; empty until rates are planned.
-        var rates: [Int: TensorRate] = [:]
-        /// Forms of the payloads that scheme `trellis` does not suit, by their index in the layout.
-        var stored: [Int: StoredForm] = [:]
-
-        /// Whether the goal is a rate or size for all matrices together, so that each payload has a share of the bytes.
-        let sharesBytes: Bool
-        /// The largest relative MSE that any tensor may end with.
-        let mostError: Double
-
-        /// Whether rates must be planned before the shard can be encoded.
-        var needsRates: Bool {
-            rates.isEmpty
-                && layout.payloads.contains { if case .trellis = $0.descriptor?.scheme { true } else { false } }
-        }
-    }
-
     /// Names and paths of the files of the source.
     package let source: CheckpointLayout
     /// The options of the conversion.
@@ -110,8 +83,8 @@ package struct ConversionPlan: Sendable {
         }
         guard options.encoding.key == nil || shard.header.format == .pytorch else {
             throw IngotError(
-                .usage, file: shard.file.path.string, found: "a key, and a file without dicts",
-                expected: "a key for PyTorch files alone", remedy: .option(.leaveOutKey))
+                .usage, file: shard.file.path.string, found: "a key for a file without dictionaries",
+                expected: "no key: only PyTorch files hold dictionaries", remedy: .option(.leaveOutKey))
         }
         if shard.header.format == .gguf, !shard.header.metadata.isEmpty {
             warnings.append(
@@ -124,12 +97,9 @@ package struct ConversionPlan: Sendable {
             try ConversionPlan.plan(tensor, in: shard, options, &warnings)
         }
         do {
+            let layout = try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard))
             shards[position] = ShardPlan(
-                position: position, source: shard, outputName: outputName(position),
-                layout: try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard)),
-                sharesBytes: options.encoding.goal.isShared && options.encoding.scheme == .trellis,
-                mostError: options.encoding.scheme == .trellis
-                    ? options.encoding.goal.mostError : RateGoal.errorRange.upperBound)
+                at: position, shard, outputName: outputName(position), layout, options.encoding)
         } catch let error as IngotError {
             throw error.inFile(shard.file.path.string)
         }
@@ -209,42 +179,54 @@ package struct ConversionPlan: Sendable {
             planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource, budget)
     }
 
-    /// Sets the rates and schemes of the payloads of a shard, and moves kept tensors to the ordinary entries.
+    /// Sets the encodings of the payloads of a shard, and moves tensors that no scheme suits to the kept ones.
     ///
-    /// Payloads without a finding keep what they have.
+    /// Payloads without a finding keep their encoding.
     mutating func apply(_ findings: Findings, at position: Int) throws {
         guard var shard = shards[position] else { return }
         var payloads: [TensorPlan] = []
         var kept: [TensorPlan] = []
-        var (rates, stored) = ([Int: TensorRate](), [Int: StoredForm]())
+        var encodings: [TensorEncoding] = []
         for (index, payload) in shard.layout.payloads.enumerated() {
             var payload = payload
+            var encoding = shard.encodings[index]
             switch findings[index] {
             case .rate(let rate):
                 payload.descriptor?.scheme = .trellis(rate.parameters)
-                rates[payloads.count] = rate
+                encoding = .trellis(rate)
             case .stored(let form):
                 payload.descriptor?.scheme = form.scheme
                 payload.descriptor?.codec = ConversionPlan.codec(options.encoding.codec, form.scheme)
-                stored[payloads.count] = form
+                encoding = TensorEncoding(form)
                 warn(about: form, of: payload.tensor, in: shard.source)
             case .kept:
                 payload.descriptor = nil
                 kept.append(payload)
                 continue
-            case .notFinite: rates[payloads.count] = TensorRate.zeros(.error(1), options.encoding)
-            case nil:
-                rates[payloads.count] = shard.rates[index]
-                stored[payloads.count] = shard.stored[index]
+            case .notFinite: encoding = .trellis(TensorRate.zeros(.error(1), options.encoding))
+            case nil: break
             }
             payloads.append(payload)
+            encodings.append(encoding)
         }
-        // Ordinary entries with the same alignment have the order of the source.
-        let ordinary = (kept + shard.layout.ordinary).sorted { $0.tensor.range.start < $1.tensor.range.start }
-        shard.layout = try ShardLayout(
-            payloads + (kept.isEmpty ? shard.layout.ordinary : ordinary), sourceMetadata: shard.layout.sourceMetadata)
-        (shard.rates, shard.stored) = (rates, stored)
+        if kept.isEmpty {
+            kept = shard.layout.kept
+        } else {
+            // Kept tensors with the same alignment have the order of the source.
+            kept = (kept + shard.layout.kept).sorted { $0.tensor.range.start < $1.tensor.range.start }
+        }
+        shard.layout = try ShardLayout(payloads + kept, sourceMetadata: shard.layout.sourceMetadata)
+        shard.encodings = encodings
         shards[position] = shard
+    }
+
+    /// Lowers the goals of a shard whose payloads take more than their upper bound (`ShardPlan.tightened`).
+    ///
+    /// - Returns: false, and no change, if too little can be lowered.
+    mutating func tighten(by excess: UInt64, at position: Int) -> Bool {
+        guard let tighter = shards[position]?.tightened(by: excess) else { return false }
+        shards[position] = tighter
+        return true
     }
 
     /// Adds a warning for a tensor of 4096 weights or more that takes more bits per weight than any rate that can be asked for.
@@ -267,7 +249,7 @@ package struct ConversionPlan: Sendable {
         guard let shard = shards[position] else { return }
         let planner = planner([shard], otherBytes: 0, budget)
         let finding = try planner.replacement(
-            payload: missed.payload, goal: shard.rates[missed.payload]?.goal)
+            payload: missed.payload, goal: shard.encodings[missed.payload].rate?.goal)
         warnings.append(
             IngotWarning(
                 file: shard.source.file.path.string, tensor: shard.layout.payloads[missed.payload].tensor.name,
@@ -275,46 +257,10 @@ package struct ConversionPlan: Sendable {
         try apply([missed.payload: finding], at: position)
     }
 
-    // MARK: - One size for all matrices
-
-    /// Upper bound of the bytes of all payloads of a shard, by their shares of a size for the whole checkpoint.
-    func mostBytes(at position: Int) -> UInt64 {
-        guard let shard = shards[position] else { return 0 }
-        let rated = shard.rates.values.reduce(0.0) { $0 + ($1.goal.mostBytes ?? 0) }
-        return UInt64(rated) + shard.stored.values.reduce(0) { $0 + UInt64($1.byteCount) }
-    }
-
-    /// Lowers the goals of the payloads of a shard whose size follows their step, because others took more than their share.
-    ///
-    /// - Parameter excess: bytes above the upper bound of the shard.
-    /// - Returns: false, and no change, if these payloads would lose 20 % of their streams or more.
-    mutating func tighten(by excess: UInt64, at position: Int) -> Bool {
-        guard var shard = shards[position] else { return false }
-        // A payload ends at a multiple of 64 bytes, and a goal is met within a fraction of a percent: take some more.
-        let needed = Double(excess) * 1.1 + 128
-        func streamBytes(_ payload: Int, _ rate: TensorRate) -> Double {
-            guard rate.goal.quantity == .bytes, let most = rate.goal.mostBytes else { return 0 }
-            return max(0, most - Double(shard.layout.payloads[payload].descriptor?.prologue.fixedBytes ?? 0))
-        }
-        let available = shard.rates.reduce(0.0) { $0 + streamBytes($1.key, $1.value) }
-        guard needed < available * 0.2 else { return false }
-        for (payload, rate) in shard.rates where streamBytes(payload, rate) > 0 {
-            let taken = streamBytes(payload, rate) * needed / available
-            let weights = Double(shard.layout.payloads[payload].tensor.shape.elementCount)
-            var tighter = rate.shifted(by: min(taken * 8 / weights / rate.slope, 8))
-            let goal = rate.goal
-            tighter.goal = TensorGoal(
-                quantity: .bytes, most: goal.most - taken, aim: goal.aim - taken, least: goal.least - taken)
-            shard.rates[payload] = tighter
-        }
-        shards[position] = shard
-        return true
-    }
-
     // MARK: - Sizes
 
     /// Upper bound of the bytes of the output without payloads of scheme `trellis`, only a little above the real number: headers, seals,
-    /// ordinary entries, other schemes, and all other files.
+    /// kept tensors, other schemes, and all other files.
     func bytesBesideTrellis() throws -> UInt64 {
         // A size that is not known yet is counted with as many digits as this one.
         let widest: UInt64 = 9_999_999_999
@@ -335,7 +281,7 @@ package struct ConversionPlan: Sendable {
         let shards = openShards
         if shards.count > 1 {
             let names = shards.map { shard in
-                (shard.outputName, (shard.layout.payloads + shard.layout.ordinary).map(\.tensor.name))
+                (shard.outputName, (shard.layout.payloads + shard.layout.kept).map(\.tensor.name))
             }
             add(
                 ShardIndexWriter.fileName, UInt64(ShardIndexWriter.text(totalBytes: widest, shards: names).count))
@@ -346,8 +292,8 @@ package struct ConversionPlan: Sendable {
             let payloads = layout.payloads.count
             // A descriptor may get one digit more when its alphabet is chosen. Two paddings take up to 63 bytes each.
             bytes += layout.dataStart + UInt64(payloads + 126)
-            bytes += Seal.byteCount(records: payloads + layout.ordinary.count + 1)
-            bytes += layout.ordinary.reduce(0) { $0 + $1.tensor.byteCount }
+            bytes += Seal.byteCount(records: payloads + layout.kept.count + 1)
+            bytes += layout.kept.reduce(0) { $0 + $1.tensor.byteCount }
             for payload in layout.payloads {
                 guard let descriptor = payload.descriptor else { continue }
                 if case .trellis = descriptor.scheme { continue }

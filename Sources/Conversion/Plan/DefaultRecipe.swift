@@ -14,9 +14,9 @@ package enum DefaultRecipe {
         isEmbeddingOrHead ? min(8, asked + 2) : asked
     }
 
-    /// The scheme of a tensor; nil if it stays an ordinary entry.
+    /// The scheme of a tensor; nil if it is kept.
     ///
-    /// Tensors of rank 0 and 1 and tensors that are not floating point are ordinary entries. Matrices of one column are, too, unless
+    /// Tensors of rank 0 and 1 and tensors that are not floating point are kept. Matrices of one column are, too, unless
     /// `options.scheme` is `lossless`.
     static func scheme(
         _ name: TensorName, _ elementType: ElementType, _ shape: Shape, _ options: EncodingOptions

@@ -76,11 +76,11 @@ struct OutputLimits {
     ///
     /// - Throws: `cannotCreate`.
     func checkManifest(_ byteCount: Int, files: Int) throws {
-        let most = ContainerFormat.maximumManifestBytes
-        guard UInt64(byteCount) <= most else {
+        let maximum = ContainerFormat.maximumManifestBytes
+        guard UInt64(byteCount) <= maximum else {
             throw failure(
                 layout.path, "\(files) files, whose list takes \(byteCount) bytes in the manifest",
-                "at most \(most) bytes, which readers accept",
+                "at most \(maximum) bytes, which readers accept",
                 "move files that are no part of the model out of the source, such as data sets and samples")
         }
     }
@@ -111,7 +111,7 @@ struct OutputLimits {
         if let reserved = tensors.first(where: ContainerFormat.isReserved) {
             throw IngotError(
                 .reservedName, file: layout.path.string, tensor: reserved, found: "a name Ingot uses itself",
-                expected: "names other than `__metadata__`, and such that do not begin with `__ingot_`",
+                expected: "names other than `__metadata__` that do not begin with `__ingot_`",
                 remedy: "rename the tensor in the source")
         }
         guard outputNames.count > 1 else { return }
@@ -120,11 +120,11 @@ struct OutputLimits {
         let bytes = tensors.reduce(UInt64(256)) {
             $0 + UInt64(JSONValue.string($1.text).text().utf8.count + shard + 16)
         }
-        let most = Limits.standard.documentBytes
-        guard bytes <= most else {
+        let maximum = Limits.standard.documentBytes
+        guard bytes <= maximum else {
             throw failure(
                 layout.path, "an index of about \(bytes) bytes for \(tensors.count) tensors",
-                "at most \(most) bytes, which readers accept", "split the model, or shorten its tensors' names")
+                "at most \(maximum) bytes, which readers accept", "split the model, or shorten its tensors' names")
         }
     }
 
@@ -143,13 +143,13 @@ struct OutputLimits {
                 remedy: "split the matrix in the source")
         }
         // Alphabets, low bits and row classes are chosen later; their numbers may have a few digits more.
-        let most = Limits.standard.headerBytes
+        let maximum = Limits.standard.headerBytes
         let bytes = layout.dataStart + UInt64(layout.payloads.count * 8)
-        guard bytes <= most else {
+        guard bytes <= maximum else {
             throw IngotError(
                 .headerTooLarge, file: path,
-                found: "a header of up to \(bytes) bytes for \(layout.payloads.count + layout.ordinary.count) tensors",
-                expected: "at most \(most) bytes, which readers accept", remedy: "split the source into more shards")
+                found: "a header of up to \(bytes) bytes for \(layout.payloads.count + layout.kept.count) tensors",
+                expected: "at most \(maximum) bytes, which readers accept", remedy: "split the source into more shards")
         }
     }
 }

@@ -36,17 +36,17 @@ struct PromiseCheck {
     private func check(_ tensor: ConversionReport.Tensor) throws {
         let error = tensor.descriptor.sums.relativeMSE
         let isEmbedding = DefaultRecipe.isEmbeddingOrHead(tensor.name)
-        var most = options.scheme == .trellis ? options.goal.mostError : RateGoal.errorRange.upperBound
+        var maximum = options.scheme == .trellis ? options.goal.maximumError : RateGoal.errorRange.upperBound
         if options.scheme == .trellis, case .relativeMSE(let asked) = options.goal {
-            most = asked * (isEmbedding ? RateGoal.embeddingErrorFactor : 1)
+            maximum = asked * (isEmbedding ? RateGoal.embeddingErrorFactor : 1)
         }
-        guard error <= most else {
-            throw failure("a relative MSE of \(error)", "at most \(most)", tensor.name)
+        guard error <= maximum else {
+            throw failure("a relative MSE of \(error)", "at most \(maximum)", tensor.name)
         }
         guard options.scheme == .trellis, options.codec.codesEntropy, case .bits(let asked) = options.goal,
             !isKeptForNonFinite(tensor)
         else { return }
-        let bytes = mostBytes(tensor, DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding))
+        let bytes = maximumBytes(tensor, DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding))
         guard Double(tensor.byteCount) <= bytes else {
             throw failure("\(tensor.byteCount) bytes", "at most \(bytes)", tensor.name)
         }
@@ -56,7 +56,7 @@ struct PromiseCheck {
     private func checkAverage(_ bits: Double) throws {
         let holds = [report.tensors, report.tensors.filter { !isKeptForNonFinite($0) }].contains { tensors in
             let taken = tensors.reduce(0.0) { $0 + Double($1.byteCount) }
-            return taken <= tensors.reduce(0.0) { $0 + mostBytes($1, bits) }
+            return taken <= tensors.reduce(0.0) { $0 + maximumBytes($1, bits) }
         }
         guard holds else {
             throw failure("\(report.bitsPerWeight ?? 0) bits per weight", "at most \(bits), as asked for")
@@ -64,14 +64,14 @@ struct PromiseCheck {
     }
 
     /// Upper bound of a payload at `bits` bits per weight. It is the bound for scheme `trellis` whatever the scheme is.
-    private func mostBytes(_ tensor: ConversionReport.Tensor, _ bits: Double) -> Double {
+    private func maximumBytes(_ tensor: ConversionReport.Tensor, _ bits: Double) -> Double {
         var planned = tensor.descriptor
         planned.codec = options.codec
         planned.scheme =
             DefaultRecipe.scheme(tensor.name, planned.format.elementType, planned.shape, options) ?? planned.scheme
         return TensorGoal.bits(
             bits, weights: planned.shape.elementCount, fixedBytes: planned.prologue.fixedBytes
-        ).most
+        ).maximum
     }
 
     /// Whether a tensor may be `lossless` because it has NaN or infinity: no rate is promised for it.

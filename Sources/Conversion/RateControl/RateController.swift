@@ -9,7 +9,7 @@ import Weights
 /// sizes of chunks 0 ... i - `lag`. So the steps are the same for any number of workers, and at most `lag` chunks may be in flight.
 struct RateController: Sendable {
     /// Distance in chunks from a chunk to the last chunk whose size its step depends on; also the most chunks in flight.
-    static let lag = MemoryBudget.mostLookahead
+    static let lag = MemoryBudget.maximumLookahead
     /// The in-flight correction changes the planned step by at most this many octaves.
     private static let reach = 0.25
 
@@ -93,7 +93,7 @@ struct RateController: Sendable {
     // MARK: - Encoding again
 
     /// A tensor is encoded at most this many times in search of a step, and once more with the best one found.
-    private static let mostTries = 12
+    private static let maximumTries = 12
     /// The search ends when two tries are closer than this, in octaves.
     private static let finest = 0x1p-11
 
@@ -117,8 +117,8 @@ struct RateController: Sendable {
     var missed: String? {
         guard rate.goal.side(of: result) > 0 else { return nil }
         return switch rate.goal.quantity {
-        case .bytes, .step: "no step gives at most \(Int(rate.goal.most)) bytes; the nearest took \(Int(result))"
-        case .error: "no step gives a relative MSE of at most \(rate.goal.most); the nearest gave \(result)"
+        case .bytes, .step: "no step gives at most \(Int(rate.goal.maximum)) bytes; the nearest took \(Int(result))"
+        case .error: "no step gives a relative MSE of at most \(rate.goal.maximum); the nearest gave \(result)"
         }
     }
 
@@ -133,7 +133,7 @@ struct RateController: Sendable {
         let ratio = ExactMath.log2(max(result, rate.goal.aim * 0x1p-20) / rate.goal.aim)
         tries.append(
             Try(octaves: octaves, excess: rate.goal.quantity == .error ? -ratio : ratio, holds: side < 0))
-        if tries.count < RateController.mostTries, let next = nextOctaves(), case let rules = rules(shiftedBy: next),
+        if tries.count < RateController.maximumTries, let next = nextOctaves(), case let rules = rules(shiftedBy: next),
             rules.map(\.step) != steps
         {
             octaves = next
@@ -144,10 +144,10 @@ struct RateController: Sendable {
         let held = tries.filter(\.holds)
         if held.isEmpty, rate.goal.quantity == .error { return safeRules() }
         // If no try meets a goal in bytes: the smallest step among the tries within 0.7 % (0.01 octave) of the smallest size.
-        let least = tries.map(\.excess).min() ?? 0
+        let minimum = tries.map(\.excess).min() ?? 0
         let best =
             held.isEmpty
-            ? tries.filter { $0.excess < least + 0.01 }.min { $0.octaves < $1.octaves }
+            ? tries.filter { $0.excess < minimum + 0.01 }.min { $0.octaves < $1.octaves }
             : held.min { $0.excess.magnitude < $1.excess.magnitude }
         guard let best, best.octaves != octaves else { return nil }
         return rules(shiftedBy: best.octaves)

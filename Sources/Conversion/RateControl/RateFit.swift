@@ -9,7 +9,7 @@ enum RateFit {
     /// Levels above this magnitude are left out of the fit: they are rare, or the rate is so high that their cost does not matter.
     private static let largestLevel = 40
     /// Levels that are counted less often than this, per sign, are left out of the fit.
-    private static let leastCount = 3.0
+    private static let minimumCount = 3.0
 
     /// The dead zone lambda b / 2, in levels (0 to 0.45), and the shrink 1 / (1 + lambda c).
     ///
@@ -25,7 +25,7 @@ enum RateFit {
         for (level, count) in histogram.dropLast().prefix(largestLevel).enumerated() {
             // The histogram counts n and -n together; each sign has half of the count. Level 0 has no sign.
             let each = Double(count) / (level == 0 ? 1 : 2)
-            guard each >= leastCount else { continue }
+            guard each >= minimumCount else { continue }
             points.append((Double(level), -ExactMath.log2(each / total), Double(count)))
         }
         guard points.count >= 4 else { return (0, 1) }

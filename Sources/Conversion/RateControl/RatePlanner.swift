@@ -9,7 +9,7 @@ import Work
 
 /// Chooses, for every tensor of scheme `trellis`, a goal in bytes or in relative MSE, and a rate that a probe expects to meet it.
 ///
-/// A tensor that scheme `trellis` does not suit gets another scheme, or stays an ordinary entry.
+/// A tensor that scheme `trellis` does not suit gets another scheme, or is kept as it is.
 struct RatePlanner {
     /// The options of the conversion.
     let options: EncodingOptions
@@ -68,7 +68,7 @@ struct RatePlanner {
         case notFinite
         /// Scheme `trellis` does not suit the tensor: it is stored in scheme `lossless` or `uniform`.
         case stored(StoredForm)
-        /// No scheme meets the goal of this small tensor: it stays an ordinary entry.
+        /// No scheme meets the goal of this small tensor: it is kept.
         case kept
 
         /// The rate; nil in the other cases.
@@ -103,15 +103,15 @@ struct RatePlanner {
             rates = try await probe { .error(error * $0.errorFactor) }
         case .averageBits(let bits):
             let weights = tensors.reduce(0) { $0 + $1.weights }
-            let most = tensors.reduce(0.0) {
-                $0 + TensorGoal.bits(bits, weights: $1.weights, fixedBytes: $1.prologue.fixedBytes).most
+            let maximum = tensors.reduce(0.0) {
+                $0 + TensorGoal.bits(bits, weights: $1.weights, fixedBytes: $1.prologue.fixedBytes).maximum
             }
             let asked = Double(weights) * bits / 8
             // If the exact total is too small: the same with the limits of small matrices, which allow for their tables.
-            rates = try await shared([asked, max(most, asked)])
+            rates = try await findings(withinFirstOf: [asked, max(maximum, asked)])
         case .totalBytes(let bytes):
             guard bytes > otherBytes else { throw unreachable() }
-            rates = try await shared([Double(bytes - otherBytes)])
+            rates = try await findings(withinFirstOf: [Double(bytes - otherBytes)])
         }
         var result = [[Int: Finding]](repeating: [:], count: shardCount)
         for (item, finding) in zip(tensors, rates) { result[item.shard][item.payload] = finding }
@@ -121,20 +121,20 @@ struct RatePlanner {
     // MARK: - One relative MSE for all tensors
 
     /// Rounds of the search for the common relative MSE; more are allowed if the size of a tensor jumps with its step.
-    private static let rounds = 4, mostRounds = 12
+    private static let rounds = 4, maximumRounds = 12
     /// Below this many bits per weight, the size of a tensor does not follow its step smoothly. Such a tensor is encoded as a whole once,
     /// so that its size is known.
-    private static let leastSmoothBits = 0.5
+    private static let minimumSmoothBits = 0.5
 
     /// Divides payload bytes among the tensors: the first number in `bytes` that is enough for them.
     ///
     /// - Throws: `usage` if none is enough.
-    private func shared(_ bytes: [Double]) async throws -> [Finding] {
+    private func findings(withinFirstOf bytes: [Double]) async throws -> [Finding] {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         guard weights > 0 else { return [] }
         guard let asked = bytes.first, RateGoal.bitsRange.contains(asked * 8 / weights) else { throw unreachable() }
         for number in bytes {
-            if let found = try await share(number) { return found }
+            if let found = try await findings(within: number) { return found }
         }
         throw unreachable()
     }
@@ -142,7 +142,7 @@ struct RatePlanner {
     /// Divides payload bytes so that all tensors have the same relative MSE, embeddings and heads 1/16 of it.
     ///
     /// - Returns: nil if the bytes are too few.
-    private func share(_ bytes: Double) async throws -> [Finding]? {
+    private func findings(within bytes: Double) async throws -> [Finding]? {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         // First guess: the error of a Gaussian 0.1 bit above the bound D = 2^(-2 bits). Embeddings and heads take two bits more, at the
         // cost of the other tensors.
@@ -151,13 +151,13 @@ struct RatePlanner {
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
         var last: (error: Double, bytes: Double)?
         var bounds = ErrorBounds()
-        for round in 1...RatePlanner.mostRounds {
+        for round in 1...RatePlanner.maximumRounds {
             let asked = error
             let found = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
             // The conversion will fail at such a tensor and name it.
             if found.contains(where: { if case .notFinite = $0 { true } else { false } }) { return found }
             let isSmooth = found.allSatisfy(RatePlanner.isSmooth)
-            let isLast = round >= (isSmooth ? RatePlanner.rounds : RatePlanner.mostRounds)
+            let isLast = round >= (isSmooth ? RatePlanner.rounds : RatePlanner.maximumRounds)
             var (expected, saved) = expectation(found)
             // Two rounds more than half an octave of error apart measure how many bytes an octave saves.
             if let last, case let octaves = ExactMath.log2(asked / last.error), octaves.magnitude > 0.5 {
@@ -171,18 +171,18 @@ struct RatePlanner {
             let bits = free == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(free)
             if !isSmooth {
                 // Some sizes jump: search between the largest error known to be too small and the smallest one known to fit.
-                if expected <= bytes * RatePlanner.aim, asked <= options.goal.mostError {
-                    let shared = try await finish(found, plus: min(bits, 0.15))
-                    bounds.note(asked, shared, holds: mostBytes(shared) <= bytes)
+                if expected <= bytes * RatePlanner.aim, asked <= options.goal.maximumError {
+                    let planned = try await withGoalsInBytes(found, plus: min(bits, 0.15))
+                    bounds.note(asked, planned, fits: maximumBytes(planned) <= bytes)
                 } else {
-                    bounds.note(asked, nil, holds: expected <= bytes * RatePlanner.aim)
+                    bounds.note(asked, nil, fits: expected <= bytes * RatePlanner.aim)
                 }
                 if bounds.areClose { break }
                 error = bounds.next(error)
             }
             guard isSmooth || isLast, bits.magnitude < 0.04 || isLast else { continue }
-            let shared = try await finish(found, plus: isSmooth ? bits : min(bits, 0.15))
-            if asked <= options.goal.mostError { bounds.note(asked, shared, holds: mostBytes(shared) <= bytes + slack) }
+            let planned = try await withGoalsInBytes(found, plus: isSmooth ? bits : min(bits, 0.15))
+            if asked <= options.goal.maximumError { bounds.note(asked, planned, fits: maximumBytes(planned) <= bytes + slack) }
             break
         }
         return bounds.best
@@ -195,9 +195,9 @@ struct RatePlanner {
         /// The largest error that gave too many bytes, and the smallest one whose bytes fit.
         private var tooSmall = 0.0, enough = Double.infinity
 
-        /// Moves a bound to `error`, whose findings fit in the bytes if `holds`.
-        mutating func note(_ error: Double, _ found: [Finding]?, holds: Bool) {
-            guard holds else {
+        /// Moves a bound to `error`, whose findings fit in the bytes if `fits`.
+        mutating func note(_ error: Double, _ found: [Finding]?, fits: Bool) {
+            guard fits else {
                 tooSmall = max(tooSmall, error)
                 return
             }
@@ -229,7 +229,7 @@ struct RatePlanner {
         finding.rate.map { $0.goal.quantity != .step } ?? false
     }
 
-    /// Fraction of the available bytes that the plan aims at. With the tolerance of 0.15 % (`fixed`), the total stays within them.
+    /// Fraction of the available bytes that the plan aims at. With the tolerance of 0.15 % (`withGoalInBytes`), the total stays within them.
     private static let aim = 0.9985
 
     /// Predicted bytes of all tensors, and the bytes that are saved if the relative MSE doubles.
@@ -243,7 +243,7 @@ struct RatePlanner {
             case .rate(let rate):
                 expected +=
                     rate.goal.quantity == .step
-                    ? rate.goal.most : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+                    ? rate.goal.maximum : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 saved += rate.slope * Double(item.weights) / 16
             case .stored(let form): expected += Double(form.byteCount)
             case .notFinite, .kept: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
@@ -256,24 +256,24 @@ struct RatePlanner {
     /// step.
     ///
     /// Probes again if `bits` is 0.15 or more in magnitude: predictions do not reach so far.
-    private func finish(_ found: [Finding], plus bits: Double) async throws -> [Finding] {
-        let shared = zip(tensors, found).map { item, finding in
-            finding.rate.map { $0.goal.quantity == .step ? $0 : fixed($0, plus: bits, item) }
+    private func withGoalsInBytes(_ found: [Finding], plus bits: Double) async throws -> [Finding] {
+        let rates = zip(tensors, found).map { item, finding in
+            finding.rate.map { $0.goal.quantity == .step ? $0 : withGoalInBytes($0, plus: bits, item) }
         }
         guard bits.magnitude < 0.15 else {
-            let again = try await probe(shared.map { $0?.goal ?? .error(1) })
+            let again = try await probe(rates.map { $0?.goal ?? .error(1) })
             return zip(found, again).map { first, second in
                 RatePlanner.isSmooth(first) ? second : first
             }
         }
-        return zip(shared, found).map { rate, finding in rate.map { .rate($0) } ?? finding }
+        return zip(rates, found).map { rate, finding in rate.map { .rate($0) } ?? finding }
     }
 
     /// Upper bound of the bytes of all payloads, by their goals.
-    private func mostBytes(_ found: [Finding]) -> Double {
+    private func maximumBytes(_ found: [Finding]) -> Double {
         zip(tensors, found).reduce(0) { sum, pair in
             switch pair.1 {
-            case .rate(let rate): sum + (rate.goal.mostBytes ?? 0)
+            case .rate(let rate): sum + (rate.goal.maximumBytes ?? 0)
             case .stored(let form): sum + Double(form.byteCount)
             case .notFinite, .kept: sum
             }
@@ -281,31 +281,31 @@ struct RatePlanner {
     }
 
     /// The rate with a goal in bytes instead of an error: the predicted bytes plus `bits` per weight.
-    private func fixed(_ rate: TensorRate, plus bits: Double, _ item: Item) -> TensorRate {
+    private func withGoalInBytes(_ rate: TensorRate, plus bits: Double, _ item: Item) -> TensorRate {
         let fixedBytes = item.prologue.fixedBytes
         let expected = rate.expectedBytes(weights: item.weights, fixedBytes: fixedBytes)
         let aim = max(expected + bits * Double(item.weights) / 8, Double(fixedBytes))
         var rate = rate.shifted(by: min(max(-bits / rate.slope, -8), 8))
         // At most 0.15 % above the aim: 1.0015 times `RatePlanner.aim` is below 1.
-        rate.goal = TensorGoal(quantity: .bytes, most: aim * 1.0015, aim: aim, least: aim * 0.9975)
+        rate.goal = TensorGoal(quantity: .bytes, maximum: aim * 1.0015, aim: aim, minimum: aim * 0.9975)
         return rate
     }
 
     /// The error of a rate or a size, for all tensors together, that cannot be reached.
     private func unreachable() -> IngotError {
         let weights = UInt64(tensors.reduce(0) { $0 + $1.weights })
-        let (least, most) = (RateGoal.bitsRange.lowerBound, RateGoal.bitsRange.upperBound)
+        let (minimum, maximum) = (RateGoal.bitsRange.lowerBound, RateGoal.bitsRange.upperBound)
         let remedy = Remedy.either("ask for more", or: .option(.planAtRelativeMSE(0.1)))
         guard case .totalBytes(let asked) = options.goal else {
             let bits = if case .averageBits(let bits) = options.goal { bits } else { 0.0 }
             return IngotError(
                 .usage, found: "\(bits) bits per weight over \(weights) weights, at a relative MSE of 0.5 at most",
-                expected: "a rate that every matrix can have a part in", remedy: remedy)
+                expected: "a rate at which every matrix can be stored", remedy: remedy)
         }
         func size(_ bits: Double) -> UInt64 { otherBytes + UInt64(Double(weights) * bits / 8) }
         return IngotError(
             .usage, found: "a size of \(asked) bytes for \(weights) weights and \(otherBytes) other bytes",
-            expected: "from \(size(least)) to \(size(most)) bytes, and a relative MSE of 0.5 at most", remedy: remedy)
+            expected: "from \(size(minimum)) to \(size(maximum)) bytes, and a relative MSE of 0.5 at most", remedy: remedy)
     }
 
     // MARK: - Probing
@@ -343,10 +343,10 @@ struct RatePlanner {
         }
         guard isOdd else {
             guard let rate else { return .notFinite }
-            guard options.goal.isShared, goal.quantity == .error, rate.bits < leastSmoothBits else {
+            guard options.goal.isShared, goal.quantity == .error, rate.bits < minimumSmoothBits else {
                 return .rate(rate)
             }
-            if let held = try hold(rate, item, workspace) { return .rate(held) }
+            if let fixed = try withFixedStep(rate, item, workspace) { return .rate(fixed) }
             let forms = StoredForms(item.tensor, in: item.file, item.descriptor.format, options.codec, workspace)
             return try replacement(item, goal, forms)
         }
@@ -361,19 +361,19 @@ struct RatePlanner {
     }
 
     /// Upper bound for a matrix in codes of `width` bits: one bit per weight more, for the scales of groups.
-    private static func mostBytes(ofWidth width: Int, _ item: Item) -> Double {
+    private static func maximumBytes(ofWidth width: Int, _ item: Item) -> Double {
         Double(item.weights * (width + 1)) / 8 + Double(item.prologue.fixedBytes)
     }
 
     /// Encodes the whole tensor at the step of a rate, and at smaller steps while the error is more than 5 % above the goal.
     ///
     /// - Returns: the rate with that step fixed and the exact bytes; nil if no step meets the goal.
-    private static func hold(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws -> TensorRate? {
+    private static func withFixedStep(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws -> TensorRate? {
         var descriptor = item.descriptor
         descriptor.scheme = .trellis(rate.parameters)
-        let asked = rate.goal.most
+        let asked = rate.goal.maximum
         var rate = rate
-        for _ in 0..<mostHeldSteps {
+        for _ in 0..<maximumFixedSteps {
             let whole = try workspace.measureWhole(
                 item.bytes, as: descriptor.prologue, by: rate.rule)
             guard let whole else { return nil }
@@ -382,7 +382,7 @@ struct RatePlanner {
                 rate.relativeMSE = whole.sums.relativeMSE
                 return rate
             }
-            guard Double(rate.rule.step) > rate.leastStep else { return nil }
+            guard Double(rate.rule.step) > rate.minimumStep else { return nil }
             // The error grows with step^2: half of its octaves. At least 1/8, because few weights can make the error jump.
             let octaves = ExactMath.log2(whole.sums.relativeMSE / asked) / 2
             rate = rate.shifted(by: -min(max(octaves, 0.125), 4))
@@ -390,8 +390,8 @@ struct RatePlanner {
         return nil
     }
 
-    /// Steps that `hold` tries at most.
-    private static let mostHeldSteps = 8
+    /// Steps that `withFixedStep` tries at most.
+    private static let maximumFixedSteps = 8
 
     /// The better of scheme `trellis` and the other schemes, for a matrix of few distinct values, of zeros, or of too small weights.
     ///
@@ -403,15 +403,15 @@ struct RatePlanner {
         let expected = rate?.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
         if goal.quantity == .error {
             // A size for all tensors together needs the exact bytes of scheme `trellis`.
-            let rate = options.goal.isShared ? try rate.flatMap { try hold($0, item, workspace) } : rate
-            let bytes = rate?.goal.mostBytes ?? expected ?? .infinity
-            if let form = try forms.smallest(error: goal.most, below: bytes) { return .stored(form) }
+            let rate = options.goal.isShared ? try rate.flatMap { try withFixedStep($0, item, workspace) } : rate
+            let bytes = rate?.goal.maximumBytes ?? expected ?? .infinity
+            if let form = try forms.smallest(error: goal.maximum, below: bytes) { return .stored(form) }
             return rate.map { .rate($0) } ?? .notFinite
         }
-        let most = codeWidth(item, options).map { mostBytes(ofWidth: $0, item) } ?? goal.most
-        let isReached = expected.map { $0 <= most } ?? false
+        let maximum = codeWidth(item, options).map { maximumBytes(ofWidth: $0, item) } ?? goal.maximum
+        let isReached = expected.map { $0 <= maximum } ?? false
         let error = isReached ? rate?.relativeMSE ?? .infinity : .infinity
-        if let form = try forms.best(bytes: most, below: error) { return .stored(form) }
+        if let form = try forms.best(bytes: maximum, below: error) { return .stored(form) }
         if let rate { return .rate(rate) }
         // Codes of a fixed width promise no size: `lossless` may take any.
         if codeWidth(item, options) != nil { return try replacement(item, .error(0), forms) }
@@ -420,7 +420,7 @@ struct RatePlanner {
 
     // MARK: - After a miss
 
-    /// Tensors of fewer weights may stay ordinary entries.
+    /// Tensors of fewer weights may be kept.
     private static let smallTensor = 4096
 
     /// Another form for a tensor whose goal scheme `trellis` cannot meet.
@@ -429,15 +429,15 @@ struct RatePlanner {
     private static func replacement(_ item: Item, _ goal: TensorGoal, _ forms: StoredForms) throws -> Finding {
         let form =
             goal.quantity == .error
-            ? try forms.smallest(error: min(goal.most, RateGoal.errorRange.upperBound), below: .infinity)
-            : try forms.best(bytes: goal.most, below: .infinity)
+            ? try forms.smallest(error: min(goal.maximum, RateGoal.errorRange.upperBound), below: .infinity)
+            : try forms.best(bytes: goal.maximum, below: .infinity)
         if let form { return .stored(form) }
         if item.weights < smallTensor { return .kept }
         throw IngotError(
             .goalUnreachable, file: item.file.path.string, tensor: item.tensor.name,
-            found: "a matrix that no scheme stores in \(Int(goal.most)) bytes with a relative MSE of 0.5 at most",
+            found: "a matrix that no scheme stores in \(Int(goal.maximum)) bytes with a relative MSE of 0.5 at most",
             expected:
-                "what was asked for, \(Double(Int(goal.most * 80) / item.weights) / 10) bits per weight, to hold for every matrix"
+                "what was asked for, \(Double(Int(goal.maximum * 80) / item.weights) / 10) bits per weight, to hold for every matrix"
         )
     }
 

@@ -7,13 +7,13 @@ import Weights
 /// A caller asks for rules and records encoded chunks in order. When it asks for the rule of a chunk, the chunks of the tensor that are
 /// `RateController.lag` or more before it must be recorded. The rule depends on those chunks only.
 struct RatePolicy: Sendable {
-    private let rates: [Int: TensorRate]
+    private let rates: [TensorRate?]
     private let prologues: [PayloadPrologue?]
     private var controllers: [Int: RateController] = [:]
 
     /// Prepares the rules of a shard before its first chunk is encoded.
     init(_ shard: ConversionPlan.ShardPlan) {
-        rates = shard.rates
+        rates = shard.encodings.map(\.rate)
         prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
     }
 

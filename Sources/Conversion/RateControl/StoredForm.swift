@@ -56,17 +56,17 @@ struct StoredForms {
         return try form(.uniform(parameters))
     }
 
-    /// The form with the smallest relative MSE that has at most `most` bytes: `lossless` if it fits, otherwise `uniform` of any width.
+    /// The form with the smallest relative MSE that has at most `maximum` bytes: `lossless` if it fits, otherwise `uniform` of any width.
     ///
     /// - Parameter error: limit for `uniform`: its relative MSE must be below this, and below 0.5.
     /// - Returns: nil if no form meets the limits.
-    func best(bytes most: Double, below error: Double) throws -> StoredForm? {
-        if let exact = try form(.lossless), Double(exact.byteCount) <= most { return exact }
+    func best(bytes maximum: Double, below error: Double) throws -> StoredForm? {
+        if let exact = try form(.lossless), Double(exact.byteCount) <= maximum { return exact }
         var best: StoredForm?
         for group in StoredForms.groupSizes {
             // The widest codes that fit have the smallest error of their group size.
             for bits in UniformParameters.supportedBits.reversed() {
-                guard let found = try uniform(bits, group), Double(found.byteCount) <= most else { continue }
+                guard let found = try uniform(bits, group), Double(found.byteCount) <= maximum else { continue }
                 if found.relativeMSE < best?.relativeMSE ?? min(error, RateGoal.errorRange.upperBound) { best = found }
                 break
             }
@@ -74,13 +74,13 @@ struct StoredForms {
         return best
     }
 
-    /// The smallest form with a relative MSE of at most `most` and with fewer bytes than `bytes`; nil if there is none.
-    func smallest(error most: Double, below bytes: Double) throws -> StoredForm? {
+    /// The smallest form with a relative MSE of at most `maximum` and with fewer bytes than `bytes`; nil if there is none.
+    func smallest(error maximum: Double, below bytes: Double) throws -> StoredForm? {
         var best = try form(.lossless)
         if let exact = best, Double(exact.byteCount) >= bytes { best = nil }
         for group in StoredForms.groupSizes {
             for bits in UniformParameters.supportedBits {
-                guard let found = try uniform(bits, group), found.relativeMSE <= most else { continue }
+                guard let found = try uniform(bits, group), found.relativeMSE <= maximum else { continue }
                 if Double(found.byteCount) < best.map({ Double($0.byteCount) }) ?? bytes { best = found }
                 break
             }

@@ -34,11 +34,11 @@ struct TensorProbe {
     /// Tensors of at most this many chunks are read as a whole. They get no in-flight correction (`RateController`), so the probe must know
     /// exactly how the sample differs from the rest. Twice as many gained nothing: the reading took the time that it saved in repeats.
     private static let scannedChunks = RateController.lag
-    /// The first `trials` trials must bring the step within 0.03 octave of the goal. Later ones need 0.25; `mostTrials` is the limit.
+    /// The first `trials` trials must bring the step within 0.03 octave of the goal. Later ones need 0.25; `maximumTrials` is the limit.
     private static let trials = 4
-    private static let mostTrials = 8
+    private static let maximumTrials = 8
     /// Fraction of patched weights above which a wider alphabet is tried: they take 0.02 bits per weight.
-    private static let mostPatched = 0.0005
+    private static let maximumPatched = 0.0005
 
     /// Reads the sample, and the whole tensor if it is small.
     ///
@@ -68,7 +68,7 @@ struct TensorProbe {
                 guard try visit(chunk, inOrder: false, isSampled: false, &scan) else { return nil }
             }
         }
-        isFewValued = scan.all.chunks.count == grid.count && scan.values.areFew(of: tensor.shape.elementCount)
+        isFewValued = scan.all.chunks.count == grid.count && scan.values.areFew(among: tensor.shape.elementCount)
         var (all, some) = (scan.all, scan.sampled)
         if !isFewValued, scan.sampledVaried == 0, !scan.varied.chunks.isEmpty {
             // All sampled chunks have few distinct values. Sample the other chunks instead, because they take the bits.
@@ -140,7 +140,7 @@ struct TensorProbe {
         values.add(elements.bytes.span.extracting(elements.range), prologue.format)
         scan.values.add(values)
         scan.all.add(chunk, facts)
-        let isVaried = !values.areFew(of: Int(facts.weights))
+        let isVaried = !values.areFew(among: Int(facts.weights))
         if isVaried { scan.varied.add(chunk, facts) }
         guard isSampled else { return true }
         scan.sampled.add(chunk, facts)
@@ -164,12 +164,12 @@ struct TensorProbe {
     /// Indices of at most `sampleChunks` chunks, spread over the rows and columns of a grid, in rising order.
     private static func sampled(_ grid: ChunkGrid) -> [Int] {
         guard grid.count > sampleChunks else { return Array(0..<grid.count) }
-        let bands = grid.count / grid.across
+        let bands = grid.count / grid.chunksPerBand
         var chosen: Set<Int> = []
         for index in 0..<sampleChunks {
             // Multiples of the golden ratio (0.618) spread evenly over the columns.
-            let column = (index * 618 + 309) % 1000 * grid.across / 1000
-            chosen.insert((2 * index + 1) * bands / (2 * sampleChunks) * grid.across + column)
+            let column = (index * 618 + 309) % 1000 * grid.chunksPerBand / 1000
+            chosen.insert((2 * index + 1) * bands / (2 * sampleChunks) * grid.chunksPerBand + column)
         }
         return chosen.sorted()
     }
@@ -225,7 +225,7 @@ struct TensorProbe {
 
     private mutating func rate(for goal: TensorGoal, _ options: EncodingOptions) throws -> TensorRate? {
         guard energy > 0 else { return TensorRate.zeros(goal, options) }
-        let leastStep = energy.squareRoot() * 0x1p-13
+        let minimumStep = energy.squareRoot() * 0x1p-13
         // First guess. The mean squared error of the trellis is about 0.265 step^2, and a Gaussian of standard deviation sigma takes about
         // log2(sigma / step) + 1.05 bits per weight.
         var step: Double
@@ -235,15 +235,15 @@ struct TensorProbe {
         }
         var rate = TensorRate(
             goal: goal, parameters: AlphabetChoice.first(bits: expectedBits(step), options),
-            rule: TrellisRule(step: TrellisRule.representable(max(step, leastStep))), bits: expectedBits(step),
+            rule: TrellisRule(step: TrellisRule.representable(max(step, minimumStep))), bits: expectedBits(step),
             slope: 1,
-            relativeMSE: 0, leastStep: leastStep)
-        rate.mostStep = Double(prologue.format.largestFinite) / 2
+            relativeMSE: 0, minimumStep: minimumStep)
+        rate.maximumStep = Double(prologue.format.largestFinite) / 2
         rate.rule.step = rate.bounded(step)
         // From any state, one of the allowed levels is within one step of the weight, so the mean squared error is at most step^2.
         if goal.quantity == .error { rate.safeStep = (goal.aim * energy).squareRoot() }
         var last: (step: Double, bits: Double)?
-        for trial in 0..<TensorProbe.mostTrials {
+        for trial in 0..<TensorProbe.maximumTrials {
             // The first step is a guess: half of the sample is enough.
             let parts = trial == 0 ? sample.prefix(TensorProbe.alphabetChunks) : sample[...]
             guard let outcome = try measureFarEnough(&rate, parts, options) else { return nil }
@@ -267,14 +267,14 @@ struct TensorProbe {
         return try chooseAlphabet(rate, options)
     }
 
-    /// Encodes the sample with the alphabet for the rate, and with wider alphabets while the fraction of patches is above `mostPatched`.
+    /// Encodes the sample with the alphabet for the rate, and with wider alphabets while the fraction of patches is above `maximumPatched`.
     private mutating func measureFarEnough(
         _ rate: inout TensorRate, _ parts: ArraySlice<ElementRectangle>, _ options: EncodingOptions
     ) throws -> Outcome? {
         let bits = rate.goal.quantity == .error ? rate.bits : streamBits(rate.goal)
         rate.parameters = AlphabetChoice.first(bits: bits, options)
         while let outcome = try measure(rate.rule, [rate.parameters], parts) {
-            guard outcome.patched > TensorProbe.mostPatched,
+            guard outcome.patched > TensorProbe.maximumPatched,
                 let wider = AlphabetChoice.wider(rate.parameters, bits: bits, options)
             else { return outcome }
             rate.parameters = wider
@@ -285,19 +285,19 @@ struct TensorProbe {
     /// The rate of codes of a fixed width. Of 15 steps, an eighth octave apart, it takes the one with the smallest bits + log2(MSE) / 2,
     /// that is, with the fewest bits at equal error.
     private mutating func rate(width: Int, _ options: EncodingOptions) throws -> TensorRate? {
-        let goal = TensorGoal(quantity: .bytes, most: .infinity, aim: 0, least: 0)
+        let goal = TensorGoal(quantity: .bytes, maximum: .infinity, aim: 0, minimum: 0)
         guard let parameters = TrellisParameters(states: options.states, alphabet: 1 << width) else { return nil }
         guard energy > 0 else {
             var zeros = TensorRate.zeros(goal, options)
             zeros.parameters = parameters
             return zeros
         }
-        let leastStep = energy.squareRoot() * 0x1p-13
+        let minimumStep = energy.squareRoot() * 0x1p-13
         // The steps to try lie around 4 sigma / 2^width: the alphabet then spans about 4 standard deviations either way.
         let middle = ExactMath.exp2(sampleScale + 2 - Double(width))
         var best: (score: Double, rate: TensorRate)?
         for eighth in -8...6 {
-            let step = TrellisRule.representable(max(middle * ExactMath.exp2(Double(eighth) / 8), leastStep))
+            let step = TrellisRule.representable(max(middle * ExactMath.exp2(Double(eighth) / 8), minimumStep))
             guard
                 let outcome = try measure(
                     TrellisRule(step: step), [parameters], sample.prefix(TensorProbe.alphabetChunks))
@@ -306,7 +306,7 @@ struct TensorProbe {
             guard score < best?.score ?? .infinity else { continue }
             let rate = TensorRate(
                 goal: goal, parameters: parameters, rule: TrellisRule(step: step), bits: outcome.bits[0], slope: 1,
-                relativeMSE: outcome.noise * share / energy, leastStep: leastStep)
+                relativeMSE: outcome.noise * share / energy, minimumStep: minimumStep)
             best = (score, rate)
         }
         return best?.rate
@@ -355,6 +355,6 @@ extension TensorRate {
         TensorRate(
             goal: goal, parameters: AlphabetChoice.first(bits: 4, options), rule: TrellisRule(step: 1), bits: 0,
             slope: 1,
-            relativeMSE: 0, leastStep: 1)
+            relativeMSE: 0, minimumStep: 1)
     }
 }

@@ -17,13 +17,13 @@ struct TensorRate: Sendable, Hashable {
     /// Predicted relative MSE at `rule.step`.
     var relativeMSE: Double
     /// The smallest step: 2^-13 of the RMS of the weights. Its relative MSE, about 4e-9, is below the rounding error of fp16.
-    var leastStep: Double
+    var minimumStep: Double
     /// The largest step: half the largest finite value of the element type, so that level 2 is still in range.
-    var mostStep = Double.infinity
+    var maximumStep = Double.infinity
     /// A step that meets a goal in relative MSE whatever the weights are; infinite if the goal is another quantity.
     var safeStep = Double.infinity
 
-    /// The rate with the step times 2^`octaves`, bounded by `leastStep` and `mostStep`.
+    /// The rate with the step times 2^`octaves`, bounded by `minimumStep` and `maximumStep`.
     ///
     /// Bits per weight fall by `slope` per octave of the step; the relative MSE grows by a factor of 4.
     func shifted(by octaves: Double) -> TensorRate {
@@ -36,8 +36,8 @@ struct TensorRate: Sendable, Hashable {
         return rate
     }
 
-    /// `step` bounded by `leastStep` and `mostStep`, and rounded to a step that encoders use (`TrellisRule.representable`).
-    func bounded(_ step: Double) -> Float { TrellisRule.representable(min(max(step, leastStep), mostStep)) }
+    /// `step` bounded by `minimumStep` and `maximumStep`, and rounded to a step that encoders use (`TrellisRule.representable`).
+    func bounded(_ step: Double) -> Float { TrellisRule.representable(min(max(step, minimumStep), maximumStep)) }
 
     /// Predicted bytes of the payload: streams plus `fixedBytes` (prologue, chunk table and padding).
     func expectedBytes(weights: Int, fixedBytes: Int) -> Double { bits * Double(weights) / 8 + Double(fixedBytes) }

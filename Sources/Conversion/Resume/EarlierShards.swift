@@ -17,7 +17,7 @@ struct EarlierShards {
     /// - Returns: the shards that were taken over, by rising position.
     /// - Throws: `sourceChanged`; the damage of a shard whose source was consumed.
     func takeOver(
-        _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
+        _ plan: inout ConversionPlan, _ sourceGuard: inout SourceGuard
     ) async throws -> [(position: Int, finished: FinishedShard)] {
         let work = context.work
         var taken: [(position: Int, finished: FinishedShard)] = []
@@ -48,7 +48,7 @@ struct EarlierShards {
                 continue
             }
             // Errors of the source from here on do not mean that the output is damaged.
-            let finished = try await takeOver(shard, record, position, isConsumed: isConsumed, &plan, &guardian)
+            let finished = try await takeOver(shard, record, position, isConsumed: isConsumed, &plan, &sourceGuard)
             taken.append((position, finished))
         }
         return taken
@@ -56,15 +56,15 @@ struct EarlierShards {
 
     private func takeOver(
         _ shard: SealedShard, _ record: SealedRecord, _ position: Int, isConsumed: Bool, _ plan: inout ConversionPlan,
-        _ guardian: inout SourceGuard
+        _ sourceGuard: inout SourceGuard
     ) async throws -> FinishedShard {
         var sourceBytes = context.work.state.sources[position]?.identity.byteCount ?? 0
         if !isConsumed {
             let source = try context.layout.open(position)
             sourceBytes = source.file.byteCount
-            try guardian.requireTakenFrom(source, position, shard)
+            try sourceGuard.requireTakenFrom(source, position, shard)
             if context.options.run.consumesSource {
-                try await Consumption(context).consume(source, position, &plan, &guardian)
+                try await Consumption(context).consume(source, position, &plan, &sourceGuard)
             }
         }
         context.tell(.resumed(shard: context.outputName(position)))

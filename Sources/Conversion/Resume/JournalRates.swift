@@ -48,8 +48,8 @@ extension RatePlanner.Finding {
 extension TensorRate {
     fileprivate var journalEntry: JSONValue {
         let numbers = [
-            goal.most, goal.aim, goal.least, Double(rule.step), Double(rule.deadZone), Double(rule.shrink), bits, slope,
-            relativeMSE, leastStep, safeStep, mostStep,
+            goal.maximum, goal.aim, goal.minimum, Double(rule.step), Double(rule.deadZone), Double(rule.shrink), bits, slope,
+            relativeMSE, minimumStep, safeStep, maximumStep,
         ]
         let integers = [parameters.states, parameters.alphabet, parameters.lowBits, parameters.rowClasses]
         return .object([
@@ -72,25 +72,25 @@ extension TensorRate {
             let shrink = Float(exactly: numbers[5])
         else { return nil }
         self.init(
-            goal: TensorGoal(quantity: quantity, most: numbers[0], aim: numbers[1], least: numbers[2]),
+            goal: TensorGoal(quantity: quantity, maximum: numbers[0], aim: numbers[1], minimum: numbers[2]),
             parameters: parameters, rule: TrellisRule(step: step, deadZone: deadZone, shrink: shrink),
-            bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8], leastStep: numbers[9],
-            mostStep: numbers[11], safeStep: numbers[10])
+            bits: numbers[6], slope: numbers[7], relativeMSE: numbers[8], minimumStep: numbers[9],
+            maximumStep: numbers[11], safeStep: numbers[10])
         guard isPossible else { return nil }
     }
 
     /// Upper bounds of the numbers in a plan: bytes of a tensor, and bits per weight.
-    private static let mostBytes = 0x1p60, mostBits = 0x1p20
+    private static let maximumBytes = 0x1p60, maximumBits = 0x1p20
 
     /// Whether a planner can have written these numbers. If so, later computations cannot overflow.
     private var isPossible: Bool {
-        let most = goal.quantity == .error ? 1 : TensorRate.mostBytes
+        let maximum = goal.quantity == .error ? 1 : TensorRate.maximumBytes
         let isGoal =
-            goal.most <= most && goal.aim > 0 && goal.least >= 0 && goal.least <= goal.aim && goal.aim <= goal.most
+            goal.maximum <= maximum && goal.aim > 0 && goal.minimum >= 0 && goal.minimum <= goal.aim && goal.aim <= goal.maximum
         return isGoal && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
             && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
-            && bits.magnitude <= TensorRate.mostBits && slope > 0x1p-20 && slope <= TensorRate.mostBits
-            && relativeMSE >= 0 && leastStep > 0 && leastStep.isFinite && safeStep > 0 && mostStep >= leastStep
+            && bits.magnitude <= TensorRate.maximumBits && slope > 0x1p-20 && slope <= TensorRate.maximumBits
+            && relativeMSE >= 0 && minimumStep > 0 && minimumStep.isFinite && safeStep > 0 && maximumStep >= minimumStep
     }
 }
 

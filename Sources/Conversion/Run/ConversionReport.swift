@@ -28,7 +28,7 @@ package struct ConversionReport: Sendable {
     package var companionBytes: UInt64 = 0
     /// The quantized or losslessly encoded tensors.
     package private(set) var tensors: [Tensor] = []
-    /// Number and bytes of the tensors that are ordinary entries, unchanged.
+    /// Number and bytes of the kept tensors, which are unchanged.
     package private(set) var keptCount = 0, keptBytes: UInt64 = 0
     /// Number of output shards.
     package private(set) var shardCount = 0
@@ -80,7 +80,7 @@ package struct ConversionReport: Sendable {
         tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
     }
 
-    /// Bytes of all payloads and ordinary entries.
+    /// Bytes of all payloads and kept tensors.
     package var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
 
     /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).

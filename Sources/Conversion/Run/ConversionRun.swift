@@ -11,7 +11,7 @@ struct ConversionRun {
     private let context: ConversionContext
     private let beforePublishing: Converter.Check?
     private var feed: ShardFeed
-    private var guardian: SourceGuard
+    private var sourceGuard: SourceGuard
     private var plan: ConversionPlan
     /// Finished shards by position.
     private var finished: [Int: FinishedShard] = [:]
@@ -53,7 +53,7 @@ struct ConversionRun {
         self.context = context
         self.feed = feed
         self.beforePublishing = beforePublishing
-        guardian = SourceGuard(context)
+        sourceGuard = SourceGuard(context)
         plan = ConversionPlan(context.layout, context.options)
         progress.shardCount = context.layout.shardNames.count
     }
@@ -71,23 +71,23 @@ struct ConversionRun {
         try feed.checkCompanions(context)
         if let index = context.layout.index { try context.limits.check(index.tensors.map(\.name)) }
         try context.work.removeAll(except: Set(context.work.state.sealed.keys.map(context.outputName)))
-        for shard in try await EarlierShards(context).takeOver(&plan, &guardian) {
+        for shard in try await EarlierShards(context).takeOver(&plan, &sourceGuard) {
             finished[shard.position] = shard.finished
             progress.add(resumed: shard.finished)
         }
-        try await feed.open(&plan, guardian, isResumed: !finished.isEmpty, context)
+        try await feed.open(&plan, sourceGuard, isResumed: !finished.isEmpty, context)
         if !context.options.run.follows {
             progress.totalBytes = progress.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
         }
         var waiting = context.layout.shardNames.indices.filter { finished[$0] == nil }
         while !waiting.isEmpty {
-            let position = try await feed.next(of: waiting, &plan, guardian, context)
+            let position = try await feed.next(of: waiting, &plan, sourceGuard, context)
             try await convert(position)
             waiting.removeAll { $0 == position }
         }
         try await feed.end(context)
         return try await Publication(context, beforePublishing).publish(
-            context.layout.shardNames.indices.compactMap { finished[$0] }, &plan, &guardian, effort)
+            context.layout.shardNames.indices.compactMap { finished[$0] }, &plan, &sourceGuard, effort)
     }
 
     private mutating func convert(_ position: Int) async throws {
@@ -105,7 +105,7 @@ struct ConversionRun {
         progress = encoded.progress
         let warnings = Array(plan.warnings[warned...])
         context.tellWarnings(&plan)
-        try await guardian.requireUnchanged(shard.source, position)
+        try await sourceGuard.requireUnchanged(shard.source, position)
         let summary = encoded.summary
         finished[position] = FinishedShard(
             encoded.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount)
@@ -114,7 +114,7 @@ struct ConversionRun {
         ])
         context.tell(.sealed(shard: shard.outputName, byteCount: summary.byteCount))
         if context.options.run.consumesSource {
-            try await Consumption(context).consume(shard.source, position, &plan, &guardian)
+            try await Consumption(context).consume(shard.source, position, &plan, &sourceGuard)
         }
     }
 }

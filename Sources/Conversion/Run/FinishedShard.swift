@@ -14,7 +14,7 @@ struct FinishedShard: Sendable {
     let sourceBytes: UInt64
     /// The encoded tensors.
     let payloads: [ConversionReport.Tensor]
-    /// The ordinary entries, with their bytes.
+    /// The kept tensors, with their bytes.
     let kept: [(name: TensorName, byteCount: UInt64)]
     /// Warnings that an earlier run gave about its tensors; empty for a shard of this run, whose warnings are in the plan.
     let warnings: [IngotWarning]
@@ -31,7 +31,7 @@ struct FinishedShard: Sendable {
             ConversionReport.Tensor(
                 name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount)
         }
-        kept = layout.ordinary.map { ($0.tensor.name, $0.tensor.byteCount) }
+        kept = layout.kept.map { ($0.tensor.name, $0.tensor.byteCount) }
         warnings = []
         isResumed = false
     }
@@ -45,7 +45,7 @@ struct FinishedShard: Sendable {
         payloads = shard.payloads.map {
             ConversionReport.Tensor(name: $0.name, descriptor: $0.descriptor, byteCount: $0.range.count)
         }
-        kept = shard.ordinary.map { ($0.name, $0.byteCount) }
+        kept = shard.kept.map { ($0.name, $0.byteCount) }
         self.warnings = warnings
         isResumed = true
     }

@@ -24,7 +24,7 @@ struct Publication {
     /// - Throws: `goalUnreachable` if a promise does not hold, `sourceChanged` if the source changed meanwhile, `cannotCreate` if the
     ///   output would exceed a limit of its readers or the target changed; what `check` throws.
     func publish(
-        _ shards: [FinishedShard], _ plan: inout ConversionPlan, _ guardian: inout SourceGuard,
+        _ shards: [FinishedShard], _ plan: inout ConversionPlan, _ sourceGuard: inout SourceGuard,
         _ effort: ConversionEffort
     ) async throws -> ConversionReport {
         let (work, options) = (context.work, context.options)
@@ -43,7 +43,7 @@ struct Publication {
         ).encoded()
         try Interruption.check()
         try context.limits.checkManifest(manifest.count, files: files.count)
-        for shard in plan.openShards { try await guardian.requireUnchanged(shard.source, shard.position) }
+        for shard in plan.openShards { try await sourceGuard.requireUnchanged(shard.source, shard.position) }
         let hash = try WholeFile.write(
             manifest, to: work.path.appending(Manifest.fileName),
             mode: CompanionWriter.mode(beside: shards.map(\.name), in: work.path))
@@ -59,7 +59,7 @@ struct Publication {
             context.tell(.verifying(shard: context.destination.lastComponent?.string ?? ""))
             try await check(work.path, report)
             // The check took time: make sure that the source did not change meanwhile.
-            for shard in plan.openShards { try await guardian.requireUnchanged(shard.source, shard.position) }
+            for shard in plan.openShards { try await sourceGuard.requireUnchanged(shard.source, shard.position) }
             try Interruption.check()
         }
         try work.publish(manifest: hash)

@@ -16,15 +16,15 @@ struct Consumption {
     /// - Throws: `certificateMismatch`, `sourceMismatch`, `sourceChanged`, `cannotCreate` (`OutputLimits`); I/O errors. The source then
     ///   stays.
     func consume(
-        _ source: Shard, _ position: Int, _ plan: inout ConversionPlan, _ guardian: inout SourceGuard
+        _ source: Shard, _ position: Int, _ plan: inout ConversionPlan, _ sourceGuard: inout SourceGuard
     ) async throws {
         context.tell(.verifying(shard: context.outputName(position)))
         try MappedFile.dropCache(context.outputPath(position))
-        try await guardian.requireUnchanged(source, position)
+        try await sourceGuard.requireUnchanged(source, position)
         var verified: FileIdentity?
-        for _ in 0..<SourceGuard.mostComparisons {
+        for _ in 0..<SourceGuard.maximumComparisons {
             verified = FileIdentity(source.file.path)
-            try await guardian.compare(source, position)
+            try await sourceGuard.compare(source, position)
             if verified == FileIdentity(source.file.path) { break }
         }
         // New files may have arrived since the first shard was written.

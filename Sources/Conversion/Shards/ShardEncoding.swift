@@ -18,7 +18,7 @@ struct ShardEncoding {
     private let context: ConversionContext
 
     /// A shard is encoded with smaller goals at most this many times, if its payloads exceed their share of a size.
-    private static let mostTightenings = 3
+    private static let maximumTightenings = 3
 
     /// Prepares to encode shards of a conversion.
     init(_ context: ConversionContext) { self.context = context }
@@ -50,19 +50,19 @@ struct ShardEncoding {
             case .missed(let missed): try plan.replace(missed, at: position, context.budget)
             case .written(let summary, let progress):
                 let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
-                let most = plan.mostBytes(at: position)
-                if shard.sharesBytes, taken > most, tightened < ShardEncoding.mostTightenings,
-                    plan.tighten(by: taken - most, at: position)
+                let maximum = shard.maximumBytes
+                if shard.sharesBytes, taken > maximum, tightened < ShardEncoding.maximumTightenings,
+                    plan.tighten(by: taken - maximum, at: position)
                 {
                     tightened += 1
                     try Directory.removeFile(context.outputPath(position))
                     continue
                 }
-                guard !shard.sharesBytes || taken <= most || !context.options.run.consumesSource else {
+                guard !shard.sharesBytes || taken <= maximum || !context.options.run.consumesSource else {
                     throw IngotError(
                         .goalUnreachable, file: shard.source.file.path.string,
                         found: "\(taken) bytes for the matrices of this shard, which is not deleted",
-                        expected: "\(most) bytes, their share of the size that was asked for")
+                        expected: "\(maximum) bytes, their share of the size that was asked for")
                 }
                 return Encoded(layout: shard.layout, summary: summary, progress: progress)
             }

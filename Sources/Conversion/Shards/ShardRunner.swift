@@ -103,10 +103,10 @@ final class ShardRunner {
             }
             miss = nil
         }
-        for plan in shard.layout.ordinary {
-            writer?.beginOrdinary()
-            try shard.source.bytes(of: plan.tensor).forEachPiece { bytes, _ in try writer?.append(ordinary: bytes) }
-            writer?.finishOrdinary()
+        for plan in shard.layout.kept {
+            writer?.beginKept()
+            try shard.source.bytes(of: plan.tensor).forEachPiece { bytes, _ in try writer?.append(kept: bytes) }
+            writer?.finishKept()
             state.doneBytes += plan.tensor.byteCount
         }
         progress(state)
@@ -222,13 +222,13 @@ final class ShardRunner {
 
     /// Ends the payload that was begun.
     ///
-    /// - Returns: the miss if the relative MSE exceeds `shard.mostError`; then the payload is not ended.
+    /// - Returns: the miss if the relative MSE exceeds `shard.maximumError`; then the payload is not ended.
     private func end(_ payload: Int) throws -> GoalMissed? {
         guard let prologue = shard.layout.payloads[payload].descriptor?.prologue, let hash = sourceHash else {
             return nil
         }
         let error = tensor.sums.relativeMSE
-        guard error <= shard.mostError else {
+        guard error <= shard.maximumError else {
             return GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
         }
         try writer?.finishPayload(sourceHash: hash)

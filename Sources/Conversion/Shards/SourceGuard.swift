@@ -12,7 +12,7 @@ struct SourceGuard {
     private var compared: [Int: FileIdentity] = [:]
 
     /// A source whose status keeps changing is compared at most this many times.
-    static let mostComparisons = 3
+    static let maximumComparisons = 3
 
     /// Prepares the checks; reads nothing yet.
     init(_ context: ConversionContext) { self.context = context }
@@ -44,7 +44,7 @@ struct SourceGuard {
     /// - Throws: `sourceChanged`.
     mutating func requireUnchanged(_ source: Shard, _ position: Int) async throws {
         let file = source.file
-        for _ in 0..<SourceGuard.mostComparisons {
+        for _ in 0..<SourceGuard.maximumComparisons {
             let now = FileIdentity(file.path)
             switch file.change {
             case .none: return
@@ -97,9 +97,9 @@ struct SourceGuard {
         }
         let hashes = Dictionary(
             shard.payloads.map { ($0.name, $0.descriptor.sourceHash) }, uniquingKeysWith: { first, _ in first })
-        let kept = Dictionary(shard.ordinary.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let kept = Dictionary(shard.kept.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for tensor in source.header.tensors {
-            let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkOrdinary($0) }
+            let expected = try hashes[tensor.name] ?? kept[tensor.name].map { try shard.checkKept($0) }
             guard try source.bytes(of: tensor).hash() == expected else {
                 throw changed(source, "other weights in \(tensor.name.text)")
             }

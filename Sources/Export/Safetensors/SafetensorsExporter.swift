@@ -55,7 +55,7 @@ package struct SafetensorsExporter: Sendable {
             let (bytes, data) = try await export(shard, to: builder.staging.appending(name))
             summary.byteCount += bytes
             totalBytes += data
-            shards.append((name, shard.payloads.map(\.name) + shard.ordinary.map(\.name)))
+            shards.append((name, shard.payloads.map(\.name) + shard.kept.map(\.name)))
         }
         summary.shards = shards.count
         summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
@@ -73,7 +73,7 @@ package struct SafetensorsExporter: Sendable {
     /// Exports a shard; returns the bytes of the file, and of the tensors in it.
     private func export(_ shard: SealedShard, to path: FilePath) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
-        let tables = try payloads.map { try shard.front(of: $0) }
+        let tables = try payloads.map { try shard.chunkTable(of: $0) }
         let format = format
         func entry(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> SafetensorsWriter.Entry {
             SafetensorsWriter.Entry(
@@ -82,7 +82,7 @@ package struct SafetensorsExporter: Sendable {
         var entries = payloads.map { payload in
             entry(payload.name, (format ?? payload.descriptor.format).elementType, payload.descriptor.shape)
         }
-        entries += shard.ordinary.map { tensor in
+        entries += shard.kept.map { tensor in
             let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
             return entry(tensor.name, element ?? tensor.elementType, tensor.shape)
         }
@@ -112,8 +112,8 @@ package struct SafetensorsExporter: Sendable {
                 width: (format ?? payload.descriptor.format).byteWidth)
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
-        for tensor in shard.ordinary {
-            _ = try shard.checkOrdinary(tensor)
+        for tensor in shard.kept {
+            _ = try shard.checkKept(tensor)
             try append(tensor, of: shard.file, to: &file)
         }
         let bytes = file.byteCount
@@ -143,7 +143,7 @@ package struct SafetensorsExporter: Sendable {
                 let elementType = (format ?? payload.descriptor.format).elementType
                 needed = Checked.add(needed, bytes(payload.descriptor.shape, elementType)) ?? .max
             }
-            for tensor in shard.ordinary {
+            for tensor in shard.kept {
                 let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
                 needed = Checked.add(needed, recoded.map { bytes(tensor.shape, $0) } ?? tensor.byteCount) ?? .max
             }

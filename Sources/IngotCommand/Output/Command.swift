@@ -53,7 +53,7 @@ enum Command {
             !(verbs + ["help"]).contains(word)
         else { return }
         throw IngotError(
-            .usage, found: "help of `\(word)`", expected: "one of \(verbs.joined(separator: ", "))",
+            .usage, found: "help for `\(word)`", expected: "one of \(verbs.joined(separator: ", "))",
             remedy: "`ingot help` lists what there is")
     }
 

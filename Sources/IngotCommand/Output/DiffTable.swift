@@ -53,53 +53,47 @@ enum DiffTable {
     static func markdown(_ diff: CheckpointDiff, top: Int) -> String {
         var lines = ["# \(MarkdownText.name(diff.old.path.string)) and \(MarkdownText.name(diff.new.path.string))", ""]
         lines.append(diff.isSame ? "The same weights." : "The checkpoints differ.")
-        lines += ["", "| tensors | |", "|---|---:|"]
-        for status in TensorDifference.Status.allCases where diff.count(status) > 0 {
-            lines.append("| \(status.rawValue) | \(diff.count(status)) |")
-        }
+        var counts = TensorDifference.Status.allCases.map { ($0.rawValue, diff.count($0)) }
         let renamed = diff.tensors.filter { $0.rename != nil }
-        lines += [("renamed", renamed.count), ("added", diff.added.count), ("removed", diff.removed.count)]
-            .filter { $0.1 > 0 }.map { "| \($0.0) | \($0.1) |" }
-        let movers = diff.movers(top)
-        if !movers.isEmpty {
-            lines += ["", "| changed most | old | new | size | rel MSE | max change | changed |"]
-            lines.append("|---|---|---|---:|---:|---:|---:|")
-            lines += movers.map { tensor in
-                let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
-                let sums = tensor.weights?.errors.sums
-                let cells = [
-                    MarkdownText.name(tensor.new.name), DiffText.form(tensor.old), DiffText.form(tensor.new),
-                    DiffText.percent(size) ?? "-", sums.map { Format.scientific($0.relativeMSE) } ?? "-",
-                    sums.map { Format.scientific($0.maxError) } ?? "-", "\(tensor.changed ?? 0)",
+        counts += [("renamed", renamed.count), ("added", diff.added.count), ("removed", diff.removed.count)]
+        add(["tensors", ""], left: 1, counts.filter { $0.1 > 0 }.map { [$0.0, "\($0.1)"] }, to: &lines)
+        let movers = diff.movers(top).map { tensor in
+            let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
+            let sums = tensor.weights?.errors.sums
+            return [
+                MarkdownText.name(tensor.new.name), DiffText.form(tensor.old), DiffText.form(tensor.new),
+                DiffText.percent(size) ?? "-", sums.map { Format.scientific($0.relativeMSE) } ?? "-",
+                sums.map { Format.scientific($0.maxError) } ?? "-", "\(tensor.changed ?? 0)",
+            ]
+        }
+        add(["changed most", "old", "new", "size", "rel MSE", "max change", "changed"], left: 3, movers, to: &lines)
+        let names = renamed.map { tensor in
+            [
+                MarkdownText.name(tensor.old.name), MarkdownText.name(tensor.new.name), tensor.rename?.name ?? "",
+                tensor.rename?.sampled.map(Format.scientific) ?? "-",
+            ]
+        }
+        add(["old name", "new name", "by", "sampled rel MSE"], left: 3, names, to: &lines)
+        for (title, tensors) in [("added", diff.added), ("removed", diff.removed)] {
+            let rows = tensors.map {
+                [MarkdownText.name($0.name), DiffText.form($0), $0.shape.description, Format.bytes($0.byteCount)]
+            }
+            add([title, "type", "shape", "size"], left: 3, rows, to: &lines)
+        }
+        for (title, rows) in [("kind", diff.sizes.kinds), ("layer", DiffText.merged(diff.sizes.layers))] {
+            let sizes = (rows + [SizeChanges.Row(name: "total", size: diff.sizes.total)]).map { row in
+                [
+                    row.name, Format.bytes(row.size.new), DiffText.signed(row.size), DiffText.percent(row.size) ?? "-",
+                    Format.bytes(row.size.old),
                 ]
-                return "| " + cells.joined(separator: " | ") + " |"
             }
+            add([title, "new", "change", "%", "old"], left: 1, sizes, to: &lines)
         }
-        if !renamed.isEmpty {
-            lines += ["", "| old name | new name | by | sampled rel MSE |", "|---|---|---|---:|"]
-            lines += renamed.map { tensor in
-                let sampled = tensor.rename?.sampled.map(Format.scientific) ?? "-"
-                return "| \(MarkdownText.name(tensor.old.name)) | \(MarkdownText.name(tensor.new.name)) "
-                    + "| \(tensor.rename?.name ?? "") | \(sampled) |"
-            }
-        }
-        for (title, tensors) in [("added", diff.added), ("removed", diff.removed)] where !tensors.isEmpty {
-            lines += ["", "| \(title) | type | shape | size |", "|---|---|---|---:|"]
-            lines += tensors.map {
-                "| \(MarkdownText.name($0.name)) | \(DiffText.form($0)) | \($0.shape) | \(Format.bytes($0.byteCount)) |"
-            }
-        }
-        lines += sizes("kind", diff.sizes.kinds, diff.sizes.total)
-        lines += sizes("layer", DiffText.merged(diff.sizes.layers), diff.sizes.total)
         return lines.joined(separator: "\n")
     }
 
-    private static func sizes(_ title: String, _ rows: [SizeChanges.Row], _ total: SizeChange) -> [String] {
-        ["", "| \(title) | new | change | % | old |", "|---|---:|---:|---:|---:|"]
-            + (rows + [SizeChanges.Row(name: "total", size: total)]).map { row in
-                "| \(row.name) | \(Format.bytes(row.size.new)) | \(DiffText.signed(row.size)) "
-                    + "| \(DiffText.percent(row.size) ?? "-") | \(Format.bytes(row.size.old)) |"
-            }
+    /// Appends an empty line and a table, unless it has no rows.
+    private static func add(_ titles: [String], left: Int, _ rows: [[String]], to lines: inout [String]) {
+        if !rows.isEmpty { lines += [""] + MarkdownTable(titles, left: left, rows).lines }
     }
-
 }

@@ -62,11 +62,11 @@ struct Style: Sendable {
     /// Counts as a row of bars; the largest count has full height.
     func sparkline(_ counts: [UInt64]) -> String {
         let bars = usesBlocks ? Array("▁▂▃▄▅▆▇█") : Array("_.:-=+*#")
-        guard let most = counts.max(), most > 0 else { return String(repeating: " ", count: counts.count) }
+        guard let maximum = counts.max(), maximum > 0 else { return String(repeating: " ", count: counts.count) }
         return String(
             counts.map { count in
                 // Every count above 0 is visible; only 0 is a space.
-                count == 0 ? " " : bars[min(bars.count - 1, Int(Double(count) / Double(most) * Double(bars.count)))]
+                count == 0 ? " " : bars[min(bars.count - 1, Int(Double(count) / Double(maximum) * Double(bars.count)))]
             })
     }
 }

@@ -38,7 +38,7 @@ struct TextTable {
     /// The rows, one cell per column.
     var rows: [[Cell]] = []
     /// The column of names keeps this many columns of text; other columns are left out first.
-    private static let leastName = 20
+    private static let minimumName = 20
     private static let gap = 2
 
     /// Makes a table without rows.
@@ -55,10 +55,10 @@ struct TextTable {
         }
         if let width = style.width {
             func others() -> Int { shown.dropFirst().reduce(0) { $0 + widths[$1] + TextTable.gap } }
-            while others() + min(widths[0], TextTable.leastName) > width,
-                let least = shown.filter({ columns[$0].rank > 0 }).max(by: { columns[$0].rank < columns[$1].rank })
+            while others() + min(widths[0], TextTable.minimumName) > width,
+                let minimum = shown.filter({ columns[$0].rank > 0 }).max(by: { columns[$0].rank < columns[$1].rank })
             {
-                shown.removeAll { $0 == least }
+                shown.removeAll { $0 == minimum }
             }
             widths[0] = min(widths[0], max(8, width - others()))
         }

@@ -28,7 +28,7 @@ enum VerificationTable {
                 CSVText.number(tensor.bitsPerWeight), CSVText.number(tensor.sourceByteCount),
                 CSVText.number(tensor.certificate?.relativeMSE), CSVText.number(measured?.relativeMSE),
                 CSVText.number(measured?.signalToNoise), CSVText.number(measured?.maxError),
-                CSVText.number(tensor.errors?.error999), CSVText.number(tensor.errors?.cosine),
+                CSVText.number(tensor.errors?.p999Error), CSVText.number(tensor.errors?.cosine),
                 CSVText.number(tensor.errors?.changed), CSVText.number(tensor.errors?.signFlips),
                 CSVText.number(tensor.errors?.zeroed), CSVText.number(tensor.restored?.nan),
                 CSVText.number(tensor.restored?.infinite), failures[tensor.name] ?? "",
@@ -47,14 +47,14 @@ enum VerificationTable {
         var blocks = ["**\(report.holds ? "PASS" : "FAIL")**: \(size), \(bits) bits per weight"]
         if !report.failures.isEmpty {
             blocks.append(
-                table(
-                    ["does not hold", "what", "to do"],
+                block(
+                    ["does not hold", "what", "to do"], left: 3,
                     report.failures.prefix(max(1, top)).map { failure in
                         [
                             MarkdownText.name(failure.tensor?.text ?? ""), MarkdownText.sentence(failure.found),
                             MarkdownText.sentence(failure.remedy.text(RemedyText.words)),
                         ]
-                    }, numbers: 3))
+                    }))
             let hidden = report.failures.count - max(1, top)
             if hidden > 0 { blocks.append("... and \(hidden) more") }
         }
@@ -64,26 +64,23 @@ enum VerificationTable {
         ]
         if !shown.isEmpty {
             blocks.append(
-                table(
-                    titles,
+                block(
+                    titles, left: 2,
                     shown.map { tensor in
                         let errors = tensor.errors
                         return [
                             MarkdownText.name(tensor.name), tensor.scheme, ErrorText.relative(tensor.sums),
                             ErrorText.signalToNoise(tensor.sums), Format.scientific(tensor.sums.maxError),
-                            errors.map { Format.scientific($0.error999) } ?? "-",
+                            errors.map { Format.scientific($0.p999Error) } ?? "-",
                             errors.map(ErrorText.cosine) ?? "-", errors.map { "\($0.signFlips)" } ?? "-",
                             errors.map { "\($0.zeroed)" } ?? "-",
                         ]
-                    }, numbers: 2))
+                    }))
         }
         return blocks.joined(separator: "\n\n")
     }
 
-    /// A table; columns from index `numbers` on are aligned right.
-    private static func table(_ titles: [String], _ rows: [[String]], numbers: Int) -> String {
-        let rule = titles.indices.map { $0 < numbers ? "---" : "--:" }
-        return ([titles, rule] + rows).map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")
+    private static func block(_ titles: [String], left: Int, _ rows: [[String]]) -> String {
+        MarkdownTable(titles, left: left, rows).lines.joined(separator: "\n")
     }
-
 }

@@ -142,7 +142,7 @@ struct VerificationText {
         ]
         guard report.compared else { return columns }
         columns += [
-            Column(title: "p99.9", priority: 6) { $0.errors.map { Format.scientific($0.error999) } ?? "-" },
+            Column(title: "p99.9", priority: 6) { $0.errors.map { Format.scientific($0.p999Error) } ?? "-" },
             Column(title: "cosine", priority: 7) { $0.errors.map(ErrorText.cosine) ?? "-" },
             Column(title: "flips", priority: 4) { $0.errors.map { "\($0.signFlips)" } ?? "-" },
             Column(title: "zeroed", priority: 8) { $0.errors.map { "\($0.zeroed)" } ?? "-" },
@@ -151,7 +151,7 @@ struct VerificationText {
     }
 
     /// Fewest columns for names.
-    private static let leastNameWidth = 24
+    private static let minimumNameWidth = 24
 
     private var table: String? {
         let (shown, count) = report.worst(top)
@@ -161,7 +161,7 @@ struct VerificationText {
             shown.reduce(column.title.width) { max($0, column.cell($1).width) } + 2
         }
         while let limit = style.width, columns.count > 1,
-            columns.reduce(VerificationText.leastNameWidth, { $0 + width($1) }) > limit,
+            columns.reduce(VerificationText.minimumNameWidth, { $0 + width($1) }) > limit,
             let last = columns.indices.max(by: { columns[$0].priority < columns[$1].priority })
         {
             columns.remove(at: last)

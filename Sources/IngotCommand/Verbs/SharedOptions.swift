@@ -35,7 +35,7 @@ struct KeyOption: ParsableArguments {
     func require(in checkpoints: [OpenedCheckpoint]) throws {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
             throw IngotError(
-                .usage, found: "--key, and no PyTorch file", expected: "a key for PyTorch files alone",
+                .usage, found: "--key for a source without PyTorch files", expected: "no key: only PyTorch files hold dictionaries",
                 remedy: .option(.leaveOutKey))
         }
     }

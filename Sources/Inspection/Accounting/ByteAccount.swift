@@ -55,9 +55,9 @@ package struct ByteAccount: Sendable, Hashable {
     /// - Throws: `payloadInvalid` if a table is damaged.
     package init(_ shard: SealedShard) throws {
         add(shard.header.dataStart, to: .header)
-        for tensor in shard.ordinary { add(tensor.range.count, to: .tensors) }
+        for tensor in shard.kept { add(tensor.range.count, to: .tensors) }
         for payload in shard.payloads { try add(payload, of: shard) }
-        let end = (shard.payloads.map(\.range.end) + shard.ordinary.map(\.range.end)).max() ?? shard.header.dataStart
+        let end = (shard.payloads.map(\.range.end) + shard.kept.map(\.range.end)).max() ?? shard.header.dataStart
         add(shard.seal.recordsStart - end, to: .padding)
         add(shard.seal.fileBytes - shard.seal.recordsStart, to: .seal)
     }
@@ -65,7 +65,7 @@ package struct ByteAccount: Sendable, Hashable {
     private mutating func add(_ payload: SealedShard.Payload, of shard: SealedShard) throws {
         var front: UInt64?
         var chunks: UInt64 = 0
-        _ = try shard.front(of: payload) { entry in
+        _ = try shard.chunkTable(of: payload) { entry in
             front = front ?? entry.offset
             chunks += entry.byteCount
             for (index, stream) in entry.streams.enumerated() {

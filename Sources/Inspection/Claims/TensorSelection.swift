@@ -106,7 +106,7 @@ package final class TensorSelection {
             throw IngotError(
                 .claimsInvalid,
                 found: "patterns that take more than \(limit) steps to match with the names of \(names.count) tensors",
-                expected: "fewer patterns, or such as begin with fixed text")
+                expected: "fewer patterns, or patterns that begin with fixed text")
         }
     }
 }

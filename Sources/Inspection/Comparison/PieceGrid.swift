@@ -40,20 +40,20 @@ struct PieceGrid: Sendable, Hashable {
     }
 
     /// Number of pieces per band, and of all pieces.
-    var across: Int { columns == 0 ? 0 : (columns - 1) / pieceColumns + 1 }
-    var count: Int { rows == 0 ? 0 : ((rows - 1) / pieceRows + 1) * across }
+    var piecesPerBand: Int { columns == 0 ? 0 : (columns - 1) / pieceColumns + 1 }
+    var count: Int { rows == 0 ? 0 : ((rows - 1) / pieceRows + 1) * piecesPerBand }
 
     /// Largest number of weights in a piece.
     var pieceWeights: Int { pieceRows * pieceColumns }
 
     /// Whether a piece is the first, or the last, of its band.
-    func beginsBand(_ piece: Int) -> Bool { piece % across == 0 }
-    func endsBand(_ piece: Int) -> Bool { piece % across == across - 1 }
+    func beginsBand(_ piece: Int) -> Bool { piece % piecesPerBand == 0 }
+    func endsBand(_ piece: Int) -> Bool { piece % piecesPerBand == piecesPerBand - 1 }
 
     /// Rectangle of a piece.
     func place(of piece: Int) -> ChunkPlace {
-        let row = piece / across * pieceRows
-        let column = piece % across * pieceColumns
+        let row = piece / piecesPerBand * pieceRows
+        let column = piece % piecesPerBand * pieceColumns
         return ChunkPlace(
             row: row, column: column, rows: min(pieceRows, rows - row), columns: min(pieceColumns, columns - column))
     }

@@ -214,9 +214,9 @@ package struct TensorComparison: Sendable {
     }
 
     private func compare(_ batch: [Planned]) async throws -> [(Int, ComparedWeights)] {
-        guard let most = batch.map(\.workspaceBytes).max() else { return [] }
+        guard let maximum = batch.map(\.workspaceBytes).max() else { return [] }
         // Half of the memory for workers, half for results in the queue.
-        let workers = max(1, min(jobs, Int(memory / 2) / most))
+        let workers = max(1, min(jobs, Int(memory / 2) / maximum))
         let waiting = max(workers, min(2 * workers + 1, Int(memory / 2) / TensorComparison.resultBytes))
         let items = batch.indices.lazy.flatMap { pair in
             (0..<batch[pair].grid.count).lazy.map { Job(pair: pair, piece: $0) }

@@ -77,11 +77,11 @@ package struct CheckpointDiff: Sendable {
             try renames.matchWeights()
         }
         let renamed = Dictionary(renames.matches.map { ($0.new.name, $0) }, uniquingKeysWith: { first, _ in first })
-        func isMeant(_ tensor: StoredWeights) -> Bool { options.pattern?.matches(tensor.name) ?? true }
+        func isSelected(_ tensor: StoredWeights) -> Bool { options.pattern?.matches(tensor.name) ?? true }
         var tensors = new.tensors.compactMap { tensor -> TensorDifference? in
             if let original = originals[tensor.name] { return TensorDifference(original, tensor) }
             return renamed[tensor.name].map { TensorDifference($0.old, tensor, rename: $0.rename) }
-        }.filter { isMeant($0.old) || isMeant($0.new) }
+        }.filter { isSelected($0.old) || isSelected($0.new) }
         if !options.headersOnly {
             try await CheckpointDiff.measure(&tensors, options)
             // A difference may be damage. Chunks have checksums, but kept tensors are covered by the seal's hash only.
@@ -92,8 +92,8 @@ package struct CheckpointDiff: Sendable {
             }
         }
         self.tensors = tensors
-        added = renames.added.filter(isMeant)
-        removed = renames.removed.filter(isMeant)
+        added = renames.added.filter(isSelected)
+        removed = renames.removed.filter(isSelected)
         metadata = CheckpointDiff.changes(old.metadata, new.metadata)
         sizes = try SizeChanges(old, new)
         warnings = old.warnings + new.warnings + renames.warnings

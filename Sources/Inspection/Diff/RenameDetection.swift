@@ -12,7 +12,7 @@ struct RenameDetection {
     /// The second-best match must have more than this many times the relative MSE of the best.
     private static let margin = 4.0
     /// Most pairs of samples to compare per shape; a shape with more pairs is skipped with a warning.
-    private static let mostPairs = 1 << 20
+    private static let maximumPairs = 1 << 20
 
     /// A tensor under its old and its new name.
     typealias Match = (old: StoredWeights, new: StoredWeights, rename: TensorDifference.Rename)
@@ -129,7 +129,7 @@ struct RenameDetection {
         var found: [Match] = []
         for (shape, tensors) in candidates.sorted(by: { $0.key.description < $1.key.description }) {
             let news = others[shape] ?? []
-            guard tensors.count * news.count <= RenameDetection.mostPairs else {
+            guard tensors.count * news.count <= RenameDetection.maximumPairs else {
                 warnings.append(
                     IngotWarning(
                         file: news[0].file.path.string,

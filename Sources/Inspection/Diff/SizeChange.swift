@@ -103,7 +103,7 @@ extension OpenedCheckpoint {
             for shard in checkpoint.shards {
                 frame.header += shard.header.dataStart
                 frame.seal += shard.seal.fileBytes - shard.seal.recordsStart
-                let tensors = (shard.payloads.map(\.range) + shard.ordinary.map(\.range)).reduce(0) { $0 + $1.count }
+                let tensors = (shard.payloads.map(\.range) + shard.kept.map(\.range)).reduce(0) { $0 + $1.count }
                 frame.padding += shard.seal.recordsStart - shard.header.dataStart - tensors
             }
         }

@@ -39,8 +39,8 @@ package struct TensorGroup: Sendable {
         }
     }
 
-    /// Sorts groups by `key` and keeps the first `most`, or all if `most` is nil.
-    package static func ordered(_ groups: [TensorGroup], by key: TensorOrder, top most: Int?) -> [TensorGroup] {
-        key.ordered(groups, top: most) { $0.figures }
+    /// Sorts groups by `key` and keeps the first `maximum`, or all if `maximum` is nil.
+    package static func ordered(_ groups: [TensorGroup], by key: TensorOrder, top maximum: Int?) -> [TensorGroup] {
+        key.ordered(groups, top: maximum) { $0.figures }
     }
 }

@@ -23,8 +23,8 @@ package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
         }
     }
 
-    /// Sorts items and keeps the first `most`, or all if `most` is nil. Equal items keep their order.
-    func ordered<Item: Named>(_ items: [Item], top most: Int?, _ figures: (Item) -> TensorFigures) -> [Item] {
+    /// Sorts items and keeps the first `maximum`, or all if `maximum` is nil. Equal items keep their order.
+    func ordered<Item: Named>(_ items: [Item], top maximum: Int?, _ figures: (Item) -> TensorFigures) -> [Item] {
         var places = Array(items.indices)
         switch self {
         case .file: break
@@ -33,7 +33,7 @@ package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
             let keys = items.map { figure(figures($0)) ?? -.infinity }
             places.sort { keys[$0] == keys[$1] ? $0 < $1 : keys[$0] > keys[$1] }
         }
-        return places.prefix(most ?? places.count).map { items[$0] }
+        return places.prefix(maximum ?? places.count).map { items[$0] }
     }
 }
 

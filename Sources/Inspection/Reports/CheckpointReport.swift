@@ -116,9 +116,9 @@ package struct CheckpointReport: Sendable {
         weightsRead = true
     }
 
-    /// Sorts the tensors by `key` and keeps the first `most`, or all if `most` is nil.
-    package mutating func order(by key: TensorOrder, top most: Int? = nil) {
-        tensors = key.ordered(tensors, top: most) { TensorFigures($0) }
+    /// Sorts the tensors by `key` and keeps the first `maximum`, or all if `maximum` is nil.
+    package mutating func order(by key: TensorOrder, top maximum: Int? = nil) {
+        tensors = key.ordered(tensors, top: maximum) { TensorFigures($0) }
     }
 
     /// Bytes of each part, over all files.

@@ -23,20 +23,22 @@ package enum ClaimsMarkdown {
     }
 
     private static func table(_ results: [ClaimResult], of report: ClaimsReport, room: inout Int) -> String {
-        var lines = ["| | claim | limit | measured | what |", "|---|---|---|---|---|"]
+        var table = MarkdownTable(["", "claim", "limit", "measured", "what"], left: 5)
         var hidden = 0
         for result in results {
-            let row =
-                "| \(mark(result)) | \(MarkdownText.name(result.title)) | \(result.limit?.text ?? "") | \(result.measured?.text ?? "") "
-                + "| \(MarkdownText.sentence(report.message(result))) |"
-            if hidden > 0 || row.utf8.count + 1 > room {
+            let row = [
+                mark(result), MarkdownText.name(result.title), result.limit?.text ?? "", result.measured?.text ?? "",
+                MarkdownText.sentence(report.message(result)),
+            ]
+            let byteCount = MarkdownTable.line(row).utf8.count + 1
+            if hidden > 0 || byteCount > room {
                 hidden += 1
             } else {
-                room -= row.utf8.count + 1
-                lines.append(row)
+                room -= byteCount
+                table.append(row)
             }
         }
-        if hidden > 0 { lines.append("\n... and \(hidden) more") }
+        let lines = table.lines + (hidden > 0 ? ["\n... and \(hidden) more"] : [])
         return lines.joined(separator: "\n") + "\n"
     }
 

@@ -31,7 +31,7 @@ struct TensorPieces: Sendable {
         switch tensor.form {
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)
-            let table = try shard.front(of: payload)
+            let table = try shard.chunkTable(of: payload)
             self.table = table
             count = table.count
             countedFormat = payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32
@@ -57,8 +57,8 @@ struct TensorPieces: Sendable {
     func place(of piece: Int) -> PiecePlace {
         if let payload = tensor.payload?.payload { return PiecePlace(payload.prologue.grid.place(of: piece)) }
         guard columns > 0 else { return PiecePlace(row: 0, column: 0, rows: 0, columns: 0) }
-        let across = ceilingDivide(columns, pieceColumns)
-        let (row, column) = (piece / across * pieceRows, piece % across * pieceColumns)
+        let piecesPerBand = ceilingDivide(columns, pieceColumns)
+        let (row, column) = (piece / piecesPerBand * pieceRows, piece % piecesPerBand * pieceColumns)
         return PiecePlace(
             row: row, column: column, rows: min(pieceRows, rows - row), columns: min(pieceColumns, columns - column))
     }

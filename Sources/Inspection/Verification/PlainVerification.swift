@@ -64,7 +64,7 @@ package struct PlainVerification: Sendable {
                 result.failures.append(
                     failure(
                         own, "\(found.changedNonFinite) weights that are NaN or infinite here or in the source",
-                        expected: "the same of both"))
+                        expected: "the same weights NaN or infinite in both"))
             }
             if found == nil, same[index] != true {
                 result.failures.append(

@@ -41,7 +41,7 @@ package struct Verifier: Sendable {
             comparison: source == nil ? nil : .source,
             sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
-        report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.ordinary.count })
+        report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.kept.count })
         var mismatches = Mismatches()
         for shard in checkpoint.shards { try await verify(shard, &report, &mismatches) }
         if let source {

@@ -79,7 +79,7 @@ package struct DirectoryBuilder: ~Copyable, Sendable {
             case .replaceable(let snapshot): replaced = snapshot
             }
         default:
-            throw IngotError(.cannotCreate, file: target.string, found: "there is something that is no directory")
+            throw IngotError(.cannotCreate, file: target.string, found: "something that is not a directory")
         }
         let isResumed = try prepare(staging, journal, resumes: resumes, replaced?.permissions)
         return DirectoryBuilder(

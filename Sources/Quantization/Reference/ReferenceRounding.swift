@@ -27,14 +27,14 @@ struct ReferenceRounding {
         values = weights.map { [up] in $0 * up }
 
         let largest: Float
-        let least: Float
+        let minimum: Float
         switch format {
-        case .f16: (largest, least) = (65504, 0x1p-24)
-        case .bf16: (largest, least) = (0x1.fep127, 0x1p-133)
-        case .f32: (largest, least) = (.greatestFiniteMagnitude, 0x1p-149)
+        case .f16: (largest, minimum) = (65504, 0x1p-24)
+        case .bf16: (largest, minimum) = (0x1.fep127, 0x1p-133)
+        case .f32: (largest, minimum) = (.greatestFiniteMagnitude, 0x1p-149)
         }
         func stored(_ step: Float, _ limit: Float) -> Float {
-            max(Reference.expanded(Reference.narrowed(min(step, limit), format), format), least)
+            max(Reference.expanded(Reference.narrowed(min(step, limit), format), format), minimum)
         }
         if parameters.symmetric {
             bias = 0

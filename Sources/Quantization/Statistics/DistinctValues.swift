@@ -5,7 +5,7 @@ package import TensorModel
 /// Elements are compared by their bits, so 0 and -0 are distinct.
 package struct DistinctValues: Sendable {
     /// The largest number of distinct elements that is counted exactly.
-    package static let most = 256
+    package static let maximum = 256
 
     private static let slots = 1024
     /// A hash table with open addressing. `UInt64.max` marks an empty slot; no element has this value.
@@ -15,15 +15,15 @@ package struct DistinctValues: Sendable {
     /// Counts over no elements.
     package init() {}
 
-    /// Whether `count` is exact: at most `most` distinct elements were added.
-    private var isCounted: Bool { count <= DistinctValues.most }
+    /// Whether `count` is exact: at most `maximum` distinct elements were added.
+    private var isCounted: Bool { count <= DistinctValues.maximum }
 
     /// Whether the distinct elements are few: at most 256, and at most one per 16 elements. A single one is always few.
     ///
     /// - Parameter elements: number of elements that were added.
-    package func areFew(of elements: Int) -> Bool { count <= max(1, min(DistinctValues.most, elements / 16)) }
+    package func areFew(among elements: Int) -> Bool { count <= max(1, min(DistinctValues.maximum, elements / 16)) }
 
-    /// Adds elements. Stops when more than `most` distinct ones were found.
+    /// Adds elements. Stops when more than `maximum` distinct ones were found.
     package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat) {
         let width = format.byteWidth
         var last = UInt64.max

@@ -21,7 +21,7 @@ package struct ErrorStatistics: Sendable {
     package private(set) var changed: UInt64 = 0, signFlips: UInt64 = 0, zeroed: UInt64 = 0
     private var product = 0.0, restoredEnergy = 0.0
     private var bins = [UInt64](repeating: 0, count: Kernels.errorBinCount)
-    /// The value of `error999` after `settle` has freed the bins.
+    /// The value of `p999Error` after `settle` has freed the bins.
     private var settled: Double?
 
     /// Statistics of no weights.
@@ -29,7 +29,7 @@ package struct ErrorStatistics: Sendable {
 
     /// Frees the 128 KiB of bins. The statistics stay; no more pieces can be added.
     package mutating func settle() {
-        settled = error999
+        settled = p999Error
         bins = []
     }
 
@@ -65,7 +65,7 @@ package struct ErrorStatistics: Sendable {
     }
 
     /// The 99.9th percentile of the errors, at most 1.6 % too large.
-    package var error999: Double {
+    package var p999Error: Double {
         if let settled { return settled }
         let rank = (Double(count) * 0.999).rounded(.up)
         var below: UInt64 = 0
@@ -106,7 +106,7 @@ extension ErrorStatistics {
     /// The statistics as members of a report: those of `ErrorSums`, `error_p999`, `cosine`, `changed`, `sign_flips`, `zeroed`.
     package var json: [JSONValue.Member] {
         sums.json + [
-            .init("error_p999", .number(error999)), .init("cosine", .number(cosine)),
+            .init("error_p999", .number(p999Error)), .init("cosine", .number(cosine)),
             .init("changed", .unsigned(changed)), .init("sign_flips", .unsigned(signFlips)),
             .init("zeroed", .unsigned(zeroed)),
         ]

@@ -3,7 +3,7 @@ package import TensorModel
 /// Sums over the pieces of a tensor, for its statistics. Pieces are added in order.
 package struct TensorSums: Sendable {
     /// The largest number of rows, and of columns, for which energies (sums of squares) are kept.
-    package static let mostLines = 1 << 20
+    package static let maximumLines = 1 << 20
 
     private var weights: WeightCounts
     private var codes: CodeCounts?
@@ -27,7 +27,7 @@ package struct TensorSums: Sendable {
 
     /// Whether energies of rows and columns are kept for a tensor. Its pieces must then be rectangles.
     package static func keepsEnergies(of shape: Shape) -> Bool {
-        shape.isMatrix && shape.rows <= mostLines && shape.columns <= mostLines
+        shape.isMatrix && shape.rows <= maximumLines && shape.columns <= maximumLines
     }
 
     /// A histogram of the weights with the bounds of `other`.

@@ -9,8 +9,8 @@ package enum RowStatistics {
     /// largest row's, so that rows of zeros have a logarithm.
     package static func logScale(_ weights: [Float], rows: Int, columns: Int) -> (scale: Double, energy: Double) {
         let energies = energies(weights, rows, columns)
-        let least = max((energies.max() ?? 0) * 0x1p-40, Double.leastNormalMagnitude)
-        let sum = energies.reduce(0) { $0 + ExactMath.log2(max($1, least) / Double(columns)) }
+        let minimum = max((energies.max() ?? 0) * 0x1p-40, Double.leastNormalMagnitude)
+        let sum = energies.reduce(0) { $0 + ExactMath.log2(max($1, minimum) / Double(columns)) }
         return (sum / Double(2 * max(rows, 1)), energies.reduce(0, +))
     }
 

@@ -198,7 +198,7 @@ package struct TrellisChunk {
         var end = 0
         for stream in 0..<parameters.symbolStreams {
             starts.append(end)
-            let most =
+            let maximum =
                 if let given {
                     given[stream]
                 } else if parameters.rowClasses == 1 {
@@ -207,7 +207,7 @@ package struct TrellisChunk {
                     rowsOfClass(stream / 2, rows) * columns
                 }
             // Symbols may be unpacked three at a time, so two more may be written.
-            end += most + 2 + Kernels.symbolSlack
+            end += maximum + 2 + Kernels.symbolSlack
         }
         counts = given ?? [Int](repeating: 0, count: parameters.symbolStreams)
         streams.grow(to: end)

@@ -134,7 +134,7 @@ extension JSONReader {
             }
         }
         guard clean else {
-            throw failure(describe(start), as: code, at: start, expected: "a whole number, not negative")
+            throw failure(describe(start), as: code, at: start, expected: "a whole number, 0 or more")
         }
         return value
     }

@@ -44,7 +44,7 @@ package struct OpenedCheckpoint: Sendable {
             let name = shard.file.path.lastComponent?.string ?? ""
             let shared = StoredWeights.SharedShard(shard)
             let payloads = shard.payloads.indices.map { StoredWeights(payload: $0, of: shared, fileName: name) }
-            let kept = shard.ordinary.map { StoredWeights($0, in: shard.file, fileName: name) }
+            let kept = shard.kept.map { StoredWeights($0, in: shard.file, fileName: name) }
             return (payloads + kept).sorted { $0.start < $1.start }
         }
         warnings = checkpoint.warnings
@@ -61,15 +61,15 @@ package struct OpenedCheckpoint: Sendable {
     }
 
     /// Checks the bytes of selected tensors: kept tensors of a sealed checkpoint against the seal, tensors of another format against
-    /// the checksums in its files. `isMeant` selects tensors by name.
+    /// the checksums in its files. `isSelected` selects tensors by name.
     ///
     /// - Throws: `sealInvalid`, naming the tensor; `checksum`.
-    package func checkKept(_ isMeant: (TensorName) -> Bool) throws {
-        guard case .sealed(let checkpoint) = content else { return try checkRecords(of: isMeant) }
+    package func checkKept(_ isSelected: (TensorName) -> Bool) throws {
+        guard case .sealed(let checkpoint) = content else { return try checkRecords(of: isSelected) }
         for shard in checkpoint.shards {
-            for tensor in shard.ordinary where isMeant(tensor.name) {
+            for tensor in shard.kept where isSelected(tensor.name) {
                 try Interruption.check()
-                _ = try shard.checkOrdinary(tensor)
+                _ = try shard.checkKept(tensor)
             }
         }
     }
@@ -77,9 +77,9 @@ package struct OpenedCheckpoint: Sendable {
     /// Checks selected tensors against the checksums in their files, if the format has checksums.
     ///
     /// - Throws: `checksum`.
-    package func checkRecords(of isMeant: (TensorName) -> Bool) throws {
+    package func checkRecords(of isSelected: (TensorName) -> Bool) throws {
         guard case .plain(let checkpoint) = content else { return }
-        for shard in checkpoint.shards { try shard.checkRecords(of: isMeant) }
+        for shard in checkpoint.shards { try shard.checkRecords(of: isSelected) }
     }
 
     /// Requires that no weight file has changed since it was opened.

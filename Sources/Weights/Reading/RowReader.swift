@@ -23,7 +23,7 @@ package struct ReadableWeights: Sendable {
         self.format = format
         if let (payload, shard) = tensor.payload {
             grid = payload.prologue.grid
-            table = try shard.front(of: payload)
+            table = try shard.chunkTable(of: payload)
         } else {
             grid = nil
             table = nil
@@ -121,12 +121,12 @@ package struct RowReader {
         let width = tensor.format.byteWidth
         if isLossless { result.elements.grow(to: place.count * width) }
         result.weights.grow(to: place.count)
-        if !isLossless, place.columns == grid.columns, grid.across > 1, place.rows < grid.chunkRows {
+        if !isLossless, place.columns == grid.columns, grid.chunksPerBand > 1, place.rows < grid.chunkRows {
             return try decodeRows(place, table, payload, file, into: &result)
         }
         for band in place.row / grid.chunkRows...(place.row + place.rows - 1) / grid.chunkRows {
             for strip in place.column / grid.chunkColumns...(place.column + place.columns - 1) / grid.chunkColumns {
-                let number = band * grid.across + strip
+                let number = band * grid.chunksPerBand + strip
                 try decode(number, table, of: payload, in: file)
                 let own = grid.place(of: number)
                 if isLossless {
@@ -160,8 +160,8 @@ package struct RowReader {
             if bandPlace.map({ $0.file === file && $0.start == payload.range.start && $0.row == row }) != true {
                 bandPlace = nil
                 band.grow(to: own.count)
-                for strip in 0..<grid.across {
-                    let tile = number * grid.across + strip
+                for strip in 0..<grid.chunksPerBand {
+                    let tile = number * grid.chunksPerBand + strip
                     try decode(tile, table, of: payload, in: file)
                     RowReader.gather(chunk.weights, grid.place(of: tile), into: &band, own, width: 1)
                 }

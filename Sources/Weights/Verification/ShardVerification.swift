@@ -67,8 +67,8 @@ package struct ShardVerification {
     package func run(_ budget: MemoryBudget) async throws -> [Tensor] {
         try shard.checkSealPadding()
         var tensors = try await verifyPayloads(budget)
-        tensors.reserveCapacity(tensors.count + shard.ordinary.count)
-        var kept = try shard.ordinary.map(verify)
+        tensors.reserveCapacity(tensors.count + shard.kept.count)
+        var kept = try shard.kept.map(verify)
         if measures { try await measure(&kept, budget) }
         return tensors + kept
     }
@@ -78,7 +78,7 @@ package struct ShardVerification {
     private func verifyPayloads(_ budget: MemoryBudget) async throws -> [Tensor] {
         let (shard, originals, measures) = (shard, originals, measures)
         let payloads = shard.payloads
-        let tables = try payloads.map { try shard.front(of: $0) }
+        let tables = try payloads.map { try shard.chunkTable(of: $0) }
         var reader = budget.bandReader()
         var sums = PayloadSums()
         var tensors: [Tensor] = []
@@ -129,7 +129,7 @@ package struct ShardVerification {
 
     private func verify(_ tensor: StoredTensor) throws -> Tensor {
         try Interruption.check()
-        let sealed = try shard.checkOrdinary(tensor)
+        let sealed = try shard.checkKept(tensor)
         let original = originalOf(tensor.name, tensor.elementType, tensor.shape)
         let hash = try original?.hash()
         return Tensor(
@@ -154,7 +154,7 @@ package struct ShardVerification {
     /// Gathers statistics of kept floating-point tensors, and compares those that differ from the source.
     private func measure(_ kept: inout [Tensor], _ budget: MemoryBudget) async throws {
         let file = shard.file
-        let tensors = shard.ordinary
+        let tensors = shard.kept
         // Equal hashes mean equal bytes: count them, but do not compare them.
         let differing = zip(tensors, kept).map { tensor, found in
             found.isFound && !found.hashMatches ? originalOf(tensor.name, tensor.elementType, tensor.shape) : nil

@@ -109,7 +109,7 @@ enum InspectionMarkdown {
             if report.weightsRead { return head + cells(figures) }
             return head + (report.isSealed ? [figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-"] : [])
         }
-        return table(titles, rows, left: 3)
+        return MarkdownTable(titles, left: 3, rows).lines
     }
 
     private static func table(_ groups: [TensorGroup], _ title: String, _ report: CheckpointReport) -> [String] {
@@ -122,7 +122,7 @@ enum InspectionMarkdown {
                 figures.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-",
             ] + (report.weightsRead ? cells(figures) : [])
         }
-        return table(titles, rows, left: 1)
+        return MarkdownTable(titles, left: 1, rows).lines
     }
 
     private static let figureTitles = [
@@ -150,17 +150,12 @@ enum InspectionMarkdown {
         }
         rows.append(["**total**", "**\(Format.grouped(account.total))**", ""])
         let same = account.total == report.fileBytes
-        return table(["part", "bytes", "share"], rows, left: 1)
+        return MarkdownTable(["part", "bytes", "share"], left: 1, rows).lines
             + [
                 "",
                 same
                     ? "Every byte is accounted for: the total is the size of the files."
                     : "**The total is not the size of the files.**",
             ]
-    }
-
-    private static func table(_ titles: [String], _ rows: [[String]], left: Int) -> [String] {
-        func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
-        return [line(titles), line(titles.indices.map { $0 < left ? "---" : "---:" })] + rows.map(line)
     }
 }

@@ -145,14 +145,14 @@ enum InspectionText {
 
     // MARK: - Below the table
 
-    private static let mostNamed = 10
+    private static let maximumNamed = 10
 
     /// Lines about tensors with NaN or infinity.
     private static func notFinite(_ tensors: [CheckpointReport.Tensor], _ style: Style) -> [String] {
         let bad = tensors.filter { ($0.statistics?.nan ?? 0) + ($0.statistics?.infinite ?? 0) > 0 }
         guard !bad.isEmpty else { return [] }
         var lines = [style.bad("not finite, in \(bad.count) \(bad.count == 1 ? "tensor" : "tensors"):")]
-        for tensor in bad.prefix(mostNamed) {
+        for tensor in bad.prefix(maximumNamed) {
             let counts = [(tensor.statistics?.nan ?? 0, "NaN"), (tensor.statistics?.infinite ?? 0, "infinite")]
                 .filter { $0.0 > 0 }.map { "\(Format.grouped($0.0)) \($0.1)" }.joined(separator: ", ")
             let room = max(20, (style.width ?? 1000) - 4 - counts.width)
@@ -160,7 +160,7 @@ enum InspectionText {
                 "  " + style.bad(counts) + "  "
                     + Format.shortened(IngotErrorRenderer.escaped(tensor.name.text), to: room))
         }
-        if bad.count > mostNamed { lines.append("  and \(bad.count - mostNamed) more (--sort nonfinite)") }
+        if bad.count > maximumNamed { lines.append("  and \(bad.count - maximumNamed) more (--sort nonfinite)") }
         return lines
     }
 
@@ -170,12 +170,12 @@ enum InspectionText {
         var table = TextTable([
             .init("bytes", isLeft: true), .init(""), .init("share"), .init("", isLeft: true, rank: 1),
         ])
-        let most = account.bytes.values.max() ?? 1
+        let maximum = account.bytes.values.max() ?? 1
         for part in ByteAccount.Part.allCases {
             guard let bytes = account.bytes[part] else { continue }
             table.rows.append([
                 .init(part.label(isSealed: report.isSealed)), .init(Format.grouped(bytes)),
-                .init(Format.percent(bytes, of: account.total)), .init(style.bar(bytes, of: most, columns: 20), .faint),
+                .init(Format.percent(bytes, of: account.total)), .init(style.bar(bytes, of: maximum, columns: 20), .faint),
             ])
         }
         table.rows.append([

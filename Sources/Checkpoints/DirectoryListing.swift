@@ -78,7 +78,8 @@ struct DirectoryListing {
             }
             others += GGUFDirectory.files(entries)
             let singleFile = indexes.isEmpty ? try kind.singleFile(of: files, in: path) : ""
-            return DirectoryListing(kind: kind, indexName: indexes.first, singleFile: singleFile, files: files, others: others)
+            return DirectoryListing(
+                kind: kind, indexName: indexes.first, singleFile: singleFile, files: files, others: others)
         }
         throw IngotError(
             .unsupportedSource, file: path.string, found: "a directory without weights in a format that is read",

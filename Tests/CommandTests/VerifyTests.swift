@@ -62,7 +62,8 @@ import Testing
             let cosine = try #require(measured["cosine"]?.figure)
             #expect(abs(cosine - naive.cosine) <= 1e-12)
             let limit = try #require(measured["error_p999"]?.figure)
-            #expect(limit >= naive.p999Error && limit <= naive.p999Error * 1.016, "\(name): \(limit) \(naive.p999Error)")
+            #expect(
+                limit >= naive.p999Error && limit <= naive.p999Error * 1.016, "\(name): \(limit) \(naive.p999Error)")
             // Both histograms count every weight that is not outside.
             for key in ["statistics", "source_statistics"] {
                 let statistics = tensor[key]

@@ -206,7 +206,8 @@ import Testing
         }
         let (source, output) = (bytes(followed.files), bytes(followed.expected))
         let limit = source / 3 + output + 20_000
-        #expect(limit < source && maximum.withLock { $0 } < limit, "\(maximum.withLock { $0 }) of \(source) and \(output)")
+        #expect(
+            limit < source && maximum.withLock { $0 } < limit, "\(maximum.withLock { $0 }) of \(source) and \(output)")
     }
 
     @Test(arguments: SimulatedDownload.Client.allCases)

@@ -107,7 +107,8 @@ import Testing
             let maximum = try #require(rows[title], "no row for \(title)")
             let room = item.dependsOnLibrary && codecs != CodecLibraries.versions ? 1.01 : 1
             #expect(
-                Double(row.bytes) <= Double(maximum.bytes) * room, "\(title): \(row.bytes) bytes, \(maximum.bytes) at most")
+                Double(row.bytes) <= Double(maximum.bytes) * room,
+                "\(title): \(row.bytes) bytes, \(maximum.bytes) at most")
             #expect(row.error <= maximum.error * room, "\(title): relative MSE \(row.error), \(maximum.error) at most")
         }
         Tally.print(found.count, "conversions of SampleWeights against thresholds of bytes and error")

@@ -42,7 +42,8 @@ struct FrontReader {
         }
         guard position + count <= maximumBytes else {
             throw failure(
-                .headerTooLarge, "a header of more than \(maximumBytes) bytes", expected: "at most \(maximumBytes) bytes")
+                .headerTooLarge, "a header of more than \(maximumBytes) bytes",
+                expected: "at most \(maximumBytes) bytes")
         }
     }
 

@@ -139,7 +139,8 @@ package struct PyTorchArchive {
             guard seen.insert(name).inserted, !isOther else {
                 throw IngotError(
                     .zipInvalid, offset: entry.headerStart,
-                    found: "record `\(entry.name.prefix(80))`, which torch does not tell from a name that differs in case only",
+                    found:
+                        "record `\(entry.name.prefix(80))`, which torch does not tell from a name that differs in case only",
                     expected: "names that differ in more than case")
             }
         }

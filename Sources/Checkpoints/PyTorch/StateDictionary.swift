@@ -141,7 +141,8 @@ struct StateDictionary {
         visits += 1
         guard visits <= 4 * limits.tensorsPerFile else {
             throw IngotError(
-                .pickleInvalid, offset: place, found: "dictionaries that contain each other more than \(visits - 1) times",
+                .pickleInvalid, offset: place,
+                found: "dictionaries that contain each other more than \(visits - 1) times",
                 expected: "a state dict without cycles or repeated nesting")
         }
     }
@@ -179,7 +180,8 @@ struct StateDictionary {
                 }
                 guard open.insert(inner).inserted else {
                     throw IngotError(
-                        .pickleInvalid, tensor: TensorName(name), offset: place, found: "a dictionary that contains itself",
+                        .pickleInvalid, tensor: TensorName(name), offset: place,
+                        found: "a dictionary that contains itself",
                         expected: "dictionaries that do not contain themselves")
                 }
                 guard levels.count < StateDictionary.maximumDepth, name.utf8.count <= limits.nameBytes else {

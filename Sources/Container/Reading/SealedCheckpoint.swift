@@ -54,7 +54,8 @@ package struct SealedCheckpoint: Sendable {
             warnings.append(
                 IngotWarning(
                     file: path.string,
-                    "\(unlistedCount - SealedCheckpoint.namedUnlistedFiles) more files not named in the manifest: not checked"))
+                    "\(unlistedCount - SealedCheckpoint.namedUnlistedFiles) more files not named in the manifest: not checked"
+                ))
         }
         try SealedIndex.check(shards, path, limits: limits)
         self.shards = shards

@@ -91,7 +91,8 @@ struct TensorGoal: Sendable, Hashable {
         // Small tensors get no in-flight correction, so aim near the centre of the accepted interval; a miss means encoding again.
         let aim = weights >= correctedTensor ? 0.9995 : weights >= largeTensor ? 0.9975 : 0.997
         return TensorGoal(
-            quantity: .bytes, maximum: maximum, aim: maximum * aim, minimum: maximum * (weights >= largeTensor ? 0.995 : 0.99))
+            quantity: .bytes, maximum: maximum, aim: maximum * aim,
+            minimum: maximum * (weights >= largeTensor ? 0.995 : 0.99))
     }
 
     /// A relative MSE of at most `error`, and at least 0.99 of it.

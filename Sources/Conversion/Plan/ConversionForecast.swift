@@ -67,7 +67,8 @@ package struct ConversionForecast: Sendable {
                 let tensor =
                     if isSampled {
                         try shard.encodings[index].form.map { ConversionForecast.known(payload, $0) }
-                            ?? ConversionForecast.sampled(payload, descriptor, shard, shard.encodings[index].rate, workspace)
+                            ?? ConversionForecast.sampled(
+                                payload, descriptor, shard, shard.encodings[index].rate, workspace)
                     } else {
                         ConversionForecast.computed(payload, descriptor, plan.options)
                     }

@@ -182,7 +182,9 @@ struct RatePlanner {
             }
             guard isSmooth || isLast, bits.magnitude < 0.04 || isLast else { continue }
             let planned = try await withGoalsInBytes(found, plus: isSmooth ? bits : min(bits, 0.15))
-            if asked <= options.goal.maximumError { bounds.note(asked, planned, fits: maximumBytes(planned) <= bytes + slack) }
+            if asked <= options.goal.maximumError {
+                bounds.note(asked, planned, fits: maximumBytes(planned) <= bytes + slack)
+            }
             break
         }
         return bounds.best
@@ -243,7 +245,8 @@ struct RatePlanner {
             case .rate(let rate):
                 expected +=
                     rate.goal.quantity == .step
-                    ? rate.goal.maximum : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
+                    ? rate.goal.maximum
+                    : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 saved += rate.slope * Double(item.weights) / 16
             case .stored(let form): expected += Double(form.byteCount)
             case .notFinite, .kept: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
@@ -305,7 +308,8 @@ struct RatePlanner {
         func size(_ bits: Double) -> UInt64 { otherBytes + UInt64(Double(weights) * bits / 8) }
         return IngotError(
             .usage, found: "a size of \(asked) bytes for \(weights) weights and \(otherBytes) other bytes",
-            expected: "from \(size(minimum)) to \(size(maximum)) bytes, and a relative MSE of 0.5 at most", remedy: remedy)
+            expected: "from \(size(minimum)) to \(size(maximum)) bytes, and a relative MSE of 0.5 at most",
+            remedy: remedy)
     }
 
     // MARK: - Probing
@@ -368,7 +372,9 @@ struct RatePlanner {
     /// Encodes the whole tensor at the step of a rate, and at smaller steps while the error is more than 5 % above the goal.
     ///
     /// - Returns: the rate with that step fixed and the exact bytes; nil if no step meets the goal.
-    private static func withFixedStep(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws -> TensorRate? {
+    private static func withFixedStep(_ rate: TensorRate, _ item: Item, _ workspace: ProbeWorkspace) throws
+        -> TensorRate?
+    {
         var descriptor = item.descriptor
         descriptor.scheme = .trellis(rate.parameters)
         let asked = rate.goal.maximum

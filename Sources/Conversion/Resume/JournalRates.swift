@@ -48,7 +48,8 @@ extension RatePlanner.Finding {
 extension TensorRate {
     fileprivate var journalEntry: JSONValue {
         let numbers = [
-            goal.maximum, goal.aim, goal.minimum, Double(rule.step), Double(rule.deadZone), Double(rule.shrink), bits, slope,
+            goal.maximum, goal.aim, goal.minimum, Double(rule.step), Double(rule.deadZone), Double(rule.shrink), bits,
+            slope,
             relativeMSE, minimumStep, safeStep, maximumStep,
         ]
         let integers = [parameters.states, parameters.alphabet, parameters.lowBits, parameters.rowClasses]
@@ -86,7 +87,8 @@ extension TensorRate {
     private var isPossible: Bool {
         let maximum = goal.quantity == .error ? 1 : TensorRate.maximumBytes
         let isGoal =
-            goal.maximum <= maximum && goal.aim > 0 && goal.minimum >= 0 && goal.minimum <= goal.aim && goal.aim <= goal.maximum
+            goal.maximum <= maximum && goal.aim > 0 && goal.minimum >= 0 && goal.minimum <= goal.aim
+            && goal.aim <= goal.maximum
         return isGoal && rule.step.isNormal && rule.step == TrellisRule.representable(Double(rule.step))
             && (0...0.5).contains(rule.deadZone) && (0...1).contains(rule.shrink)
             && bits.magnitude <= TensorRate.maximumBits && slope > 0x1p-20 && slope <= TensorRate.maximumBits

@@ -35,7 +35,8 @@ struct KeyOption: ParsableArguments {
     func require(in checkpoints: [OpenedCheckpoint]) throws {
         guard key == nil || checkpoints.contains(where: \.hasKeys) else {
             throw IngotError(
-                .usage, found: "--key for a source without PyTorch files", expected: "no key: only PyTorch files hold dictionaries",
+                .usage, found: "--key for a source without PyTorch files",
+                expected: "no key: only PyTorch files hold dictionaries",
                 remedy: .option(.leaveOutKey))
         }
     }

@@ -175,7 +175,8 @@ enum InspectionText {
             guard let bytes = account.bytes[part] else { continue }
             table.rows.append([
                 .init(part.label(isSealed: report.isSealed)), .init(Format.grouped(bytes)),
-                .init(Format.percent(bytes, of: account.total)), .init(style.bar(bytes, of: maximum, columns: 20), .faint),
+                .init(Format.percent(bytes, of: account.total)),
+                .init(style.bar(bytes, of: maximum, columns: 20), .faint),
             ])
         }
         table.rows.append([

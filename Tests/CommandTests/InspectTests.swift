@@ -88,8 +88,10 @@ import Testing
                     found
                         == (isNumber
                             ? [
-                                "count", "min", "max", "mean", "std", "absmax", "kurtosis", "zeros", "nan", "infinite",
-                                "subnormal", "outliers_6_sigma", "value_entropy_bits", "code_entropy_bits", "row_rms",
+                                "count", "min", "max", "mean", "std", "absmax", "skewness", "kurtosis", "zeros", "nan",
+                                "infinite",
+                                "subnormal", "outliers_6_sigma", "outliers_are_exact", "value_entropy_bits",
+                                "code_entropy_bits", "row_rms",
                                 "column_rms", "histogram",
                             ] : []))
                 #expect(tensor["statistics"]?["histogram"]?["counts"]?.array?.count == (isNumber ? 64 : nil))

@@ -22,6 +22,8 @@ package struct WeightStatistics: Sendable {
     package let zeros: UInt64, subnormal: UInt64
     /// Number of weights farther than six standard deviations from the mean.
     package let outliers: UInt64
+    /// Whether `outliers` is exact; for F32 it is not, since weights near the limit are counted by their upper 16 bits.
+    package let outliersAreExact: Bool
     /// The order-0 entropy of the elements, in bits per element; nil for F32.
     package let valueEntropy: Double?
     /// The entropy of the codes of an encoded tensor, in bits per weight; for a trellis, given the parity of the state. Otherwise nil.
@@ -36,7 +38,7 @@ package struct WeightStatistics: Sendable {
 
     /// Minimum, median and maximum of numbers.
     package struct Spread: Sendable, Hashable {
-        /// Minimum, median (the upper one of two) and maximum.
+        /// Minimum, median (the mean of the middle two of an even number) and maximum.
         package let minimum: Double, median: Double, maximum: Double
 
         /// The spread of the finite ones of `numbers`; nil if there are none.
@@ -44,7 +46,8 @@ package struct WeightStatistics: Sendable {
             numbers.removeAll { !$0.isFinite }
             numbers.sort()
             guard let first = numbers.first, let last = numbers.last else { return nil }
-            (minimum, median, maximum) = (first, numbers[numbers.count / 2], last)
+            let (low, high) = (numbers[(numbers.count - 1) / 2], numbers[numbers.count / 2])
+            (minimum, median, maximum) = (first, low + (high - low) / 2, last)
         }
 
         /// maximum / median: 1 if all numbers are equal; nil if the median is zero.
@@ -60,6 +63,7 @@ package struct WeightStatistics: Sendable {
         valueEntropy = counts.valueEntropy
         let finite = Double(count - nan - infinite)
         let isWide = counts.format == .f32
+        outliersAreExact = !isWide
         let moments = counts.moments
         var (sum, smallest, largest) = (0.0, Double.infinity, -Double.infinity)
         if isWide {

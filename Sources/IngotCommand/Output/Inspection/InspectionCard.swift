@@ -69,7 +69,9 @@ enum InspectionCard {
     ) -> [String] {
         let kurtosis = "kurtosis " + NumberText.fixed(found.kurtosis, 3)
         let many = Double(found.outliers) > InspectionText.manyOutliers * Double(finite) && found.outliers > 0
-        let outliers = "\(Format.grouped(found.outliers)) (\(Format.percent(found.outliers, of: finite)))"
+        let outliers =
+            (found.outliersAreExact || found.outliers == 0 ? "" : "about ")
+            + "\(Format.grouped(found.outliers)) (\(Format.percent(found.outliers, of: finite)))"
         return [
             line(
                 "range",

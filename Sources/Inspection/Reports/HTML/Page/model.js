@@ -81,6 +81,33 @@ const averaged = (weight) => (tensors, value) => {
 };
 const byEnergy = averaged(energy);
 const byElements = averaged((tensor) => tensor.elements);
+
+/** Second and fourth central moment of all weights of some tensors together, from their means, deviations, skewness and kurtosis. */
+function pooled(tensors) {
+  const parts = tensors.map((tensor) => {
+    const taken = tensor.source ?? tensor.statistics;
+    const [mean, std, kurtosis] = [number(taken?.mean), number(taken?.std), number(taken?.kurtosis)];
+    return mean === null || std === null || kurtosis === null || !tensor.elements ? null
+      : { n: tensor.elements, mean, second: std ** 2, third: (number(taken.skewness) ?? 0) * std ** 3, fourth: kurtosis * std ** 4 };
+  }).filter((part) => part !== null);
+  const count = sum(parts, (part) => part.n);
+  if (!count) return null;
+  const mean = sum(parts, (part) => part.n * part.mean) / count;
+  const second = sum(parts, (part) => part.n * (part.second + (part.mean - mean) ** 2)) / count;
+  const fourth = sum(parts, (part) => {
+    const d = part.mean - mean;
+    return part.n * (part.fourth + 4 * d * part.third + 6 * d ** 2 * part.second + d ** 4);
+  }) / count;
+  return { second, fourth };
+}
+const pooledKurtosis = (tensors) => {
+  const moments = pooled(tensors);
+  return moments && moments.second > 0 ? moments.fourth / moments.second ** 2 : null;
+};
+const pooledDeviation = (tensors) => {
+  const moments = pooled(tensors);
+  return moments && Math.sqrt(moments.second);
+};
 const greatest = (tensors, value) => {
   const known = tensors.map(value).filter((found) => found !== null);
   return known.length ? known.reduce((a, b) => Math.max(a, b)) : null;
@@ -108,9 +135,9 @@ const ERROR_METRICS = [
 ];
 
 const DISTRIBUTION_METRICS = [
-  { id: "kurtosis", label: "kurtosis (Gaussian: 3)", of: fromStatistics("kurtosis"), over: byElements, format: (value) => fixed(value, 2) },
+  { id: "kurtosis", label: "kurtosis (Gaussian: 3)", of: fromStatistics("kurtosis"), over: pooledKurtosis, format: (value) => fixed(value, 2) },
   { id: "outliers", label: "outliers beyond 6 σ, share", of: share(fromStatistics("outliers_6_sigma")), over: byElements, format: (value) => percent(value, 4) },
-  { id: "std", label: "standard deviation", of: fromStatistics("std"), over: byElements, format: figure },
+  { id: "std", label: "standard deviation", of: fromStatistics("std"), over: pooledDeviation, format: figure },
   { id: "absmax", label: "largest magnitude", of: fromStatistics("absmax"), over: greatest, format: figure },
   { id: "zeros", label: "zeros, share", of: share(fromStatistics("zeros")), over: byElements, format: (value) => percent(value, 2) },
   { id: "rows", label: "row RMS, max / median", of: ratio("row_rms", "max", "median"), over: greatest, format: figure },

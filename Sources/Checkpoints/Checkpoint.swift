@@ -11,6 +11,10 @@ package struct Shard: Sendable {
     /// The checked header.
     package let header: ShardHeader
 
+    /// The size that a conversion of the shard is compared with: of a PyTorch file the bytes of the tensors that are read, since it may
+    /// hold states of the training too; of other formats the bytes of the file.
+    package var sizeBefore: UInt64 { header.format == .pytorch ? min(file.byteCount, dataByteCount) : file.byteCount }
+
     /// Bytes of all tensors of the shard.
     package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.byteCount } }
 }

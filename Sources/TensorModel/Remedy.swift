@@ -60,6 +60,8 @@ extension Remedy {
         case convertRepaired
         /// Name no key of a PyTorch file.
         case leaveOutKey
+        /// Name one of these keys of a PyTorch file; `.` is the outermost dict.
+        case chooseKey([String])
 
         // Rates.
         /// Use the default codec.
@@ -84,6 +86,8 @@ extension Remedy {
         // Verification and claims.
         /// Compare with the source.
         case compareWithSource
+        /// Give a largest relative MSE, or claims, that judge the compared weights.
+        case limitError
         /// Name an Ingot checkpoint, or a checkpoint to compare with.
         case nameCheckpointOrSource
         /// Give the report of the conversion, or check the claim while converting.
@@ -113,6 +117,7 @@ extension Remedy.Option {
         case .keepNonFinite: "keep such tensors lossless"
         case .convertRepaired: "repair the source, and convert it so that NaN and infinity are refused"
         case .leaveOutKey: "name no key"
+        case .chooseKey(let keys): "name one of the keys " + keys.prefix(8).joined(separator: ", ")
         case .usualCodec: "take the usual codec"
         case .usualCodecForAnyRate: "take the usual codec for any rate in between"
         case .wholeBits(let bits): "ask for \(bits.lowerBound) to \(bits.upperBound) bits"
@@ -122,6 +127,7 @@ extension Remedy.Option {
         case .lessMemory: "convert with less memory or fewer jobs"
         case .exportAsFloat32: "export as f32"
         case .compareWithSource: "compare with the source"
+        case .limitError: "give a largest relative MSE, or claims"
         case .nameCheckpointOrSource: "name a directory that a conversion made, or name the source to compare it with"
         case .giveConversionReport: "give the report of the conversion, or check the claim while converting"
         case .nameConversionReport: "name the JSON report of the conversion that made this checkpoint"

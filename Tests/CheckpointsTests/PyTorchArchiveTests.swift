@@ -22,7 +22,7 @@ private typealias P = PickleBytes
             } else {
                 header = try ShardHeader.read(file)
             }
-            try Checkpoint.open(file.path).shards[0].checkRecords()
+            try Checkpoint.open(file.path, key: key).shards[0].checkRecords()
         }
 
         func bytes(_ name: String) throws -> [UInt8] {
@@ -242,7 +242,9 @@ private typealias P = PickleBytes
 
     // MARK: - Which tensors
 
-    @Test("P15 one usual name leads to the state dict", arguments: ["state_dict", "model_state_dict", "model"])
+    @Test(
+        "P15 one usual name leads to the state dict",
+        arguments: ["state_dict", "model_state_dict", "model", "module", "ema"])
     func usualNames(_ key: String) throws {
         let inner = P.dictionary([("a", PyTorchArchiveTests.tensor)])
         let alone = try PyTorchArchiveTests.open([(key, inner)])
@@ -260,16 +262,67 @@ private typealias P = PickleBytes
         #expect(other.header.tensors.map(\.name.text) == ["b"] && other.header.warnings.isEmpty)
     }
 
+    /// Entries of the outermost dict beside `model`, and the tensors that are read; nil if the choice is ambiguous.
+    @Test(
+        "P15 training checkpoints",
+        arguments: [
+            (["vector": .vector], ["a"]), (["scalar": .vector, "optimizer": .states], ["a"]),
+            (["matrix": .matrix], nil), (["state_dict": .states], nil), (["ema": .states], nil),
+            (["lm_head": .states], nil),
+            (
+                [
+                    "optimizer_state_dict": .states, "lr_scheduler": .states, "rng-state": .states,
+                    "grad.scaler": .states,
+                ], ["a"]
+            ),
+            (["Optimizer": .states, "optim": .states, "matrix_of_optimizer": .states], ["a"]),
+        ] as [([String: Beside], [String]?)])
+    func trainingCheckpoints(_ beside: [String: Beside], _ names: [String]?) throws {
+        let model = ("model", P.dictionary([("a", PyTorchArchiveTests.tensor)]))
+        let entries = beside.sorted { $0.key < $1.key }.map { ($0.key, $0.value.pickle) }
+        for entries in [[model] + entries, entries + [model]] {
+            guard let names else {
+                let error = #expect(throws: IngotError.self) { try PyTorchArchiveTests.open(entries) }
+                #expect(error?.code == .unsupportedSource && error?.found.contains("`model`") == true)
+                #expect(error?.remedy.text.contains("model") == true, "\(String(describing: error))")
+                let all = try PyTorchArchiveTests.open(entries, key: ".")
+                #expect(all.header.tensors.count == entries.count)
+                #expect(try PyTorchArchiveTests.open(entries, key: "model").header.tensors.map(\.name.text) == ["a"])
+                continue
+            }
+            let opened = try PyTorchArchiveTests.open(entries)
+            #expect(opened.header.tensors.map(\.name.text) == names)
+            #expect(
+                opened.header.warnings.map(\.message) == [
+                    "the state dict is the one under `model`; the other \(beside.count) entries beside it are left out"
+                ])
+        }
+    }
+
+    /// What may stand beside a state dict.
+    enum Beside: Sendable {
+        case vector, matrix, states
+
+        var pickle: [UInt8] {
+            switch self {
+            case .vector: P.tensor(PyTorchArchiveTests.storage, [24])
+            case .matrix: P.tensor(PyTorchArchiveTests.storage, [6, 4])
+            case .states: P.dictionary([("b", P.tensor(PyTorchArchiveTests.storage, [6, 4]))])
+            }
+        }
+    }
+
+    @Test("P15 an optimizer beside the weights is left out, and does not count as size") func optimizerBeside() throws {
+        let entries = [
+            ("a", PyTorchArchiveTests.tensor), ("optimizer", P.dictionary([("b", PyTorchArchiveTests.tensor)])),
+        ]
+        let opened = try PyTorchArchiveTests.open(entries)
+        #expect(opened.header.tensors.map(\.name.text) == ["a"])
+        #expect(opened.header.warnings.map(\.message) == ["training states are left out: `optimizer`"])
+    }
+
     @Test("P15 otherwise the names of dicts are joined") func nested() throws {
         let inner = P.dictionary([("a", PyTorchArchiveTests.tensor)])
-        let several = try PyTorchArchiveTests.open([
-            ("model", inner), ("state_dict", P.dictionary([("b", P.tensor(PyTorchArchiveTests.storage, [24]))])),
-        ])
-        #expect(Set(several.header.tensors.map(\.name.text)) == ["model.a", "state_dict.b"])
-        let beside = try PyTorchArchiveTests.open([
-            ("model", inner), ("top", P.tensor(PyTorchArchiveTests.storage, [24])),
-        ])
-        #expect(Set(beside.header.tensors.map(\.name.text)) == ["model.a", "top"])
         let empty = try PyTorchArchiveTests.open([("model", P.op("}")), ("e", inner)])
         #expect(empty.header.tensors.map(\.name.text) == ["e.a"])
         for (key, known) in [("other", "here: `model`"), ("model.other", "here: none"), ("model.a", "here: none")] {

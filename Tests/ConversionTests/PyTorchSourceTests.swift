@@ -138,7 +138,9 @@ private typealias P = PickleBytes
                 == PyTorchSourceTests.payloads(directory.at("plain")))
         #expect(options.encoding.record.contains(.init("key", .string("ema.model"))), "resuming compares it")
         let checkpoint = try SealedCheckpoint(directory.at("sealed"))
-        for (key, holds) in [(nil, false), ("state_dict", false), ("ema.model", true)] {
+        let ambiguous = #expect(throws: IngotError.self) { try Checkpoint.open(directory.at("x.pt")) }
+        #expect(ambiguous?.found == "weights under more than one key: `state_dict`, `ema`")
+        for (key, holds) in [("state_dict", false), ("ema.model", true)] {
             let source = try Checkpoint.open(directory.at("x.pt"), key: key)
             let report = try await Verifier(checkpoint, against: source, memory: Verbs.minimumMemory, jobs: 1).run()
             #expect(report.holds == holds)

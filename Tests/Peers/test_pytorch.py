@@ -170,9 +170,10 @@ def states():
     yield "nested without a usual name", {"encoder": {"a": plain["embed.weight"], "deep": {"b": plain["steps"]}}}, {
         "encoder.a": plain["embed.weight"], "encoder.deep.b": plain["steps"],
     }, (), {}
-    yield "two usual names", {"model": {"a": plain["steps"]}, "state_dict": {"a": plain["embed.weight"]}}, {
-        "model.a": plain["steps"], "state_dict.a": plain["embed.weight"],
-    }, (), {}
+    yield "a vector and an optimizer beside the model", {
+        "module": plain, "optimizer": optimizer.state_dict(), "loss_history": torch.rand(9), "lr_scheduler": {"w": torch.rand(3, 3)},
+    }, plain, (), {}
+    yield "an optimizer beside the weights", {**plain, "optimizer": {"m": torch.rand(30, 4)}}, plain, (), {}
     leaves = {
         "int": 3, "long": 1 << 80, "negative": -5, "float": 0.5, "none": None, "text": "x", "bytes": b"ab", "true": True,
         "list": [1, "a", None], "tuple": (1, 2, 3, 4), "size": torch.Size([2, 3]), "dtype": torch.float16,

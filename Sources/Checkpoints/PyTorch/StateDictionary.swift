@@ -27,17 +27,14 @@ struct StateDictionary {
     /// Containers that were left out. Each is searched once.
     private var leftOut: Set<PickleValue> = []
 
-    /// The keys under which training scripts store the state dict of the model, beside other things.
-    private static let usualKeys = ["state_dict", "model_state_dict", "model"]
     private static let maximumDepth = 256
 
     /// Finds the tensors.
     ///
-    /// A tensor's name joins its key and the keys of the dicts around it by `.`. If the outer dict has no tensors of its own, and exactly
-    /// one of `state_dict`, `model_state_dict` and `model` is a dict with tensors, only that dict is read.
+    /// A tensor's name joins its key and the keys of the dicts around it by `.`. `StateDictionaryRoot` chooses the dict.
     ///
     /// - Parameters:
-    ///   - key: the keys of the dict to read, joined by `.`; nil for the rule above.
+    ///   - key: the keys of the dict to read, joined by `.`; `.` for the outermost one; nil for the usual ones.
     ///   - place: offset of the pickle in the file, for messages.
     init(_ objects: PickleObjects, key: String?, at place: UInt64, limits: Limits) throws {
         self.objects = objects
@@ -48,90 +45,13 @@ struct StateDictionary {
                 .unsupportedSource, offset: place, found: "a pickle of \(objects.result.kind)",
                 expected: "a state dict: names with tensors", remedy: PyTorchRemedy.name)
         }
-        try walk(try root(outer, key))
+        let chosen = try StateDictionaryRoot(objects, outer: outer, at: place, limits: limits).choose(key)
+        remarks += chosen.remarks
+        try walk(chosen.dictionary, leavingOut: chosen.leftOut)
         if leafCount > 0 { remarks.append("\(leafCount) entries that are no tensors are left out") }
         if hiddenTensors > 0 {
             remarks.append("\(hiddenTensors) tensors in lists, or under keys that are no names, are left out")
         }
-    }
-
-    // MARK: - Choice of the dict
-
-    private mutating func root(_ outer: Int, _ key: String?) throws -> Int {
-        if let key { return try descend(from: outer, by: key) }
-        let holdsTensors = objects.dictionaries[outer].contains { if case .tensor = $0.value { true } else { false } }
-        guard !holdsTensors else { return outer }
-        let found = try StateDictionary.usualKeys.compactMap { key in
-            try member(of: outer, key).flatMap { try hasTensors($0) ? (key, $0) : nil }
-        }
-        guard found.count == 1, let only = found.first else { return outer }
-        let others = objects.dictionaries[outer].count - 1
-        let rest = others == 0 ? "" : "; the other \(others) entries beside it are left out"
-        remarks.append("the state dict is the one under `\(only.0)`\(rest)")
-        return only.1
-    }
-
-    /// The dict that a path of keys leads to. A key may hold dots itself, so the longest matching key is taken.
-    private func descend(from outer: Int, by path: String) throws -> Int {
-        var parts = path.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)[...]
-        var dictionary = outer
-        while !parts.isEmpty {
-            let found = (1...parts.count).reversed().lazy.compactMap { count -> (Int, Int)? in
-                let key = String(decoding: Array(parts.prefix(count).joined(separator: ".".utf8)), as: UTF8.self)
-                return member(of: dictionary, key).map { ($0, count) }
-            }.first
-            guard let (next, count) = found else {
-                let key = String(decoding: Array(parts.joined(separator: ".".utf8)), as: UTF8.self)
-                throw IngotError(
-                    .unsupportedSource, offset: place, found: "no dict under the key `\(key.prefix(80))`",
-                    expected: "keys of dicts, joined by `.`; here: \(dictionaryKeys(of: dictionary))",
-                    remedy: "give one of these")
-            }
-            dictionary = next
-            parts = parts.dropFirst(count)
-        }
-        return dictionary
-    }
-
-    private func member(of dictionary: Int, _ key: String) -> Int? {
-        let pair = objects.dictionaries[dictionary].first { pair in
-            text(of: pair.key).map { $0.utf8.elementsEqual(key.utf8) } ?? false
-        }
-        if case .dictionary(let index) = pair?.value { return index }
-        return nil
-    }
-
-    /// A key as part of a name: a text, or the digits of an integer; nil for other keys.
-    private func text(of key: PickleValue) -> String? {
-        if case .int(let number) = key { return String(number) }
-        return objects.text(key)
-    }
-
-    /// The first few keys of a dict that lead to dicts, for messages.
-    private func dictionaryKeys(of dictionary: Int) -> String {
-        let keys = objects.dictionaries[dictionary].lazy.compactMap { pair -> String? in
-            guard case .dictionary = pair.value else { return nil }
-            return text(of: pair.key).map { "`\($0.prefix(40))`" }
-        }
-        let first = keys.prefix(8)
-        return first.isEmpty ? "none" : first.joined(separator: ", ")
-    }
-
-    /// Whether a dict or one inside it holds a tensor.
-    private mutating func hasTensors(_ dictionary: Int) throws -> Bool {
-        var waiting = [dictionary]
-        var seen: Set<Int> = [dictionary]
-        while let next = waiting.popLast() {
-            for pair in objects.dictionaries[next] {
-                try visit()
-                switch pair.value {
-                case .tensor: return true
-                case .dictionary(let inner): if seen.insert(inner).inserted { waiting.append(inner) }
-                default: break
-                }
-            }
-        }
-        return false
     }
 
     // MARK: - Tensors
@@ -153,7 +73,8 @@ struct StateDictionary {
         var next = 0
     }
 
-    private mutating func walk(_ root: Int) throws {
+    /// - Parameter excluded: positions of pairs in the root that are left out.
+    private mutating func walk(_ root: Int, leavingOut excluded: Set<Int>) throws {
         var levels = [Level(dictionary: root, prefix: "")]
         var open: Set<Int> = [root]
         while let level = levels.last {
@@ -166,6 +87,7 @@ struct StateDictionary {
             levels[levels.count - 1].next += 1
             try visit()
             let pair = pairs[level.next]
+            if levels.count == 1, excluded.contains(level.next) { continue }
             switch pair.value {
             case .tensor(let tensor):
                 guard let name = name(pair.key, in: level) else {
@@ -198,7 +120,7 @@ struct StateDictionary {
 
     /// The name of an entry: its key after the keys of the dicts around it; nil for a key that is neither text nor integer.
     private func name(_ key: PickleValue, in level: Level) -> String? {
-        text(of: key).map { level.prefix + $0 }
+        objects.keyText(key).map { level.prefix + $0 }
     }
 
     private mutating func add(_ name: TensorName, _ tensor: Int) throws {

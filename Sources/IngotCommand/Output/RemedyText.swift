@@ -15,6 +15,9 @@ enum RemedyText {
         case .keepNonFinite: "keep such tensors lossless with --on-nonfinite keep"
         case .convertRepaired: "repair the source, and convert it with --on-nonfinite fail"
         case .leaveOutKey: "leave out --key"
+        case .chooseKey(let keys):
+            "choose with " + keys.prefix(8).map { "--key \($0.prefix(40))" }.joined(separator: " or ")
+                + " (. is the outermost dict)"
         case .usualCodec: "leave out --codec"
         case .usualCodecForAnyRate: "leave out --codec for any rate in between"
         case .wholeBits(let bits): "give --bits \(bits.lowerBound) to \(bits.upperBound)"
@@ -24,6 +27,7 @@ enum RemedyText {
         case .lessMemory: "convert with less --max-memory or fewer --jobs"
         case .exportAsFloat32: "export with --dtype f32"
         case .compareWithSource: "give --against"
+        case .limitError: "give --max-relative-mse or --claims"
         case .nameCheckpointOrSource:
             "name a directory that `ingot convert` made, or add --against SOURCE to compare it with a source"
         case .giveConversionReport: "give --conversion-report, or claim it in convert"

@@ -27,8 +27,9 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
 struct KeyOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "In PyTorch files: the dict with the weights, as keys joined by '.', such as ema.model. Default: the "
-                + "outermost dict, or the one under state_dict, model_state_dict or model."))
+            "In PyTorch files: the dict with the weights, as keys joined by '.', such as ema.model; '.' is the "
+                + "outermost dict. Default: the dict under model, state_dict, module or the like, or the outermost one."
+        ))
     var key: String?
 
     /// Throws if a key is given and none of the checkpoints is a PyTorch file.

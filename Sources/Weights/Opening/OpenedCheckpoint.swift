@@ -117,6 +117,14 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
+    /// The size that a conversion of it is compared with (`Shard.sizeBefore`).
+    package var sizeBefore: UInt64 {
+        switch content {
+        case .sealed: fileBytes
+        case .plain(let checkpoint): checkpoint.shards.reduce(0) { $0 + $1.sizeBefore }
+        }
+    }
+
     /// Total bytes of its weight files, including headers and seals.
     package var fileBytes: UInt64 {
         switch content {

@@ -14,7 +14,7 @@ package struct StoredWeights: Sendable {
     package let fileName: String
     /// Element type and shape; for an encoded tensor, those of the source tensor.
     package let elementType: ElementType, shape: Shape
-    /// Bytes that the tensor takes in its file.
+    /// Bytes of its elements; for blocks and payloads, the bytes that it takes in its file.
     package let byteCount: UInt64
     /// The name of another format's block encoding, such as `Q4_K`; nil if there is none. Blocks are read as `elementType`.
     package let encoding: String?
@@ -43,7 +43,8 @@ package struct StoredWeights: Sendable {
         self.fileName = fileName
         elementType = tensor.elementType
         shape = tensor.shape
-        byteCount = tensor.range.count
+        // A view of a larger PyTorch storage has the bytes of its elements, not of the part of the storage that it reaches over.
+        byteCount = tensor.encoding == nil ? tensor.byteCount : tensor.range.count
         encoding = tensor.encoding
         form = .plain(tensor.bytes(in: file))
     }

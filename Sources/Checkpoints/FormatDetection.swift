@@ -97,10 +97,28 @@ enum FileSignature {
             if first[0] == 0x80, (2...5).contains(first[1]) { return .pickle }
             if first.dropFirst(tarPlace).elementsEqual(tarMark) { return .tar }
         }
+        if first.dropFirst(4).starts(with: Array("TFL3".utf8)) { return .foreign("a TensorFlow Lite file") }
+        if isONNX(first) { return .foreign("an ONNX file") }
         let name = file.path.lastComponent?.string ?? ""
         if TensorName.hasSuffix(name, GGUFFile.suffix) { return .gguf }
         if TensorName.hasSuffix(name, NumPyFile.suffix) { return .numpy }
+        if !isLength, first.count >= 8, isText(first) {
+            return .foreign(first.first == UInt8(ascii: "{") ? "a JSON file" : "a text file")
+        }
         return .other
+    }
+
+    /// Whether a file begins as ONNX models do: field 1 of a protobuf message, the version of the format, then a text field (2 to 4 or 6), or
+    /// the operator sets (8) or the graph (7) (onnx.proto, `ModelProto`).
+    private static func isONNX(_ first: [UInt8]) -> Bool {
+        guard first.count >= 16, first[0] == 0x08, (3...32).contains(first[1]) else { return false }
+        return [0x12, 0x1A, 0x22, 0x32, 0x3A, 0x42].contains(first[2])
+    }
+
+    /// Whether bytes are UTF-8 text, the last character perhaps cut.
+    private static func isText(_ first: [UInt8]) -> Bool {
+        guard first.allSatisfy({ $0 >= 0x20 || [0x09, 0x0A, 0x0C, 0x0D, 0x1B].contains($0) }) else { return false }
+        return (0...3).contains { String(validating: first.dropLast($0), as: UTF8.self) != nil }
     }
 }
 

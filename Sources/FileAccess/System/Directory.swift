@@ -1,6 +1,6 @@
 internal import CSystemCalls
 package import SystemPackage
-internal import TensorModel
+package import TensorModel
 
 #if canImport(Glibc)
     internal import Glibc
@@ -31,6 +31,26 @@ package enum Directory {
 
     /// The kind of the object at `path`, symbolic links followed; nil if nothing exists there.
     package static func kind(_ path: FilePath) throws -> FileKind? { try status(path, followingLinks: true)?.kind }
+
+    /// Why no file can be created at `path`: its directory does not exist, is none, or may not be written to. nil if that is not the reason.
+    package static func parentProblem(of path: FilePath) -> IngotError? {
+        let parent = path.removingLastComponent()
+        let place = parent.isEmpty ? FilePath(".") : parent
+        func problem(_ found: String, _ remedy: Remedy) -> IngotError {
+            IngotError(.cannotCreate, file: path.string, found: found, remedy: remedy)
+        }
+        let found: FileKind?
+        do { found = try kind(place) } catch { return nil }
+        switch found {
+        case .directory: break
+        case nil: return problem("the directory \(place) does not exist", "create it, or choose another place")
+        default: return problem("\(place) is not a directory", "choose another place")
+        }
+        guard (try? isWritable(place)) == false else { return nil }
+        return problem(
+            "the directory \(place) may not be written to",
+            "choose another place, or change the permissions of the directory")
+    }
 
     /// The status of `path`. Returns nil only if nothing exists there; any other failure of stat(2) is thrown.
     private static func status(_ path: FilePath, followingLinks: Bool) throws -> FileStatus? {

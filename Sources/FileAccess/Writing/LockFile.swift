@@ -30,7 +30,7 @@ package struct LockFile: ~Copyable, Sendable {
     package static func take(_ path: FilePath, guarding target: FilePath) throws -> LockFile {
         // Each further attempt needs another run that has just ended.
         for _ in 0..<64 {
-            let file = try open(path)
+            let file = try open(path, guarding: target)
             guard try file.tryLock() else {
                 throw IngotError(.locked, file: target.string, found: "another process is writing this output")
             }
@@ -48,11 +48,12 @@ package struct LockFile: ~Copyable, Sendable {
     }
 
     /// Opens the file or creates it. A symbolic link is not followed.
-    private static func open(_ path: FilePath) throws -> Descriptor {
+    private static func open(_ path: FilePath, guarding target: FilePath) throws -> Descriptor {
         do {
             return try Descriptor(
                 path, flags: O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode: 0o666, code: .cannotCreate)
         } catch {
+            if let problem = Directory.parentProblem(of: target) { throw problem }
             if let found = try? Directory.ownStatus(path) {
                 if found.isLink { throw refusal(path, "a symbolic link") }
                 if found.kind != .file { throw refusal(path, "what is no regular file") }

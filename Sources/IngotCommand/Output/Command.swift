@@ -25,7 +25,7 @@ enum Command {
                     .usage, found: "an argument that is not UTF-8", expected: "paths of UTF-8",
                     remedy: "rename the file, or reach it through a symbolic link")
             }
-            try requireKnownHelp(CommandLine.arguments.dropFirst())
+            try UsageError.requireKnownVerb(CommandLine.arguments.dropFirst())
             var command = try Ingot.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
@@ -40,38 +40,14 @@ enum Command {
         } catch {
             let text = Ingot.fullMessage(for: error)
             let status = Ingot.exitCode(for: error).rawValue
-            if status == 0 { Console.result(text) } else { Console.message(escapedLines(text)) }
+            guard status != 0 else {
+                Console.result(text)
+                Console.exit(0)
+            }
+            let verb = CommandLine.arguments.dropFirst().first.flatMap { $0.hasPrefix("-") ? nil : $0 }
+            Console.message(RemedyText.message(UsageError.error(text, verb: verb)))
             Console.exit(status)
         }
         Console.exit(0)
-    }
-
-    /// Refuses `help` with an unknown verb; the library would print the help of the whole command.
-    private static func requireKnownHelp(_ arguments: ArraySlice<String>) throws {
-        let verbs = Ingot.configuration.subcommands.map { String(describing: $0).lowercased() }
-        guard arguments.first == "help", let word = arguments.dropFirst().first, !word.hasPrefix("-"),
-            !(verbs + ["help"]).contains(word)
-        else { return }
-        throw IngotError(
-            .usage, found: "help for `\(word)`", expected: "one of \(verbs.joined(separator: ", "))",
-            remedy: "`ingot help` lists what there is")
-    }
-
-    /// Escapes control characters in a usage error, because it quotes arguments, which may be file names from others.
-    private static func escapedLines(_ text: String) -> String {
-        var message = text.unicodeScalars
-        // A private-use character stands for a line feed inside an argument, so that splitting into lines keeps the argument whole.
-        let lineEnd: Unicode.Scalar = "\u{F8FE}"
-        // A usage error may quote the value after `=` without its option.
-        for argument in CommandLine.arguments.dropFirst() {
-            for part in [argument[...]] + argument.split(separator: "=", maxSplits: 1).dropFirst()
-            where part.unicodeScalars.contains("\n") {
-                message = message.replacing(
-                    part.unicodeScalars, with: part.unicodeScalars.map { $0 == "\n" ? lineEnd : $0 })
-            }
-        }
-        return message.split(separator: "\n", omittingEmptySubsequences: false).map {
-            IngotErrorRenderer.escaped(String($0))
-        }.joined(separator: "\n").replacing(String(lineEnd), with: IngotErrorRenderer.escape("\n"))
     }
 }

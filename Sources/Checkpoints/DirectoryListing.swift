@@ -81,6 +81,18 @@ struct DirectoryListing {
             return DirectoryListing(
                 kind: kind, indexName: indexes.first, singleFile: singleFile, files: files, others: others)
         }
+        let parts = try entries.filter { entry in
+            guard entry.target == .directory, entry.isText else { return false }
+            return try Directory.entries(path.appending(entry.name)).contains { WeightFiles.isWeights($0.name) }
+        }.map(\.name).sorted()
+        guard parts.isEmpty else {
+            let isPipeline = entries.contains { $0.name == "model_index.json" }
+            throw IngotError(
+                .unsupportedSource, file: path.string,
+                found: (isPipeline ? "a diffusers pipeline" : "a directory") + " whose weights are in \(listed(parts))",
+                expected: "the directory of one model",
+                remedy: .text("convert each part by itself, such as \(path.appending(parts[0]))"))
+        }
         throw IngotError(
             .unsupportedSource, file: path.string, found: "a directory without weights in a format that is read",
             expected: "a checkpoint in safetensors, PyTorch's zip format or GGUF",

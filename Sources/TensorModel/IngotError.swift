@@ -55,8 +55,8 @@ extension IngotError {
         case certificateMismatch, sourceMismatch, claimFailed
         // The source does not allow what was asked for.
         case goalUnreachable
-        // A claims file or the report of a run is invalid.
-        case claimsInvalid, reportInvalid
+        // A claims file, a recipe or the report of a run is invalid.
+        case claimsInvalid, reportInvalid, recipeInvalid
         // The environment.
         case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
             locked, interrupted, terminated

@@ -113,7 +113,7 @@ import Testing
         let place = try Place()
         try await Verbs.convert(place.source, to: place.target)
         let bad = try SampleSource.write(
-            [[SampleTensor("z.weight", .f16, [2, 40], values: [Float](repeating: .nan, count: 80))]],
+            [[SampleTensor("z.weight", .f16, [20, 40], values: [Float](repeating: .nan, count: 800))]],
             to: place.at("bad"))
         #expect(try await place.refusal(bad, to: place.target, force: true)?.code == .nonFinite)
         #expect(try await Verbs.verify(place.target, against: place.source).holds)

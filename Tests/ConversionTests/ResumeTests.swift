@@ -154,7 +154,7 @@ import Testing
     /// What no other run can mend leaves nothing, unless an earlier run finished something.
     @Test func failuresOfTheSourceLeaveNothing() async throws {
         var shards = ShardedPlace.shards()
-        shards[2].append(SampleTensor("bad.weight", .f16, [2, 40], values: [Float](repeating: .nan, count: 80)))
+        shards[2].append(SampleTensor("bad.weight", .f16, [20, 40], values: [Float](repeating: .nan, count: 800)))
         let place = try ShardedPlace(shards)
         let error = try await place.failure()
         #expect(error?.code == .nonFinite)

@@ -6,9 +6,17 @@ package enum CheckpointNames {
     /// Stems of shard names. All shards of a checkpoint have the same one.
     static let stems = ["model", "adapter_model", "diffusion_pytorch_model"]
     /// The file name of the index for these shards; nil for a single shard, which has no index.
-    static func index(of shards: [String]) -> String? {
+    package static func index(of shards: [String]) -> String? {
         guard shards.count > 1, let stem = stem(of: shards[0]) else { return nil }
         return stem + ShardName.indexSuffix
+    }
+
+    /// The stem of the output's shards, by the names of the source's files. PEFT finds adapters and diffusers finds models by their stems,
+    /// which stay; every other source becomes `model`.
+    package static func stem(ofSource files: [String]) -> String {
+        stems.dropFirst().first { stem in
+            files.allSatisfy { $0.utf8.starts(with: (stem + ".").utf8) || $0.utf8.starts(with: (stem + "-").utf8) }
+        } ?? stems[0]
     }
 
     private static func stem(of shard: String) -> String? {

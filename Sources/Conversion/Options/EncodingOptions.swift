@@ -28,6 +28,8 @@ package struct EncodingOptions: Sendable, Hashable {
     package var parameters = UniformParameters.standard
     /// The codec of the streams. Schemes other than `trellis` use zstd in place of `rans`.
     package var codec: Codec = .zstd
+    /// Rules for tensors by name; they come before `DefaultRecipe`.
+    package var recipe = Recipe()
     /// What to do about NaN and infinity.
     package var nonFinite: NonFinitePolicy = .fail
     /// Whether tensors that are quantized already (blocks of codes, as in GGUF) are decoded and quantized again.
@@ -41,7 +43,9 @@ package struct EncodingOptions: Sendable, Hashable {
     /// Whether the size of every matrix follows from its shape, so that a forecast needs no weights.
     var sizeFollowsFromShapes: Bool {
         guard scheme == .trellis, codec.codesEntropy, case .bits = goal else { return false }
-        return true
+        return recipe.rules.allSatisfy { rule in
+            if case .encode(let scheme?, _) = rule.action { scheme == .trellis } else { true }
+        }
     }
 
     /// Refuses a rate that a codec without entropy coder cannot give.
@@ -83,6 +87,7 @@ package struct EncodingOptions: Sendable, Hashable {
         }
         members.append(.init("codec", .string(codec.name)))
         members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))
+        if !recipe.rules.isEmpty { members.append(.init("recipe", recipe.json)) }
         if let key { members.append(.init("key", .string(key))) }
         if requantizes { members.append(.init("allow_requantize", .bool(true))) }
         return members

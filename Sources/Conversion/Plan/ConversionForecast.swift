@@ -16,6 +16,8 @@ package struct ConversionForecast: Sendable {
         package let elementType: ElementType, shape: Shape
         /// The scheme it would be stored in.
         package let scheme: TensorScheme
+        /// The rule that decided (`TensorChoice.rule`).
+        package let rule: String
         /// Bytes of its payload.
         package let byteCount: UInt64
         /// Expected relative MSE; nil if no weights were read, or if the scheme is `lossless`.
@@ -33,10 +35,24 @@ package struct ConversionForecast: Sendable {
     package let companionBytes: UInt64
     /// The tensors that would be encoded.
     package private(set) var tensors: [Tensor] = []
-    /// Number of tensors that would be kept, unchanged.
-    package private(set) var keptCount = 0
+    /// A tensor that would be kept.
+    package struct KeptTensor: Sendable {
+        /// The name.
+        package let name: TensorName
+        /// Its bytes.
+        package let byteCount: UInt64
+        /// The rule that decided.
+        package let rule: String
+    }
+
+    /// The tensors that would be kept, unchanged.
+    package private(set) var kept: [KeptTensor] = []
     /// Whether a sample of the weights was read.
     package let isSampled: Bool
+    /// Whether all weights were searched for NaN and infinity.
+    package let isScanned: Bool
+    /// Whether a conversion with these options fails at NaN and infinity.
+    package let failsOnNonFinite: Bool
     /// Upper bound of the buffers in bytes; the program itself is not counted.
     package let memoryBytes: UInt64
 
@@ -45,18 +61,22 @@ package struct ConversionForecast: Sendable {
     /// With a goal in bits per weight and an entropy coder, headers are enough: the size then is exact within 0.5 %. Otherwise a sample of
     /// the weights is encoded.
     ///
-    /// - Parameter sampling: whether a sample is encoded in any case, so that errors are known.
-    /// - Throws: `usage` if the codec cannot give the rate, or the memory budget is too small; what planning the rates throws.
+    /// - Parameter sampling: whether a sample is encoded in any case, so that errors are known, and all weights are searched for NaN and
+    ///   infinity.
+    /// - Throws: `nonFinite` if the conversion would refuse them; `usage` if the codec cannot give the rate, or the memory budget is too small; what planning the rates throws.
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.encoding.requireReachable()
-        sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.file.byteCount }
+        sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.sizeBefore }
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }
         let budget = try MemoryBudget(bytes: plan.options.run.memory, jobs: plan.options.run.jobs)
+        isScanned = sampling || plan.options.encoding.nonFinite == .keep
+        failsOnNonFinite = plan.options.encoding.nonFinite == .fail
         isSampled = sampling || !plan.options.encoding.sizeFollowsFromShapes
         var planned = plan
         if isSampled { try await planned.addRates(budget) }
+        if sampling, plan.options.encoding.nonFinite == .fail { try planned.requireFinite() }
         let workspace = ProbeWorkspace()
         for shard in planned.openShards {
             let layout = shard.layout
@@ -66,9 +86,9 @@ package struct ConversionForecast: Sendable {
                 guard let descriptor = payload.descriptor else { continue }
                 let tensor =
                     if isSampled {
-                        try shard.encodings[index].form.map { ConversionForecast.known(payload, $0) }
+                        try shard.encodings[index].form.map { ConversionForecast.known(payload, $0, plan.options) }
                             ?? ConversionForecast.sampled(
-                                payload, descriptor, shard, shard.encodings[index].rate, workspace)
+                                payload, descriptor, shard, shard.encodings[index].rate, plan.options, workspace)
                     } else {
                         ConversionForecast.computed(payload, descriptor, plan.options)
                     }
@@ -76,10 +96,19 @@ package struct ConversionForecast: Sendable {
                 tensors.append(tensor)
             }
             bytes += layout.kept.reduce(0) { $0 + $1.tensor.byteCount }
-            keptCount += layout.kept.count
+            kept += layout.kept.map {
+                let choice = ConversionForecast.choice($0, plan.options)
+                return KeptTensor(
+                    name: $0.tensor.name, byteCount: $0.tensor.byteCount,
+                    rule: choice.scheme == nil ? choice.rule : "no scheme is smaller")
+            }
             outputBytes += bytes
         }
         memoryBytes = budget.maximumBytes
+    }
+
+    private static func choice(_ plan: TensorPlan, _ options: ConversionOptions) -> TensorChoice {
+        DefaultRecipe.choice(plan.tensor.name, plan.tensor.elementType, plan.tensor.shape, options.encoding)
     }
 
     /// The size by shape and options.
@@ -90,20 +119,20 @@ package struct ConversionForecast: Sendable {
         let weights = plan.tensor.shape.elementCount
         var bytes = 0.0
         if case .bits(let bits) = options.encoding.goal {
-            let isEmbedding = DefaultRecipe.isEmbeddingOrHead(plan.tensor.name)
-            let own = DefaultRecipe.bits(bits, isEmbeddingOrHead: isEmbedding)
+            let own = choice(plan, options).bits(bits)
             bytes = TensorGoal.bits(own, weights: weights, fixedBytes: prologue.fixedBytes).aim
         }
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
-            scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: nil)
+            scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
+            relativeMSE: nil)
     }
 
     /// The size and the error of a tensor that was encoded completely.
-    private static func known(_ plan: TensorPlan, _ form: StoredForm) -> Tensor {
+    private static func known(_ plan: TensorPlan, _ form: StoredForm, _ options: ConversionOptions) -> Tensor {
         Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
-            scheme: form.scheme, byteCount: UInt64(form.byteCount),
+            scheme: form.scheme, rule: choice(plan, options).rule, byteCount: UInt64(form.byteCount),
             relativeMSE: form.scheme == .lossless ? nil : form.relativeMSE)
     }
 
@@ -113,7 +142,7 @@ package struct ConversionForecast: Sendable {
     /// The size and the error by the rate; in schemes other than `trellis`, by a few encoded chunks.
     private static func sampled(
         _ plan: TensorPlan, _ descriptor: TensorDescriptor, _ shard: ConversionPlan.ShardPlan, _ rate: TensorRate?,
-        _ workspace: ProbeWorkspace
+        _ options: ConversionOptions, _ workspace: ProbeWorkspace
     ) throws -> Tensor {
         let prologue = descriptor.prologue
         let weights = plan.tensor.shape.elementCount
@@ -140,7 +169,8 @@ package struct ConversionForecast: Sendable {
         }
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
-            scheme: descriptor.scheme, byteCount: UInt64(bytes.rounded()), relativeMSE: error)
+            scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
+            relativeMSE: error)
     }
 
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
@@ -162,7 +192,8 @@ package struct ConversionForecast: Sendable {
             .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
             .init("weights", .unsigned(UInt64(weights))),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
-            .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("sampled", .bool(isSampled)),
+            .init("kept_tensors", .unsigned(UInt64(kept.count))), .init("sampled", .bool(isSampled)),
+            .init("scanned", .bool(isScanned)),
             .init("memory_bytes", .unsigned(memoryBytes)),
             .init(
                 "tensors",
@@ -170,9 +201,19 @@ package struct ConversionForecast: Sendable {
                     tensors.map { tensor in
                         .object([
                             .init("name", .string(tensor.name.text)), .init("scheme", .string(tensor.scheme.summary)),
+                            .init("rule", .string(tensor.rule)),
                             .init("bytes", .unsigned(tensor.byteCount)),
                             .init("bits_per_weight", .number(tensor.bitsPerWeight)),
                             .init("relative_mse", tensor.relativeMSE.map(JSONValue.number) ?? .null),
+                        ])
+                    })),
+            .init(
+                "kept",
+                .array(
+                    kept.map { tensor in
+                        .object([
+                            .init("name", .string(tensor.name.text)), .init("bytes", .unsigned(tensor.byteCount)),
+                            .init("rule", .string(tensor.rule)),
                         ])
                     })),
         ])

@@ -93,6 +93,14 @@ package struct ConversionPlan: Sendable {
                     "\(shard.header.metadata.count) metadata entries (hyperparameters, tokenizer) are not carried over")
             )
         }
+        if let found = QuantizedTensors.first(in: shard.header.tensors) {
+            throw IngotError(
+                .unsupportedSource, file: shard.file.path.string, tensor: found.tensor,
+                found:
+                    "a tensor that is quantized already, \(found.method): `\(found.companion.text.prefix(120))` belongs to it",
+                expected: "F32, F16 or BF16: quantizing twice adds both errors",
+                remedy: "convert the original checkpoint")
+        }
         let plans = try shard.header.tensors.map { tensor in
             try ConversionPlan.plan(tensor, in: shard, options, &warnings)
         }
@@ -110,6 +118,20 @@ package struct ConversionPlan: Sendable {
         shard.header.format == .safetensors ? shard.header.metadata : []
     }
 
+    /// Searches all weights that would be quantized for NaN and infinity.
+    ///
+    /// - Throws: `nonFinite`, as the conversion does.
+    func requireFinite() throws {
+        for shard in openShards {
+            for payload in shard.layout.payloads {
+                guard let descriptor = payload.descriptor, descriptor.scheme != .lossless,
+                    let found = try NonFiniteScan.scan(payload.tensor, descriptor.format, in: shard.source.file)
+                else { continue }
+                throw NonFiniteScan.refusal(shard.source, payload.tensor.name, found)
+            }
+        }
+    }
+
     /// Removes a shard from the plan, and closes its source.
     mutating func remove(at position: Int) { shards[position] = nil }
 
@@ -123,9 +145,10 @@ package struct ConversionPlan: Sendable {
                 expected: "F32, F16 or BF16: quantizing twice adds both errors",
                 remedy: .either("convert the original", or: .option(.requantize)))
         }
-        guard let format = tensor.elementType.quantizable,
-            var scheme = DefaultRecipe.scheme(tensor.name, tensor.elementType, tensor.shape, options.encoding)
-        else { return TensorPlan(tensor: tensor, descriptor: nil) }
+        let choice = DefaultRecipe.choice(tensor.name, tensor.elementType, tensor.shape, options.encoding)
+        guard let format = tensor.elementType.quantizable, var scheme = choice.scheme else {
+            return TensorPlan(tensor: tensor, descriptor: nil)
+        }
         if options.encoding.nonFinite == .keep, scheme != .lossless,
             let found = try NonFiniteScan.scan(tensor, format, in: shard.file)
         {
@@ -133,10 +156,24 @@ package struct ConversionPlan: Sendable {
             warnings.append(
                 IngotWarning(file: shard.file.path.string, tensor: tensor.name, "\(found); stored lossless"))
         }
-        return TensorPlan(
-            tensor: tensor,
-            descriptor: TensorDescriptor(
-                scheme: scheme, codec: codec(options.encoding.codec, scheme), format: format, shape: tensor.shape))
+        let descriptor = TensorDescriptor(
+            scheme: scheme, codec: codec(options.encoding.codec, scheme), format: format, shape: tensor.shape)
+        // A matrix that would not get smaller is kept, unless a rule of the recipe asks for it.
+        guard choice.isByRecipe || minimumBytes(descriptor, choice, options.encoding) < Double(tensor.byteCount) else {
+            return TensorPlan(tensor: tensor, descriptor: nil)
+        }
+        return TensorPlan(tensor: tensor, descriptor: descriptor)
+    }
+
+    /// Lower bound of the payload, as far as it follows from the shape: prologue, chunk table and padding, and codes of the asked width.
+    private static func minimumBytes(
+        _ descriptor: TensorDescriptor, _ choice: TensorChoice, _ options: EncodingOptions
+    ) -> Double {
+        var bytes = Double(descriptor.prologue.fixedBytes)
+        if case .trellis = descriptor.scheme, case .bits(let asked) = options.goal {
+            bytes += choice.bits(asked) * Double(descriptor.shape.elementCount) / 8
+        }
+        return bytes
     }
 
     /// The codec of a scheme: only scheme `trellis` can use `rans`; the others use zstd instead.
@@ -174,9 +211,12 @@ package struct ConversionPlan: Sendable {
         return try await planner(planned, otherBytes: otherBytes, budget).findings()
     }
 
-    private func planner(_ planned: [ShardPlan], otherBytes: UInt64, _ budget: MemoryBudget) -> RatePlanner {
+    private func planner(
+        _ planned: [ShardPlan], otherBytes: UInt64, _ budget: MemoryBudget, includesAll: Bool = false
+    ) -> RatePlanner {
         RatePlanner(
-            planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource, budget)
+            planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource,
+            includesAll: includesAll, budget)
     }
 
     /// Sets the encodings of the payloads of a shard, and moves tensors that no scheme suits to the kept ones.
@@ -247,7 +287,7 @@ package struct ConversionPlan: Sendable {
         _ missed: ShardRunner.GoalMissed, at position: Int, _ budget: MemoryBudget
     ) throws {
         guard let shard = shards[position] else { return }
-        let planner = planner([shard], otherBytes: 0, budget)
+        let planner = planner([shard], otherBytes: 0, budget, includesAll: true)
         let finding = try planner.replacement(
             payload: missed.payload, goal: shard.encodings[missed.payload].rate?.goal)
         warnings.append(
@@ -284,7 +324,8 @@ package struct ConversionPlan: Sendable {
                 (shard.outputName, (shard.layout.payloads + shard.layout.kept).map(\.tensor.name))
             }
             add(
-                ShardIndexWriter.fileName, UInt64(ShardIndexWriter.text(totalBytes: widest, shards: names).count))
+                CheckpointNames.index(of: shards.map(\.outputName)) ?? "",
+                UInt64(ShardIndexWriter.text(totalBytes: widest, shards: names).count))
         }
         var bytes = files.reduce(UInt64(0)) { $0 + $1.byteCount }
         for shard in shards {
@@ -303,18 +344,19 @@ package struct ConversionPlan: Sendable {
         }
         let manifest = Manifest(
             files: files, options: options.encoding.record,
-            sourceBytes: shards.reduce(0) { $0 + $1.source.file.byteCount },
+            sourceBytes: shards.reduce(0) { $0 + $1.source.sizeBefore },
             codecs: CodecLibraries.versions)
         return bytes + UInt64(manifest.encoded().count)
     }
 
-    /// The file name of an output shard, as the Hugging Face hub names shards. `position` begins at 0.
-    static func outputName(_ position: Int, of count: Int) -> String {
-        ShardName.shard(position + 1, of: count)
+    /// The file name of the output shard at a position, from 0, as the Hugging Face hub names shards.
+    static func outputName(_ position: Int, of source: CheckpointLayout) -> String {
+        ShardName.shard(
+            position + 1, of: source.shardNames.count, stem: CheckpointNames.stem(ofSource: source.shardNames))
     }
 
     /// The file name of the output shard at a position, from 0.
-    func outputName(_ position: Int) -> String { ConversionPlan.outputName(position, of: shards.count) }
+    func outputName(_ position: Int) -> String { ConversionPlan.outputName(position, of: source) }
 
     /// The warnings that this function has not returned before.
     mutating func takeNewWarnings() -> [IngotWarning] {
@@ -325,6 +367,13 @@ package struct ConversionPlan: Sendable {
 
 /// Searches a whole tensor for NaN and infinity.
 enum NonFiniteScan {
+    /// The error of a tensor that is to be quantized and has NaN or infinity; `found` is their number and the first place.
+    static func refusal(_ shard: Shard, _ tensor: TensorName, _ found: String) -> IngotError {
+        IngotError(
+            .nonFinite, file: shard.file.path.string, tensor: tensor, found: found, expected: "finite weights",
+            remedy: .either("repair the source", or: .option(.keepNonFinite)))
+    }
+
     /// The number of such values, and row and column of the first, as text; nil if every value is finite.
     static func scan(_ tensor: StoredTensor, _ format: FloatFormat, in file: MappedFile) throws -> String? {
         let width = format.byteWidth

@@ -37,7 +37,8 @@ struct OutputLimits {
     ///
     /// - Throws: `cannotCreate` for a name or a path that the output cannot have, or a file that is too large for its readers.
     func check(_ companions: CompanionFiles) throws {
-        let own = Set((outputNames + [ShardIndexWriter.fileName, Manifest.fileName]).map { TensorName($0) })
+        let index = CheckpointNames.index(of: outputNames)
+        let own = Set((outputNames + [index ?? ShardName.index, Manifest.fileName]).map { TensorName($0) })
         let staging = DirectoryBuilder.stagingPath(destination)
         var files = outputNames.map {
             Manifest.File(
@@ -64,7 +65,7 @@ struct OutputLimits {
             }
             add(file.name, FileIdentity(file.path)?.byteCount ?? 0)
         }
-        if outputNames.count > 1 { add(ShardIndexWriter.fileName, OutputLimits.widest) }
+        if let index { add(index, OutputLimits.widest) }
         let manifest = Manifest(
             files: files, options: options.encoding.record, sourceBytes: OutputLimits.widest,
             codecs: CodecLibraries.versions)

@@ -35,21 +35,31 @@ struct PromiseCheck {
 
     private func check(_ tensor: ConversionReport.Tensor) throws {
         let error = tensor.descriptor.sums.relativeMSE
-        let isEmbedding = DefaultRecipe.isEmbeddingOrHead(tensor.name)
+        let choice = choice(tensor)
         var maximum = options.scheme == .trellis ? options.goal.maximumError : RateGoal.errorRange.upperBound
-        if options.scheme == .trellis, case .relativeMSE(let asked) = options.goal {
-            maximum = asked * (isEmbedding ? RateGoal.embeddingErrorFactor : 1)
+        if options.scheme == .trellis, choice.ownBits == nil, case .relativeMSE(let asked) = options.goal {
+            maximum = asked * (choice.isEmbeddingOrHead ? RateGoal.embeddingErrorFactor : 1)
         }
         guard error <= maximum else {
             throw failure("a relative MSE of \(error)", "at most \(maximum)", tensor.name)
         }
-        guard options.scheme == .trellis, options.codec.codesEntropy, case .bits(let asked) = options.goal,
+        guard case .trellis = choice.scheme, options.codec.codesEntropy, let asked = asked(choice),
             !isKeptForNonFinite(tensor)
         else { return }
-        let bytes = maximumBytes(tensor, DefaultRecipe.bits(asked, isEmbeddingOrHead: isEmbedding))
+        let bytes = maximumBytes(tensor, asked)
         guard Double(tensor.byteCount) <= bytes else {
             throw failure("\(tensor.byteCount) bytes", "at most \(bytes)", tensor.name)
         }
+    }
+
+    /// The bits per weight that were asked for; nil if another goal decides.
+    private func asked(_ choice: TensorChoice) -> Double? {
+        if case .bits(let bits) = options.goal { return choice.bits(bits) }
+        return choice.ownBits
+    }
+
+    private func choice(_ tensor: ConversionReport.Tensor) -> TensorChoice {
+        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options)
     }
 
     /// Requires the average rate, over all matrices or over those that are not `lossless` for NaN or infinity: either is enough.
@@ -67,8 +77,7 @@ struct PromiseCheck {
     private func maximumBytes(_ tensor: ConversionReport.Tensor, _ bits: Double) -> Double {
         var planned = tensor.descriptor
         planned.codec = options.codec
-        planned.scheme =
-            DefaultRecipe.scheme(tensor.name, planned.format.elementType, planned.shape, options) ?? planned.scheme
+        planned.scheme = choice(tensor).scheme ?? planned.scheme
         return TensorGoal.bits(
             bits, weights: planned.shape.elementCount, fixedBytes: planned.prologue.fixedBytes
         ).maximum

@@ -25,13 +25,22 @@ struct RatePlanner {
         let tensor: StoredTensor
         let file: MappedFile
         let descriptor: TensorDescriptor
-        let isEmbedding: Bool
+        let choice: TensorChoice
+
+        /// Bits per weight that a rule of the recipe states for this tensor.
+        var ownBits: Double? { choice.ownBits }
 
         var weights: Int { tensor.shape.elementCount }
         var bytes: TensorBytes { tensor.bytes(in: file) }
         var prologue: PayloadPrologue { descriptor.prologue }
         /// The relative MSE of this tensor divided by that of other tensors: 1/16 for embeddings and heads.
-        var errorFactor: Double { isEmbedding ? RateGoal.embeddingErrorFactor : 1 }
+        var errorFactor: Double { choice.isEmbeddingOrHead ? RateGoal.embeddingErrorFactor : 1 }
+
+        /// The goal for a rate of `bits` bits per weight.
+        func goal(bits: Double) -> TensorGoal { .bits(bits, weights: weights, fixedBytes: prologue.fixedBytes) }
+
+        /// The goal for a relative MSE of the other tensors; bits if the recipe states them.
+        func goal(error: Double) -> TensorGoal { ownBits.map(goal(bits:)) ?? .error(error * errorFactor) }
     }
 
     /// Collects the quantized tensors of some shards; reads nothing yet.
@@ -39,9 +48,10 @@ struct RatePlanner {
     /// - Parameters:
     ///   - otherBytes: bytes of the output without the payloads of scheme `trellis`; used only if the goal is a total size.
     ///   - allowsSlack: whether the upper bound of a plan may exceed the size by `slack` bytes.
+    ///   - includesAll: whether matrices of scheme `uniform` are included, for `replacement`.
     init(
         _ shards: [ConversionPlan.ShardPlan], _ options: EncodingOptions, otherBytes: UInt64, allowsSlack: Bool,
-        _ budget: MemoryBudget
+        includesAll: Bool, _ budget: MemoryBudget
     ) {
         self.options = options
         self.budget = budget
@@ -52,10 +62,13 @@ struct RatePlanner {
         for (shard, part) in shards.enumerated() {
             for (index, payload) in part.layout.payloads.enumerated() {
                 guard let descriptor = payload.descriptor, descriptor.scheme != .lossless else { continue }
+                if case .uniform = descriptor.scheme, !includesAll { continue }
+                let choice = DefaultRecipe.choice(
+                    payload.tensor.name, payload.tensor.elementType, payload.tensor.shape, options)
                 tensors.append(
                     Item(
                         shard: shard, payload: index, tensor: payload.tensor, file: part.source.file,
-                        descriptor: descriptor, isEmbedding: DefaultRecipe.isEmbeddingOrHead(payload.tensor.name)))
+                        descriptor: descriptor, choice: choice))
             }
         }
         self.tensors = tensors
@@ -95,12 +108,10 @@ struct RatePlanner {
         switch options.goal {
         case .bits(let bits):
             rates = try await probe { item in
-                .bits(
-                    DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding), weights: item.weights,
-                    fixedBytes: item.prologue.fixedBytes)
+                item.goal(bits: item.choice.bits(bits))
             }
         case .relativeMSE(let error):
-            rates = try await probe { .error(error * $0.errorFactor) }
+            rates = try await probe { $0.goal(error: error) }
         case .averageBits(let bits):
             let weights = tensors.reduce(0) { $0 + $1.weights }
             let maximum = tensors.reduce(0.0) {
@@ -146,17 +157,17 @@ struct RatePlanner {
         let weights = Double(tensors.reduce(0) { $0 + $1.weights })
         // First guess: the error of a Gaussian 0.1 bit above the bound D = 2^(-2 bits). Embeddings and heads take two bits more, at the
         // cost of the other tensors.
-        let embeddings = Double(tensors.filter(\.isEmbedding).reduce(0) { $0 + $1.weights })
+        let embeddings = Double(tensors.filter(\.choice.isEmbeddingOrHead).reduce(0) { $0 + $1.weights })
         let bits = bytes * 8 / weights - 2 * embeddings / weights
         var error = ExactMath.exp2(-2 * (max(bits, 0.6) - 0.1))
         var last: (error: Double, bytes: Double)?
         var bounds = ErrorBounds()
         for round in 1...RatePlanner.maximumRounds {
             let asked = error
-            let found = try await probe { .error(min(asked * $0.errorFactor, 0.9)) }
+            let found = try await probe { $0.goal(error: min(asked, 0.9 / $0.errorFactor)) }
             // The conversion will fail at such a tensor and name it.
             if found.contains(where: { if case .notFinite = $0 { true } else { false } }) { return found }
-            let isSmooth = found.allSatisfy(RatePlanner.isSmooth)
+            let isSmooth = zip(tensors, found).allSatisfy { $0.ownBits != nil || RatePlanner.isSmooth($1) }
             let isLast = round >= (isSmooth ? RatePlanner.rounds : RatePlanner.maximumRounds)
             var (expected, saved) = expectation(found)
             // Two rounds more than half an octave of error apart measure how many bytes an octave saves.
@@ -167,7 +178,9 @@ struct RatePlanner {
             let octaves = saved > 0 ? (expected - bytes * RatePlanner.aim) / saved : 0
             error = asked * ExactMath.exp2(min(max(octaves, -8), 8))
             // Bytes left over (or missing), as bits per weight of the tensors whose size follows the step.
-            let free = zip(tensors, found).reduce(0) { $0 + (RatePlanner.isSmooth($1.1) ? $1.0.weights : 0) }
+            let free = zip(tensors, found).reduce(0) {
+                $0 + ($1.0.ownBits == nil && RatePlanner.isSmooth($1.1) ? $1.0.weights : 0)
+            }
             let bits = free == 0 ? 0 : (bytes * RatePlanner.aim - expected) * 8 / Double(free)
             if !isSmooth {
                 // Some sizes jump: search between the largest error known to be too small and the smallest one known to fit.
@@ -247,7 +260,7 @@ struct RatePlanner {
                     rate.goal.quantity == .step
                     ? rate.goal.maximum
                     : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
-                saved += rate.slope * Double(item.weights) / 16
+                if item.ownBits == nil { saved += rate.slope * Double(item.weights) / 16 }
             case .stored(let form): expected += Double(form.byteCount)
             case .notFinite, .kept: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
             }
@@ -261,7 +274,9 @@ struct RatePlanner {
     /// Probes again if `bits` is 0.15 or more in magnitude: predictions do not reach so far.
     private func withGoalsInBytes(_ found: [Finding], plus bits: Double) async throws -> [Finding] {
         let rates = zip(tensors, found).map { item, finding in
-            finding.rate.map { $0.goal.quantity == .step ? $0 : withGoalInBytes($0, plus: bits, item) }
+            finding.rate.map { rate in
+                rate.goal.quantity == .step || item.ownBits != nil ? rate : withGoalInBytes(rate, plus: bits, item)
+            }
         }
         guard bits.magnitude < 0.15 else {
             let again = try await probe(rates.map { $0?.goal ?? .error(1) })
@@ -359,9 +374,10 @@ struct RatePlanner {
 
     /// Bits per code under a codec without entropy coder; nil if the goal determines the step instead.
     private static func codeWidth(_ item: Item, _ options: EncodingOptions) -> Int? {
-        guard !options.codec.codesEntropy, case .bits(let bits) = options.goal else { return nil }
-        return UniformParameters.roundingUp(
-            bits: Int(DefaultRecipe.bits(bits, isEmbeddingOrHead: item.isEmbedding)))
+        guard !options.codec.codesEntropy else { return nil }
+        var bits = item.ownBits
+        if case .bits(let asked) = options.goal { bits = item.choice.bits(asked) }
+        return bits.map { UniformParameters.roundingUp(bits: Int($0.rounded(.up))) }
     }
 
     /// Upper bound for a matrix in codes of `width` bits: one bit per weight more, for the scales of groups.

@@ -61,7 +61,7 @@ struct EarlierShards {
         var sourceBytes = context.work.state.sources[position]?.identity.byteCount ?? 0
         if !isConsumed {
             let source = try context.layout.open(position)
-            sourceBytes = source.file.byteCount
+            sourceBytes = source.sizeBefore
             try sourceGuard.requireTakenFrom(source, position, shard)
             if context.options.run.consumesSource {
                 try await Consumption(context).consume(source, position, &plan, &sourceGuard)

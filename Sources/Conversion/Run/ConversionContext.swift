@@ -24,7 +24,7 @@ struct ConversionContext {
 
     /// File name of the output shard at a position.
     func outputName(_ position: Int) -> String {
-        ConversionPlan.outputName(position, of: layout.shardNames.count)
+        ConversionPlan.outputName(position, of: layout)
     }
 
     /// Path of the output shard at a position, in the directory of the unfinished output.

@@ -20,7 +20,21 @@ package struct ConversionReport: Sendable {
         package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(descriptor.shape.elementCount) }
     }
 
-    /// Bytes of the source's shards, headers included.
+    /// A tensor that was kept as it is.
+    package struct KeptTensor: Sendable {
+        /// The name, the element type, and the shape.
+        package let name: TensorName, elementType: ElementType, shape: Shape
+        /// Its bytes.
+        package let byteCount: UInt64
+
+        init(_ tensor: StoredTensor) {
+            (name, elementType, shape, byteCount) = (tensor.name, tensor.elementType, tensor.shape, tensor.byteCount)
+        }
+    }
+
+    /// The options that decided the bytes.
+    package let options: EncodingOptions
+    /// Bytes of the source's shards, headers included; of a PyTorch file, of the tensors that were read.
     package let sourceBytes: UInt64
     /// Bytes of the output's shards, headers and seals included.
     package private(set) var outputBytes: UInt64 = 0
@@ -28,8 +42,8 @@ package struct ConversionReport: Sendable {
     package var companionBytes: UInt64 = 0
     /// The quantized or losslessly encoded tensors.
     package private(set) var tensors: [Tensor] = []
-    /// Number and bytes of the kept tensors, which are unchanged.
-    package private(set) var keptCount = 0, keptBytes: UInt64 = 0
+    /// The kept tensors, which are unchanged.
+    package private(set) var kept: [KeptTensor] = []
     /// Number of output shards.
     package private(set) var shardCount = 0
     /// Number of shards that an earlier run had finished.
@@ -38,8 +52,10 @@ package struct ConversionReport: Sendable {
     package var seconds: Double = 0
     /// Number of chunks that were encoded at the same time.
     package var jobs = 0
-    /// How many times a tensor was encoded again because it missed its goal.
-    package internal(set) var repeats = 0
+    /// Bytes of the source's shards that this run converted; shards of an earlier run do not count.
+    package private(set) var convertedBytes: UInt64 = 0
+    /// Number of tensors that were encoded more than once because they missed their goal, and how many times they were encoded again.
+    package internal(set) var repeatedTensors = 0, repeats = 0
     /// Time of the workers: encoding, and writing.
     package internal(set) var usage = PipelineUsage()
     /// Files of the source that were not copied, with the reasons.
@@ -48,7 +64,11 @@ package struct ConversionReport: Sendable {
     package internal(set) var warnings: [IngotWarning]
 
     /// A report without shards; `add` adds them.
-    init(sourceBytes: UInt64, skipped: [(name: String, reason: String)], warnings: [IngotWarning]) {
+    init(
+        _ options: EncodingOptions, sourceBytes: UInt64, skipped: [(name: String, reason: String)],
+        warnings: [IngotWarning]
+    ) {
+        self.options = options
         self.sourceBytes = sourceBytes
         self.skipped = skipped
         self.warnings = warnings
@@ -57,11 +77,28 @@ package struct ConversionReport: Sendable {
     /// Adds an output shard.
     mutating func add(_ shard: FinishedShard) {
         shardCount += 1
+        if !shard.isResumed { convertedBytes += shard.sourceBytes }
         outputBytes += shard.byteCount
         tensors += shard.payloads
-        keptCount += shard.kept.count
-        keptBytes += shard.kept.reduce(0) { $0 + $1.byteCount }
+        kept += shard.kept
         warnings += shard.warnings
+    }
+
+    /// Number of the kept tensors.
+    package var keptCount: Int { kept.count }
+
+    /// Bytes of the kept tensors.
+    package var keptBytes: UInt64 { kept.reduce(0) { $0 + $1.byteCount } }
+
+    /// The rule that decided about an encoded tensor (`TensorChoice.rule`).
+    package func rule(_ tensor: Tensor) -> String {
+        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options).rule
+    }
+
+    /// The rule that decided about a kept tensor.
+    package func rule(_ tensor: KeptTensor) -> String {
+        let choice = DefaultRecipe.choice(tensor.name, tensor.elementType, tensor.shape, options)
+        return choice.scheme == nil ? choice.rule : "no scheme is smaller"
     }
 
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
@@ -95,7 +132,7 @@ package struct ConversionReport: Sendable {
             .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
             .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
-            .init("repeated_tensors", .unsigned(UInt64(repeats))),
+            .init("repeated_tensors", .unsigned(UInt64(repeatedTensors))), .init("repeats", .unsigned(UInt64(repeats))),
             .init("processor_seconds", .number(ProcessUsage.processorSeconds)),
             .init(
                 "worker_seconds",
@@ -114,9 +151,19 @@ package struct ConversionReport: Sendable {
                             [
                                 .init("name", .string(tensor.name.text)),
                                 .init("scheme", .string(tensor.descriptor.scheme.summary)),
+                                .init("rule", .string(rule(tensor))),
                                 .init("bytes", .unsigned(tensor.byteCount)),
                                 .init("bits_per_weight", .number(tensor.bitsPerWeight)),
                             ] + tensor.descriptor.sums.json)
+                    })),
+            .init(
+                "kept",
+                .array(
+                    kept.map { tensor in
+                        .object([
+                            .init("name", .string(tensor.name.text)), .init("bytes", .unsigned(tensor.byteCount)),
+                            .init("rule", .string(rule(tensor))),
+                        ])
                     })),
             .init(
                 "skipped",

@@ -37,7 +37,7 @@ struct ConversionRun {
         }
         let layout = try await feed.layout()
         if options.run.consumesSource { try ConsumableSource.require(layout) }
-        let names = layout.shardNames.indices.map { ConversionPlan.outputName($0, of: layout.shardNames.count) }
+        let names = layout.shardNames.indices.map { ConversionPlan.outputName($0, of: layout) }
         let limits = OutputLimits(layout, options, to: converter.destination, outputNames: names)
         switch try WorkDirectory.begin(converter.destination, options, layout, outputNames: names) {
         case .published: return .published
@@ -108,7 +108,7 @@ struct ConversionRun {
         try await sourceGuard.requireUnchanged(shard.source, position)
         let summary = encoded.summary
         finished[position] = FinishedShard(
-            encoded.layout, summary, name: shard.outputName, sourceBytes: shard.source.file.byteCount)
+            encoded.layout, summary, name: shard.outputName, sourceBytes: shard.source.sizeBefore)
         try context.work.note([
             .sealed(position, SealedRecord(byteCount: summary.byteCount, seal: summary.seal, warnings: warnings))
         ])

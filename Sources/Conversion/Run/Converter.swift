@@ -50,7 +50,9 @@ package struct Converter: Sendable {
         try ConversionPlan.refuseSealed(source)
         var report =
             switch try await ConversionRun.begin(self, budget) {
-            case .published: try await Publication.earlierReport(destination, beforePublishing)
+            case .published:
+                try await Publication.earlierReport(
+                    destination, options.encoding, beforePublishing)
             case .run(var run): try await run.finish()
             }
         report.seconds = (clock.now - begin).seconds

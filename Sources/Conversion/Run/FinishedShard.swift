@@ -14,8 +14,8 @@ struct FinishedShard: Sendable {
     let sourceBytes: UInt64
     /// The encoded tensors.
     let payloads: [ConversionReport.Tensor]
-    /// The kept tensors, with their bytes.
-    let kept: [(name: TensorName, byteCount: UInt64)]
+    /// The kept tensors.
+    let kept: [ConversionReport.KeptTensor]
     /// Warnings that an earlier run gave about its tensors; empty for a shard of this run, whose warnings are in the plan.
     let warnings: [IngotWarning]
     /// Whether an earlier run wrote it.
@@ -31,7 +31,7 @@ struct FinishedShard: Sendable {
             ConversionReport.Tensor(
                 name: plan.tensor.name, descriptor: payload.descriptor, byteCount: payload.byteCount)
         }
-        kept = layout.kept.map { ($0.tensor.name, $0.tensor.byteCount) }
+        kept = layout.kept.map { ConversionReport.KeptTensor($0.tensor) }
         warnings = []
         isResumed = false
     }
@@ -45,7 +45,7 @@ struct FinishedShard: Sendable {
         payloads = shard.payloads.map {
             ConversionReport.Tensor(name: $0.name, descriptor: $0.descriptor, byteCount: $0.range.count)
         }
-        kept = shard.kept.map { ($0.name, $0.byteCount) }
+        kept = shard.kept.map { ConversionReport.KeptTensor($0) }
         self.warnings = warnings
         isResumed = true
     }

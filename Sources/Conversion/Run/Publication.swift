@@ -31,7 +31,7 @@ struct Publication {
         let companions = try CompanionFiles(of: context.layout)
         try context.limits.check(companions)
         var report = ConversionReport(
-            sourceBytes: shards.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
+            options.encoding, sourceBytes: shards.reduce(0) { $0 + $1.sourceBytes }, skipped: companions.skipped,
             warnings: plan.warnings)
         for shard in shards { report.add(shard) }
         var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
@@ -54,7 +54,7 @@ struct Publication {
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
         report.usage = effort.usage
-        report.repeats = effort.repeats
+        (report.repeatedTensors, report.repeats) = (effort.repeatedTensors.count, effort.repeats)
         if let check {
             context.tell(.verifying(shard: context.destination.lastComponent?.string ?? ""))
             try await check(work.path, report)
@@ -81,9 +81,12 @@ struct Publication {
     ///
     /// - Parameter check: called with the published directory.
     /// - Throws: what opening the output or `check` throws.
-    static func earlierReport(_ destination: FilePath, _ check: Converter.Check?) async throws -> ConversionReport {
+    static func earlierReport(
+        _ destination: FilePath, _ options: EncodingOptions, _ check: Converter.Check?
+    ) async throws -> ConversionReport {
         let checkpoint = try SealedCheckpoint(destination)
-        var report = ConversionReport(sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])
+        var report = ConversionReport(
+            options, sourceBytes: checkpoint.manifest.sourceBytes, skipped: [], warnings: [])
         for shard in checkpoint.shards { report.add(FinishedShard(shard, sourceBytes: 0)) }
         report.resumedShards = checkpoint.shards.count
         report.companionBytes = checkpoint.manifest.files.filter { !$0.isShard }.reduce(0) { $0 + $1.byteCount }

@@ -7,8 +7,8 @@ import Work
 
 /// Repeats, and time of the workers, over all shards.
 struct ConversionEffort: Sendable {
-    /// How many times a tensor was encoded again because it missed its goal.
-    var repeats = 0
+    /// How many times tensors were encoded again because they missed their goal, and which tensors.
+    var repeats = 0, repeatedTensors: Set<TensorName> = []
     /// Time of the workers: encoding, and writing.
     var usage = PipelineUsage()
 }
@@ -45,6 +45,7 @@ struct ShardEncoding {
             let runner = ShardRunner(shard, from: progress, context.budget) { tell(.progress($0)) }
             let outcome = try await runner.run(into: context.work.path)
             effort.repeats += runner.repeats
+            effort.repeatedTensors.formUnion(runner.repeatedTensors)
             effort.usage.add(runner.usage)
             switch outcome {
             case .missed(let missed): try plan.replace(missed, at: position, context.budget)

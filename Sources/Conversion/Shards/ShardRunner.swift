@@ -21,6 +21,8 @@ final class ShardRunner {
     private var miss: Miss?
     /// How many times a tensor was encoded again.
     private(set) var repeats = 0
+    /// The tensors that were encoded again.
+    private(set) var repeatedTensors: Set<TensorName> = []
     /// Time of the workers: encoding, and writing.
     private(set) var usage = PipelineUsage()
 
@@ -198,10 +200,7 @@ final class ShardRunner {
     private func finish(_ payload: Int, _ controller: RateController?, _ hash: ContentHash) throws {
         let plan = shard.layout.payloads[payload]
         if let found = tensor.nonFinite.description(columns: plan.tensor.shape.columns) {
-            throw IngotError(
-                .nonFinite, file: shard.source.file.path.string, tensor: plan.tensor.name, found: found,
-                expected: "finite weights",
-                remedy: .either("repair the source", or: .option(.keepNonFinite)))
+            throw NonFiniteScan.refusal(shard.source, plan.tensor.name, found)
         }
         sourceHash = hash
         if var controller {
@@ -251,6 +250,7 @@ final class ShardRunner {
         let tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
         var controller = controller
         var rules: [TrellisRule]? = rules
+        repeatedTensors.insert(shard.layout.payloads[payload].tensor.name)
         while let next = rules {
             repeats += 1
             controller.restart(next)

@@ -60,10 +60,10 @@ package struct SafetensorsExporter: Sendable {
         summary.shards = shards.count
         summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
         try exportCompanions(into: builder.staging)
-        if shards.count > 1 {
+        if let indexName {
             try WholeFile.write(
                 ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
-                to: builder.staging.appending(ShardIndexWriter.fileName),
+                to: builder.staging.appending(indexName),
                 mode: CompanionWriter.mode(beside: shards.map(\.fileName), in: builder.staging))
         }
         try builder.publish()
@@ -182,12 +182,17 @@ package struct SafetensorsExporter: Sendable {
         }
     }
 
+    /// The name of the index of the shards; nil for one shard.
+    private var indexName: String? {
+        CheckpointNames.index(of: checkpoint.shards.compactMap { $0.file.path.lastComponent?.string })
+    }
+
     /// Files of the export as a JSON object, with hashes of copied files and of the configuration. Each shard carries it, so that `--force`
     /// recognizes an export.
     private var fileList: String {
         get throws {
             let members = try checkpoint.manifest.files.map { file -> JSONValue.Member in
-                guard !file.isShard, file.name != ShardIndexWriter.fileName else { return .init(file.name, .null) }
+                guard !file.isShard, file.name != indexName else { return .init(file.name, .null) }
                 guard file.name == CompanionFiles.configuration else {
                     return .init(file.name, .string(file.hash.description))
                 }
@@ -207,7 +212,7 @@ package struct SafetensorsExporter: Sendable {
     }
 
     private func exportCompanions(into staging: FilePath) throws {
-        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != ShardIndexWriter.fileName }.map(\.name)
+        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != indexName }.map(\.name)
         for file in CompanionFiles(names: names, in: checkpoint.path).copied {
             if file.name == CompanionFiles.configuration {
                 let permissions = try Directory.permissions(file.path)

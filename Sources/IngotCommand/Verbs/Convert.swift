@@ -119,6 +119,17 @@ struct Convert: AsyncParsableCommand {
 
 /// Report of a conversion as text for people.
 enum ConversionText {
+    /// What was asked for, if it is bits per matrix: `4 asked, embeddings and head 6`; nil for other goals.
+    private static func asked(_ report: ConversionReport) -> String? {
+        guard report.options.scheme == .trellis, case .bits(let bits) = report.options.goal else { return nil }
+        func text(_ value: Double) -> String { value == value.rounded() ? "\(Int(value))" : "\(value)" }
+        let rules = Set(report.tensors.map { report.rule($0) })
+        let others = rules.subtracting(["default", "embedding or head"])
+        return "\(text(bits)) asked"
+            + (rules.contains("embedding or head") ? ", embeddings and head \(text(min(8, bits + 2)))" : "")
+            + (others.isEmpty ? "" : ", others by rules")
+    }
+
     static func text(
         _ report: ConversionReport, source: FilePath, destination: FilePath, isVerbose: Bool
     ) -> String {
@@ -135,16 +146,20 @@ enum ConversionText {
             add(
                 "bits per weight",
                 "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
+            if let asked = asked(report) { add("", asked) }
         }
-        add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
+        add(
+            "kept",
+            "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))"
+                + RuleText.counts(report.kept.map { report.rule($0) }))
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))
             let sums = worst.descriptor.sums
             let error = "relative MSE \(Format.scientific(sums.relativeMSE))"
             add("", error + ", SNR \(NumberText.fixed(sums.signalToNoise, 1)) dB, \(worst.descriptor.scheme.summary)")
         }
-        if report.seconds > 0 {
-            let rate = Double(report.sourceBytes) / report.seconds
+        if report.seconds > 0, report.convertedBytes > 0 {
+            let rate = Double(report.convertedBytes) / report.seconds
             add(
                 "throughput",
                 "\(Format.bytes(UInt64(rate)))/s of source, \(report.jobs) jobs, \(NumberText.fixed(report.seconds, 2)) s"
@@ -160,7 +175,10 @@ enum ConversionText {
             let (working, consuming) = (report.usage.working.seconds, report.usage.consuming.seconds)
             add("workers' time", "\(share(working)) quantizing, \(share(consuming)) hashing and writing,")
             add("", "\(share(max(0, all - working - consuming))) waiting")
-            add("encoded again", "\(report.repeats) of \(report.tensors.count) matrices, to hold their rate")
+            add(
+                "encoded again",
+                "\(report.repeatedTensors) of \(report.tensors.count) matrices, \(report.repeats) times, to hold their rate"
+            )
             add(
                 "processor time",
                 "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s, \(share(ProcessUsage.processorSeconds)) "

@@ -14,7 +14,8 @@ struct Plan: AsyncParsableCommand {
 
             With --bits, plan reads headers only: the bits per weight are given, so the
             sizes follow from the shapes. With --sample, or if the size depends on the
-            weights, plan encodes a few chunks of each matrix.
+            weights, plan encodes a few chunks of each matrix. --sample also searches all
+            weights for NaN and infinity, which convert refuses.
 
             Examples:
               ingot plan llama-7b --bits 3
@@ -49,15 +50,19 @@ struct Plan: AsyncParsableCommand {
 /// A forecast as text for people.
 enum ForecastText {
     static func text(_ forecast: ConversionForecast, width: Int?) -> String {
-        var rows = [["tensor", "type", "shape", "stored as", "size", "bits", "rel MSE"]]
+        let hasRules = forecast.tensors.contains { $0.rule != "default" }
+        var rows = [
+            ["tensor", "type", "shape", "stored as", "size", "bits", "rel MSE"] + (hasRules ? ["rule"] : [])
+        ]
         for tensor in forecast.tensors {
-            rows.append([
-                IngotErrorRenderer.escaped(tensor.name.text), tensor.elementType.rawValue, tensor.shape.description,
-                tensor.scheme.summary, Format.bytes(tensor.byteCount), NumberText.fixed(tensor.bitsPerWeight, 2),
-                tensor.relativeMSE.map(Format.scientific) ?? "-",
-            ])
+            rows.append(
+                [
+                    IngotErrorRenderer.escaped(tensor.name.text), tensor.elementType.rawValue, tensor.shape.description,
+                    tensor.scheme.summary, Format.bytes(tensor.byteCount), NumberText.fixed(tensor.bitsPerWeight, 2),
+                    tensor.relativeMSE.map(Format.scientific) ?? "-",
+                ] + (hasRules ? [tensor.rule == "default" ? "" : IngotErrorRenderer.escaped(tensor.rule)] : []))
         }
-        var lines = [Format.table(rows, width: width, left: [0, 1, 3]), ""]
+        var lines = [Format.table(rows, width: width, left: [0, 1, 3, 7]), ""]
         func add(_ label: String, _ value: String) { lines.append(Format.filled(label, to: 18) + value) }
         add("size before", Format.bytes(forecast.sourceBytes))
         add(
@@ -69,9 +74,26 @@ enum ForecastText {
                 "bits per weight",
                 "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
         }
-        add("kept", "\(forecast.keptCount) tensors")
+        add("kept", "\(forecast.kept.count) tensors" + RuleText.counts(forecast.kept.map(\.rule)))
         add("memory at most", Format.bytes(forecast.memoryBytes))
         add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
+        if !forecast.isScanned {
+            add(
+                "NaN and infinity",
+                "not looked for (--sample does); convert \(forecast.failsOnNonFinite ? "refuses" : "keeps") them")
+        }
         return lines.joined(separator: "\n")
+    }
+}
+
+/// Rules that decided about tensors, in words.
+enum RuleText {
+    /// How many tensors each rule kept, the most frequent first: `: 9 no matrix, 4 router`; empty without tensors.
+    static func counts(_ rules: [String]) -> String {
+        let counts = Dictionary(rules.map { ($0, 1) }, uniquingKeysWith: +)
+        let sorted = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+        guard !sorted.isEmpty else { return "" }
+        let shown = sorted.prefix(4).map { "\($0.value) \(IngotErrorRenderer.escaped($0.key))" }
+        return ": " + shown.joined(separator: ", ") + (sorted.count > shown.count ? ", ..." : "")
     }
 }

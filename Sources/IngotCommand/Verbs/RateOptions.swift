@@ -67,6 +67,7 @@ struct RateOptions: ParsableArguments {
     @Flag(help: "Decode quantized weights of a GGUF file and quantize them again. Default: refuse them.")
     var allowRequantize = false
 
+    @OptionGroup var recipes: RecipeOptions
     @OptionGroup var keyed: KeyOption
 
     func validate() throws {
@@ -114,6 +115,7 @@ struct RateOptions: ParsableArguments {
         options.encoding.nonFinite = onNonFinite
         options.encoding.requantizes = allowRequantize
         options.encoding.key = keyed.key
+        options.encoding.recipe = try recipes.recipe(scheme: scheme)
         if let bpw {
             options.encoding.goal = .averageBits(bpw)
         } else if let relativeMSE {

@@ -52,9 +52,9 @@ package struct CompanionWriter {
                 files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
             }
         }
-        if shards.count > 1 {
+        if let index = CheckpointNames.index(of: shards.map(\.fileName)) {
             try record(
-                ShardIndexWriter.fileName, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards),
+                index, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards),
                 CompanionWriter.mode(beside: shards.map(\.fileName), in: directory))
         }
         return files

@@ -1,11 +1,7 @@
-import Checkpoints
 package import TensorModel
 
 /// The text of `model.safetensors.index.json`, in the layout of the Hugging Face tools.
 package enum ShardIndexWriter {
-    /// Name of the file.
-    package static let fileName = ShardName.index
-
     /// The bytes of an index.
     ///
     /// - Parameters:

@@ -25,7 +25,7 @@ def scientific(value: float) -> str:
 
 def test_figures_and_verdict(pages, verification):
     page = pages.open(verification)
-    assert page.inner_text("#verdict") == "holds"
+    assert page.inner_text("#verdict") == "PASS"
     assert f"{100 * verification['reduction']:.1f} %" in page.inner_text("#figure-reduction")
     assert f"{verification['bits_per_weight']:.2f}" in page.inner_text("#figure-bits")
     worst = max(verification["tensors"], key=lambda row: row["measured"]["relative_mse"])
@@ -297,7 +297,7 @@ def test_failures_come_first(pages, verification):
          "measured": 9e-3, "basis": "source", "offender": "model.layers.0.self_attn.q_proj.weight", "message": "use more bits"},
     ]  # fmt: skip
     page = pages.open(report)
-    assert page.inner_text("#verdict") == "does not hold"
+    assert page.inner_text("#verdict") == "FAIL"
     assert page.inner_text("#claims-verdict") == "claims FAIL, 1 of 3"
     ids = page.eval_on_selector_all("main > section", "(all) => all.map((node) => node.id)")
     assert ids[:4] == ["failures", "claims", "warnings", "size"]
@@ -333,7 +333,7 @@ def test_optional_members_may_be_missing(pages, verification):
         del report[member]
     report["compared"] = False
     page = pages.open(report)
-    assert page.inner_text("#verdict") == "intact, not compared"
+    assert page.inner_text("#verdict") == "PASS"
     assert page.eval_on_selector_all("main > section", "(all) => all.map((node) => node.id)") == ["tensors"]
     assert len(names(page)) == len(report["tensors"])
     bare = pages.open({"schema": "ingot.verify", "tensors": []})

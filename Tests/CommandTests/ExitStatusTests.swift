@@ -98,7 +98,8 @@ import Testing
         }
         try expect(65, .notARegularFile, ["inspect", "/dev/zero"])
         let nan = try SampleSource.write(
-            [[SampleTensor("a.weight", .f32, [1, 2], values: [1, .nan])]], to: sample.directory.at("nan"))
+            [[SampleTensor("a.weight", .f32, [32, 32], values: [Float](repeating: 1, count: 1023) + [.nan])]],
+            to: sample.directory.at("nan"))
         try expect(65, .nonFinite, ["convert", nan.string, sample.at("new")])
         try Files.patch([0xFF], at: 2000, in: sample.sealed.appending(SampleSource.shardName(1, of: 2)))
         try expect(65, nil, ["verify", sample.sealed.string])

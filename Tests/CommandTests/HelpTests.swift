@@ -38,7 +38,7 @@ import Testing
     @Test func messages() async throws {
         let sample = try await CommandSample()
         let bad = try SampleSource.write(
-            [[SampleTensor("a.weight", .f16, [2, 40], values: [Float](repeating: .nan, count: 80))]],
+            [[SampleTensor("a.weight", .f16, [20, 40], values: [Float](repeating: .nan, count: 800))]],
             to: sample.directory.at("bad"))
         let runs = [
             ["convert", sample.at("missing"), sample.at("x")], ["convert", bad.string, sample.at("x")],

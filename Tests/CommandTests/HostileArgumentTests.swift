@@ -26,7 +26,8 @@ import Testing
     }
 
     private static func source(in directory: TemporaryDirectory) throws -> FilePath {
-        try SampleSource.write([names.map { SampleTensor("\($0).weight", .f16, [2, 64]) }], to: directory.at("source"))
+        try SampleSource.write(
+            [names.map { SampleTensor("\($0).weight", .f16, [20, 64]) }], to: directory.at("source"))
     }
 
     /// X01: a path with a newline and an escape sequence leads where it says, and is printed escaped.

@@ -66,7 +66,7 @@ enum LogRules {
                 metadata.append(.init(name, name))
             }
             let tensors = LogCommandTests.names.enumerated().map { index, name in
-                SampleTensor(name, .f16, index % 3 == 2 ? [64] : [2, 64])
+                SampleTensor(name, .f16, index % 3 == 2 ? [64] : [20, 64])
             }
             try SampleSource.write(
                 [tensors], to: directory.at(source),

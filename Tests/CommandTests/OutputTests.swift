@@ -24,7 +24,8 @@ import Testing
     func outputThatIsALink(options: [String]) async throws {
         let sample = try await CommandSample()
         let nan = try SampleSource.write(
-            [[SampleTensor("a.weight", .f32, [1, 2], values: [1, .nan])]], to: sample.directory.at("nan"))
+            [[SampleTensor("a.weight", .f32, [32, 32], values: [Float](repeating: 1, count: 1023) + [.nan])]],
+            to: sample.directory.at("nan"))
         try Directory.create(sample.directory.at("empty"))
         try await Verbs.convert(sample.source, to: sample.directory.at("old"))
         for target in ["nowhere", "empty", "old"] {

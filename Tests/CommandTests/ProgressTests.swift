@@ -40,7 +40,8 @@ import Testing
     @Test func jsonErrors() async throws {
         let sample = try await CommandSample()
         let nan = try SampleSource.write(
-            [[SampleTensor("a.weight", .f32, [1, 2], values: [1, .nan])]], to: sample.directory.at("nan"))
+            [[SampleTensor("a.weight", .f32, [32, 32], values: [Float](repeating: 1, count: 1023) + [.nan])]],
+            to: sample.directory.at("nan"))
         let failed = try ProgressTests.run(sample, "--progress", "json", source: nan)
         let last = try #require(ProgressTests.events(failed.errors).last)
         #expect(failed.status == 65 && last["event"]?.string == "error" && last["exit_status"]?.unsigned == 65)

@@ -125,9 +125,9 @@ import Testing
     @Test func escapeSequences() async throws {
         let directory = try TemporaryDirectory()
         let names = ["\u{1B}]0;title\u{7}.weight", "two\nlines.weight", "\u{202E}reversed.weight", "\u{9B}31m.weight"]
-        var tensors = names.map { SampleTensor($0, .f16, [2, 40]) }
+        var tensors = names.map { SampleTensor($0, .f16, [20, 40]) }
         let source = try SampleSource.write([tensors], to: directory.at("so\nurce\u{1B}[31m"))
-        tensors[1].bytes = SampleTensor(names[1], .f16, [2, 40], values: [Float](repeating: .nan, count: 80)).bytes
+        tensors[1].bytes = SampleTensor(names[1], .f16, [20, 40], values: [Float](repeating: .nan, count: 800)).bytes
         let bad = try SampleSource.write([tensors], to: directory.at("b\u{1B}[1mad"))
         let sealed = directory.at("sealed\u{1B}[0m\n").string
         let runs: [([String], Int32)] = [

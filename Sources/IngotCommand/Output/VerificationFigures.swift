@@ -9,7 +9,9 @@ extension VerificationReport {
     /// first; equal errors stay in file order.
     func worst(_ count: Int) -> (shown: [Tensor], of: Int) {
         // Sort indices: there may be tens of thousands of tensors.
-        let lossy = tensors.indices.filter { !tensors[$0].isKept || tensors[$0].sums.noise != 0 }
+        let lossy = tensors.indices.filter {
+            (!compared || tensors[$0].isMeasured) && (!tensors[$0].isKept || tensors[$0].sums.noise != 0)
+        }
         let ranks = lossy.map { (index: $0, rank: tensors[$0].rank) }
             .sorted { $0.rank != $1.rank ? $0.rank > $1.rank : $0.index < $1.index }
         return (ranks.prefix(count).map { tensors[$0.index] }, lossy.count)
@@ -18,12 +20,12 @@ extension VerificationReport {
     /// Errors by kind of tensor, in the order of `TensorRole.Kind`.
     var kinds: [(kind: TensorRole.Kind, error: KindError)] {
         var kinds: [TensorRole.Kind: KindError] = [:]
-        for tensor in tensors { kinds[tensor.role.kind, default: KindError()].add(tensor) }
+        for tensor in comparable { kinds[tensor.role.kind, default: KindError()].add(tensor) }
         return kinds.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
     /// Error of all encoded tensors together.
-    var total: KindError { encoded.reduce(into: KindError()) { $0.add($1) } }
+    var total: KindError { comparable.reduce(into: KindError()) { if !$1.isKept { $0.add($1) } } }
 }
 
 /// Common error of the tensors of one kind.

@@ -41,10 +41,10 @@ enum VerificationTable {
     // MARK: - Markdown
 
     /// Markdown for GitHub: the verdict, the offenders, and the `top` largest errors.
-    static func markdown(_ report: VerificationReport, top: Int) -> String {
+    static func markdown(_ report: VerificationReport, _ verdict: Verdict, top: Int) -> String {
         let size = "\(Format.bytes(report.sourceBytes)) to \(Format.bytes(report.outputBytes))"
         let bits = ErrorText.bits(report.bitsPerWeight)
-        var blocks = ["**\(report.holds ? "PASS" : "FAIL")**: \(size), \(bits) bits per weight"]
+        var blocks = ["**\(verdict.rawValue)**: \(size), \(bits) bits per weight"]
         if !report.failures.isEmpty {
             blocks.append(
                 block(

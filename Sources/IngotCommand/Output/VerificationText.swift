@@ -7,6 +7,7 @@ import Weights
 /// Report of a verification as text for people: the verdict and the offenders, then the largest errors, then errors by kind.
 struct VerificationText {
     private let report: VerificationReport
+    private let claims: ClaimsReport
     private let style: Style
     private let top: Int
 
@@ -14,8 +15,9 @@ struct VerificationText {
     private static let detailed = 2, named = 5
 
     /// Prepares the text; the table of tensors has at most `top` rows.
-    init(_ report: VerificationReport, _ style: Style, top: Int) {
+    init(_ report: VerificationReport, _ claims: ClaimsReport, _ style: Style, top: Int) {
         self.report = report
+        self.claims = claims
         self.style = style
         self.top = top
     }
@@ -23,6 +25,7 @@ struct VerificationText {
     /// The whole text.
     var text: String {
         var sections = [verdict]
+        guard !report.isOtherSource else { return (sections + [closing]).joined(separator: "\n\n") }
         if !report.failures.isEmpty { sections.append(offenders) }
         if let unusual { sections.append(unusual) }
         if let table { sections.append(table) }
@@ -33,13 +36,26 @@ struct VerificationText {
 
     // MARK: - Verdict
 
+    /// The verdict in colour.
+    private var word: String {
+        let word = claims.verdict.rawValue
+        return switch claims.verdict {
+        case .pass: style.good(word)
+        case .fail: style.bad(word)
+        case .compared: style.strong(word)
+        }
+    }
+
     private var verdict: String {
-        let names = Set(report.failures.compactMap(\.tensor))
+        if report.isOtherSource {
+            return "\(word)  the source is not the checkpoint that was converted: none of its matrices is the same"
+        }
         guard report.holds else {
+            let names = Set(report.failures.compactMap(\.tensor))
             let what = names.count == 1 ? "1 tensor is not" : "\(names.count) tensors are not"
             let meant = report.comparison == .weights ? "the source's" : "what the checkpoint claims"
             let all = names.count > report.tensors.count ? "" : " (of \(report.tensors.count))"
-            return "\(style.bad("FAIL"))  \(what) \(meant)\(all)"
+            return "\(word)  \(what) \(meant)\(all)"
         }
         var facts: [String] = []
         if report.weights > 0 {
@@ -52,8 +68,13 @@ struct VerificationText {
         let size =
             "\(Format.bytes(report.sourceBytes)) -> \(Format.bytes(report.outputBytes)), "
             + "\(NumberText.fixed(share, 1)) % \(report.reduction < 0 ? "larger" : "smaller")"
-        let head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), "      " + size]
-        return "\(style.good("PASS"))  \(head.joined(separator: "\n"))"
+        var head = facts.isEmpty ? [size] : [facts.joined(separator: ", "), size]
+        if claims.verdict == .fail {
+            let (count, all) = (claims.failed.count, claims.results.count)
+            head.insert("\(count) of \(all) claims \(count == 1 ? "does" : "do") not hold", at: 0)
+        }
+        let indent = String(repeating: " ", count: claims.verdict.rawValue.width + 2)
+        return "\(word)  \(head.joined(separator: "\n\(indent)"))"
     }
 
     /// Offenders: the first ones with all details, then names.
@@ -209,18 +230,25 @@ struct VerificationText {
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
         let intact = report.isSealed ? "every byte is intact" : "the format has no hashes of its bytes"
-        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)"]
-        switch report.comparison {
-        case nil:
-            lines.append(
-                "not compared with a source: the errors are the certificates' (--against SOURCE measures them)")
-        case .source where report.holds:
-            lines.append(style.good("the source is the one that was converted, and every certificate holds"))
-        case .weights where report.holds:
-            lines.append(style.good("every tensor of the source is there; the errors are those of its weights"))
-        case .source: lines.append(style.bad("\(report.failures.count) claims do not hold"))
-        case .weights: lines.append(style.bad("\(report.failures.count) tensors are not the source's"))
-        }
+        let lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)", "\(word): \(explanation)"]
         return lines.joined(separator: "\n")
+    }
+
+    /// The reason for the verdict.
+    private var explanation: String {
+        let failed = claims.failed.filter { !$0.kind.isBuiltIn }.count
+        switch (claims.verdict, report.comparison) {
+        case (.fail, _) where report.isOtherSource: return "verify against the source it was converted from"
+        case (.fail, .weights?) where !report.holds: return "\(report.failures.count) tensors are not the source's"
+        case (.fail, _) where !report.holds:
+            return "\(report.failures.count) tensors are not what the checkpoint claims"
+        case (.fail, _): return "\(failed) \(failed == 1 ? "claim does" : "claims do") not hold"
+        case (.compared, _):
+            return "nothing judges these weights: give --max-relative-mse or --claims"
+        case (.pass, nil):
+            return "not compared with a source: the errors are the certificates' (--against SOURCE measures them)"
+        case (.pass, .source?): return "the source is the one that was converted, and every certificate holds"
+        case (.pass, .weights?): return "every tensor of the source is there, and its error is within the limits"
+        }
     }
 }

@@ -39,6 +39,12 @@ struct ClaimsOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Fail if the relative MSE of a tensor is larger, such as 0.01. It is the claim max_relative_mse.",
+            valueName: "error"))
+    var maxRelativeMse: Double?
+
+    @Option(
+        help: ArgumentHelp(
             "Output of `ingot convert --format json`, for claims about its peak memory.", valueName: "file"))
     var conversionReport: FilePath?
 
@@ -58,7 +64,16 @@ struct ClaimsOptions: ParsableArguments {
         guard updateBaseline || tolerance == nil else {
             throw ValidationError("--tolerance needs --update-baseline.")
         }
+        guard maxRelativeMse.map({ $0 >= 0 && $0.isFinite }) ?? true else {
+            throw ValidationError("--max-relative-mse must be a number, 0 or more.")
+        }
+        guard !updateBaseline || maxRelativeMse == nil else {
+            throw ValidationError("--update-baseline measures the limits: leave out --max-relative-mse.")
+        }
     }
+
+    /// Whether a claims file or a limit is given.
+    var areGiven: Bool { claims != nil || maxRelativeMse != nil }
 
     /// Reads the claims file; nil if none is named, or it will be created.
     func read() throws -> ClaimsFile? {
@@ -99,8 +114,9 @@ struct ClaimsOptions: ParsableArguments {
 
     /// Results of the claims, and of the built-in claims.
     func evaluate(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> ClaimsReport {
-        try ClaimEvaluation(facts).run(
-            file?.claims ?? [], subject: facts.path.string, file: file?.path.string, words: RemedyText.words)
+        let limit = maxRelativeMse.map { [Claim(.figure(.relativeMSE, $0), line: nil)] } ?? []
+        return try ClaimEvaluation(facts).run(
+            limit + (file?.claims ?? []), subject: facts.path.string, file: file?.path.string, words: RemedyText.words)
     }
 
     /// Writes the claims file with new limits; returns the changes as text.
@@ -142,15 +158,5 @@ enum ClaimsOutput {
             throw IngotError(
                 .inputOutput, file: path, found: "GITHUB_STEP_SUMMARY names a file that cannot be written: \(error)")
         }
-    }
-
-    /// Reports damage of the checkpoint in formats for other programs; in other formats, people get the error message only.
-    static func tellDamage(
-        _ error: IngotError, _ subject: String, _ claims: String?, _ format: VerificationFormat, _ result: ResultOptions
-    ) throws {
-        let isOfCheckpoint = error.code.kind == .badData && error.code != .claimsInvalid && error.code != .reportInvalid
-        let report = ClaimsReport.damaged(error, subject: subject, file: claims, words: RemedyText.words)
-        guard isOfCheckpoint, let text = try text(report, format, seconds: 0) else { return }
-        try result.deliver(text)
     }
 }

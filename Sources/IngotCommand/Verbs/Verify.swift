@@ -1,4 +1,5 @@
 import ArgumentParser
+import FileAccess
 import Inspection
 import SystemPackage
 import TensorModel
@@ -15,7 +16,8 @@ struct Verify: AsyncParsableCommand {
             source tensor, measures each error, and checks it against the certificate.
 
             CHECKPOINT may also be an export, or SOURCE the output of another conversion:
-            then verify compares the weights, without certificates.
+            then verify compares the weights, without certificates. The verdict is
+            COMPARED, unless --max-relative-mse or --claims can tell PASS from FAIL.
 
             With --claims FILE, verify also checks limits such as largest sizes and errors.
 
@@ -63,6 +65,7 @@ struct Verify: AsyncParsableCommand {
 
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
+    @OptionGroup(title: "Further reports of the same run") var extra: ExtraReports
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
 
     func validate() throws {
@@ -75,13 +78,15 @@ struct Verify: AsyncParsableCommand {
     private var title: String { comparison.against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {
-        try result.requireApart(from: [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files())
+        let inputs = try [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files()
+        try result.requireApart(from: inputs)
+        try extra.requireApart(from: inputs, result.output)
         try claims.requireApart(from: checkpoint)
         let stated = try claims.read()
         do {
             try await verify(stated)
         } catch let error as IngotError {
-            try ClaimsOutput.tellDamage(error, checkpoint.string, stated?.path.string, output.format, result)
+            try tellDamage(error, stated?.path.string)
             throw error
         }
     }
@@ -100,34 +105,67 @@ struct Verify: AsyncParsableCommand {
         let facts = try claims.facts(report, of: opened, against: source)
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)
-        try show(report, outcome, isClaimed: stated != nil)
-        for failure in report.failures.prefix(Verify.failuresShown) {
-            Console.message(RemedyText.message(failure))
-        }
-        let hidden = report.failures.count - Verify.failuresShown
+        try show(report, outcome)
+        let shown = report.isOtherSource ? 1 : Verify.failuresShown
+        for failure in report.failures.prefix(shown) { Console.message(RemedyText.message(failure)) }
+        let hidden = report.failures.count - shown
         if hidden > 0 { Console.message("... and \(hidden) more; --format json lists all") }
         if claims.updateBaseline {
             Console.message("the claims file is left as it is: the checkpoint is not what it claims")
         }
-        if !report.holds || !outcome.holds { throw ExitCode(1) }
+        if outcome.verdict == .fail { throw ExitCode(1) }
     }
 
-    private func show(_ report: VerificationReport, _ outcome: ClaimsReport, isClaimed: Bool) throws {
-        let claimed = isClaimed ? outcome : nil
-        let count = output.all ? Int.max : output.top
-        switch output.format {
-        case .text:
-            let text = VerificationText(report, result.style, top: count).text
-            try result.deliver(claimed.map { ClaimsText.text($0, style: result.style) + "\n\n" + text } ?? text)
-        case .json: try result.deliver(json: report.jsonText(with: claimed))
-        case .html: try result.deliver(parts: HTMLReport.parts(title: title, json: report.jsonText(with: claimed)))
-        case .csv: try result.deliver(VerificationTable.csv(report))
-        case .markdown:
-            let table = VerificationTable.markdown(report, top: count)
-            try result.deliver(claimed.map { ClaimsMarkdown.text($0) + "\n\n" + table } ?? table)
-        case .junit, .github, .sarif:
-            guard let text = try ClaimsOutput.text(outcome, output.format, seconds: report.seconds) else { return }
-            try result.deliver(text)
+    private func show(_ report: VerificationReport, _ outcome: ClaimsReport) throws {
+        try result.deliver(parts: rendered(report, outcome, output.format, result.style))
+        try writeExtra(report, outcome)
+    }
+
+    /// Writes the further reports.
+    private func writeExtra(_ report: VerificationReport, _ outcome: ClaimsReport) throws {
+        for file in extra.files {
+            try ReportFile.write(rendered(report, outcome, file.format, .plain), to: file.path)
         }
+        if extra.github, output.format != .github {
+            Console.result(parts: try rendered(report, outcome, .github, .plain))
+        }
+    }
+
+    /// The result in a format, in parts. The last part ends with a newline.
+    private func rendered(
+        _ report: VerificationReport, _ outcome: ClaimsReport, _ format: VerificationFormat, _ style: Style
+    ) throws -> AnySequence<String> {
+        let claimed = claims.areGiven || report.isDamaged ? outcome : nil
+        let count = output.all ? Int.max : output.top
+        func lines(_ text: String) -> AnySequence<String> { AnySequence(CollectionOfOne(text + "\n")) }
+        switch format {
+        case .text:
+            let text = VerificationText(report, outcome, style, top: count).text
+            return lines(claimed.map { ClaimsText.text($0, style: style) + "\n\n" + text } ?? text)
+        case .json:
+            return AnySequence(
+                report.jsonText(outcome.verdict, with: claimed).lazy.map { IngotErrorRenderer.json($0) })
+        case .html:
+            return AnySequence(
+                HTMLReport.parts(title: title, json: report.jsonText(outcome.verdict, with: claimed)))
+        case .csv: return lines(VerificationTable.csv(report))
+        case .markdown:
+            let table = report.isDamaged ? nil : VerificationTable.markdown(report, outcome.verdict, top: count)
+            return lines([claimed.map { ClaimsMarkdown.text($0) }, table].compactMap { $0 }.joined(separator: "\n\n"))
+        case .junit, .github, .sarif:
+            return lines(try ClaimsOutput.text(outcome, format, seconds: report.seconds) ?? "")
+        }
+    }
+
+    /// Reports damage of the checkpoint in formats for programs, with verdict FAIL. For people the error message is enough.
+    private func tellDamage(_ error: IngotError, _ claimsFile: String?) throws {
+        guard error.code.kind == .badData, ![.claimsInvalid, .reportInvalid].contains(error.code) else { return }
+        let outcome = ClaimsReport.damaged(
+            error, subject: checkpoint.string, file: claimsFile, words: RemedyText.words)
+        let report = VerificationReport.damaged(error)
+        if output.format != .text {
+            try result.deliver(parts: rendered(report, outcome, output.format, .plain))
+        }
+        try writeExtra(report, outcome)
     }
 }

@@ -15,13 +15,13 @@ package struct Claim: Sendable, Hashable {
     package var listsPatterns: Bool
     /// Reason for the claim, shown if it fails.
     package var note: String?
-    /// Line of the claims file in which the claim begins, from 1.
-    package var line: Int
+    /// Line of the claims file in which the claim begins, from 1; nil for a claim of the command line.
+    package var line: Int?
 
     /// Makes a claim.
     package init(
         _ rule: Rule, level: Level = .error, namesLevel: Bool = false, patterns: [NamePattern]? = nil,
-        listsPatterns: Bool = false, note: String? = nil, line: Int = 1
+        listsPatterns: Bool = false, note: String? = nil, line: Int? = 1
     ) {
         self.rule = rule
         self.level = level

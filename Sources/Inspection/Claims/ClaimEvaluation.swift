@@ -25,7 +25,10 @@ package struct ClaimEvaluation {
         _ claims: [Claim], subject: String, file: String?, words: @escaping Remedy.Words = { $0.text }
     ) throws -> ClaimsReport {
         do {
-            return ClaimsReport(subject: subject, file: file, builtIn() + (try claims.map(evaluate)), words: words)
+            let stated = try claims.map(evaluate)
+            let isJudged = facts.comparison != .weights || stated.contains { $0.status != .skip }
+            return ClaimsReport(
+                subject: subject, file: file, builtIn(isJudged) + stated, isJudged: isJudged, words: words)
         } catch let error as IngotError where error.code == .claimsInvalid {
             throw file.map { error.inFile($0) } ?? error
         }
@@ -33,7 +36,7 @@ package struct ClaimEvaluation {
 
     // MARK: - What is always checked
 
-    private func builtIn() -> [ClaimResult] {
+    private func builtIn(_ isJudged: Bool) -> [ClaimResult] {
         let intact =
             facts.isSealed
             ? ClaimResult(.bytesIntact, status: .pass, basis: .file, finding: "every byte is as it was written")
@@ -41,11 +44,18 @@ package struct ClaimEvaluation {
         return [
             intact,
             agreement(.certificatesHold, .certificateMismatch, "every certificate states the error that was measured"),
-            agreement(
-                .sourceMatches, .sourceMismatch,
-                facts.comparison == .weights
-                    ? "every tensor is one of the source's" : "the source is the one that was converted"),
+            facts.comparison == .weights && facts.failures.isEmpty
+                ? compared(isJudged)
+                : agreement(.sourceMatches, .sourceMismatch, "the source is the one that was converted"),
         ]
+    }
+
+    /// Two checkpoints with the same tensors, neither of which states that it was made from the other.
+    private func compared(_ isJudged: Bool) -> ClaimResult {
+        ClaimResult(
+            .sourceMatches, status: .skip,
+            finding: "names and shapes are the source's; no certificate says that it was converted from it",
+            remedy: isJudged ? nil : .option(.limitError))
     }
 
     private func agreement(_ kind: Claim.Kind, _ code: IngotError.Code, _ holds: String) -> ClaimResult {

@@ -118,7 +118,7 @@ package struct ClaimFacts: Sendable {
         weightFiles = checkpoint.weightFiles
         if case .sealed(let sealed) = checkpoint.content { sourceBytes = sealed.manifest.sourceBytes }
         if let source {
-            sourceBytes = source.fileBytes
+            sourceBytes = source.sizeBefore
             sourceFiles = source.weightFiles
             sourcePath = source.path
         }

@@ -150,12 +150,16 @@ package struct ClaimsReport: Sendable {
     package let results: [ClaimResult]
     /// Wording of remedies, in every format of the report.
     package let words: Remedy.Words
+    /// Whether a certificate, a hash, a claim or a limit could have failed.
+    package let isJudged: Bool
 
     /// Makes a report and sorts the results.
     package init(
-        subject: String, file: String?, _ results: [ClaimResult], words: @escaping Remedy.Words = { $0.text }
+        subject: String, file: String?, _ results: [ClaimResult], isJudged: Bool = true,
+        words: @escaping Remedy.Words = { $0.text }
     ) {
         self.words = words
+        self.isJudged = isJudged
         self.subject = subject
         self.file = file
         self.results = results.enumerated().sorted { a, b in
@@ -168,6 +172,9 @@ package struct ClaimsReport: Sendable {
 
     /// Whether no claim of level `error` fails.
     package var holds: Bool { failed.isEmpty }
+
+    /// The verdict of the run.
+    package var verdict: Verdict { holds ? isJudged ? .pass : .compared : .fail }
 
     /// Failed claims of level `error`.
     package var failed: [ClaimResult] { results.filter { $0.status == .fail && $0.level == .error } }

@@ -18,7 +18,7 @@ package enum ClaimsGitHub {
         for result in report.results {
             lines.append("\(result.word)  \(IngotErrorRenderer.escaped("\(result.title): \(report.message(result))"))")
         }
-        lines.append("ingot: \(report.summary)")
+        lines.append("ingot: \(report.verdict.rawValue): \(report.summary)")
         return lines.joined(separator: "\n")
     }
 

@@ -44,7 +44,7 @@ package enum ClaimsJUnit {
         let warnings = report.warned.map { IngotErrorRenderer.escaped("WARN \($0.title): \(report.message($0))") }
             .joined(separator: "\n")
         lines += [
-            "    <system-out>\(MarkupText.escaped(report.summary + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
+            "    <system-out>\(MarkupText.escaped("\(report.verdict.rawValue): \(report.summary)" + (warnings.isEmpty ? "" : "\n" + warnings)))</system-out>",
             "    <system-err></system-err>", "  </testsuite>", "</testsuites>",
         ]
         return lines.joined(separator: "\n")

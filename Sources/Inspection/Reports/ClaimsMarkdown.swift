@@ -6,8 +6,14 @@ package enum ClaimsMarkdown {
     ///
     /// - Parameter byteLimit: largest size of the text in bytes; rows that do not fit are only counted.
     package static func text(_ report: ClaimsReport, byteLimit: Int = 60_000) -> String {
-        let verdict = report.holds ? "holds" : "does not hold"
-        var text = "### ingot: \(MarkdownText.name(report.subject)) \(verdict) what it claims\n\n\(report.summary)\n"
+        let verdict =
+            switch report.verdict {
+            case .pass: "holds what it claims"
+            case .fail: "does not hold what it claims"
+            case .compared: "was compared, and nothing judged its weights"
+            }
+        var text =
+            "### ingot: \(MarkdownText.name(report.subject)) \(verdict)\n\n**\(report.verdict.rawValue)**: \(report.summary)\n"
         var left = byteLimit - text.utf8.count - 600
         let failing = report.results.filter { $0.status == .fail }
         let others = report.results.filter { $0.status != .fail }

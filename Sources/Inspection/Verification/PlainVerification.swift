@@ -30,7 +30,7 @@ package struct PlainVerification: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         var result = VerificationReport(
-            comparison: .weights, format: checkpoint.formatName, sourceBytes: source.fileBytes,
+            comparison: .weights, format: checkpoint.formatName, sourceBytes: source.sizeBefore,
             outputBytes: checkpoint.fileBytes, warnings: checkpoint.warnings)
         try checkpoint.checkKept { _ in true }
         try source.checkKept { _ in true }

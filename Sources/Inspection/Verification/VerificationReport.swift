@@ -64,6 +64,9 @@ package struct VerificationReport: Sendable {
         /// Bits per element, side information included; nil for an empty tensor.
         package var bitsPerWeight: Double? { elements == 0 ? nil : Double(byteCount) * 8 / Double(elements) }
 
+        /// Whether its error was measured against the source.
+        package var isMeasured: Bool { errors != nil || measured != nil }
+
         /// Error sums: measured ones if there are any, otherwise those of the certificate.
         package var sums: ErrorSums { errors?.sums ?? measured ?? certificate ?? .zero }
     }
@@ -82,6 +85,8 @@ package struct VerificationReport: Sendable {
     package let warnings: [IngotWarning]
     /// Duration in seconds of wall-clock time.
     package internal(set) var seconds: Double = 0
+    /// Whether bytes are damaged: then there are no tensors, and one failure names the damage.
+    package private(set) var isDamaged = false
 
     /// Makes a report.
     package init(
@@ -98,11 +103,30 @@ package struct VerificationReport: Sendable {
         self.seconds = seconds
     }
 
+    /// The report about a checkpoint whose bytes are damaged.
+    package static func damaged(_ error: IngotError) -> VerificationReport {
+        var report = VerificationReport(comparison: nil, failures: [error])
+        report.isDamaged = true
+        return report
+    }
+
     /// Whether the checkpoint was compared with another one.
     package var compared: Bool { comparison != nil }
 
     /// Whether every byte was checked against a hash. True for Ingot checkpoints.
     package var isSealed: Bool { format == "ingot" }
+
+    /// Whether no matrix of the source is the one that was converted: then the source is another checkpoint.
+    package var isOtherSource: Bool {
+        guard comparison == .source, weights > 0 else { return false }
+        let mismatched = Set(failures.lazy.filter { $0.code == .sourceMismatch }.compactMap(\.tensor))
+        return encoded.allSatisfy { mismatched.contains($0.name) }
+    }
+
+    /// The tensors whose error may be shown: with a source, the measured ones and the kept ones.
+    package var comparable: some Sequence<Tensor> {
+        tensors.lazy.filter { [compared] in !compared || $0.isMeasured || $0.isKept }
+    }
 
     /// Whether nothing failed.
     package var holds: Bool { failures.isEmpty }
@@ -126,13 +150,13 @@ package struct VerificationReport: Sendable {
 
 extension VerificationReport {
     /// The report as JSON, schema `ingot.verify` version 1 (Specs/json.md), with the results of claims if there are any.
-    package func json(with claims: ClaimsReport? = nil) -> JSONValue {
-        .object(head(claims) + [.init("tensors", .array(tensors.map(\.json)))] + tail(claims))
+    package func json(_ verdict: Verdict, with claims: ClaimsReport? = nil) -> JSONValue {
+        .object(head(verdict) + [.init("tensors", .array(tensors.map(\.json)))] + tail(claims))
     }
 
     /// The same JSON as indented text in parts; the whole tree would take many times the memory of its text.
-    package func jsonText(with claims: ClaimsReport? = nil) -> some Sequence<String> {
-        let opening = JSONValue.object(head(claims)).text(indented: true)
+    package func jsonText(_ verdict: Verdict, with claims: ClaimsReport? = nil) -> some Sequence<String> {
+        let opening = JSONValue.object(head(verdict)).text(indented: true)
         let closing = JSONValue.object(tail(claims)).text(indented: true)
         let count = tensors.count
         return (0..<count + 2).lazy.map { part in
@@ -146,12 +170,13 @@ extension VerificationReport {
         }
     }
 
-    private func head(_ claims: ClaimsReport?) -> [JSONValue.Member] {
+    private func head(_ verdict: Verdict) -> [JSONValue.Member] {
         [
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
-            .init("intact", isSealed ? .bool(true) : .null), .init("compared", .bool(compared)),
+            .init("intact", isDamaged ? .bool(false) : isSealed ? .bool(true) : .null),
+            .init("compared", .bool(compared)),
             .init("comparison", comparison.map { .string($0.rawValue) } ?? .null),
-            .init("holds", .bool(holds && claims?.holds != false)),
+            .init("verdict", .string(verdict.rawValue)), .init("holds", .bool(verdict != .fail)),
             .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),

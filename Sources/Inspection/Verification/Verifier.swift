@@ -39,7 +39,7 @@ package struct Verifier: Sendable {
         try checkpoint.checkConfiguration()
         var report = VerificationReport(
             comparison: source == nil ? nil : .source,
-            sourceBytes: source?.shards.reduce(0) { $0 + $1.file.byteCount } ?? checkpoint.manifest.sourceBytes,
+            sourceBytes: source?.shards.reduce(0) { $0 + $1.sizeBefore } ?? checkpoint.manifest.sourceBytes,
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
         report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.kept.count })
         var mismatches = Mismatches()

@@ -6,14 +6,23 @@ function readData(id) {
 
 function verdict({ report, isVerification, tensors }) {
   if (!isVerification) return ["neutral", "inspected"];
-  if (report.holds === false || list(report.failures).length) return ["fail", "does not hold"];
-  return report.compared === true ? ["pass", "holds"] : ["neutral", "intact, not compared"];
+  if (report.intact === false) return ["damaged", "FAIL"];
+  if (report.holds === false || list(report.failures).length) return ["fail", "FAIL"];
+  if (report.verdict === "COMPARED") return ["compared", "COMPARED"];
+  if (report.compared !== true) return ["unmeasured", "PASS"];
+  return report.comparison === "weights" ? ["limited", "PASS"] : ["pass", "PASS"];
 }
+
+/** The style of a verdict. */
+const COLOURS = { damaged: "fail", unmeasured: "pass", limited: "pass", compared: "neutral" };
 
 const VERDICTS = {
   pass: "Every byte is intact, the source is the one that was converted, and all certificates and claims hold.",
   fail: "Every byte is intact, but a certificate, a claim or the source does not match.",
-  neutral: "Every byte is intact. No source was given, so errors are those of the certificates.",
+  limited: "Every tensor of the source is there, and all claims hold.",
+  damaged: "Bytes of the checkpoint are damaged.",
+  compared: "The weights of two checkpoints were compared. No certificate, claim or limit judges their errors.",
+  unmeasured: "Every byte is intact. No source was given, so errors are those of the certificates.",
 };
 
 function head(app) {
@@ -34,7 +43,7 @@ function head(app) {
     element("div", { class: "head-line" },
       element("span", { class: "brand" }, element("strong", {}, "ingot"), ` ${kind.toLowerCase()} report`), themes),
     element("div", { class: "head-title" },
-      element("h1", {}, visible(title)), element("span", { class: `verdict ${state}`, id: "verdict" }, word),
+      element("h1", {}, visible(title)), element("span", { class: `verdict ${COLOURS[state] ?? state}`, id: "verdict" }, word),
       claims.length ? claimsPill(claims) : null),
     element("p", { class: "dim" }, told));
 }

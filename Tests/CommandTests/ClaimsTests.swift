@@ -163,6 +163,8 @@ import Testing
             #expect(made.output.contains("  \(name) "), "\(made.output)")
         }
         #expect(made.output.contains("max_peak_memory") && made.output.contains("left out: the memory"))
+        // Another conversion has other bytes: its hash is claimed only if asked for.
+        #expect(!made.output.contains("output_sha256"), "\(made.output)")
         #expect(try run("").status == 0)
         let first = try Files.read(claims)
         let again = try run("--update-baseline --tolerance 0").output
@@ -186,6 +188,23 @@ import Testing
         #expect(refused.status == 1 && refused.errors.contains("the claims file is left as it is"), "\(refused.errors)")
         #expect(try Files.read(claims) == second)
         #expect(Files.names(sample.directory.path) == ["claims.json", "other", "sealed", "source"])
+    }
+
+    /// One way to write a tolerance: numbers from 1 on are percent.
+    @Test func tolerances() async throws {
+        let sample = try await CommandSample()
+        var files: [[UInt8]] = []
+        for (index, tolerance) in ["2", "2%", "0.02"].enumerated() {
+            let file = sample.at("claims-\(index).json")
+            let result = try IngotProcess.run(
+                [
+                    "verify", sample.sealed.string, "--against", sample.source.string, "--claims", file,
+                    "--update-baseline", "--tolerance", tolerance, "--pin-output",
+                ])
+            #expect(result.status == 0 && result.output.contains("output_sha256"), "\(result.errors)")
+            files.append(try Files.read(FilePath(file)))
+        }
+        #expect(files[0] == files[1] && files[1] == files[2])
     }
 
     @Test func stepSummary() async throws {

@@ -14,7 +14,8 @@ import Testing
         ClaimFacts.Tensor(
             TensorName(name), isEncoded: encoded, elements: elements, byteCount: bytes,
             error: ClaimFacts.Error(
-                relativeMSE: mse, signalToNoise: snr, maxError: max, cosine: cosine, isMeasured: measured),
+                relativeMSE: mse, signalToNoise: snr, maxError: max, cosine: cosine, isMeasured: measured,
+                noise: mse * 100, signal: 100),
             nonFinite: nonFinite)
     }
 
@@ -50,7 +51,7 @@ import Testing
 
     @Test(arguments: [
         (Claim.FigureRule.reduction, 0.75), (.bitsPerWeight, 4.4), (.relativeMSE, 0.02), (.signalToNoise, 17),
-        (.maxError, 0.75), (.cosine, 0.98),
+        (.maxError, 0.75), (.cosine, 0.98), (.overallRelativeMSE, 0.015),
     ])
     func figures(rule: Claim.FigureRule, limit: Double) throws {
         let isMinimum = [.reduction, .signalToNoise, .cosine].contains(rule)
@@ -67,6 +68,19 @@ import Testing
             missed.message().contains("\(limit)")
                 && !missed.message().contains("\(limit), claimed is at most \(limit),"))
         #expect(held.basis == ([.reduction, .bitsPerWeight].contains(rule) ? .file : .source))
+    }
+
+    /// Of all selected tensors together: 3 of 200; of one: 1 of 100.
+    @Test func overall() throws {
+        #expect(try evaluate(.figure(.overallRelativeMSE, 0.01), ["a.*"]).status == .pass)
+        let found = try evaluate(.figure(.overallSignalToNoise, 18))
+        #expect(found.status == .pass && found.message().contains("together, most in b.q.weight"), "\(found.message())")
+        #expect(try evaluate(.figure(.overallSignalToNoise, 18.3)).status == .fail)
+        var facts = ClaimEvaluationTests.facts()
+        facts.tensors.append(
+            ClaimFacts.Tensor(TensorName("x"), isEncoded: true, elements: 1, byteCount: 1, error: nil, nonFinite: 0))
+        #expect(try evaluate(.figure(.overallRelativeMSE, 1), nil, facts).status == .skip)
+        #expect(try evaluate(.figure(.overallRelativeMSE, 1), ["norm*"]).status == .fail, "a claim that checks nothing")
     }
 
     @Test func patterns() throws {

@@ -16,38 +16,6 @@ extension VerificationReport {
             .sorted { $0.rank != $1.rank ? $0.rank > $1.rank : $0.index < $1.index }
         return (ranks.prefix(count).map { tensors[$0.index] }, lossy.count)
     }
-
-    /// Errors by kind of tensor, in the order of `TensorRole.Kind`.
-    var kinds: [(kind: TensorRole.Kind, error: KindError)] {
-        var kinds: [TensorRole.Kind: KindError] = [:]
-        for tensor in comparable { kinds[tensor.role.kind, default: KindError()].add(tensor) }
-        return kinds.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-    }
-
-    /// Error of all encoded tensors together.
-    var total: KindError { comparable.reduce(into: KindError()) { if !$1.isKept { $0.add($1) } } }
-}
-
-/// Common error of the tensors of one kind.
-struct KindError {
-    /// Number of tensors, of their weights, and of their bytes.
-    var tensors = 0, weights: UInt64 = 0, bytes: UInt64 = 0
-    /// Sum of their error sums.
-    var sums = ErrorSums.zero
-    /// Weights that changed their sign, and weights that became 0.
-    var signFlips: UInt64 = 0, zeroed: UInt64 = 0
-
-    mutating func add(_ tensor: VerificationReport.Tensor) {
-        tensors += 1
-        weights += UInt64(tensor.elements)
-        bytes += tensor.byteCount
-        sums = sums + tensor.sums
-        signFlips += tensor.errors?.signFlips ?? 0
-        zeroed += tensor.errors?.zeroed ?? 0
-    }
-
-    /// Bits per weight; nil without weights.
-    var bitsPerWeight: Double? { weights == 0 ? nil : Double(bytes) * 8 / Double(weights) }
 }
 
 extension VerificationReport.Tensor {

@@ -12,7 +12,7 @@ enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json, csv, markdown, html, junit, github, sarif
 }
 
-/// A share, written as `5%` or `0.05`.
+/// A share, written as `5`, `5%` or `0.05`: numbers from 1 on are percent.
 struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
     /// The share, 0 to 1.
     let share: Double
@@ -22,7 +22,7 @@ struct Tolerance: ExpressibleByArgument, CustomStringConvertible {
     init?(argument: String) {
         let isPercent = argument.hasSuffix("%")
         let digits = isPercent ? argument.dropLast() : Substring(argument)
-        guard let number = Double(digits), case let share = isPercent ? number / 100 : number,
+        guard let number = Double(digits), case let share = isPercent || number >= 1 ? number / 100 : number,
             (0...1).contains(share)
         else { return nil }
         self.share = share
@@ -53,11 +53,15 @@ struct ClaimsOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "With --update-baseline: how much worse than measured the limits are, such as 5% or 0.05. Default: 5%.",
+            "With --update-baseline: how much worse than measured the limits are. 5, 5% and 0.05 all mean 5 %. Default: 5%.",
             valueName: "share"))
     var tolerance: Tolerance?
 
+    @Flag(help: "With --update-baseline: a new file also claims the SHA-256 of each shard of the checkpoint.")
+    var pinOutput = false
+
     func validate() throws {
+        guard updateBaseline || !pinOutput else { throw ValidationError("--pin-output needs --update-baseline.") }
         guard claims != nil || conversionReport == nil && !updateBaseline else {
             throw ValidationError("--conversion-report and --update-baseline need --claims.")
         }
@@ -122,7 +126,7 @@ struct ClaimsOptions: ParsableArguments {
     /// Writes the claims file with new limits; returns the changes as text.
     func updateLimits(_ facts: ClaimFacts, _ file: ClaimsFile?) throws -> String {
         guard let claims else { return "" }
-        let baseline = ClaimsBaseline(facts, tolerance: (tolerance ?? Tolerance(0.05)).share)
+        let baseline = ClaimsBaseline(facts, tolerance: (tolerance ?? Tolerance(0.05)).share, pinsOutput: pinOutput)
         let (new, changes) = try file.map { try baseline.update($0) } ?? baseline.make(at: claims)
         try new.write()
         return ClaimsText.text(changes, of: claims.string, isNew: file == nil)

@@ -83,6 +83,16 @@ package struct Claim: Sendable, Hashable {
         /// Saved share of the size (minimum); bits per weight (maximum); and of each tensor: relative MSE (maximum), SNR in dB
         /// (minimum), largest error (maximum), cosine (minimum).
         case reduction, bitsPerWeight, relativeMSE, signalToNoise, maxError, cosine
+        /// Of all selected tensors together: relative MSE (maximum), SNR in dB (minimum).
+        case overallRelativeMSE, overallSignalToNoise
+
+        /// Whether the figure is one of all selected tensors together.
+        var isTogether: Bool {
+            switch self {
+            case .bitsPerWeight, .overallRelativeMSE, .overallSignalToNoise: true
+            default: false
+            }
+        }
 
         var kind: Kind {
             switch self {
@@ -92,11 +102,18 @@ package struct Claim: Sendable, Hashable {
             case .signalToNoise: .signalToNoise
             case .maxError: .maxError
             case .cosine: .cosine
+            case .overallRelativeMSE: .overallRelativeMSE
+            case .overallSignalToNoise: .overallSignalToNoise
             }
         }
 
         /// Whether the limit is a minimum; otherwise it is a maximum.
-        var isMinimum: Bool { self == .reduction || self == .signalToNoise || self == .cosine }
+        var isMinimum: Bool {
+            switch self {
+            case .reduction, .signalToNoise, .cosine, .overallSignalToNoise: true
+            case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE: false
+            }
+        }
 
         /// Whether a limit is in the valid range of this rule.
         func allows(_ limit: Double) -> Bool {
@@ -104,8 +121,8 @@ package struct Claim: Sendable, Hashable {
             return switch self {
             case .reduction: limit < 1
             case .bitsPerWeight: limit > 0 && limit <= 64
-            case .relativeMSE, .maxError: limit >= 0
-            case .signalToNoise: true
+            case .relativeMSE, .maxError, .overallRelativeMSE: limit >= 0
+            case .signalToNoise, .overallSignalToNoise: true
             case .cosine: limit >= -1 && limit <= 1
             }
         }
@@ -115,8 +132,8 @@ package struct Claim: Sendable, Hashable {
             switch self {
             case .reduction: "a share below 1, such as 0.7"
             case .bitsPerWeight: "a number above 0, at most 64"
-            case .relativeMSE, .maxError: "a finite number, 0 or more"
-            case .signalToNoise: "a finite number"
+            case .relativeMSE, .maxError, .overallRelativeMSE: "a finite number, 0 or more"
+            case .signalToNoise, .overallSignalToNoise: "a finite number"
             case .cosine: "a number from -1 to 1"
             }
         }
@@ -149,6 +166,8 @@ package struct Claim: Sendable, Hashable {
         case signalToNoise = "min_snr_db"
         case maxError = "max_error"
         case cosine = "min_cosine"
+        case overallRelativeMSE = "max_overall_relative_mse"
+        case overallSignalToNoise = "min_overall_snr_db"
         case finite
         case peakMemory = "max_peak_memory"
         case sourceDigests = "source_sha256"
@@ -166,7 +185,9 @@ package struct Claim: Sendable, Hashable {
         /// Whether the claim can be limited to some tensors.
         package var isAboutTensors: Bool {
             switch self {
-            case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .finite: true
+            case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE,
+                .overallSignalToNoise, .finite:
+                true
             default: false
             }
         }
@@ -185,6 +206,9 @@ package struct Claim: Sendable, Hashable {
             case .signalToNoise: "No tensor's signal-to-noise ratio, in decibels, is smaller."
             case .maxError: "No weight is off by more."
             case .cosine: "No tensor's cosine with its original is smaller."
+            case .overallRelativeMSE: "The relative mean squared error of all tensors together is not larger."
+            case .overallSignalToNoise:
+                "The signal-to-noise ratio of all tensors together, in decibels, is not smaller."
             case .finite: "No weight of the checkpoint is NaN or infinite."
             case .peakMemory: "The conversion had at most so many bytes of memory resident."
             case .sourceDigests: "Files of the source have these SHA-256 digests."
@@ -200,7 +224,7 @@ package struct Claim: Sendable, Hashable {
             switch self {
             case .totalBytes, .fileBytes, .reduction, .bitsPerWeight:
                 .either("convert with fewer bits", or: .option(.raiseLimit(ifIntended: "size")))
-            case .relativeMSE, .signalToNoise, .maxError, .cosine:
+            case .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE, .overallSignalToNoise:
                 .either("convert with more bits", or: .option(.raiseLimit(ifIntended: "loss")))
             case .finite: .option(.convertRepaired)
             case .peakMemory: .option(.lessMemory)

@@ -1,4 +1,5 @@
 import FileAccess
+import Quantization
 package import TensorModel
 
 /// Evaluates claims with the facts about a checkpoint.
@@ -116,7 +117,7 @@ package struct ClaimEvaluation {
 
     private func judge(_ claim: Claim, _ found: Finding) -> ClaimResult {
         let kind = claim.rule.kind
-        let isTogether = kind == .bitsPerWeight
+        let isTogether = if case .figure(let rule, _) = claim.rule { rule.isTogether } else { false }
         let place = found.offender.map { isTogether ? " together, most in \($0)" : " in \($0)" } ?? ""
         let (fails, excess): (Bool, Double) =
             switch (claim.rule, found.worst) {
@@ -197,6 +198,8 @@ package struct ClaimEvaluation {
             }
             return .known(Finding(worst: .figure(1 - Double(facts.outputBytes) / Double(source)), basis: .file))
         case .figure(.bitsPerWeight, let limit): return bitsPerWeight(chosen, limit)
+        case .figure(.overallRelativeMSE, _): return overall(chosen) { $0.relativeMSE }
+        case .figure(.overallSignalToNoise, _): return overall(chosen) { $0.signalToNoise }
         case .figure(let rule, let limit): return error(rule, chosen, limit)
         case .finite: return finite(chosen)
         case .digests(let rule, let entries): return try digests(rule, entries)
@@ -242,6 +245,33 @@ package struct ClaimEvaluation {
                 offenders: offenders))
     }
 
+    /// A figure of the error of all tensors together that are encoded or changed; the offender is the tensor with the most noise.
+    private func overall(_ tensors: Chosen, _ figure: (ErrorSums) -> Double) -> Measurement {
+        var sums = ErrorSums.zero
+        var (isMeasured, unknown, count) = (true, 0, 0)
+        var worst: (tensor: ClaimFacts.Tensor, noise: Double)?
+        for tensor in tensors {
+            guard let error = tensor.error else {
+                unknown += 1
+                continue
+            }
+            guard tensor.isEncoded || error.noise > 0 else { continue }
+            count += 1
+            isMeasured = isMeasured && error.isMeasured
+            sums = sums + ErrorSums(signal: error.signal, noise: error.noise, maxError: error.maxError)
+            if worst.map({ error.noise > $0.noise }) ?? true { worst = (tensor, error.noise) }
+        }
+        guard unknown == 0 else {
+            return .unknown(
+                "the error of \(unknown) of \(tensors.count) tensors is not known", .option(.compareWithSource))
+        }
+        guard count > 0, let worst else { return .nothing("no encoded tensor is meant") }
+        return .known(
+            Finding(
+                worst: .figure(figure(sums)), basis: isMeasured ? .source : .certificate,
+                offender: worst.tensor.name.text, offenders: 1))
+    }
+
     private func error(_ rule: Claim.FigureRule, _ tensors: Chosen, _ limit: Double) -> Measurement {
         guard !tensors.isEmpty else { return .nothing("there is no tensor") }
         func figure(_ tensor: ClaimFacts.Tensor) -> Double? {
@@ -251,7 +281,7 @@ package struct ClaimEvaluation {
             case .signalToNoise: error.signalToNoise
             case .maxError: error.maxError
             case .cosine: error.cosine
-            case .reduction, .bitsPerWeight: nil
+            case .reduction, .bitsPerWeight, .overallRelativeMSE, .overallSignalToNoise: nil
             }
         }
         var worst: (tensor: ClaimFacts.Tensor, figure: Double)?

@@ -54,11 +54,15 @@ package struct ClaimFacts: Sendable {
         package let relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?
         /// Whether the figures were measured against the source; otherwise they come from the certificate.
         package let isMeasured: Bool
+        /// Sums of the squares of the errors, and of the weights.
+        package let noise: Double, signal: Double
 
         /// Makes an error.
         package init(
-            relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?, isMeasured: Bool
+            relativeMSE: Double, signalToNoise: Double, maxError: Double, cosine: Double?, isMeasured: Bool,
+            noise: Double = 0, signal: Double = 0
         ) {
+            (self.noise, self.signal) = (noise, signal)
             self.relativeMSE = relativeMSE
             self.signalToNoise = signalToNoise
             self.maxError = maxError
@@ -174,7 +178,8 @@ extension ClaimFacts.Error {
     private init(_ sums: ErrorSums, cosine: Double?, isMeasured: Bool) {
         self.init(
             relativeMSE: sums.relativeMSE, signalToNoise: sums.signalToNoise, maxError: sums.maxError,
-            cosine: cosine ?? (sums.noise == 0 ? 1 : nil), isMeasured: isMeasured)
+            cosine: cosine ?? (sums.noise == 0 ? 1 : nil), isMeasured: isMeasured,
+            noise: sums.noise, signal: sums.signal)
     }
 }
 

@@ -157,6 +157,8 @@ private struct ClaimReader {
         case .signalToNoise: try figure(.signalToNoise)
         case .maxError: try figure(.maxError)
         case .cosine: try figure(.cosine)
+        case .overallRelativeMSE: try figure(.overallRelativeMSE)
+        case .overallSignalToNoise: try figure(.overallSignalToNoise)
         case .finite, .bytesIntact, .certificatesHold, .sourceMatches: .finite
         }
     }

@@ -119,7 +119,7 @@ import Testing
         #expect(
             names(report)
                 == words(
-                    "schema schema_version same weights_read old new counts sizes tensors top added removed metadata warnings"
+                    "schema schema_version same weights_read old new counts sizes tensors top added removed companions metadata warnings"
                 ))
         #expect(names(report["old"]) == words("path format bytes files tensors"))
         #expect(names(report["sizes"]) == words("total kinds layers parts"))
@@ -142,5 +142,31 @@ import Testing
         let sizes = report["sizes"]?["total"]
         #expect(sizes?["old"]?.unsigned == report["old"]?["bytes"]?.unsigned)
         #expect(sizes?["new"]?.unsigned == report["new"]?["bytes"]?.unsigned)
+    }
+
+    /// Identical checkpoints end in one line; files beside the weights that differ are named.
+    @Test func companions() throws {
+        let directory = try TemporaryDirectory()
+        let tensors = [[SampleTensor("a.weight", .f16, [8, 12])]]
+        for name in ["a", "b"] {
+            try SampleSource.write(
+                tensors, to: directory.at(name), companions: ["config.json": "{}\n", "tokenizer.json": "[1]"])
+        }
+        let (a, b) = (directory.at("a"), directory.at("b"))
+        let same = try IngotProcess.run(["diff", a.string, b.string])
+        #expect(
+            same.status == 0
+                && same.output == "the same in every byte of every tensor, and all other files are the same\n",
+            "\(same.output)")
+        try Files.write("[2]", to: b.appending("tokenizer.json"))
+        try Files.write("x", to: b.appending("added.txt"))
+        let other = try IngotProcess.run(["diff", a.string, b.string])
+        #expect(other.status == 0 && other.output.contains("other files that differ"), "\(other.output)")
+        #expect(other.output.contains("tokenizer.json") && other.output.contains("added.txt"))
+        #expect(!other.output.contains("config.json"))
+        let json = try IngotProcess.run(["diff", a.string, b.string, "--format", "json"])
+        let companions = try JSONValue.parse(Array(json.output.utf8))["companions"]?.array
+        #expect(companions?.compactMap { $0["name"]?.string } == ["added.txt", "tokenizer.json"])
+        #expect(companions?.first?["old_bytes"] == .null && companions?.first?["new_bytes"] == .unsigned(1))
     }
 }

@@ -36,6 +36,27 @@ import Testing
         #expect(result.output.hasPrefix("\(sample.source) -> "))
     }
 
+    /// Every verb that reads weights tells its progress, and with `--verbose` its time.
+    @Test(arguments: ["verify", "diff", "export", "inspect"]) func everyVerb(verb: String) async throws {
+        let sample = try await CommandSample()
+        let arguments: [String] =
+            switch verb {
+            case "verify": [verb, sample.sealed.string, "--against", sample.source.string]
+            case "diff": [verb, sample.source.string, sample.sealed.string]
+            case "export": [verb, sample.sealed.string, sample.at("plain"), "--force"]
+            default: [verb, sample.sealed.string]
+            }
+        let result = try IngotProcess.run(arguments + ["--progress", "json"])
+        let events = try ProgressTests.events(result.errors).filter { $0["event"]?.string == "progress" }
+        let done = events.compactMap { $0["done_bytes"]?.unsigned }
+        #expect(!done.isEmpty && done == done.sorted(), "\(result.errors)")
+        #expect(events.allSatisfy { ($0["done_bytes"]?.unsigned ?? 1) <= ($0["total_bytes"]?.unsigned ?? 0) })
+        let verbose = try IngotProcess.run(arguments + ["-v"])
+        #expect(verbose.errors.contains("s of processors, peak memory"), "\(verbose.errors)")
+        let quiet = try IngotProcess.run(arguments + ["-q"])
+        #expect(quiet.errors.isEmpty && quiet.status == result.status)
+    }
+
     /// A run that fails ends with an event that says so; one that finds something odd tells it on the way.
     @Test func jsonErrors() async throws {
         let sample = try await CommandSample()

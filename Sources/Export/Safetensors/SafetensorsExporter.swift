@@ -39,8 +39,11 @@ package struct SafetensorsExporter: Sendable {
 
     /// Decodes every shard into the directory `output`, and writes index, configuration and the other files.
     ///
+    /// - Parameter progress: called with a tensor, its file, and the bytes of it that were decoded since the last call.
     /// - Throws: `valueOutOfRange` if a value does not fit the requested element type.
-    package func run(to output: FilePath) async throws -> Summary {
+    package func run(
+        to output: FilePath, progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
         try checkpoint.checkConfiguration()
@@ -52,7 +55,7 @@ package struct SafetensorsExporter: Sendable {
         var totalBytes: UInt64 = 0
         for shard in checkpoint.shards {
             let name = shard.file.path.lastComponent?.string ?? ""
-            let (bytes, data) = try await export(shard, to: builder.staging.appending(name))
+            let (bytes, data) = try await export(shard, to: builder.staging.appending(name)) { progress($0, name, $1) }
             summary.byteCount += bytes
             totalBytes += data
             shards.append((name, shard.payloads.map(\.name) + shard.kept.map(\.name)))
@@ -71,7 +74,9 @@ package struct SafetensorsExporter: Sendable {
     }
 
     /// Exports a shard; returns the bytes of the file, and of the tensors in it.
-    private func export(_ shard: SealedShard, to path: FilePath) async throws -> (file: UInt64, data: UInt64) {
+    private func export(
+        _ shard: SealedShard, to path: FilePath, _ progress: @escaping (TensorName, UInt64) -> Void
+    ) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
         let tables = try payloads.map { try shard.chunkTable(of: $0) }
         let format = format
@@ -110,11 +115,13 @@ package struct SafetensorsExporter: Sendable {
             try output.take(
                 exported.elements, chunk, of: payload.prologue.grid,
                 width: (format ?? payload.descriptor.format).byteWidth)
+            progress(payload.name, payload.range.count / UInt64(max(1, tables[run.payload].count)))
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
         for tensor in shard.kept {
             _ = try shard.checkKept(tensor)
             try append(tensor, of: shard.file, to: &file)
+            progress(tensor.name, tensor.byteCount)
         }
         let bytes = file.byteCount
         try file.publish()

@@ -83,12 +83,16 @@ enum DiffTable {
         for (title, rows) in [("kind", diff.sizes.kinds), ("layer", DiffText.merged(diff.sizes.layers))] {
             let sizes = (rows + [SizeChanges.Row(name: "total", size: diff.sizes.total)]).map { row in
                 [
-                    row.name, Format.bytes(row.size.new), DiffText.signed(row.size), DiffText.percent(row.size) ?? "-",
-                    Format.bytes(row.size.old),
+                    row.name, Format.bytes(row.size.old), Format.bytes(row.size.new), DiffText.signed(row.size),
+                    DiffText.percent(row.size) ?? "-",
                 ]
             }
-            add([title, "new", "change", "%", "old"], left: 1, sizes, to: &lines)
+            add([title, "old", "new", "change", "%"], left: 1, sizes, to: &lines)
         }
+        let others = diff.companions.map { file in
+            [MarkdownText.name(file.name), file.old.map(Format.bytes) ?? "-", file.new.map(Format.bytes) ?? "-"]
+        }
+        add(["other files that differ", "old", "new"], left: 1, others, to: &lines)
         return lines.joined(separator: "\n")
     }
 

@@ -17,10 +17,11 @@ struct DiffText {
 
     /// The whole text.
     var text: String {
+        if diff.isIdentical { return "\(verdict), and all other files are the same" }
         let sections = [
             [verdict, head].joined(separator: "\n"), movers, lists, forms,
             sizes("size by kind", diff.sizes.kinds), sizes("size by layer", DiffText.merged(diff.sizes.layers)),
-            sizes("size by part of the files", diff.sizes.parts), metadata,
+            sizes("size by part of the files", diff.sizes.parts), metadata, companions,
         ]
         return sections.filter { !$0.isEmpty }.joined(separator: "\n\n")
     }
@@ -187,12 +188,12 @@ struct DiffText {
 
     private func sizes(_ title: String, _ list: [SizeChanges.Row]) -> String {
         let total = SizeChanges.Row(name: "total", size: diff.sizes.total)
-        var rows = [[title, "new", "change", "%", "old"].map(style.strong)]
+        var rows = [[title, "old", "new", "change", "%"].map(style.strong)]
         for row in list + [total] {
             let size = row.size
             rows.append([
-                row.name, Format.bytes(size.new), colored(DiffText.signed(size), size),
-                colored(size.old == size.new ? "=" : DiffText.percent(size) ?? "new", size), Format.bytes(size.old),
+                row.name, Format.bytes(size.old), Format.bytes(size.new), colored(DiffText.signed(size), size),
+                colored(size.old == size.new ? "=" : DiffText.percent(size) ?? "new", size),
             ])
         }
         return Format.table(rows, width: style.width)
@@ -233,6 +234,19 @@ struct DiffText {
         let more = diff.metadata.count - top
         return Format.table(rows, width: style.width, left: [0, 1, 2])
             + (more > 0 ? "\n" + style.faint("... and \(more) more") : "")
+    }
+
+    /// Files beside the weights that differ.
+    private var companions: String {
+        guard !diff.companions.isEmpty else { return "" }
+        func bytes(_ count: UInt64?) -> String { count.map(Format.bytes) ?? "-" }
+        let rows =
+            [["other files that differ", "old", "new"].map(style.strong)]
+            + diff.companions.prefix(top).map {
+                [IngotErrorRenderer.escaped($0.name), bytes($0.old), bytes($0.new)]
+            }
+        let more = diff.companions.count - top
+        return Format.table(rows, width: style.width) + (more > 0 ? "\n" + style.faint("... and \(more) more") : "")
     }
 
     // MARK: - Words and numbers

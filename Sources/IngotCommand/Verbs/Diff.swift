@@ -79,6 +79,7 @@ struct Diff: AsyncParsableCommand {
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func run() async throws {
         try result.requireApart(from: [old, new])
@@ -88,9 +89,12 @@ struct Diff: AsyncParsableCommand {
         (options.memory, options.jobs) = (work.maxMemory.bytes, work.jobs)
         let sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
         try comparison.keyed.require(in: sides)
-        let diff = try await CheckpointDiff(sides[0], sides[1], options)
+        let reading = ReadingProgress(
+            shown, totalBytes: sides[1].tensors.reduce(0) { $0 + $1.byteCount }, files: sides[1].weightFiles)
+        let diff = try await CheckpointDiff(sides[0], sides[1], options) { reading.note($0, $1, $2) }
         for side in sides { try side.requireUnchanged() }
-        for warning in diff.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        reading.finish()
+        for warning in diff.warnings { reading.warn(warning) }
         switch output.format {
         case .text: try result.deliver(DiffText(diff, result.style, top: output.top).text)
         case .json: try result.deliver(diff.json(top: output.top))

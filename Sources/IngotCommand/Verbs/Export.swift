@@ -1,6 +1,7 @@
 import ArgumentParser
 import Container
 import Export
+import FileAccess
 import SystemPackage
 package import TensorModel
 
@@ -45,13 +46,20 @@ struct Export: AsyncParsableCommand {
 
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func run() async throws {
         let sealed = try SealedCheckpoint(checkpoint)
-        for warning in sealed.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        let reading = ReadingProgress(
+            shown,
+            totalBytes: sealed.shards.reduce(0) { sum, shard in
+                sum + (shard.payloads.map(\.range) + shard.kept.map(\.range)).reduce(0) { $0 + $1.count }
+            }, files: sealed.shards.compactMap { $0.file.path.lastComponent?.string })
+        for warning in sealed.warnings { reading.warn(warning) }
         let exporter = try SafetensorsExporter(
             sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force)
-        let summary = try await exporter.run(to: out)
+        let summary = try await exporter.run(to: out) { reading.note($0, $1, $2) }
+        reading.finish()
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "
                 + "\(summary.shards == 1 ? "shard" : "shards"), \(Format.bytes(summary.byteCount))")

@@ -31,6 +31,7 @@ struct Plan: AsyncParsableCommand {
 
     @OptionGroup(title: "Quantization") var rate: RateOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
     @OptionGroup(title: "Output") var report: ReportOptions
 
     func run() async throws {
@@ -38,8 +39,10 @@ struct Plan: AsyncParsableCommand {
         options.run.jobs = work.jobs
         options.run.memory = work.maxMemory.bytes
         let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options)
-        for warning in plan.warnings { Console.message(IngotErrorRenderer.text(warning)) }
+        let reading = ReadingProgress(shown, totalBytes: 0, files: [])
+        for warning in plan.warnings { reading.warn(warning) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
+        reading.finish()
         switch report.format {
         case .json: Console.result(forecast.json)
         case .text: Console.result(ForecastText.text(forecast, width: Console.width))

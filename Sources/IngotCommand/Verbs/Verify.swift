@@ -67,6 +67,7 @@ struct Verify: AsyncParsableCommand {
     @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Further reports of the same run") var extra: ExtraReports
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
+    @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func validate() throws {
         guard !claims.updateBaseline || output.format == .text else {
@@ -95,12 +96,12 @@ struct Verify: AsyncParsableCommand {
         let opened = try OpenedCheckpoint(checkpoint)
         let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
         try comparison.keyed.require(in: source.map { [$0] } ?? [])
-        for warning in opened.warnings + (source?.warnings ?? []) {
-            Console.message(IngotErrorRenderer.text(warning))
-        }
         let verification = try CheckpointVerification(
             opened, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
-        let report = try await verification.run()
+        let reading = ReadingProgress(shown, totalBytes: verification.totalBytes, files: opened.weightFiles)
+        for warning in opened.warnings + (source?.warnings ?? []) { reading.warn(warning) }
+        let report = try await verification.run { reading.note($0, $1, $2) }
+        reading.finish()
         for side in [opened] + (source.map { [$0] } ?? []) { try side.requireUnchanged() }
         let facts = try claims.facts(report, of: opened, against: source)
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }

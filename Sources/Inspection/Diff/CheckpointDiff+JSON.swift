@@ -30,6 +30,7 @@ extension CheckpointDiff {
             .init("top", .array(movers(top).map { .string($0.new.name.text) })),
             .init("added", .array(added.map { .object($0.diffMembers) })),
             .init("removed", .array(removed.map { .object($0.diffMembers) })),
+            .init("companions", .array(companions.map(\.json))),
             .init(
                 "metadata",
                 .array(

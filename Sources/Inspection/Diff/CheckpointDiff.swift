@@ -55,6 +55,8 @@ package struct CheckpointDiff: Sendable {
     package let added: [StoredWeights], removed: [StoredWeights]
     /// Entries of `__metadata__` that differ, sorted by key.
     package let metadata: [MetadataChange]
+    /// Files beside the weights that differ, sorted by name; they do not decide whether the checkpoints are the same.
+    package let companions: [CompanionChange]
     /// Sizes of all tensors and of all parts of the files.
     package let sizes: SizeChanges
     /// Warnings to show to the user.
@@ -62,8 +64,12 @@ package struct CheckpointDiff: Sendable {
 
     /// Compares two checkpoints.
     ///
+    /// - Parameter progress: called with a tensor of the new checkpoint, its file and its bytes, after its weights were compared.
     /// - Throws: errors of reading; damage of an encoded tensor names the tensor.
-    package init(_ old: OpenedCheckpoint, _ new: OpenedCheckpoint, _ options: Options) async throws {
+    package init(
+        _ old: OpenedCheckpoint, _ new: OpenedCheckpoint, _ options: Options,
+        progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws {
         self.old = Side(old)
         self.new = Side(new)
         weightsRead = !options.headersOnly
@@ -83,7 +89,7 @@ package struct CheckpointDiff: Sendable {
             return renamed[tensor.name].map { TensorDifference($0.old, tensor, rename: $0.rename) }
         }.filter { isSelected($0.old) || isSelected($0.new) }
         if !options.headersOnly {
-            try await CheckpointDiff.measure(&tensors, options)
+            try await CheckpointDiff.measure(&tensors, options, progress)
             // A difference may be damage. Chunks have checksums, but kept tensors are covered by the seal's hash only.
             let differing = tensors.filter { $0.isSameBytes == false }
             for (side, names) in [(old, differing.map(\.old.name)), (new, differing.map(\.new.name))] {
@@ -95,12 +101,22 @@ package struct CheckpointDiff: Sendable {
         added = renames.added.filter(isSelected)
         removed = renames.removed.filter(isSelected)
         metadata = CheckpointDiff.changes(old.metadata, new.metadata)
+        companions = try CompanionChange.all(old, new)
         sizes = try SizeChanges(old, new)
         warnings = old.warnings + new.warnings + renames.warnings
     }
 
+    /// Whether every byte of every tensor, all metadata and all files beside the weights are the same.
+    package var isIdentical: Bool {
+        isSame && weightsRead && count(.same) == tensors.count && tensors.allSatisfy { $0.rename == nil }
+            && metadata.isEmpty && companions.isEmpty && old.format == new.format
+    }
+
     /// Compares the bytes of tensors in the same form, then the weights of tensors whose bytes differ.
-    private static func measure(_ tensors: inout [TensorDifference], _ options: Options) async throws {
+    private static func measure(
+        _ tensors: inout [TensorDifference], _ options: Options,
+        _ progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws {
         var indices: [Int] = []
         var pairs: [ByteComparison.Pair] = []
         for index in tensors.indices {
@@ -113,6 +129,8 @@ package struct CheckpointDiff: Sendable {
         for (index, result) in zip(indices, bytes) {
             tensors[index].isSameBytes = result.isSame
             if tensors[index].old.format == nil { tensors[index].changedElements = result.changed }
+            let new = tensors[index].new
+            if result.isSame { progress(new.name, new.fileName, new.byteCount) }
         }
         indices = []
         var others: [TensorComparison.Pair] = []
@@ -122,8 +140,10 @@ package struct CheckpointDiff: Sendable {
             others.append(pair)
         }
         var found: [(Int, ComparedWeights)] = []
+        let news = indices.map { tensors[$0].new }
         try await TensorComparison(memory: options.memory, jobs: options.jobs, wantsStatistics: false).run(others) {
             found.append((indices[$0], $1))
+            progress(news[$0].name, news[$0].fileName, news[$0].byteCount)
         }
         for (index, weights) in found { tensors[index].weights = weights }
     }

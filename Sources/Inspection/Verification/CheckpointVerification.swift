@@ -1,6 +1,6 @@
 import Container
 import SystemPackage
-import TensorModel
+package import TensorModel
 package import Weights
 
 /// Verifies a checkpoint of any format, as far as the format and the comparison allow.
@@ -33,22 +33,40 @@ package struct CheckpointVerification: Sendable {
     ///
     /// - Throws: an error that names the damage; `usage` if `memory` is below the smallest budget. Hashes and certificates that do not hold
     ///   are in the report.
-    package func run() async throws -> VerificationReport {
-        guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights() }
+    ///
+    /// - Parameter progress: called with a tensor, its file, and the bytes of it that were verified since the last call; `totalBytes` at the
+    ///   end.
+    package func run(
+        progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws -> VerificationReport {
+        guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights(progress) }
         switch source?.content {
-        case nil: return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run()
-        case .plain(let plain): return try await Verifier(sealed, against: plain, memory: memory, jobs: jobs).run()
+        case nil:
+            return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run(progress: progress)
+        case .plain(let plain):
+            return try await Verifier(sealed, against: plain, memory: memory, jobs: jobs).run(progress: progress)
         case .sealed:
-            let intact = try await Verifier(sealed, against: nil, memory: memory, jobs: jobs, measures: false).run()
-            var report = try await compareWeights()
+            let intact = try await Verifier(sealed, against: nil, memory: memory, jobs: jobs, measures: false).run(
+                progress: progress)
+            var report = try await compareWeights(progress)
             report.failures = intact.failures + report.failures
             report.seconds += intact.seconds
             return report
         }
     }
 
-    private func compareWeights() async throws -> VerificationReport {
+    /// The bytes that a run tells to `progress` altogether.
+    package var totalBytes: UInt64 {
+        let bytes = checkpoint.tensors.reduce(0) { $0 + $1.byteCount }
+        guard case .sealed = checkpoint.content, case .sealed = source?.content else { return bytes }
+        return 2 * bytes
+    }
+
+    private func compareWeights(
+        _ progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws -> VerificationReport {
         guard let source else { preconditionFailure("weights are compared with something") }
-        return try await PlainVerification(checkpoint, against: source, memory: memory, jobs: jobs).run()
+        return try await PlainVerification(checkpoint, against: source, memory: memory, jobs: jobs).run(
+            progress: progress)
     }
 }

@@ -2,7 +2,7 @@ import Container
 import FileAccess
 import Quantization
 import SystemPackage
-import TensorModel
+package import TensorModel
 package import Weights
 import Work
 
@@ -26,7 +26,10 @@ package struct PlainVerification: Sendable {
     /// Compares every tensor with the tensor of the same name in the source.
     ///
     /// - Throws: errors of reading; damage of an encoded tensor names the tensor.
-    package func run() async throws -> VerificationReport {
+    /// - Parameter progress: called with a tensor, its file, and its bytes, after it was compared.
+    package func run(
+        progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
         var result = VerificationReport(
@@ -56,7 +59,7 @@ package struct PlainVerification: Sendable {
                     found: "a tensor of the source that the checkpoint does not have",
                     remedy: PlainVerification.remedy))
         }
-        let errors = try await weights(of: matched)
+        let errors = try await weights(of: matched, progress)
         let same = try await bytes(of: matched)
         for (index, (own, original)) in matched.enumerated() {
             let found = errors[index]
@@ -99,7 +102,9 @@ package struct PlainVerification: Sendable {
 
     private typealias Matched = [(own: StoredWeights, original: StoredWeights)]
 
-    private func weights(of matched: Matched) async throws -> [Int: ComparedWeights] {
+    private func weights(
+        of matched: Matched, _ progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws -> [Int: ComparedWeights] {
         var indices: [Int] = []
         var pairs: [TensorComparison.Pair] = []
         for (index, (own, original)) in matched.enumerated() {
@@ -108,7 +113,11 @@ package struct PlainVerification: Sendable {
             pairs.append(pair)
         }
         var found: [Int: ComparedWeights] = [:]
-        try await comparison.run(pairs) { found[indices[$0]] = $1 }
+        try await comparison.run(pairs) {
+            found[indices[$0]] = $1
+            let own = matched[indices[$0]].own
+            progress(own.name, own.fileName, own.byteCount)
+        }
         return found
     }
 

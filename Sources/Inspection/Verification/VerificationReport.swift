@@ -182,6 +182,9 @@ extension VerificationReport {
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("reduction", .number(reduction)), .init("weights", .unsigned(weights)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("overall", .object(total.json)),
+            .init(
+                "kinds", .array(kinds.map { .object([.init("kind", .string($0.kind.rawValue))] + $0.error.json) })),
         ]
     }
 

@@ -4,7 +4,7 @@ import FileAccess
 import Publishing
 import Quantization
 import SystemPackage
-import TensorModel
+package import TensorModel
 import Weights
 import Work
 
@@ -32,7 +32,11 @@ package struct Verifier: Sendable {
     }
 
     /// Checks files, seals and chunks; with a source, also hashes, certificates and errors.
-    package func run() async throws -> VerificationReport {
+    ///
+    /// - Parameter progress: called with a tensor, its file, and the bytes of it that were verified since the last call.
+    package func run(
+        progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws -> VerificationReport {
         let clock = ContinuousClock()
         let begin = clock.now
         try checkpoint.checkFiles()
@@ -43,7 +47,7 @@ package struct Verifier: Sendable {
             outputBytes: checkpoint.shards.reduce(0) { $0 + $1.file.byteCount }, warnings: checkpoint.warnings)
         report.tensors.reserveCapacity(checkpoint.shards.reduce(0) { $0 + $1.payloads.count + $1.kept.count })
         var mismatches = Mismatches()
-        for shard in checkpoint.shards { try await verify(shard, &report, &mismatches) }
+        for shard in checkpoint.shards { try await verify(shard, &report, &mismatches, progress) }
         if let source {
             report.failures += mismatches.failures
             findMissing(in: source, &report)
@@ -53,10 +57,12 @@ package struct Verifier: Sendable {
     }
 
     private func verify(
-        _ shard: SealedShard, _ report: inout VerificationReport, _ mismatches: inout Mismatches
+        _ shard: SealedShard, _ report: inout VerificationReport, _ mismatches: inout Mismatches,
+        _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws {
+        let file = shard.file.path.lastComponent?.string ?? ""
         let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
-        for tensor in try await verification.run(budget) {
+        for tensor in try await verification.run(budget, progress: { progress($0, file, $1) }) {
             let found = tensor.measurement
             // Kept tensors have no chunks with error sums; their error comes from the measured statistics.
             report.tensors.append(

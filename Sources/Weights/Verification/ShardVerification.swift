@@ -64,18 +64,27 @@ package struct ShardVerification {
     }
 
     /// Verifies the shard. Returns its payload tensors in file order, then its kept tensors. Throws if bytes are damaged.
-    package func run(_ budget: MemoryBudget) async throws -> [Tensor] {
+    ///
+    /// - Parameter progress: called with a tensor and the bytes of it that were verified since the last call.
+    package func run(
+        _ budget: MemoryBudget, progress: @escaping (TensorName, UInt64) -> Void = { _, _ in }
+    ) async throws -> [Tensor] {
         try shard.checkSealPadding()
-        var tensors = try await verifyPayloads(budget)
+        var tensors = try await verifyPayloads(budget, progress)
         tensors.reserveCapacity(tensors.count + shard.kept.count)
-        var kept = try shard.kept.map(verify)
+        var kept = try shard.kept.map { tensor in
+            defer { progress(tensor.name, tensor.byteCount) }
+            return try verify(tensor)
+        }
         if measures { try await measure(&kept, budget) }
         return tensors + kept
     }
 
     // MARK: - Payloads
 
-    private func verifyPayloads(_ budget: MemoryBudget) async throws -> [Tensor] {
+    private func verifyPayloads(
+        _ budget: MemoryBudget, _ progress: @escaping (TensorName, UInt64) -> Void
+    ) async throws -> [Tensor] {
         let (shard, originals, measures) = (shard, originals, measures)
         let payloads = shard.payloads
         let tables = try payloads.map { try shard.chunkTable(of: $0) }
@@ -98,6 +107,7 @@ package struct ShardVerification {
             let hasOriginal = originals[run.payload] != nil
             if chunk == 0 { sums = PayloadSums(payload, measures: measures, isCompared: hasOriginal) }
             sums.add(output, chunk, of: payload)
+            progress(payload.name, payload.range.count / UInt64(max(1, tables[run.payload].count)))
             if chunk == tables[run.payload].count - 1 {
                 tensors.append(
                     try finish(&sums, payload, originals[run.payload]?.byteCount, output.sourceHash))

@@ -1,5 +1,7 @@
 # What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
+#   make install        build, and install the command, its man page and completions below PREFIX (/usr/local)
+#   make dist           dist/: a tarball and a .deb with a command that needs no library but those of C and C++
 #   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
 #                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
 #   make quick          after a small edit: build the libraries file by file and run the tests of the layers, of what holds across versions
@@ -23,7 +25,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: demo test quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint \
-    layers build setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
+    layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -41,6 +43,13 @@ demo: build
 
 build: setup
 	$(BUILD) --product ingot
+
+PREFIX ?= /usr/local
+install: build
+	Tests/Packaging/tree.sh $(INGOT) $(DESTDIR)$(PREFIX)
+
+dist: setup
+	Tests/Packaging/dist.sh dist
 
 # The parts of `test` depend on what they need alone: `make -j` runs them side by side, as .ci/run does.
 test: swift-tests command-tests python-tests
@@ -128,7 +137,7 @@ layers:
 	Tests/check-bad-input.sh
 
 clean:
-	rm -rf .build .build-test .build-quick .build-fuzz .build-address .build-thread .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
+	rm -rf dist .build .build-dist .build-test .build-quick .build-fuzz .build-address .build-thread .venv .venv-peers .venv-bench .venv-browser .build-browser $(DEMO)
 
 # --- What must be installed ---------------------------------------------------------------------------------------
 

@@ -213,8 +213,10 @@ def test_key(tmp_path):
     source, sealed = tmp_path / "checkpoint.pt", tmp_path / "sealed"
     last, average = {"a.weight": normal(32, 64, seed=1)}, {"a.weight": normal(32, 64, seed=2)}
     torch.save({"step": 9, "state_dict": last, "ema": {"model": average}}, source)
-    for key, expected in ((None, last), ("state_dict", last), ("ema.model", average)):
-        options = ["--key", key] if key else []
+    ambiguous = ingot("plan", source)
+    assert ambiguous.returncode == 65 and "--key state_dict or --key ema" in ambiguous.stderr
+    for key, expected in (("state_dict", last), ("ema.model", average)):
+        options = ["--key", key]
         folder = tmp_path / str(key)
         folder.mkdir()
         plan = json.loads(ingot("plan", source, "--format", "json", *options).stdout)
@@ -227,7 +229,7 @@ def test_key(tmp_path):
         assert ingot("diff", source, folder / "sealed", *options).returncode == 0
         mean = json.loads(ingot("inspect", source, "--format", "json", *options).stdout)["tensors"][0]["statistics"]["mean"]
         assert abs(mean - expected["a.weight"].double().mean().item()) < 1e-6
-    assert ingot("verify", tmp_path / "None" / "sealed", "--against", source, "--key", "ema.model").returncode == 1
+    assert ingot("verify", tmp_path / "state_dict" / "sealed", "--against", source, "--key", "ema.model").returncode == 1
     refused = ingot("convert", source, sealed, "--key", "ema.modell")
     assert refused.returncode == 65 and "here: `model`" in refused.stderr and not sealed.exists()
 

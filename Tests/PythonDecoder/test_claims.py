@@ -160,8 +160,11 @@ def test_damage_in_every_format(place, tmp_path):
     assert run(*arguments, "github", code=65).startswith("::error title=")
     SarifLog.model_validate(json.loads(run(*arguments, "sarif", code=65)))
     assert "**FAIL**" in run(*arguments, "markdown", code=65)
-    for kind in ("text", "json"):
-        assert run(*arguments, kind, code=65) == ""
+    assert run(*arguments, "text", code=65) == ""
+    report = json.loads(run(*arguments, "json", code=65))
+    assert (report["verdict"], report["intact"], len(report["failures"])) == ("FAIL", False, 1)
+    assert run(*arguments, "csv", code=65).startswith("tensor,")
+    assert '"verdict": "FAIL"' in run(*arguments, "html", code=65)
 
 
 # --- Continuous integration --------------------------------------------------------------------------------------------

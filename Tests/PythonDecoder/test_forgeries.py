@@ -55,7 +55,7 @@ def bases(tmp_path_factory):
     """Checkpoints by name: one shard, lossless; two shards, uniform; two shards of scheme trellis, with either coder of symbols."""
     rng, folder = np.random.default_rng(8), tmp_path_factory.mktemp("bases")
     one = [
-        ("a.weight", "F16", [6, 40], matrix(rng, 6, 40)), ("b.weight", "F16", [3, 9], matrix(rng, 3, 9)),
+        ("a.weight", "F16", [6, 40], matrix(rng, 6, 40)), ("b.weight", "F16", [5, 40], matrix(rng, 5, 40)),
         ("kept.i64", "I64", [2], bytes(16)), ("kept.f32", "F32", [3], bytes(12)), ("kept.empty", "F32", [0, 2], b""),
         ("kept.f16", "F16", [5], bytes(10)), ("kept.u8", "U8", [3], b"abc"),
     ]  # fmt: skip

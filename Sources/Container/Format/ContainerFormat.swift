@@ -5,7 +5,7 @@ package enum ContainerFormat {
     /// The version of the format. This program writes and reads only this one.
     package static let version: UInt64 = 1
     /// Version of the program, recorded in every shard and manifest.
-    package static let writer = "ingot 0.2.0"
+    package static let writer = "ingot 0.3.0"
 
     /// Name of the entry that holds the seal.
     package static let sealName = TensorName("__ingot_seal__")

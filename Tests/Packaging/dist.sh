@@ -8,7 +8,7 @@ out=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The linker takes the first library of a name that it finds; this folder has archives only.
+# The linker takes the first library of a name that it finds. pkg-config leads it to this folder, which has archives only.
 archives=$work/archives
 mkdir "$archives"
 multiarch=$(gcc -print-multiarch 2>/dev/null || clang -print-multiarch)
@@ -16,8 +16,9 @@ for name in zstd lz4 xxhash crypto; do
     archive=/usr/lib/$multiarch/lib$name.a
     [[ -e $archive ]] || { echo "dist.sh: $archive is missing" >&2; exit 1; }
     ln -s "$archive" "$archives/"
+    printf 'Name: %s\nDescription: %s\nVersion: 1\nLibs: -L%s -l%s\n' "$name" "$name" "$archives" "$name" >"$archives/lib$name.pc"
 done
-swift build -c release --static-swift-stdlib --scratch-path .build-dist --product ingot -Xlinker -L"$archives"
+PKG_CONFIG_PATH=$archives swift build -c release --static-swift-stdlib --scratch-path .build-dist --product ingot
 ingot=$work/ingot
 cp .build-dist/release/ingot "$ingot"
 strip "$ingot"

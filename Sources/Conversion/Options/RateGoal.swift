@@ -90,11 +90,15 @@ struct TensorGoal: Sendable, Hashable {
         let maximum = max(asked, withFixed).rounded(.down)
         // Small tensors get no in-flight correction, so aim near the centre of the accepted interval; a miss means encoding again.
         let aim = weights >= correctedTensor ? 0.9995 : weights >= largeTensor ? 0.9975 : 0.997
-        // A payload ends at a multiple of 64 bytes: a tiny tensor that has no room for 64 bytes more meets its goal.
-        let minimum = maximum * (weights >= largeTensor ? 0.995 : 0.99)
         return TensorGoal(
             quantity: .bytes, maximum: maximum, aim: maximum * aim,
-            minimum: weights < tinyTensor ? max(0, min(minimum, maximum - 63)) : minimum)
+            minimum: minimum(maximum * (weights >= largeTensor ? 0.995 : 0.99), maximum, weights: weights))
+    }
+
+    /// The least bytes that a goal accepts. A payload ends at a multiple of 64 bytes, so a tiny tensor that has no room for 64 bytes more meets
+    /// its goal: models have thousands of such tensors, and a search would try each of them many times in vain.
+    static func minimum(_ minimum: Double, _ maximum: Double, weights: Int) -> Double {
+        weights < tinyTensor ? max(0, min(minimum, maximum - 63)) : minimum
     }
 
     /// A relative MSE of at most `error`, and at least 0.99 of it.

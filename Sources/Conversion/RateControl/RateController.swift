@@ -94,9 +94,6 @@ struct RateController: Sendable {
 
     /// A tensor is encoded at most this many times in search of a step, and once more with the best one found.
     private static let maximumTries = 12
-    /// Tensors of fewer weights end their search after so many tries if one of them is within the goal: sizes jump by 64 bytes, and models
-    /// have thousands of such tensors.
-    private static let tinyTensor = 4096, tinyTries = 3
     /// The search ends when two tries are closer than this, in octaves.
     private static let finest = 0x1p-11
 
@@ -136,8 +133,7 @@ struct RateController: Sendable {
         let ratio = ExactMath.log2(max(result, rate.goal.aim * 0x1p-20) / rate.goal.aim)
         tries.append(
             Try(octaves: octaves, excess: rate.goal.quantity == .error ? -ratio : ratio, holds: side < 0))
-        let isTiny = grid.rows * grid.columns < RateController.tinyTensor && tries.contains(where: \.holds)
-        if tries.count < (isTiny ? RateController.tinyTries : RateController.maximumTries), let next = nextOctaves(),
+        if tries.count < RateController.maximumTries, let next = nextOctaves(),
             case let rules = rules(shiftedBy: next),
             rules.map(\.step) != steps
         {

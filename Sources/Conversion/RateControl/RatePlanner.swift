@@ -305,7 +305,9 @@ struct RatePlanner {
         let aim = max(expected + bits * Double(item.weights) / 8, Double(fixedBytes))
         var rate = rate.shifted(by: min(max(-bits / rate.slope, -8), 8))
         // At most 0.15 % above the aim: 1.0015 times `RatePlanner.aim` is below 1.
-        rate.goal = TensorGoal(quantity: .bytes, maximum: aim * 1.0015, aim: aim, minimum: aim * 0.9975)
+        rate.goal = TensorGoal(
+            quantity: .bytes, maximum: aim * 1.0015, aim: aim,
+            minimum: TensorGoal.minimum(aim * 0.9975, aim * 1.0015, weights: item.weights))
         return rate
     }
 

@@ -12,10 +12,11 @@ struct RatePolicy: Sendable {
     private var controllers: [Int: RateController] = [:]
 
     /// Prepares the rules of a shard before its first chunk is encoded.
-    init(_ shard: ConversionPlan.ShardPlan) {
-        rates = shard.encodings.map(\.rate)
-        prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
-    }
+    ///
+    /// - Parameters:
+    ///   - rates: the rate of each payload; nil for schemes other than `trellis`.
+    ///   - prologues: the prologue of each payload.
+    init(_ rates: [TensorRate?], _ prologues: [PayloadPrologue?]) { (self.rates, self.prologues) = (rates, prologues) }
 
     /// The rule of the next chunk of a payload, in order; nil for schemes other than `trellis`.
     mutating func rule(of chunk: Int, payload: Int) -> TrellisRule? {

@@ -14,6 +14,8 @@ import Work
 final class ShardRunner {
     private let shard: ConversionPlan.ShardPlan
     private let budget: MemoryBudget
+    /// Of each payload: the source's bytes, the prologue, the number of chunks, and the rate.
+    private let tensors: [TensorBytes], prologues: [PayloadPrologue?], counts: [Int], rates: [TensorRate?]
     private let progress: (ConversionProgress) -> Void
     private var state: ConversionProgress
     private var writer: ShardWriter?
@@ -79,6 +81,10 @@ final class ShardRunner {
         progress: @escaping (ConversionProgress) -> Void
     ) {
         self.shard = shard
+        tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
+        prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
+        counts = prologues.map { $0?.grid.count ?? 0 }
+        rates = shard.encodings.map(\.rate)
         self.progress = progress
         self.state = state
         self.budget = budget
@@ -128,13 +134,8 @@ final class ShardRunner {
 
     /// Encodes and writes the chunks of all payloads from `first` on; stops if a tensor misses its goal.
     private func encode(from first: Int) async throws {
-        let payloads = shard.layout.payloads
-        let tensors = payloads.map { shard.source.bytes(of: $0.tensor) }
-        let counts = payloads.enumerated().map { index, payload in
-            index < first ? 0 : payload.descriptor?.prologue.grid.count ?? 0
-        }
-        let policy = Mutex(RatePolicy(shard))
-        try await run(ChunkRun.all(counts), tensors) { run, chunk in
+        let policy = Mutex(RatePolicy(rates, prologues))
+        try await run(ChunkRun.all(counts, from: first)) { run, chunk in
             policy.withLock { $0.rule(of: chunk, payload: run.payload) }
         } consume: { run, output in
             for (chunk, encoded) in zip(run.chunks, output.chunks) {
@@ -148,11 +149,11 @@ final class ShardRunner {
     }
 
     private func run(
-        _ runs: some Sequence<ChunkRun>, _ tensors: [TensorBytes],
+        _ runs: some Sequence<ChunkRun>,
         rule: @escaping @Sendable (ChunkRun, Int) -> TrellisRule?,
         consume: @escaping (ChunkRun, EncodedRun) throws -> PipelineFlow
     ) async throws {
-        let prologues = shard.layout.payloads.map { $0.descriptor?.prologue }
+        let (tensors, prologues) = (tensors, prologues)
         var reader = budget.bandReader()
         usage.add(
             try await budget.pipeline { EncodingWorkspace() }.run(runs, makeOutput: { EncodedRun() }) {
@@ -247,7 +248,6 @@ final class ShardRunner {
     private func repeatUntilHeld(
         _ payload: Int, _ controller: RateController, _ rules: [TrellisRule]
     ) async throws -> GoalMissed? {
-        let tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
         var controller = controller
         var rules: [TrellisRule]? = rules
         repeatedTensors.insert(shard.layout.payloads[payload].tensor.name)
@@ -258,7 +258,7 @@ final class ShardRunner {
             try writer?.restartPayload()
             var encoded = controller
             let runs = next.indices.map { ChunkRun(payload: payload, chunks: $0..<$0 + 1) }
-            try await run(runs, tensors) { _, chunk in
+            try await run(runs) { _, chunk in
                 next[chunk]
             } consume: { _, output in
                 for chunk in output.chunks {

@@ -9,9 +9,10 @@ package struct ChunkRun: Sendable, Hashable {
     /// A run of the given chunks.
     package init(payload: Int, chunks: Range<Int>) { (self.payload, self.chunks) = (payload, chunks) }
 
-    /// Runs of one chunk each for all chunks of all payloads, in order. `chunkCounts` has the number of chunks of each payload.
-    package static func all(_ chunkCounts: [Int]) -> some Sequence<ChunkRun> {
-        chunkCounts.indices.lazy.flatMap { payload in
+    /// Runs of one chunk each for all chunks of the payloads from `first` on, in order. `chunkCounts` has the number of chunks of each
+    /// payload.
+    package static func all(_ chunkCounts: [Int], from first: Int = 0) -> some Sequence<ChunkRun> {
+        chunkCounts.indices.dropFirst(first).lazy.flatMap { payload in
             (0..<chunkCounts[payload]).lazy.map { ChunkRun(payload: payload, chunks: $0..<$0 + 1) }
         }
     }

@@ -148,10 +148,8 @@ enum ConversionText {
                 "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
             if let asked = asked(report) { add("", asked) }
         }
-        add(
-            "kept",
-            "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))"
-                + RuleText.counts(report.kept.map { report.rule($0) }))
+        add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
+        for line in RuleText.counts(report.kept.map { report.rule($0) }) { add("", line) }
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))
             let sums = worst.descriptor.sums

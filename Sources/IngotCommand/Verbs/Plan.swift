@@ -77,7 +77,8 @@ enum ForecastText {
                 "bits per weight",
                 "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
         }
-        add("kept", "\(forecast.kept.count) tensors" + RuleText.counts(forecast.kept.map(\.rule)))
+        add("kept", "\(forecast.kept.count) tensors")
+        for line in RuleText.counts(forecast.kept.map(\.rule)) { add("", line) }
         add("memory at most", Format.bytes(forecast.memoryBytes))
         add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
         if !forecast.isScanned {
@@ -91,12 +92,12 @@ enum ForecastText {
 
 /// Rules that decided about tensors, in words.
 enum RuleText {
-    /// How many tensors each rule kept, the most frequent first: `: 9 no matrix, 4 router`; empty without tensors.
-    static func counts(_ rules: [String]) -> String {
+    /// How many tensors each rule kept, the most frequent first, in lines: `9 vector, 4 router`; empty without tensors.
+    static func counts(_ rules: [String]) -> [String] {
         let counts = Dictionary(rules.map { ($0, 1) }, uniquingKeysWith: +)
         let sorted = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-        guard !sorted.isEmpty else { return "" }
+        guard !sorted.isEmpty else { return [] }
         let shown = sorted.prefix(4).map { "\($0.value) \(IngotErrorRenderer.escaped($0.key))" }
-        return ": " + shown.joined(separator: ", ") + (sorted.count > shown.count ? ", ..." : "")
+        return Format.wrapped(shown.joined(separator: ", ") + (sorted.count > shown.count ? ", ..." : ""), to: 58)
     }
 }

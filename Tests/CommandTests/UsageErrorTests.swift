@@ -18,6 +18,7 @@ import Testing
             (["inspect", "x", "--fromat", "json"], "Did you mean '--format'?"), (["inspect"], "<path>"),
             (["convert", "a", "b", "--bits", "12"], "--bits and --bpw must be between 1 and 8.5"),
             (["convert", "a", "b", "--bits-for", "x"], "`x` for --bits-for"),
+            (["convert", "a", "b", "--target-size", "1.4MB"], "expected: Size of DEST at most, such as 18GiB"),
             (["convert", "a", "b", "--keep", "["], "`[` for --keep"),
         ] as [([String], String)])
     func usage(arguments: [String], text: String) throws {

@@ -50,6 +50,7 @@ enum UsageError {
 
     private static func divided(_ text: String, verb: String?) -> IngotError {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        let description = lines.first { $0.hasPrefix("Help:") }.flatMap(meaning)
         if let end = lines.firstIndex(where: { $0.hasPrefix("Help:") || $0.hasPrefix("Usage:") }) {
             lines.removeSubrange(end...)
         }
@@ -61,7 +62,7 @@ enum UsageError {
         }
         return IngotError(
             .usage, found: "`\(value)` for \(option)",
-            expected: choices.isEmpty ? nil : "one of \(choices.joined(separator: ", "))",
+            expected: choices.isEmpty ? description : "one of \(choices.joined(separator: ", "))",
             remedy: .text(nearest(to: value, in: choices).map { "did you mean \(option) \($0)?" } ?? help))
     }
 
@@ -78,6 +79,14 @@ enum UsageError {
         let quoted = after.split(separator: "'", omittingEmptySubsequences: false).enumerated()
             .filter { $0.offset % 2 == 1 }.map { String($0.element) }
         return (value, option, listed.isEmpty ? quoted : listed)
+    }
+
+    /// The help of an option, from a line such as `Help:  --top <n>  Rows at most.`; nil if there is none.
+    private static func meaning(_ line: String) -> String? {
+        let text = line.dropFirst("Help:".count).drop { $0 == " " }
+        guard let gap = text.firstRange(of: "  ") else { return nil }
+        let meaning = trimmed(String(text[gap.upperBound...].drop { $0 == " " }))
+        return meaning.isEmpty ? nil : meaning
     }
 
     private static func trimmed(_ message: String) -> String {

@@ -127,7 +127,7 @@ import Testing
         ("json", "json"), ("html", "html"), ("csv", "csv"), ("markdown", "md"), ("junit", "xml"), ("sarif", "sarif"),
     ]
 
-    /// Each file has what `--format` prints, but for times.
+    /// Each file has the text that `--format` prints; only times differ.
     @Test func reportsOfOneRun() async throws {
         let sample = try await CommandSample()
         let arguments = [sample.sealed.string, "--against", sample.source.string, "--max-relative-mse", "1e-9"]

@@ -105,7 +105,7 @@ struct StateDictionaryRoot {
         IngotError(
             .unsupportedSource, offset: place,
             found: "weights under more than one key: \(listed(usual + other))",
-            expected: "one state dict", remedy: .option(.chooseKey((usual + ["."]).map { $0 })))
+            expected: "one state dict", remedy: .option(.chooseKey(usual + ["."])))
     }
 
     /// At most eight names, for messages.

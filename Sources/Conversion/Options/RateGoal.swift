@@ -68,7 +68,7 @@ struct TensorGoal: Sendable, Hashable {
 
     /// From this many weights on, a tensor may be 0.5 % below its maximum; smaller tensors may be 1 % below.
     private static let largeTensor = 500_000
-    /// A tensor of at least this many weights has so many chunks that `RateController` meets its maximum precisely.
+    /// From this many weights on, `RateController` corrects the step often enough to meet the maximum precisely.
     private static let correctedTensor = 1 << 24
     /// Below this many weights, the fixed bytes of a tensor and 32 bytes of short streams are added to the maximum.
     private static let tinyTensor = 4096

@@ -97,10 +97,9 @@ package struct ConversionForecast: Sendable {
             }
             bytes += layout.kept.reduce(0) { $0 + $1.tensor.byteCount }
             kept += layout.kept.map {
-                let choice = ConversionForecast.choice($0, plan.options)
-                return KeptTensor(
+                KeptTensor(
                     name: $0.tensor.name, byteCount: $0.tensor.byteCount,
-                    rule: choice.scheme == nil ? choice.rule : "no scheme is smaller")
+                    rule: ConversionForecast.choice($0, plan.options).ruleOfKept)
             }
             outputBytes += bytes
         }
@@ -210,12 +209,7 @@ package struct ConversionForecast: Sendable {
             .init(
                 "kept",
                 .array(
-                    kept.map { tensor in
-                        .object([
-                            .init("name", .string(tensor.name.text)), .init("bytes", .unsigned(tensor.byteCount)),
-                            .init("rule", .string(tensor.rule)),
-                        ])
-                    })),
+                    kept.map { DefaultRecipe.json(kept: $0.name, bytes: $0.byteCount, rule: $0.rule) })),
         ])
     }
 }

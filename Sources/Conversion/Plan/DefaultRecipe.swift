@@ -27,12 +27,27 @@ package struct TensorChoice: Sendable, Hashable {
         self.isEmbeddingOrHead = isEmbeddingOrHead
     }
 
-    /// The bits per weight of the tensor if `asked` are asked for: its own ones, or two more for embeddings and heads, at most 8.
-    func bits(_ asked: Double) -> Double { ownBits ?? (isEmbeddingOrHead ? min(8, asked + 2) : asked) }
+    /// The bits per weight of the tensor if `asked` are asked for: its own ones, or more for embeddings and heads.
+    func bits(_ asked: Double) -> Double {
+        ownBits ?? (isEmbeddingOrHead ? DefaultRecipe.bitsOfEmbeddings(asked) : asked)
+    }
+
+    /// The rule that decided about a tensor that is kept.
+    var ruleOfKept: String { scheme == nil ? rule : "no scheme is smaller" }
 }
 
 /// The scheme and the bits of each tensor, by the recipe of the options, and otherwise by its name and shape.
 package enum DefaultRecipe {
+    /// The bits per weight of embeddings and heads if `asked` are asked for: two more, at most 8.
+    package static func bitsOfEmbeddings(_ asked: Double) -> Double { min(8, asked + 2) }
+
+    /// A kept tensor as a member of the JSON of plans and reports (Specs/json.md, `kept`).
+    static func json(kept name: TensorName, bytes: UInt64, rule: String) -> JSONValue {
+        .object([
+            .init("name", .string(name.text)), .init("bytes", .unsigned(bytes)), .init("rule", .string(rule)),
+        ])
+    }
+
     /// What happens to a tensor.
     ///
     /// A matrix has rank 2 or more. Kept without a rule: what is no floating-point matrix, and unless `options.scheme` is `lossless`, matrices
@@ -47,11 +62,10 @@ package enum DefaultRecipe {
         if let rule, case .encode(let scheme, let bits) = rule.action {
             let scheme = scheme ?? options.scheme
             guard scheme == .lossless || shape.columns > 1 else { return TensorChoice(nil, rule: "one column") }
+            let isEmbeddingOrHead = bits == nil && TensorRole.isEmbeddingOrHead(name)
             return TensorChoice(
-                encoding(
-                    scheme, bits: bits, isEmbeddingOrHead: bits == nil && TensorRole.isEmbeddingOrHead(name), options),
-                ownBits: bits, isEmbeddingOrHead: bits == nil && TensorRole.isEmbeddingOrHead(name), rule: rule.text,
-                isByRecipe: true)
+                encoding(scheme, bits: bits, isEmbeddingOrHead: isEmbeddingOrHead, options), ownBits: bits,
+                isEmbeddingOrHead: isEmbeddingOrHead, rule: rule.text, isByRecipe: true)
         }
         if options.scheme == .lossless { return TensorChoice(.lossless, rule: "default") }
         // A matrix of one column is a vector: groups along rows and strips of columns do not suit it.

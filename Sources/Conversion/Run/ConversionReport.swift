@@ -97,8 +97,7 @@ package struct ConversionReport: Sendable {
 
     /// The rule that decided about a kept tensor.
     package func rule(_ tensor: KeptTensor) -> String {
-        let choice = DefaultRecipe.choice(tensor.name, tensor.elementType, tensor.shape, options)
-        return choice.scheme == nil ? choice.rule : "no scheme is smaller"
+        DefaultRecipe.choice(tensor.name, tensor.elementType, tensor.shape, options).ruleOfKept
     }
 
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
@@ -159,12 +158,7 @@ package struct ConversionReport: Sendable {
             .init(
                 "kept",
                 .array(
-                    kept.map { tensor in
-                        .object([
-                            .init("name", .string(tensor.name.text)), .init("bytes", .unsigned(tensor.byteCount)),
-                            .init("rule", .string(rule(tensor))),
-                        ])
-                    })),
+                    kept.map { DefaultRecipe.json(kept: $0.name, bytes: $0.byteCount, rule: rule($0)) })),
             .init(
                 "skipped",
                 .array(skipped.map { .object([.init("name", .string($0.name)), .init("reason", .string($0.reason))]) })),

@@ -38,6 +38,11 @@ final class ReadingProgress {
         progress.show(.progress(state))
     }
 
+    /// Notes that `bytes` are done altogether, the last of them of a tensor in a file.
+    func note(_ tensor: TensorName, _ file: String, total bytes: UInt64) {
+        note(tensor, file, bytes - min(bytes, state.doneBytes))
+    }
+
     /// Removes the bar, and tells the time if asked for.
     func finish() {
         Progress.clear()
@@ -45,7 +50,7 @@ final class ReadingProgress {
         let seconds = (clock.now - begin).seconds
         let bytes = state.totalBytes ?? 0
         let rate = seconds > 0 ? Format.bytes(UInt64(Double(bytes) / seconds)) : "-"
-        let read = bytes == 0 ? "" : "\(Format.bytes(bytes)) at \(rate)/s, "
+        let read = bytes == 0 ? "" : "read \(Format.bytes(bytes)), \(rate)/s, "
         Console.message(
             "\(read)\(NumberText.fixed(seconds, 2)) s, "
                 + "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "

@@ -17,7 +17,7 @@ enum UsageError {
             expected: "one of \(verbs.joined(separator: ", "))",
             remedy: .text(
                 nearest(to: word, in: verbs).map { "did you mean `ingot \(isHelp ? "help " : "")\($0)`?" }
-                    ?? "`ingot help` lists what there is"))
+                    ?? "`ingot help` lists the verbs"))
     }
 
     /// The error in our form.

@@ -48,7 +48,7 @@ struct VerificationText {
 
     private var verdict: String {
         if report.isOtherSource {
-            return "\(word)  the source is not the checkpoint that was converted: none of its matrices is the same"
+            return "\(word)  the source is not the checkpoint that was converted: all matrices differ"
         }
         guard report.holds else {
             let names = Set(report.failures.compactMap(\.tensor))

@@ -126,7 +126,8 @@ enum ConversionText {
         let rules = Set(report.tensors.map { report.rule($0) })
         let others = rules.subtracting(["default", "embedding or head"])
         return "\(text(bits)) asked"
-            + (rules.contains("embedding or head") ? ", embeddings and head \(text(min(8, bits + 2)))" : "")
+            + (rules.contains("embedding or head")
+                ? ", embeddings and head \(text(DefaultRecipe.bitsOfEmbeddings(bits)))" : "")
             + (others.isEmpty ? "" : ", others by rules")
     }
 

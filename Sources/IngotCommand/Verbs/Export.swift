@@ -1,4 +1,5 @@
 import ArgumentParser
+import Checkpoints
 import Container
 import Export
 import FileAccess

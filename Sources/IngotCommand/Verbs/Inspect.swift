@@ -96,7 +96,7 @@ struct Inspect: AsyncParsableCommand {
         if report.tensors.isEmpty, !rows.filters.isEmpty {
             progress.show(.warning(IngotWarning(file: path.string, "no tensor's name matches --filter")))
         }
-        if !rows.headersOnly { try await readWeights(&report, progress) }
+        if !rows.headersOnly { try await readWeights(&report) }
         try checkpoint.requireUnchanged()
         Progress.clear()
         var view = InspectionView()
@@ -121,30 +121,13 @@ struct Inspect: AsyncParsableCommand {
         }
     }
 
-    private func readWeights(_ report: inout CheckpointReport, _ progress: Progress) async throws {
-        let clock = ContinuousClock()
-        let begin = clock.now
-        var state = ConversionProgress()
-        state.totalBytes = report.tensors.reduce(0) { $0 + $1.byteCount }
-        state.shardCount = report.files.count
-        let numbers = Dictionary(
-            report.files.enumerated().map { ($0.element.name, $0.offset + 1) }, uniquingKeysWith: { first, _ in first })
+    private func readWeights(_ report: inout CheckpointReport) async throws {
+        let reading = ReadingProgress(
+            shown, totalBytes: report.tensors.reduce(0) { $0 + $1.byteCount }, files: report.files.map(\.name))
         try await report.readWeights(by: StatisticsReader(memory: work.maxMemory.bytes, jobs: work.jobs)) {
-            tensor, bytes in
-            state.doneBytes = bytes
-            state.tensor = tensor.name
-            state.shard = tensor.fileName
-            state.shardNumber = numbers[tensor.fileName] ?? 0
-            progress.show(.progress(state))
+            reading.note($0.name, $0.fileName, total: $1)
         }
-        guard shown.verbose, !shown.quiet else { return }
-        let seconds = (clock.now - begin).seconds
-        let bytes = state.totalBytes ?? 0
-        let rate = seconds > 0 ? Format.bytes(UInt64(Double(bytes) / seconds)) : "-"
-        Console.message(
-            "read \(Format.bytes(bytes)) in \(NumberText.fixed(seconds, 2)) s, \(rate)/s, "
-                + "\(NumberText.fixed(ProcessUsage.processorSeconds, 2)) s of processors, "
-                + "peak memory \(ProcessUsage.peakResidentBytes) bytes")
+        reading.finish()
     }
 }
 

@@ -44,8 +44,8 @@ extension Remedy {
         case replaceOutput
         /// Discard the finished shards of an earlier run.
         case beginAnew
-        /// Run the same conversion again, which keeps the `finished` shards, or begin anew.
-        case goOn(finished: Int, of: Int)
+        /// Run the same conversion again, which keeps the `finished` shards and the `tensors` of unfinished shards, or begin anew.
+        case goOn(finished: Int, of: Int, tensors: Int)
 
         // Sources.
         /// Keep the source instead of deleting its shards.
@@ -109,8 +109,8 @@ extension Remedy.Option {
         switch self {
         case .replaceOutput: "have it replaced"
         case .beginAnew: "begin anew"
-        case .goOn(let finished, let count):
-            "\(finished) of \(count) shards are done: the same conversion goes on from there"
+        case .goOn(let finished, let count, let tensors):
+            "\(Remedy.Option.done(finished, of: count, tensors)): the same conversion goes on from there"
         case .keepSource: "convert without consuming the source"
         case .downloadApart: "download into a directory of its own"
         case .requantize: "allow quantizing once more"
@@ -135,5 +135,13 @@ extension Remedy.Option {
         case .raiseLimit(let cause): "raise the limit if the \(cause) is intended"
         case .recordDigest: "record the new one"
         }
+    }
+
+    /// What is done of a conversion, in words: finished shards, and encoded tensors of unfinished ones.
+    package static func done(_ finished: Int, of count: Int, _ tensors: Int) -> String {
+        let shards = "\(finished) of \(count) shards"
+        let encoded = "\(tensors) \(tensors == 1 ? "tensor" : "tensors")"
+        if tensors == 0 { return "\(shards) are done" }
+        return finished == 0 ? "\(encoded) \(tensors == 1 ? "is" : "are") done" : "\(shards) and \(encoded) are done"
     }
 }

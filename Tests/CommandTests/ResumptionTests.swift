@@ -67,6 +67,41 @@ import Testing
         #expect(place.leftovers == [])
     }
 
+    /// A source in one file, killed or interrupted behind some of its tensors: the same command goes on from them, to the same bytes.
+    @Test(arguments: [9, 2]) func endedInsideAFile(number: Int32) throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at("model.safetensors")
+        let block = SampleTensor("block", .f16, [64, 2048]).bytes
+        let bytes = (0..<16).flatMap { _ in block }
+        try SampleSource.writeShard(
+            (0..<40).map { SampleTensor("layers.\($0).weight", .f16, [1024, 2048], bytes: bytes) }, to: source)
+        let arguments = ["convert", source.string, directory.at("sealed").string, "--scheme", "uniform", "--bits", "8"]
+        let process = try IngotProcess.start(arguments)
+        process.wait {
+            let journal = (try? Files.read(directory.at(".sealed.ingot-journal"))) ?? []
+            return String(decoding: journal, as: UTF8.self).contains("{\"event\":\"encoded\"")
+        }
+        process.signal(number)
+        let ended = try process.wait()
+        if number == 9 {
+            #expect(ended.signalled)
+        } else {
+            #expect(ended.status == 130, "\(ended.errors)")
+            #expect(ended.errors.contains("tensors are done: the same command goes on from there"), "\(ended.errors)")
+        }
+        #expect(Files.names(directory.at(".sealed.ingot-partial")) == [".model.safetensors.ingot-tmp"])
+        let resumed = try IngotProcess.run(arguments)
+        #expect(resumed.status == 0, "\(resumed.errors)")
+        #expect(resumed.errors.contains("of 40 tensors were encoded by an earlier run; checked, and kept"))
+        #expect(resumed.output.contains("of 40 matrices were encoded by an earlier run"), "\(resumed.output)")
+        let whole = try IngotProcess.run(
+            ["convert", source.string, directory.at("whole").string, "--scheme", "uniform", "--bits", "8", "--jobs", "1"])
+        #expect(whole.status == 0, "\(whole.errors)")
+        let name = "model.safetensors"
+        #expect(
+            try Files.read(directory.at("sealed").appending(name)) == Files.read(directory.at("whole").appending(name)))
+    }
+
     @Test func killedWhileWaiting() throws {
         let place = try Place()
         let process = try place.startWaiting()

@@ -4,6 +4,7 @@ import ConversionSupport
 import FileAccess
 import Foundation
 import Inspection
+import Synchronization
 import SystemPackage
 import TensorModel
 import TestSupport
@@ -89,6 +90,9 @@ import Testing
         "{\"event\":\"consuming\",\"shard\":2}",
         "{\"event\":\"consuming\",\"shard\":9223372036854775807}", "{\"event\":\"consuming\",\"shard\":1000}",
         "{\"event\":\"rates\",\"shard\":0,\"payloads\":[]}", "{\"event\":\"rates\",\"shard\":7,\"payloads\":[]}",
+        "{\"event\":\"encoding\",\"shard\":2,\"plan_xxh3_128\":\"00000000000000000000000000000000\"}",
+        "{\"event\":\"encoded\",\"shard\":2,\"payloads\":[]}", "{\"event\":\"encoded\",\"shard\":0,\"payloads\":[]}",
+        "{\"event\":\"replaced\",\"shard\":2,\"payload\":0,\"rate\":\"kept\",\"warning\":{}}",
         "{\"event\":\"publishing\",\"manifest_xxh3_128\":\"00000000000000000000000000000000\"}",
     ]
 
@@ -98,6 +102,8 @@ import Testing
         let testDescription: String
         let options: ConversionOptions
         var consumes = false
+        /// Whether the third shard is unfinished, with payloads on the disk.
+        var isUnfinished = false
         /// Whether the values of all lines are edited; else those of the first line of each event.
         var isWhole = false
         /// The least number of edits.
@@ -109,9 +115,15 @@ import Testing
         shared.encoding.goal = .averageBits(4)
         var size = Verbs.options(.trellis, codec: .rans)
         size.encoding.goal = .totalBytes(6600)
+        var unfinished = Verbs.options(.trellis)
+        unfinished.encoding.goal = .bits(4)
+        unfinished.run.recordedBytes = 1
         return [
             Journal(testDescription: "rate over all", options: shared, minimum: 900),
             Journal(testDescription: "target size, rans", options: size, minimum: 900),
+            Journal(
+                testDescription: "unfinished shard", options: unfinished, isUnfinished: true, isWhole: true,
+                minimum: 900),
             Journal(testDescription: "uniform", options: Verbs.options(), isWhole: true, minimum: 900),
             Journal(testDescription: "consumed", options: Verbs.options(), consumes: true, minimum: 352),
         ]
@@ -127,6 +139,23 @@ import Testing
         }
     }
 
+    /// Ends a conversion when the third shard has its payload on the disk.
+    private func interruptKept(_ place: ShardedPlace) async throws {
+        let name = ShardedPlace.temporaryName(2)
+        let recorded = Mutex(false)
+        let watch = CallWatch { _, call in
+            guard call.path.hasSuffix(name) else { return nil }
+            return recorded.withLock { isRecorded in
+                if isRecorded, call.name == "pwrite" { return .ioError }
+                isRecorded = isRecorded || call.name == "fsync"
+                return nil
+            }
+        }
+        let error = try await watch.run { try await place.failure() }
+        #expect(error?.code == .inputOutput)
+        #expect(Files.names(place.work).contains(name))
+    }
+
     /// W14: values of its lines, and whole lines, in turn.
     @Test(arguments: journals)
     func everyEdit(journal: Journal) async throws {
@@ -135,7 +164,11 @@ import Testing
         let whole = try (0..<ShardedPlace.count).map { try Files.read(place.sourceShard($0)) }
         let copy = place.directory.at("copy")
         try Files.copyTree(place.source, to: copy)
-        try await place.interrupt(after: 2) { $0.run.consumesSource = journal.consumes }
+        if journal.isUnfinished {
+            try await interruptKept(place)
+        } else {
+            try await place.interrupt(after: 2) { $0.run.consumesSource = journal.consumes }
+        }
         let saved = try place.saved()
         let texts = try JournalFile.lines(place.journal)
         var edits: [(what: String, lines: [String], isRate: Bool)] = []

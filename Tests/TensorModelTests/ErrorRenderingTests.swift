@@ -48,11 +48,11 @@ import Testing
     /// A remedy of several steps; whoever renders it words those that need an option.
     @Test func remedies() {
         let remedy = Remedy.both(
-            .either("move it away", or: .option(.replaceOutput)), .option(.goOn(finished: 1, of: 3)))
+            .either("move it away", or: .option(.replaceOutput)), .option(.goOn(finished: 1, of: 3, tensors: 0)))
         #expect(
             remedy.text
                 == "move it away, or have it replaced; 1 of 3 shards are done: the same conversion goes on from there")
-        #expect(remedy.text { "\($0)" } == "move it away, or replaceOutput; goOn(finished: 1, of: 3)")
+        #expect(remedy.text { "\($0)" } == "move it away, or replaceOutput; goOn(finished: 1, of: 3, tensors: 0)")
         let error = IngotError(.cannotCreate, found: "it exists", remedy: remedy)
         #expect(IngotErrorRenderer.text(error).hasSuffix("  to do: \(remedy.text)"))
         #expect(IngotErrorRenderer.text(error) { _ in "x" }.hasSuffix("  to do: move it away, or x; x"))

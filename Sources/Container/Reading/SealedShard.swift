@@ -38,6 +38,18 @@ package struct SealedShard: Sendable {
             self.descriptor = descriptor
             self.prologue = prologue
         }
+
+        /// Requires that the decoded bytes of a lossless payload have the source hash in its description.
+        ///
+        /// - Throws: `payloadInvalid`.
+        package func requireHash(_ decoded: ContentHash, in file: MappedFile) throws {
+            guard decoded == descriptor.sourceHash else {
+                throw IngotError(
+                    .payloadInvalid, file: file.path.string, tensor: name, offset: range.start,
+                    found: "lossless data that decode to bytes of the hash \(decoded)",
+                    expected: "\(descriptor.sourceHash), the `source_xxh3_128` of the description")
+            }
+        }
     }
 
     /// Opens a shard and checks its header against the seal and the rules of the format.
@@ -169,18 +181,6 @@ package struct SealedShard: Sendable {
         let table = ChunkTable(of: payload, in: file)
         try table.check(body)
         return table
-    }
-
-    /// Requires that the decoded bytes of a lossless payload have the source hash in its description.
-    ///
-    /// - Throws: `payloadInvalid`.
-    package func requireHash(_ decoded: ContentHash, of payload: Payload) throws {
-        guard decoded == payload.descriptor.sourceHash else {
-            throw IngotError(
-                .payloadInvalid, file: file.path.string, tensor: payload.name, offset: payload.range.start,
-                found: "lossless data that decode to bytes of the hash \(decoded)",
-                expected: "\(payload.descriptor.sourceHash), the `source_xxh3_128` of the description")
-        }
     }
 
     /// Requires that the bytes between the last tensor and the seal's records are zero. Throws `sealInvalid`.

@@ -20,6 +20,8 @@ package struct ShardWriter: ~Copyable {
     private var keptStart: UInt64 = 0
     private var keptHash = ContentHasher()
     private var keptCount = 0
+    /// Number of payloads that are known to be on the disk.
+    private var synchronizedPayloads = 0
 
     /// Size, hash and payloads of a finished shard.
     package struct Summary: Sendable {
@@ -43,10 +45,57 @@ package struct ShardWriter: ~Copyable {
         self.init(layout: layout, file: file)
     }
 
+    /// Continues the unfinished file of a shard that an earlier run left beside `path`, behind its first payloads.
+    ///
+    /// - Parameters:
+    ///   - path: path of the finished shard.
+    ///   - unfinished: the payloads that stay, checked against the same layout. What follows them in the file is removed.
+    package init(
+        continuing path: FilePath, _ unfinished: UnfinishedShard, layout: ShardLayout, mode: NewFileMode = .usual,
+        bufferBytes: Int = AtomicFile.usualBufferBytes
+    ) throws {
+        let file = try AtomicFile(
+            continuing: path, byteCount: unfinished.payloads.last?.range.end ?? layout.dataStart, mode: mode,
+            bufferBytes: bufferBytes)
+        self.init(layout: layout, file: file)
+        for (payload, written) in zip(unfinished.payloads, unfinished.written) {
+            descriptors.append(payload.descriptor)
+            payloadBytes.append(payload.range.count)
+            seal(payload.range.start, UInt64(payload.prologue.frontBytes), written.front)
+        }
+        synchronizedPayloads = descriptors.count
+        self.file.keepsTemporary = true
+    }
+
     private init(layout: ShardLayout, file: consuming AtomicFile) {
         self.layout = layout
         self.file = file
     }
+
+    /// Number of complete payloads.
+    package var payloadCount: Int { descriptors.count }
+
+    /// Bytes of the complete payloads that are not known to be on the disk.
+    package var unsynchronizedBytes: UInt64 { payloadBytes[synchronizedPayloads...].reduce(0, +) }
+
+    /// Makes the complete payloads durable. From now on the unfinished file stays if the value goes away.
+    ///
+    /// - Returns: the payloads since the last call, in the order of the layout.
+    package mutating func synchronize() throws -> [WrittenPayload] {
+        try file.synchronize()
+        file.keepsTemporary = true
+        defer { synchronizedPayloads = descriptors.count }
+        return (synchronizedPayloads..<descriptors.count).map { index in
+            WrittenPayload(
+                byteCount: payloadBytes[index], front: records[index].hash, sourceHash: descriptors[index].sourceHash)
+        }
+    }
+
+    /// Whether the unfinished file stays if the value goes away.
+    package var keepsFile: Bool { file.keepsTemporary }
+
+    /// Lets the unfinished file go when the value goes away.
+    package mutating func discard() { file.keepsTemporary = false }
 
     /// Begins the payload of the next tensor of `layout.payloads`.
     package mutating func beginPayload() throws {

@@ -8,8 +8,11 @@ package struct RunOptions: Sendable, Hashable {
     package var memory: UInt64 = 256 << 20
     /// Whether an existing output of Ingot is replaced.
     package var force = false
-    /// Whether the finished shards of an interrupted conversion are discarded.
+    /// Whether the finished shards and tensors of an interrupted conversion are discarded.
     package var restarts = false
+    /// Bytes of complete payloads after which an unfinished shard is made durable and recorded in the journal. A run that ends early loses
+    /// at most this many bytes, and the payload that it was encoding.
+    package var recordedBytes: UInt64 = 64 << 20
     /// Whether each shard of the source is deleted after its output is sealed, on the disk, and verified.
     package var consumesSource = false
     /// Whether the source is still being downloaded, so that the conversion waits for its shards.

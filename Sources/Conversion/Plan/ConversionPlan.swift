@@ -282,19 +282,39 @@ package struct ConversionPlan: Sendable {
 
     /// Gives another form to a tensor that missed its goal, and adds a warning.
     ///
+    /// - Returns: what was replaced, for the journal.
     /// - Throws: `goalUnreachable` if no form meets the goal.
     mutating func replace(
         _ missed: ShardRunner.GoalMissed, at position: Int, _ budget: MemoryBudget
-    ) throws {
-        guard let shard = shards[position] else { return }
+    ) throws -> Replacement? {
+        guard let shard = shards[position] else { return nil }
         let planner = planner([shard], otherBytes: 0, budget, includesAll: true)
         let finding = try planner.replacement(
             payload: missed.payload, goal: shard.encodings[missed.payload].rate?.goal)
-        warnings.append(
-            IngotWarning(
-                file: shard.source.file.path.string, tensor: shard.layout.payloads[missed.payload].tensor.name,
-                "\(missed.found); \(finding.summary)"))
-        try apply([missed.payload: finding], at: position)
+        let warning = IngotWarning(
+            file: shard.source.file.path.string, tensor: shard.layout.payloads[missed.payload].tensor.name,
+            "\(missed.found); \(finding.summary)")
+        let replacement = Replacement(payload: missed.payload, finding: finding, warning: warning)
+        try apply(replacement, at: position)
+        return replacement
+    }
+
+    /// Repeats the replacements of an earlier run, in their order.
+    ///
+    /// - Throws: `cannotCreate` if they are of other tensors than the shard has.
+    mutating func apply(_ replacements: [Replacement], at position: Int, _ work: WorkDirectory) throws {
+        for replacement in replacements {
+            guard let shard = shards[position], shard.layout.payloads.indices.contains(replacement.payload),
+                shard.layout.payloads[replacement.payload].tensor.name == replacement.warning.tensor,
+                replacement.finding.rate == nil
+            else { throw work.damage("another form for a tensor that \(source.shardNames[position]) does not have") }
+            try apply(replacement, at: position)
+        }
+    }
+
+    private mutating func apply(_ replacement: Replacement, at position: Int) throws {
+        warnings.append(replacement.warning)
+        try apply([replacement.payload: replacement.finding], at: position)
     }
 
     // MARK: - Sizes

@@ -11,6 +11,12 @@ enum JournalRecord: Sendable {
     case source(Int, SourceFingerprint)
     /// Rates for all matrices together were planned: the position of a shard, and its findings.
     case rates(Int, ConversionPlan.Findings)
+    /// A tensor missed its goal and gets another form: the position of a shard, and the new form.
+    case replaced(Int, Replacement)
+    /// The payloads of an output shard are written by this plan: its position and the hash of the plan. Payloads of earlier lines are void.
+    case encoding(Int, ContentHash)
+    /// More payloads of that shard are complete and on the disk: its position and the payloads, in order.
+    case encoded(Int, [WrittenPayload])
     /// An output shard has its final name and is on the disk.
     case sealed(Int, SealedRecord)
     /// A shard of the source is about to be deleted.
@@ -32,6 +38,11 @@ enum JournalRecord: Sendable {
             return line(
                 "rates", shard,
                 [.init("payloads", .array(findings.sorted { $0.key < $1.key }.map { $1.journalEntry($0) }))])
+        case .replaced(let shard, let replacement): return line("replaced", shard, replacement.members)
+        case .encoding(let shard, let plan):
+            return line("encoding", shard, [.init("plan_xxh3_128", .string(plan.description))])
+        case .encoded(let shard, let payloads):
+            return line("encoded", shard, [.init("payloads", .array(payloads.map(\.journalEntry)))])
         case .sealed(let shard, let record): return line("sealed", shard, record.members)
         case .consuming(let shard): return line("consuming", shard, [])
         case .publishing(let hash):
@@ -59,6 +70,19 @@ enum JournalRecord: Sendable {
                 else { return nil }
             }
             self = .rates(shard, findings)
+        case ("replaced", let shard?):
+            guard let replacement = Replacement(value) else { return nil }
+            self = .replaced(shard, replacement)
+        case ("encoding", let shard?):
+            guard let plan = value["plan_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }) else {
+                return nil
+            }
+            self = .encoding(shard, plan)
+        case ("encoded", let shard?):
+            guard let entries = value["payloads"]?.array else { return nil }
+            let payloads = entries.compactMap { WrittenPayload(journal: $0) }
+            guard payloads.count == entries.count else { return nil }
+            self = .encoded(shard, payloads)
         case ("sealed", let shard?):
             guard let record = SealedRecord(value) else { return nil }
             self = .sealed(shard, record)
@@ -157,27 +181,14 @@ struct SealedRecord: Sendable {
         else { return nil }
         self.init(
             byteCount: bytes, seal: seal,
-            warnings: warnings.map { warning in
-                IngotWarning(
-                    file: warning["file"]?.string ?? "", tensor: warning["tensor"]?.string.map { TensorName($0) },
-                    warning["message"]?.string ?? "")
-            })
+            warnings: warnings.map { IngotWarning(journal: $0) })
     }
 
     /// The members of the line.
     var members: [JSONValue.Member] {
         [
             .init("bytes", .unsigned(byteCount)), .init("seal_xxh3_128", .string(seal.description)),
-            .init(
-                "warnings",
-                .array(
-                    warnings.map { warning in
-                        .object([
-                            .init("file", .string(warning.file)),
-                            .init("tensor", warning.tensor.map { .string($0.text) } ?? .null),
-                            .init("message", .string(warning.message)),
-                        ])
-                    })),
+            .init("warnings", .array(warnings.map(\.journalEntry))),
         ]
     }
 }

@@ -11,6 +11,10 @@ struct JournalState: Sendable {
     private(set) var rates: [Int: ConversionPlan.Findings] = [:]
     /// Finished output shards.
     var sealed: [Int: SealedRecord] = [:]
+    /// Output shards that are not finished and have payloads on the disk.
+    var unfinished: [Int: UnfinishedRecord] = [:]
+    /// Tensors that missed their goal, by the position of their shard, in the order in which they got another form.
+    private(set) var replaced: [Int: [Replacement]] = [:]
     /// Shards of the source that were deleted, or were about to be.
     private(set) var consumed: Set<Int> = []
     /// Hash of the manifest, if the directory was about to get its name.
@@ -21,6 +25,12 @@ struct JournalState: Sendable {
     private var sourceBytes: UInt64 = 0
     /// Number of lines that were accepted: those before the first that this version does not write.
     private(set) var lineCount = 0
+
+    /// Number of payloads in unfinished shards that are on the disk.
+    var unfinishedPayloads: Int { unfinished.values.reduce(0) { $0 + $1.payloads.count } }
+
+    /// Whether a later run can go on from shards or payloads on the disk.
+    var hasWork: Bool { !sealed.isEmpty || unfinishedPayloads > 0 }
 
     /// Reads lines, up to the first that this version does not write or that may not stand at its place.
     init(_ lines: [[UInt8]]) {
@@ -46,7 +56,9 @@ struct JournalState: Sendable {
             // The sum goes into the manifest; real files have less than 2^63 bytes together.
             return isShard(shard)
                 && Checked.add(others, fingerprint.identity.byteCount).map { $0 <= UInt64(Int64.max) } ?? false
-        case .rates(let shard, _), .sealed(let shard, _): return isShard(shard)
+        case .rates(let shard, _), .replaced(let shard, _), .encoding(let shard, _), .sealed(let shard, _):
+            return isShard(shard)
+        case .encoded(let shard, _): return isShard(shard) && unfinished[shard] != nil
         case .consuming(let shard): return isShard(shard) && sealed[shard] != nil
         case .publishing: return heading != nil
         }
@@ -60,7 +72,12 @@ struct JournalState: Sendable {
             sourceBytes = sourceBytes - (sources[shard]?.identity.byteCount ?? 0) + fingerprint.identity.byteCount
             sources[shard] = fingerprint
         case .rates(let shard, let findings): rates[shard] = findings
-        case .sealed(let shard, let record): sealed[shard] = record
+        case .replaced(let shard, let replacement): replaced[shard, default: []].append(replacement)
+        case .encoding(let shard, let plan): unfinished[shard] = UnfinishedRecord(plan: plan)
+        case .encoded(let shard, let payloads): unfinished[shard]?.payloads += payloads
+        case .sealed(let shard, let record):
+            sealed[shard] = record
+            unfinished[shard] = nil
         case .consuming(let shard): consumed.insert(shard)
         case .publishing(let hash): publishing = hash
         }

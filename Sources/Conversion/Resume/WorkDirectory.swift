@@ -15,6 +15,8 @@ final class WorkDirectory {
     private(set) var state: JournalState
     /// The directory in which shards are written; it becomes DEST.
     let path: FilePath
+    /// Fingerprints of the shards of the source that earlier runs opened.
+    let earlierSources: [Int: SourceFingerprint]
 
     /// The work that was found beside DEST.
     enum Start {
@@ -28,7 +30,7 @@ final class WorkDirectory {
     ///
     /// - Parameter outputNames: file names of the output's shards, by position.
     /// - Throws: `locked` if another run writes DEST, `cannotCreate` if DEST exists and is not replaced, or if finished work of another
-    ///   conversion would be lost.
+    ///   conversion would be lost: shards, or tensors of a shard.
     static func begin(
         _ target: FilePath, _ options: ConversionOptions, _ source: CheckpointLayout, outputNames: [String]
     ) throws -> Start {
@@ -44,7 +46,7 @@ final class WorkDirectory {
         builder.keepsWork = builder.isResumed
         var journal = try RecordFile.open(builder.journal)
         var state = JournalState(journal.lines)
-        if let found = state.heading, !state.sealed.isEmpty,
+        if let found = state.heading, state.hasWork,
             options.run.restarts || heading.difference(from: found) != nil
         {
             try requireDiscardable(state, builder.staging, heading.difference(from: found), options)
@@ -55,7 +57,7 @@ final class WorkDirectory {
                 expected: "the same version as in the run that was interrupted",
                 remedy: .either("go on with that version", or: .option(.beginAnew)))
         }
-        if state.sealed.isEmpty {
+        if !state.hasWork {
             builder.keepsWork = false
             try Directory.removeFile(builder.journal)
             journal = try RecordFile.open(builder.journal)
@@ -73,6 +75,7 @@ final class WorkDirectory {
         self.builder = consume builder
         self.journal = journal
         self.state = state
+        earlierSources = state.sources
     }
 
     /// Whether an existing DEST is the output of an earlier run that was killed between its last two steps; removes the work beside it.
@@ -135,7 +138,10 @@ final class WorkDirectory {
                 .cannotCreate, file: staging.string, found: found,
                 expected: "the same source, options and versions as the run that was interrupted", remedy: remedy)
         }
-        let done = "\(state.sealed.count) \(state.sealed.count == 1 ? "shard" : "shards")"
+        let (shards, tensors) = (state.sealed.count, state.unfinishedPayloads)
+        let done =
+            shards > 0
+            ? "\(shards) \(shards == 1 ? "shard" : "shards")" : "\(tensors) \(tensors == 1 ? "tensor" : "tensors")"
         guard state.consumed.isEmpty else {
             throw failure(
                 "\(done) of a conversion that consumed its source, \(difference ?? "to be begun anew")",
@@ -148,8 +154,24 @@ final class WorkDirectory {
         }
     }
 
+    /// Name of the unfinished file of the output shard with a name.
+    private func unfinishedName(_ name: String) -> String? {
+        AtomicFile.temporaryPath(of: path.appending(name)).lastComponent?.string
+    }
+
+    /// Removes everything in the directory except finished shards, and unfinished shards with payloads that the journal names.
+    ///
+    /// - Parameter outputNames: file names of the output's shards, by position.
+    func removeOthers(_ outputNames: [String]) throws {
+        let finished = state.sealed.keys.map { outputNames[$0] }
+        let unfinished = state.unfinished.filter { !$0.value.payloads.isEmpty }.compactMap {
+            unfinishedName(outputNames[$0.key])
+        }
+        try removeAll(except: Set(finished + unfinished))
+    }
+
     /// Removes everything in the directory except the files with these names.
-    func removeAll(except names: Set<String>) throws {
+    private func removeAll(except names: Set<String>) throws {
         for entry in try Directory.entries(path) where !entry.isText || !names.contains(entry.name) {
             try Directory.removeTree(path.appending(entry.name))
         }
@@ -167,13 +189,22 @@ final class WorkDirectory {
     /// Removes a damaged output shard from `state`. Its line stays in the journal; the line that follows the next encoding replaces it.
     func forget(_ position: Int) { state.sealed[position] = nil }
 
+    /// Removes the payloads of an unfinished shard from `state`. Its lines stay in the journal; the lines of the next encoding replace them.
+    func forgetPayloads(_ position: Int) { state.unfinished[position] = nil }
+
+    /// Takes over the payloads of an unfinished shard. If they are fewer than the journal names, the journal gets new lines.
+    func take(_ unfinished: UnfinishedShard, _ plan: ContentHash, _ position: Int) throws {
+        guard state.unfinished[position]?.payloads.count != unfinished.written.count else { return }
+        try note([.encoding(position, plan), .encoded(position, unfinished.written)])
+    }
+
     /// Publishes the directory under its final name. A second call does nothing.
     ///
     /// - Parameter manifest: hash of the manifest.
     /// - Throws: `cannotCreate` if something changed in the directory that it replaces; both directories stay then.
     func publish(manifest: ContentHash) throws {
         guard var builder = builder.take() else { return }
-        builder.keepsWork = !state.sealed.isEmpty
+        builder.keepsWork = state.hasWork
         try builder.requireTargetUntouched()
         try note([.publishing(manifest)])
         try builder.publish()
@@ -188,19 +219,20 @@ final class WorkDirectory {
                 : "fetch the source again, move the journal and the directory beside it away, and begin anew")
     }
 
-    /// Ends a run that failed. Finished shards stay if another run can continue from them.
+    /// Ends a run that failed. Finished shards and payloads stay if another run can continue from them.
     ///
     /// - Parameter shards: number of all shards.
-    /// - Returns: the error. If finished shards stay, its remedy says so.
+    /// - Returns: the error. If finished work stays, its remedy says so.
     func end(after error: any Error, shards: Int) -> any Error {
-        let isKept = !state.sealed.isEmpty && (!state.consumed.isEmpty || WorkDirectory.canBeMended(error))
+        let isKept = state.hasWork && (!state.consumed.isEmpty || WorkDirectory.canBeMended(error))
         if var builder = builder.take() {
-            if isKept || state.sealed.isEmpty { builder.keepsWork = isKept }
+            if isKept || !state.hasWork { builder.keepsWork = isKept }
         }
         // Without a builder, the directory was being published or is published.
         guard isKept, FileIdentity(path) != nil else { return error }
         guard var error = error as? IngotError else { return error }
-        let next = Remedy.option(.goOn(finished: state.sealed.count, of: shards))
+        let next = Remedy.option(
+            .goOn(finished: state.sealed.count, of: shards, tensors: state.unfinishedPayloads))
         error.remedy = [.interrupted, .terminated].contains(error.code) ? next : .both(error.remedy, next)
         return error
     }

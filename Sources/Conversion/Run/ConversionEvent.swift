@@ -6,6 +6,8 @@ package enum ConversionEvent: Sendable {
     case warning(IngotWarning)
     /// An output shard of an earlier run was checked, and is kept.
     case resumed(shard: String)
+    /// The first tensors of an output shard were encoded by an earlier run; they were checked, and are kept.
+    case continued(shard: String, tensors: Int, of: Int)
     /// Rates are being planned for one shard, or for all shards together (nil).
     case planning(shard: String?)
     /// A chunk was written.
@@ -36,6 +38,14 @@ package struct ConversionProgress: Sendable, Hashable {
 
     /// The progress before the first chunk.
     package init() {}
+
+    /// Adds what an earlier run converted: bytes of tensors in the source, bytes of their payloads, and number of their weights.
+    mutating func add(resumed bytes: UInt64, coded: UInt64, _ weights: Int) {
+        doneBytes += bytes
+        resumedBytes += bytes
+        codedBytes += coded
+        self.weights += UInt64(weights)
+    }
 
     /// Bits per weight of the payloads written so far; nil before the first chunk.
     package var bitsPerWeight: Double? { weights == 0 ? nil : Double(codedBytes) * 8 / Double(weights) }

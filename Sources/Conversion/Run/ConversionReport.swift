@@ -48,12 +48,14 @@ package struct ConversionReport: Sendable {
     package private(set) var shardCount = 0
     /// Number of shards that an earlier run had finished.
     package internal(set) var resumedShards = 0
+    /// Number of tensors that earlier runs had encoded in shards that they did not finish.
+    package internal(set) var resumedTensors = 0
     /// Wall-clock seconds of the conversion.
     package var seconds: Double = 0
     /// Number of chunks that were encoded at the same time.
     package var jobs = 0
-    /// Bytes of the source's shards that this run converted; shards of an earlier run do not count.
-    package private(set) var convertedBytes: UInt64 = 0
+    /// Bytes of the source's shards that this run converted; shards and tensors of an earlier run do not count.
+    package internal(set) var convertedBytes: UInt64 = 0
     /// Number of tensors that were encoded more than once because they missed their goal, and how many times they were encoded again.
     package internal(set) var repeatedTensors = 0, repeats = 0
     /// Time of the workers: encoding, and writing.
@@ -126,7 +128,8 @@ package struct ConversionReport: Sendable {
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
             .init("shards", .unsigned(UInt64(shardCount))),
-            .init("resumed_shards", .unsigned(UInt64(resumedShards))), .init("weights", .unsigned(UInt64(weights))),
+            .init("resumed_shards", .unsigned(UInt64(resumedShards))),
+            .init("resumed_tensors", .unsigned(UInt64(resumedTensors))), .init("weights", .unsigned(UInt64(weights))),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
             .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),

@@ -70,10 +70,13 @@ struct ConversionRun {
     private mutating func convert() async throws -> ConversionReport {
         try feed.checkCompanions(context)
         if let index = context.layout.index { try context.limits.check(index.tensors.map(\.name)) }
-        try context.work.removeAll(except: Set(context.work.state.sealed.keys.map(context.outputName)))
+        try context.work.removeOthers(context.layout.shardNames.indices.map(context.outputName))
         for shard in try await EarlierShards(context).takeOver(&plan, &sourceGuard) {
             finished[shard.position] = shard.finished
-            progress.add(resumed: shard.finished)
+            let payloads = shard.finished.payloads
+            progress.add(
+                resumed: shard.finished.dataBytes, coded: payloads.reduce(0) { $0 + $1.byteCount },
+                payloads.reduce(0) { $0 + $1.descriptor.shape.elementCount })
         }
         try await feed.open(&plan, sourceGuard, isResumed: !finished.isEmpty, context)
         if !context.options.run.follows {
@@ -93,15 +96,12 @@ struct ConversionRun {
     private mutating func convert(_ position: Int) async throws {
         progress.shard = context.layout.shardNames[position]
         progress.shardNumber = finished.count + 1
-        if let shard = plan.shards[position], shard.needsRates {
-            context.tell(.planning(shard: progress.shard))
-            try plan.apply(await plan.findings([shard], context.budget)[0], at: position)
-            context.tellWarnings(&plan)
-        }
+        try await planRates(position)
         guard let shard = plan.shards[position] else { return }
         try shard.source.checkRecords()
         let warned = plan.warnings.count
-        let encoded = try await ShardEncoding(context).encode(position, &plan, progress, &effort)
+        try plan.apply(context.work.state.replaced[position] ?? [], at: position, context.work)
+        let encoded = try await ShardEncoding(context).encode(position, &plan, sourceGuard, progress, &effort)
         progress = encoded.progress
         let warnings = Array(plan.warnings[warned...])
         context.tellWarnings(&plan)
@@ -117,14 +117,22 @@ struct ConversionRun {
             try await Consumption(context).consume(shard.source, position, &plan, &sourceGuard)
         }
     }
-}
 
-extension ConversionProgress {
-    /// Adds a shard that an earlier run finished.
-    fileprivate mutating func add(resumed shard: FinishedShard) {
-        doneBytes += shard.dataBytes
-        resumedBytes += shard.dataBytes
-        codedBytes += shard.payloads.reduce(0) { $0 + $1.byteCount }
-        weights += shard.payloads.reduce(0) { $0 + UInt64($1.descriptor.shape.elementCount) }
+    /// Plans the rates of a shard that has none, or takes them from the journal of an earlier run.
+    private mutating func planRates(_ position: Int) async throws {
+        guard let shard = plan.shards[position], shard.needsRates else { return }
+        let work = context.work
+        if let rates = work.state.rates[position] {
+            guard shard.accepts(rates, context.options.encoding) else {
+                throw work.damage("rates of other matrices than \(progress.shard) has")
+            }
+            try plan.apply(rates, at: position)
+        } else {
+            context.tell(.planning(shard: progress.shard))
+            let findings = try await plan.findings([shard], context.budget)[0]
+            try work.note([.rates(position, findings)])
+            try plan.apply(findings, at: position)
+        }
+        context.tellWarnings(&plan)
     }
 }

@@ -10,7 +10,7 @@ import Work
 
 /// Converts a checkpoint: plans, encodes and seals shard by shard, and publishes the output directory.
 ///
-/// A run that ends early leaves its finished shards beside the output. The next run with the same source and options continues from them.
+/// A run that ends early leaves its finished shards, and encoded tensors of the next one, beside the output. The next run with the same source and options continues from them.
 package struct Converter: Sendable {
     /// The checkpoint to convert.
     package let source: FilePath

@@ -53,6 +53,8 @@ struct Publication {
         try requireReadable()
         report.companionBytes = files.filter { !$0.isShard }.reduce(UInt64(manifest.count)) { $0 + $1.byteCount }
         report.resumedShards = shards.count { $0.isResumed }
+        report.resumedTensors = effort.resumedTensors
+        report.convertedBytes -= min(report.convertedBytes, effort.resumedBytes)
         report.usage = effort.usage
         (report.repeatedTensors, report.repeats) = (effort.repeatedTensors.count, effort.repeats)
         if let check {

@@ -9,6 +9,8 @@ import Work
 struct ConversionEffort: Sendable {
     /// How many times tensors were encoded again because they missed their goal, and which tensors.
     var repeats = 0, repeatedTensors: Set<TensorName> = []
+    /// Number of tensors that earlier runs encoded in shards that they did not finish, and bytes of those tensors in the source.
+    var resumedTensors = 0, resumedBytes: UInt64 = 0
     /// Time of the workers: encoding, and writing.
     var usage = PipelineUsage()
 }
@@ -33,22 +35,34 @@ struct ShardEncoding {
         let progress: ConversionProgress
     }
 
-    /// Encodes the shard at a position of the plan.
+    /// Encodes the shard at a position of the plan. It goes on from the payloads that an earlier run encoded by the same plan.
     ///
     /// - Throws: `goalUnreachable` if a goal cannot be met, `nonFinite`; errors of reading and writing.
     func encode(
-        _ position: Int, _ plan: inout ConversionPlan, _ progress: ConversionProgress, _ effort: inout ConversionEffort
+        _ position: Int, _ plan: inout ConversionPlan, _ sourceGuard: SourceGuard, _ progress: ConversionProgress,
+        _ effort: inout ConversionEffort
     ) async throws -> Encoded {
-        let tell = context.tell
+        let (work, tell) = (context.work, context.tell)
         var tightened = 0
+        var earlier = try await EarlierPayloads(context).takeOver(plan.shards[position], sourceGuard)
+        effort.resumedTensors += earlier?.payloads.count ?? 0
+        effort.resumedBytes += earlier?.sourceBytes ?? 0
         while let shard = plan.shards[position] {
-            let runner = ShardRunner(shard, from: progress, context.budget) { tell(.progress($0)) }
+            // A later run cannot repeat smaller goals: they follow from the size of the whole shard.
+            let recording = tightened > 0 ? nil : recording(shard)
+            let runner = ShardRunner(shard, from: progress, after: earlier, recording, context.budget) {
+                tell(.progress($0))
+            }
             let outcome = try await runner.run(into: context.work.path)
             effort.repeats += runner.repeats
             effort.repeatedTensors.formUnion(runner.repeatedTensors)
             effort.usage.add(runner.usage)
             switch outcome {
-            case .missed(let missed): try plan.replace(missed, at: position, context.budget)
+            case .missed(let missed):
+                earlier = nil
+                work.forgetPayloads(position)
+                let replacement = try plan.replace(missed, at: position, context.budget)
+                if let replacement, tightened == 0 { try work.note([.replaced(position, replacement)]) }
             case .written(let summary, let progress):
                 let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
                 let maximum = shard.maximumBytes
@@ -56,6 +70,8 @@ struct ShardEncoding {
                     plan.tighten(by: taken - maximum, at: position)
                 {
                     tightened += 1
+                    earlier = nil
+                    work.forgetPayloads(position)
                     try Directory.removeFile(context.outputPath(position))
                     continue
                 }
@@ -69,5 +85,14 @@ struct ShardEncoding {
             }
         }
         preconditionFailure("a shard that is converted is planned")
+    }
+
+    /// Records payloads of a shard in the journal.
+    private func recording(_ shard: ConversionPlan.ShardPlan) -> ShardRunner.Recording {
+        let (work, position, hash) = (context.work, shard.position, shard.hash)
+        return ShardRunner.Recording(everyBytes: context.options.run.recordedBytes) { payloads in
+            let isBegun = work.state.unfinished[position]?.plan == hash
+            try work.note((isBegun ? [] : [.encoding(position, hash)]) + [.encoded(position, payloads)])
+        }
     }
 }

@@ -18,6 +18,8 @@ final class ShardRunner {
     private let tensors: [TensorBytes], prologues: [PayloadPrologue?], counts: [Int], rates: [TensorRate?]
     private let progress: (ConversionProgress) -> Void
     private var state: ConversionProgress
+    private let earlier: UnfinishedShard?
+    private let recording: Recording?
     private var writer: ShardWriter?
     private var tensor = TensorSoFar()
     private var miss: Miss?
@@ -34,6 +36,14 @@ final class ShardRunner {
         let payload: Int
         /// The size or the error that was reached, in words.
         let found: String
+    }
+
+    /// How the complete payloads of an unfinished shard are recorded, so that a later run can go on from them.
+    struct Recording {
+        /// Bytes of complete payloads after which they are made durable and recorded.
+        let everyBytes: UInt64
+        /// Records payloads that are on the disk.
+        let note: ([WrittenPayload]) throws -> Void
     }
 
     /// The result of a run.
@@ -75,10 +85,12 @@ final class ShardRunner {
     ///
     /// - Parameters:
     ///   - state: the progress of the conversion before this shard.
+    ///   - earlier: the payloads that an earlier run encoded by the same plan; nil if there are none.
+    ///   - recording: nil if payloads are not recorded.
     ///   - progress: called after each chunk, one call at a time.
     init(
-        _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, _ budget: MemoryBudget,
-        progress: @escaping (ConversionProgress) -> Void
+        _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, after earlier: UnfinishedShard?,
+        _ recording: Recording?, _ budget: MemoryBudget, progress: @escaping (ConversionProgress) -> Void
     ) {
         self.shard = shard
         tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
@@ -87,30 +99,61 @@ final class ShardRunner {
         rates = shard.encodings.map(\.rate)
         self.progress = progress
         self.state = state
+        self.earlier = earlier
+        self.recording = recording
         self.budget = budget
+        for (plan, payload) in zip(shard.layout.payloads, earlier?.payloads ?? []) {
+            self.state.add(resumed: plan.tensor.byteCount, coded: payload.range.count, plan.tensor.shape.elementCount)
+        }
     }
 
     /// Writes the output shard, seals it, and gives it its name in a directory.
     ///
+    /// If it fails, the payloads that were recorded stay in the unfinished file.
+    ///
     /// - Throws: `nonFinite` if a quantized tensor has NaN or infinity; errors of reading and writing.
     func run(into directory: FilePath) async throws -> Outcome {
-        let payloads = shard.layout.payloads
-        let file = shard.source.file
-        writer = try ShardWriter(
-            directory.appending(shard.outputName), layout: shard.layout, mode: .within(file.permissions),
-            bufferBytes: budget.writerBytes)
-        var first = 0
-        while first < payloads.count {
+        let path = directory.appending(shard.outputName)
+        let mode = NewFileMode.within(shard.source.file.permissions)
+        if let earlier {
+            writer = try ShardWriter(
+                continuing: path, earlier, layout: shard.layout, mode: mode, bufferBytes: budget.writerBytes)
+        } else {
+            writer = try ShardWriter(path, layout: shard.layout, mode: mode, bufferBytes: budget.writerBytes)
+        }
+        do {
+            if let missed = try await encodeAll(from: writer?.payloadCount ?? 0) { return drop(missed) }
+            try copyKept()
+        } catch {
+            recordLast()
+            throw error
+        }
+        guard let writer = writer.take() else { preconditionFailure("a shard is converted once") }
+        let summary = try writer.seal()
+        shard.source.file.finishReading()
+        return .written(summary, state)
+    }
+
+    /// Encodes all payloads from `first` on.
+    ///
+    /// - Returns: the miss of the first tensor that needs another form.
+    private func encodeAll(from first: Int) async throws -> GoalMissed? {
+        var first = first
+        while first < shard.layout.payloads.count {
             try await encode(from: first)
             switch miss {
-            case nil: first = payloads.count
-            case .final(let missed)?: return drop(missed)
+            case nil: return nil
+            case .final(let missed)?: return missed
             case .tryAgain(let payload, let controller, let rules)?:
-                if let missed = try await repeatUntilHeld(payload, controller, rules) { return drop(missed) }
+                if let missed = try await repeatUntilHeld(payload, controller, rules) { return missed }
                 first = payload + 1
             }
             miss = nil
         }
+        return nil
+    }
+
+    private func copyKept() throws {
         for plan in shard.layout.kept {
             writer?.beginKept()
             try shard.source.bytes(of: plan.tensor).forEachPiece { bytes, _ in try writer?.append(kept: bytes) }
@@ -118,14 +161,35 @@ final class ShardRunner {
             state.doneBytes += plan.tensor.byteCount
         }
         progress(state)
-        guard let writer = writer.take() else { preconditionFailure("a shard is converted once") }
-        let summary = try writer.seal()
-        file.finishReading()
-        return .written(summary, state)
+    }
+
+    // MARK: - Recording what is done
+
+    /// Records complete payloads if enough bytes are not recorded yet.
+    private func recordSometimes() throws {
+        guard let recording, let unrecorded = writer?.unsynchronizedBytes, unrecorded >= recording.everyBytes else {
+            return
+        }
+        try record(recording)
+    }
+
+    /// Records the complete payloads of a run that failed, if it is worth a file: if payloads are recorded, or enough bytes are complete.
+    private func recordLast() {
+        guard let recording, let unrecorded = writer?.unsynchronizedBytes, unrecorded > 0,
+            unrecorded >= recording.everyBytes || writer?.keepsFile == true
+        else { return }
+        // The error of the run is the one to report.
+        try? record(recording)
+    }
+
+    private func record(_ recording: Recording) throws {
+        guard let written = try writer?.synchronize() else { return }
+        try recording.note(written)
     }
 
     /// Removes the unfinished file of a shard whose tensor needs another form.
     private func drop(_ missed: GoalMissed) -> Outcome {
+        writer?.discard()
         writer = nil
         return .missed(missed)
     }
@@ -234,6 +298,7 @@ final class ShardRunner {
         try writer?.finishPayload(sourceHash: hash)
         state.codedBytes += UInt64(prologue.fixedBytes)
         progress(state)
+        try recordSometimes()
         return nil
     }
 

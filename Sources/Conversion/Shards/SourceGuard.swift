@@ -105,4 +105,19 @@ struct SourceGuard {
             }
         }
     }
+
+    /// Requires that the source of an unfinished shard is the one that was converted: the same identity of the file, or the same hash of
+    /// every tensor that was encoded. Length, header and samples were compared when the shard was opened.
+    ///
+    /// - Parameter layout: the layout whose first payloads were encoded.
+    /// - Throws: `sourceChanged`.
+    func requireTakenFrom(
+        _ source: Shard, _ position: Int, _ layout: ShardLayout, _ unfinished: UnfinishedShard
+    ) throws {
+        guard source.file.identity != context.work.earlierSources[position]?.identity else { return }
+        for (plan, payload) in zip(layout.payloads, unfinished.payloads)
+        where try source.bytes(of: plan.tensor).hash() != payload.descriptor.sourceHash {
+            throw changed(source, "other weights in \(plan.tensor.name.text)")
+        }
+    }
 }

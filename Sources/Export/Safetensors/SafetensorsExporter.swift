@@ -109,7 +109,7 @@ package struct SafetensorsExporter: Sendable {
                 if chunk == 0 { output.hasher = ContentHasher() }
                 exported.hashDecoded(into: output.hasher)
                 if chunk == tables[run.payload].count - 1 {
-                    try shard.requireHash(output.hasher.finish(), of: payload)
+                    try payload.requireHash(output.hasher.finish(), in: shard.file)
                 }
             }
             try output.take(

@@ -10,7 +10,7 @@ internal import TensorModel
 /// A file that gets its name only when it is complete and on the disk.
 ///
 /// It grows under a temporary name in the same directory. `publish()` makes it durable and renames it. If the value goes away before that,
-/// the temporary file is removed.
+/// the temporary file is removed, unless `keepsTemporary` is set.
 package struct AtomicFile: ~Copyable, Sendable {
     /// The final path of the file.
     package let path: FilePath
@@ -22,6 +22,8 @@ package struct AtomicFile: ~Copyable, Sendable {
     private var published = false
     private var writtenOut: UInt64 = 0
     private let capacity: Int
+    /// Whether the temporary file stays if the value goes away before it is published, so that a later run can continue it.
+    package var keepsTemporary = false
     /// Default size in bytes of the buffer that gathers small writes.
     package static let usualBufferBytes = 1 << 20
     /// Bytes after which the system is asked to begin writing to the disk: little for the disk's speed, much for its block size.
@@ -41,7 +43,7 @@ package struct AtomicFile: ~Copyable, Sendable {
         self.path = path
         capacity = bufferBytes
         self.mode = mode
-        temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
+        temporary = AtomicFile.temporaryPath(of: path)
         descriptor = try Descriptor(
             temporary, flags: O_RDWR | O_CREAT | O_EXCL, mode: mode.atFirst.rawValue, code: .cannotCreate)
     }
@@ -57,9 +59,48 @@ package struct AtomicFile: ~Copyable, Sendable {
         self.path = path
         // The temporary file is created with its final permissions.
         mode = .usual
-        temporary = path.removingLastComponent().appending(AtomicFile.temporaryName(path))
+        temporary = AtomicFile.temporaryPath(of: path)
         descriptor = try ReportTemporary.create(temporary, for: path)
         capacity = AtomicFile.usualBufferBytes
+    }
+
+    /// Continues a temporary file that an earlier run left: its first `byteCount` bytes stay.
+    ///
+    /// - Parameters:
+    ///   - path: the final path of the file.
+    ///   - mode: the permissions of the published file, as above. The temporary file keeps those permissions that `mode` allows too.
+    /// - Throws: `cannotCreate` if there is no such file, or something else has its name.
+    package init(
+        continuing path: FilePath, byteCount: UInt64, mode: NewFileMode = .usual,
+        bufferBytes: Int = AtomicFile.usualBufferBytes
+    ) throws {
+        self.path = path
+        capacity = bufferBytes
+        self.mode = mode
+        temporary = AtomicFile.temporaryPath(of: path)
+        descriptor = try AtomicFile.reopen(AtomicFile.temporaryPath(of: path), byteCount, mode)
+        flushed = byteCount
+        writtenOut = byteCount
+    }
+
+    /// Opens a temporary file again, and cuts it to its first `byteCount` bytes.
+    private static func reopen(_ temporary: FilePath, _ byteCount: UInt64, _ mode: NewFileMode) throws -> Descriptor {
+        let descriptor = try Descriptor(temporary, flags: O_RDWR | O_NOFOLLOW | O_NONBLOCK, code: .cannotCreate)
+        let status = FileStatus(try descriptor.status())
+        guard status.kind == .file, status.linkCount <= 1, status.byteCount >= byteCount else {
+            throw IngotError(
+                .cannotCreate, file: temporary.string, found: "another file than an earlier run left",
+                expected: "a file of its own with \(byteCount) bytes or more", remedy: "move it away")
+        }
+        let narrowed = FilePermissions(rawValue: status.permissions.rawValue & mode.atFirst.rawValue | 0o600)
+        if narrowed != status.permissions { try descriptor.setPermissions(narrowed) }
+        try descriptor.truncate(to: byteCount)
+        return descriptor
+    }
+
+    /// Path of the temporary file that will be published at `path`.
+    package static func temporaryPath(of path: FilePath) -> FilePath {
+        path.removingLastComponent().appending(temporaryName(path))
     }
 
     /// The name of the temporary file. A name of more than 200 bytes is replaced by its hash, because file systems limit the length.
@@ -69,7 +110,7 @@ package struct AtomicFile: ~Copyable, Sendable {
         return name.utf8.count > 200 ? ".\(hash).ingot-tmp" : ".\(name).ingot-tmp"
     }
 
-    deinit { if !published { try? Directory.removeFile(temporary) } }
+    deinit { if !published && !keepsTemporary { try? Directory.removeFile(temporary) } }
 
     /// Appends bytes.
     package mutating func append(_ bytes: Span<UInt8>) throws {
@@ -114,6 +155,13 @@ package struct AtomicFile: ~Copyable, Sendable {
         try descriptor.truncate(to: byteCount)
         flushed = byteCount
         writtenOut = min(writtenOut, byteCount)
+    }
+
+    /// Makes the bytes that were appended so far durable, and the temporary name.
+    package mutating func synchronize() throws {
+        try flush()
+        try descriptor.synchronize()
+        try Directory.synchronizeName(of: temporary)
     }
 
     /// Makes the bytes durable, gives the file its final name, and makes the name durable.

@@ -9,6 +9,8 @@ enum ProgressText {
         switch event {
         case .warning(let warning): return IngotErrorRenderer.text(warning)
         case .resumed(let shard): return "\(escaped(shard)): finished by an earlier run; checked, and kept"
+        case .continued(let shard, let tensors, let count):
+            return "\(escaped(shard)): \(tensors) of \(count) tensors were encoded by an earlier run; checked, and kept"
         case .sealed(let shard, let bytes):
             return isSharded ? "\(escaped(shard)): sealed, \(Format.bytes(bytes))" : nil
         case .consumed(let shard): return "\(escaped(shard)): its output is verified; deleted"
@@ -57,7 +59,7 @@ enum ProgressText {
         case .waiting(let name, let bytes, let total):
             let there = total.map { "\(Format.bytes(bytes)) of \(Format.bytes($0))" } ?? "\(Format.bytes(bytes))"
             return "waiting for \(IngotErrorRenderer.escaped(name))" + (bytes > 0 ? ", \(there) there" : "")
-        case .warning, .resumed, .sealed, .consumed: return nil
+        case .warning, .resumed, .continued, .sealed, .consumed: return nil
         }
     }
 
@@ -94,6 +96,13 @@ enum ProgressText {
         case .warning(let warning):
             return object("warning", [.init("message", .string(IngotErrorRenderer.text(warning)))])
         case .resumed(let shard): return object("resumed", [.init("shard", .string(shard))])
+        case .continued(let shard, let tensors, let count):
+            return object(
+                "continued",
+                [
+                    .init("shard", .string(shard)), .init("tensors", .unsigned(UInt64(tensors))),
+                    .init("of", .unsigned(UInt64(count))),
+                ])
         case .planning(let shard): return object("planning", [.init("shard", shard.map { .string($0) } ?? .null)])
         case .progress(let progress):
             return object(

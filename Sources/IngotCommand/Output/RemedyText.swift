@@ -7,8 +7,8 @@ enum RemedyText {
         switch option {
         case .replaceOutput: "replace it with --force"
         case .beginAnew: "begin anew with --restart"
-        case .goOn(let finished, let count):
-            "\(finished) of \(count) shards are done: the same command goes on from there (--restart begins anew)"
+        case .goOn(let finished, let count, let tensors):
+            "\(Remedy.Option.done(finished, of: count, tensors)): the same command goes on from there (--restart begins anew)"
         case .keepSource: "convert without --consume-source"
         case .downloadApart: "download into a directory of its own (hf download --local-dir)"
         case .requantize: "give --allow-requantize"

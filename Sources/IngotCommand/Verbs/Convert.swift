@@ -168,6 +168,11 @@ enum ConversionText {
         if report.resumedShards > 0 {
             add("resumed", "\(report.resumedShards) of \(report.shardCount) shards were finished by an earlier run")
         }
+        if report.resumedTensors > 0 {
+            add(
+                report.resumedShards > 0 ? "" : "resumed",
+                "\(report.resumedTensors) of \(report.tensors.count) matrices were encoded by an earlier run")
+        }
         if isVerbose, report.seconds > 0 {
             let all = report.seconds * Double(report.jobs)
             func share(_ seconds: Double) -> String { "\(NumberText.fixed(seconds / all * 100, 1)) %" }

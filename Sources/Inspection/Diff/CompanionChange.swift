@@ -1,9 +1,9 @@
 import Checkpoints
 import Container
 import FileAccess
-package import SystemPackage
+import SystemPackage
 import TensorModel
-package import Weights
+import Weights
 
 /// A file beside the weights that differs between two checkpoints: configuration, tokenizer and the like.
 package struct CompanionChange: Sendable, Hashable {

@@ -70,7 +70,10 @@ package struct ShardVerification {
         _ budget: MemoryBudget, progress: @escaping (TensorName, UInt64) -> Void = { _, _ in }
     ) async throws -> [Tensor] {
         try shard.checkSealPadding()
-        var tensors = try await verifyPayloads(budget, progress)
+        let verification = PayloadVerification(
+            shard.payloads, try shard.payloads.map { try shard.chunkTable(of: $0) }, in: shard.file, measures: measures,
+            originals: originals)
+        var tensors = try await verification.run(budget, progress: progress)
         tensors.reserveCapacity(tensors.count + shard.kept.count)
         var kept = try shard.kept.map { tensor in
             defer { progress(tensor.name, tensor.byteCount) }
@@ -78,61 +81,6 @@ package struct ShardVerification {
         }
         if measures { try await measure(&kept, budget) }
         return tensors + kept
-    }
-
-    // MARK: - Payloads
-
-    private func verifyPayloads(
-        _ budget: MemoryBudget, _ progress: @escaping (TensorName, UInt64) -> Void
-    ) async throws -> [Tensor] {
-        let (shard, originals, measures) = (shard, originals, measures)
-        let payloads = shard.payloads
-        let tables = try payloads.map { try shard.chunkTable(of: $0) }
-        var reader = budget.bandReader()
-        var sums = PayloadSums()
-        var tensors: [Tensor] = []
-        try await budget.pipeline { ChunkVerifier() }.run(
-            ChunkRun.all(tables.map(\.count)), makeOutput: { VerifiedChunk(measures: measures) }
-        ) { run -> ReadChunk? in
-            guard let original = originals[run.payload] else { return nil }
-            let prologue = payloads[run.payload].prologue
-            return try reader.read(run.chunks.lowerBound, of: original, prologue.grid, prologue.format)
-        } work: { run, read, verifier, output in
-            let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
-            let entry = try tables[run.payload].entry(chunk)
-            try verifier.verify(
-                chunk, entry, of: payload, in: shard.file, read, originals[run.payload], into: &output)
-        } consume: { run, output in
-            let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
-            let hasOriginal = originals[run.payload] != nil
-            if chunk == 0 { sums = PayloadSums(payload, measures: measures, isCompared: hasOriginal) }
-            sums.add(output, chunk, of: payload)
-            progress(payload.name, payload.range.count / UInt64(max(1, tables[run.payload].count)))
-            if chunk == tables[run.payload].count - 1 {
-                tensors.append(
-                    try finish(&sums, payload, originals[run.payload]?.byteCount, output.sourceHash))
-            }
-            return .proceed
-        }
-        return tensors
-    }
-
-    private func finish(
-        _ sums: inout PayloadSums, _ payload: SealedShard.Payload, _ sourceBytes: UInt64?, _ hash: ContentHash?
-    ) throws -> Tensor {
-        let descriptor = payload.descriptor
-        guard sums.stored == descriptor.sums else {
-            throw IngotError(
-                .payloadInvalid, file: shard.file.path.string, tensor: payload.name, offset: payload.range.start,
-                found: "error sums of the chunks that do not add up to the certificate")
-        }
-        if descriptor.scheme == .lossless { try shard.requireHash(sums.decoded.finish(), of: payload) }
-        return Tensor(
-            name: payload.name, scheme: descriptor.scheme.summary, certificate: descriptor.sums,
-            measured: sourceBytes == nil ? nil : sums.measured, isFound: sourceBytes != nil,
-            hashMatches: hash == descriptor.sourceHash, certificateHolds: sums.agrees,
-            elements: descriptor.shape.elementCount, byteCount: payload.range.count, sourceByteCount: sourceBytes,
-            sealedHash: descriptor.sourceHash, sourceHash: hash, measurement: sums.measurement())
     }
 
     // MARK: - Tensors kept as they were

@@ -95,7 +95,10 @@ import Testing
         #expect(resumed.errors.contains("of 40 tensors were encoded by an earlier run; checked, and kept"))
         #expect(resumed.output.contains("of 40 matrices were encoded by an earlier run"), "\(resumed.output)")
         let whole = try IngotProcess.run(
-            ["convert", source.string, directory.at("whole").string, "--scheme", "uniform", "--bits", "8", "--jobs", "1"])
+            [
+                "convert", source.string, directory.at("whole").string, "--scheme", "uniform", "--bits", "8", "--jobs",
+                "1",
+            ])
         #expect(whole.status == 0, "\(whole.errors)")
         let name = "model.safetensors"
         #expect(

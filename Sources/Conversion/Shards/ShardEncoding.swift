@@ -89,8 +89,9 @@ struct ShardEncoding {
 
     /// Records payloads of a shard in the journal.
     private func recording(_ shard: ConversionPlan.ShardPlan) -> ShardRunner.Recording {
-        let (work, position, hash) = (context.work, shard.position, shard.hash)
+        let (work, position) = (context.work, shard.position)
         return ShardRunner.Recording(everyBytes: context.options.run.recordedBytes) { payloads in
+            let hash = shard.hash
             let isBegun = work.state.unfinished[position]?.plan == hash
             try work.note((isBegun ? [] : [.encoding(position, hash)]) + [.encoded(position, payloads)])
         }

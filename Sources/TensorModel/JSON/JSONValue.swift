@@ -164,6 +164,12 @@ extension JSONValue {
     /// Appends a string in quotes, with only those escapes that RFC 8259 demands.
     package static func writeString(_ text: String, to out: inout String) {
         out += "\""
+        defer { out += "\"" }
+        // Most strings need no escape: scanning bytes and appending all of them is many times faster than scalar by scalar.
+        guard text.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) else {
+            out += text
+            return
+        }
         for scalar in text.unicodeScalars {
             switch scalar {
             case "\"": out += "\\\""
@@ -176,6 +182,5 @@ extension JSONValue {
             default: out.unicodeScalars.append(scalar)
             }
         }
-        out += "\""
     }
 }

@@ -42,7 +42,7 @@ enum ModuleNames {
             .up, false,
             "up_proj w3 ffn_up ffn_up_exps ffn_up_shexp fc1 c_fc dense_h_to_4h fc_in intermediate wi wi_1"
         ),
-        (.gateUp, false, "gate_up_proj"),
+        (.gateUp, false, "gate_up_proj ffn_gate_up_exps"),
         (.down, false, "down_proj w2 ffn_down ffn_down_exps ffn_down_shexp fc2 dense_4h_to_h fc_out"),
     ]
 

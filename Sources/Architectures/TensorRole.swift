@@ -47,7 +47,8 @@ package struct TensorRole: Sendable, Hashable {
         kind = TensorRole.kind(parts, inLayer: layer != nil)
     }
 
-    private static func number(_ part: String) -> Int? {
+    /// The number that a part of a name is; nil if it has another character than digits, or is too large.
+    static func number(_ part: String) -> Int? {
         part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(part) : nil
     }
 

@@ -56,6 +56,7 @@ import Testing
             model.layers.7.mlp.experts.gate_up_proj ffn_gate_up 7
             model.layers.7.mlp.experts.down_proj ffn_down 7
             model.layers.7.mlp.experts.down_proj_bias bias 7
+            blk.7.ffn_gate_up_exps.weight ffn_gate_up 7
             model.layers.7.self_attn.q_b_proj.weight attn_q 7
             model.layers.7.self_attn.kv_b_proj.weight attn_qkv 7
             """)

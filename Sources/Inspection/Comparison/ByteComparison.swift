@@ -10,11 +10,10 @@ package struct ByteComparison: Sendable {
     /// Two tensors to compare.
     package struct Pair: Sendable {
         let first: TensorBytes, second: TensorBytes
+        /// Offset of the first byte to compare in each tensor, and number of bytes.
+        let firstStart: UInt64, secondStart: UInt64, byteCount: UInt64
         /// Bits per element if different elements are to be counted; otherwise nil.
         let elementBits: Int?
-
-        /// Bytes of each tensor.
-        var byteCount: UInt64 { first.byteCount }
 
         /// Pairs two tensors; nil if they are stored in different forms, so that bytes cannot be compared.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
@@ -26,7 +25,19 @@ package struct ByteComparison: Sendable {
             self.second = second.bytes
             // Payloads of different length may have the same weights.
             guard self.first.byteCount == self.second.byteCount else { return nil }
+            (firstStart, secondStart, byteCount) = (0, 0, self.first.byteCount)
             elementBits = first.format == nil ? first.elementType.bitWidth : nil
+        }
+
+        /// Pairs rows of two tensors; nil if one of them is a payload, or both are stored in different forms.
+        init?(_ first: TensorRows, _ second: TensorRows) {
+            guard first.rows == second.rows, first.columns == second.columns,
+                first.tensor.elementType == second.tensor.elementType, first.tensor.encoding == second.tensor.encoding,
+                let own = first.elementBytes, let other = second.elementBytes
+            else { return nil }
+            (self.first, self.second) = (first.tensor.bytes, second.tensor.bytes)
+            (firstStart, secondStart, byteCount) = (own.start, other.start, own.count)
+            elementBits = first.tensor.format == nil ? first.tensor.elementType.bitWidth : nil
         }
     }
 
@@ -52,7 +63,7 @@ package struct ByteComparison: Sendable {
 
     private struct Job: Sendable {
         let pair: Int
-        /// Offset of the piece in both tensors, and its bytes.
+        /// Offset of the piece from the first byte to compare, and its bytes.
         let start: UInt64, count: Int
     }
 
@@ -126,10 +137,11 @@ extension ByteComparison.Buffers {
     fileprivate mutating func readSame(_ pair: ByteComparison.Pair, _ start: UInt64, _ count: Int) throws -> Bool {
         first.grow(to: count)
         second.grow(to: count)
-        pair.first.prefetch(behind: start, count: count)
-        pair.second.prefetch(behind: start, count: count)
-        try pair.first.read(start, count: count, into: &first)
-        try pair.second.read(start, count: count, into: &second)
+        let places = (pair.firstStart + start, pair.secondStart + start)
+        pair.first.prefetch(behind: places.0, count: count)
+        pair.second.prefetch(behind: places.1, count: count)
+        try pair.first.read(places.0, count: count, into: &first)
+        try pair.second.read(places.1, count: count, into: &second)
         return first.span.extracting(0..<count).isSame(as: second.span.extracting(0..<count))
     }
 }

@@ -2,17 +2,18 @@ import Container
 import TensorModel
 import Weights
 
-/// Cuts two tensors of the same shape into pieces to compare.
+/// Cuts two tensors of the same shape, or as many rows of two tensors, into pieces to compare. Places are relative to the first row.
 struct PieceGrid: Sendable, Hashable {
     /// Shape of the matrix, and of a piece; pieces at the lower and right edges may be smaller.
     let rows: Int, columns: Int, pieceRows: Int, pieceColumns: Int
-    /// Whether both tensors are encoded in different grids, so that pieces are assembled from chunks.
+    /// Whether pieces are assembled from chunks: both tensors are encoded in different grids, or the rows are a part of an encoded tensor.
     let isGathered: Bool
 
-    /// Cuts along the chunks if one tensor is encoded, or both in the same grid. If the grids differ, cuts along tiles into pieces of at
-    /// most `gatheredWeights`, or of one tile. If no tensor is encoded, cuts into contiguous pieces.
-    init(_ a: ReadableWeights, _ b: ReadableWeights, gatheredWeights: Int) {
-        (rows, columns) = (a.rows, a.columns)
+    /// Cuts along the chunks if one tensor is encoded, or both in the same grid. If the grids differ, or the rows are a part of an encoded
+    /// tensor, cuts into pieces of the size of tiles, of at most `gatheredWeights` or of one tile. If no tensor is encoded, cuts into
+    /// contiguous pieces.
+    init(_ a: ReadableRows, _ b: ReadableRows, gatheredWeights: Int) {
+        (rows, columns) = (a.rows, a.weights.columns)
         let grids = [a.grid, b.grid].compactMap(\.self)
         guard let first = grids.first else {
             let weights = ContainerFormat.chunkWeights
@@ -21,7 +22,7 @@ struct PieceGrid: Sendable, Hashable {
             isGathered = false
             return
         }
-        guard let other = grids.last, other != first else {
+        guard let other = grids.last, other != first || a.isCut || b.isCut else {
             (pieceRows, pieceColumns) = (first.chunkRows, first.chunkColumns)
             isGathered = false
             return

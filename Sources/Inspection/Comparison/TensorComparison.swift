@@ -6,7 +6,7 @@ import TensorModel
 package import Weights
 import Work
 
-/// Comparison of two tensors of the same shape, weight by weight.
+/// Comparison of two tensors of the same shape, or of the parts of a pair, weight by weight.
 package struct ComparedWeights: Sendable {
     /// Errors of the second tensor against the first, over pairs of finite weights.
     package internal(set) var errors = ErrorStatistics()
@@ -16,6 +16,8 @@ package struct ComparedWeights: Sendable {
     package internal(set) var first: WeightStatistics?, second: WeightStatistics?
     /// Weights of the second tensor in the bins of the first tensor's histogram; nil if statistics were not requested.
     package internal(set) var secondHistogram: Histogram?
+    /// Error sums of each part of the pair, in order, over pairs of finite weights.
+    package internal(set) var parts: [ErrorSums] = []
 
     /// Number of weights that differ.
     package var changed: UInt64 { errors.changed + changedNonFinite }
@@ -25,14 +27,32 @@ package struct ComparedWeights: Sendable {
 
 /// Compares tensors of any forms by their weights. The pieces of many pairs go through one pipeline, in bounded memory.
 package struct TensorComparison: Sendable {
-    /// Two floating-point tensors of the same shape.
+    /// Two floating-point tensors of the same shape; or a tensor of several experts and the tensors that hold the same experts.
     package struct Pair: Sendable {
-        let first: StoredWeights, second: StoredWeights
+        /// Rows of two tensors with the same numbers of rows and columns.
+        struct Part: Sendable {
+            let first: TensorRows, second: TensorRows
+        }
+
+        /// What is compared, in order. Sums and percentiles are those of all parts together.
+        let parts: [Part]
 
         /// Pairs two tensors; nil if their shapes differ, or one of them is not F16, BF16 or F32.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
             guard first.shape == second.shape, first.format != nil, second.format != nil else { return nil }
-            (self.first, self.second) = (first, second)
+            parts = [Part(first: TensorRows(first), second: TensorRows(second))]
+        }
+
+        /// Pairs the parts of two sides. Nil if there are none, if a part has no weights, if the numbers of rows or columns of a part differ,
+        /// or if a tensor is not F16, BF16 or F32.
+        init?(_ parts: [(first: TensorRows, second: TensorRows)]) {
+            let fits = parts.allSatisfy { part in
+                part.first.rows == part.second.rows && part.first.columns == part.second.columns
+                    && part.first.rows * part.first.columns > 0 && part.first.tensor.format != nil
+                    && part.second.tensor.format != nil
+            }
+            guard fits, !parts.isEmpty else { return nil }
+            self.parts = parts.map { Part(first: $0.first, second: $0.second) }
         }
     }
 
@@ -47,7 +67,7 @@ package struct TensorComparison: Sendable {
     /// - Parameters:
     ///   - memory: bytes of buffers at most.
     ///   - jobs: pieces in work at the same time.
-    ///   - wantsStatistics: whether to gather statistics of both tensors.
+    ///   - wantsStatistics: whether to gather statistics of both tensors. Pairs of several parts get none.
     /// - Throws: `usage` if `memory` is below the smallest budget.
     package init(memory: UInt64, jobs: Int, wantsStatistics: Bool) throws {
         _ = try MemoryBudget(bytes: memory, jobs: jobs)
@@ -70,20 +90,30 @@ package struct TensorComparison: Sendable {
     /// A batch of pairs ends when it has this many pieces; chunk tables are kept per batch.
     private static let batchPieces = 2048
 
-    /// A pair, its readers and its pieces.
+    /// A part of a pair, its readers and its pieces.
     fileprivate struct Planned: Sendable {
-        let index: Int
-        let first: ReadableWeights, second: ReadableWeights
+        /// Index of the pair, and whether this is its first and its last part.
+        let index: Int, beginsPair: Bool, endsPair: Bool
+        let first: ReadableRows, second: ReadableRows
         let grid: PieceGrid
 
         /// Bytes of a workspace for its pieces.
         var workspaceBytes: Int {
             if grid.isGathered {
                 return 2 * ChunkDecoder.maximumBytes + grid.pieceWeights * TensorComparison.gatheredBytes
+                    + [first, second].reduce(0) { $0 + cutBytes($1) }
             }
             return [first, second].reduce(0) {
                 $0 + ($1.grid == nil ? TensorComparison.plainReaderBytes : ChunkDecoder.maximumBytes + (3 << 20))
             }
+        }
+
+        /// More bytes of a reader of an assembled piece: elements of a plain tensor before they are gathered; of a cut payload the band of
+        /// tiles that a `RowReader` keeps, for a piece may be lower than a tile.
+        private func cutBytes(_ rows: ReadableRows) -> Int {
+            guard let tiles = rows.grid else { return grid.pieceWeights * MemoryLayout<Float>.size }
+            guard rows.isCut, tiles.chunksPerBand > 1 else { return 0 }
+            return tiles.chunkRows * tiles.columns * MemoryLayout<Float>.size
         }
     }
 
@@ -96,24 +126,38 @@ package struct TensorComparison: Sendable {
         for (index, pair) in pairs.enumerated() {
             let planned = try plan(index, pair)
             if let last = batch.last,
-                pieces >= TensorComparison.batchPieces || last.grid.isGathered != planned.grid.isGathered
+                pieces >= TensorComparison.batchPieces || last.grid.isGathered != planned[0].grid.isGathered
             {
                 for (index, result) in try await compare(batch) { try body(index, result) }
                 (batch, pieces) = ([], 0)
             }
-            batch.append(planned)
-            pieces += max(1, planned.grid.count)
+            batch += planned
+            pieces += planned.reduce(0) { $0 + max(1, $1.grid.count) }
         }
         for (index, result) in try await compare(batch) { try body(index, result) }
     }
 
-    private func plan(_ index: Int, _ pair: Pair) throws -> Planned {
-        guard let first = try ReadableWeights(pair.first), let second = try ReadableWeights(pair.second) else {
+    /// Plans the parts of a pair. Reads the chunk table of each tensor once.
+    private func plan(_ index: Int, _ pair: Pair) throws -> [Planned] {
+        var tables: (first: [TensorName: ReadableWeights], second: [TensorName: ReadableWeights]) = ([:], [:])
+        return try pair.parts.enumerated().map { number, part in
+            let first = try TensorComparison.readable(part.first, &tables.first)
+            let second = try TensorComparison.readable(part.second, &tables.second)
+            return Planned(
+                index: index, beginsPair: number == 0, endsPair: number == pair.parts.count - 1, first: first,
+                second: second,
+                grid: PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights))
+        }
+    }
+
+    private static func readable(
+        _ rows: TensorRows, _ tables: inout [TensorName: ReadableWeights]
+    ) throws -> ReadableRows {
+        guard let weights = try tables[rows.tensor.name] ?? ReadableWeights(rows.tensor) else {
             preconditionFailure("a pair has floating-point numbers")
         }
-        return Planned(
-            index: index, first: first, second: second,
-            grid: PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights))
+        tables[rows.tensor.name] = weights
+        return ReadableRows(weights: weights, row: rows.row, rows: rows.rows)
     }
 
     // MARK: - Pieces
@@ -134,8 +178,8 @@ package struct TensorComparison: Sendable {
             _ place: ChunkPlace, _ pair: Planned, _ read: PieceInput, wantsStatistics: Bool,
             into output: inout ComparedPiece
         ) throws {
-            try firstReader.read(place, of: pair.first, read.first, into: &first)
-            try secondReader.read(place, of: pair.second, read.second, into: &second)
+            try firstReader.read(pair.first.place(place), of: pair.first.weights, read.first, into: &first)
+            try secondReader.read(pair.second.place(place), of: pair.second.weights, read.second, into: &second)
             (output.same, output.changed) = (0, 0)
             var (original, restored) = (first.weights, second.weights)
             if first.hasNonFinite || second.hasNonFinite {
@@ -144,8 +188,8 @@ package struct TensorComparison: Sendable {
             output.comparison.compare(
                 original.span.extracting(first: place.count), restored.span.extracting(first: place.count))
             guard wantsStatistics else { return }
-            PieceComparer.count(&output.firstCounts, first, place, pair.first)
-            PieceComparer.count(&output.secondCounts, second, place, pair.second)
+            PieceComparer.count(&output.firstCounts, first, place, pair.first.weights)
+            PieceComparer.count(&output.secondCounts, second, place, pair.second.weights)
         }
 
         /// Counts pairs with a NaN or infinity and sets both weights to 0, so that sums over the other pairs stay finite.
@@ -186,13 +230,16 @@ package struct TensorComparison: Sendable {
         var first: TensorSums?, second: TensorSums?
 
         init(_ pair: Planned, wantsStatistics: Bool) {
-            guard wantsStatistics else { return }
-            first = TensorSums(pair.first.countedFormat, pair.first.tensor.shape)
-            second = TensorSums(pair.second.countedFormat, pair.second.tensor.shape)
+            guard wantsStatistics, pair.beginsPair, pair.endsPair else { return }
+            first = TensorSums(pair.first.weights.countedFormat, pair.first.weights.tensor.shape)
+            second = TensorSums(pair.second.weights.countedFormat, pair.second.weights.tensor.shape)
         }
+
+        mutating func beginPart() { result.parts.append(.zero) }
 
         mutating func add(_ piece: ComparedPiece, _ place: ChunkPlace) {
             result.errors.add(piece.comparison)
+            result.parts[result.parts.count - 1] = result.parts[result.parts.count - 1] + piece.comparison.sums
             result.sameNonFinite += piece.same
             result.changedNonFinite += piece.changed
             first?.add(piece.firstCounts, row: place.row, column: place.column)
@@ -210,16 +257,18 @@ package struct TensorComparison: Sendable {
     }
 
     private struct Job: Sendable {
-        let pair: Int, piece: Int
+        /// Index of the part in its batch, and number of the piece.
+        let part: Int, piece: Int
     }
 
+    /// Compares whole pairs; returns the index of each pair and its result, in order.
     private func compare(_ batch: [Planned]) async throws -> [(Int, ComparedWeights)] {
         guard let maximum = batch.map(\.workspaceBytes).max() else { return [] }
         // Half of the memory for workers, half for results in the queue.
         let workers = max(1, min(jobs, Int(memory / 2) / maximum))
         let waiting = max(workers, min(2 * workers + 1, Int(memory / 2) / TensorComparison.resultBytes))
-        let items = batch.indices.lazy.flatMap { pair in
-            (0..<batch[pair].grid.count).lazy.map { Job(pair: pair, piece: $0) }
+        let items = batch.indices.lazy.flatMap { part in
+            (0..<batch[part].grid.count).lazy.map { Job(part: part, piece: $0) }
         }
         var readers = (
             BandReader(bandBytes: bandBytes, hashes: false), BandReader(bandBytes: bandBytes, hashes: false)
@@ -230,36 +279,39 @@ package struct TensorComparison: Sendable {
         try await Pipeline(jobs: workers, lookahead: waiting) { PieceComparer() }.run(
             items, makeOutput: { ComparedPiece() }
         ) { job -> PieceInput in
-            let pair = batch[job.pair]
+            let part = batch[job.part]
             return PieceInput(
-                first: try pair.read(job.piece, of: pair.first, by: &readers.0),
-                second: try pair.read(job.piece, of: pair.second, by: &readers.1))
+                first: try part.read(job.piece, of: part.first, by: &readers.0),
+                second: try part.read(job.piece, of: part.second, by: &readers.1))
         } work: { job, read, comparer, output in
-            let pair = batch[job.pair]
-            try comparer.compare(
-                pair.grid.place(of: job.piece), pair, read, wantsStatistics: wantsStatistics, into: &output)
+            let part = batch[job.part]
+            let counts = wantsStatistics && part.beginsPair && part.endsPair
+            try comparer.compare(part.grid.place(of: job.piece), part, read, wantsStatistics: counts, into: &output)
         } consume: { job, output in
-            let pair = batch[job.pair]
-            if job.piece == 0 { sums = PairSums(pair, wantsStatistics: wantsStatistics) }
-            sums?.add(output, pair.grid.place(of: job.piece))
-            if job.piece == pair.grid.count - 1 { compared[pair.index] = sums?.finish() }
+            let part = batch[job.part]
+            if job.piece == 0 {
+                if part.beginsPair { sums = PairSums(part, wantsStatistics: wantsStatistics) }
+                sums?.beginPart()
+            }
+            sums?.add(output, part.grid.place(of: job.piece))
+            if part.endsPair, job.piece == part.grid.count - 1 { compared[part.index] = sums?.finish() }
             return .proceed
         }
         // A pair without weights has no pieces.
-        return batch.map { pair in
-            if let result = compared[pair.index] { return (pair.index, result) }
-            var empty = PairSums(pair, wantsStatistics: wantsStatistics)
-            return (pair.index, empty.finish())
+        return batch.filter(\.endsPair).map { part in
+            if let result = compared[part.index] { return (part.index, result) }
+            var empty = PairSums(part, wantsStatistics: wantsStatistics)
+            return (part.index, empty.finish())
         }
     }
 }
 
 extension TensorComparison.Planned {
     /// Reads the elements of a piece of a tensor that is not encoded; nil for an encoded one.
-    func read(_ piece: Int, of tensor: ReadableWeights, by reader: inout BandReader) throws -> ReadChunk? {
-        guard let bytes = tensor.plainBytes else { return nil }
+    func read(_ piece: Int, of rows: ReadableRows, by reader: inout BandReader) throws -> ReadChunk? {
+        guard let bytes = rows.weights.plainBytes else { return nil }
         return try reader.read(
-            grid.place(of: piece), of: bytes, columns: grid.columns, tensor.format,
+            rows.place(grid.place(of: piece)), of: bytes, columns: grid.columns, rows.weights.format,
             beginsBand: grid.beginsBand(piece), isLast: false)
     }
 }

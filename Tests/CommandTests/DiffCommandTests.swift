@@ -124,15 +124,17 @@ import Testing
         #expect(names(report["old"]) == words("path format bytes files tensors"))
         #expect(names(report["sizes"]) == words("total kinds layers parts"))
         #expect(
-            names(report["counts"]) == words("same recoded changed reshaped retyped unread renamed added removed"))
+            names(report["counts"])
+                == words("same recoded changed reshaped retyped unread renamed fused split added removed"))
         let tensors = try #require(report["tensors"]?.array)
         #expect(tensors.count == 8)
         for tensor in tensors {
             #expect(
                 names(tensor)
                     == words(
-                        "name status role old new renamed_by sampled_relative_mse same_bytes elements changed "
-                            + "not_finite_changed errors"))
+                        "name status role old new regrouped parts renamed_by sampled_relative_mse same_bytes elements "
+                            + "changed not_finite_changed errors"))
+            #expect(tensor["regrouped"] == .null && tensor["parts"]?.array?.isEmpty == true)
             #expect(names(tensor["old"]) == words("name file dtype shape scheme bytes"))
             guard tensor["status"]?.string == "changed" else { continue }
             #expect(
@@ -142,6 +144,100 @@ import Testing
         let sizes = report["sizes"]?["total"]
         #expect(sizes?["old"]?.unsigned == report["old"]?["bytes"]?.unsigned)
         #expect(sizes?["new"]?.unsigned == report["new"]?["bytes"]?.unsigned)
+    }
+
+    /// Two layers of experts: a tensor each, and in one tensor, in which one expert has another weight. Weights are literals.
+    private static func writeExperts(in directory: TemporaryDirectory) throws {
+        func matrix(_ number: Int) -> [Float] {
+            (0..<12).map { (index: Int) -> Float in Float((index * 7 + number * 5) % 13 - 6) * 0.125 }
+        }
+        var single: [SampleTensor] = []
+        var fused: [SampleTensor] = []
+        for layer in 0..<2 {
+            let prefix = "model.layers.\(layer).mlp.experts."
+            let matrices = (0..<9).map { matrix(layer * 9 + $0) }
+            for expert in 0..<3 {
+                for (index, (name, shape)) in [("gate_proj", [3, 4]), ("up_proj", [3, 4]), ("down_proj", [4, 3])]
+                    .enumerated()
+                {
+                    single.append(
+                        SampleTensor(
+                            "\(prefix)\(expert).\(name).weight", .bf16, shape, values: matrices[expert * 3 + index]))
+                }
+            }
+            var gateUp: [Float] = []
+            var down: [Float] = []
+            for expert in 0..<3 {
+                gateUp += matrices[expert * 3]
+                gateUp += matrices[expert * 3 + 1]
+                down += matrices[expert * 3 + 2]
+            }
+            if layer == 1 { gateUp[30] += 0.25 }
+            fused.append(SampleTensor("\(prefix)gate_up_proj", .bf16, [3, 6, 4], values: gateUp))
+            fused.append(SampleTensor("\(prefix)down_proj", layer == 1 ? .f32 : .bf16, [3, 4, 3], values: down))
+        }
+        try SampleSource.writeShard(single, to: directory.at("single.safetensors"))
+        try SampleSource.writeShard(fused, to: directory.at("fused.safetensors"))
+    }
+
+    /// Experts in a tensor each against experts in one tensor.
+    @Test(arguments: ["text", "json", "csv", "markdown"]) func experts(format: String) throws {
+        let directory = try TemporaryDirectory()
+        try DiffCommandTests.writeExperts(in: directory)
+        func output(_ old: String, _ new: String) throws -> String {
+            let line = #"cd "$1" && "$INGOT" diff "$2" "$3" --format "# + format
+            let result = try IngotProcess.shell(line, [directory.path.string, old, new])
+            #expect(result.status == 1 && result.errors.isEmpty, "\(result.errors)")
+            return result.output
+        }
+        let found = try output("single.safetensors", "fused.safetensors")
+        try expect(found, golden: "diff-experts-\(format).txt")
+        let back = try output("fused.safetensors", "single.safetensors")
+        if format == "text" {
+            for line in (found + back).split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+            #expect(back.contains("(split into 6 tensors, the same bytes)"), "\(back)")
+        }
+        guard format == "json" else { return }
+        let report = try JSONValue.parse(Array(back.utf8))
+        #expect(report["counts"]?["split"]?.unsigned == 4 && report["counts"]?["fused"]?.unsigned == 0)
+        for tensor in try #require(report["tensors"]?.array) {
+            #expect(tensor["regrouped"]?.string == "split")
+            #expect(tensor["name"] == tensor["new"]?["name"])
+            for part in try #require(tensor["parts"]?.array) {
+                #expect(
+                    part.object?.map(\.key)
+                        == ["name", "file", "dtype", "scheme", "expert", "row", "rows", "relative_mse"])
+            }
+        }
+    }
+
+    /// A warning says why tensors of experts were not compared. `verify` needs the same names, and names what is missing.
+    @Test func permutedExperts() throws {
+        let directory = try TemporaryDirectory()
+        func tensors(_ order: [Int]) -> [SampleTensor] {
+            var tensors: [SampleTensor] = []
+            for (number, seed) in order.enumerated() {
+                let values = (0..<12).map { (index: Int) -> Float in Float((index * 5 + seed * 7) % 11 - 5) }
+                let name = "model.layers.0.mlp.experts.\(number).up_proj.weight"
+                tensors.append(SampleTensor(name, .f32, [3, 4], values: values))
+            }
+            return tensors
+        }
+        let (old, new) = (directory.at("old.safetensors"), directory.at("new.safetensors"))
+        try SampleSource.writeShard(tensors([0, 1, 2, 3]), to: old)
+        let fused = tensors([0, 2, 1, 3]).flatMap(\.bytes)
+        try SampleSource.writeShard(
+            [SampleTensor("model.layers.0.mlp.experts.up_proj", .f32, [4, 3, 4], bytes: fused)], to: new)
+        let result = try IngotProcess.run(["diff", old.string, new.string])
+        #expect(result.status == 1 && result.output.contains("removed (4)") && result.output.contains("added (1)"))
+        #expect(
+            result.errors.contains(
+                "not compared with model.layers.0.mlp.experts.*.up_proj.weight: other weights, or another order, of "
+                    + "experts 1, 2"), "\(result.errors)")
+        let verified = try IngotProcess.run(["verify", new.string, "--against", old.string])
+        #expect(verified.status == 1, "\(verified.errors)")
+        #expect(
+            verified.errors.contains("sourceMismatch: a tensor that the source does not have"), "\(verified.errors)")
     }
 
     /// Identical checkpoints end in one line; files beside the weights that differ are named.

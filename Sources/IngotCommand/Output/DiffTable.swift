@@ -12,7 +12,7 @@ enum DiffTable {
     private static let columns = [
         "name", "old_name", "status", "renamed_by", "kind", "layer", "old_dtype", "new_dtype", "old_shape", "new_shape",
         "old_scheme", "new_scheme", "old_bytes", "new_bytes", "elements", "changed", "relative_mse", "snr_db",
-        "max_error", "cosine", "not_finite_changed",
+        "max_error", "cosine", "not_finite_changed", "regrouped", "tensors",
     ]
 
     /// CSV with one row per tensor (RFC 4180); cells that do not apply are empty. Names are escaped; JSON has the exact names.
@@ -24,25 +24,28 @@ enum DiffTable {
                 CSVText.number(tensor.changed), CSVText.number(errors?.sums.relativeMSE),
                 CSVText.number(errors?.sums.signalToNoise), CSVText.number(errors?.sums.maxError),
                 CSVText.number(errors?.cosine), CSVText.number(tensor.weights?.changedNonFinite),
+                tensor.regrouping?.direction.rawValue ?? "", CSVText.number(tensor.several?.tensors.count),
             ]
         }
-        let none = [String](repeating: "", count: 6)
-        rows += diff.added.map { cells(nil, $0, "added", nil) + none }
-        rows += diff.removed.map { cells($0, nil, "removed", nil) + none }
+        let none = [String](repeating: "", count: 8)
+        rows += diff.added.map { cells(nil, TensorDifference.Side($0), "added", nil) + none }
+        rows += diff.removed.map { cells(TensorDifference.Side($0), nil, "removed", nil) + none }
         return rows.map { $0.joined(separator: ",") }.joined(separator: "\n")
     }
 
     private static func cells(
-        _ old: StoredWeights?, _ new: StoredWeights?, _ status: String, _ rename: String?
+        _ old: TensorDifference.Side?, _ new: TensorDifference.Side?, _ status: String, _ rename: String?
     ) -> [String] {
         let either = new ?? old
-        func both(_ value: (StoredWeights) -> String) -> [String] { [old.map(value) ?? "", new.map(value) ?? ""] }
+        func both(_ value: (TensorDifference.Side) -> String) -> [String] {
+            [old.map(value) ?? "", new.map(value) ?? ""]
+        }
         return [
             new.map { CSVText.name($0.name.text) } ?? "", old.map { CSVText.name($0.name.text) } ?? "", status,
             rename ?? "",
             either?.role.kind.rawValue ?? "",
             CSVText.number(either?.role.layer),
-        ] + both { $0.elementType.rawValue } + both { CSVText.cell($0.shape.description) }
+        ] + both { CSVText.cell($0.elementType) } + both { CSVText.cell($0.shape.description) }
             + both { CSVText.cell($0.scheme) }
             + both { String($0.byteCount) } + [CSVText.number(either?.shape.elementCount)]
     }
@@ -54,29 +57,45 @@ enum DiffTable {
         var lines = ["# \(MarkdownText.name(diff.old.path.string)) and \(MarkdownText.name(diff.new.path.string))", ""]
         lines.append(diff.isSame ? "The same weights." : "The checkpoints differ.")
         var counts = TensorDifference.Status.allCases.map { ($0.rawValue, diff.count($0)) }
-        let renamed = diff.tensors.filter { $0.rename != nil }
-        counts += [("renamed", renamed.count), ("added", diff.added.count), ("removed", diff.removed.count)]
+        counts.append(("renamed", diff.renamed.count))
+        counts += TensorDifference.Regrouping.Direction.allCases.map { ($0.rawValue, diff.regrouped($0).count) }
+        counts += [("added", diff.added.count), ("removed", diff.removed.count)]
         add(["tensors", ""], left: 1, counts.filter { $0.1 > 0 }.map { [$0.0, "\($0.1)"] }, to: &lines)
         let movers = diff.movers(top).map { tensor in
             let size = SizeChange(old: tensor.old.byteCount, new: tensor.new.byteCount)
             let sums = tensor.weights?.errors.sums
             return [
-                MarkdownText.name(tensor.new.name), DiffText.form(tensor.old), DiffText.form(tensor.new),
+                MarkdownText.name(tensor.new.name), tensor.old.form, tensor.new.form,
                 DiffText.percent(size) ?? "-", sums.map { Format.scientific($0.relativeMSE) } ?? "-",
                 sums.map { Format.scientific($0.maxError) } ?? "-", "\(tensor.changed ?? 0)",
             ]
         }
         add(["changed most", "old", "new", "size", "rel MSE", "max change", "changed"], left: 3, movers, to: &lines)
-        let names = renamed.map { tensor in
+        let names = diff.renamed.map { tensor in
             [
                 MarkdownText.name(tensor.old.name), MarkdownText.name(tensor.new.name), tensor.rename?.name ?? "",
                 tensor.rename?.sampled.map(Format.scientific) ?? "-",
             ]
         }
         add(["old name", "new name", "by", "sampled rel MSE"], left: 3, names, to: &lines)
+        for direction in TensorDifference.Regrouping.Direction.allCases {
+            let rows = diff.regrouped(direction).map { tensor in
+                [
+                    MarkdownText.name(tensor.old.name), MarkdownText.name(tensor.new.name), tensor.rename?.name ?? "",
+                    "\(tensor.several?.tensors.count ?? 1)",
+                    tensor.status == .same
+                        ? "0" : tensor.weights.map { Format.scientific($0.errors.sums.relativeMSE) } ?? "-",
+                ]
+            }
+            let title = direction == .fused ? "fused" : "split"
+            add([title, "into", "by", "tensors", "rel MSE"], left: 3, rows, to: &lines)
+        }
         for (title, tensors) in [("added", diff.added), ("removed", diff.removed)] {
             let rows = tensors.map {
-                [MarkdownText.name($0.name), DiffText.form($0), $0.shape.description, Format.bytes($0.byteCount)]
+                [
+                    MarkdownText.name($0.name), TensorDifference.Side($0).form, $0.shape.description,
+                    Format.bytes($0.byteCount),
+                ]
             }
             add([title, "type", "shape", "size"], left: 3, rows, to: &lines)
         }

@@ -67,8 +67,14 @@ struct DiffText {
             let count = diff.count(status)
             return count == 0 ? nil : color("\(count) \(word)")
         }
-        let renamed = diff.tensors.count { $0.rename != nil }
+        let renamed = diff.renamed.count
         if renamed > 0 { parts.append(style.warning("\(renamed) of them renamed")) }
+        for (direction, word) in [(TensorDifference.Regrouping.Direction.fused, "fused from"), (.split, "split into")] {
+            let found = diff.regrouped(direction)
+            guard !found.isEmpty else { continue }
+            let several = found.reduce(0) { $0 + ($1.several?.tensors.count ?? 0) }
+            parts.append(style.warning("\(found.count) of them \(word) \(several)"))
+        }
         if !diff.added.isEmpty { parts.append(style.warning("\(diff.added.count) added")) }
         if !diff.removed.isEmpty { parts.append(style.bad("\(diff.removed.count) removed")) }
         return Format.list("tensors:", parts.isEmpty ? ["none"] : parts)
@@ -89,7 +95,7 @@ struct DiffText {
             let weights = tensor.weights
             let hidden = (weights?.changedNonFinite ?? 0) > 0
             rows.append([
-                DiffText.name(tensor.new), DiffText.form(tensor.new),
+                DiffText.name(tensor.new), tensor.new.form,
                 colored(size.old == size.new ? "=" : DiffText.percent(size) ?? "-", size),
                 weights.map { Format.scientific($0.errors.sums.relativeMSE) + (hidden ? "*" : "") } ?? "-",
                 weights.map { DiffText.cosine($0.errors.cosine) } ?? "-",
@@ -119,13 +125,14 @@ struct DiffText {
             sections.append(([style.strong("\(title) (\(lines.count))")] + shown + more).joined(separator: "\n"))
         }
         // Shorten names rather than the text after them.
-        func line(_ tensor: StoredWeights, _ text: String) -> String {
+        func line(_ tensor: TensorDifference.Side, _ text: String) -> String {
             let name = DiffText.name(tensor)
             guard let width = style.width else { return "\(name)  \(text)" }
             return "\(Format.shortened(name, to: max(16, width - 8 - text.width)))  \(text)"
         }
         func named(_ tensor: StoredWeights) -> String {
-            line(tensor, "\(DiffText.form(tensor)) \(tensor.shape), \(Format.bytes(tensor.byteCount))")
+            let side = TensorDifference.Side(tensor)
+            return line(side, "\(side.form) \(tensor.shape), \(Format.bytes(tensor.byteCount))")
         }
         let tensors = diff.tensors
         add("removed", diff.removed.map(named))
@@ -136,16 +143,48 @@ struct DiffText {
         add(
             "another type, not compared",
             tensors.filter { $0.status == .retyped }.map {
-                line($0.new, "\(DiffText.form($0.old)) -> \(DiffText.form($0.new))")
+                line($0.new, "\($0.old.form) -> \($0.new.form)")
             })
         add(
             "renamed",
-            tensors.compactMap { tensor in
+            diff.renamed.compactMap { tensor in
                 tensor.rename.map {
                     line(tensor.old, "").trimmingSuffix + "\n    -> " + line(tensor.new, style.faint(evidence($0)))
                 }
             })
+        for direction in TensorDifference.Regrouping.Direction.allCases {
+            add(direction.rawValue, diff.regrouped(direction).map(regrouped))
+        }
         return sections.joined(separator: "\n\n")
+    }
+
+    /// A tensor that was fused from several or split into several: the names, each in a line, then what was found.
+    private func regrouped(_ tensor: TensorDifference) -> String {
+        func lines(_ side: TensorDifference.Side, indent: Int) -> [String] {
+            side.names.enumerated().map { index, name in
+                let name = IngotErrorRenderer.escaped(name.text)
+                let short = style.width.map { Format.shortened(name, to: max(16, $0 - indent - 5)) } ?? name
+                return (index == 0 ? "" : String(repeating: " ", count: indent) + "+ ") + short
+            }
+        }
+        let count = tensor.several?.tensors.count ?? 1
+        let word = tensor.regrouping?.direction == .split ? "split into" : "fused from"
+        var facts = ["\(word) \(count) \(count == 1 ? "tensor" : "tensors")"]
+        if tensor.status == .same {
+            facts.append("the same bytes")
+        } else if tensor.status == .recoded {
+            facts.append("the same weights")
+        } else if let errors = tensor.weights?.errors {
+            facts.append("rel MSE \(Format.scientific(errors.sums.relativeMSE))")
+        }
+        if let index = tensor.worstPart, let part = tensor.regrouping?.parts[index],
+            let sums = tensor.weights?.parts[index]
+        {
+            facts.append("most in expert \(part.expert): \(Format.scientific(sums.relativeMSE))")
+        }
+        let (old, new) = (lines(tensor.old, indent: 2), lines(tensor.new, indent: 5))
+        let found = "       " + style.faint("(\(facts.joined(separator: ", ")))")
+        return (old + ["    -> " + new[0]] + new.dropFirst() + [found]).joined(separator: "\n")
     }
 
     private func evidence(_ rename: TensorDifference.Rename) -> String {
@@ -160,7 +199,7 @@ struct DiffText {
     private var forms: String {
         var counts: [[String]: (count: Int, size: SizeChange)] = [:]
         for tensor in diff.tensors {
-            let key = [DiffText.form(tensor.old), DiffText.form(tensor.new)]
+            let key = [tensor.old.form, tensor.new.form]
             guard key[0] != key[1] else { continue }
             var entry = counts[key] ?? (0, SizeChange())
             entry.count += 1
@@ -255,13 +294,8 @@ struct DiffText {
         size.new == size.old ? text : size.new < size.old ? style.good(text) : style.warning(text)
     }
 
-    /// Name of a tensor, escaped.
-    static func name(_ tensor: StoredWeights) -> String { IngotErrorRenderer.escaped(tensor.name.text) }
-
-    /// Scheme of an encoded tensor, element type of any other.
-    static func form(_ tensor: StoredWeights) -> String {
-        tensor.isEncoded ? tensor.scheme : tensor.elementType.rawValue
-    }
+    /// Name of a tensor, or names of several, escaped.
+    static func name(_ side: TensorDifference.Side) -> String { IngotErrorRenderer.escaped(side.name.text) }
 
     /// Change of a size with its sign, such as `-1.20 MB`; `=` for no change.
     static func signed(_ size: SizeChange) -> String {

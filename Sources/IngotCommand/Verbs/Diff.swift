@@ -16,7 +16,9 @@ struct Diff: AsyncParsableCommand {
             tensors with the same weights in other bytes.
 
             A renamed tensor is recognized by the hash of its content, or by a sample of
-            its weights.
+            its weights. So are experts of a layer that are a tensor each in one
+            checkpoint and one tensor of rank 3 in the other, also with gate and up
+            projections stacked; transposed and interleaved ones are not.
 
             Exit code 0: the names and the weights are the same; bytes may differ. 1: the
             checkpoints differ. 65: bytes are damaged. A tensor with the same bytes in both

@@ -15,7 +15,9 @@ extension CheckpointDiff {
                 "counts",
                 .object(
                     TensorDifference.Status.allCases.map { .init($0.rawValue, .unsigned(UInt64(count($0)))) } + [
-                        .init("renamed", .unsigned(UInt64(tensors.count { $0.rename != nil }))),
+                        .init("renamed", .unsigned(UInt64(renamed.count))),
+                        .init("fused", .unsigned(UInt64(regrouped(.fused).count))),
+                        .init("split", .unsigned(UInt64(regrouped(.split).count))),
                         .init("added", .unsigned(UInt64(added.count))),
                         .init("removed", .unsigned(UInt64(removed.count))),
                     ])),
@@ -28,8 +30,8 @@ extension CheckpointDiff {
                 ])),
             .init("tensors", .array(tensors.map(\.json))),
             .init("top", .array(movers(top).map { .string($0.new.name.text) })),
-            .init("added", .array(added.map { .object($0.diffMembers) })),
-            .init("removed", .array(removed.map { .object($0.diffMembers) })),
+            .init("added", .array(added.map { .object(TensorDifference.Side($0).members) })),
+            .init("removed", .array(removed.map { .object(TensorDifference.Side($0).members) })),
             .init("companions", .array(companions.map(\.json))),
             .init(
                 "metadata",
@@ -71,12 +73,11 @@ extension SizeChanges.Row {
     fileprivate var json: JSONValue { .object([.init("name", .string(name))] + size.members) }
 }
 
-extension StoredWeights {
-    /// Members of one tensor of one checkpoint in `ingot.diff`.
-    fileprivate var diffMembers: [JSONValue.Member] {
+extension TensorDifference.Side {
+    /// Members of one side in `ingot.diff`.
+    fileprivate var members: [JSONValue.Member] {
         [
-            .init("name", .string(name.text)), .init("file", .string(fileName)),
-            .init("dtype", .string(elementType.rawValue)),
+            .init("name", .string(name.text)), .init("file", .string(fileName)), .init("dtype", .string(elementType)),
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("scheme", .string(scheme)), .init("bytes", .unsigned(byteCount)),
         ]
@@ -88,7 +89,9 @@ extension TensorDifference {
         .object([
             .init("name", .string(new.name.text)), .init("status", .string(status.rawValue)),
             .init("role", new.role.json),
-            .init("old", .object(old.diffMembers)), .init("new", .object(new.diffMembers)),
+            .init("old", .object(old.members)), .init("new", .object(new.members)),
+            .init("regrouped", regrouping.map { .string($0.direction.rawValue) } ?? .null),
+            .init("parts", .array(parts)),
             .init("renamed_by", rename.map { .string($0.name) } ?? .null),
             .init("sampled_relative_mse", rename?.sampled.map(JSONValue.number) ?? .null),
             .init("same_bytes", isSameBytes.map(JSONValue.bool) ?? .null),
@@ -97,6 +100,20 @@ extension TensorDifference {
             .init("not_finite_changed", weights.map { .unsigned($0.changedNonFinite) } ?? .null),
             .init("errors", weights.map { .object($0.errors.json) } ?? .null),
         ])
+    }
+
+    /// The parts of a fused or split tensor.
+    private var parts: [JSONValue] {
+        (regrouping?.parts ?? []).enumerated().map { index, part in
+            let tensor = part.part.tensor
+            return .object([
+                .init("name", .string(tensor.name.text)), .init("file", .string(tensor.fileName)),
+                .init("dtype", .string(tensor.elementType.rawValue)), .init("scheme", .string(tensor.scheme)),
+                .init("expert", .unsigned(UInt64(part.expert))), .init("row", .unsigned(UInt64(part.whole.row))),
+                .init("rows", .unsigned(UInt64(part.whole.rows))),
+                .init("relative_mse", weights.map { .number($0.parts[index].relativeMSE) } ?? .null),
+            ])
+        }
     }
 }
 

@@ -49,7 +49,7 @@ package struct CheckpointDiff: Sendable {
     package let old: Side, new: Side
     /// Whether weights were read.
     package let weightsRead: Bool
-    /// Tensors in both checkpoints, also renamed ones, in the order of the new files.
+    /// Tensors in both checkpoints, also renamed, fused and split ones, in the order of the new files.
     package let tensors: [TensorDifference]
     /// Tensors in the new checkpoint only, and in the old checkpoint only.
     package let added: [StoredWeights], removed: [StoredWeights]
@@ -82,28 +82,38 @@ package struct CheckpointDiff: Sendable {
             try renames.matchContents()
             try renames.matchWeights()
         }
+        var experts = ExpertDetection(removed: renames.removed, added: renames.added)
+        if !options.headersOnly { try experts.match() }
         let renamed = Dictionary(renames.matches.map { ($0.new.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var regrouped: [TensorName: Int] = [:]
+        for (index, difference) in experts.differences.enumerated() {
+            for tensor in difference.new.tensors { regrouped[tensor.name] = index }
+        }
+        var shown: Set<Int> = []
         func isSelected(_ tensor: StoredWeights) -> Bool { options.pattern?.matches(tensor.name) ?? true }
         var tensors = new.tensors.compactMap { tensor -> TensorDifference? in
             if let original = originals[tensor.name] { return TensorDifference(original, tensor) }
-            return renamed[tensor.name].map { TensorDifference($0.old, tensor, rename: $0.rename) }
-        }.filter { isSelected($0.old) || isSelected($0.new) }
+            if let match = renamed[tensor.name] { return TensorDifference(match.old, tensor, rename: match.rename) }
+            // What was split stands where the first of its tensors does.
+            guard let index = regrouped[tensor.name], shown.insert(index).inserted else { return nil }
+            return experts.differences[index]
+        }.filter { $0.old.tensors.contains(where: isSelected) || $0.new.tensors.contains(where: isSelected) }
         if !options.headersOnly {
             try await CheckpointDiff.measure(&tensors, options, progress)
             // A difference may be damage. Chunks have checksums, but kept tensors are covered by the seal's hash only.
             let differing = tensors.filter { $0.isSameBytes == false }
-            for (side, names) in [(old, differing.map(\.old.name)), (new, differing.map(\.new.name))] {
-                let names = Set(names)
+            for (side, tensors) in [(old, differing.flatMap(\.old.tensors)), (new, differing.flatMap(\.new.tensors))] {
+                let names = Set(tensors.map(\.name))
                 try side.checkKept { names.contains($0) }
             }
         }
         self.tensors = tensors
-        added = renames.added.filter(isSelected)
-        removed = renames.removed.filter(isSelected)
+        added = experts.added.filter(isSelected)
+        removed = experts.removed.filter(isSelected)
         metadata = CheckpointDiff.changes(old.metadata, new.metadata)
         companions = try CompanionChange.all(old, new)
         sizes = try SizeChanges(old, new)
-        warnings = old.warnings + new.warnings + renames.warnings
+        warnings = old.warnings + new.warnings + renames.warnings + experts.warnings
     }
 
     /// Whether every byte of every tensor, all metadata and all files beside the weights are the same.
@@ -117,33 +127,37 @@ package struct CheckpointDiff: Sendable {
         _ tensors: inout [TensorDifference], _ options: Options,
         _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws {
+        func note(_ tensor: TensorDifference) {
+            for new in tensor.new.tensors { progress(new.name, new.fileName, new.byteCount) }
+        }
         var indices: [Int] = []
         var pairs: [ByteComparison.Pair] = []
         for index in tensors.indices {
-            tensors[index].isSameBytes = false
-            guard let pair = ByteComparison.Pair(tensors[index].old, tensors[index].new) else { continue }
-            indices.append(index)
-            pairs.append(pair)
+            let own = tensors[index].bytePairs
+            tensors[index].isSameBytes = own != nil
+            indices += [Int](repeating: index, count: own?.count ?? 0)
+            pairs += own ?? []
         }
         let bytes = try await ByteComparison(memory: options.memory, jobs: options.jobs).run(pairs)
         for (index, result) in zip(indices, bytes) {
-            tensors[index].isSameBytes = result.isSame
-            if tensors[index].old.format == nil { tensors[index].changedElements = result.changed }
-            let new = tensors[index].new
-            if result.isSame { progress(new.name, new.fileName, new.byteCount) }
+            if !result.isSame { tensors[index].isSameBytes = false }
+            if !tensors[index].old.isFloat {
+                tensors[index].changedElements = (tensors[index].changedElements ?? 0) + result.changed
+            }
         }
+        for tensor in tensors where tensor.isSameBytes == true { note(tensor) }
         indices = []
         var others: [TensorComparison.Pair] = []
         for index in tensors.indices where tensors[index].isSameBytes == false {
-            guard let pair = TensorComparison.Pair(tensors[index].old, tensors[index].new) else { continue }
+            guard let pair = tensors[index].weightPair else { continue }
             indices.append(index)
             others.append(pair)
         }
         var found: [(Int, ComparedWeights)] = []
-        let news = indices.map { tensors[$0].new }
+        let measured = indices.map { tensors[$0] }
         try await TensorComparison(memory: options.memory, jobs: options.jobs, wantsStatistics: false).run(others) {
             found.append((indices[$0], $1))
-            progress(news[$0].name, news[$0].fileName, news[$0].byteCount)
+            note(measured[$0])
         }
         for (index, weights) in found { tensors[index].weights = weights }
     }
@@ -176,6 +190,14 @@ package struct CheckpointDiff: Sendable {
                 case .changed, .reshaped, .retyped: return false
                 }
             }
+    }
+
+    /// Tensors that were renamed, not fused or split.
+    package var renamed: [TensorDifference] { tensors.filter { $0.rename != nil && $0.regrouping == nil } }
+
+    /// Tensors that were fused, or split.
+    package func regrouped(_ direction: TensorDifference.Regrouping.Direction) -> [TensorDifference] {
+        tensors.filter { $0.regrouping?.direction == direction }
     }
 
     /// Number of tensors with the given status.

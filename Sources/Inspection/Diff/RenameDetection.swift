@@ -10,7 +10,7 @@ struct RenameDetection {
     /// Largest relative MSE between the samples of a renamed tensor; samples of unrelated weights have about 2.
     static let limit = 0.3
     /// The second-best match must have more than this many times the relative MSE of the best.
-    private static let margin = 4.0
+    static let margin = 4.0
     /// Most pairs of samples to compare per shape; a shape with more pairs is skipped with a warning.
     private static let maximumPairs = 1 << 20
 
@@ -83,40 +83,23 @@ struct RenameDetection {
 
     // MARK: - By weights
 
-    /// Up to 4 runs of 64 weights, spread over the tensor.
+    /// Weights of a tensor that tell it from others.
     private struct Sample {
         let tensor: StoredWeights
         let weights: [Float]
 
-        static let runs = 4, runLength = 64
-
         init?(_ tensor: StoredWeights, _ reader: inout RowReader) throws {
             guard RenameDetection.isTelling(tensor), let readable = try ReadableWeights(tensor) else { return nil }
             self.tensor = tensor
-            var weights: [Float] = []
-            var read = ReadWeights()
-            let length = min(readable.columns, Sample.runLength)
-            let places = min(Sample.runs, readable.rows * (readable.columns / length))
-            for run in 0..<places {
-                // Runs lie along the diagonal of the matrix, or spread over its only row.
-                let row = readable.rows == 1 ? 0 : (readable.rows - 1) * run / max(1, places - 1)
-                let column = (readable.columns - length) * run / max(1, places - 1)
-                try reader.read(
-                    ChunkPlace(row: row, column: column, rows: 1, columns: length), of: readable, into: &read)
-                weights += read.weights.prefix(length)
-            }
+            let rows = ReadableRows(weights: readable, row: 0, rows: readable.rows)
+            weights = try WeightSample.read(rows, runs: 4, &reader)
             guard weights.allSatisfy(\.isFinite), weights.contains(where: { $0 != 0 }) else { return nil }
-            self.weights = weights
         }
 
         /// Relative MSE of another sample against this one.
         func distance(_ other: Sample) -> Double {
-            var (signal, noise) = (0.0, 0.0)
-            for (a, b) in zip(weights, other.weights) {
-                signal += Double(a) * Double(a)
-                noise += (Double(a) - Double(b)) * (Double(a) - Double(b))
-            }
-            return noise / signal
+            let sums = WeightSample.sums(weights, other.weights)
+            return sums.noise / sums.signal
         }
     }
 

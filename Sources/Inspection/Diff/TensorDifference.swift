@@ -1,14 +1,16 @@
 import Container
 import Quantization
 import TensorModel
-package import Weights
+import Weights
 
-/// A tensor that is in both checkpoints, with the same name or renamed.
+/// A tensor that is in both checkpoints: with the same name, renamed, or as one tensor here and several there.
 package struct TensorDifference: Sendable {
     /// The tensor in the old and in the new checkpoint.
-    package let old: StoredWeights, new: StoredWeights
-    /// Evidence that the tensor was renamed; nil if the names are the same.
+    package let old: Side, new: Side
+    /// Evidence that these are the same tensor; nil if the names are the same.
     package let rename: Rename?
+    /// How several tensors of experts became one or the other way round; nil if each side is one tensor.
+    package let regrouping: Regrouping?
     /// Whether both are stored in the same form with the same bytes; nil if weights were not read.
     package internal(set) var isSameBytes: Bool?
     /// Comparison of the weights; nil if weights were not read, the bytes are the same, the shapes differ, or the tensor is non-float.
@@ -18,16 +20,21 @@ package struct TensorDifference: Sendable {
 
     /// Pairs a tensor of both checkpoints; nothing is compared yet.
     init(_ old: StoredWeights, _ new: StoredWeights, rename: Rename? = nil) {
-        (self.old, self.new, self.rename) = (old, new, rename)
+        (self.old, self.new, self.rename, regrouping) = (Side(old), Side(new), rename, nil)
     }
 
-    /// Evidence that a tensor was renamed.
+    /// Pairs a tensor that holds all experts with the tensors that hold them in the other checkpoint; nothing is compared yet.
+    init(old: Side, new: Side, _ evidence: Rename, _ regrouping: Regrouping) {
+        (self.old, self.new, rename, self.regrouping) = (old, new, evidence, regrouping)
+    }
+
+    /// Evidence that a tensor was renamed, fused or split.
     package enum Rename: Sendable, Hashable {
         /// The bytes are the same.
         case sameBytes
         /// The hash of the original is the same: one was encoded from the other, or both from one original.
         case sameOriginal
-        /// The relative MSE of samples of the weights is small, and much smaller than that of any other tensor.
+        /// The relative MSE of samples of the weights is small, and much smaller than that of any other tensor. Of experts it is the largest.
         case similarWeights(sampled: Double)
     }
 
@@ -58,13 +65,35 @@ package struct TensorDifference: Sendable {
     /// Whether the elements can be compared: same shape, and either the same element type or floating-point types in both.
     var isComparable: Bool {
         old.shape == new.shape
-            && (old.elementType == new.elementType || (old.format != nil && new.format != nil))
+            && (isSameType || (old.isFloat && new.isFloat))
+    }
+
+    /// The side that has several tensors; nil if each side is one tensor.
+    package var several: Side? { regrouping.map { $0.direction == .fused ? old : new } }
+
+    /// Index, in the parts, of the part with the largest relative MSE; nil without parts or without an error.
+    package var worstPart: Int? {
+        guard let parts = weights?.parts, let worst = parts.map(\.relativeMSE).max(), worst > 0 else { return nil }
+        return regrouping == nil ? nil : parts.firstIndex { $0.relativeMSE == worst }
+    }
+
+    /// What to compare byte by byte: the tensors, or the parts. Nil if they are stored in different forms.
+    var bytePairs: [ByteComparison.Pair]? {
+        guard let regrouping else { return ByteComparison.Pair(old.tensors[0], new.tensors[0]).map { [$0] } }
+        let pairs = regrouping.pairs.compactMap { ByteComparison.Pair($0, $1) }
+        return pairs.count == regrouping.parts.count ? pairs : nil
+    }
+
+    /// What to compare weight by weight. Nil if the shapes differ, or elements are not F16, BF16 or F32.
+    var weightPair: TensorComparison.Pair? {
+        guard let regrouping else { return TensorComparison.Pair(old.tensors[0], new.tensors[0]) }
+        return TensorComparison.Pair(regrouping.pairs)
     }
 
     /// Number of elements whose value differs; nil if they were not compared.
     package var changed: UInt64? { isSameBytes == true ? 0 : weights?.changed ?? changedElements }
     /// Whether the element types are the same.
-    package var isSameType: Bool { old.elementType == new.elementType }
+    package var isSameType: Bool { old.elementTypes == new.elementTypes }
 
     /// Sort key of the most changed tensors: the relative MSE; infinite if a NaN or infinity appeared, vanished or changed; 1 for changed
     /// non-float tensors.

@@ -4,6 +4,7 @@
 #   make dist           dist/: a tarball and a .deb with a command that needs no library but those of C and C++
 #   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
 #                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
+#   make usage          the three ways of use as scripts: offline conversion, statistics, claims in CI
 #   make quick          after a small edit: build the libraries file by file and run the tests of the layers, of what holds across versions
 #                       and of damaged checkpoints, with a fiftieth of the loops and a fifth of the tables; no tests of the command, of
 #                       faults and resumptions, of Python
@@ -24,7 +25,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint \
+.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint \
     layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
@@ -50,6 +51,7 @@ install: build
 
 dist: setup
 	Tests/Packaging/dist.sh dist
+	Tests/Packaging/check.sh dist
 
 # The parts of `test` depend on what they need alone: `make -j` runs them side by side, as .ci/run does.
 test: swift-tests command-tests python-tests
@@ -71,6 +73,11 @@ command-tests: bundle build
 
 python-tests: build .venv/ready
 	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/PythonDecoder
+
+usage: build .venv/ready
+	for way in offline-conversion statistics claims-in-ci; do \
+	    INGOT=$(CURDIR)/$(INGOT) PYTHON=$(CURDIR)/$(PYTHON) Tests/Usage/$$way.sh || exit 1; \
+	done
 
 # Built file by file, optimized too: after an edit inside a function one file is compiled, after one of a declaration those that use it. A
 # release build compiles whole modules, and all that import them. The first build takes some minutes.

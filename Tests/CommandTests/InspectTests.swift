@@ -33,6 +33,37 @@ import Testing
         return result.output
     }
 
+    /// Names that are too long for the terminal are shortened to patterns; `--filter` finds the tensor by what the table shows.
+    @Test func shortenedNamesAreFilters() throws {
+        let directory = try TemporaryDirectory()
+        let source = directory.at("model.safetensors")
+        let names = [
+            "encoder.layers.0.self_attn.query_projection.weight", "decoder.layers.0.self_attn.query_projection.weight",
+            "decoder.layers.11.self_attn.query_projection.weight", "decoder.layers.1.self_attn.query_projection.bias",
+            "decoder.layers.1.an_extraordinarily_long_component_name_of_a_norm.weight",
+            "vision_tower.trunk.stages.3.blocks.17.mlp.fc1.weight", "a_name_of_one_component_that_is_longer_than_a_row",
+            "model.embed_tokens.weight",
+        ]
+        try SampleSource.writeShard(names.map { SampleTensor($0, .f16, [40, 96], .heavy) }, to: source)
+        let rows = try inspect([source.string]).split(separator: "\n").dropFirst().prefix(names.count)
+        for (name, row) in zip(names, rows) {
+            let shown = String(row.prefix { $0 != " " })
+            #expect(shown.contains("*") && shown != name, "\(row)")
+            let found = try JSONValue.parse(
+                Array(try inspect([source.string, "--headers-only", "--format", "json", "--filter", shown]).utf8))
+            #expect(found["tensors"]?.array?.map { $0["name"]?.string } == [name], "\(shown)")
+        }
+    }
+
+    /// Columns that the terminal has no room for are named below the table.
+    @Test func missingColumnsAreNamed() async throws {
+        let sample = try await Sample()
+        #expect(try inspect([sample.source.string]).contains("not shown at 80 columns: "))
+        #expect(try inspect([sample.source.string, "--group-by", "layer"]).contains("(--format csv)"))
+        let wide = try IngotProcess.shell("COLUMNS=300 \"$INGOT\" inspect \"$1\"", [sample.source.string])
+        #expect(wide.status == 0 && !wide.output.contains("not shown"))
+    }
+
     static let forms: [(name: String, options: [String])] = [
         ("text", []), ("color", ["--color", "always"]), ("details", ["--details"]), ("layer", ["--group-by", "layer"]),
         ("kind", ["--group-by", "kind"]), ("headers", ["--headers-only"]), ("json", ["--format", "json"]),

@@ -43,26 +43,33 @@ enum Format {
         text + String(repeating: " ", count: max(0, width - text.width))
     }
 
-    /// Shortens a dotted name to `width` columns, in up to three steps: components become initials; the last component (before `weight` or
-    /// `bias`) loses its middle (`m.l.0.post_..norm.w`); the middle of the whole name becomes `...`.
+    /// Shortens a dotted name to `width` columns, as a pattern that `--filter` accepts: `*` stands for what is left out.
+    ///
+    /// It takes up to four steps: the components before the first number become one initial; other components become initials; the last
+    /// component (before `weight` or `bias`) loses its middle (`m*.0.post_*norm.w*`); the name loses its middle.
     static func shortened(_ text: String, to width: Int) -> String {
         guard text.width > width else { return text }
         var parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        let telling =
+        func excess() -> Int { parts.joined(separator: ".").width - width }
+        var telling =
             parts.count > 1 && ["weight", "bias"].contains(parts[parts.count - 1]) ? parts.count - 2 : parts.count - 1
-        for index in parts.indices where index != telling && parts.joined(separator: ".").width > width {
-            if let initial = parts[index].first, !initial.isNumber { parts[index] = String(initial) }
+        let leading = min(telling, parts.firstIndex { $0.first?.isNumber == true } ?? telling)
+        if leading > 0, let initial = parts[0].first {
+            parts.replaceSubrange(0..<leading, with: ["\(initial)*"])
+            telling -= leading - 1
         }
-        let excess = parts.joined(separator: ".").width - width
-        // `..` takes two columns; at least four characters of the component remain.
-        if excess > 0, parts[telling].width >= excess + 6 {
-            let kept = parts[telling].width - excess - 2
-            parts[telling] = parts[telling].prefix((kept + 1) / 2) + ".." + parts[telling].suffix(kept / 2)
+        for index in parts.indices where index != telling && parts[index].width > 2 && excess() > 0 {
+            if let initial = parts[index].first, !initial.isNumber { parts[index] = "\(initial)*" }
+        }
+        // At least four characters of the component remain.
+        if case let excess = excess(), excess > 0, parts[telling].width >= excess + 5 {
+            let kept = parts[telling].width - excess - 1
+            parts[telling] = parts[telling].prefix((kept + 1) / 2) + "*" + parts[telling].suffix(kept / 2)
         }
         let short = parts.joined(separator: ".")
         guard short.width > width, width > 3 else { return short }
-        let tail = (width - 3) * 2 / 3
-        return short.prefix(width - 3 - tail) + "..." + short.suffix(tail)
+        let tail = (width - 1) * 2 / 3
+        return short.prefix(width - 1 - tail) + "*" + short.suffix(tail)
     }
 
     /// Breaks text into lines of at most `width` characters, at spaces; a longer word is cut.

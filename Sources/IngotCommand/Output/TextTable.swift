@@ -44,8 +44,31 @@ struct TextTable {
     /// Makes a table without rows.
     init(_ columns: [Column]) { self.columns = columns }
 
+    /// Titles of columns that have text and are left out because the table would be wider than `style.width`.
+    func leftOut(_ style: Style) -> [String] {
+        let shown = Set(fitting(style).shown)
+        return columns.indices.filter { column in
+            !shown.contains(column) && rows.contains { !$0[column].text.isEmpty }
+        }.map { columns[$0].title }
+    }
+
     /// Lines of the table. Names in the first column are shortened to fit `style.width`; rows are not wrapped.
     func lines(_ style: Style) -> [String] {
+        let (shown, widths) = fitting(style)
+        let head = shown.map { style.strong(set(columns[$0].title, $0, widths[$0])) }
+        return [joined(head)]
+            + rows.map { row in
+                joined(
+                    shown.map { column in
+                        let cell = row[column]
+                        let text = column == 0 ? Format.shortened(cell.text, to: widths[0]) : cell.text
+                        return style.toned(set(text, column, widths[column]), cell.tone)
+                    })
+            }
+    }
+
+    /// The columns that fit, and the width of every column.
+    private func fitting(_ style: Style) -> (shown: [Int], widths: [Int]) {
         var widths = columns.indices.map { column in
             max(columns[column].title.width, rows.lazy.map { $0[column].text.width }.max() ?? 0)
         }
@@ -62,16 +85,7 @@ struct TextTable {
             }
             widths[0] = min(widths[0], max(8, width - others()))
         }
-        let head = shown.map { style.strong(set(columns[$0].title, $0, widths[$0])) }
-        return [joined(head)]
-            + rows.map { row in
-                joined(
-                    shown.map { column in
-                        let cell = row[column]
-                        let text = column == 0 ? Format.shortened(cell.text, to: widths[0]) : cell.text
-                        return style.toned(set(text, column, widths[column]), cell.tone)
-                    })
-            }
+        return (shown, widths)
     }
 
     private func set(_ text: String, _ column: Int, _ width: Int) -> String {

@@ -24,14 +24,16 @@ enum InspectionText {
     static func parts(_ report: CheckpointReport, _ view: InspectionView, _ style: Style) -> [String] {
         var lines: [String] = []
         if let groups = view.groups, let grouping = view.grouping {
-            lines += groupTable(groups, grouping.rawValue, report).lines(style)
+            let table = groupTable(groups, grouping.rawValue, report)
+            lines += table.lines(style) + leftOut(table, "--format csv", style)
         } else if view.hasDetails {
             for tensor in report.tensors {
                 lines += InspectionCard.lines(tensor, isSealed: report.isSealed, style) + [""]
             }
             if !lines.isEmpty { lines.removeLast() }
         } else {
-            lines += tensorTable(report, style).lines(style)
+            let table = tensorTable(report, style)
+            lines += table.lines(style) + leftOut(table, "--details or --format csv", style)
         }
         let rows = view.groups?.count ?? report.tensors.count
         if rows < view.rowsInAll {
@@ -44,6 +46,14 @@ enum InspectionText {
         }
         lines += [""] + account(report, style) + ["", summary(report)]
         return [lines.joined(separator: "\n") + "\n"]
+    }
+
+    /// A note about columns that do not fit the terminal; `remedy` names the options that show them.
+    private static func leftOut(_ table: TextTable, _ remedy: String, _ style: Style) -> [String] {
+        let titles = table.leftOut(style)
+        guard let width = style.width, !titles.isEmpty else { return [] }
+        let note = "not shown at \(width) columns: \(titles.joined(separator: ", ")) (\(remedy))"
+        return Format.wrapped(note, to: width).map(style.faint)
     }
 
     // MARK: - Tables

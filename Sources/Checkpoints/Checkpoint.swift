@@ -65,11 +65,17 @@ package struct Checkpoint: Sendable {
     /// - Parameters:
     ///   - key: keys that lead to the weights in a PyTorch file, joined by `.`; nil for the usual ones.
     ///   - limits: limits of what is read.
+    ///   - undecodable: what becomes of tensors that Ingot cannot decode.
     /// - Throws: the errors of `CheckpointLayout.read` and `ShardHeader.read`; `missingShard`; `indexMismatch` if index and shards
     ///   disagree, or if a name is in two shards.
-    package static func open(_ path: FilePath, key: String? = nil, limits: Limits = .standard) throws -> Checkpoint {
+    package static func open(
+        _ path: FilePath, key: String? = nil, limits: Limits = .standard,
+        undecodable: UndecodableTensors = .refused
+    ) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, key: key, limits: limits)
-        let shards = try layout.shardNames.indices.map { try layout.openUnchecked($0, limits: limits) }
+        let shards = try layout.shardNames.indices.map {
+            try layout.openUnchecked($0, limits: limits, undecodable: undecodable)
+        }
         for (position, shard) in shards.enumerated() {
             try GGUFSplit.check(shard, position: position, of: shards.count)
         }

@@ -79,14 +79,14 @@ package struct CheckpointLayout: Sendable {
     ///
     /// - Throws: `missingShard` if it does not exist, `indexMismatch` if index and shard disagree, and the errors of `ShardHeader.read`.
     package func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
-        let shard = try openUnchecked(position, limits: limits)
+        let shard = try openUnchecked(position, limits: limits, undecodable: .refused)
         try index?.check(shard, position: position)
         try GGUFSplit.check(shard, position: position, of: shardNames.count)
         return shard
     }
 
     /// Opens a shard without comparing it with the index.
-    func openUnchecked(_ position: Int, limits: Limits) throws -> Shard {
+    func openUnchecked(_ position: Int, limits: Limits, undecodable: UndecodableTensors) throws -> Shard {
         let place = shardPath(position)
         if shardNames.count > 1 || indexName != nil, try Directory.kind(place) == nil {
             let reason = indexName.map { "\($0) names it" } ?? "other parts of the checkpoint are there"
@@ -97,6 +97,6 @@ package struct CheckpointLayout: Sendable {
         let file = try MappedFile.open(place)
         return Shard(
             fileName: shardNames[position], file: file,
-            header: try ShardHeader.read(file, key: key, limits: limits))
+            header: try ShardHeader.read(file, key: key, limits: limits, undecodable: undecodable))
     }
 }

@@ -9,8 +9,12 @@ extension ShardHeader {
     ///   - file: the file.
     ///   - key: keys that lead to the dict with the weights in a PyTorch file, joined by `.`; ignored for other formats.
     ///   - limits: limits of what is read.
+    ///   - undecodable: what becomes of tensors that Ingot cannot decode.
     /// - Throws: `unsupportedSource` for a format that is known but not read, and the errors of each format.
-    package static func read(_ file: MappedFile, key: String? = nil, limits: Limits = .standard) throws -> ShardHeader {
+    package static func read(
+        _ file: MappedFile, key: String? = nil, limits: Limits = .standard,
+        undecodable: UndecodableTensors = .refused
+    ) throws -> ShardHeader {
         do {
             switch try FileSignature.of(file, limits: limits) {
             case .zip:
@@ -34,7 +38,7 @@ extension ShardHeader {
                 throw refusal("a tar archive, as torch.save wrote before version 0.2", remedy: PyTorchRemedy.run)
             case .foreign(let format):
                 throw refusal(format)
-            case .gguf: return try GGUFFile.readHeader(file, limits: limits)
+            case .gguf: return try GGUFFile.readHeader(file, limits: limits, undecodable: undecodable)
             case .numpy: return try NumPyFile.readHeader(file, limits: limits)
             case .other: return ShardHeader(try SafetensorsHeader.read(file, limits: limits))
             }

@@ -37,6 +37,8 @@ package struct ShardHeader: Sendable {
     package let aliases: [Alias]
     /// Oddities of the file.
     package let warnings: [IngotWarning]
+    /// What the file says about the model; nil if it says nothing. Only GGUF files say something.
+    package let model: ModelDescription?
     /// In a safetensors file, the first field of a tensor that the format does not define; otherwise nil.
     package private(set) var unknownField: SafetensorsHeader.UnknownField?
 
@@ -44,7 +46,7 @@ package struct ShardHeader: Sendable {
     package init(
         _ format: FileFormat, tensors: [StoredTensor], metadata: [SafetensorsHeader.MetadataEntry] = [],
         dataStart: UInt64, aliases: [Alias] = [], warnings: [IngotWarning] = [], headerByteCount: UInt64? = nil,
-        checksums: [RecordChecksum] = []
+        checksums: [RecordChecksum] = [], model: ModelDescription? = nil
     ) {
         self.format = format
         self.tensors = tensors
@@ -54,6 +56,7 @@ package struct ShardHeader: Sendable {
         self.checksums = checksums
         self.aliases = aliases
         self.warnings = warnings
+        self.model = model
     }
 
     /// Makes the header of a safetensors file.

@@ -4,7 +4,7 @@ package import TensorModel
 package struct StoredTensor: Sendable, Hashable {
     /// The name.
     package let name: TensorName
-    /// The type of the elements.
+    /// The type of the elements. It means nothing if `isReadable` is false.
     package let elementType: ElementType
     /// The dimensions.
     package let shape: Shape

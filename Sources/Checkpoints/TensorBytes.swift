@@ -57,6 +57,11 @@ package enum TensorBytes: Sendable {
         }
     }
 
+    /// Whether they can be read; false for a tensor that Ingot cannot decode.
+    package var isReadable: Bool {
+        if case .derived(_, let decoder) = self { !(decoder is UndecodableBytes) } else { true }
+    }
+
     /// The ranges that hold the tensor.
     package var parts: [FilePart] {
         switch self {

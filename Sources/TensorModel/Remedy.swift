@@ -58,6 +58,8 @@ extension Remedy {
         case keepNonFinite
         /// Repair the source, then convert it so that NaN and infinity are refused.
         case convertRepaired
+        /// List the tensors of a file that cannot be decoded.
+        case listTensors
         /// Name no key of a PyTorch file.
         case leaveOutKey
         /// Name one of these keys of a PyTorch file; `.` is the outermost dict.
@@ -116,6 +118,7 @@ extension Remedy.Option {
         case .requantize: "allow quantizing once more"
         case .keepNonFinite: "keep such tensors lossless"
         case .convertRepaired: "repair the source, and convert it so that NaN and infinity are refused"
+        case .listTensors: "an inspection lists its tensors"
         case .leaveOutKey: "name no key"
         case .chooseKey(let keys): "name one of the keys " + keys.prefix(8).joined(separator: ", ")
         case .usualCodec: "take the usual codec"

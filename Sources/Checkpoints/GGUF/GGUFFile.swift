@@ -19,8 +19,14 @@ package enum GGUFFile {
     /// Tensors in blocks of codes have element type F32 and are decoded when they are read. `StoredTensor.encoding` names the type of their
     /// blocks.
     ///
+    /// - Parameters:
+    ///   - file: the file.
+    ///   - limits: limits of what is read.
+    ///   - undecodable: what becomes of tensors of types that are not decoded.
     /// - Throws: an error for each rule of the format; `unsupportedSource` for versions, byte orders and types that are not read.
-    package static func readHeader(_ file: MappedFile, limits: Limits = .standard) throws -> ShardHeader {
+    package static func readHeader(
+        _ file: MappedFile, limits: Limits = .standard, undecodable: UndecodableTensors = .refused
+    ) throws -> ShardHeader {
         let path = file.path.string
         do {
             var reader = FrontReader(file, maximumBytes: limits.headerBytes)
@@ -36,14 +42,16 @@ package enum GGUFFile {
                 &reader, "metadata entries", minimum: GGUFMetadata.minimumEntryBytes, maximum: limits.tensorsPerFile,
                 .headerTooLarge)
             let metadata = try GGUFMetadata(&reader, count: entryCount, path: path)
-            let table = try GGUFTensorTable(&reader, count: tensorCount, limits: limits)
+            let table = try GGUFTensorTable(
+                &reader, count: tensorCount, limits: limits, undecodable: undecodable)
             guard let start = Checked.roundUp(reader.position, to: metadata.alignment) else {
                 throw reader.failure(.invalidOffsets, "a header that ends beyond 2^64")
             }
             let tensors = try table.tensors(of: file, from: start, alignment: metadata.alignment)
             return ShardHeader(
                 .gguf, tensors: tensors, metadata: metadata.entries, dataStart: min(start, file.byteCount),
-                warnings: metadata.warnings)
+                warnings: metadata.warnings + [table.warning(path)].compactMap { $0 },
+                model: metadata.model.description)
         } catch let error as IngotError {
             throw error.inFile(path)
         }

@@ -1,39 +1,5 @@
 import TensorModel
 
-/// The types of metadata values.
-enum GGUFValueType: UInt32 {
-    case u8, i8, u16, i16, u32, i32, f32, bool, string, array, u64, i64, f64
-
-    /// Bytes of a value; nil if they vary.
-    var width: Int? {
-        switch self {
-        case .u8, .i8, .bool: 1
-        case .u16, .i16: 2
-        case .u32, .i32, .f32: 4
-        case .u64, .i64, .f64: 8
-        case .string, .array: nil
-        }
-    }
-
-    /// Minimum number of bytes of a value.
-    var minimumBytes: UInt64 { width.map(UInt64.init) ?? (self == .string ? 8 : 12) }
-
-    /// A number as text; empty for strings and arrays.
-    func text(_ bits: UInt64) -> String {
-        switch self {
-        case .u8, .u16, .u32, .u64: "\(bits)"
-        case .i8: "\(Int8(truncatingIfNeeded: bits))"
-        case .i16: "\(Int16(truncatingIfNeeded: bits))"
-        case .i32: "\(Int32(truncatingIfNeeded: bits))"
-        case .i64: "\(Int64(truncatingIfNeeded: bits))"
-        case .f32: "\(Float(bitPattern: UInt32(truncatingIfNeeded: bits)))"
-        case .f64: "\(Double(bitPattern: bits))"
-        case .bool: bits == 0 ? "false" : "true"
-        case .string, .array: ""
-        }
-    }
-}
-
 /// The metadata of a GGUF file: all keys and values as text, and the values that describe the layout of the file.
 struct GGUFMetadata {
     /// All entries, in the order of the file. Long arrays are shown as `[type x count]`.
@@ -41,6 +7,8 @@ struct GGUFMetadata {
     /// Alignment of the tensors in bytes.
     private(set) var alignment: UInt64 = 32
     private(set) var warnings: [IngotWarning] = []
+    /// What the entries say about the model.
+    private(set) var model = GGUFModel()
 
     private let path: String
     private var names = NameTable()
@@ -104,7 +72,9 @@ struct GGUFMetadata {
             throw reader.failure(
                 .headerSyntax, at: place, "`\(key)` of type \(type)", expected: "type \(wanted)")
         }
-        entries.append(.init(key, try readValue(&reader, type, key)))
+        let value = try readValue(&reader, type, key)
+        model.note(key, value)
+        entries.append(.init(key, value.text))
     }
 
     private func readType(_ reader: inout FrontReader, of key: String) throws -> GGUFValueType {
@@ -120,7 +90,7 @@ struct GGUFMetadata {
 
     private mutating func readValue(
         _ reader: inout FrontReader, _ type: GGUFValueType, _ key: String
-    ) throws -> String {
+    ) throws -> GGUFValue {
         switch type {
         case .string: return try readText(&reader, key)
         case .array: return try readArray(&reader, key)
@@ -128,7 +98,7 @@ struct GGUFMetadata {
             let place = reader.position
             let bits = try readNumber(&reader, type, key)
             if key == GGUFMetadata.alignmentKey { try setAlignment(bits, reader, at: place) }
-            return type.text(bits)
+            return .number(type, bits)
         }
     }
 
@@ -142,21 +112,21 @@ struct GGUFMetadata {
         return bits
     }
 
-    private mutating func readText(_ reader: inout FrontReader, _ key: String) throws -> String {
+    private mutating func readText(_ reader: inout FrontReader, _ key: String) throws -> GGUFValue {
         let length = try reader.unsigned(8, "the length of a text")
         // A long text may hold weights, so only its length is kept.
         guard length <= GGUFMetadata.longText else {
             try reader.skip(length, "a text")
-            return "[text of \(length) bytes]"
+            return .longText(length)
         }
         let raw = try reader.bytes(length, "a text")
-        if let text = String(validating: raw, as: UTF8.self) { return text }
+        if let text = String(validating: raw, as: UTF8.self) { return .text(text) }
         if brokenTexts == 0 { firstBrokenText = String(key.prefix(80)) }
         brokenTexts += 1
-        return String(decoding: raw, as: UTF8.self)
+        return .text(String(decoding: raw, as: UTF8.self))
     }
 
-    private mutating func readArray(_ reader: inout FrontReader, _ key: String) throws -> String {
+    private mutating func readArray(_ reader: inout FrontReader, _ key: String) throws -> GGUFValue {
         let place = reader.position
         let type = try readType(&reader, of: key)
         // The specification allows arrays of arrays, but no reader accepts them and no program writes them.
@@ -172,9 +142,9 @@ struct GGUFMetadata {
                 expected: "a file that holds all of its header")
         }
         guard count > GGUFMetadata.shortArray else {
-            var texts: [String] = []
-            for _ in 0..<count { texts.append(try readValue(&reader, type, key)) }
-            return "[" + texts.joined(separator: ", ") + "]"
+            var values: [GGUFValue] = []
+            for _ in 0..<count { values.append(try readValue(&reader, type, key)) }
+            return .list(values)
         }
         switch type {
         case .string:
@@ -184,7 +154,7 @@ struct GGUFMetadata {
         case .bool: for _ in 0..<count { _ = try readNumber(&reader, type, key) }
         default: try reader.skip(count * type.minimumBytes, "an array")
         }
-        return "[\(type) x \(count)]"
+        return .longList(type, count)
     }
 
     private mutating func setAlignment(_ value: UInt64, _ reader: FrontReader, at place: UInt64) throws {

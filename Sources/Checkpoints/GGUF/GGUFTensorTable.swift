@@ -8,7 +8,8 @@ struct GGUFTensorTable {
         let name: TensorName
         let type: GGUFType
         let shape: Shape
-        let byteCount: UInt64
+        /// Bytes by type and shape; nil if the size of a block is not known.
+        let byteCount: UInt64?
         let offset: UInt64
         /// Offset of the entry itself in the file, for messages.
         let place: UInt64
@@ -17,6 +18,7 @@ struct GGUFTensorTable {
     private var entries: [Entry] = []
     private var names = NameTable()
     private let limits: Limits
+    private let undecodable: UndecodableTensors
 
     /// Minimum number of bytes of an entry: length of the name, number of dimensions, one dimension, type, offset.
     static let minimumEntryBytes: UInt64 = 32
@@ -24,9 +26,10 @@ struct GGUFTensorTable {
     /// Maximum number of bytes of a name. The reference implementation keeps names in fields of 64 bytes that end with NUL.
     private static let maximumNameBytes: UInt64 = 63
 
-    /// Reads `count` entries.
-    init(_ reader: inout FrontReader, count: UInt64, limits: Limits) throws {
+    /// Reads `count` entries. `undecodable` says what becomes of tensors whose type Ingot does not decode.
+    init(_ reader: inout FrontReader, count: UInt64, limits: Limits, undecodable: UndecodableTensors) throws {
         self.limits = limits
+        self.undecodable = undecodable
         for _ in 0..<count { entries.append(try readEntry(&reader)) }
     }
 
@@ -38,21 +41,32 @@ struct GGUFTensorTable {
             let typePlace = reader.position
             let type = try readType(&reader)
             let offset = try reader.unsigned(8, "the offset of a tensor")
-            let (elements, bytes) = type.block
-            guard shape.columns % elements == 0 else {
-                throw reader.failure(
-                    .invalidShape, at: typePlace, "rows of \(shape.columns) elements of type \(type.name)",
-                    expected: "a multiple of \(elements)")
-            }
-            guard let byteCount = Checked.multiply(UInt64(shape.elementCount / elements), UInt64(bytes)),
-                // The decoded numbers must not overflow either.
-                Checked.multiply(UInt64(shape.elementCount), 8) != nil
-            else { throw reader.failure(.invalidShape, at: place, "a tensor of more than 2^64 bytes") }
+            // The decoded numbers must not overflow either.
+            guard Checked.multiply(UInt64(shape.elementCount), 8) != nil else { throw tooLarge(place) }
+            let byteCount = try type.block.map { try bytes(of: shape, type, $0, place: place, typePlace: typePlace) }
             return Entry(name: name, type: type, shape: shape, byteCount: byteCount, offset: offset, place: place)
         } catch var error as IngotError {
             error.tensor = name
             throw error
         }
+    }
+
+    /// Bytes of a tensor in blocks of a known size.
+    private func bytes(
+        of shape: Shape, _ type: GGUFType, _ block: GGUFType.Block, place: UInt64, typePlace: UInt64
+    ) throws -> UInt64 {
+        guard shape.columns % block.elements == 0 else {
+            throw IngotError(
+                .invalidShape, offset: typePlace, found: "rows of \(shape.columns) elements of type \(type.name)",
+                expected: "a multiple of \(block.elements)")
+        }
+        let blocks = UInt64(shape.elementCount / block.elements)
+        guard let count = Checked.multiply(blocks, UInt64(block.bytes)) else { throw tooLarge(place) }
+        return count
+    }
+
+    private func tooLarge(_ place: UInt64) -> IngotError {
+        IngotError(.invalidShape, offset: place, found: "a tensor of more than 2^64 bytes")
     }
 
     private mutating func readName(_ reader: inout FrontReader) throws -> TensorName {
@@ -104,44 +118,53 @@ struct GGUFTensorTable {
     private func readType(_ reader: inout FrontReader) throws -> GGUFType {
         let place = reader.position
         let number = try reader.unsigned(4, "the type of a tensor")
-        guard let type = GGUFType.of(number) else {
-            throw reader.failure(
-                .unknownElementType, at: place, "type \(number)", expected: "one of \(GGUFType.readNames)")
+        let type = GGUFType.of(number)
+        guard type.isDecoded || undecodable == .listed else { throw type.refusal(number: number, at: place) }
+        return type
+    }
+
+    /// What to tell about the tensors that are listed only; nil if there are none.
+    func warning(_ path: String) -> IngotWarning? {
+        func names(_ entries: [Entry]) -> String {
+            var names: [String] = []
+            for entry in entries where !names.contains(entry.type.name) {
+                guard names.count < 8 else { return names.joined(separator: ", ") + ", ..." }
+                names.append(entry.type.name)
+            }
+            return names.joined(separator: ", ")
         }
-        switch type.form {
-        case .plain, .blocks: return type
-        case .removed:
-            throw reader.failure(
-                .unknownElementType, at: place, "type \(number), \(type.name), which ggml has given up",
-                expected: "one of \(GGUFType.readNames)", remedy: "make the file anew with today's llama.cpp")
-        case .unread:
-            throw reader.failure(
-                .unsupportedSource, at: place, "type \(number), \(type.name), which ingot cannot decode",
-                expected: "one of \(GGUFType.readNames)",
-                remedy: "take a file of another type, or the checkpoint that this one was made from")
-        }
+        let listed = entries.filter { !$0.type.isDecoded }
+        guard !listed.isEmpty else { return nil }
+        let unsized = listed.filter { $0.byteCount == nil }
+        let count = listed.count == 1 ? "1 tensor" : "\(listed.count) tensors"
+        return IngotWarning(
+            file: path,
+            "\(count) that ingot cannot decode (\(names(listed))): listed without figures"
+                + (unsized.isEmpty ? "" : "; sizes of \(names(unsized)) reach to the next tensor"))
     }
 
     // MARK: - Layout
 
     /// The tensors. They must follow each other in the order of the list, each at the next multiple of the alignment, up to the end of the
-    /// file.
+    /// file. If the type of a tensor does not tell its size, its bytes are those up to the next tensor, or to the end of the file.
     ///
     /// - Parameter start: offset of the first tensor in the file.
     func tensors(of file: MappedFile, from start: UInt64, alignment: UInt64) throws -> [StoredTensor] {
         var tensors: [StoredTensor] = []
         tensors.reserveCapacity(entries.count)
         var expected: UInt64 = 0
-        for entry in entries {
+        for (index, entry) in entries.enumerated() {
             do {
-                let range = try range(of: entry, expected: expected, from: start, alignment: alignment, file.byteCount)
-                guard let next = Checked.roundUp(entry.offset + entry.byteCount, to: alignment) else {
+                let byteCount = try entry.byteCount ?? bytesByOffset(index, start, alignment, file.byteCount)
+                let range = try range(
+                    of: entry, byteCount, expected: expected, from: start, alignment: alignment, file.byteCount)
+                guard let next = Checked.roundUp(entry.offset + byteCount, to: alignment) else {
                     throw IngotError(.invalidOffsets, offset: entry.place, found: "a tensor that ends beyond 2^64")
                 }
                 expected = next
                 tensors.append(GGUFTensorTable.tensor(entry, range))
             } catch var error as IngotError {
-                error.tensor = entry.name
+                error.tensor = error.tensor ?? entry.name
                 throw error
             }
         }
@@ -155,22 +178,49 @@ struct GGUFTensorTable {
         return tensors
     }
 
+    /// Bytes from the entry at `index` to the next one, padding included, or to the end of the file. `range` checks where they begin.
+    private func bytesByOffset(
+        _ index: Int, _ start: UInt64, _ alignment: UInt64, _ byteCount: UInt64
+    ) throws -> UInt64 {
+        let entry = entries[index]
+        let isEmpty = entry.shape.elementCount == 0
+        guard index + 1 < entries.count else {
+            guard let begin = Checked.add(start, entry.offset), begin < byteCount || isEmpty else {
+                throw IngotError(
+                    .invalidOffsets, offset: entry.place,
+                    found: "offset \(entry.offset), in a file of \(byteCount) bytes",
+                    expected: "a tensor with bytes", remedy: "fetch the file again: its end is missing")
+            }
+            return byteCount - min(begin, byteCount)
+        }
+        let next = entries[index + 1]
+        guard next.offset % alignment == 0 else { throw misplaced(next, alignment, "a multiple of \(alignment)") }
+        guard next.offset > entry.offset || (isEmpty && next.offset == entry.offset) else {
+            throw misplaced(next, alignment, "more than \(entry.offset), where the tensor before it begins")
+        }
+        return next.offset - entry.offset
+    }
+
+    private func misplaced(_ entry: Entry, _ alignment: UInt64, _ expected: String) -> IngotError {
+        let isAligned = entry.offset % alignment == 0
+        return IngotError(
+            isAligned ? .offsetsNotContiguous : .invalidOffsets, tensor: entry.name, offset: entry.place,
+            found: "offset \(entry.offset)" + (isAligned ? "" : ", no multiple of the alignment, \(alignment)"),
+            expected: expected)
+    }
+
     private func range(
-        of entry: Entry, expected: UInt64, from start: UInt64, alignment: UInt64, _ byteCount: UInt64
+        of entry: Entry, _ size: UInt64, expected: UInt64, from start: UInt64, alignment: UInt64, _ byteCount: UInt64
     ) throws -> ByteRange {
         guard entry.offset == expected else {
-            let isAligned = entry.offset % alignment == 0
-            throw IngotError(
-                isAligned ? .offsetsNotContiguous : .invalidOffsets, offset: entry.place,
-                found: "offset \(entry.offset)" + (isAligned ? "" : ", no multiple of the alignment, \(alignment)"),
-                expected: "\(expected), where the padding of the tensor before it ends")
+            throw misplaced(entry, alignment, "\(expected), where the padding of the tensor before it ends")
         }
         guard let begin = Checked.add(start, entry.offset), begin <= byteCount,
-            entry.byteCount <= byteCount - begin, let range = ByteRange(start: begin, count: entry.byteCount)
+            size <= byteCount - begin, let range = ByteRange(start: begin, count: size)
         else {
             throw IngotError(
                 .invalidOffsets, offset: entry.place,
-                found: "\(entry.byteCount) bytes from offset \(entry.offset) on, in a file of \(byteCount) bytes",
+                found: "\(size) bytes from offset \(entry.offset) on, in a file of \(byteCount) bytes",
                 expected: "a tensor that ends before the file does", remedy: "fetch the file again: its end is missing")
         }
         return range
@@ -184,8 +234,12 @@ struct GGUFTensorTable {
                 decoder: BlockBytes(decoder, elementCount: entry.shape.elementCount), encoding: entry.type.name)
         case .plain(let type):
             return StoredTensor(name: entry.name, elementType: type, shape: entry.shape, range: range)
-        case .unread, .removed:
-            preconditionFailure("types that cannot be read are refused with their entries")
+        case .unread, .removed, .unknown:
+            return StoredTensor(
+                name: entry.name, elementType: .f32, shape: entry.shape, range: range,
+                decoder: UndecodableBytes(
+                    tensor: entry.name, type: entry.type.name, elementCount: entry.shape.elementCount),
+                encoding: entry.type.name)
         }
     }
 }

@@ -14,6 +14,7 @@ enum RemedyText {
         case .requantize: "give --allow-requantize"
         case .keepNonFinite: "keep such tensors lossless with --on-nonfinite keep"
         case .convertRepaired: "repair the source, and convert it with --on-nonfinite fail"
+        case .listTensors: "`ingot inspect` lists its tensors"
         case .leaveOutKey: "leave out --key"
         case .chooseKey(let keys):
             "choose with " + keys.prefix(8).map { "--key \($0.prefix(40))" }.joined(separator: " or ")

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Checkpoints
 import Conversion
 import FileAccess
 package import Inspection
@@ -15,7 +16,8 @@ struct Inspect: AsyncParsableCommand {
         discussion: """
             PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
             NumPy, or an output of `ingot convert`. Weights are read once, in bounded
-            memory. Quantized weights are decoded first.
+            memory. Quantized weights are decoded first. Tensors of GGUF types that Ingot
+            cannot decode are listed without figures.
 
             Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
             than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a
@@ -25,6 +27,9 @@ struct Inspect: AsyncParsableCommand {
             With --group-by, `>6 sd` and the bars are sums over the tensors of the group,
             each with its own mean and standard deviation. All other figures treat the
             weights of the group as one tensor.
+
+            `model` shows what the metadata of a GGUF file, or `config.json` of a directory,
+            says about the model.
 
             For F32 and decoded weights, `>6 sd` and the bars use the upper 16 bits of each
             weight. All other figures are exact.
@@ -88,7 +93,7 @@ struct Inspect: AsyncParsableCommand {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         try result.requireApart(from: [path])
-        let checkpoint = try OpenedCheckpoint(path, key: rows.keyed.key)
+        let checkpoint = try OpenedCheckpoint(path, key: rows.keyed.key, undecodable: .listed)
         try rows.keyed.require(in: [checkpoint])
         var report = try CheckpointReport(checkpoint)
         for warning in report.warnings { progress.show(.warning(warning)) }

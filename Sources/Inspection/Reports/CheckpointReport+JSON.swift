@@ -34,6 +34,7 @@ extension CheckpointReport {
         [
             .init("schema", .string("ingot.inspect")), .init("schema_version", .unsigned(1)),
             .init("path", .string(path.string)), .init("format", .string(formatName)),
+            .init("model", model?.json ?? .null),
             .init("elements", .unsigned(UInt64(elements))), .init("bytes", account.json),
             .init("weights_read", .bool(weightsRead)),
             .init(
@@ -61,7 +62,7 @@ extension CheckpointReport.Tensor {
         var members: [JSONValue.Member] = [
             .init("name", .string(name.text)), .init("file", .string(fileName)),
             .init("role", role.json),
-            .init("dtype", .string(elementType.rawValue)),
+            .init("dtype", elementTypeName.map(JSONValue.string) ?? .null),
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("bytes", .unsigned(byteCount)),
             .init("bits_per_element", bitsPerElement.map(JSONValue.number) ?? .null),

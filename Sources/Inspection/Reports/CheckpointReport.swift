@@ -1,5 +1,5 @@
 package import Architectures
-import Checkpoints
+package import Checkpoints
 package import Container
 import FileAccess
 package import Quantization
@@ -24,6 +24,8 @@ package struct CheckpointReport: Sendable {
         package var fileName: String { stored.fileName }
         /// Element type of the original tensor.
         package var elementType: ElementType { stored.elementType }
+        /// Name of the element type of the original tensor; nil if Ingot cannot read the tensor.
+        package var elementTypeName: String? { stored.isReadable ? elementType.rawValue : nil }
         /// Shape of the original tensor.
         package var shape: Shape { stored.shape }
         /// Bytes in the file.
@@ -52,6 +54,8 @@ package struct CheckpointReport: Sendable {
     package let isSealed: Bool
     /// Name of the format (`OpenedCheckpoint.formatName`).
     package let formatName: String
+    /// What the files say about the model; nil if they say nothing.
+    package let model: ModelDescription?
     /// Elements of all tensors, also of tensors that `select` removed.
     package let elements: Int
     /// Number of tensors of the checkpoint.
@@ -76,7 +80,9 @@ package struct CheckpointReport: Sendable {
         path = checkpoint.path
         isSealed = checkpoint.isSealed
         formatName = checkpoint.formatName
-        warnings = checkpoint.warnings
+        let described = checkpoint.describedModel()
+        model = described.model
+        warnings = checkpoint.warnings + [described.warning].compactMap { $0 }
         tensors = checkpoint.tensors.map { Tensor(stored: $0, statistics: nil) }
         tensorCount = tensors.count
         elements = tensors.reduce(0) { $0 + $1.shape.elementCount }

@@ -28,11 +28,12 @@ package struct OpenedCheckpoint: Sendable {
     /// - Parameters:
     ///   - path: the file or directory.
     ///   - key: for PyTorch files, the keys that lead to the dict of weights, joined by `.`; other formats ignore it.
-    package init(_ path: FilePath, key: String? = nil) throws {
+    ///   - undecodable: what becomes of tensors that Ingot cannot decode.
+    package init(_ path: FilePath, key: String? = nil, undecodable: UndecodableTensors = .refused) throws {
         if try SealedCheckpoint.isOne(path) {
             self.init(try SealedCheckpoint(path))
         } else {
-            self.init(try Checkpoint.open(path, key: key))
+            self.init(try Checkpoint.open(path, key: key, undecodable: undecodable))
         }
     }
 

@@ -12,12 +12,14 @@ package struct StoredWeights: Sendable {
     package let role: TensorRole
     /// Name of the file that holds it, without directory.
     package let fileName: String
-    /// Element type and shape; for an encoded tensor, those of the source tensor.
+    /// Element type and shape; for an encoded tensor, those of the source tensor. The element type means nothing if `isReadable` is false.
     package let elementType: ElementType, shape: Shape
     /// Bytes of its elements; for blocks and payloads, the bytes that it takes in its file.
     package let byteCount: UInt64
     /// The name of another format's block encoding, such as `Q4_K`; nil if there is none. Blocks are read as `elementType`.
     package let encoding: String?
+    /// Whether Ingot can read its elements; false for blocks that Ingot cannot decode.
+    package let isReadable: Bool
     /// Where its bytes are and how to read them.
     package let form: Form
 
@@ -46,6 +48,7 @@ package struct StoredWeights: Sendable {
         // A view of a larger PyTorch storage has the bytes of its elements, not of the part of the storage that it reaches over.
         byteCount = tensor.encoding == nil ? tensor.byteCount : tensor.range.count
         encoding = tensor.encoding
+        isReadable = tensor.isReadable
         form = .plain(tensor.bytes(in: file))
     }
 
@@ -58,6 +61,7 @@ package struct StoredWeights: Sendable {
         shape = payload.descriptor.shape
         byteCount = payload.range.count
         encoding = nil
+        isReadable = true
         form = .payload(index, of: shared)
     }
 
@@ -86,8 +90,8 @@ package struct StoredWeights: Sendable {
         }
     }
 
-    /// The float format of its elements; nil if they are not floating-point numbers of 16 or 32 bits.
-    package var format: FloatFormat? { elementType.quantizable }
+    /// The float format of its elements; nil if they cannot be read, or are not floating-point numbers of 16 or 32 bits.
+    package var format: FloatFormat? { isReadable ? elementType.quantizable : nil }
 
     /// Offset of the first byte in the file.
     var start: UInt64 {

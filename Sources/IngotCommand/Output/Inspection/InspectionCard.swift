@@ -57,6 +57,9 @@ enum InspectionCard {
     }
 
     private static func stored(_ tensor: CheckpointReport.Tensor, isSealed: Bool) -> String {
+        guard tensor.stored.isReadable else {
+            return "\(tensor.stored.scheme), which ingot cannot decode, \(tensor.shape.description)"
+        }
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
         guard let descriptor = tensor.descriptor else {
             return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? original + (isSealed ? ", kept" : "")

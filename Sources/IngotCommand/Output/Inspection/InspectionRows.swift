@@ -34,7 +34,7 @@ enum InspectionCSV {
         let sums = tensor.descriptor?.sums
         var fields = [
             CSVText.name(tensor.name.text), CSVText.name(tensor.fileName), tensor.role.kind.rawValue,
-            CSVText.number(tensor.role.layer), tensor.elementType.rawValue, CSVText.cell(tensor.shape.description),
+            CSVText.number(tensor.role.layer), tensor.elementTypeName ?? "", CSVText.cell(tensor.shape.description),
             CSVText.cell(tensor.stored.scheme), "\(tensor.shape.elementCount)", "\(tensor.byteCount)",
             CSVText.number(tensor.bitsPerElement),
         ]

@@ -44,6 +44,7 @@ enum InspectionText {
         if view.grouping != .kind, view.kinds.count > 1 {
             lines += [""] + groupTable(view.kinds, "kind", report).lines(style)
         }
+        if let model = report.model { lines += [""] + InspectionModel.lines(model, style) }
         lines += [""] + account(report, style) + ["", summary(report)]
         return [lines.joined(separator: "\n") + "\n"]
     }

@@ -9,7 +9,7 @@ package enum HTMLReport {
     private static let program: [[UInt8]] = [
         PackageResources.format_js, PackageResources.dom_js, PackageResources.model_js, PackageResources.charts_js,
         PackageResources.sizes_js, PackageResources.heatmap_js, PackageResources.rate_js,
-        PackageResources.histogram_js, PackageResources.table_js, PackageResources.page_js,
+        PackageResources.histogram_js, PackageResources.table_js, PackageResources.facts_js, PackageResources.page_js,
     ]
 
     /// The page for JSON of `ingot.inspect` or `ingot.verify`; `title` names the checkpoint.

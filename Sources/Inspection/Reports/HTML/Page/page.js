@@ -38,6 +38,7 @@ function head(app) {
   const told = model.isVerification ? VERDICTS[state] : {
     ingot: "An Ingot checkpoint.",
     safetensors: "A safetensors checkpoint.",
+    gguf: "A GGUF checkpoint.",
   }[format] ?? "";
   return element("header", { class: "page-head" },
     element("div", { class: "head-line" },
@@ -226,7 +227,7 @@ function build() {
     ERROR_METRICS,
   ) : null;
   const parts = [
-    failuresSection(app), claimsSection(app), warningsSection(app), sizeSection(app), errors, rateSection(app), distribution,
+    failuresSection(app), claimsSection(app), warningsSection(app), modelSection(app), sizeSection(app), errors, rateSection(app), distribution,
     mapSection(
       app,
       "statistics",

@@ -145,6 +145,10 @@ def inspection(tensors: dict[str, np.ndarray]) -> dict:
     sizes["total"] = sum(sizes.values())
     return {
         "schema": "ingot.inspect", "schema_version": 1, "path": "SampleWeights", "format": "safetensors",
+        "model": {
+            "architecture": "llama", "layers": 4, "embedding_length": 256, "heads": 4, "kv_heads": 1,
+            "context_length": 512, "vocab_size": 2048, "dtype": "float16",
+        },
         "elements": sum(values.size for values in tensors.values()), "bytes": sizes, "weights_read": True,
         "files": [{"name": "model.safetensors", "bytes": sizes, "metadata": {"format": "pt"}}],
         "tensors": rows, "warnings": [],
@@ -197,6 +201,7 @@ def hostile() -> dict:
     report["holds"] = False
     report["failures"] = [{"code": name, "tensor": name, "found": name}]
     report["warnings"] = [name]
+    report["model"] = {"architecture": name, "name": HOSTILE_NAMES[-2], "layers": name, "heads": [name], "license": {"a": 1}}
     report["claims"] = [
         {
             "claim": name, "pattern": name, "level": "error", "status": "fail", "limit": name, "measured": name,

@@ -324,6 +324,32 @@ def test_inspection(pages, inspection):
     assert f"{inspection['bytes']['total']}" in page.inner_text("#account").replace("\u2009", "")
 
 
+def test_model(pages, inspection):
+    """The facts about the model, a row for each line of the terminal; what is not stated has no row."""
+
+    def shown(facts):
+        page = pages.open(inspection | {"model": facts})
+        return dict(row.split("\t") for row in page.inner_text("#model table").replace("\u2009", " ").splitlines())
+
+    assert shown(inspection["model"]) == {
+        "architecture": "llama", "layers": "4, embedding length 256, 4 heads, 1 key-value head", "context": "512 tokens",
+        "element type": "float16", "vocabulary": "2 048 tokens",
+    }  # fmt: skip
+    assert shown(
+        {
+            "architecture": "gemma3", "name": "Gemma", "size_label": "270M", "file_type": 15, "vocab_size": 9,
+            "file_type_name": "MOSTLY_Q4_K_M", "quantization_version": 2, "tokenizer": "llama", "tokens": 262144,
+            "license": "gemma",
+        }
+    ) == {
+        "architecture": "gemma3", "name": "Gemma", "parameters": "270M",
+        "file type": "MOSTLY_Q4_K_M (15), quantization version 2", "tokenizer": "llama, 262 144 tokens",
+        "licence": "gemma",
+    }  # fmt: skip
+    for nothing in (None, {}, [], "x", {"layers": "4", "name": 3}):
+        assert pages.open(inspection | {"model": nothing}).locator("#model").count() == 0
+
+
 def test_optional_members_may_be_missing(pages, verification):
     report = copy.deepcopy(verification)
     report["tensors"] = [

@@ -57,6 +57,28 @@ enum CheckpointTargets {
     /// A NumPy array, or an archive of arrays.
     static func numpy(_ bytes: [UInt8]) throws { try file(bytes, bytes.first == 0x50 ? "x.npz" : "x.npy") }
 
+    /// A GGUF file. Every file that is opened whole is listed too, with the same tensors; tensors that are only listed are never read.
+    static func gguf(_ bytes: [UInt8]) throws {
+        try FuzzFiles.with(bytes, "x.gguf") { place in
+            let file = try MappedFile.open(place)
+            let listed = try GGUFFile.readHeader(file, undecodable: .listed)
+            for tensor in listed.tensors {
+                require(tensor.range.end <= file.byteCount, "\(tensor.name): behind the end")
+                guard !tensor.isReadable, tensor.byteCount > 0 else { continue }
+                var buffer: [UInt8] = [0]
+                do {
+                    try tensor.bytes(in: file).read(0, count: 1, into: &buffer)
+                    require(false, "\(tensor.name) was read")
+                } catch let error as IngotError {
+                    require(error.code == .unsupportedSource, "\(error)")
+                }
+            }
+            guard listed.tensors.allSatisfy(\.isReadable) else { return }
+            require(try GGUFFile.readHeader(file).tensors == listed.tensors, "another list")
+        }
+        try self.file(bytes, "x.gguf")
+    }
+
     /// A file of a checkpoint; reads every tensor.
     static func file(_ bytes: [UInt8], _ name: String) throws {
         try FuzzFiles.with(bytes, name) { place in

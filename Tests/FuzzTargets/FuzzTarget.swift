@@ -59,7 +59,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .zipArchive: try CheckpointTargets.zipArchive(bytes)
         case .pickle: try CheckpointTargets.pickle(bytes)
         case .pytorchCheckpoint: try CheckpointTargets.pytorch(bytes)
-        case .gguf: try CheckpointTargets.file(bytes, "x.gguf")
+        case .gguf: try CheckpointTargets.gguf(bytes)
         case .numpy: try CheckpointTargets.numpy(bytes)
         }
     }

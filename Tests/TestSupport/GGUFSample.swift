@@ -62,9 +62,11 @@ package enum GGUFSample {
         try Files.write(head + data, to: path)
     }
 
-    private static func text(_ text: String) -> [UInt8] { word(UInt64(text.utf8.count), 8) + Array(text.utf8) }
+    /// Bytes of a text as a metadata value: its length, then the text.
+    package static func text(_ text: String) -> [UInt8] { word(UInt64(text.utf8.count), 8) + Array(text.utf8) }
 
-    private static func word(_ value: UInt64, _ count: Int) -> [UInt8] {
+    /// A number in `count` bytes, little-endian.
+    package static func word(_ value: UInt64, _ count: Int) -> [UInt8] {
         (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
     }
 }

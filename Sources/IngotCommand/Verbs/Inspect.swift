@@ -28,8 +28,8 @@ struct Inspect: AsyncParsableCommand {
             each with its own mean and standard deviation. All other figures treat the
             weights of the group as one tensor.
 
-            `model` shows what the metadata of a GGUF file, or `config.json` of a directory,
-            says about the model.
+            `model` shows what the metadata of a GGUF file, or the `config.json` of a
+            directory, says about the model.
 
             For F32 and decoded weights, `>6 sd` and the bars use the upper 16 bits of each
             weight. All other figures are exact.

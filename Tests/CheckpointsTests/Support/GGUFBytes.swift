@@ -46,9 +46,11 @@ enum GGUFBytes {
     }
 
     /// Reads the header of a file of these bytes.
-    static func read(_ bytes: [UInt8], limits: Limits = .standard) throws -> ShardHeader {
+    static func read(
+        _ bytes: [UInt8], limits: Limits = .standard, undecodable: UndecodableTensors = .refused
+    ) throws -> ShardHeader {
         let directory = try TemporaryDirectory()
         let file = try MappedFile.open(try directory.write("x.gguf", bytes))
-        return try GGUFFile.readHeader(file, limits: limits)
+        return try GGUFFile.readHeader(file, limits: limits, undecodable: undecodable)
     }
 }

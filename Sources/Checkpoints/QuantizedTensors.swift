@@ -47,4 +47,35 @@ package enum QuantizedTensors {
         }
         return nil
     }
+
+    /// The tensors that hold no weights but parts of them that another quantizer made: codes, and the scales, zero points and the like beside
+    /// them.
+    package static func parts(of tensors: [(name: TensorName, elementType: ElementType)]) -> Set<TensorName> {
+        var names: Set<TensorName> = []
+        var found: Set<TensorName> = []
+        var modules: Set<String> = []
+        for (name, type) in tensors {
+            for naming in namings
+            where naming.types.contains(type) && TensorName.hasSuffix(name.text, naming.ending) {
+                if names.isEmpty { names = Set(tensors.map(\.name)) }
+                let stem = String(decoding: name.text.utf8.dropLast(naming.ending.utf8.count), as: UTF8.self)
+                let companions = naming.companions.map { TensorName(stem + $0) }.filter(names.contains)
+                guard !companions.isEmpty else { continue }
+                found.insert(name)
+                found.formUnion(companions)
+                if naming.ending.hasPrefix(".") { modules.insert(stem) }
+            }
+        }
+        guard !modules.isEmpty else { return found }
+        // All else of such a module is a part too, but a bias.
+        for (name, _) in tensors {
+            let bytes = name.text.utf8
+            let isPart = bytes.indices.contains { index in
+                bytes[index] == UInt8(ascii: ".") && modules.contains(String(Substring(bytes[..<index])))
+                    && !bytes[index...].elementsEqual(".bias".utf8)
+            }
+            if isPart { found.insert(name) }
+        }
+        return found
+    }
 }

@@ -41,6 +41,14 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     /// The natural alignment of an element in bytes; 1 for types narrower than a byte.
     package var alignment: Int { max(1, bitWidth / 8) }
 
+    /// Whether elements are floating-point numbers with a sign, so that they can be weights.
+    package var isFloat: Bool {
+        switch self {
+        case .f4, .f6e2m3, .f6e3m2, .f8e5m2, .f8e4m3, .f8e4m3fnuz, .f8e5m2fnuz, .f16, .bf16, .f32, .f64: true
+        default: false
+        }
+    }
+
     /// The same type as a format that Ingot can quantize; nil for a type that Ingot only passes through.
     package var quantizable: FloatFormat? {
         switch self {

@@ -112,20 +112,19 @@ import Testing
             let tensors = try #require(report["tensors"]?.array)
             #expect(tensors.count == 9)
             for tensor in tensors {
-                let isNumber = ["F16", "BF16", "F32"].contains(tensor["dtype"]?.string ?? "")
+                let isWeight = ["F16", "BF16", "F32"].contains(tensor["dtype"]?.string ?? "")
+                #expect(tensor["holds_weights"]?.bool == isWeight)
                 #expect(tensor["role"]?["kind"]?.string != nil && tensor["role"]?["layer"] != nil)
                 let found = tensor["statistics"]?.object?.map(\.key) ?? []
                 #expect(
                     found
-                        == (isNumber
-                            ? [
-                                "count", "min", "max", "mean", "std", "absmax", "skewness", "kurtosis", "zeros", "nan",
-                                "infinite",
-                                "subnormal", "outliers_6_sigma", "outliers_are_exact", "value_entropy_bits",
-                                "code_entropy_bits", "row_rms",
-                                "column_rms", "histogram",
-                            ] : []))
-                #expect(tensor["statistics"]?["histogram"]?["counts"]?.array?.count == (isNumber ? 64 : nil))
+                        == [
+                            "count", "min", "max", "mean", "std", "absmax", "skewness", "kurtosis", "percentiles",
+                            "percentiles_are_exact", "zeros", "nan", "infinite", "subnormal", "outliers_6_sigma",
+                            "outliers_are_exact", "value_entropy_bits", "code_entropy_bits", "row_rms", "column_rms",
+                            "histogram",
+                        ])
+                #expect(tensor["statistics"]?["histogram"]?["counts"]?.array?.count == 64)
             }
             let headers = try JSONValue.parse(
                 Array(try inspect([path.string, "--format", "json", "--headers-only", "--group-by", "kind"]).utf8))

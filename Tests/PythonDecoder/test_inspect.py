@@ -90,10 +90,10 @@ def test_source(dtype):
     expected = tensors(SAMPLES[dtype])
     report = json.loads(ingot("inspect", SAMPLES[dtype], "--format", "json").stdout)
     assert report["weights_read"] is True
-    assert {t["name"] for t in report["tensors"] if t["statistics"]} == set(expected)
+    assert all(tensor["statistics"] for tensor in report["tensors"])
     for tensor in report["tensors"]:
+        # test_statistics.py is about the others.
         if tensor["dtype"] not in DTYPES:
-            assert tensor["statistics"] is None
             continue
         check(tensor["statistics"], *expected[tensor["name"]], tensor["dtype"])
 

@@ -26,13 +26,15 @@ struct Inspect: AsyncParsableCommand {
 
             With --group-by, `>6 sd` and the bars are sums over the tensors of the group,
             each with its own mean and standard deviation. All other figures treat the
-            weights of the group as one tensor.
+            weights of the group as one tensor. They leave out whole numbers, and the codes
+            and scales of other quantizers.
 
             `model` shows what the metadata of a GGUF file, or the `config.json` of a
             directory, says about the model.
 
-            For F32 and decoded weights, `>6 sd` and the bars use the upper 16 bits of each
-            weight. All other figures are exact.
+            For elements of 32 and 64 bits and decoded weights, `>6 sd`, percentiles and
+            the bars use the upper 16 bits of each weight as a 32-bit float. All other
+            figures are exact.
 
             Examples:
               ingot inspect llama-7b --headers-only

@@ -6,7 +6,8 @@ import TensorModel
 package struct TensorFigures: Sendable {
     /// Number of tensors, of their elements, and of their bytes in the files.
     package internal(set) var tensors = 0, elements = 0, bytes: UInt64 = 0
-    /// Number of weights that statistics were taken of, NaN and infinity included. All figures below describe these weights.
+    /// Number of weights that statistics were taken of, NaN and infinity included. All figures below describe these weights. In a group they
+    /// are those of the tensors that hold weights (`CheckpointReport.Tensor.holdsWeights`).
     package internal(set) var count: UInt64 = 0
     /// Number of NaN, infinite, zero and subnormal weights.
     package internal(set) var nan: UInt64 = 0, infinite: UInt64 = 0, zeros: UInt64 = 0, subnormal: UInt64 = 0
@@ -26,12 +27,14 @@ package struct TensorFigures: Sendable {
     package init() {}
 
     /// The figures of one tensor.
-    package init(_ tensor: CheckpointReport.Tensor) {
+    ///
+    /// - Parameter isPart: whether they are added to those of a group, where values that are not weights do not count.
+    package init(_ tensor: CheckpointReport.Tensor, ofGroup isPart: Bool = false) {
         tensors = 1
         elements = tensor.shape.elementCount
         bytes = tensor.byteCount
         sums = tensor.descriptor?.sums
-        guard let found = tensor.statistics else { return }
+        guard let found = tensor.statistics, tensor.holdsWeights || !isPart else { return }
         (count, nan, infinite, zeros) = (found.count, found.nan, found.infinite, found.zeros)
         (subnormal, outliers, histogram) = (found.subnormal, found.outliers, found.histogram.counts)
         if let bits = found.codeEntropy { (codeBits, codeCount) = (bits * Double(count), Double(count)) }
@@ -50,7 +53,9 @@ package struct TensorFigures: Sendable {
     /// Bits per element, side information included; nil without elements.
     package var bitsPerElement: Double? { elements == 0 ? nil : Double(bytes) * 8 / Double(elements) }
     /// Standard deviation about the mean of the whole group; nil without finite weights.
-    package var standardDeviation: Double? { mean == nil ? nil : (second / finite).squareRoot() }
+    package var standardDeviation: Double? {
+        mean.flatMap { _ in TensorFigures.finite((second / finite).squareRoot()) }
+    }
     /// Largest magnitude; nil without finite weights.
     package var absoluteMaximum: Double? {
         guard let minimum, let maximum else { return nil }
@@ -58,11 +63,17 @@ package struct TensorFigures: Sendable {
     }
     /// Kurtosis about the mean of the whole group, 3 for a normal distribution; 0 if all weights are equal, nil without finite weights.
     package var kurtosis: Double? {
-        mean == nil ? nil : second > 0 ? fourth / second * (finite / second) : 0
+        mean.flatMap { _ in second == 0 ? 0 : TensorFigures.finite(fourth / second * (finite / second)) }
     }
+    /// Skewness about the mean of the whole group, 0 for a symmetric distribution or equal weights; nil without finite weights.
+    package var skewness: Double? {
+        mean.flatMap { _ in second == 0 ? 0 : TensorFigures.finite(third / second * (finite / second).squareRoot()) }
+    }
+    /// A figure; nil if powers of F64 weights were too large for it.
+    private static func finite(_ figure: Double) -> Double? { figure.isFinite ? figure : nil }
     /// Mean entropy of the codes in bits per weight, over the encoded tensors; nil without encoded tensors.
     package var codeEntropy: Double? { codeCount == 0 ? nil : codeBits / codeCount }
-    /// Mean entropy of F16 and BF16 elements in bits per element, each tensor by its own frequencies; nil without such tensors.
+    /// Mean entropy of elements of 8 and 16 bits in bits per element, each tensor by its own frequencies; nil without such tensors.
     package var valueEntropy: Double? { valueCount == 0 ? nil : valueBits / valueCount }
     /// Relative MSE of all encoded tensors together; nil without encoded tensors.
     package var relativeMSE: Double? { sums?.relativeMSE }

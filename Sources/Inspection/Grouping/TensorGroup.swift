@@ -27,7 +27,7 @@ package struct TensorGroup: Sendable {
                 case .layer: tensor.role.layer ?? -1
                 case .kind: kinds.firstIndex(of: tensor.role.kind) ?? 0
                 }
-            figures[place, default: TensorFigures()].add(TensorFigures(tensor))
+            figures[place, default: TensorFigures()].add(TensorFigures(tensor, ofGroup: true))
         }
         return figures.sorted { $0.key < $1.key }.map { place, figures in
             let name =

@@ -61,7 +61,7 @@ extension CheckpointReport.Tensor {
     var json: JSONValue {
         var members: [JSONValue.Member] = [
             .init("name", .string(name.text)), .init("file", .string(fileName)),
-            .init("role", role.json),
+            .init("role", role.json), .init("holds_weights", .bool(holdsWeights)),
             .init("dtype", elementTypeName.map(JSONValue.string) ?? .null),
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("bytes", .unsigned(byteCount)),
@@ -89,7 +89,8 @@ extension TensorGroup {
             .init("bits_per_element", number(figures.bitsPerElement)), .init("min", number(figures.minimum)),
             .init("max", number(figures.maximum)), .init("mean", number(figures.mean)),
             .init("std", number(figures.standardDeviation)), .init("absmax", number(figures.absoluteMaximum)),
-            .init("kurtosis", number(figures.kurtosis)), .init("zeros", .unsigned(figures.zeros)),
+            .init("skewness", number(figures.skewness)), .init("kurtosis", number(figures.kurtosis)),
+            .init("zeros", .unsigned(figures.zeros)),
             .init("subnormal", .unsigned(figures.subnormal)), .init("nan", .unsigned(figures.nan)),
             .init("infinite", .unsigned(figures.infinite)), .init("outliers_6_sigma", .unsigned(figures.outliers)),
             .init("value_entropy_bits", number(figures.valueEntropy)),

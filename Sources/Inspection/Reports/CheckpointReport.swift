@@ -13,7 +13,10 @@ package struct CheckpointReport: Sendable {
     package struct Tensor: Sendable {
         /// The tensor as it is stored.
         package let stored: StoredWeights
-        /// Statistics of the decoded weights; nil if weights were not read, or the element type is not F16, BF16 or F32.
+        /// Whether its values are weights, so that they count in the figures of groups: floats that are no codes or scales of another
+        /// quantizer.
+        package let holdsWeights: Bool
+        /// Statistics of the decoded weights; nil if weights were not read, and for F4, F6 and C64.
         package internal(set) var statistics: WeightStatistics?
 
         /// Its name.
@@ -83,7 +86,10 @@ package struct CheckpointReport: Sendable {
         let described = checkpoint.describedModel()
         model = described.model
         warnings = checkpoint.warnings + [described.warning].compactMap { $0 }
-        tensors = checkpoint.tensors.map { Tensor(stored: $0, statistics: nil) }
+        let parts = QuantizedTensors.parts(of: checkpoint.tensors.map { ($0.name, $0.elementType) })
+        tensors = checkpoint.tensors.map { tensor in
+            Tensor(stored: tensor, holdsWeights: tensor.elementType.isFloat && !parts.contains(tensor.name))
+        }
         tensorCount = tensors.count
         elements = tensors.reduce(0) { $0 + $1.shape.elementCount }
         switch checkpoint.content {

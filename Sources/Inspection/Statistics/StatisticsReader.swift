@@ -21,7 +21,7 @@ package struct StatisticsReader: Sendable {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
-    /// Statistics of each tensor, in the order given; nil for element types other than F16, BF16 and F32.
+    /// Statistics of each tensor, in the order given; nil for F4, F6 and C64.
     ///
     /// - Parameters:
     ///   - tensors: tensors to read; those of one file must be neighbours.
@@ -52,7 +52,7 @@ package struct StatisticsReader: Sendable {
     ) async throws -> [WeightStatistics?] {
         var results = [WeightStatistics?](repeating: nil, count: works.count)
         var done: UInt64 = 0
-        var sums = TensorSums(.f32, energies: nil)
+        var sums = TensorSums(CountedFormat(.f32), energies: nil)
         try await budget.pipeline { PieceReader() }.run(PieceJob.all(works), makeOutput: { CountedPiece() }) {
             job, reader, output in
             try reader.count(job.piece, of: works[job.tensor], into: &output)

@@ -15,13 +15,17 @@ struct TensorPieces: Sendable {
     /// Whether to sum squares per row and per column.
     let hasEnergies: Bool
     /// Type of the counted elements: as stored, or F32 for decoded weights.
-    let countedFormat: FloatFormat
+    let countedFormat: CountedFormat
     /// Chunk table of a payload; nil for a tensor that is not encoded.
     let table: ChunkTable?
     private let pieceRows: Int, pieceColumns: Int
 
     /// Weights per piece: small enough for small buffers, large enough that the fixed cost of a piece is negligible.
     static let pieceWeights = 1 << 19
+    /// Bytes of a piece at most.
+    private static let pieceBytes = 1 << 21
+    /// Rows, and columns, of a piece with sums of squares in binary64 at most.
+    private static let maximumLines = 1 << 17
 
     /// Cuts a tensor into pieces; reads the chunk table of a payload.
     init(_ tensor: StoredWeights) throws {
@@ -34,22 +38,26 @@ struct TensorPieces: Sendable {
             let table = try shard.chunkTable(of: payload)
             self.table = table
             count = table.count
-            countedFormat = payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32
+            countedFormat = CountedFormat(
+                payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32)
             hasEnergies = isMatrix
             (rows, columns) = (shape.rows, shape.columns)
             (pieceRows, pieceColumns) = (0, 0)
         case .plain:
             table = nil
             let elements = shape.elementCount
-            countedFormat = tensor.format ?? .f32
+            let format = CountedFormat(of: tensor.elementType)
+            countedFormat = format ?? CountedFormat(.f32)
             hasEnergies = isMatrix
             (rows, columns) = isMatrix ? (shape.rows, shape.columns) : (min(1, elements), elements)
-            pieceColumns = max(1, min(columns, TensorPieces.pieceWeights))
-            pieceRows = max(1, min(rows, TensorPieces.pieceWeights / pieceColumns))
+            let weights = min(TensorPieces.pieceWeights, TensorPieces.pieceBytes / countedFormat.byteWidth)
+            let lines = isMatrix && tensor.format == nil ? TensorPieces.maximumLines : weights
+            pieceColumns = max(1, min(columns, weights, lines))
+            // A piece is read in one run: whole rows, or a part of one.
+            pieceRows = pieceColumns < columns ? 1 : max(1, min(rows, weights / pieceColumns, lines))
             // A tensor without elements has one empty piece.
             count =
-                tensor.format == nil
-                ? 0 : max(1, ceilingDivide(rows, pieceRows) * ceilingDivide(columns, pieceColumns))
+                format == nil ? 0 : max(1, ceilingDivide(rows, pieceRows) * ceilingDivide(columns, pieceColumns))
         }
     }
 

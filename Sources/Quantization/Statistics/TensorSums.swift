@@ -12,7 +12,7 @@ package struct TensorSums: Sendable {
     /// Sums over no pieces.
     ///
     /// - Parameter energies: numbers of rows and columns whose energies are kept; nil to keep none.
-    package init(_ format: FloatFormat, energies: (rows: Int, columns: Int)?) {
+    package init(_ format: CountedFormat, energies: (rows: Int, columns: Int)?) {
         weights = WeightCounts(format)
         if let energies {
             rowEnergies = [Double](repeating: 0, count: energies.rows)
@@ -22,7 +22,8 @@ package struct TensorSums: Sendable {
 
     /// Sums over no pieces. Keeps energies of rows and columns if `keepsEnergies` is true for the shape.
     package init(_ format: FloatFormat, _ shape: Shape) {
-        self.init(format, energies: TensorSums.keepsEnergies(of: shape) ? (shape.rows, shape.columns) : nil)
+        self.init(
+            CountedFormat(format), energies: TensorSums.keepsEnergies(of: shape) ? (shape.rows, shape.columns) : nil)
     }
 
     /// Whether energies of rows and columns are kept for a tensor. Its pieces must then be rectangles.
@@ -42,9 +43,7 @@ package struct TensorSums: Sendable {
             if self.codes == nil { self.codes = codes } else { self.codes?.add(codes) }
         }
         guard !rowEnergies.isEmpty else { return }
-        let (rows, columns) = (piece.rowEnergies, piece.columnEnergies)
-        for index in rows.indices { rowEnergies[row + index] += Double(rows[index]) }
-        for index in columns.indices { columnEnergies[column + index] += Double(columns[index]) }
+        piece.addEnergies(to: &rowEnergies, from: row, and: &columnEnergies, from: column)
     }
 
     /// The statistics of the tensor. Call it once: it consumes the energies.

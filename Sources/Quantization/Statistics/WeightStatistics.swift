@@ -3,8 +3,9 @@ import TensorModel
 
 /// Statistics of the weights of a tensor.
 ///
-/// For F16 and BF16 they are exact to the last bits of binary64. For F32, outliers and histogram use only the upper 16 bits of
-/// each weight (8 significant bits); all other numbers are exact.
+/// For elements of 8 and 16 bits they are exact to the last bits of binary64. For wider elements, outliers, percentiles and histogram use
+/// only the upper 16 bits of each weight in binary32 (8 significant bits); all other numbers are exact, but that I64 and U64 beyond 2^53
+/// are rounded to binary64.
 package struct WeightStatistics: Sendable {
     /// Number of elements.
     package let count: UInt64
@@ -18,13 +19,15 @@ package struct WeightStatistics: Sendable {
     package let kurtosis: Double
     /// Third central moment / standard deviation³: 0 for a symmetric distribution.
     package let skewness: Double
+    /// Percentiles of the finite weights; nil without a finite weight.
+    package let percentiles: Percentiles?
     /// Numbers of weights that are zero (of either sign), and subnormal in the element type.
     package let zeros: UInt64, subnormal: UInt64
     /// Number of weights farther than six standard deviations from the mean.
     package let outliers: UInt64
-    /// Whether `outliers` is exact; for F32 it is not, since weights near the limit are counted by their upper 16 bits.
+    /// Whether `outliers` and `percentiles` are exact: for elements of 8 and 16 bits. Wider ones are counted by upper 16 bits.
     package let outliersAreExact: Bool
-    /// The order-0 entropy of the elements, in bits per element; nil for F32.
+    /// The order-0 entropy of the elements, in bits per element; nil for elements of 32 and 64 bits.
     package let valueEntropy: Double?
     /// The entropy of the codes of an encoded tensor, in bits per weight; for a trellis, given the parity of the state. Otherwise nil.
     package var codeEntropy: Double?
@@ -62,7 +65,7 @@ package struct WeightStatistics: Sendable {
         (nan, infinite) = counts.nonFinite
         valueEntropy = counts.valueEntropy
         let finite = Double(count - nan - infinite)
-        let isWide = counts.format == .f32
+        let isWide = !counts.format.countsElements
         outliersAreExact = !isWide
         let moments = counts.moments
         var (sum, smallest, largest) = (0.0, Double.infinity, -Double.infinity)
@@ -70,22 +73,25 @@ package struct WeightStatistics: Sendable {
             (smallest, largest) = (moments.smallest, moments.largest)
         } else {
             counts.forEachFinite { value, occurrences in
-                sum += Double(value) * Double(occurrences)
-                smallest = min(smallest, Double(value))
-                largest = max(largest, Double(value))
+                sum += value * Double(occurrences)
+                smallest = min(smallest, value)
+                largest = max(largest, value)
             }
         }
         guard finite > 0 else {
             (minimum, maximum, mean, standardDeviation, kurtosis, skewness) = (0, 0, 0, 0, 0, 0)
-            (zeros, subnormal, outliers) = (0, 0, 0)
+            (zeros, subnormal, outliers, percentiles) = (0, 0, 0, nil)
             histogram = Histogram(counts, mean: 0, deviation: 0)
             return
         }
         let mean: Double
+        // Central moments, of weights divided by `unit`.
+        var unit = 1.0
         var (second, third, fourth) = (0.0, 0.0, 0.0)
         if isWide {
             let first = moments.first / finite
-            mean = counts.shift + first
+            unit = counts.unit
+            mean = (counts.shift / unit + first) * unit
             second = moments.second / finite - first * first
             third = moments.third / finite - 3 * first * moments.second / finite + 2 * first * first * first
             fourth =
@@ -94,10 +100,10 @@ package struct WeightStatistics: Sendable {
             (zeros, subnormal) = (moments.zeros, moments.subnormals)
         } else {
             mean = sum / finite
-            let smallestNormal: Float = counts.format == .f16 ? 0x1p-14 : .leastNormalMagnitude
+            let smallestNormal = counts.format.smallestNormal
             var (none, tiny): (UInt64, UInt64) = (0, 0)
             counts.forEachFinite { value, occurrences in
-                let distance = Double(value) - mean
+                let distance = value - mean
                 let square = distance * distance
                 second += square * Double(occurrences)
                 third += square * distance * Double(occurrences)
@@ -110,19 +116,21 @@ package struct WeightStatistics: Sendable {
             fourth /= finite
         }
         let variance = smallest == largest ? 0 : max(0, second)
-        let deviation = variance.squareRoot()
+        let root = variance.squareRoot()
+        let deviation = root * unit
         var beyond: UInt64 = 0
         if deviation > 0 {
             counts.forEachFinite { value, occurrences in
-                if abs(Double(value) - mean) > 6 * deviation { beyond += occurrences }
+                if abs(value - mean) > 6 * deviation { beyond += occurrences }
             }
         }
         (minimum, maximum) = (smallest, largest)
         self.mean = mean
         standardDeviation = deviation
         kurtosis = variance > 0 ? max(0, fourth) / (variance * variance) : 0
-        skewness = variance > 0 ? third / (variance * deviation) : 0
+        skewness = variance > 0 ? third / (variance * root) : 0
         outliers = beyond
+        percentiles = Percentiles(counts, finite: count - nan - infinite, minimum: smallest, maximum: largest)
         histogram = Histogram(counts, mean: mean, deviation: deviation)
     }
 }
@@ -153,11 +161,8 @@ package struct Histogram: Sendable, Hashable {
         var (below, above): (UInt64, UInt64) = (0, 0)
         let scale = to > from ? Double(Histogram.binCount) / (to - from) : 0
         weights.forEachFinite { value, occurrences in
-            // In F32 a pattern covers a range of weights: use the middle of the range.
-            let middle =
-                weights.format == .f32 ? Float(bitPattern: value.bitPattern | 0x8000) : value
-            let place = (Double(middle) - from) * scale
-            if place < 0 {
+            let place = (weights.representative(value) - from) * scale
+            if !(place >= 0) {
                 below += occurrences
             } else if place >= Double(Histogram.binCount) {
                 above += occurrences
@@ -173,8 +178,10 @@ package struct Histogram: Sendable, Hashable {
     }
 
     /// A histogram from four standard deviations below the mean to four above. If all weights are equal, its width is 1.
+    ///
+    /// Bounds are at most 2^1016, so that a reader can add and subtract them.
     init(_ weights: WeightCounts, mean: Double, deviation: Double) {
         let reach = deviation > 0 ? 4 * deviation : 0.5
-        self.init(weights, from: mean - reach, to: mean + reach)
+        self.init(weights, from: max(-0x1p1016, mean - reach), to: min(0x1p1016, mean + reach))
     }
 }

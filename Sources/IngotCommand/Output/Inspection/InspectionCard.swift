@@ -87,11 +87,23 @@ enum InspectionCard {
                 "tails",
                 (found.kurtosis >= InspectionText.heavyKurtosis ? style.warning(kurtosis) : kurtosis) + ", skewness "
                     + NumberText.fixed(found.skewness, 3)),
+        ] + percentiles(found, line) + [
             line("outliers", (many ? style.warning(outliers) : outliers) + " farther than 6 standard deviations"),
             line(
                 "zeros",
                 "\(Format.grouped(found.zeros)) (\(Format.percent(found.zeros, of: finite))), subnormal \(Format.grouped(found.subnormal))"
             ),
+        ]
+    }
+
+    /// Two lines of three percentiles each.
+    private static func percentiles(_ found: WeightStatistics, _ line: (String, String) -> String) -> [String] {
+        guard let percentiles = found.percentiles else { return [] }
+        let texts = zip(Percentiles.levels, percentiles.values).map { "\($0.percent) % \(Format.scientific($1))" }
+        let half = texts.count / 2
+        return [
+            line("percentiles", (found.outliersAreExact ? "" : "about ") + texts[..<half].joined(separator: ", ")),
+            line("", texts[half...].joined(separator: ", ")),
         ]
     }
 

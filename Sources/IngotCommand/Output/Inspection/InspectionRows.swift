@@ -9,12 +9,13 @@ import Weights
 /// Report of an inspection as CSV.
 enum InspectionCSV {
     private static let tensorColumns =
-        "name,file,kind,layer,dtype,shape,scheme,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,"
-        + "nan,infinite,outliers_6_sigma,value_entropy_bits,code_entropy_bits,row_rms_min,row_rms_median,row_rms_max,"
+        "name,file,kind,layer,dtype,shape,scheme,elements,bytes,bits_per_element,min,max,mean,std,absmax,skewness,kurtosis,"
+        + Percentiles.levels.map { $0.column + "," }.joined()
+        + "zeros,subnormal,nan,infinite,outliers_6_sigma,value_entropy_bits,code_entropy_bits,row_rms_min,row_rms_median,row_rms_max,"
         + "column_rms_min,column_rms_median,column_rms_max,relative_mse,snr_db,max_error"
     private static let groupColumns =
-        "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,kurtosis,zeros,subnormal,nan,infinite,outliers_6_sigma,"
-        + "value_entropy_bits,code_entropy_bits,relative_mse"
+        "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,skewness,kurtosis,zeros,subnormal,nan,infinite,"
+        + "outliers_6_sigma,value_entropy_bits,code_entropy_bits,relative_mse"
 
     /// Rows by RFC 4180 in parts, the header first.
     static func parts(_ report: CheckpointReport, _ view: InspectionView) -> some Sequence<String> {
@@ -41,9 +42,13 @@ enum InspectionCSV {
         fields += [
             CSVText.number(moments?.minimum), CSVText.number(moments?.maximum), CSVText.number(moments?.mean),
             CSVText.number(moments?.standardDeviation), CSVText.number(moments?.absoluteMaximum),
-            CSVText.number(moments?.kurtosis), CSVText.number(found?.zeros), CSVText.number(found?.subnormal),
-            CSVText.number(found?.nan), CSVText.number(found?.infinite), CSVText.number(found?.outliers),
-            CSVText.number(found?.valueEntropy), CSVText.number(found?.codeEntropy),
+            CSVText.number(moments?.skewness), CSVText.number(moments?.kurtosis),
+        ]
+        fields += Percentiles.levels.indices.map { CSVText.number(moments?.percentiles?.values[$0]) }
+        fields += [
+            CSVText.number(found?.zeros), CSVText.number(found?.subnormal), CSVText.number(found?.nan),
+            CSVText.number(found?.infinite), CSVText.number(found?.outliers), CSVText.number(found?.valueEntropy),
+            CSVText.number(found?.codeEntropy),
         ]
         for spread in [found?.rows, found?.columns] {
             fields += [
@@ -62,7 +67,7 @@ enum InspectionCSV {
             CSVText.name(group.name.text), "\(figures.tensors)", "\(figures.elements)", "\(figures.bytes)",
             CSVText.number(figures.bitsPerElement), CSVText.number(figures.minimum), CSVText.number(figures.maximum),
             CSVText.number(figures.mean), CSVText.number(figures.standardDeviation),
-            CSVText.number(figures.absoluteMaximum), CSVText.number(figures.kurtosis),
+            CSVText.number(figures.absoluteMaximum), CSVText.number(figures.skewness), CSVText.number(figures.kurtosis),
             CSVText.number(isRead ? figures.zeros : nil), CSVText.number(isRead ? figures.subnormal : nil),
             CSVText.number(isRead ? figures.nan : nil), CSVText.number(isRead ? figures.infinite : nil),
             CSVText.number(isRead ? figures.outliers : nil), CSVText.number(figures.valueEntropy),

@@ -42,7 +42,7 @@ function heatmap(app, metric, width) {
   const cells = [];
   for (const [layer, inside] of byLayer(grouped(model.tensors, (tensor) => tensor.layer))) {
     for (const [kind, tensors] of grouped(inside, (tensor) => tensor.kind)) {
-      const value = metric.over(tensors, metric.of);
+      const value = together(metric, tensors);
       if (value !== null) cells.push({ layer, kind, tensors, value });
     }
   }
@@ -108,7 +108,7 @@ function heatmap(app, metric, width) {
 
 function metricBars(app, metric) {
   const groups = byKind(grouped(app.model.tensors, (tensor) => tensor.kind))
-    .map(([kind, tensors]) => ({ kind, tensors, value: metric.over(tensors, metric.of) }))
+    .map(([kind, tensors]) => ({ kind, tensors, value: together(metric, tensors) }))
     .filter((group) => group.value !== null);
   const most = Math.max(...groups.map((group) => Math.abs(group.value)), 0);
   return bars(groups.map(({ kind, tensors, value }) => ({

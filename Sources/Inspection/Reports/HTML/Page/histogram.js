@@ -111,7 +111,7 @@ const STATISTICS = [
     "kurtosis",
     "kurtosis",
     (value) => fixed(value, 2),
-  ],
+  ], ["skewness", "skewness", (value) => fixed(value, 2)],
   ["zeros", "zeros", whole], ["subnormal", "subnormal", whole], ["outliers_6_sigma", "beyond 6 σ", whole],
   ["nan", "NaN", whole], ["infinite", "infinite", whole],
   [
@@ -159,6 +159,12 @@ function statisticsTable({ source, statistics }) {
   const sides = [one, ...others];
   const rows = STATISTICS.filter(([member]) => sides.some((side) => number(side[member]) !== null)).map(([member, label, format]) =>
     [label, ...sides.map((side) => shownAs(format, side[member]))]);
+  for (const percent of Object.keys(object(one.percentiles) ?? {})) {
+    rows.push([
+      `${visible(percent)} % of the weights are at most`,
+      ...sides.map((side) => shownAs(figure, object(side.percentiles)?.[percent])),
+    ]);
+  }
   for (const [member, spread] of [["row_rms", "row RMS"], ["column_rms", "column RMS"]]) {
     if (!object(one[member])) continue;
     for (const [end, what] of [["min", "minimum"], ["median", "median"], ["max", "maximum"]]) {

@@ -29,6 +29,7 @@ function readTensor(entry, index) {
     kind: KINDS.includes(role?.kind) ? role.kind : "other",
     layer: Number.isSafeInteger(role?.layer) ? role.layer : null,
     hasRole: role !== null,
+    holdsWeights: entry.holds_weights !== false,
     dtype: text(entry.dtype),
     bytes: size,
     sourceBytes: number(entry.source_bytes),
@@ -145,7 +146,10 @@ const DISTRIBUTION_METRICS = [
   { id: "entropy", label: "entropy of values, bits", of: fromStatistics("value_entropy_bits"), over: byElements, format: (value) => fixed(value, 2) },
 ];
 
-const known = (metrics, tensors) => metrics.filter((metric) => tensors.some((tensor) => metric.of(tensor) !== null));
+const known = (metrics, tensors) => metrics.filter((metric) => tensors.some((tensor) => tensor.holdsWeights && metric.of(tensor) !== null));
+
+/** The value of a metric for several tensors together: for those of them that hold weights, and no whole numbers or scales. */
+const together = (metric, tensors) => metric.over(tensors.filter((tensor) => tensor.holdsWeights), metric.of);
 
 /** Tensors by a key, in order: a map from key to tensors. */
 function grouped(tensors, key) {

@@ -32,6 +32,7 @@ const COLUMNS = [
   statistic("min", "min", figure), statistic("max", "max", figure), statistic("mean", "mean", figure),
   { ...statistic("std", "std", figure), isMain: true }, statistic("absmax", "|max|", figure),
   { ...statistic("kurtosis", "kurtosis", (value) => fixed(value, 2)), isMain: true },
+  statistic("skewness", "skewness", (value) => fixed(value, 2)),
   statistic("zeros", "zeros", whole), statistic("subnormal", "subnormal", whole),
   { ...statistic("outliers_6_sigma", "beyond 6 σ", whole), isMain: true }, statistic("nan", "NaN", whole), statistic("infinite", "infinite", whole),
   statistic("value_entropy_bits", "value entropy", (value) => fixed(value, 2)),

@@ -129,6 +129,91 @@ import Testing
             TensorGroup.groups(of: apart.tensors, by: .layer).map(\.name.text) == ["layer 0", "layer 1", "layer 2"])
     }
 
+    /// Whole numbers, scales and codes count in no figure of a group but sizes.
+    @Test func groupsOfWeightsOnly() async throws {
+        let directory = try TemporaryDirectory()
+        let weights = SampleTensor("layers.0.q_proj.weight", .f32, [8, 16], seed: 1)
+        let others = [
+            SampleTensor("layers.0.k_proj.qweight", raw: .i32, [4, 4]),
+            SampleTensor("layers.0.k_proj.scales", .f16, [1, 4], values: [90, 91, 92, 93]),
+            SampleTensor("layers.0.v_proj.weight", raw: .f8e4m3, [4, 4]),
+            SampleTensor("layers.0.v_proj.weight_scale_inv", .f32, [1, 1], values: [77]),
+            SampleTensor("layers.0.position_ids", raw: .i64, [1, 9]),
+        ]
+        let mixed = try await report(try SampleSource.write([[weights] + others], to: directory.at("mixed")))
+        let alone = try await report(try SampleSource.write([[weights]], to: directory.at("alone")))
+        #expect(mixed.tensors.map(\.holdsWeights) == [true, false, false, false, false, false])
+        #expect(mixed.tensors.allSatisfy { $0.statistics?.percentiles != nil })
+        let figures = try #require(TensorGroup.groups(of: mixed.tensors, by: .layer).first).figures
+        let expected = try #require(TensorGroup.groups(of: alone.tensors, by: .layer).first).figures
+        #expect(figures.tensors == 6 && figures.elements == 128 + 16 + 4 + 16 + 1 + 9 && figures.count == 128)
+        #expect(figures.mean == expected.mean && figures.maximum == expected.maximum)
+        #expect(figures.skewness == expected.skewness && figures.histogram == expected.histogram)
+    }
+
+    /// A slice's figures are those of a tensor of its own, in every form of storage and for any number of jobs.
+    @Test(arguments: [EncodingOptions.Scheme?.none, .uniform, .trellis, .lossless])
+    func experts(scheme: EncodingOptions.Scheme?) async throws {
+        let directory = try TemporaryDirectory()
+        let shape = [3, 70, 96]
+        let fused = SampleTensor("layers.2.mlp.experts.up_proj", .bf16, shape, .rising, seed: 7)
+        let source = try SampleSource.write([[fused]], to: directory.at("source"))
+        var path = source
+        var bytes = fused.bytes
+        if let scheme {
+            path = directory.at("sealed")
+            try await Verbs.convert(source, to: path, Verbs.options(scheme))
+            try await Verbs.export(path, to: directory.at("out"), as: .f32)
+            bytes = try #require(try Verbs.tensors(directory.at("out"))[TensorName(fused.name)]).bytes
+        }
+        let format: FloatFormat = scheme == nil ? .bf16 : .f32
+        let size = bytes.count / 3
+        let parts = (0..<3).map { expert -> SampleTensor in
+            SampleTensor(
+                "layers.2.mlp.experts.\(expert).up_proj", format.elementType, [70, 96],
+                bytes: Array(bytes[expert * size..<(expert + 1) * size]))
+        }
+        let apart = TensorGroup.groups(
+            of: try await report(try SampleSource.write([parts], to: directory.at("parts"))).tensors, by: .expert)
+        var read = try CheckpointReport(path)
+        for jobs in [1, 4] {
+            try await read.readWeights(
+                by: StatisticsReader(memory: Verbs.minimumMemory, jobs: jobs), slicesExperts: true)
+            let groups = TensorGroup.groups(of: read.tensors, by: .expert)
+            #expect(groups.map(\.name) == apart.map(\.name) && groups.count == 3)
+            let total = groups.reduce(UInt64(0)) { $0 + $1.figures.bytes }
+            #expect(total == read.tensors[0].byteCount)
+            for (group, expected) in zip(groups, apart) {
+                let (found, right) = (group.figures, expected.figures)
+                #expect(found.count == right.count && found.minimum == right.minimum && found.maximum == right.maximum)
+                let deviation = try #require(right.standardDeviation)
+                for (value, other, bound) in [
+                    (found.mean, right.mean, 1e-12 * deviation), (found.kurtosis, right.kurtosis, 1e-8),
+                    (found.standardDeviation, right.standardDeviation, 1e-11 * deviation),
+                ] {
+                    let distance = abs(try #require(value) - (try #require(other)))
+                    #expect(distance <= bound)
+                }
+                #expect(found.zeros == right.zeros && found.subnormal == right.subnormal)
+            }
+        }
+    }
+
+    @Test(arguments: [
+        ("model.layers.0.mlp.experts.12.w1.weight", [4, 4], ExpertPlace.one(12)),
+        ("blk.0.ffn_up.3.weight", [4, 4], .one(3)),
+        ("blk.0.ffn_up_exps.weight", [8, 4, 4], .slices(8)), ("x.experts.gate_up_proj", [2, 4, 4], .slices(2)),
+        ("x.local_experts.5.w", [4], .one(5)), ("x.experts.gate_up_proj_bias", [2, 4], .none),
+        ("x.shared_experts.0.w", [4, 4], .none), ("x.experts.w", [0, 4, 4], .none),
+        ("x.experts.w", [5000, 1, 1], .none),
+        ("x.experts.99999999999999999999.w", [2, 2], .none), ("conv.weight", [2, 4, 4], .none),
+        ("experts", [2, 3, 4], .slices(2)),
+        ("blk.0.ffn_up_shexp.weight", [2, 4, 4], .none),
+    ])
+    func expertPlaces(name: String, shape: [Int], place: ExpertPlace) throws {
+        #expect(ExpertPlace(name: TensorName(name), shape: try #require(Shape(shape))) == place)
+    }
+
     @Test func order() async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write([StatisticsReaderTests.tensors], to: directory.at("source"))

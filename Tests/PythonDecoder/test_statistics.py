@@ -1,6 +1,6 @@
 """The statistics of `ingot inspect` for every element type, against numpy.
 
-Floats of 8 bits are decoded by the formulas of their specifications; Tests/Peers compares with torch.
+Floats of 8 bits are decoded by the formulas of their specifications.
 """
 
 import csv
@@ -290,3 +290,14 @@ def test_groups(tmp_path):
     text = ingot("inspect", tmp_path / "a.safetensors", "--format", "csv", "--group-by", "kind").stdout
     row = next(row for row in csv.DictReader(io.StringIO(text)) if row["name"] == "attn_q")
     assert float(row["skewness"]) == group["skewness"] and float(row["kurtosis"]) == group["kurtosis"]
+
+
+@pytest.mark.parametrize("dtype, name", [
+    ("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2"), ("F8_E4M3FNUZ", "float8_e4m3fnuz"), ("F8_E5M2FNUZ", "float8_e5m2fnuz"),
+    ("F8_E8M0", "float8_e8m0fnu"),
+])
+def test_formulas_of_floats_of_8_bits(dtype, name):
+    """The formulas above are those of ml_dtypes, where it is installed."""
+    library = pytest.importorskip("ml_dtypes")
+    expected = np.arange(256, dtype=np.uint8).view(getattr(library, name)).astype(np.float64)
+    np.testing.assert_array_equal(decoded(bytes(range(256)), dtype), expected)

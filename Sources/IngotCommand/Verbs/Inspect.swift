@@ -29,6 +29,10 @@ struct Inspect: AsyncParsableCommand {
             weights of the group as one tensor. They leave out whole numbers, and the codes
             and scales of other quantizers.
 
+            With --group-by expert, a tensor with the experts of a layer in its first of
+            three dimensions is cut into a slice per expert. A slice has an equal share of
+            the bytes, and no error of its own.
+
             `model` shows what the metadata of a GGUF file, or the `config.json` of a
             directory, says about the model.
 
@@ -62,7 +66,9 @@ struct Inspect: AsyncParsableCommand {
         @Option(help: ArgumentHelp("Rows at most. Default: all.", valueName: "n"))
         var top: Int?
 
-        @Option(help: ArgumentHelp("One row per tensor, per layer or per kind of tensor.", valueName: "rows"))
+        @Option(
+            help: ArgumentHelp(
+                "One row per tensor, per layer, per kind of tensor, or per expert of each layer.", valueName: "rows"))
         var groupBy = InspectGrouping.tensor
 
         @Flag(help: "In text: show all figures of each tensor, one below the other.")
@@ -131,7 +137,10 @@ struct Inspect: AsyncParsableCommand {
     private func readWeights(_ report: inout CheckpointReport) async throws {
         let reading = ReadingProgress(
             shown, totalBytes: report.tensors.reduce(0) { $0 + $1.byteCount }, files: report.files.map(\.name))
-        try await report.readWeights(by: StatisticsReader(memory: work.maxMemory.bytes, jobs: work.jobs)) {
+        try await report.readWeights(
+            by: StatisticsReader(memory: work.maxMemory.bytes, jobs: work.jobs),
+            slicesExperts: rows.groupBy == .expert
+        ) {
             reading.note($0.name, $0.fileName, total: $1)
         }
         reading.finish()
@@ -145,7 +154,7 @@ enum InspectFormat: String, ExpressibleByArgument, CaseIterable {
 
 /// Subject of a row of an inspection.
 enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
-    case tensor, layer, kind
+    case tensor, layer, kind, expert
 
     /// Key of the groups; nil for tensors.
     var key: TensorGroup.Key? {
@@ -153,6 +162,7 @@ enum InspectGrouping: String, ExpressibleByArgument, CaseIterable {
         case .tensor: nil
         case .layer: .layer
         case .kind: .kind
+        case .expert: .expert
         }
     }
 }

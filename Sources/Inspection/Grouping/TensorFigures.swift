@@ -34,7 +34,20 @@ package struct TensorFigures: Sendable {
         elements = tensor.shape.elementCount
         bytes = tensor.byteCount
         sums = tensor.descriptor?.sums
-        guard let found = tensor.statistics, tensor.holdsWeights || !isPart else { return }
+        if let found = tensor.statistics, tensor.holdsWeights || !isPart { take(found) }
+    }
+
+    /// The figures of the slice of one of `count` experts. Its bytes are an equal share of the tensor's.
+    init(slice: Int, of count: Int, in tensor: CheckpointReport.Tensor) {
+        tensors = 1
+        elements = tensor.shape.elementCount / count
+        let (part, all) = (UInt64(slice), UInt64(count))
+        bytes = tensor.byteCount * (part + 1) / all - tensor.byteCount * part / all
+        if tensor.holdsWeights, tensor.slices.indices.contains(slice) { take(tensor.slices[slice]) }
+    }
+
+    /// Sets the figures of weights.
+    private mutating func take(_ found: WeightStatistics) {
         (count, nan, infinite, zeros) = (found.count, found.nan, found.infinite, found.zeros)
         (subnormal, outliers, histogram) = (found.subnormal, found.outliers, found.histogram.counts)
         if let bits = found.codeEntropy { (codeBits, codeCount) = (bits * Double(count), Double(count)) }

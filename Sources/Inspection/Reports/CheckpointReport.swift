@@ -18,6 +18,8 @@ package struct CheckpointReport: Sendable {
         package let holdsWeights: Bool
         /// Statistics of the decoded weights; nil if weights were not read, and for F4, F6 and C64.
         package internal(set) var statistics: WeightStatistics?
+        /// Statistics of the slice of each expert; empty if they were not read.
+        package internal(set) var slices: [WeightStatistics] = []
 
         /// Its name.
         package var name: TensorName { stored.name }
@@ -117,14 +119,20 @@ package struct CheckpointReport: Sendable {
 
     /// Reads the weights of the kept tensors and sets their statistics.
     ///
-    /// - Parameter progress: called regularly with the current tensor and the bytes of all finished tensors.
+    /// - Parameters:
+    ///   - slicesExperts: whether to set the statistics of the slices of experts too.
+    ///   - progress: called regularly with the current tensor and the bytes of all finished tensors.
     package mutating func readWeights(
-        by reader: StatisticsReader, progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
+        by reader: StatisticsReader, slicesExperts: Bool = false,
+        progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
     ) async throws {
         let names = Set(tensors.map(\.name))
         try checkpoint.checkRecords { names.contains($0) }
-        let statistics = try await reader.read(tensors.map(\.stored), progress: progress)
-        for (index, found) in statistics.enumerated() { tensors[index].statistics = found }
+        let statistics = try await reader.read(
+            tensors.map(\.stored), slicesExperts: slicesExperts, progress: progress)
+        for (index, found) in statistics.enumerated() {
+            (tensors[index].statistics, tensors[index].slices) = (found.whole, found.slices)
+        }
         weightsRead = true
     }
 

@@ -5,6 +5,14 @@ import TensorModel
 package import Weights
 import Work
 
+/// Statistics of a tensor, and of its slices.
+package struct ReadStatistics: Sendable {
+    /// Statistics of the tensor; nil for F4, F6 and C64.
+    package internal(set) var whole: WeightStatistics?
+    /// Statistics of the slice of each expert, without rows and columns; empty if there are none or they were not requested.
+    package internal(set) var slices: [WeightStatistics] = []
+}
+
 /// Reads every weight once and gathers statistics of each tensor, in bounded memory, with several jobs.
 ///
 /// A tensor is cut into pieces that depend on the tensor only, and counts are added in the order of the pieces. So the result does not
@@ -21,15 +29,17 @@ package struct StatisticsReader: Sendable {
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
-    /// Statistics of each tensor, in the order given; nil for F4, F6 and C64.
+    /// Statistics of each tensor, in the order given.
     ///
     /// - Parameters:
     ///   - tensors: tensors to read; those of one file must be neighbours.
+    ///   - slicesExperts: whether to take statistics of the slices of experts too (`ExpertPlace`).
     ///   - progress: called after each piece with its tensor, and the bytes of all finished tensors.
     package func read(
-        _ tensors: [StoredWeights], progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
-    ) async throws -> [WeightStatistics?] {
-        var results: [WeightStatistics?] = []
+        _ tensors: [StoredWeights], slicesExperts: Bool = false,
+        progress: @escaping (StoredWeights, UInt64) -> Void = { _, _ in }
+    ) async throws -> [ReadStatistics] {
+        var results: [ReadStatistics] = []
         results.reserveCapacity(tensors.count)
         var done: UInt64 = 0
         var start = 0
@@ -38,7 +48,7 @@ package struct StatisticsReader: Sendable {
             let file = tensors[start].file
             let end = tensors[start...].firstIndex { $0.file !== file } ?? tensors.count
             let works = try tensors[start..<end].map(TensorPieces.init)
-            results += try await read(works) { tensor, bytes in progress(tensor, done + bytes) }
+            results += try await read(works, slicesExperts) { tensor, bytes in progress(tensor, done + bytes) }
             done += tensors[start..<end].reduce(0) { $0 + $1.byteCount }
             file.finishReading()
             start = end
@@ -48,14 +58,15 @@ package struct StatisticsReader: Sendable {
 
     /// Reads the tensors of one file.
     private func read(
-        _ works: [TensorPieces], _ progress: @escaping (StoredWeights, UInt64) -> Void
-    ) async throws -> [WeightStatistics?] {
-        var results = [WeightStatistics?](repeating: nil, count: works.count)
+        _ works: [TensorPieces], _ slicesExperts: Bool, _ progress: @escaping (StoredWeights, UInt64) -> Void
+    ) async throws -> [ReadStatistics] {
+        var results = [ReadStatistics](repeating: ReadStatistics(), count: works.count)
         var done: UInt64 = 0
         var sums = TensorSums(CountedFormat(.f32), energies: nil)
+        var slice = sums
         try await budget.pipeline { PieceReader() }.run(PieceJob.all(works), makeOutput: { CountedPiece() }) {
             job, reader, output in
-            try reader.count(job.piece, of: works[job.tensor], into: &output)
+            try reader.count(job.piece, of: works[job.tensor], tensor: job.tensor, into: &output)
         } consume: { job, output in
             let work = works[job.tensor]
             let tensor = work.tensor
@@ -64,8 +75,17 @@ package struct StatisticsReader: Sendable {
             }
             let place = work.place(of: job.piece)
             sums.add(output.counts, row: place.row, column: place.column, output.hasCodes ? output.codes : nil)
+            if slicesExperts, let number = work.slice(of: job.piece) {
+                if job.piece == 0 || work.slice(of: job.piece - 1) != number {
+                    slice = TensorSums(work.countedFormat, energies: nil)
+                }
+                slice.add(output.counts, row: 0, column: 0)
+                if job.piece == work.count - 1 || work.slice(of: job.piece + 1) != number {
+                    results[job.tensor].slices.append(slice.finish())
+                }
+            }
             if job.piece == work.count - 1 {
-                results[job.tensor] = sums.finish(isLossless: tensor.descriptor?.scheme == .lossless)
+                results[job.tensor].whole = sums.finish(isLossless: tensor.descriptor?.scheme == .lossless)
                 done += tensor.byteCount
                 progress(tensor, done)
             } else {

@@ -57,7 +57,7 @@ struct TensorPieces: Sendable {
         case .plain:
             table = nil
             let elements = shape.elementCount
-            let format = CountedFormat(of: tensor.elementType)
+            let format = tensor.isReadable ? CountedFormat(of: tensor.elementType) : nil
             countedFormat = format ?? CountedFormat(.f32)
             hasEnergies = isMatrix
             (rows, columns) =

@@ -64,6 +64,33 @@ import Testing
         #expect(wide.status == 0 && !wide.output.contains("not shown"))
     }
 
+    /// Several paths give the report of each: titles in text, a column in CSV, a list in JSON.
+    @Test func severalPaths() async throws {
+        let sample = try await Sample()
+        let paths = [sample.source.string, sample.sealed.string]
+        let text = try inspect(paths)
+        let parts = try paths.map { try "\($0)\n" + inspect([$0]) }
+        #expect(text == parts.joined(separator: "\n"))
+        let list = try JSONValue.parse(Array(try inspect(paths + ["--format", "json"]).utf8))
+        let single = try paths.map { try JSONValue.parse(Array(try inspect([$0, "--format", "json"]).utf8)) }
+        #expect(list["schema"]?.string == "ingot.inspect_list" && list["checkpoints"]?.array == single)
+        for options in [["--format", "csv"], ["--format", "csv", "--group-by", "layer"]] {
+            let rows = try inspect(paths + options).split(separator: "\r\n")
+            let expected = try paths.enumerated().flatMap { index, path in
+                try inspect([path] + options).split(separator: "\r\n").enumerated().compactMap { row, fields in
+                    row == 0 ? (index == 0 ? "path,\(fields)" : nil) : "\(path),\(fields)"
+                }
+            }
+            #expect(rows.map(String.init) == expected)
+        }
+        let markdown = try inspect(paths + ["--format", "markdown"])
+        #expect(markdown.contains("# source") && markdown.contains("# sealed"))
+        let page = try IngotProcess.run(["inspect"] + paths + ["--format", "html"])
+        #expect(page.status == 64 && page.errors.contains("give one path"))
+        let missing = try IngotProcess.run(["inspect", paths[0], sample.source.appending("no").string])
+        #expect(missing.status == 66 && missing.output.isEmpty, "\(missing.errors)")
+    }
+
     static let forms: [(name: String, options: [String])] = [
         ("text", []), ("color", ["--color", "always"]), ("details", ["--details"]), ("layer", ["--group-by", "layer"]),
         ("kind", ["--group-by", "kind"]), ("headers", ["--headers-only"]), ("json", ["--format", "json"]),

@@ -12,12 +12,13 @@ import Work
 struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show tensors, statistics of weights, and where every byte goes.",
-        usage: "ingot inspect <path> [options]",
+        usage: "ingot inspect <path> ... [options]",
         discussion: """
             PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
             NumPy, or an output of `ingot convert`. Weights are read once, in bounded
             memory. Quantized weights are decoded first. Tensors of GGUF types that Ingot
-            cannot decode are listed without figures.
+            cannot decode are listed without figures. Several paths give several reports,
+            one after the other.
 
             Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
             than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a
@@ -88,8 +89,8 @@ struct Inspect: AsyncParsableCommand {
         var format = InspectFormat.text
     }
 
-    @Argument(help: "Checkpoint to inspect: a file or a directory.")
-    var path: FilePath
+    @Argument(help: ArgumentHelp("Checkpoints to inspect: files or directories.", valueName: "path"))
+    var paths: [FilePath]
 
     @OptionGroup(title: "Tensors and figures") var rows: RowOptions
     @OptionGroup(title: "Output") var output: OutputOptions
@@ -97,10 +98,62 @@ struct Inspect: AsyncParsableCommand {
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Progress") var shown: ProgressOptions
 
+    func validate() throws {
+        guard output.format != .html || paths.count == 1 else {
+            throw ValidationError("--format html makes one page of one checkpoint: give one path.")
+        }
+    }
+
     func run() async throws {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
-        try result.requireApart(from: [path])
+        try result.requireApart(from: paths)
+        var inspections: [(report: CheckpointReport, view: InspectionView)] = []
+        for path in paths { inspections.append(try await inspect(path, progress)) }
+        Progress.clear()
+        let several = paths.count > 1
+        switch output.format {
+        case .text:
+            try result.deliver(
+                parts: inspections.enumerated().flatMap { index, inspection in
+                    let title = several ? [(index > 0 ? "\n" : "") + heading(inspection.report) + "\n"] : []
+                    return title + InspectionText.parts(inspection.report, inspection.view, result.style)
+                })
+        case .json:
+            let texts = inspections.map { $0.report.jsonText($0.view.groups) }
+            if several {
+                try result.deliver(json: InspectionList.parts(texts))
+            } else {
+                try result.deliver(json: texts[0])
+            }
+        case .html:
+            for (report, view) in inspections {
+                try result.deliver(
+                    parts: HTMLReport.parts(title: report.path.string, json: report.jsonText(view.groups)))
+            }
+        case .csv:
+            try result.deliver(
+                parts: inspections.enumerated().lazy.flatMap { index, inspection in
+                    InspectionCSV.parts(
+                        inspection.report, inspection.view, namesPath: several, hasTitles: index == 0)
+                })
+        case .markdown:
+            try result.deliver(
+                parts: inspections.enumerated().flatMap { index, inspection in
+                    (index > 0 ? ["\n"] : []) + InspectionMarkdown.parts(inspection.report, inspection.view)
+                })
+        }
+    }
+
+    /// The line above the report of one of several checkpoints.
+    private func heading(_ report: CheckpointReport) -> String {
+        result.style.strong(IngotErrorRenderer.escaped(report.path.string))
+    }
+
+    /// Reads one checkpoint, and chooses the rows to show.
+    private func inspect(
+        _ path: FilePath, _ progress: Progress
+    ) async throws -> (report: CheckpointReport, view: InspectionView) {
         let checkpoint = try OpenedCheckpoint(path, key: rows.keyed.key, undecodable: .listed)
         try rows.keyed.require(in: [checkpoint])
         var report = try CheckpointReport(checkpoint)
@@ -111,7 +164,6 @@ struct Inspect: AsyncParsableCommand {
         }
         if !rows.headersOnly { try await readWeights(&report) }
         try checkpoint.requireUnchanged()
-        Progress.clear()
         var view = InspectionView()
         view.hasDetails = rows.details
         view.kinds = TensorGroup.groups(of: report.tensors, by: .kind)
@@ -124,14 +176,7 @@ struct Inspect: AsyncParsableCommand {
             view.rowsInAll = report.tensors.count
             report.order(by: rows.sort, top: rows.top)
         }
-        switch output.format {
-        case .text: try result.deliver(parts: InspectionText.parts(report, view, result.style))
-        case .json: try result.deliver(json: report.jsonText(view.groups))
-        case .html:
-            try result.deliver(parts: HTMLReport.parts(title: path.string, json: report.jsonText(view.groups)))
-        case .csv: try result.deliver(parts: InspectionCSV.parts(report, view))
-        case .markdown: try result.deliver(parts: InspectionMarkdown.parts(report, view))
-        }
+        return (report, view)
     }
 
     private func readWeights(_ report: inout CheckpointReport) async throws {

@@ -17,14 +17,23 @@ enum InspectionCSV {
         "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,skewness,kurtosis,zeros,subnormal,nan,infinite,"
         + "outliers_6_sigma,value_entropy_bits,code_entropy_bits,relative_mse"
 
-    /// Rows by RFC 4180 in parts, the header first.
-    static func parts(_ report: CheckpointReport, _ view: InspectionView) -> some Sequence<String> {
+    /// Rows by RFC 4180 in parts, the titles first.
+    ///
+    /// - Parameters:
+    ///   - namesPath: whether the first column is the path of the checkpoint, for a file about several checkpoints.
+    ///   - hasTitles: whether to begin with the titles.
+    static func parts(
+        _ report: CheckpointReport, _ view: InspectionView, namesPath: Bool = false, hasTitles: Bool = true
+    ) -> some Sequence<String> {
         let groups = view.groups
         let count = groups?.count ?? report.tensors.count
-        return (0..<count + 1).lazy.map { part in
-            if part == 0 { return (groups == nil ? tensorColumns : groupColumns) + "\r\n" }
-            return (groups.map { fields($0[part - 1]) } ?? fields(report.tensors[part - 1])).joined(separator: ",")
-                + "\r\n"
+        let path = namesPath ? [CSVText.name(report.path.string)] : []
+        return ((hasTitles ? 0 : 1)..<count + 1).lazy.map { part in
+            guard part > 0 else {
+                return (namesPath ? "path," : "") + (groups == nil ? tensorColumns : groupColumns) + "\r\n"
+            }
+            let row = groups.map { fields($0[part - 1]) } ?? fields(report.tensors[part - 1])
+            return (path + row).joined(separator: ",") + "\r\n"
         }
     }
 

@@ -90,7 +90,9 @@ package struct CheckpointReport: Sendable {
         warnings = checkpoint.warnings + [described.warning].compactMap { $0 }
         let parts = QuantizedTensors.parts(of: checkpoint.tensors.map { ($0.name, $0.elementType) })
         tensors = checkpoint.tensors.map { tensor in
-            Tensor(stored: tensor, holdsWeights: tensor.isReadable && tensor.elementType.isFloat && !parts.contains(tensor.name))
+            Tensor(
+                stored: tensor,
+                holdsWeights: tensor.isReadable && tensor.elementType.isFloat && !parts.contains(tensor.name))
         }
         tensorCount = tensors.count
         elements = tensors.reduce(0) { $0 + $1.shape.elementCount }

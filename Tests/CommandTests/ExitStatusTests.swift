@@ -78,7 +78,7 @@ import Testing
             ["convert", source, new, "--key", "model"], ["plan", source, "--key", "model"],
             ["inspect", source, "--key", "model"], ["diff", source, sealed, "--key", "model"],
             ["verify", sealed, "--against", source, "--key", "model"], ["verify", sealed, "--key", "model"],
-            ["inspect"], ["inspect", source, "more"], ["verify"], ["verify", sealed, "--against"],
+            ["inspect"], ["verify", sealed, "more"], ["verify"], ["verify", sealed, "--against"],
             ["verify", sealed, "--max-memory", "13MiB"], ["export", sealed], ["export", sealed, new, "--to", "gguf9"],
             ["export", sealed, new, "--dtype", "f8"], ["export", sealed, new, "--max-memory", "0"],
         ]

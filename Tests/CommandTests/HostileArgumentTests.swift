@@ -55,9 +55,9 @@ import Testing
 
     /// X01: what a usage error repeats of the arguments is escaped, and begins no line of its own.
     @Test(arguments: [
-        ["inspect", "x", "y\u{1B}[2J\n::error::forged"], ["inspect", "x", "--\u{9B}31mC1"],
+        ["verify", "x", "y\u{1B}[2J\n::error::forged"], ["inspect", "x", "--\u{9B}31mC1"],
         ["inspect", "x", "--format=\n::error::forged\u{1B}[31m"], ["convert", "x", "y", "--bits", "\n::error::forged"],
-        ["inspect", "x", "y\r\n::error::forged"], ["ver\u{202E}ify\n::error::forged"],
+        ["verify", "x", "y\r\n::error::forged"], ["ver\u{202E}ify\n::error::forged"],
     ])
     func usageErrors(arguments: [String]) throws {
         let result = try IngotProcess.run(arguments)

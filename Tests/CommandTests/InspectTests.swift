@@ -84,7 +84,7 @@ import Testing
             #expect(rows.map(String.init) == expected)
         }
         let markdown = try inspect(paths + ["--format", "markdown"])
-        #expect(markdown.contains("# source") && markdown.contains("# sealed"))
+        #expect(markdown.contains("# `source`") && markdown.contains("# `sealed`"))
         let page = try IngotProcess.run(["inspect"] + paths + ["--format", "html"])
         #expect(page.status == 64 && page.errors.contains("give one path"))
         let missing = try IngotProcess.run(["inspect", paths[0], sample.source.appending("no").string])

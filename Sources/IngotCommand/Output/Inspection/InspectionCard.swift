@@ -99,7 +99,9 @@ enum InspectionCard {
     /// Two lines of three percentiles each.
     private static func percentiles(_ found: WeightStatistics, _ line: (String, String) -> String) -> [String] {
         guard let percentiles = found.percentiles else { return [] }
-        let texts = zip(Percentiles.levels, percentiles.values).map { "\($0.percent)\($0.percent == "1" ? "st" : "th") \(Format.scientific($1))" }
+        let texts = zip(Percentiles.levels, percentiles.values).map {
+            "\($0.percent)\($0.percent == "1" ? "st" : "th") \(Format.scientific($1))"
+        }
         let half = texts.count / 2
         return [
             line("percentiles", texts[..<half].joined(separator: ", ")),

@@ -35,7 +35,7 @@ let base: [Target.Dependency] = ["TensorModel", "FileAccess", "Checkpoints", "Qu
 let ground: [Target.Dependency] = base + ["Architectures", "Work", "Weights", "Publishing"]
 
 /// All layers below the command.
-let everyLayer: [Target.Dependency] = ground + ["Conversion", "Inspection", "Export"]
+let everyLayer: [Target.Dependency] = ground + ["Conversion", "Inspection", "Export", "Calibration"]
 
 /// What tests of whole conversions import.
 let wholeConversions: [Target.Dependency] =
@@ -67,6 +67,7 @@ let package = Package(
         // Not named CSystem: swift-system has a target of that name.
         .target(name: "CSystemCalls"),
         .target(name: "CKernels"),
+        .target(name: "CBLAS", linkerSettings: [.linkedFramework("Accelerate", .when(platforms: [.macOS]))]),
         layer("TensorModel", imports: []),
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
         layer("FileAccess", imports: ["TensorModel", "CSystemCalls", "CXXHash", "CCrypto", system]),
@@ -87,6 +88,8 @@ let package = Package(
             // The HTML report's page lives in files of its own kind, and in the binary: one file is all there is to ship.
             resources: [.embedInCode("Reports/HTML/Page")]),
         layer("Export", imports: ground),
+        layer("Products", imports: ["CBLAS", "TensorModel"]),
+        layer("Calibration", imports: ground + ["Products"]),
         .executableTarget(
             name: "IngotCommand",
             dependencies: everyLayer + [.product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -114,6 +117,7 @@ let package = Package(
         + tests(
             of: "Inspection", imports: ["Inspection", "FileAccess", "TensorModel", "TestSupport", system],
             exclude: ["bad-claims.json"])
+        + tests(of: "Calibration", imports: base + ["Calibration", "Products", "Weights", "Work", "TestSupport"])
         // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`
         // and `inspect` measure; checkpoints that somebody changed.
         + tests(of: "Conversion", imports: wholeConversions + ["Publishing"])

@@ -57,9 +57,11 @@ extension IngotError {
         case goalUnreachable
         // A claims file, a recipe or the report of a run is invalid.
         case claimsInvalid, reportInvalid, recipeInvalid
+        // A tokenizer, a text or a file of activation statistics is invalid.
+        case tokenizerInvalid, textInvalid, momentsInvalid
         // The environment.
         case usage, noInput, cannotCreate, inputOutput, sourceChanged, sourceIncomplete, outOfSpace, outOfMemory,
-            locked, interrupted, terminated
+            locked, libraryMissing, interrupted, terminated
 
         /// The kind of the error, by its consequence.
         package var kind: Kind {
@@ -68,7 +70,7 @@ extension IngotError {
             case .usage, .goalUnreachable: .request
             case .noInput: .noInput
             case .cannotCreate: .cannotCreate
-            case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory: .system
+            case .inputOutput, .sourceChanged, .outOfSpace, .outOfMemory, .libraryMissing: .system
             case .locked, .sourceIncomplete: .tryAgain
             case .interrupted: .interrupted
             case .terminated: .terminated

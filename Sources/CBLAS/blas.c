@@ -1,0 +1,57 @@
+#include "ingot_blas.h"
+
+#include <stdlib.h>
+
+// Values of the CBLAS interface (the reference `cblas.h`).
+enum { row_major = 101, no_transpose = 111, transpose = 112, upper = 121 };
+
+typedef void gemm_function(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
+typedef void syrk_function(int, int, int, int, int, float, const float *, int, float, float *, int);
+
+static gemm_function *gemm;
+static syrk_function *syrk;
+
+#ifdef __APPLE__
+
+#include <Accelerate/Accelerate.h>
+
+static void load(void) {
+    gemm = (gemm_function *)cblas_sgemm;
+    syrk = (syrk_function *)cblas_ssyrk;
+}
+
+#else
+
+#include <dlfcn.h>
+
+static void load(void) {
+    // One thread a call: the pipeline's workers are the threads. The library reads this when it is loaded.
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return;
+    gemm = (gemm_function *)dlsym(library, "cblas_sgemm");
+    syrk = (syrk_function *)dlsym(library, "cblas_ssyrk");
+}
+
+#endif
+
+#include <pthread.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+bool ingot_blas_load(void) {
+    pthread_once(&once, load);
+    return gemm != NULL && syrk != NULL;
+}
+
+void ingot_blas_product(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc) {
+    gemm(row_major, no_transpose, transpose, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
+}
+
+void ingot_blas_product_plain(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc) {
+    gemm(row_major, no_transpose, no_transpose, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
+}
+
+void ingot_blas_moments(int n, int rows, const float *x, int ldx, float *c, int ldc) {
+    syrk(row_major, upper, transpose, n, rows, 1, x, ldx, 1, c, ldc);
+}

@@ -1,6 +1,22 @@
 internal import CBLAS
 internal import TensorModel
 
+/// A matrix in a span of binary32 numbers: rows of `columns` numbers, `stride` numbers from row to row.
+package struct MatrixShape: Sendable, Hashable {
+    /// Number of rows, of columns, and of numbers from one row to the next.
+    package let rows: Int, columns: Int, stride: Int
+
+    /// A shape. Without a stride, rows follow each other.
+    package init(rows: Int, columns: Int, stride: Int? = nil) {
+        (self.rows, self.columns, self.stride) = (rows, columns, stride ?? columns)
+    }
+
+    /// Whether the matrix fits into `count` numbers.
+    func fits(_ count: Int) -> Bool {
+        stride >= columns && (rows == 0 || columns == 0 || count >= (rows - 1) * stride + columns)
+    }
+}
+
 /// Matrix products in binary32, by the system's BLAS. They have other bits on other processors, so no output of a conversion depends on them.
 package enum Products {
     /// Requires that the library of matrix products is installed. Call it before any product.
@@ -14,27 +30,74 @@ package enum Products {
         }
     }
 
-    /// c = a b^T, or c += a b^T if `adds`.
+    /// c = a b^T, or c += a b^T if `adds`. All matrices are row-major.
     ///
     /// - Parameters:
-    ///   - a: rows x inner, row-major.
-    ///   - b: columns x inner, row-major.
-    ///   - c: rows x columns, row-major, `stride` numbers from row to row.
+    ///   - aShape: rows x inner.
+    ///   - bShape: columns x inner.
+    ///   - cShape: rows x columns.
     package static func multiply(
-        _ a: Span<Float>, _ b: Span<Float>, rows: Int, columns: Int, inner: Int, into c: inout MutableSpan<Float>,
-        stride: Int, adds: Bool = false
+        _ a: Span<Float>, _ aShape: MatrixShape, transposed b: Span<Float>, _ bShape: MatrixShape,
+        into c: inout MutableSpan<Float>, _ cShape: MatrixShape, adds: Bool = false
     ) {
         precondition(
-            a.count >= rows * inner && b.count >= columns * inner && stride >= columns
-                && (rows == 0 || c.count >= (rows - 1) * stride + columns), "multiply: sizes differ")
-        guard rows > 0, columns > 0, inner > 0 else { return }
+            aShape.columns == bShape.columns && cShape.rows == aShape.rows && cShape.columns == bShape.rows
+                && aShape.fits(a.count) && bShape.fits(b.count) && cShape.fits(c.count), "multiply: sizes differ")
+        guard cShape.rows > 0, cShape.columns > 0, aShape.columns > 0 else { return }
         unsafe a.withUnsafeBufferPointer { a in
             unsafe b.withUnsafeBufferPointer { b in
                 unsafe c.withUnsafeMutableBufferPointer { c in
                     unsafe ingot_blas_product(
-                        Int32(rows), Int32(columns), Int32(inner), a.baseAddress, Int32(inner), b.baseAddress,
-                        Int32(inner), adds ? 1 : 0, c.baseAddress, Int32(stride))
+                        Int32(cShape.rows), Int32(cShape.columns), Int32(aShape.columns), a.baseAddress,
+                        Int32(aShape.stride), b.baseAddress, Int32(bShape.stride), adds ? 1 : 0, c.baseAddress,
+                        Int32(cShape.stride))
                 }
+            }
+        }
+    }
+
+    /// c = a b. All matrices are row-major.
+    ///
+    /// - Parameters:
+    ///   - aShape: rows x inner.
+    ///   - bShape: inner x columns.
+    ///   - cShape: rows x columns.
+    ///   - start: index of the first number of c.
+    package static func multiply(
+        _ a: Span<Float>, _ aShape: MatrixShape, by b: Span<Float>, _ bShape: MatrixShape,
+        into c: inout MutableSpan<Float>, from start: Int, _ cShape: MatrixShape
+    ) {
+        precondition(
+            aShape.columns == bShape.rows && cShape.rows == aShape.rows && cShape.columns == bShape.columns
+                && aShape.fits(a.count) && bShape.fits(b.count) && start >= 0 && cShape.fits(c.count - start),
+            "multiply: sizes differ")
+        guard cShape.rows > 0, cShape.columns > 0, aShape.columns > 0 else { return }
+        unsafe a.withUnsafeBufferPointer { a in
+            unsafe b.withUnsafeBufferPointer { b in
+                unsafe c.withUnsafeMutableBufferPointer { c in
+                    unsafe ingot_blas_product_plain(
+                        Int32(cShape.rows), Int32(cShape.columns), Int32(aShape.columns), a.baseAddress,
+                        Int32(aShape.stride), b.baseAddress, Int32(bShape.stride), 0,
+                        c.baseAddress.map { unsafe $0 + start }, Int32(cShape.stride))
+                }
+            }
+        }
+    }
+
+    /// Adds x^T x to the upper triangle of c.
+    ///
+    /// - Parameters:
+    ///   - xShape: rows x columns.
+    ///   - c: columns x columns, row-major, without gaps.
+    package static func addMoments(_ x: Span<Float>, _ xShape: MatrixShape, to c: inout MutableSpan<Float>) {
+        precondition(
+            xShape.fits(x.count) && c.count >= xShape.columns * xShape.columns, "addMoments: sizes differ")
+        guard xShape.rows > 0, xShape.columns > 0 else { return }
+        unsafe x.withUnsafeBufferPointer { x in
+            unsafe c.withUnsafeMutableBufferPointer { c in
+                unsafe ingot_blas_moments(
+                    Int32(xShape.columns), Int32(xShape.rows), x.baseAddress, Int32(xShape.stride), c.baseAddress,
+                    Int32(xShape.columns))
             }
         }
     }

@@ -1,0 +1,104 @@
+import Container
+import FileAccess
+import Quantization
+import SystemPackage
+import TensorModel
+import Weights
+
+/// Runs tokens through the layers of a decoder.
+struct DecoderPass: Sendable {
+    /// The model.
+    let model: ModelWeights
+    /// Number of tokens of each sequence.
+    let context: Int
+    private let runner: LinearRunner
+    private let positions: RotaryPositions
+    private let attention: Attention
+
+    /// Prepares a pass.
+    ///
+    /// - Parameters:
+    ///   - context: number of tokens of each sequence.
+    ///   - jobs: bands and heads in work at the same time.
+    ///   - lookahead: bands between reading and storing.
+    init(_ model: ModelWeights, context: Int, jobs: Int, lookahead: Int) {
+        let h = model.hyperparameters
+        self.model = model
+        self.context = context
+        runner = LinearRunner(jobs: jobs, lookahead: lookahead)
+        positions = RotaryPositions(h, count: context, turnsNeighbours: model.turnsNeighbours)
+        attention = Attention(heads: h.heads, keyValueHeads: h.keyValueHeads, headSize: h.headSize, jobs: jobs)
+    }
+
+    /// The embeddings of tokens. Rows of the embedding are read in ascending order, so that each tile is decoded once.
+    ///
+    /// - Throws: `textInvalid` if an id is not in the vocabulary.
+    func embeddings(_ ids: [Int32]) throws -> TokenStates {
+        let h = model.hyperparameters
+        if let bad = ids.first(where: { $0 < 0 || Int($0) >= h.vocabulary }) {
+            throw IngotError(
+                .textInvalid, found: "token \(bad)", expected: "0 to \(h.vocabulary - 1), the vocabulary of the model",
+                remedy: "use the tokenizer of this model")
+        }
+        var states = TokenStates(tokens: ids.count, width: h.hidden)
+        var reader = RowReader()
+        var read = ReadWeights()
+        var places: [Int32: [Int]] = [:]
+        for (token, id) in ids.enumerated() { places[id, default: []].append(token) }
+        for (id, tokens) in places.sorted(by: { $0.key < $1.key }) {
+            try Interruption.check()
+            try reader.read(
+                ChunkPlace(row: Int(id), column: 0, rows: 1, columns: h.hidden), of: model.embedding.weights,
+                into: &read)
+            let row = Array(read.weights.prefix(h.hidden))
+            for token in tokens { states.store(row, tokens: token..<token + 1, columns: 0..<h.hidden) }
+        }
+        return states
+    }
+
+    /// Runs one layer on the states of whole sequences.
+    func run(layer number: Int, _ states: inout TokenStates) async throws {
+        let h = model.hyperparameters
+        let layer = model.layers[number]
+        let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon)
+        var parts = try await runner.apply([layer.query, layer.key, layer.value], to: inputs)
+        positions.apply(to: &parts[0], context: context)
+        positions.apply(to: &parts[1], context: context)
+        let means = try await attention.run(parts[0], parts[1], parts[2], context: context)
+        parts = []
+        try await runner.add(layer.output, of: means, to: &states)
+        let middle = states.normed(layer.feedForwardNorm, epsilon: h.normEpsilon)
+        guard let router = layer.router else {
+            let gated = try await runner.gated(layer.feedForward[0], middle)
+            return try await runner.add(layer.feedForward[0].down, of: gated, to: &states)
+        }
+        let scores = try await runner.apply([router], to: middle)[0]
+        for (expert, chosen) in ExpertChoice.tokens(scores, h.expertsPerToken).enumerated() where !chosen.isEmpty {
+            let gated = try await runner.gated(layer.feedForward[expert], middle.rows(chosen))
+            try await runner.add(layer.feedForward[expert].down, of: gated, to: &states, chosen: chosen)
+        }
+    }
+}
+
+/// The choice of experts for tokens, as Mixtral makes it: softmax over all experts, the largest, and their probabilities scaled to sum 1.
+enum ExpertChoice {
+    /// For each expert its tokens, in order, and their factors.
+    ///
+    /// - Parameters:
+    ///   - scores: outputs of the router, a column per expert.
+    ///   - count: experts per token.
+    static func tokens(_ scores: TokenStates, _ count: Int) -> [[(token: Int, factor: Float)]] {
+        var chosen = [[(token: Int, factor: Float)]](repeating: [], count: scores.width)
+        for token in 0..<scores.tokens {
+            let row = scores.values[token * scores.width..<(token + 1) * scores.width]
+            let maximum = row.max() ?? 0
+            let weights = row.map { Activation.exponential($0 - maximum) }
+            // Of equal experts the first is taken.
+            let best = weights.indices.sorted { weights[$0] == weights[$1] ? $0 < $1 : weights[$0] > weights[$1] }
+                .prefix(count)
+            let sum = best.reduce(0 as Float) { $0 + weights[$1] }
+            for expert in best { chosen[expert].append((token, weights[expert] / sum)) }
+        }
+        return chosen
+    }
+}

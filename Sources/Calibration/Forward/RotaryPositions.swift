@@ -1,0 +1,63 @@
+import TensorModel
+
+/// Rotary positions (Su et al., "RoFormer", 2021): pairs of numbers of a head are turned by an angle that grows with the position.
+struct RotaryPositions: Sendable {
+    /// Cosines and sines: positions x (headSize / 2).
+    private let cosines: [Float], sines: [Float]
+    private let headSize: Int
+    private let turnsNeighbours: Bool
+
+    /// The angles of positions 0 to `count` - 1.
+    ///
+    /// Angle i of position p is p * base^(-2 i / headSize), scaled as the hyperparameters say.
+    init(_ h: ModelHyperparameters, count: Int, turnsNeighbours: Bool) {
+        headSize = h.headSize
+        self.turnsNeighbours = turnsNeighbours
+        let half = h.headSize / 2
+        let frequencies = (0..<half).map { index -> Float in
+            let frequency = 1 / Activation.power(h.rotaryBase, Double(2 * index) / Double(h.headSize))
+            return Float(RotaryPositions.scaled(Double(Float(frequency)), h.rotaryScaling))
+        }
+        var (cosines, sines): ([Float], [Float]) = ([], [])
+        for position in 0..<count {
+            for frequency in frequencies {
+                let (cosine, sine) = Activation.turn(Float(position) * frequency)
+                cosines.append(cosine)
+                sines.append(sine)
+            }
+        }
+        (self.cosines, self.sines) = (cosines, sines)
+    }
+
+    /// A frequency after scaling; the rule of Llama 3 is that of `_compute_llama3_parameters` in transformers.
+    private static func scaled(_ frequency: Double, _ scaling: ModelHyperparameters.RotaryScaling) -> Double {
+        switch scaling {
+        case .none: return frequency
+        case .linear(let factor): return frequency / factor
+        case .llama3(let factor, let low, let high, let context):
+            let wavelength = 2 * Double.pi / frequency
+            if wavelength < context / high { return frequency }
+            if wavelength > context / low { return frequency / factor }
+            let share = (context / wavelength - low) / (high - low)
+            return (1 - share) * frequency / factor + share * frequency
+        }
+    }
+
+    /// Turns all heads of all tokens; the position of a token is its index in its sequence of `context` tokens.
+    func apply(to states: inout TokenStates, context: Int) {
+        let half = headSize / 2
+        let (step, apart) = turnsNeighbours ? (2, 1) : (1, half)
+        for token in 0..<states.tokens {
+            let angles = token % context * half
+            for head in stride(from: token * states.width, to: (token + 1) * states.width, by: headSize) {
+                for pair in 0..<half {
+                    let first = head + pair * step
+                    let (x, y) = (states.values[first], states.values[first + apart])
+                    let (c, s) = (cosines[angles + pair], sines[angles + pair])
+                    states.values[first] = x * c - y * s
+                    states.values[first + apart] = y * c + x * s
+                }
+            }
+        }
+    }
+}

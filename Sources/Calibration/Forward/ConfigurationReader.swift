@@ -77,7 +77,7 @@ struct ConfigurationReader {
 
     private static func double(_ value: JSONValue) -> Double? {
         if case .number(let number) = value { return number }
-        return value.unsigned.map(Double.init)
+        return value.unsigned.map { Double($0) }
     }
 
     /// Requires the activation SiLU, the only one of these families.

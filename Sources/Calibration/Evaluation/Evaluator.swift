@@ -87,7 +87,8 @@ package struct Evaluator: Sendable {
         for (text, found) in zip(texts, sequences) where found.isEmpty {
             throw IngotError(
                 .textInvalid, file: text.name, found: "\(text.ids.count) tokens",
-                expected: "at least \(options.context), one sequence", remedy: "give a longer text, or a shorter context")
+                expected: "at least \(options.context), one sequence",
+                remedy: "give a longer text, or a shorter context")
         }
         let all = sequences.flatMap(\.self)
         let models = [model] + (reference.map { [$0] } ?? [])

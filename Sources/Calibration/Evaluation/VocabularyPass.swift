@@ -8,38 +8,41 @@ import Work
 /// What the logits of one token sum up to: of a model alone, or of a model and its reference.
 ///
 /// Sums over parts of the vocabulary can be merged in any order. Logits are binary32, sums binary64.
-struct LogitSums: Sendable, Hashable {
+package struct LogitSums: Sendable, Hashable {
+    /// Sums over no logits.
+    package init() {}
+
     /// Largest logit, and the sum of e^(logit - largest).
-    var maximum = -Double.infinity, sum = 0.0
+    package var maximum = -Double.infinity, sum = 0.0
     /// The token with the largest logit; the smaller token of two.
-    var best = -1
+    package var best = -1
     /// The logit of the token that follows in the text.
-    var target = 0.0
+    package var target = 0.0
     /// The same of the reference.
-    var referenceMaximum = -Double.infinity, referenceSum = 0.0, referenceBest = -1, referenceTarget = 0.0
+    package var referenceMaximum = -Double.infinity, referenceSum = 0.0, referenceBest = -1, referenceTarget = 0.0
     /// Sum of e^(r - referenceMaximum) * (r - l), with r the reference's logit and l the model's.
-    var difference = 0.0
+    package var difference = 0.0
 
     /// The natural logarithm of the probability of the following token.
-    var logProbability: Double { target - maximum - Activation.logarithm(sum) }
+    package var logProbability: Double { target - maximum - Activation.logarithm(sum) }
 
     /// The same by the reference.
-    var referenceLogProbability: Double {
+    package var referenceLogProbability: Double {
         referenceTarget - referenceMaximum - Activation.logarithm(referenceSum)
     }
 
     /// KL divergence of the model from the reference: sum of p_r (ln p_r - ln p), in nats. Not below 0, which rounding could give.
-    var divergence: Double {
+    package var divergence: Double {
         let own = maximum + Activation.logarithm(sum)
         let reference = referenceMaximum + Activation.logarithm(referenceSum)
         return max(0, difference / referenceSum - reference + own)
     }
 
     /// Whether both models find the same token the most likely.
-    var agrees: Bool { best == referenceBest }
+    package var agrees: Bool { best == referenceBest }
 
     /// Adds the sums of another part of the vocabulary.
-    mutating func add(_ other: LogitSums) {
+    package mutating func add(_ other: LogitSums) {
         if other.maximum > maximum || (other.maximum == maximum && other.best < best) { best = other.best }
         let maximum = Swift.max(maximum, other.maximum)
         sum =

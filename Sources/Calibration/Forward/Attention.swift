@@ -65,12 +65,15 @@ struct Attention: Sendable {
                 MatrixShape(rows: rows, columns: headSize, stride: queries.width),
                 transposed: keys.values.span.extracting(keyStart..<keys.values.count),
                 MatrixShape(rows: seen, columns: headSize, stride: keys.width), into: &target, scoreShape)
-            for row in 0..<rows { Attention.softmax(&scores, from: row * seen, count: first + row + 1, of: seen, scale) }
+            for row in 0..<rows {
+                Attention.softmax(&scores, from: row * seen, count: first + row + 1, of: seen, scale)
+            }
             var means = output.mutableSpan
             Products.multiply(
                 scores.span, scoreShape, by: values.values.span.extracting(keyStart..<values.values.count),
                 MatrixShape(rows: seen, columns: headSize, stride: values.width), into: &means,
-                from: (first * perGroup + head) * headSize, MatrixShape(rows: rows, columns: headSize, stride: perGroup * headSize))
+                from: (first * perGroup + head) * headSize,
+                MatrixShape(rows: rows, columns: headSize, stride: perGroup * headSize))
         }
     }
 

@@ -80,7 +80,8 @@ struct TensorFinder {
         guard let tensor = tensors[TensorName(name)] else {
             throw IngotError(
                 .missingField, file: file, tensor: TensorName(name), found: "no such tensor",
-                expected: "a tensor \(dimensions.map(String.init).joined(separator: "x")), by the model's configuration",
+                expected:
+                    "a tensor \(dimensions.map(String.init).joined(separator: "x")), by the model's configuration",
                 remedy: "fetch the rest of the checkpoint, or correct config.json")
         }
         guard tensor.shape.dimensions == dimensions else {

@@ -1,0 +1,127 @@
+"""Perplexity, KL divergence and agreement by `ingot evaluate`, against transformers in fp32."""
+
+import json
+import math
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+INGOT = os.environ["INGOT"]
+CONTEXT = 64
+
+SMALL = dict(vocab_size=700, hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=6,
+             max_position_embeddings=256, initializer_range=0.2)
+
+FAMILIES = {
+    "llama-tied": (transformers.LlamaConfig, dict(num_key_value_heads=6, tie_word_embeddings=True)),
+    "llama-untied-grouped": (transformers.LlamaConfig, dict(num_key_value_heads=2, tie_word_embeddings=False)),
+    "llama-head-size": (transformers.LlamaConfig, dict(num_key_value_heads=3, head_dim=32)),
+    "llama-biases": (transformers.LlamaConfig, dict(num_key_value_heads=2, attention_bias=True, mlp_bias=True)),
+    "llama-linear-rope": (transformers.LlamaConfig, dict(
+        num_key_value_heads=2, rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=100000.0))),
+    "llama3-rope": (transformers.LlamaConfig, dict(
+        num_key_value_heads=2, rope_parameters=dict(
+            rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+            original_max_position_embeddings=32))),
+    "mistral": (transformers.MistralConfig, dict(num_key_value_heads=2, sliding_window=None)),
+    "qwen2": (transformers.Qwen2Config, dict(num_key_value_heads=2, use_sliding_window=False)),
+    "mixtral": (transformers.MixtralConfig, dict(
+        num_key_value_heads=2, num_local_experts=5, num_experts_per_tok=2, sliding_window=None)),
+}
+
+
+def make(path, family, seed):
+    """A random model, saved in fp32. Biases and norms get values of their own, so that a missing one shows."""
+    kind, options = FAMILIES[family]
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(
+        kind(**SMALL, **options), dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    model.save_pretrained(path)
+    return model.eval()
+
+
+def evaluate(*arguments):
+    done = subprocess.run([INGOT, "evaluate", *map(str, arguments), "--format", "json", "--quiet"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["all"]
+
+
+def distributions(model, ids):
+    """Log-probabilities behind the second half of each sequence in binary64, and the tokens that follow."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(ids) - CONTEXT + 1, CONTEXT):
+            sequence = torch.tensor(ids[start:start + CONTEXT].astype(np.int64))[None]
+            logits = model(sequence).logits[0].double()
+            parts.append((torch.log_softmax(logits[CONTEXT // 2:-1], -1), sequence[0, CONTEXT // 2 + 1:]))
+    return torch.cat([p for p, _ in parts]), torch.cat([t for _, t in parts])
+
+
+@pytest.fixture(scope="module")
+def ids(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ids") / "ids.npy"
+    found = np.random.default_rng(5).integers(0, SMALL["vocab_size"], 6 * CONTEXT, dtype=np.int32)
+    np.save(path, found)
+    return path, found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(tmp_path, ids, family):
+    path, tokens = ids
+    model, reference = make(tmp_path / "model", family, 1), make(tmp_path / "reference", family, 1)
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    reference.save_pretrained(tmp_path / "reference")
+    found = evaluate(tmp_path / "model", "--against", tmp_path / "reference", "--ids", path, "--context", CONTEXT)
+    own, targets = distributions(model, tokens)
+    other, _ = distributions(reference, tokens)
+    loss = -own.gather(1, targets[:, None]).mean().item()
+    assert math.log(found["perplexity"]["value"]) == pytest.approx(loss, rel=1e-5)
+    kl = (other.exp() * (other - own)).sum(1)
+    assert found["kl"]["value"] == pytest.approx(kl.mean().item(), rel=1e-3, abs=1e-6)
+    assert found["top1"]["value"] == pytest.approx((own.argmax(1) == other.argmax(1)).double().mean().item(), abs=0.02)
+    expected = np.quantile(kl.numpy(), [0.99, 0.999], method="inverted_cdf")
+    assert found["kl_p99"] == pytest.approx(expected[0], rel=1e-2, abs=1e-6)
+    assert found["kl_p999"] == pytest.approx(expected[1], rel=1e-2, abs=1e-6)
+
+
+def test_exports_and_conversions(tmp_path, ids):
+    """A converted checkpoint, its export, and transformers on the export say the same."""
+    path, tokens = ids
+    model = make(tmp_path / "model", "llama-untied-grouped", 3)
+    for command in (["convert", tmp_path / "model", tmp_path / "sealed", "--bits", "4", "--bits-for", "*=4"],
+                    ["export", tmp_path / "sealed", tmp_path / "plain", "--dtype", "f32"]):
+        subprocess.run([INGOT, *map(str, command)], check=True, capture_output=True)
+    sealed = evaluate(tmp_path / "sealed", "--against", tmp_path / "model", "--ids", path, "--context", CONTEXT)
+    plain = evaluate(tmp_path / "plain", "--against", tmp_path / "model", "--ids", path, "--context", CONTEXT)
+    for key in ("perplexity", "kl", "top1"):
+        assert sealed[key]["value"] == pytest.approx(plain[key]["value"], rel=1e-6)
+    exported = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "plain", dtype=torch.float32, attn_implementation="eager").eval()
+    own, targets = distributions(exported, tokens)
+    other, _ = distributions(model, tokens)
+    assert math.log(sealed["perplexity"]["value"]) == pytest.approx(
+        -own.gather(1, targets[:, None]).mean().item(), rel=1e-5)
+    assert sealed["kl"]["value"] == pytest.approx((other.exp() * (other - own)).sum(1).mean().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("memory", ["16MiB", "24MiB", "2GiB"])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_budgets_do_not_change_results(tmp_path, ids, memory, jobs):
+    """Groups of sequences, a scratch file and jobs change sums of products only by rounding."""
+    path, _ = ids
+    make(tmp_path / "model", "mixtral", 4)
+    whole = evaluate(tmp_path / "model", "--ids", path, "--context", CONTEXT, "--jobs", 2)
+    part = evaluate(tmp_path / "model", "--ids", path, "--context", CONTEXT, "--jobs", jobs, "--max-memory", memory)
+    assert part["perplexity"]["value"] == pytest.approx(whole["perplexity"]["value"], rel=1e-6)
+    assert part["sequences"] == whole["sequences"] == 6

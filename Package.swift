@@ -32,7 +32,7 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 let base: [Target.Dependency] = ["TensorModel", "FileAccess", "Checkpoints", "Quantization", "Container", system]
 
 /// The layers that `Conversion`, `Inspection` and `Export` stand on; these three do not import each other.
-let ground: [Target.Dependency] = base + ["Architectures", "Work", "Weights", "Publishing"]
+let ground: [Target.Dependency] = base + ["Architectures", "Work", "Weights", "Publishing", "Moments"]
 
 /// All layers below the command.
 let everyLayer: [Target.Dependency] = ground + ["Conversion", "Inspection", "Export", "Calibration"]
@@ -82,6 +82,7 @@ let package = Package(
             ]),
         layer("Weights", imports: base + ["Architectures", "Work"]),
         layer("Publishing", imports: ["TensorModel", "FileAccess", "Checkpoints", "Container", system]),
+        layer("Moments", imports: ["TensorModel", "FileAccess", "Checkpoints", "Architectures", system]),
         layer("Conversion", imports: ground),
         layer(
             "Inspection", imports: ground,
@@ -103,7 +104,7 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "FuzzTargets",
-            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection"] + base,
+            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments"] + base,
             path: "Tests/FuzzTargets", swiftSettings: settings),
     ]
         // One layer each.
@@ -111,6 +112,9 @@ let package = Package(
         + tests(of: "Work", imports: ["Work", "TensorModel"])
         + tests(of: "Checkpoints", imports: ["Checkpoints", "FileAccess", "TensorModel", "TestSupport", system])
         + tests(of: "Architectures", imports: ["Architectures", "TensorModel"])
+        + tests(
+            of: "Moments",
+            imports: ["Moments", "Architectures", "Checkpoints", "FileAccess", "TensorModel", "TestSupport", system])
         + tests(of: "Quantization", imports: ["Quantization", "Kernels", "TensorModel"])
         + tests(of: "FileAccess", imports: ["FileAccess", "CSystemCalls", "TensorModel", "TestSupport", system])
         + tests(of: "Publishing", imports: ["Publishing", "FileAccess", "TensorModel", "TestSupport", system])
@@ -129,8 +133,7 @@ let package = Package(
         + tests(
             of: "Command",
             imports: [
-                "Checkpoints", "Container", "Conversion", "ConversionSupport", "FileAccess", "Publishing",
-                "TensorModel",
-                "TestSupport", system,
+                "Architectures", "Checkpoints", "Container", "Conversion", "ConversionSupport", "FileAccess", "Moments",
+                "Publishing", "TensorModel", "TestSupport", system,
             ], exclude: ["Goldens"])
 )

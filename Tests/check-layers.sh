@@ -9,7 +9,7 @@ fail() {
 }
 
 base="TensorModel FileAccess Checkpoints Quantization Container SystemPackage"
-ground="$base Architectures Work Weights Publishing"
+ground="$base Architectures Work Weights Publishing Moments"
 declare -A allowed=(
     [TensorModel]=""
     [Kernels]="CKernels TensorModel"
@@ -21,6 +21,7 @@ declare -A allowed=(
     [Work]="TensorModel FileAccess Synchronization"
     [Weights]="$base Architectures Work"
     [Publishing]="TensorModel FileAccess Checkpoints Container SystemPackage"
+    [Moments]="TensorModel FileAccess Checkpoints Architectures SystemPackage"
     # None of these three imports another.
     [Conversion]="$ground Synchronization"
     [Inspection]="$ground"

@@ -15,7 +15,8 @@ struct Inspect: AsyncParsableCommand {
         usage: "ingot inspect <path> ... [options]",
         discussion: """
             PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
-            NumPy, or an output of `ingot convert`. Weights are read once, in bounded
+            NumPy, or an output of `ingot convert`. A file of moments, or an importance
+            matrix of llama.cpp, is shown with a row per input of linear layers. Weights are read once, in bounded
             memory. Quantized weights are decoded first. Tensors of GGUF types that Ingot
             cannot decode are listed without figures. Several paths give several reports,
             one after the other.
@@ -40,6 +41,11 @@ struct Inspect: AsyncParsableCommand {
             For elements of 32 and 64 bits and decoded weights, `>6 sd`, percentiles and
             the bars use the upper 16 bits of each weight as a 32-bit float. All other
             figures are exact.
+
+            Columns for moments: `per column` is tokens per column. `dead` counts columns
+            that are always zero. `max/min` is the largest mean square over the smallest.
+            `halves` is how far the halves of the text disagree: the median over columns
+            of |log2| of the ratio of their mean squares.
 
             Examples:
               ingot inspect llama-7b --headers-only
@@ -108,6 +114,7 @@ struct Inspect: AsyncParsableCommand {
         Interruption.install()
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
         try result.requireApart(from: paths)
+        if try inspectMoments(progress) { return }
         var inspections: [(report: CheckpointReport, view: InspectionView)] = []
         for path in paths { inspections.append(try await inspect(path, progress)) }
         Progress.clear()

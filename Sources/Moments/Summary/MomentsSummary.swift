@@ -1,0 +1,198 @@
+package import Architectures
+import FileAccess
+package import SystemPackage
+package import TensorModel
+
+/// The figures of a file of moments, or of an importance matrix of llama.cpp: one row per input.
+package struct MomentsSummary: Sendable {
+    /// The figures of an input.
+    package struct Row: Sendable {
+        /// The input.
+        package let input: LinearInput
+        /// Its columns.
+        package let columns: Int
+        /// Columns of a block of its moments.
+        package let blockWidth: Int
+        /// Tokens that reached it; nil if the file does not say.
+        package let tokens: UInt64?
+        /// Columns whose mean square is zero.
+        package let deadColumns: Int
+        /// The largest mean square over the smallest that is not zero: a lower bound of the condition number of the moments without dead
+        /// columns. Nil if all are zero.
+        package let diagonalRatio: Double?
+        /// The median over columns of |log2 of one half's mean square over the other's|; nil without two halves that have tokens.
+        package let disagreement: Double?
+        /// The chosen shrinkage; nil for a diagonal.
+        package let shrinkage: Double?
+
+        /// Tokens for each column; nil if the tokens are not known.
+        package var tokensPerColumn: Double? { tokens.map { Double($0) / Double(columns) } }
+    }
+
+    /// The file.
+    package let path: FilePath
+    /// The form of the file: `moments`, `imatrix gguf` or `imatrix binary`.
+    package let form: String
+    /// Size of the file in bytes.
+    package let byteCount: UInt64
+    /// What a file of moments says about its origin; nil for an importance matrix.
+    package let description: MomentsDescription?
+    /// The names of the texts, as the file says.
+    package let texts: [String]
+    /// Tokens of a sequence, or of a chunk; nil if they are not known.
+    package let context: UInt64?
+    /// Sequences or chunks; nil if they are not known.
+    package let sequences: UInt64?
+    /// The rows, in the order of the inputs.
+    package let rows: [Row]
+    /// What deserves attention: too little text, experts that saw too little, halves that disagree.
+    package let warnings: [IngotWarning]
+
+    /// Tokens per column below which there is a warning.
+    package static let fewTokens = 10.0
+    /// Disagreement of the halves above which there is a warning: 2^0.25 is 19 %.
+    package static let highDisagreement = 0.25
+
+    /// Reads the figures of a file.
+    ///
+    /// - Parameter readsAll: whether to read and check all moments too. Without them the figures are the same.
+    /// - Returns: nil if the file is neither of the two. Another reader tells what it is.
+    /// - Throws: `momentsInvalid` and the errors of the formats, if it begins like one of them.
+    package static func read(_ path: FilePath, readsAll: Bool) throws -> MomentsSummary? {
+        guard let file = try? MappedFile.open(path), file.byteCount > 8 else { return nil }
+        let begin = ByteRange(start: 0, count: min(file.byteCount, 1 << 16))
+        guard let begin, let bytes = try? file.bytes(begin) else { return nil }
+        if bytes.starts(with: Array("GGUF".utf8)) {
+            guard contains(bytes, "general.type"), contains(bytes, "imatrix.") || contains(bytes, ".in_sum2") else {
+                return nil
+            }
+            return try MomentsSummary(Imatrix.open(path))
+        }
+        // The format's name stands in the metadata, which both known writers of safetensors put first.
+        if bytes[8] == UInt8(ascii: "{"), contains(bytes, "\"\(MomentsDescription.format)\"") {
+            let moments = try MomentsFile(path)
+            if readsAll { try moments.check() }
+            return try MomentsSummary(moments)
+        }
+        return Imatrix.looksOlder(file) ? try MomentsSummary(Imatrix.open(path)) : nil
+    }
+
+    private static func contains(_ bytes: [UInt8], _ text: String) -> Bool {
+        let wanted = Array(text.utf8)
+        guard let first = wanted.first, bytes.count >= wanted.count else { return false }
+        return (0...bytes.count - wanted.count).contains {
+            bytes[$0] == first && bytes[$0..<$0 + wanted.count].elementsEqual(wanted)
+        }
+    }
+}
+
+// MARK: - Figures
+
+extension MomentsSummary {
+    /// The figures of a file of moments.
+    package init(_ moments: MomentsFile) throws {
+        let description = moments.description
+        let rows = try moments.entries.map { entry -> Row in
+            let halves = try moments.diagonals(of: entry)
+            let weight = entry.weights.reduce(0, +)
+            var diagonal = [Double](repeating: 0, count: entry.blocks.columns)
+            for (half, part) in zip(halves, entry.weights) where weight > 0 {
+                for column in diagonal.indices { diagonal[column] += Double(half[column]) * (part / weight) }
+            }
+            let isWhole = halves.count == 2 && entry.weights.allSatisfy { $0 > 0 }
+            return Row(
+                entry.input, blockWidth: entry.blocks.width, tokens: entry.hasUnknownTokens ? nil : entry.tokenCount,
+                diagonal: diagonal, disagreement: isWhole ? MomentsSummary.disagreement(halves[0], halves[1]) : nil,
+                shrinkage: entry.blocks.width == 1 ? nil : entry.shrinkage)
+        }
+        self.init(
+            path: moments.path, form: "moments", byteCount: moments.file.byteCount, description: description,
+            texts: description.texts.map(\.name), context: description.context, sequences: description.sequences, rows)
+    }
+
+    /// The figures of an importance matrix.
+    package init(_ imatrix: Imatrix) throws {
+        var rows: [Row] = []
+        try imatrix.forEachDiagonal { found in
+            rows.append(
+                Row(
+                    found.input, blockWidth: 1, tokens: found.tokens, diagonal: found.means.map(Double.init),
+                    disagreement: nil, shrinkage: nil))
+        }
+        self.init(
+            path: imatrix.file.path, form: "imatrix \(imatrix.form.rawValue)", byteCount: imatrix.file.byteCount,
+            description: nil, texts: imatrix.datasets.isEmpty ? [] : [imatrix.datasets], context: imatrix.chunkSize,
+            sequences: imatrix.chunkCount, rows)
+    }
+
+    private init(
+        path: FilePath, form: String, byteCount: UInt64, description: MomentsDescription?, texts: [String],
+        context: UInt64, sequences: UInt64, _ rows: [Row]
+    ) {
+        (self.path, self.form, self.byteCount, self.description) = (path, form, byteCount, description)
+        (self.texts, self.rows) = (texts, rows)
+        self.context = context > 0 ? context : nil
+        self.sequences = sequences > 0 ? sequences : nil
+        warnings = MomentsSummary.warnings(rows, path.string)
+    }
+
+    /// The median over columns of |log2 a/b|, where both are positive; nil if there is none.
+    private static func disagreement(_ a: [Float], _ b: [Float]) -> Double? {
+        let distances = zip(a, b).filter { $0 > 0 && $1 > 0 }.map {
+            abs(ExactMath.log2(Double($0)) - ExactMath.log2(Double($1)))
+        }.sorted()
+        guard !distances.isEmpty else { return nil }
+        return (distances[(distances.count - 1) / 2] + distances[distances.count / 2]) / 2
+    }
+
+    private static func warnings(_ rows: [Row], _ path: String) -> [IngotWarning] {
+        func few(_ isExpert: Bool) -> (list: [Row], total: Int) {
+            let all = rows.filter { ($0.input.expert != nil) == isExpert }
+            return (all.filter { $0.tokensPerColumn ?? .infinity < fewTokens }, all.count)
+        }
+        func fewest(_ list: [Row]) -> String {
+            guard let row = list.min(by: { $0.tokensPerColumn ?? 0 < $1.tokensPerColumn ?? 0 }) else { return "" }
+            return "\(row.input) \(NumberText.fixed(row.tokensPerColumn ?? 0, 2))"
+        }
+        let limit = "fewer than \(NumberText.fixed(fewTokens, 0)) tokens per column"
+        var warnings: [IngotWarning] = []
+        let (layers, experts) = (few(false), few(true))
+        if !layers.list.isEmpty {
+            warnings.append(
+                IngotWarning(
+                    file: path,
+                    "\(layers.list.count) of \(layers.total) inputs saw \(limit), the fewest \(fewest(layers.list)): more text makes better moments"
+                ))
+        }
+        if !experts.list.isEmpty {
+            warnings.append(
+                IngotWarning(
+                    file: path,
+                    "\(experts.list.count) of \(experts.total) inputs of experts saw \(limit), the fewest \(fewest(experts.list)): more text makes better moments"
+                ))
+        }
+        let high = rows.filter { $0.disagreement ?? 0 > highDisagreement }
+        if let worst = high.max(by: { $0.disagreement ?? 0 < $1.disagreement ?? 0 }) {
+            warnings.append(
+                IngotWarning(
+                    file: path,
+                    "the halves of the text disagree at \(high.count) of \(rows.count) inputs, most at \(worst.input) (\(NumberText.fixed(worst.disagreement ?? 0, 2)) octaves): more text makes better moments"
+                ))
+        }
+        return warnings
+    }
+}
+
+extension MomentsSummary.Row {
+    fileprivate init(
+        _ input: LinearInput, blockWidth: Int, tokens: UInt64?, diagonal: [Double], disagreement: Double?,
+        shrinkage: Double?
+    ) {
+        let alive = diagonal.filter { $0 > 0 }
+        let ratio = alive.min().map { (alive.max() ?? $0) / $0 }
+        self.init(
+            input: input, columns: diagonal.count, blockWidth: blockWidth, tokens: tokens,
+            deadColumns: diagonal.count - alive.count, diagonalRatio: ratio, disagreement: disagreement,
+            shrinkage: shrinkage)
+    }
+}

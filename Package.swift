@@ -104,7 +104,8 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "FuzzTargets",
-            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments"] + base,
+            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures"]
+                + base,
             path: "Tests/FuzzTargets", swiftSettings: settings),
     ]
         // One layer each.

@@ -143,7 +143,8 @@ package enum TensorInputs: Sendable, Hashable {
 
     /// What may stand before the number of a decoder's layer. Encoders and image towers have layers of their own under other names.
     private static let prefixes: Set<String> = [
-        "model.layers", "layers", "blk", "gpt_neox.layers", "model.language_model.layers", "language_model.model.layers",
+        "model.layers", "layers", "blk", "gpt_neox.layers", "model.language_model.layers",
+        "language_model.model.layers",
     ]
 
     /// What may stand between the number of the layer and the module.

@@ -130,7 +130,8 @@ import Testing
         #expect(inputs.count == 7 && inputs.sorted() == inputs)
         for input in inputs { #expect(LinearInput(text: input.text) == input) }
         for text in [
-            "", "head_in.", "layers.0.head_in", "layers.00.down_in", "layers.-1.down_in", "layers.0.experts.1.output_in",
+            "", "head_in.", "layers.0.head_in", "layers.00.down_in", "layers.-1.down_in",
+            "layers.0.experts.1.output_in",
             "layers.0.experts.01.down_in", "layers.0.experts.down_in", "layers.0.x.1.down_in", "layer.0.down_in",
             "layers.0.down_in.x", "layers.99999999999999999999.down_in", "attention_in",
         ] { #expect(LinearInput(text: text) == nil, "\(text)") }

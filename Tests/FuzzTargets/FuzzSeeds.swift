@@ -29,6 +29,8 @@ public enum FuzzSeeds {
         case .pytorchCheckpoint: CheckpointSeeds.pytorch
         case .gguf: try CheckpointSeeds.gguf()
         case .numpy: CheckpointSeeds.numpy
+        case .moments: try MomentsSeeds.moments()
+        case .imatrix: try MomentsSeeds.imatrices()
         }
     }
 

@@ -28,6 +28,8 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case pytorchCheckpoint = "pytorch-checkpoint"
     case gguf
     case numpy
+    case moments
+    case imatrix
 
     /// Parses the bytes. Bad bytes must throw an `IngotError`; anything else ends the process.
     public func run(_ bytes: [UInt8]) {
@@ -61,6 +63,8 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .pytorchCheckpoint: try CheckpointTargets.pytorch(bytes)
         case .gguf: try CheckpointTargets.gguf(bytes)
         case .numpy: try CheckpointTargets.numpy(bytes)
+        case .moments: try MomentsTargets.moments(bytes)
+        case .imatrix: try MomentsTargets.imatrix(bytes)
         }
     }
 }

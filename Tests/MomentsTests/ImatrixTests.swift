@@ -60,7 +60,8 @@ import Testing
         let directory = try TemporaryDirectory()
         let path = directory.at("imatrix.gguf")
         let tensors =
-            ImatrixTests.gguf("blk.0.attn_k.weight", [8, 16, 24], [8]) + ImatrixTests.gguf("blk.0.attn_q.weight", [8, 16, 24], [8])
+            ImatrixTests.gguf("blk.0.attn_k.weight", [8, 16, 24], [8])
+            + ImatrixTests.gguf("blk.0.attn_q.weight", [8, 16, 24], [8])
             + ImatrixTests.gguf("blk.0.ffn_down_exps.weight", [4, 6, 0, 0, 5, 10], [2, 0, 5])
             + ImatrixTests.gguf("blk.0.strange.weight", [1], [1])
             + [G.Tensor("blk.0.attn_q.weight.in_sum", type: 0, [3], bytes: ImatrixTests.floats([1, -2, 3]))]
@@ -76,8 +77,10 @@ import Testing
             ])
         #expect(found["layers.0.attention_in"]?.means == [1, 2, 3] && found["layers.0.attention_in"]?.tokens == 8)
         #expect(found["layers.0.experts.0.down_in"]?.means == [2, 3])
-        #expect(found["layers.0.experts.1.down_in"]?.means == [0, 0] && found["layers.0.experts.1.down_in"]?.tokens == 0)
-        #expect(found["layers.0.experts.2.down_in"]?.means == [1, 2] && found["layers.0.experts.2.down_in"]?.weight == 5)
+        #expect(
+            found["layers.0.experts.1.down_in"]?.means == [0, 0] && found["layers.0.experts.1.down_in"]?.tokens == 0)
+        #expect(
+            found["layers.0.experts.2.down_in"]?.means == [1, 2] && found["layers.0.experts.2.down_in"]?.weight == 5)
     }
 
     /// In the older form a value is the mean times the calls, and nothing but the other entries tells how many experts there are.
@@ -85,7 +88,8 @@ import Testing
         let directory = try TemporaryDirectory()
         let path = directory.at("imatrix.dat")
         let entries =
-            ImatrixTests.older("blk.1.attn_q.weight", 4, [4, 8]) + ImatrixTests.older("blk.1.ffn_up_exps.weight", 4, [4, 4, 8, 8, 12, 12])
+            ImatrixTests.older("blk.1.attn_q.weight", 4, [4, 8])
+            + ImatrixTests.older("blk.1.ffn_up_exps.weight", 4, [4, 4, 8, 8, 12, 12])
             + ImatrixTests.older("blk.1.ffn_down_exps.weight", 4, (1...9).map { Float(4 * $0) })
         for tail in [[], ImatrixTests.end] {
             try? Directory.removeFile(path)
@@ -151,11 +155,17 @@ import Testing
         try refused([good[0]])
         try refused([good[1]])
         try refused(ImatrixTests.gguf("blk.0.strange.weight", [8], [8]))
-        for wrong in [Float.nan, -1, 0.5, .infinity] { try refused(ImatrixTests.gguf("blk.0.attn_q.weight", [8, 16], [wrong])) }
-        for wrong in [Float.nan, -1, .infinity] { try refused(ImatrixTests.gguf("blk.0.attn_q.weight", [8, wrong], [8])) }
+        for wrong in [Float.nan, -1, 0.5, .infinity] {
+            try refused(ImatrixTests.gguf("blk.0.attn_q.weight", [8, 16], [wrong]))
+        }
+        for wrong in [Float.nan, -1, .infinity] {
+            try refused(ImatrixTests.gguf("blk.0.attn_q.weight", [8, wrong], [8]))
+        }
         try refused(ImatrixTests.gguf("blk.0.attn_q.weight", [8, 16], [1, 1]))
         try refused(good + ImatrixTests.gguf("blk.0.attn_v.weight", [8, 16], [8]))
-        try refused([good[0], G.Tensor("blk.0.attn_q.weight.counts", type: 0, [2, 1], bytes: ImatrixTests.floats([8, 8]))])
+        try refused([
+            good[0], G.Tensor("blk.0.attn_q.weight.counts", type: 0, [2, 1], bytes: ImatrixTests.floats([8, 8])),
+        ])
         try refused([good[0], G.Tensor("blk.0.attn_q.weight.counts", type: 26, [1], bytes: G.word(8, 4))])
         try refused(ImatrixTests.gguf("blk.0.ffn_down_exps.weight", [8, 16, 24, 32], [8]))
     }
@@ -172,7 +182,8 @@ import Testing
         try expectRefusal(good + [0])
         let minus = G.word(0xFFFF_FFFF, 4)
         for (place, word) in [
-            (0, minus), (0, G.word(0, 4)), (0, G.word(2, 4)), (0, G.word(0x7FFF_FFFF, 4)), (4, minus), (4, G.word(0, 4)),
+            (0, minus), (0, G.word(0, 4)), (0, G.word(2, 4)), (0, G.word(0x7FFF_FFFF, 4)), (4, minus),
+            (4, G.word(0, 4)),
             (4, G.word(20, 4)), (27, minus), (27, G.word(0, 4)), (31, minus), (31, G.word(0, 4)),
             (31, G.word(0x7FFF_FFFF, 4)), (35, [0, 0, 0xC0, 0x7F]), (35, [0, 0, 0x80, 0xBF]), (43, minus), (47, minus),
             (47, G.word(5, 4)),

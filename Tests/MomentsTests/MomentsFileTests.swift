@@ -1,6 +1,7 @@
 import Architectures
 import Checkpoints
 import FileAccess
+import Foundation
 import Moments
 import SystemPackage
 import TensorModel
@@ -38,7 +39,8 @@ import Testing
         let file = try MomentsFile(path)
         #expect(file.description == MomentsSample.description(rule))
         #expect(file.entries.map(\.input) == (try MomentsSample.layout().inputs.map(\.input)))
-        #expect(try MomentsWriter.byteCount(MomentsSample.layout(), file.description) == UInt64(try Files.read(path).count))
+        #expect(
+            try MomentsWriter.byteCount(MomentsSample.layout(), file.description) == UInt64(try Files.read(path).count))
         try file.check()
         for entry in file.entries {
             let (halves, means) = MomentsSample.halves(entry.input, entry.blocks)
@@ -50,7 +52,9 @@ import Testing
                 let triangle = try file.triangle(block, of: entry)
                 var expected: [Float] = []
                 for a in entry.blocks.columns(of: block) {
-                    for b in entry.blocks.columns(of: block) where b >= a { expected.append(Float(means[a * columns + b])) }
+                    for b in entry.blocks.columns(of: block) where b >= a {
+                        expected.append(Float(means[a * columns + b]))
+                    }
                 }
                 #expect(triangle == expected)
             }
@@ -89,7 +93,7 @@ import Testing
         #expect(Set(Files.names(directory.path)) == ["m.safetensors", "whole"])
     }
 
-    /// A damaged layer of an unfinished file, and all behind it, are gathered again.
+    /// M05: a damaged layer of an unfinished file, and all behind it, are gathered again.
     @Test func damagedWhileUnfinished() throws {
         let directory = try TemporaryDirectory()
         let (whole, path) = (directory.at("whole"), directory.at("m"))
@@ -109,13 +113,15 @@ import Testing
         }
     }
 
-    /// The work of other options is not continued, and stays.
+    /// M05: the work of other options is not continued, and stays.
     @Test func otherOptions() throws {
         let directory = try TemporaryDirectory()
         let path = directory.at("m")
         try MomentsSample.write(path, stoppingAfter: 5)
         let before = try Directory.entries(directory.path).map(\.name).sorted()
-        expect(.cannotCreate) { _ = try MomentsWriter.open(path, MomentsSample.layout(), MomentsSample.description(.full)) }
+        expect(.cannotCreate) {
+            _ = try MomentsWriter.open(path, MomentsSample.layout(), MomentsSample.description(.full))
+        }
         #expect(try Directory.entries(directory.path).map(\.name).sorted() == before)
         try MomentsSample.write(path)
         _ = try MomentsFile(path)
@@ -195,7 +201,9 @@ import Testing
         ] {
             try refused(header.metadata.map { $0.key == key ? .init(key, value) : $0 })
         }
-        func entry(_ old: SafetensorsWriter.Entry, _ name: String? = nil, _ type: ElementType? = nil, _ shape: [Int]? = nil)
+        func entry(
+            _ old: SafetensorsWriter.Entry, _ name: String? = nil, _ type: ElementType? = nil, _ shape: [Int]? = nil
+        )
             -> SafetensorsWriter.Entry
         {
             .init(
@@ -246,7 +254,9 @@ import Testing
         #expect(try file.requireFits(MomentsSample.tensors, modelHash: "abc").isEmpty)
         #expect(try file.requireFits(MomentsSample.gguf, modelHash: "").isEmpty)
         #expect(try file.requireFits(MomentsSample.tensors, modelHash: "other").count == 1)
-        func refused(_ change: (inout [(name: TensorName, shape: Shape)]) -> Void, _ location: SourceLocation = #_sourceLocation) {
+        func refused(
+            _ change: (inout [(name: TensorName, shape: Shape)]) -> Void, _ location: SourceLocation = #_sourceLocation
+        ) {
             var tensors = MomentsSample.tensors
             change(&tensors)
             expect(.momentsInvalid, location) { _ = try file.requireFits(tensors, modelHash: "abc") }
@@ -260,5 +270,25 @@ import Testing
         var tensors = MomentsSample.tensors
         tensors += MomentsSample.list([("model.layers.3.mlp.gate.weight", [2, 6])])
         #expect(try file.requireFits(tensors, modelHash: "abc").isEmpty)
+    }
+}
+
+/// Files that the Python tests and the command's tests read. `INGOT_UPDATE_GOLDENS=1` writes them anew.
+@Suite struct MomentsFixtureTests {
+    private static let folder = FilePath(#filePath).removingLastComponent().removingLastComponent()
+        .appending("PythonDecoder/fixtures")
+
+    @Test func fixtures() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.at("moments.safetensors")
+        try MomentsSample.write(path, MomentsSample.description(.width(4)))
+        let file = try MomentsFile(path)
+        try ImatrixWriter.write(file, as: .gguf, to: directory.at("imatrix.gguf"))
+        try ImatrixWriter.write(file, as: .older, to: directory.at("imatrix.dat"))
+        for name in ["moments.safetensors", "imatrix.gguf", "imatrix.dat"] {
+            let (made, kept) = (try Files.read(directory.at(name)), MomentsFixtureTests.folder.appending(name))
+            if ProcessInfo.processInfo.environment["INGOT_UPDATE_GOLDENS"] == "1" { try Files.write(made, to: kept) }
+            #expect(try Files.read(kept) == made, "INGOT_UPDATE_GOLDENS=1 writes \(name) anew")
+        }
     }
 }

@@ -15,7 +15,8 @@ enum MomentsSample {
         description.tokenizerHash = "def"
         (description.context, description.sequences) = (16, 4)
         description.texts = [
-            .init(name: "code.txt", hash: "01", weight: 2, tokens: 40), .init(name: "pro\"se.txt", hash: "02", weight: 1, tokens: 24),
+            .init(name: "code.txt", hash: "01", weight: 2, tokens: 40),
+            .init(name: "pro\"se.txt", hash: "02", weight: 1, tokens: 24),
         ]
         return description
     }

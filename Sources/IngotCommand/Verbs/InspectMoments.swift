@@ -1,4 +1,6 @@
+import Conversion
 import FileAccess
+import Inspection
 import Moments
 import SystemPackage
 import TensorModel

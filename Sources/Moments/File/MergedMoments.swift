@@ -37,7 +37,8 @@ struct MergedMoments {
                 }
                 let mean = Double(half.sums[first + row]) / half.weight
                 guard half.weight == 0 || Float(mean).isFinite else {
-                    throw IngotError(.momentsInvalid, found: "a mean square of \(mean)", expected: "a number of binary32")
+                    throw IngotError(
+                        .momentsInvalid, found: "a mean square of \(mean)", expected: "a number of binary32")
                 }
                 guard half.weight > 0 || half.sums[first + row] == 0 else {
                     throw IngotError(.momentsInvalid, found: "sums of a half without tokens", expected: "zeros")

@@ -14,7 +14,8 @@ extension MomentsFile {
     ///   - modelHash: the model's hash; empty if it is not known.
     /// - Returns: a warning if the file was made from another model with the same shapes, and others about doubts.
     /// - Throws: `momentsInvalid` if it does not fit.
-    package func requireFits(_ tensors: [(name: TensorName, shape: Shape)], modelHash: String) throws -> [IngotWarning] {
+    package func requireFits(_ tensors: [(name: TensorName, shape: Shape)], modelHash: String) throws -> [IngotWarning]
+    {
         var needed: Set<LinearInput> = []
         for (name, shape) in tensors where shape.isMatrix {
             guard let inputs = TensorInputs(name) else { continue }

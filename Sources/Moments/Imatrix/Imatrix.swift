@@ -161,7 +161,8 @@ extension Imatrix {
         let count = try reader.number("entries", 1...Int32(clamping: limits.tensorsPerFile))
         // An entry has 16 bytes or more.
         guard UInt64(count) <= reader.remaining / 16 else {
-            throw failure("\(count) entries in a file of \(file.byteCount) bytes", "at most \(reader.remaining / 16)", offset: 0)
+            throw failure(
+                "\(count) entries in a file of \(file.byteCount) bytes", "at most \(reader.remaining / 16)", offset: 0)
         }
         var entries: [Entry] = []
         var names: Set<TensorName> = []
@@ -169,7 +170,9 @@ extension Imatrix {
             let place = reader.position
             let length = try reader.number("bytes of a name", 1...Int32(clamping: limits.nameBytes))
             let name = TensorName(try reader.text(UInt64(length), "a name"))
-            guard names.insert(name).inserted else { throw failure("the name a second time", tensor: name, offset: place) }
+            guard names.insert(name).inserted else {
+                throw failure("the name a second time", tensor: name, offset: place)
+            }
             let calls = try reader.number("calls", 1...Int32.max)
             let values = try reader.number("values", 1...Int32.max)
             let range = try reader.skip(4 * UInt64(values), "values")
@@ -180,7 +183,8 @@ extension Imatrix {
         let length = try reader.number("bytes of a text's name", 0...Int32(clamping: maximumDatasetBytes))
         let dataset = try reader.lossyText(UInt64(length), "the name of a text")
         guard reader.remaining == 0 else {
-            throw failure("\(reader.remaining) bytes after the last part", "the end of the file", offset: reader.position)
+            throw failure(
+                "\(reader.remaining) bytes after the last part", "the end of the file", offset: reader.position)
         }
         return Imatrix(file, .older, entries, chunkCount: UInt64(chunks), datasets: dataset)
     }

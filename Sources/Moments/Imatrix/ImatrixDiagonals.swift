@@ -88,7 +88,8 @@ extension Imatrix {
                 }
             }
             guard !found.isEmpty else {
-                throw Imatrix.failure("no linear layer under a name that ingot knows", "names such as blk.0.attn_q.weight")
+                throw Imatrix.failure(
+                    "no linear layer under a name that ingot knows", "names such as blk.0.attn_q.weight")
             }
             return found.values.sorted { $0.input < $1.input }
         } catch let error as IngotError {

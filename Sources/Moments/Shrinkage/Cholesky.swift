@@ -80,7 +80,8 @@ struct Cholesky {
         for row in 0..<count {
             inverse[row * count + row] = 1
             for index in 0..<row {
-                Cholesky.subtract(&inverse, from: row * count, index * count, factor[row * count + index], 0..<index + 1)
+                Cholesky.subtract(
+                    &inverse, from: row * count, index * count, factor[row * count + index], 0..<index + 1)
             }
             let pivot = factor[row * count + row]
             for column in 0...row { inverse[row * count + column] /= pivot }

@@ -1,3 +1,4 @@
+import Architectures
 import Moments
 import SystemPackage
 import TensorModel
@@ -91,7 +92,8 @@ enum MomentsJSON {
         let texts =
             description?.texts.map { one -> JSONValue in
                 .object([
-                    .init("name", .string(one.name)), .init("hash", text(one.hash)), .init("weight", .number(one.weight)),
+                    .init("name", .string(one.name)), .init("hash", text(one.hash)),
+                    .init("weight", .number(one.weight)),
                     .init("tokens", .unsigned(one.tokens)),
                 ])
             } ?? summary.texts.map { .object([.init("name", .string($0))]) }

@@ -230,9 +230,11 @@ import Testing
                 }
             }
         }
-        try number(-0.5, 2)
-        try number(.nan, 2)
-        try number(1.5, 2)
+        for wrong in [-0.5, .nan, 1.5] {
+            try refused { _, data in
+                for byte in 0..<8 { data[starts[2] + byte] = UInt8(truncatingIfNeeded: wrong.bitPattern >> (8 * byte)) }
+            }
+        }
         try number(-1, 3)
         try number(.infinity, 3, 11)
         try number(7777, 3)

@@ -97,7 +97,7 @@ def write(path, inputs, rule="usual", halves=2, **more):
             block = full[start : start + width, start : start + width]
             pieces.append(block[np.triu_indices(width)])
             start += width
-        values = [np.array(tokens, "<u8"), np.array(weights, "<f8"), np.array([shrinkage], "<f4"),
+        values = [np.array(tokens, "<u8"), np.array(weights, "<f8"), np.array([shrinkage], "<f8"),
                   np.array(diagonals, "<f4"), np.concatenate(pieces).astype("<f4")]
         for part, value in zip(PARTS, values):
             dtype = next(key for key, text in DTYPES.items() if np.dtype(text) == value.dtype)

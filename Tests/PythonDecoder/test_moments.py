@@ -42,15 +42,15 @@ def test_file_of_ingot():
     assert [text["weight"] for text in texts] == [2, 1]
     for name, one in inputs.items():
         assert [block.shape[0] for block in one.blocks] == moments.widths("blocks:4", one.columns)
-        assert one.shrinkage in np.float32([0, 0.05, 0.1, 0.2, 0.3, 0.5, 1])
+        assert one.shrinkage in [0, 0.05, 0.1, 0.2, 0.3, 0.5, 1]
         for block in one.blocks:
             assert np.linalg.eigvalsh(block.astype(np.float64)).min() > -1e-5
         if "experts.1" in name:
-            assert not one.weights.any() and one.shrinkage == np.float32(0.2)
+            assert not one.weights.any() and one.shrinkage == 0.2
     report = inspect(FIXTURES / "moments.safetensors")
     assert report["schema"] == "ingot.moments" and report["texts"][1]["name"] == texts[1]["name"]
     check_rows(report, inputs)
-    assert len(report["warnings"]) == 2
+    assert len(report["warnings"]) == 3
 
 
 @pytest.mark.parametrize("rule", ["usual", "diagonal", "blocks:7", "full"])
@@ -70,7 +70,7 @@ def test_file_of_numpy(tmp_path, rule):
     check_rows(report, read)
     widths = {row["input"]: row["block_columns"] for row in report["inputs"]}
     assert widths["head_in"] == moments.widths(rule, 40)[0]
-    assert all(row["shrinkage"] == (None if rule == "diagonal" else pytest.approx(0.1)) for row in report["inputs"])
+    assert all(row["shrinkage"] == (None if rule == "diagonal" else 0.1) for row in report["inputs"])
 
 
 def test_wide_input(tmp_path):

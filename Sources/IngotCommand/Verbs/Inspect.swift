@@ -15,11 +15,13 @@ struct Inspect: AsyncParsableCommand {
         usage: "ingot inspect <path> ... [options]",
         discussion: """
             PATH is a checkpoint in a file or a directory: safetensors, PyTorch, GGUF,
-            NumPy, or an output of `ingot convert`. A file of moments, or an importance
-            matrix of llama.cpp, is shown with a row per input of linear layers. Weights are read once, in bounded
+            NumPy, or an output of `ingot convert`. Weights are read once, in bounded
             memory. Quantized weights are decoded first. Tensors of GGUF types that Ingot
             cannot decode are listed without figures. Several paths give several reports,
             one after the other.
+
+            A file of moments, or an importance matrix of llama.cpp (imatrix, in GGUF or
+            the older form), is shown with a row per input of linear layers.
 
             Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
             than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a

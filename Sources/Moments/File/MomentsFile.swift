@@ -202,7 +202,7 @@ extension MomentsFile {
                 .momentsInvalid, tensor: MomentTensor.tokens.name(of: input), found: "\(tokens) for weights \(weights)",
                 expected: "tokens only where there is weight")
         }
-        let shrinkage = Double(try file.floats(range(.shrinkage, blocks)).first ?? .nan)
+        let shrinkage = try file.words(range(.shrinkage, blocks)).first.map { Double(bitPattern: $0) } ?? .nan
         guard shrinkage >= 0, shrinkage <= 1 else {
             throw IngotError(
                 .momentsInvalid, tensor: MomentTensor.shrinkage.name(of: input), found: "\(shrinkage)",

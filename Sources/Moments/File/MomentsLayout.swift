@@ -60,7 +60,7 @@ enum MomentTensor: String, Sendable, CaseIterable {
     case tokens
     /// F64, halves: the weights of each half's tokens, added up.
     case weights
-    /// F32, one number: the shrinkage.
+    /// F64, one number: the shrinkage.
     case shrinkage
     /// F32, halves x columns: the diagonal of each half's moments.
     case diagonals
@@ -78,7 +78,7 @@ enum MomentTensor: String, Sendable, CaseIterable {
             case .diagonals: (.f32, [halves, layout.columns])
             case .tokens: (.u64, [halves])
             case .weights: (.f64, [halves])
-            case .shrinkage: (.f32, [1])
+            case .shrinkage: (.f64, [1])
             }
         guard let form, let shape = Shape(form.1) else { return nil }
         return (form.0, shape)

@@ -114,7 +114,7 @@ package struct MomentsWriter: ~Copyable {
             try write(halves.flatMap { LittleEndian.bytes($0.tokens) })
             try write(halves.flatMap { LittleEndian.bytes($0.weight.bitPattern) })
             let shrinkage = blocks.width == 1 ? 0 : Shrinkage.choose(halves, blocks)
-            try write(LittleEndian.bytes([Float(shrinkage)]))
+            try write(LittleEndian.bytes(shrinkage.bitPattern))
             for half in halves { try write(LittleEndian.bytes(MergedMoments.diagonal(of: half, blocks)[...])) }
             try merged.forEachRow { try write(LittleEndian.bytes($0[...])) }
         } catch var error as IngotError {

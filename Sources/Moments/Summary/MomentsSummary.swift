@@ -152,7 +152,7 @@ extension MomentsSummary {
         }
         func fewest(_ list: [Row]) -> String {
             guard let row = list.min(by: { $0.tokensPerColumn ?? 0 < $1.tokensPerColumn ?? 0 }) else { return "" }
-            return "\(row.input) \(NumberText.fixed(row.tokensPerColumn ?? 0, 2))"
+            return "at \(row.input) (\(NumberText.fixed(row.tokensPerColumn ?? 0, 2)))"
         }
         let limit = "fewer than \(NumberText.fixed(fewTokens, 0)) tokens per column"
         var warnings: [IngotWarning] = []

@@ -9,10 +9,11 @@ enum MomentsText {
 
     /// The report in parts.
     static func parts(_ summary: MomentsSummary, _ style: Style) -> [String] {
+        // A column with a rank is left out where the file says nothing of it.
         var table = TextTable([
-            .init("input", isLeft: true), .init("columns"), .init("block", rank: 2), .init("tokens", rank: 3),
-            .init("per column"), .init("dead", rank: 5), .init("max/min", rank: 4), .init("halves"),
-            .init("shrinkage", rank: 1),
+            .init("input", isLeft: true), .init("columns"), .init("block", rank: 3), .init("tokens", rank: 4),
+            .init("per column", rank: 1), .init("dead", rank: 6), .init("max/min", rank: 5), .init("halves", rank: 1),
+            .init("shrinkage", rank: 2),
         ])
         table.rows = summary.rows.map { row in
             let isFew = row.tokensPerColumn ?? .infinity < MomentsSummary.fewTokens
@@ -56,7 +57,7 @@ enum MomentsText {
             rows += summary.texts.map { ("text", text($0)) }
         }
         let counts = [
-            summary.sequences.map { "\(Format.grouped($0)) sequences" },
+            summary.sequences.map { "\(Format.grouped($0)) \(summary.description == nil ? "chunks" : "sequences")" },
             summary.context.map { "\(Format.grouped($0)) tokens each" },
         ].compactMap { $0 }
         rows.append(("length", counts.joined(separator: ", ")))

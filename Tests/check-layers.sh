@@ -27,7 +27,7 @@ declare -A allowed=(
     [Inspection]="$ground"
     [Export]="$ground"
     [Products]="CBLAS TensorModel"
-    [Calibration]="$ground Products Synchronization"
+    [Calibration]="$ground Products Synchronization Glibc Musl Darwin"
     [IngotCommand]="$ground Conversion Inspection Export Calibration Synchronization ArgumentParser Glibc Darwin"
 )
 for folder in Sources/*/; do

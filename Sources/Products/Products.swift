@@ -89,15 +89,19 @@ package enum Products {
     /// - Parameters:
     ///   - xShape: rows x columns.
     ///   - c: columns x columns, row-major, without gaps.
-    package static func addMoments(_ x: Span<Float>, _ xShape: MatrixShape, to c: inout MutableSpan<Float>) {
+    ///   - start: index of the first number of c.
+    package static func addMoments(
+        _ x: Span<Float>, _ xShape: MatrixShape, to c: inout MutableSpan<Float>, from start: Int
+    ) {
         precondition(
-            xShape.fits(x.count) && c.count >= xShape.columns * xShape.columns, "addMoments: sizes differ")
+            xShape.fits(x.count) && start >= 0 && c.count - start >= xShape.columns * xShape.columns,
+            "addMoments: sizes differ")
         guard xShape.rows > 0, xShape.columns > 0 else { return }
         unsafe x.withUnsafeBufferPointer { x in
             unsafe c.withUnsafeMutableBufferPointer { c in
                 unsafe ingot_blas_moments(
-                    Int32(xShape.columns), Int32(xShape.rows), x.baseAddress, Int32(xShape.stride), c.baseAddress,
-                    Int32(xShape.columns))
+                    Int32(xShape.columns), Int32(xShape.rows), x.baseAddress, Int32(xShape.stride),
+                    c.baseAddress.map { unsafe $0 + start }, Int32(xShape.columns))
             }
         }
     }

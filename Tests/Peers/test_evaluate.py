@@ -125,3 +125,72 @@ def test_budgets_do_not_change_results(tmp_path, ids, memory, jobs):
     part = evaluate(tmp_path / "model", "--ids", path, "--context", CONTEXT, "--jobs", jobs, "--max-memory", memory)
     assert part["perplexity"]["value"] == pytest.approx(whole["perplexity"]["value"], rel=1e-6)
     assert part["sequences"] == whole["sequences"] == 6
+
+
+def moments(path):
+    """Diagonals of both halves and merged moments by input, from a file of moments of the usual blocks."""
+    from safetensors.numpy import load_file
+
+    found = {}
+    for name, value in load_file(path).items():
+        key, kind = name.rsplit(".", 1)
+        found.setdefault(key, {})[kind] = value
+    return found
+
+
+@pytest.mark.parametrize("family", ["llama-untied-grouped", "qwen2", "mixtral"])
+def test_moments(tmp_path, ids, family):
+    """Moments of `ingot calibrate` are those that hooks in transformers see."""
+    path, tokens = ids
+    model = make(tmp_path / "model", family, 6)
+    output = tmp_path / "moments.safetensors"
+    done = subprocess.run([INGOT, "calibrate", tmp_path / "model", "--ids", f"{path}:2", "--context", str(CONTEXT),
+                           "-o", output, "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = moments(output)
+    inputs = {}
+
+    def keep(key):
+        return lambda module, arguments: inputs.setdefault(key, []).append(arguments[0].detach().double()[0])
+
+    for number, layer in enumerate(model.model.layers):
+        start = f"layers.{number}."
+        layer.self_attn.q_proj.register_forward_pre_hook(keep(start + "attention_in"))
+        layer.self_attn.o_proj.register_forward_pre_hook(keep(start + "output_in"))
+        if hasattr(layer.mlp, "down_proj"):
+            layer.mlp.gate_proj.register_forward_pre_hook(keep(start + "feed_forward_in"))
+            layer.mlp.down_proj.register_forward_pre_hook(keep(start + "down_in"))
+        else:
+            layer.mlp.register_forward_pre_hook(keep(start + "feed_forward_in"))
+    model.lm_head.register_forward_pre_hook(keep("head_in"))
+    distributions(model, tokens)
+    assert set(inputs) <= set(found)
+    for key, sequences in inputs.items():
+        count = len(sequences)
+        for half in (0, 1):
+            x = torch.cat(sequences[half::2]).numpy()
+            assert found[key]["tokens"][half] == len(x)
+            assert found[key]["weights"][half] == 2 * len(x)
+            np.testing.assert_allclose(found[key]["diagonals"][half], (x**2).mean(0), rtol=2e-4, atol=1e-6)
+        x = torch.cat(sequences).numpy()
+        expected = x.T @ x / len(x)
+        upper = np.triu_indices(x.shape[1])
+        np.testing.assert_allclose(found[key]["moments"], expected[upper], rtol=1e-3, atol=1e-4)
+        assert count == 6
+    if family == "mixtral":
+        routed = [found[f"layers.0.experts.{expert}.down_in"]["tokens"].sum() for expert in range(5)]
+        assert sum(routed) == 2 * 6 * CONTEXT
+
+
+def test_calibration_resumes(tmp_path, ids):
+    """A run that is killed goes on behind its finished layers, to the same bytes."""
+    path, _ = ids
+    make(tmp_path / "model", "llama-tied", 7)
+    command = [INGOT, "calibrate", tmp_path / "model", "--ids", path, "--context", str(CONTEXT), "--jobs", "1", "--quiet"]
+    subprocess.run([*command, "-o", tmp_path / "whole.safetensors"], check=True, capture_output=True)
+    limited = subprocess.run(["bash", "-c", 'ulimit -f 300; "$@"', "_", *map(str, command), "-o",
+                              str(tmp_path / "part.safetensors")], capture_output=True, text=True)
+    assert limited.returncode != 0 and not (tmp_path / "part.safetensors").exists()
+    resumed = subprocess.run([*command, "-o", tmp_path / "part.safetensors"], capture_output=True, text=True)
+    assert resumed.returncode == 0 and "by an earlier run" in resumed.stdout, resumed.stdout + resumed.stderr
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "part.safetensors").read_bytes()

@@ -20,8 +20,10 @@ struct EvaluationBudget: Sendable {
     /// - Parameters:
     ///   - models: the model, and its reference if there is one.
     ///   - sequences: number of sequences of `context` tokens.
+    ///   - reserved: bytes that the caller needs for itself.
     /// - Throws: `usage` if the budget is too small for one sequence. The error says how much is enough.
-    init(bytes: UInt64, jobs: Int, _ models: [ModelWeights], sequences: Int, context: Int) throws {
+    init(bytes: UInt64, jobs: Int, _ models: [ModelWeights], sequences: Int, context: Int, reserved: UInt64 = 0) throws
+    {
         var ledger = MemoryLedger(bytes: bytes)
         let bandRows = models.map(\.largestBandRows).max() ?? 1
         let band = UInt64(models.map(\.largestBand).max() ?? 0) * 4
@@ -32,13 +34,14 @@ struct EvaluationBudget: Sendable {
         let perToken = models.map { EvaluationBudget.bytesPerToken($0, bandRows, lookahead: 3) }.max() ?? 0
         let sequence = UInt64(context) * perToken
         let scores = UInt64(Attention.blockRows * context) * 4
-        let least = worker + sequence + scores
+        let least = worker + sequence + scores + reserved
         guard least <= bytes else {
             throw IngotError(
                 .usage, found: "a memory limit of \(bytes >> 20)MiB",
                 expected: "at least \((least >> 20) + 1)MiB for a sequence of \(context) tokens",
                 remedy: .either(.option(.moreMemory), or: "take a shorter context"))
         }
+        try ledger.claim("moments", reserved)
         try ledger.claim("a sequence", sequence)
         self.jobs = max(1, ledger.claim("workers", each: worker + scores, maximum: jobs))
         lookahead = self.jobs + 1

@@ -1,3 +1,4 @@
+import Architectures
 import Container
 import FileAccess
 import Quantization
@@ -56,25 +57,40 @@ struct DecoderPass: Sendable {
         return states
     }
 
+    /// Receives the input of linear layers: which it is, its rows, and the tokens that the rows are of; nil for all tokens.
+    typealias Observer = (LinearInput, TokenStates, [Int]?) -> Void
+
     /// Runs one layer on the states of whole sequences.
-    func run(layer number: Int, _ states: inout TokenStates) async throws {
+    ///
+    /// - Parameter observe: called with each distinct input of the layer's matrices.
+    func run(layer number: Int, _ states: inout TokenStates, observe: Observer = { _, _, _ in }) async throws {
+        func note(_ kind: LinearInput.Kind, _ states: TokenStates, expert: Int? = nil, _ tokens: [Int]? = nil) {
+            if let input = LinearInput(layer: number, kind, expert: expert) { observe(input, states, tokens) }
+        }
         let h = model.hyperparameters
         let layer = model.layers[number]
         let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon)
+        note(.attentionIn, inputs)
         var parts = try await runner.apply([layer.query, layer.key, layer.value], to: inputs)
         positions.apply(to: &parts[0], context: context)
         positions.apply(to: &parts[1], context: context)
         let means = try await attention.run(parts[0], parts[1], parts[2], context: context)
         parts = []
+        note(.outputIn, means)
         try await runner.add(layer.output, of: means, to: &states)
         let middle = states.normed(layer.feedForwardNorm, epsilon: h.normEpsilon)
+        note(.feedForwardIn, middle)
         guard let router = layer.router else {
             let gated = try await runner.gated(layer.feedForward[0], middle)
+            note(.downIn, gated)
             return try await runner.add(layer.feedForward[0].down, of: gated, to: &states)
         }
         let scores = try await runner.apply([router], to: middle)[0]
         for (expert, chosen) in ExpertChoice.tokens(scores, h.expertsPerToken).enumerated() where !chosen.isEmpty {
-            let gated = try await runner.gated(layer.feedForward[expert], middle.rows(chosen))
+            let (own, tokens) = (middle.rows(chosen), chosen.map(\.token))
+            note(.feedForwardIn, own, expert: expert, tokens)
+            let gated = try await runner.gated(layer.feedForward[expert], own)
+            note(.downIn, gated, expert: expert, tokens)
             try await runner.add(layer.feedForward[expert].down, of: gated, to: &states, chosen: chosen)
         }
     }

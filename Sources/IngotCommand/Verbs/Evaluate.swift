@@ -79,7 +79,13 @@ struct Evaluate: AsyncParsableCommand {
     var model: FilePath
 
     @OptionGroup(title: "Texts and reference") var texts: TextOptions
-    @OptionGroup(title: "Output") var report: ReportOptions
+    /// Options about the format of the result.
+    struct OutputOptions: ParsableArguments {
+        @Option(help: "Format of the result.")
+        var format = EvaluateFormat.text
+    }
+
+    @OptionGroup(title: "Output") var report: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
     @OptionGroup(title: "Memory and jobs") var work: EvaluationWork
     @OptionGroup(title: "Progress") var shown: ProgressOptions
@@ -115,6 +121,12 @@ struct Evaluate: AsyncParsableCommand {
         switch report.format {
         case .text: try result.deliver(EvaluationText.text(found))
         case .json: try result.deliver(found.json)
+        case .csv: try result.deliver(parts: EvaluationCSV.parts(found))
         }
     }
+}
+
+/// Format of an evaluation.
+enum EvaluateFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, csv
 }

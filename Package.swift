@@ -104,8 +104,9 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "FuzzTargets",
-            dependencies: ["TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures"]
-                + base,
+            dependencies: [
+                "TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures", "Calibration",
+            ] + base,
             path: "Tests/FuzzTargets", swiftSettings: settings),
     ]
         // One layer each.

@@ -22,7 +22,10 @@ struct Ingot: AsyncParsableCommand {
             stopped); 130 and 143 interrupted.
             """,
         version: "\(ContainerFormat.writer) (\(CodecLibraries.versions))",
-        subcommands: [Convert.self, Plan.self, Inspect.self, Verify.self, Diff.self, Export.self, Evaluate.self, Calibrate.self])
+        subcommands: [
+            Convert.self, Plan.self, Inspect.self, Verify.self, Diff.self, Export.self, Tokenize.self, Evaluate.self,
+            Calibrate.self,
+        ])
 
     // Stays on the main thread until `requireResources` has checked that other threads can start.
     @MainActor static func main() async {

@@ -28,11 +28,12 @@ fuzz() {
     local options=(-max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
         -artifact_prefix="$findings/")
     case $target in
-    safetensors-header | json | shard-index | journal | manifest | claims | moments) options+=(-dict=$dictionary/json.dict) ;;
+    safetensors-header | json | shard-index | journal | manifest | claims | moments | tokenizer) options+=(-dict=$dictionary/json.dict) ;;
     zip-archive) options+=(-dict=$dictionary/zip.dict) ;;
     pickle | pytorch-checkpoint) options+=(-dict=$dictionary/pickle.dict) ;;
     gguf | numpy) options+=(-dict=$dictionary/$target.dict) ;;
-    imatrix) options+=(-dict=$dictionary/gguf.dict) ;;
+    imatrix | tokenizer-gguf) options+=(-dict=$dictionary/gguf.dict) ;;
+    token-ids) options+=(-dict=$dictionary/numpy.dict) ;;
     esac
     case $target in sealed-shard | chunk-*) options+=(-max_len=32768) ;; *) options+=(-max_len=8192) ;; esac
     local kept=Tests/Fuzz/Corpus/$target

@@ -31,6 +31,9 @@ public enum FuzzSeeds {
         case .numpy: CheckpointSeeds.numpy
         case .moments: try MomentsSeeds.moments()
         case .imatrix: try MomentsSeeds.imatrices()
+        case .tokenizer: TokenizerTargets.jsonSeeds
+        case .tokenizerGGUF: try TokenizerTargets.ggufSeeds()
+        case .tokenIDs: try TokenizerTargets.idSeeds()
         }
     }
 

@@ -30,6 +30,9 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case numpy
     case moments
     case imatrix
+    case tokenizer
+    case tokenizerGGUF = "tokenizer-gguf"
+    case tokenIDs = "token-ids"
 
     /// Parses the bytes. Bad bytes must throw an `IngotError`; anything else ends the process.
     public func run(_ bytes: [UInt8]) {
@@ -65,6 +68,9 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .numpy: try CheckpointTargets.numpy(bytes)
         case .moments: try MomentsTargets.moments(bytes)
         case .imatrix: try MomentsTargets.imatrix(bytes)
+        case .tokenizer: try TokenizerTargets.json(bytes)
+        case .tokenizerGGUF: try TokenizerTargets.gguf(bytes)
+        case .tokenIDs: try TokenizerTargets.ids(bytes)
         }
     }
 }

@@ -12,7 +12,7 @@ package enum GGUFFile {
     /// Suffix of the files.
     static let suffix = ".gguf"
     /// Bytes of magic, version and counts.
-    private static let fixedBytes: UInt64 = 24
+    static let fixedBytes: UInt64 = 24
 
     /// Reads and checks everything before the data of a file.
     ///
@@ -57,7 +57,8 @@ package enum GGUFFile {
         }
     }
 
-    private static func requireVersion(_ reader: inout FrontReader) throws {
+    /// Reads magic and version, and requires a version that is read.
+    static func requireVersion(_ reader: inout FrontReader) throws {
         let first = try reader.bytes(4, "the magic")
         guard first == magic else {
             throw reader.failure(
@@ -78,7 +79,8 @@ package enum GGUFFile {
                 ? "make the file anew with today's llama.cpp" : "use a newer ingot, if there is such a version")
     }
 
-    private static func readCount(
+    /// Reads a count, and requires that so many entries of `minimum` bytes fit into the rest of the file.
+    static func readCount(
         _ reader: inout FrontReader, _ what: String, minimum: UInt64, maximum: Int, _ code: IngotError.Code
     ) throws -> UInt64 {
         let place = reader.position

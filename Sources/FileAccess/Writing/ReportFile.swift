@@ -56,10 +56,15 @@ package enum ReportFile {
     ///
     /// If the reader of a FIFO or pipe goes away, writing ends without an error, as on standard output.
     package static func write(_ parts: some Sequence<String>, to path: FilePath) throws {
+        try write(bytes: parts.lazy.map { Array($0.utf8) }, to: path)
+    }
+
+    /// Writes a result that is no text, as `write(_:to:)` does.
+    package static func write(bytes parts: some Sequence<[UInt8]>, to path: FilePath) throws {
         switch try place(path) {
         case .file(let target, _):
             var file = try AtomicFile(report: target)
-            for part in parts { try file.append(part.utf8.span) }
+            for part in parts { try file.append(part.span) }
             try file.publish()
         case .stream(let target): try write(parts, into: try openStream(target))
         case .descriptor(let number): try write(parts, into: try Descriptor(duplicating: number, path))
@@ -145,11 +150,11 @@ package enum ReportFile {
     }
 
     /// Writes all parts at the descriptor's current position.
-    private static func write(_ parts: some Sequence<String>, into file: borrowing Descriptor) throws {
+    private static func write(_ parts: some Sequence<[UInt8]>, into file: borrowing Descriptor) throws {
         var pending: [UInt8] = []
         do throws(Errno) {
             for part in parts {
-                pending += part.utf8
+                pending += part
                 guard pending.count >= step else { continue }
                 try file.writeNext(pending.span)
                 pending.removeAll(keepingCapacity: true)

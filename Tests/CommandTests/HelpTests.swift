@@ -17,7 +17,7 @@ import Testing
         }.joined(separator: "\n")
     }
 
-    @Test(arguments: ["", "convert", "plan", "inspect", "verify", "diff", "export"])
+    @Test(arguments: ["", "convert", "plan", "inspect", "verify", "diff", "export", "tokenize"])
     func help(verb: String) throws {
         let words = verb.isEmpty ? [] : [verb]
         let result = try IngotProcess.run(words + ["--help"])

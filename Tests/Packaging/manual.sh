@@ -17,7 +17,7 @@ echo ".SH DESCRIPTION"
 echo ".nf"
 "$ingot" help | sed -e '/^OVERVIEW: /d' -e '/^USAGE: /d' -e '/^OPTIONS:/,$d' | text
 echo ".fi"
-for verb in convert plan inspect verify diff export; do
+for verb in convert plan inspect verify diff export tokenize; do
     echo ".SH INGOT ${verb^^}"
     echo ".nf"
     COLUMNS=80 "$ingot" help "$verb" | sed -e 's/^OVERVIEW: //' -e '/^OPTIONS:/,$d' | text

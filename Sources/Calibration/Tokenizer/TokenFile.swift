@@ -78,6 +78,14 @@ package enum TokenFile {
         return ids
     }
 
+    /// Whether a file is a `.npy` with ids, as `npy` makes them: one dimension of 32-bit whole numbers.
+    package static func isOne(_ path: FilePath) -> Bool {
+        guard let file = try? MappedFile.open(path), let header = try? NumPyFile.readHeader(file),
+            let tensor = header.tensors.first
+        else { return false }
+        return tensor.elementType == .i32 && tensor.shape.dimensions.count == 1
+    }
+
     /// A `.npy` file with ids, as one array of 32-bit whole numbers, in parts.
     package static func npy(_ ids: [Int32]) -> [[UInt8]] {
         var header = Array("{'descr': '<i4', 'fortran_order': False, 'shape': (\(ids.count),), }".utf8)

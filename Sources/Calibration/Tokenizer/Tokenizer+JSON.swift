@@ -35,7 +35,8 @@ extension Tokenizer {
     /// Tokens of the member `added_tokens`. Their ids must be those that `tokenizers` gives them: that of the vocabulary, or the next one.
     private static func addedTokens(_ list: [JSONValue], _ model: ModelJSON) throws -> [AddedTokens.Token] {
         var tokens: [AddedTokens.Token] = []
-        var known: [TensorName: Int32] = [:]
+        // Places in `tokens`, by text.
+        var known: [TensorName: Int] = [:]
         var largest: Int32 = -1
         for json in list {
             guard let content = json["content"]?.string, let number = json["id"]?.unsigned,
@@ -47,7 +48,7 @@ extension Tokenizer {
                 throw TokenizerFailure.unsupported("an added token of \(text.count) bytes")
             }
             let id =
-                model.vocabulary.find(text).map { model.ids[$0] } ?? known[TensorName(content)]
+                model.vocabulary.find(text).map { model.ids[$0] } ?? known[TensorName(content)].map { tokens[$0].id }
                 ?? max(largest + 1, Int32(model.ids.count))
             guard id == Int32(number) else {
                 throw TokenizerFailure.invalid(
@@ -68,10 +69,12 @@ extension Tokenizer {
                 isNormalized: try json["normalized"] == nil ? !isSpecial : flag("normalized"),
                 takesSpaceBefore: try flag("lstrip"), takesSpaceAfter: try flag("rstrip"),
                 isSingleWord: try flag("single_word"))
-            if known.updateValue(id, forKey: TensorName(content)) != nil {
-                tokens.removeAll { $0.content == text }
+            if let place = known[TensorName(content)] {
+                tokens[place] = token
+            } else {
+                known[TensorName(content)] = tokens.count
+                tokens.append(token)
             }
-            tokens.append(token)
         }
         return tokens
     }

@@ -48,7 +48,8 @@ struct Tokenize: AsyncParsableCommand {
 
     func run() async throws {
         if let output = result.output, case .file(let place, _) = try ReportFile.place(output) {
-            try PathOverlap.refuse(report: place, over: [model, options.text])
+            try PathOverlap.refuse(
+                report: place, over: [model, options.text], isEarlierResult: TokenFile.isOne(place))
         }
         let tokenizer = try Tokenizer.open(model)
         let text = try TextFile.read(options.text)

@@ -38,15 +38,18 @@ package enum PathOverlap {
     /// - Parameters:
     ///   - output: where the report goes.
     ///   - inputs: files and directories that are read, and other outputs of the same run.
+    ///   - isEarlierResult: whether the file at `output` is a result of this kind, which may be replaced though it is named like weights.
     /// - Throws: `cannotCreate`.
-    package static func refuse(report output: FilePath, over inputs: [FilePath]) throws {
+    package static func refuse(
+        report output: FilePath, over inputs: [FilePath], isEarlierResult: Bool = false
+    ) throws {
         func failure(_ found: String) -> IngotError {
             IngotError(
                 .cannotCreate, file: output.string, found: found, expected: "a report apart from the weights",
                 remedy: "name another file, or delete this one first")
         }
         let existing = FileIdentity(output)
-        if existing != nil, WeightFiles.isWeights(output.lastComponent?.string ?? "") {
+        if existing != nil, !isEarlierResult, WeightFiles.isWeights(output.lastComponent?.string ?? "") {
             throw failure("a file of weights where the report should go")
         }
         for input in inputs {

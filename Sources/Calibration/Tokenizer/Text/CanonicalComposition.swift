@@ -6,7 +6,9 @@ enum CanonicalComposition {
     private static let decompositions: [UInt32: (UInt32, UInt32)] = {
         var map: [UInt32: (UInt32, UInt32)] = [:]
         for table in [CanonicalTable.composites, CanonicalTable.others] {
-            for index in stride(from: 0, to: table.count, by: 3) { map[table[index]] = (table[index + 1], table[index + 2]) }
+            for index in stride(from: 0, to: table.count, by: 3) {
+                map[table[index]] = (table[index + 1], table[index + 2])
+            }
         }
         return map
     }()
@@ -44,13 +46,12 @@ enum CanonicalComposition {
         while index < bytes.count {
             let (value, length) = UTF8Text.scalar(bytes, index)
             index += length
+            let place = segment.count
             decompose(value, into: &segment)
-            // Without a mark in sight, all but the last starter are final.
-            if segment.count >= 64, let last = segment.lastIndex(where: { combiningClass($0) == 0 }), last > 0,
-                !composes(segment, at: last)
-            {
-                let rest = Array(segment[last...])
-                segment.removeSubrange(last...)
+            // A starter that is composed with nothing before it ends the segment before it.
+            if place > 0, startsSegment(segment[place]) {
+                let rest = Array(segment[place...])
+                segment.removeSubrange(place...)
                 compose(&segment, to: &output)
                 segment = rest
             }
@@ -59,11 +60,9 @@ enum CanonicalComposition {
         return output
     }
 
-    /// Whether the starter at `index` may be composed with what stands before it.
-    private static func composes(_ segment: [UInt32], at index: Int) -> Bool {
-        let value = segment[index]
-        if (0x1161..<0x11C3).contains(value) { return true }
-        return seconds.contains(value)
+    /// Whether a scalar is a starter that is never composed with what stands before it.
+    private static func startsSegment(_ value: UInt32) -> Bool {
+        combiningClass(value) == 0 && !(0x1161..<0x11C3).contains(value) && !seconds.contains(value)
     }
 
     /// Starters that are the second part of a composite.

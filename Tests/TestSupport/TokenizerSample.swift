@@ -17,7 +17,8 @@ package enum TokenizerSample {
     /// A byte-level `tokenizer.json`: 256 bytes, then one token for each merge, then `<|end|>`.
     package static func byteLevel(
         merges: [(String, String)] = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "hello")],
-        members: String = #""normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}"#,
+        members: String =
+            #""normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}"#,
         model: String = ""
     ) -> String {
         let tokens = alphabet + merges.map { $0 + $1 }

@@ -38,7 +38,9 @@ package enum TokenFile {
     }
 
     private static func read(_ tensor: StoredTensor, of file: MappedFile, _ vocabulary: Int) throws -> [Int32] {
-        func failure(_ code: IngotError.Code, _ found: String, _ expected: String, at offset: UInt64? = nil) -> IngotError {
+        func failure(_ code: IngotError.Code, _ found: String, _ expected: String, at offset: UInt64? = nil)
+            -> IngotError
+        {
             IngotError(
                 code, tensor: tensor.name, offset: offset, found: found, expected: expected,
                 remedy: "save the ids of one text, made with the model's own tokenizer")

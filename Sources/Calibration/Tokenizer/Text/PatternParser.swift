@@ -132,7 +132,9 @@ struct PatternParser {
             return item
         }
         item.isPossessive = take("+")
-        if let next = peek(), ["+", "?", "*", "{"].contains(next) { throw unsupported("a lazy or repeated repetition") }
+        if let next = peek(), ["+", "?", "*", "{"].contains(next) {
+            throw unsupported("a lazy or repeated repetition")
+        }
         return item
     }
 

@@ -1,4 +1,5 @@
 import SystemPackage
+import TensorModel
 import TestSupport
 import Testing
 
@@ -21,6 +22,21 @@ import Testing
         let all = (result.output + "---\n" + result.errors)
             .replacing(InspectMomentsTests.fixtures.string, with: "...")
         try Golden.expect(all, "inspect-moments-\(name).txt")
+    }
+
+    /// A model that was quantized with an importance matrix names it, and stays a model.
+    @Test func modelOfAnImatrix() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.at("m.gguf")
+        try GGUFSample.write(
+            [.init(SampleTensor("blk.0.attn_q.weight", .f32, [4, 8]))],
+            metadata: [
+                ("general.type", 8, GGUFSample.text("model")),
+                ("quantize.imatrix.file", 8, GGUFSample.text("imatrix.gguf")),
+                ("quantize.imatrix.dataset", 8, GGUFSample.text("imatrix")),
+            ], to: path)
+        let result = try IngotProcess.run(["inspect", path.string, "--headers-only"])
+        #expect(result.status == 0 && result.output.contains("blk.0.attn_q.weight"), "\(result.errors)")
     }
 
     @Test func refusals() throws {

@@ -96,6 +96,10 @@ package struct Imatrix: Sendable {
 // MARK: - GGUF
 
 extension Imatrix {
+    /// The metadata entry by which a GGUF file says that it is an importance matrix: key, type of a text, text.
+    static let typeEntry: [UInt8] =
+        Array("general.type".utf8) + LittleEndian.bytes(UInt32(8)) + LittleEndian.bytes(UInt64(7))
+        + Array("imatrix".utf8)
     private static let squares = ".in_sum2"
     private static let counts = ".counts"
 

@@ -63,13 +63,14 @@ package struct MomentsSummary: Sendable {
         let begin = ByteRange(start: 0, count: min(file.byteCount, 1 << 16))
         guard let begin, let bytes = try? file.bytes(begin) else { return nil }
         if bytes.starts(with: Array("GGUF".utf8)) {
-            guard contains(bytes, "general.type"), contains(bytes, "imatrix.") || contains(bytes, ".in_sum2") else {
-                return nil
-            }
-            return try MomentsSummary(Imatrix.open(path))
+            // Models that were quantized with an importance matrix name it in their metadata: only the type of the file tells.
+            return contains(bytes, Imatrix.typeEntry) ? try MomentsSummary(Imatrix.open(path)) : nil
         }
         // The format's name stands in the metadata, which both known writers of safetensors put first.
-        if bytes[8] == UInt8(ascii: "{"), contains(bytes, "\"\(MomentsDescription.format)\"") {
+        let format = "\"\(MomentsDescription.format)\""
+        if bytes[8] == UInt8(ascii: "{"),
+            ["", " "].contains(where: { contains(bytes, Array("\"format\":\($0)\(format)".utf8)) })
+        {
             let moments = try MomentsFile(path)
             if readsAll { try moments.check() }
             return try MomentsSummary(moments)
@@ -77,8 +78,7 @@ package struct MomentsSummary: Sendable {
         return Imatrix.looksOlder(file) ? try MomentsSummary(Imatrix.open(path)) : nil
     }
 
-    private static func contains(_ bytes: [UInt8], _ text: String) -> Bool {
-        let wanted = Array(text.utf8)
+    private static func contains(_ bytes: [UInt8], _ wanted: [UInt8]) -> Bool {
         guard let first = wanted.first, bytes.count >= wanted.count else { return false }
         return (0...bytes.count - wanted.count).contains {
             bytes[$0] == first && bytes[$0..<$0 + wanted.count].elementsEqual(wanted)

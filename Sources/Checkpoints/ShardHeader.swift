@@ -39,6 +39,8 @@ package struct ShardHeader: Sendable {
     package let warnings: [IngotWarning]
     /// What the file says about the model; nil if it says nothing. Only GGUF files say something.
     package let model: ModelDescription?
+    /// Where the metadata of a GGUF file is that a conversion carries over; nil for other formats.
+    package let carriedMetadata: GGUFMetadataBytes?
     /// In a safetensors file, the first field of a tensor that the format does not define; otherwise nil.
     package private(set) var unknownField: SafetensorsHeader.UnknownField?
 
@@ -46,7 +48,8 @@ package struct ShardHeader: Sendable {
     package init(
         _ format: FileFormat, tensors: [StoredTensor], metadata: [SafetensorsHeader.MetadataEntry] = [],
         dataStart: UInt64, aliases: [Alias] = [], warnings: [IngotWarning] = [], headerByteCount: UInt64? = nil,
-        checksums: [RecordChecksum] = [], model: ModelDescription? = nil
+        checksums: [RecordChecksum] = [], model: ModelDescription? = nil,
+        carriedMetadata: GGUFMetadataBytes? = nil
     ) {
         self.format = format
         self.tensors = tensors
@@ -57,6 +60,7 @@ package struct ShardHeader: Sendable {
         self.aliases = aliases
         self.warnings = warnings
         self.model = model
+        self.carriedMetadata = carriedMetadata
     }
 
     /// Makes the header of a safetensors file.

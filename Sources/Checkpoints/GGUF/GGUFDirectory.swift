@@ -4,12 +4,12 @@ import TensorModel
 
 /// Finds a GGUF checkpoint in a directory.
 enum GGUFDirectory {
-    /// The files whose names are those of GGUF files, and links to such files.
+    /// The files whose names are those of GGUF files, and links to such files. A file with metadata alone is none of them.
     static func files(_ entries: [Directory.Entry]) -> [String] {
         // Skip names with a leading dot: other systems leave such files beside the real ones.
         entries.filter { entry in
             entry.target == .file && TensorName.hasSuffix(entry.name, GGUFFile.suffix)
-                && entry.name.utf8.first != UInt8(ascii: ".")
+                && entry.name.utf8.first != UInt8(ascii: ".") && entry.name != GGUFMetadataBytes.fileName
         }.map(\.name)
     }
 

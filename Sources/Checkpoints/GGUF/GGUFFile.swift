@@ -51,7 +51,7 @@ package enum GGUFFile {
             return ShardHeader(
                 .gguf, tensors: tensors, metadata: metadata.entries, dataStart: min(start, file.byteCount),
                 warnings: metadata.warnings + [table.warning(path)].compactMap { $0 },
-                model: metadata.model.description)
+                model: metadata.model.description, carriedMetadata: metadata.carried)
         } catch let error as IngotError {
             throw error.inFile(path)
         }

@@ -7,6 +7,8 @@ struct GGUFMetadata {
     /// Alignment of the tensors in bytes.
     private(set) var alignment: UInt64 = 32
     private(set) var warnings: [IngotWarning] = []
+    /// Where the entries are in the file, except those that say how the file was split.
+    private(set) var carried = GGUFMetadataBytes()
     /// What the entries say about the model.
     private(set) var model = GGUFModel()
 
@@ -35,7 +37,11 @@ struct GGUFMetadata {
     /// Reads `count` entries.
     init(_ reader: inout FrontReader, count: UInt64, path: String) throws {
         self.path = path
-        for _ in 0..<count { try readEntry(&reader) }
+        for _ in 0..<count {
+            let start = reader.position
+            try readEntry(&reader)
+            if let key = entries.last?.key, !GGUFSplit.isKey(key) { carried.add(start..<reader.position) }
+        }
         if oddKeys > 0 {
             warnings.append(IngotWarning(file: path, "\(oddKeys) metadata keys that are not ASCII; kept"))
         }

@@ -9,6 +9,9 @@ enum GGUFSplit {
     static let countKey = "split.count"
     static let tensorsKey = "split.tensors.count"
 
+    /// Whether a metadata key says how a file was split. Such keys begin with `split.`.
+    static func isKey(_ key: String) -> Bool { key.utf8.starts(with: "split.".utf8) }
+
     /// Stem, number (from 1) and count in the name of a part; nil for other names.
     static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
         guard TensorName.hasSuffix(name, GGUFFile.suffix) else { return nil }

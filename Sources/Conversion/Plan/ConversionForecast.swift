@@ -31,7 +31,7 @@ package struct ConversionForecast: Sendable {
     package let sourceBytes: UInt64
     /// Bytes of the output's shards, headers and seals included.
     package private(set) var outputBytes: UInt64 = 0
-    /// Bytes of the files that would be copied; index and manifest are not counted.
+    /// Bytes of the files that would be copied, and of the metadata of a GGUF source; index and manifest are not counted.
     package let companionBytes: UInt64
     /// The tensors that would be encoded.
     package private(set) var tensors: [Tensor] = []
@@ -67,7 +67,7 @@ package struct ConversionForecast: Sendable {
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.encoding.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.sizeBefore }
-        companionBytes = try CompanionFiles(of: plan.source).copied.reduce(0) {
+        companionBytes = try CompanionFiles(of: plan.source).copied.reduce(plan.metadata?.byteCount ?? 0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }
         let budget = try MemoryBudget(bytes: plan.options.run.memory, jobs: plan.options.run.jobs)

@@ -86,12 +86,11 @@ package struct ConversionPlan: Sendable {
                 .usage, file: shard.file.path.string, found: "a key for a file without dictionaries",
                 expected: "no key: only PyTorch files hold dictionaries", remedy: .option(.leaveOutKey))
         }
-        if shard.header.format == .gguf, !shard.header.metadata.isEmpty {
+        if position > 0, let metadata = shard.header.carriedMetadata, metadata.count > 0 {
             warnings.append(
                 IngotWarning(
                     file: shard.file.path.string,
-                    "\(shard.header.metadata.count) metadata entries (hyperparameters, tokenizer) are not carried over")
-            )
+                    "\(metadata.count) metadata entries are not carried over: only those of the first part are"))
         }
         if let found = QuantizedTensors.first(in: shard.header.tensors) {
             throw IngotError(
@@ -319,6 +318,9 @@ package struct ConversionPlan: Sendable {
 
     // MARK: - Sizes
 
+    /// The file with the metadata of a GGUF source; nil if there is none, or if the first shard is not open.
+    var metadata: SourceMetadataFile? { (shards.first ?? nil).flatMap { SourceMetadataFile($0.source) } }
+
     /// Upper bound of the bytes of the output without payloads of scheme `trellis`, only a little above the real number: headers, seals,
     /// kept tensors, other schemes, and all other files.
     func bytesBesideTrellis() throws -> UInt64 {
@@ -338,6 +340,7 @@ package struct ConversionPlan: Sendable {
             try configuration.addQuantization(options.encoding.record)
             add(file.name, UInt64(configuration.bytes.count))
         }
+        if let metadata { add(GGUFMetadataBytes.fileName, metadata.byteCount) }
         let shards = openShards
         if shards.count > 1 {
             let names = shards.map { shard in

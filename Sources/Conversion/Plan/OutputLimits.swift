@@ -38,7 +38,8 @@ struct OutputLimits {
     /// - Throws: `cannotCreate` for a name or a path that the output cannot have, or a file that is too large for its readers.
     func check(_ companions: CompanionFiles) throws {
         let index = CheckpointNames.index(of: outputNames)
-        let own = Set((outputNames + [index ?? ShardName.index, Manifest.fileName]).map { TensorName($0) })
+        let others = [index ?? ShardName.index, Manifest.fileName, GGUFMetadataBytes.fileName]
+        let own = Set((outputNames + others).map { TensorName($0) })
         let staging = DirectoryBuilder.stagingPath(destination)
         var files = outputNames.map {
             Manifest.File(
@@ -53,7 +54,7 @@ struct OutputLimits {
             guard !own.contains(TensorName(String(decoding: first, as: UTF8.self))) else {
                 throw failure(
                     file.path, "a name that the output needs for a file of its own",
-                    "names other than those of the output's shards, index and manifest",
+                    "names other than those of the output's shards, index, metadata and manifest",
                     "rename it, or move it out of the source")
             }
             // A file is written under a temporary name, which is twelve bytes longer.
@@ -64,6 +65,9 @@ struct OutputLimits {
                     "choose an output with a shorter path, or move the file out of the source")
             }
             add(file.name, FileIdentity(file.path)?.byteCount ?? 0)
+        }
+        if let first = layout.shardNames.first, TensorName.hasSuffix(first, ".gguf") {
+            add(GGUFMetadataBytes.fileName, OutputLimits.widest)
         }
         if let index { add(index, OutputLimits.widest) }
         let manifest = Manifest(

@@ -35,8 +35,12 @@ struct Publication {
             warnings: plan.warnings)
         for shard in shards { report.add(shard) }
         var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
-        files += try CompanionWriter(companions, options: options.encoding.record).write(
-            into: work.path, beside: shards.map(\.contents), dataBytes: report.dataBytes)
+        let first = try firstSource(plan, sourceGuard)
+        files += try CompanionWriter(
+            companions, first.flatMap { SourceMetadataFile($0) }, options: options.encoding.record
+        ).write(into: work.path, beside: shards.map(\.contents), dataBytes: report.dataBytes)
+        // The files of open shards are checked below, and compared if need be.
+        if plan.openShards.first?.position != 0 { try first?.file.checkUnchanged() }
         let manifest = Manifest(
             files: files, options: options.encoding.record, sourceBytes: report.sourceBytes,
             codecs: CodecLibraries.versions
@@ -66,6 +70,19 @@ struct Publication {
         }
         try work.publish(manifest: hash)
         return report
+    }
+
+    /// The first file of the source, whose metadata is carried over; nil if it was consumed, which no GGUF file is.
+    ///
+    /// - Throws: `sourceChanged` if an earlier run finished its shard, and the file is another one now.
+    private func firstSource(_ plan: ConversionPlan, _ sourceGuard: SourceGuard) throws -> Shard? {
+        if let shard = plan.shards.first ?? nil { return shard.source }
+        guard !context.options.run.consumesSource, try Directory.kind(context.layout.shardPath(0)) != nil else {
+            return nil
+        }
+        let shard = try context.layout.open(0)
+        _ = try sourceGuard.fingerprint(shard, 0)
+        return shard
     }
 
     /// Requires that this program opens the directory that it is about to publish, so that the limits of readers hold.

@@ -52,7 +52,9 @@ package struct CompanionFiles: Sendable {
                 if depth == 0, weights.contains(TensorName(entry.name)) || entry.name == ShardName.index {
                     continue
                 }
-                if let reason = reasonToSkip(entry.name) {
+                if depth == 0, entry.name == GGUFMetadataBytes.fileName {
+                    skipped.append((name, "a name that Ingot uses itself"))
+                } else if let reason = reasonToSkip(entry.name) {
                     skipped.append((name, reason))
                 } else {
                     copied.append(File(name: name, path: path))

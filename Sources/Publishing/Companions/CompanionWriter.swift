@@ -3,18 +3,22 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// Writes the files of a converted checkpoint other than its shards and manifest: copies, configuration, index.
+/// Writes the files of a converted checkpoint other than its shards and manifest: copies, configuration, the metadata of a
+/// GGUF source, index.
 package struct CompanionWriter {
     private let companions: CompanionFiles
+    private let metadata: SourceMetadataFile?
     private let options: [JSONValue.Member]
 
     /// Makes a writer.
     ///
     /// - Parameters:
     ///   - companions: the files to copy.
+    ///   - metadata: the metadata of a GGUF source; nil if there is none.
     ///   - options: the conversion's options, as the manifest and `config.json` record them.
-    package init(_ companions: CompanionFiles, options: [JSONValue.Member]) {
+    package init(_ companions: CompanionFiles, _ metadata: SourceMetadataFile?, options: [JSONValue.Member]) {
         self.companions = companions
+        self.metadata = metadata
         self.options = options
     }
 
@@ -52,6 +56,7 @@ package struct CompanionWriter {
                 files.append(Manifest.File(name: file.name, byteCount: count, hash: hash, isShard: false))
             }
         }
+        if let metadata { files.append(try metadata.write(into: directory)) }
         if let index = CheckpointNames.index(of: shards.map(\.fileName)) {
             try record(
                 index, ShardIndexWriter.text(totalBytes: dataBytes, shards: shards),

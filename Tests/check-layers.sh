@@ -25,7 +25,7 @@ declare -A allowed=(
     # None of these three imports another.
     [Conversion]="$ground Synchronization"
     [Inspection]="$ground"
-    [Export]="$ground"
+    [Export]="$ground Glibc Musl Darwin"
     [Products]="CBLAS TensorModel"
     [Calibration]="$ground Products Synchronization Glibc Musl Darwin"
     [IngotCommand]="$ground Conversion Inspection Export Calibration Synchronization ArgumentParser Glibc Darwin"

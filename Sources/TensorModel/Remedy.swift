@@ -84,6 +84,8 @@ extension Remedy {
         case lessMemory
         /// Export as 32-bit floating-point numbers.
         case exportAsFloat32
+        /// Export under the names of the source, in the order of its rows.
+        case keepNames
 
         // Verification and claims.
         /// Compare with the source.
@@ -129,6 +131,7 @@ extension Remedy.Option {
         case .moreMemory: "allow more memory"
         case .lessMemory: "convert with less memory or fewer jobs"
         case .exportAsFloat32: "export as f32"
+        case .keepNames: "export under the names of the source"
         case .compareWithSource: "compare with the source"
         case .limitError: "give a largest relative MSE, or claims"
         case .nameCheckpointOrSource: "name a directory that a conversion made, or name the source to compare it with"

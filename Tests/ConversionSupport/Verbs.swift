@@ -62,10 +62,11 @@ package enum Verbs {
 
     /// Exports a directory.
     package static func export(
-        _ path: FilePath, to target: FilePath, as format: FloatFormat? = nil, force: Bool = false
+        _ path: FilePath, to target: FilePath, as format: FloatFormat? = nil, force: Bool = false,
+        keepsNames: Bool = false
     ) async throws {
         let exporter = try SafetensorsExporter(
-            SealedCheckpoint(path), as: format, memory: minimumMemory, jobs: 1, force: force)
+            SealedCheckpoint(path), as: format, memory: minimumMemory, jobs: 1, force: force, keepsNames: keepsNames)
         _ = try await exporter.run(to: target)
     }
 

@@ -15,6 +15,7 @@ package struct SafetensorsExporter: Sendable {
     package let format: FloatFormat?
     private let budget: MemoryBudget
     private let force: Bool
+    private let keepsNames: Bool
     private static let marker = "exported_by"
     /// Metadata key of the list of files of an export.
     static let filesKey = "exported_files"
@@ -25,44 +26,56 @@ package struct SafetensorsExporter: Sendable {
         package var byteCount: UInt64 = 0
         /// Number of shards, and of tensors.
         package var shards = 0, tensors = 0
+        /// What was left out.
+        package var warnings: [IngotWarning] = []
     }
 
     /// Prepares an export; `memory` in bytes, `jobs` chunks at the same time, `force` to replace an earlier export.
+    ///
+    /// - Parameter keepsNames: whether names and rows stay those of a GGUF source, without configuration and tokenizer from its metadata.
     package init(
-        _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool
+        _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool,
+        keepsNames: Bool = false
     ) throws {
         self.checkpoint = checkpoint
         self.format = format
         self.force = force
+        self.keepsNames = keepsNames
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
     }
 
     /// Decodes every shard into the directory `output`, and writes index, configuration and the other files.
     ///
     /// - Parameter progress: called with a tensor, its file, and the bytes of it that were decoded since the last call.
-    /// - Throws: `valueOutOfRange` if a value does not fit the requested element type.
+    /// - Throws: `valueOutOfRange` if a value does not fit the requested element type; `unsupportedSource` if a GGUF source of a Llama-type
+    ///   decoder has a tensor or a number without a place in the Hugging Face layout.
     package func run(
         to output: FilePath, progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
     ) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         try checkpoint.checkFiles()
         try checkpoint.checkConfiguration()
+        let content = try ExportContent(checkpoint, as: format, keepsNames: keepsNames)
         try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
         var summary = Summary()
+        summary.warnings = content.warnings
         var shards: [(fileName: String, tensors: [TensorName])] = []
         var totalBytes: UInt64 = 0
         for shard in checkpoint.shards {
             let name = shard.file.path.lastComponent?.string ?? ""
-            let (bytes, data) = try await export(shard, to: builder.staging.appending(name)) { progress($0, name, $1) }
+            let (bytes, data) = try await export(shard, content, to: builder.staging.appending(name)) {
+                progress($0, name, $1)
+            }
             summary.byteCount += bytes
             totalBytes += data
-            shards.append((name, shard.payloads.map(\.name) + shard.kept.map(\.name)))
+            let tensors = shard.payloads.map { ($0.name, $0.descriptor.shape) } + shard.kept.map { ($0.name, $0.shape) }
+            shards.append((name, tensors.flatMap { content.target(of: $0.0, $0.1).parts.map(\.name) }))
         }
         summary.shards = shards.count
         summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
-        try exportCompanions(into: builder.staging)
+        try content.writeFiles(into: builder.staging)
         if let indexName {
             try WholeFile.write(
                 ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
@@ -75,23 +88,29 @@ package struct SafetensorsExporter: Sendable {
 
     /// Exports a shard; returns the bytes of the file, and of the tensors in it.
     private func export(
-        _ shard: SealedShard, to path: FilePath, _ progress: @escaping (TensorName, UInt64) -> Void
+        _ shard: SealedShard, _ content: ExportContent, to path: FilePath,
+        _ progress: @escaping (TensorName, UInt64) -> Void
     ) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
         let tables = try payloads.map { try shard.chunkTable(of: $0) }
         let format = format
-        func entry(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> SafetensorsWriter.Entry {
-            SafetensorsWriter.Entry(
-                name: name, elementType: elementType, shape: shape, byteCount: elementType.byteCount(of: shape) ?? 0)
+        func entries(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> [SafetensorsWriter.Entry] {
+            content.target(of: name, shape).parts.map { part in
+                SafetensorsWriter.Entry(
+                    name: part.name, elementType: elementType, shape: part.shape,
+                    byteCount: elementType.byteCount(of: part.shape) ?? 0)
+            }
         }
-        var entries = payloads.map { payload in
-            entry(payload.name, (format ?? payload.descriptor.format).elementType, payload.descriptor.shape)
+        let orders = payloads.map { content.target(of: $0.name, $0.descriptor.shape).order }
+        var written = payloads.flatMap { payload in
+            entries(payload.name, (format ?? payload.descriptor.format).elementType, payload.descriptor.shape)
         }
-        entries += shard.kept.map { tensor in
+        written += shard.kept.flatMap { tensor in
             let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
-            return entry(tensor.name, element ?? tensor.elementType, tensor.shape)
+            return entries(tensor.name, element ?? tensor.elementType, tensor.shape)
         }
-        let header = try SafetensorsWriter.header(tensors: entries, metadata: try metadata(of: shard))
+        let header = try SafetensorsWriter.header(
+            tensors: written, metadata: metadata(of: shard, files: content.fileList))
         let output = OutputShard(
             try AtomicFile(path, mode: .within(shard.file.permissions), bufferBytes: budget.writerBytes),
             bandLimit: budget.bandBytes)
@@ -114,13 +133,18 @@ package struct SafetensorsExporter: Sendable {
             }
             try output.take(
                 exported.elements, chunk, of: payload.prologue.grid,
-                width: (format ?? payload.descriptor.format).byteWidth)
+                width: (format ?? payload.descriptor.format).byteWidth, orders[run.payload])
             progress(payload.name, payload.range.count / UInt64(max(1, tables[run.payload].count)))
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
         for tensor in shard.kept {
             _ = try shard.checkKept(tensor)
-            try append(tensor, of: shard.file, to: &file)
+            let target = content.target(of: tensor.name, tensor.shape)
+            if let order = target.order {
+                try append(tensor, of: shard.file, order, to: &file)
+            } else if !target.parts.isEmpty {
+                try append(tensor, of: shard.file, to: &file)
+            }
             progress(tensor.name, tensor.byteCount)
         }
         let bytes = file.byteCount
@@ -130,11 +154,11 @@ package struct SafetensorsExporter: Sendable {
     }
 
     /// Metadata of an exported shard: that of the source's shard, `format` if it lacks it, and the marks of an export.
-    private func metadata(of shard: SealedShard) throws -> [SafetensorsHeader.MetadataEntry] {
+    private func metadata(of shard: SealedShard, files: String) -> [SafetensorsHeader.MetadataEntry] {
         let own = [SafetensorsExporter.marker, SafetensorsExporter.filesKey]
         let carried = shard.sourceMetadata.filter { !own.contains($0.key) }
         return (carried.value(of: "format") == nil ? [.init("format", "pt")] : []) + carried
-            + [.init(own[0], ContainerFormat.writer), .init(own[1], try fileList)]
+            + [.init(own[0], ContainerFormat.writer), .init(own[1], files)]
     }
 
     /// Requires free disk space for all weights before the first one is written; they can be thousands of times larger than the checkpoint.
@@ -174,8 +198,8 @@ package struct SafetensorsExporter: Sendable {
             band = BandAssembly(limit: bandLimit)
         }
 
-        func take(_ elements: [UInt8], _ chunk: Int, of grid: ChunkGrid, width: Int) throws {
-            try band.take(elements, chunk, of: grid, width: width, into: &file)
+        func take(_ elements: [UInt8], _ chunk: Int, of grid: ChunkGrid, width: Int, _ order: RowOrder?) throws {
+            try band.take(elements, chunk, of: grid, width: width, order, into: &file)
         }
     }
 
@@ -189,46 +213,30 @@ package struct SafetensorsExporter: Sendable {
         }
     }
 
-    /// The name of the index of the shards; nil for one shard.
-    private var indexName: String? {
-        CheckpointNames.index(of: checkpoint.shards.compactMap { $0.file.path.lastComponent?.string })
-    }
-
-    /// Files of the export as a JSON object, with hashes of copied files and of the configuration. Each shard carries it, so that `--force`
-    /// recognizes an export.
-    private var fileList: String {
-        get throws {
-            let members = try checkpoint.manifest.files.map { file -> JSONValue.Member in
-                guard !file.isShard, file.name != indexName else { return .init(file.name, .null) }
-                guard file.name == CompanionFiles.configuration else {
-                    return .init(file.name, .string(file.hash.description))
-                }
-                let bytes = try configuration(checkpoint.path.appending(file.name))
-                return .init(file.name, .string(ContentHash(of: bytes.span).description))
-            }
-            return JSONValue.object(members).text()
+    /// Appends the rows of a kept tensor in another order.
+    private func append(
+        _ tensor: StoredTensor, of source: MappedFile, _ order: RowOrder, to file: inout AtomicFile
+    ) throws {
+        guard let rows = tensor.shape.dimensions.first, rows > 0 else { return }
+        let width = tensor.range.count / UInt64(rows)
+        guard width * UInt64(rows) == tensor.range.count else {
+            throw IngotError(
+                .unsupportedSource, file: source.path.string, tensor: tensor.name,
+                found: "rows of \(tensor.elementType.rawValue) that do not fill bytes", expected: "rows of whole bytes",
+                remedy: .option(.keepNames))
         }
-    }
-
-    /// Bytes of `config.json` of the export: without quantization, with the new element type.
-    private func configuration(_ path: FilePath) throws -> [UInt8] {
-        var configuration = try ConfigurationFile(reading: path)
-        try configuration.removeQuantization()
-        if let format { try configuration.setElementType(format) }
-        return configuration.bytes
-    }
-
-    private func exportCompanions(into staging: FilePath) throws {
-        let names = checkpoint.manifest.files.filter { !$0.isShard && $0.name != indexName }.map(\.name)
-        for file in CompanionFiles(names: names, in: checkpoint.path).copied {
-            if file.name == CompanionFiles.configuration {
-                let permissions = try Directory.permissions(file.path)
-                try WholeFile.write(
-                    configuration(file.path), to: staging.appending(file.name),
-                    mode: permissions.map { .copied(from: $0) } ?? .usual)
+        for place in 0..<rows {
+            let start = tensor.range.start + UInt64(order.source(ofPlace: place)) * width
+            guard let range = ByteRange(start: start, count: width) else { continue }
+            let bytes = try source.bytes(range)
+            if let from = tensor.elementType.quantizable, let target = format, target != from {
+                let converted = try FloatRecoding.recode(bytes.span, from, to: target, tensor.name, source.path)
+                try file.append(converted.span)
             } else {
-                _ = try CompanionFiles.copy(file, into: staging)
+                try file.append(bytes.span)
             }
         }
     }
+
+    private var indexName: String? { ExportContent.indexName(of: checkpoint) }
 }

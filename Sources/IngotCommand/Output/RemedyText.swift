@@ -27,6 +27,7 @@ enum RemedyText {
         case .moreMemory: "give more with --max-memory"
         case .lessMemory: "convert with less --max-memory or fewer --jobs"
         case .exportAsFloat32: "export with --dtype f32"
+        case .keepNames: "export with --keep-names, which writes the names of the source and no config.json"
         case .compareWithSource: "give --against"
         case .limitError: "give --max-relative-mse or --claims"
         case .nameCheckpointOrSource:

@@ -14,7 +14,8 @@ struct Export: AsyncParsableCommand {
         discussion: """
             OUT is a new directory. It appears at the end, complete. With --to safetensors,
             it has plain weights in the Hugging Face layout, which transformers and other
-            runtimes load.
+            runtimes load. For a checkpoint made of a GGUF file of a Llama, Mixtral or
+            Qwen2 model, it makes names, config.json and tokenizer from the metadata.
 
             Examples:
               ingot export llama-7b.ingot llama-7b-4bit
@@ -34,6 +35,11 @@ struct Export: AsyncParsableCommand {
 
         @Option(help: "Element type of all F16, BF16 and F32 tensors. Default: that of each source tensor.")
         var dtype: FloatFormat?
+
+        @Flag(
+            help: "Keep names and rows of a GGUF source. Default: those of Hugging Face, for Llama-type models."
+        )
+        var keepNames = false
 
         @Flag(help: "Replace OUT if it is an earlier export.")
         var force = false
@@ -58,9 +64,11 @@ struct Export: AsyncParsableCommand {
             }, files: sealed.shards.compactMap { $0.file.path.lastComponent?.string })
         for warning in sealed.warnings { reading.warn(warning) }
         let exporter = try SafetensorsExporter(
-            sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force)
+            sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force,
+            keepsNames: output.keepNames)
         let summary = try await exporter.run(to: out) { reading.note($0, $1, $2) }
         reading.finish()
+        for warning in summary.warnings { reading.warn(warning) }
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "
                 + "\(summary.shards == 1 ? "shard" : "shards"), \(Format.bytes(summary.byteCount))")

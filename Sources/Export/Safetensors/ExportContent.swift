@@ -1,0 +1,139 @@
+import Checkpoints
+import Container
+import FileAccess
+import Publishing
+import SystemPackage
+import TensorModel
+
+/// What an export writes: what each tensor becomes, and the files beside the shards.
+struct ExportContent {
+    /// A file whose bytes the export makes.
+    private struct Made {
+        let name: String
+        let bytes: [UInt8]
+        let mode: NewFileMode
+    }
+
+    private let checkpoint: SealedCheckpoint
+    /// The translation into the Hugging Face layout; nil if names and rows stay.
+    private let translation: GGUFToHuggingFace?
+    private let copied: [Manifest.File]
+    private let made: [Made]
+    /// What was left out.
+    let warnings: [IngotWarning]
+
+    /// Plans an export.
+    ///
+    /// - Parameters:
+    ///   - format: element type of all weights; nil keeps the type of each.
+    ///   - keepsNames: whether a GGUF source is not translated.
+    /// - Throws: what `GGUFToHuggingFace` throws; errors of reading.
+    init(_ checkpoint: SealedCheckpoint, as format: FloatFormat?, keepsNames: Bool) throws {
+        self.checkpoint = checkpoint
+        let index = ExportContent.indexName(of: checkpoint)
+        let listed = checkpoint.manifest.files.filter { !$0.isShard && $0.name != index }
+        let metadata = keepsNames ? nil : try GGUFToHuggingFace.metadata(of: checkpoint)
+        translation = try metadata.flatMap { try GGUFToHuggingFace(checkpoint, $0) }
+        var made: [Made] = []
+        var warnings: [IngotWarning] = []
+        var left: Set<String> = []
+        if let translation, let metadata {
+            let permissions = try Directory.permissions(metadata.path)
+            let mode: NewFileMode = permissions.map { .copied(from: $0) } ?? .usual
+            func add(_ name: String, _ bytes: [UInt8]) { made.append(Made(name: name, bytes: bytes, mode: mode)) }
+            left = [GGUFMetadataBytes.fileName, CompanionFiles.configuration]
+            if listed.contains(where: { $0.name == CompanionFiles.configuration }) {
+                warnings.append(
+                    IngotWarning(
+                        file: checkpoint.path.appending(CompanionFiles.configuration).string,
+                        "replaced by a configuration from the metadata of the GGUF source"))
+            }
+            add(
+                CompanionFiles.configuration,
+                try translation.configuration(format ?? ExportContent.commonType(checkpoint)))
+            do {
+                let tokenizer = try HuggingFaceTokenizer(metadata).files(context: translation.sizes.context)
+                // A tokenizer that stood beside the GGUF file is the model's own.
+                if !listed.contains(where: { file in tokenizer.contains { $0.name == file.name } }) {
+                    for (name, bytes) in tokenizer { add(name, bytes) }
+                }
+            } catch let unknown as HuggingFaceTokenizer.Unknown {
+                warnings.append(
+                    IngotWarning(
+                        file: metadata.path.string,
+                        "no tokenizer is written: \(unknown.reason), which tokenizer.json cannot state exactly"))
+            }
+        } else if let metadata {
+            let name = try GGUFToHuggingFace.architecture(metadata) ?? "none"
+            warnings.append(
+                IngotWarning(
+                    file: metadata.path.string,
+                    "names and rows are those of the GGUF source: the Hugging Face layout of architecture "
+                        + "\(name.prefix(80)) is not known"))
+        }
+        for file in listed where file.name == CompanionFiles.configuration && !left.contains(file.name) {
+            let path = checkpoint.path.appending(file.name)
+            let permissions = try Directory.permissions(path)
+            made.append(
+                Made(
+                    name: file.name, bytes: try ExportContent.configuration(path, format),
+                    mode: permissions.map { .copied(from: $0) } ?? .usual))
+        }
+        self.made = made
+        self.warnings = warnings
+        copied = listed.filter { $0.name != CompanionFiles.configuration && !left.contains($0.name) }
+    }
+
+    /// The name of the index of the shards; nil for one shard.
+    static func indexName(of checkpoint: SealedCheckpoint) -> String? {
+        CheckpointNames.index(of: checkpoint.shards.compactMap { $0.file.path.lastComponent?.string })
+    }
+
+    /// What a tensor becomes.
+    func target(of name: TensorName, _ shape: Shape) -> ExportTarget {
+        translation?.target(of: name) ?? ExportTarget(name, shape)
+    }
+
+    /// The element type of most weights.
+    private static func commonType(_ checkpoint: SealedCheckpoint) -> FloatFormat {
+        var counts: [FloatFormat: Int] = [:]
+        for shard in checkpoint.shards {
+            for payload in shard.payloads {
+                counts[payload.descriptor.format, default: 0] += payload.descriptor.shape.elementCount / 2
+            }
+            for tensor in shard.kept {
+                if let format = tensor.elementType.quantizable {
+                    counts[format, default: 0] += tensor.shape.elementCount / 2
+                }
+            }
+        }
+        return FloatFormat.allCases.max { counts[$0, default: 0] < counts[$1, default: 0] } ?? .f32
+    }
+
+    /// Bytes of a `config.json` of the checkpoint: without quantization, with the new element type.
+    private static func configuration(_ path: FilePath, _ format: FloatFormat?) throws -> [UInt8] {
+        var configuration = try ConfigurationFile(reading: path)
+        try configuration.removeQuantization()
+        if let format { try configuration.setElementType(format) }
+        return configuration.bytes
+    }
+
+    /// Files of the export as a JSON object, with hashes of files other than shards and index. Each shard carries it, so that `--force`
+    /// recognizes an export.
+    var fileList: String {
+        var members = checkpoint.manifest.files.filter(\.isShard).map { JSONValue.Member($0.name, .null) }
+        if let index = ExportContent.indexName(of: checkpoint) { members.append(.init(index, .null)) }
+        members += copied.map { .init($0.name, .string($0.hash.description)) }
+        members += made.map { .init($0.name, .string(ContentHash(of: $0.bytes.span).description)) }
+        members.sort { TensorName($0.key) < TensorName($1.key) }
+        return JSONValue.object(members).text()
+    }
+
+    /// Writes the files other than shards and index.
+    func writeFiles(into directory: FilePath) throws {
+        for file in CompanionFiles(names: copied.map(\.name), in: checkpoint.path).copied {
+            _ = try CompanionFiles.copy(file, into: directory)
+        }
+        for file in made { try WholeFile.write(file.bytes, to: directory.appending(file.name), mode: file.mode) }
+    }
+}

@@ -9,7 +9,7 @@ import Weights
 struct Evaluate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure perplexity, and divergence from a reference.",
-        usage: "ingot evaluate <model> --ids <file> ... [--against <reference>] [options]",
+        usage: "ingot evaluate <model> --text <file> ... [--against <reference>] [options]",
         discussion: """
             MODEL and REFERENCE are checkpoints in a directory with a config.json:
             safetensors or PyTorch files, or outputs of `ingot convert` and `ingot export`.
@@ -24,37 +24,20 @@ struct Evaluate: AsyncParsableCommand {
             have to fit in memory.
 
             Examples:
-              ingot evaluate llama-7b.ingot --against llama-7b --ids code.npy
-              ingot evaluate llama-7b.ingot --ids code.npy --ids prose.npy --tokens 65536
+              ingot evaluate llama-7b.ingot --against llama-7b --text code.txt
+              ingot evaluate llama-7b.ingot --text code.txt --text prose.txt --tokens 65536
+              ingot evaluate llama-7b.ingot --ids ids.npy --format json
             """)
 
     /// Options about what is evaluated.
-    struct TextOptions: ParsableArguments {
-        @Option(
-            name: .customLong("ids"),
-            help: ArgumentHelp(
-                "Text as token ids: a .npy or safetensors file with one vector of whole numbers. May be given several times.",
-                valueName: "file"))
-        var ids: [FilePath] = []
-
+    struct ScoreOptions: ParsableArguments {
         @Option(help: ArgumentHelp("Model to compare with, usually the original.", valueName: "reference"))
         var against: FilePath?
-
-        @Option(help: ArgumentHelp("Tokens of a sequence.", valueName: "n"))
-        var context = 512
 
         @Option(
             help: ArgumentHelp(
                 "Tokens at the start of a sequence that are not scored. Default: half of them.", valueName: "n"))
         var unscored: Int?
-
-        @Option(help: ArgumentHelp("Tokens of each text at most. Default: all.", valueName: "n"))
-        var tokens: Int?
-
-        func validate() throws {
-            if ids.isEmpty { throw ValidationError("No text: give --ids.") }
-            if let tokens, tokens < context { throw ValidationError("--tokens must be one --context or more.") }
-        }
     }
 
     /// Memory and jobs; more memory than other verbs, for the states of tokens.
@@ -78,7 +61,8 @@ struct Evaluate: AsyncParsableCommand {
     @Argument(help: "Model to evaluate.")
     var model: FilePath
 
-    @OptionGroup(title: "Texts and reference") var texts: TextOptions
+    @OptionGroup(title: "Texts") var texts: TextSources
+    @OptionGroup(title: "Reference and scores") var scored: ScoreOptions
     /// Options about the format of the result.
     struct OutputOptions: ParsableArguments {
         @Option(help: "Format of the result.")
@@ -92,15 +76,13 @@ struct Evaluate: AsyncParsableCommand {
 
     func run() async throws {
         Interruption.install()
-        try result.requireApart(from: [model] + texts.ids + (texts.against.map { [$0] } ?? []))
+        try result.requireApart(from: [model] + texts.paths + (scored.against.map { [$0] } ?? []))
         let opened = try EvaluatedModel(model)
-        let reference = try texts.against.map { try EvaluatedModel($0) }
-        let loaded = try texts.ids.map { path in
-            TokenizedText(name: path.string, ids: try TokenFile.read(path), begin: [])
-        }
+        let reference = try scored.against.map { try EvaluatedModel($0) }
+        let loaded = try texts.read(for: model, vocabulary: opened.weights.hyperparameters.vocabulary)
         var options = EvaluationOptions()
         options.context = texts.context
-        options.unscored = texts.unscored ?? texts.context / 2
+        options.unscored = scored.unscored ?? texts.context / 2
         options.tokens = texts.tokens
         options.memory = work.maxMemory.bytes
         options.jobs = work.jobs
@@ -109,7 +91,7 @@ struct Evaluate: AsyncParsableCommand {
         let bytes = opened.checkpoint.fileBytes + (reference?.checkpoint.fileBytes ?? 0)
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
-        let scores = try await evaluator.run(loaded) { progress in
+        let scores = try await evaluator.run(loaded.map(\.text)) { progress in
             let share = Double(progress.done) / Double(progress.total)
             reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))
         }
@@ -117,7 +99,7 @@ struct Evaluate: AsyncParsableCommand {
         try reference?.checkpoint.requireUnchanged()
         reading.finish()
         let found = EvaluationReport(
-            model: model, reference: texts.against, options, scores, isSealed: opened.checkpoint.isSealed)
+            model: model, reference: scored.against, options, scores, isSealed: opened.checkpoint.isSealed)
         switch report.format {
         case .text: try result.deliver(EvaluationText.text(found))
         case .json: try result.deliver(found.json)

@@ -1,0 +1,83 @@
+import ArgumentParser
+import Calibration
+import FileAccess
+import SystemPackage
+import TensorModel
+
+/// The texts that a model runs on: files of text, or files of token ids.
+struct TextSources: ParsableArguments {
+    @Option(
+        name: .customLong("text"),
+        help: ArgumentHelp(
+            "Text in UTF-8, and the weight of its tokens (calibrate). May be given several times.",
+            valueName: "file[:weight]"))
+    var texts: [WeightedPath] = []
+
+    @Option(
+        name: .customLong("ids"),
+        help: ArgumentHelp(
+            "Text as token ids: a .npy or safetensors file with one vector of whole numbers. May be given several times.",
+            valueName: "file[:weight]"))
+    var ids: [WeightedPath] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Tokenizer of --text: a tokenizer.json, or a checkpoint that has one. Default: that of the model.",
+            valueName: "path"))
+    var tokenizer: FilePath?
+
+    @Option(help: ArgumentHelp("Tokens of a sequence.", valueName: "n"))
+    var context = 512
+
+    @Option(help: ArgumentHelp("Tokens of each text at most. Default: all.", valueName: "n"))
+    var tokens: Int?
+
+    func validate() throws {
+        if texts.isEmpty, ids.isEmpty { throw ValidationError("No text: give --text or --ids.") }
+        if let tokens, tokens < context { throw ValidationError("--tokens must be one --context or more.") }
+    }
+
+    /// All files.
+    var paths: [FilePath] { (texts + ids).map(\.path) + (tokenizer.map { [$0] } ?? []) }
+
+    /// Reads the texts, those in UTF-8 first.
+    ///
+    /// - Parameter vocabulary: number of tokens of the model.
+    /// - Throws: `textInvalid`, `tokenizerInvalid`; errors of reading.
+    func read(for model: FilePath, vocabulary: Int) throws -> [WeightedText] {
+        var found: [WeightedText] = []
+        if !texts.isEmpty {
+            let tokenizer = try Tokenizer.open(tokenizer ?? model)
+            for item in texts {
+                let ids = try tokenizer.encode(TextFile.read(item.path))
+                found.append(
+                    WeightedText(
+                        TokenizedText(name: item.path.string, ids: ids, begin: tokenizer.begin), weight: item.weight))
+            }
+        }
+        for item in ids {
+            let ids = try TokenFile.read(item.path, vocabulary: vocabulary)
+            found.append(
+                WeightedText(TokenizedText(name: item.path.string, ids: ids, begin: []), weight: item.weight))
+        }
+        return found
+    }
+}
+
+/// A path, and a weight after a colon; without one the weight is 1.
+struct WeightedPath: ExpressibleByArgument {
+    let path: FilePath
+    let weight: Double
+
+    init?(argument: String) {
+        guard !argument.isEmpty else { return nil }
+        if let colon = argument.lastIndex(of: ":"), colon != argument.startIndex,
+            let weight = Double(argument[argument.index(after: colon)...])
+        {
+            guard weight > 0, weight <= 1e6 else { return nil }
+            (path, self.weight) = (FilePath(String(argument[..<colon])), weight)
+        } else {
+            (path, weight) = (FilePath(argument), 1)
+        }
+    }
+}

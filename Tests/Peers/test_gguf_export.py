@@ -384,13 +384,14 @@ def exported(tmp_path, change=lambda writer: None, more=(), code=0, options=(), 
     (lambda writer: writer.add_uint32("llama.block_count", 3), [], "model.layers.2"),
     (lambda writer: writer.add_uint32("llama.block_count", 2**31), [], "block_count"),
     (lambda writer: writer.add_uint32("llama.attention.head_count", 5), [], "head_count"),
-    (lambda writer: writer.add_uint32("llama.attention.head_count", 4), [], "k_proj"),
+    (lambda writer: writer.add_uint32("llama.attention.head_count_kv", 4), [], "k_proj"),
 ])
 def test_refused_by_name(tmp_path, change, more, word):
     def edit(writer):
         if change:
             for values in writer.kv_data:
-                for key in ("llama.rope.dimension_count", "llama.block_count", "llama.attention.head_count"):
+                for key in ("llama.rope.dimension_count", "llama.block_count", "llama.attention.head_count",
+                            "llama.attention.head_count_kv"):
                     if key in change.__code__.co_consts:
                         values.pop(key, None)
             change(writer)

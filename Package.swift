@@ -105,7 +105,8 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures", "Calibration",
+                "TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures",
+                "Calibration",
             ] + base,
             path: "Tests/FuzzTargets", swiftSettings: settings),
     ]

@@ -82,7 +82,7 @@ package struct GGUFMetadataReader: Sendable {
     }
 
     private func number(_ key: String) throws -> GGUFValue? {
-        guard var (reader, type) = try reader(key), let width = type.width else { return nil }
+        guard case (var reader, let type)? = try reader(key), let width = type.width else { return nil }
         return .number(type, try reader.unsigned(width, "a value"))
     }
 
@@ -103,7 +103,7 @@ package struct GGUFMetadataReader: Sendable {
 
     /// A text; nil if there is none, or if it is not UTF-8.
     package func string(_ key: String) throws -> String? {
-        guard var (reader, type) = try reader(key), type == .string else { return nil }
+        guard case (var reader, let type)? = try reader(key), type == .string else { return nil }
         let bytes = try reader.bytes(try reader.unsigned(8, "a length"), "a text")
         return String(validating: bytes, as: UTF8.self)
     }
@@ -112,7 +112,7 @@ package struct GGUFMetadataReader: Sendable {
     private func array(_ key: String, _ types: [GGUFValueType]) throws -> (
         reader: FrontReader, type: GGUFValueType, count: Int
     )? {
-        guard var (reader, type) = try reader(key), type == .array else { return nil }
+        guard case (var reader, let type)? = try reader(key), type == .array else { return nil }
         let element = try GGUFMetadataReader.type(&reader)
         let count = try reader.unsigned(8, "a count")
         return types.contains(element) ? (reader, element, Int(count)) : nil
@@ -120,7 +120,7 @@ package struct GGUFMetadataReader: Sendable {
 
     /// An array of texts; nil if there is none, or if one of them is not UTF-8.
     package func strings(_ key: String) throws -> [String]? {
-        guard var (reader, _, count) = try array(key, [.string]) else { return nil }
+        guard case (var reader, _, let count)? = try array(key, [.string]) else { return nil }
         var values: [String] = []
         values.reserveCapacity(count)
         for _ in 0..<count {
@@ -134,7 +134,9 @@ package struct GGUFMetadataReader: Sendable {
     /// An array of whole numbers; nil if there is none, or if one of them is negative.
     package func unsigneds(_ key: String) throws -> [UInt64]? {
         let types: [GGUFValueType] = [.u8, .i8, .u16, .i16, .u32, .i32, .u64, .i64]
-        guard var (reader, type, count) = try array(key, types), let width = type.width else { return nil }
+        guard case (var reader, let type, let count)? = try array(key, types), let width = type.width else {
+            return nil
+        }
         var values: [UInt64] = []
         values.reserveCapacity(count)
         for _ in 0..<count {
@@ -146,7 +148,7 @@ package struct GGUFMetadataReader: Sendable {
 
     /// An array of binary32; nil if there is none.
     package func floats(_ key: String) throws -> [Float]? {
-        guard var (reader, _, count) = try array(key, [.f32]) else { return nil }
+        guard case (var reader, _, let count)? = try array(key, [.f32]) else { return nil }
         var values: [Float] = []
         values.reserveCapacity(count)
         for _ in 0..<count { values.append(Float(bitPattern: UInt32(try reader.unsigned(4, "a value")))) }

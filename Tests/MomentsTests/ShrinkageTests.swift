@@ -1,8 +1,7 @@
+import Moments
 import TensorModel
 import TestSupport
 import Testing
-
-@testable import Moments
 
 /// The Cholesky factor, and the choice of the shrinkage.
 @Suite struct ShrinkageTests {

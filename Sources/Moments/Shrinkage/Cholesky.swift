@@ -1,14 +1,14 @@
 /// Cholesky factors in binary64, row by row, in an order that is always the same. For matrices of up to a few hundred columns.
-struct Cholesky {
+package struct Cholesky {
     /// Rows and columns.
-    let count: Int
+    package let count: Int
     /// The lower triangular factor `L` of the matrix `L L^T`, row by row; zeros above the diagonal.
-    let factor: [Double]
+    package let factor: [Double]
 
     /// Factors a symmetric matrix; nil if a pivot is not positive or not finite.
     ///
     /// - Parameter matrix: `count * count` numbers, row by row. Only the upper triangle is read.
-    init?(_ matrix: [Double], count: Int) {
+    package init?(_ matrix: [Double], count: Int) {
         precondition(matrix.count == count * count)
         // The rows below the pivot's are updated whole, so that the inner loop runs over neighbours.
         var upper = matrix
@@ -38,12 +38,12 @@ struct Cholesky {
     }
 
     /// The diagonal of the factor: square roots of the pivots.
-    var diagonal: [Double] { (0..<count).map { factor[$0 * count + $0] } }
+    package var diagonal: [Double] { (0..<count).map { factor[$0 * count + $0] } }
 
     /// The trace of the inverse of the factored matrix times a symmetric matrix.
     ///
     /// - Parameter matrix: `count * count` numbers, row by row. Only the upper triangle is read.
-    func traceOfInverse(times matrix: [Double]) -> Double {
+    package func traceOfInverse(times matrix: [Double]) -> Double {
         precondition(matrix.count == count * count)
         let inverse = self.inverse
         // The inverse of L L^T is V^T V with V the inverse of L: add up, over the rows v of V, v^T M v.

@@ -22,9 +22,9 @@ package enum Shrinkage {
     /// Damping of the quantizer: this share of the mean of the diagonal is added to the diagonal.
     package static let damping = 0.01
     /// Columns of a block that are looked at.
-    static let maximumColumns = 512
+    package static let maximumColumns = 512
     /// Blocks that are looked at.
-    static let maximumBlocks = 4
+    package static let maximumBlocks = 4
 
     /// The shrinkage of an input from its halves.
     package static func choose(_ halves: [HalfMoments], _ blocks: BlockLayout) -> Double {
@@ -52,7 +52,7 @@ package enum Shrinkage {
     }
 
     /// Numbers of `0..<count`, as many as `most` at most, with one distance.
-    static func spaced(_ count: Int, at most: Int) -> [Int] {
+    package static func spaced(_ count: Int, at most: Int) -> [Int] {
         Array(stride(from: 0, to: count, by: ceilingDivide(count, most)))
     }
 
@@ -81,7 +81,7 @@ package enum Shrinkage {
     }
 
     /// The score of one half's moments on the other's; nil if they have no Cholesky factor.
-    static func score(_ own: [Double], _ other: [Double], _ count: Int, _ shrinkage: Double) -> Double? {
+    package static func score(_ own: [Double], _ other: [Double], _ count: Int, _ shrinkage: Double) -> Double? {
         guard let cholesky = Cholesky(shrunk(own, count, shrinkage), count: count) else { return nil }
         let determinant = cholesky.diagonal.reduce(0) { $0 + 2 * ExactMath.log2($1) } * 0.6931471805599453
         let score = determinant + cholesky.traceOfInverse(times: other)

@@ -140,7 +140,7 @@ import Testing
             return #expect(throws: IngotError.self) { _ = try TokenFile.read(path, vocabulary: 1000) }
         }
         func tensor(_ type: ElementType, _ shape: [Int], _ values: [UInt64]) -> SampleTensor {
-            SampleTensor("ids", raw: type, shape, bytes: values.flatMap { GGUFSample.word($0, type.bitWidth / 8) })
+            SampleTensor("ids", type, shape, bytes: values.flatMap { GGUFSample.word($0, type.bitWidth / 8) })
         }
         let large = try failure([tensor(.i32, [2], [5, 1000])])
         #expect(large?.code == .valueOutOfRange && large?.found == "the id 1000" && large?.offset != nil)

@@ -86,7 +86,7 @@ import Testing
         for type in [ElementType.i64, .i32, .u32, .u16, .i16, .u64] {
             let width = type.bitWidth / 8
             let tensor = SampleTensor(
-                "ids", raw: type, [2, 2], bytes: [3, 500, 0, 999].flatMap { GGUFSample.word($0, width) })
+                "ids", type, [2, 2], bytes: [3, 500, 0, 999].flatMap { GGUFSample.word($0, width) })
             try SampleSource.writeShard([tensor], to: directory.at("ids.safetensors"))
             #expect(try TokenFile.read(directory.at("ids.safetensors"), vocabulary: 1000) == [3, 500, 0, 999])
         }

@@ -173,6 +173,7 @@ struct PatternParser {
             return ScalarSet(properties: properties, isNegated: isNegated)
         case ".", "^", "$", "?", "*", "+", "{", "}", "]": throw unsupported("`\(next)` here")
         default:
+            guard !foldsCase || next.value < 128 else { throw unsupported("cases of other letters than A to Z") }
             position += 1
             return literal(next.value)
         }

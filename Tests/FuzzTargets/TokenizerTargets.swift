@@ -25,7 +25,8 @@ enum TokenizerTargets {
         require(tokenizer.vocabularyCount > 0, "no vocabulary")
         let ids = try tokenizer.encode(text)
         let known = 0..<Int32(tokenizer.vocabularyCount)
-        require((ids + tokenizer.begin + tokenizer.end).allSatisfy { known.contains($0) }, "an id beyond the vocabulary")
+        require(
+            (ids + tokenizer.begin + tokenizer.end).allSatisfy { known.contains($0) }, "an id beyond the vocabulary")
         require(try tokenizer.encode(text) == ids, "other ids the second time")
     }
 

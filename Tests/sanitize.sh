@@ -21,7 +21,7 @@ declare -A quick=(
     [address]='CheckpointsTests|FileAccessTests|PublishingTests|TensorModelTests|QuantizationTests|FuzzTests'
     [thread]='PipelineTests|DeterminismTests|ComparisonTests|DiffTests|MappedFileTests|GuardedCopyTests'
 )
-all='Architectures Checkpoints Conversion FileAccess Fuzz Inspection Measurement Publishing Quantization Stability Tampering TensorModel Work'
+all='Architectures Calibration Checkpoints Conversion FileAccess Fuzz Inspection Measurement Moments Publishing Quantization Stability Tampering TensorModel Work'
 for kind in "${kinds[@]}"; do
     if [[ ${SANITIZE_QUICK:-} == 1 ]]; then
         filter=${quick[$kind]} INGOT_TESTS=${targets[$kind]}

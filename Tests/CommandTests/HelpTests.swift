@@ -17,7 +17,9 @@ import Testing
         }.joined(separator: "\n")
     }
 
-    @Test(arguments: ["", "convert", "plan", "inspect", "verify", "diff", "export", "tokenize"])
+    @Test(arguments: [
+        "", "convert", "plan", "inspect", "verify", "diff", "export", "tokenize", "evaluate", "calibrate",
+    ])
     func help(verb: String) throws {
         let words = verb.isEmpty ? [] : [verb]
         let result = try IngotProcess.run(words + ["--help"])

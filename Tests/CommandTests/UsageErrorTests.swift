@@ -11,7 +11,10 @@ import Testing
         arguments: [
             (["convrt", "a", "b"], "to do: did you mean `ingot convert`?"),
             (["help", "verfy"], "did you mean `ingot help verify`?"),
-            (["nonsense"], "expected: one of convert, plan, inspect, verify, diff, export, tokenize, help"),
+            (
+                ["nonsense"],
+                "expected: one of convert, plan, inspect, verify, diff, export, tokenize, evaluate, calibrate, help"
+            ),
             (["inspect", "x", "--sort", "sise"], "did you mean --sort size?"),
             (["verify", "x", "--format", "markdwon"], "did you mean --format markdown?"),
             (["convert", "a", "b", "--codec", "zip"], "expected: one of zstd, rans, lz4, none"),

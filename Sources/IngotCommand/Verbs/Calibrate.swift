@@ -11,7 +11,7 @@ import Weights
 struct Calibrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Gather activation statistics of a model on text.",
-        usage: "ingot calibrate <model> --text <file>[:<weight>] ... --output <file> [options]",
+        usage: "ingot calibrate <model> --text <file> ... -o <file> [options]",
         discussion: """
             MODEL is a checkpoint with a config.json, as for `ingot evaluate`. Each text
             runs through the model in sequences of --context tokens. The file has, for

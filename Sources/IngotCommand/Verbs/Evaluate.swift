@@ -9,7 +9,7 @@ import Weights
 struct Evaluate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure perplexity, and divergence from a reference.",
-        usage: "ingot evaluate <model> --text <file> ... [--against <reference>] [options]",
+        usage: "ingot evaluate <model> --text <file> ... [options]",
         discussion: """
             MODEL and REFERENCE are checkpoints in a directory with a config.json:
             safetensors or PyTorch files, or outputs of `ingot convert` and `ingot export`.

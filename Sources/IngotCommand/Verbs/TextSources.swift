@@ -9,7 +9,7 @@ struct TextSources: ParsableArguments {
     @Option(
         name: .customLong("text"),
         help: ArgumentHelp(
-            "Text in UTF-8, and the weight of its tokens (calibrate). May be given several times.",
+            "Text in UTF-8. May be given several times. The weight of its tokens counts in calibrate only.",
             valueName: "file[:weight]"))
     var texts: [WeightedPath] = []
 

@@ -47,6 +47,7 @@ Version: $version
 Architecture: $(dpkg --print-architecture)
 Maintainer: The Ingot authors <authors@ingot.invalid>
 Depends: libc6 (>= ${glibc#GLIBC_}), libstdc++6, libgcc-s1
+Recommends: libopenblas0
 Installed-Size: $(du -sk "$deb/usr" | cut -f 1)
 Section: utils
 Priority: optional

@@ -24,9 +24,24 @@ static void load(void) {
 
 #include <dlfcn.h>
 
+// OpenBLAS 0.3.21 takes processors that are newer than itself for the oldest one, with a tenth of the speed. So name the kernels by what the
+// processor can do, unless the user named some.
+static void choose_kernels(void) {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl")) {
+        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+    } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        setenv("OPENBLAS_CORETYPE", "Haswell", 0);
+    }
+#endif
+}
+
 static void load(void) {
-    // One thread a call: the pipeline's workers are the threads. The library reads this when it is loaded.
+    // One thread a call: the pipeline's workers are the threads. The library reads both variables when it is loaded.
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    choose_kernels();
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) return;
     gemm = (gemm_function *)dlsym(library, "cblas_sgemm");

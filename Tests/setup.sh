@@ -27,7 +27,7 @@ Linux)
     need liblz4-dev test -e /usr/include/lz4.h
     need libxxhash-dev test -e /usr/include/xxhash.h
     need libssl-dev test -e /usr/include/openssl/evp.h
-    need libopenblas0 sh -c 'ldconfig -p | grep -q libopenblas.so.0'
+    need libopenblas0 sh -c 'ls /usr/lib/*/libopenblas.so.0'
     if [[ ${1:-} == python || ${1:-} == bench || ${1:-} == large || ${1:-} == browser ]]; then
         need python3 command -v python3
         need python3-venv python3 -c 'import ensurepip, venv'

@@ -6,7 +6,7 @@ import TensorModel
 package struct Tokenizer: Sendable {
     /// The file it was read from.
     package let path: FilePath
-    /// What it is, in words: `byte-level BPE`, `SentencePiece BPE`.
+    /// The kind in words: `byte-level BPE`, `SentencePiece BPE`.
     package let kind: String
     /// One more than the largest id.
     package let vocabularyCount: Int

@@ -79,7 +79,7 @@ package enum GGUFFile {
                 ? "make the file anew with today's llama.cpp" : "use a newer ingot, if there is such a version")
     }
 
-    /// Reads a count, and requires that so many entries of `minimum` bytes fit into the rest of the file.
+    /// Reads a count of entries, and requires that they fit into the rest of the file if each has `minimum` bytes.
     static func readCount(
         _ reader: inout FrontReader, _ what: String, minimum: UInt64, maximum: Int, _ code: IngotError.Code
     ) throws -> UInt64 {

@@ -8,7 +8,7 @@ package enum ExpertPlace: Sendable, Hashable {
     case none
     /// The weights of one expert, by its number: `experts.3.w1.weight`, `ffn_gate.3.weight`.
     case one(Int)
-    /// Weights of so many experts, one slice along the first of three dimensions for each: `experts.gate_up_proj`, `ffn_gate_exps.weight`.
+    /// Weights of all experts of a layer, one slice of the first dimension per expert: `experts.gate_up_proj`, `ffn_gate_exps.weight`.
     case slices(Int)
 
     /// The largest number of slices.

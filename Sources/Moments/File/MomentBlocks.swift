@@ -10,7 +10,7 @@ package enum MomentBlocks: Sendable, Hashable {
     case full
     /// The diagonal alone: blocks of one column.
     case diagonal
-    /// Blocks of so many columns, 1 or more.
+    /// Blocks of this number of columns, 1 or more.
     case width(Int)
 
     /// Columns up to which the usual rule keeps the whole matrix.
@@ -41,7 +41,7 @@ package enum MomentBlocks: Sendable, Hashable {
         }
     }
 
-    /// The blocks of an input with so many columns, 1 or more.
+    /// The blocks of an input with `columns` columns, 1 or more.
     package func layout(columns: Int) -> BlockLayout {
         let width =
             switch self {

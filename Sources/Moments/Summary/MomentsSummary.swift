@@ -56,7 +56,7 @@ package struct MomentsSummary: Sendable {
     /// Reads the figures of a file.
     ///
     /// - Parameter readsAll: whether to read and check all moments too. Without them the figures are the same.
-    /// - Returns: nil if the file is neither of the two. Another reader tells what it is.
+    /// - Returns: nil if the file is of neither format.
     /// - Throws: `momentsInvalid` and the errors of the formats, if it begins like one of them.
     package static func read(_ path: FilePath, readsAll: Bool) throws -> MomentsSummary? {
         guard let file = try? MappedFile.open(path), file.byteCount > 8 else { return nil }

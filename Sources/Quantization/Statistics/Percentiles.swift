@@ -1,6 +1,6 @@
 package import TensorModel
 
-/// Percentiles of finite weights: the smallest weight that at least so many percent of the weights do not exceed.
+/// Percentiles of finite weights: percentile p is the smallest weight that at least p percent of the weights do not exceed.
 package struct Percentiles: Sendable, Hashable {
     /// A percentile that is computed.
     package struct Level: Sendable {

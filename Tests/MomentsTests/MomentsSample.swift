@@ -90,7 +90,7 @@ enum MomentsSample {
         return (halves, total > 0 ? all.map { $0 / total } : all)
     }
 
-    /// Writes the file; stops after so many inputs.
+    /// Writes the file; stops after `limit` inputs.
     static func write(
         _ path: FilePath, _ description: MomentsDescription = description(), stoppingAfter limit: Int = .max
     ) throws {

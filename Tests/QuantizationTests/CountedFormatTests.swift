@@ -39,7 +39,7 @@ import Testing
         elements.flatMap { bits in (0..<type.bitWidth / 8).map { UInt8(truncatingIfNeeded: bits >> UInt64(8 * $0)) } }
     }
 
-    /// Statistics of a matrix counted in pieces of so many rows.
+    /// Statistics of a matrix that is counted in pieces of `piece` rows.
     private func statistics(
         _ elements: [UInt64], _ type: ElementType, columns: Int, rows piece: Int
     ) throws -> WeightStatistics {

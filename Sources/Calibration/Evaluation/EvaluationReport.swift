@@ -9,22 +9,14 @@ package struct EvaluationReport: Sendable {
     package let options: EvaluationOptions
     /// Scores of each text.
     package let texts: [TextScores]
-    /// Whether the model is an output of a conversion.
-    package let isSealed: Bool
 
     /// A report.
-    package init(
-        model: FilePath, reference: FilePath?, _ options: EvaluationOptions, _ texts: [TextScores], isSealed: Bool
-    ) {
-        (self.model, self.reference, self.options) = (model, reference, options)
-        (self.texts, self.isSealed) = (texts, isSealed)
+    package init(model: FilePath, reference: FilePath?, _ options: EvaluationOptions, _ texts: [TextScores]) {
+        (self.model, self.reference, self.options, self.texts) = (model, reference, options, texts)
     }
 
     /// Scores of all texts together.
     package var all: TextScores { TextScores(name: "all texts", sequences: texts.flatMap(\.sequences)) }
-
-    /// Percentiles of the KL divergence that reports show, as shares.
-    package static let percentiles = [0.99, 0.999]
 
     /// The report as JSON, schema `ingot.evaluate` version 1 (Specs/json.md).
     package var json: JSONValue {

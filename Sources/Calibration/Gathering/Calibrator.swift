@@ -12,17 +12,16 @@ package struct WeightedText: Sendable {
     package let text: TokenizedText
     /// Weight of one of its tokens, above 0.
     package let weight: Double
-    /// Hash of the ids, for the file.
-    package let hash: String
 
     /// A text.
-    package init(_ text: TokenizedText, weight: Double) {
-        (self.text, self.weight) = (text, weight)
+    package init(_ text: TokenizedText, weight: Double) { (self.text, self.weight) = (text, weight) }
+
+    /// Hash of the ids as 32-bit numbers, for the file of moments.
+    var hash: String {
         var bytes: [UInt8] = []
-        for id in text.ids {
-            for shift in stride(from: 0, to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: id >> shift)) }
-        }
-        hash = ContentHash(of: bytes.span).description
+        bytes.reserveCapacity(4 * text.ids.count)
+        for id in text.ids { bytes += LittleEndian.bytes(UInt32(bitPattern: id)) }
+        return ContentHash(of: bytes.span).description
     }
 }
 

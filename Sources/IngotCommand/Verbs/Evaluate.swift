@@ -98,8 +98,7 @@ struct Evaluate: AsyncParsableCommand {
         try opened.checkpoint.requireUnchanged()
         try reference?.checkpoint.requireUnchanged()
         reading.finish()
-        let found = EvaluationReport(
-            model: model, reference: scored.against, options, scores, isSealed: opened.checkpoint.isSealed)
+        let found = EvaluationReport(model: model, reference: scored.against, options, scores)
         switch report.format {
         case .text: try result.deliver(EvaluationText.text(found))
         case .json: try result.deliver(found.json)

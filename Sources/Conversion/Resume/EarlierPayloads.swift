@@ -39,7 +39,7 @@ struct EarlierPayloads {
             try forget(shard)
             return nil
         }
-        try sourceGuard.requireTakenFrom(shard.source, shard.position, shard.layout, unfinished)
+        try sourceGuard.requireTakenFrom(shard.source, shard.layout, unfinished)
         try context.work.take(unfinished, record.plan, shard.position)
         context.tell(.continued(shard: shard.outputName, tensors: taken, of: shard.layout.payloads.count))
         return unfinished

@@ -15,8 +15,6 @@ final class WorkDirectory {
     private(set) var state: JournalState
     /// The directory in which shards are written; it becomes DEST.
     let path: FilePath
-    /// Fingerprints of the shards of the source that earlier runs opened.
-    let earlierSources: [Int: SourceFingerprint]
 
     /// The work that was found beside DEST.
     enum Start {
@@ -75,7 +73,6 @@ final class WorkDirectory {
         self.builder = consume builder
         self.journal = journal
         self.state = state
-        earlierSources = state.sources
     }
 
     /// Whether an existing DEST is the output of an earlier run that was killed between its last two steps; removes the work beside it.

@@ -106,15 +106,12 @@ struct SourceGuard {
         }
     }
 
-    /// Requires that the source of an unfinished shard is the one that was converted: the same identity of the file, or the same hash of
-    /// every tensor that was encoded. Length, header and samples were compared when the shard was opened.
+    /// Requires that the source has the hash of every tensor that was encoded in an unfinished shard. Each hash stands in the journal alone
+    /// until the shard is sealed, so the source is hashed again even if its file looks the same.
     ///
     /// - Parameter layout: the layout whose first payloads were encoded.
     /// - Throws: `sourceChanged`.
-    func requireTakenFrom(
-        _ source: Shard, _ position: Int, _ layout: ShardLayout, _ unfinished: UnfinishedShard
-    ) throws {
-        guard source.file.identity != context.work.earlierSources[position]?.identity else { return }
+    func requireTakenFrom(_ source: Shard, _ layout: ShardLayout, _ unfinished: UnfinishedShard) throws {
         for (plan, payload) in zip(layout.payloads, unfinished.payloads)
         where try source.bytes(of: plan.tensor).hash() != payload.descriptor.sourceHash {
             throw changed(source, "other weights in \(plan.tensor.name.text)")

@@ -25,11 +25,30 @@ struct GGUFToHuggingFace {
     /// `rope_scaling` of `config.json`; nil if there is none.
     let scaling: JSONValue?
 
-    /// Name of the architecture in a checkpoint's metadata; nil without metadata.
+    /// The family that metadata state.
+    ///
+    /// - Returns: nil if the layout of the architecture is not known, or if the metadata state no number of layers: such a file holds tensors
+    ///   and no model.
+    /// - Throws: errors of reading.
+    private static func family(_ metadata: GGUFMetadataReader) throws -> Family? {
+        guard let architecture = try metadata.string("general.architecture"),
+            metadata.has("\(architecture).block_count")
+        else { return nil }
+        switch architecture {
+        case "llama": return try (metadata.unsigned("llama.expert_count") ?? 0) > 0 ? .mixtral : .llama
+        case "qwen2": return .qwen2
+        default: return nil
+        }
+    }
+
+    /// Why metadata cannot be translated, for a warning.
     ///
     /// - Throws: errors of reading.
-    static func architecture(_ metadata: GGUFMetadataReader) throws -> String? {
-        try metadata.string("general.architecture")
+    static func reasonUnknown(_ metadata: GGUFMetadataReader) throws -> String {
+        guard let architecture = try metadata.string("general.architecture") else { return "it names no architecture" }
+        let name = architecture.prefix(80)
+        guard metadata.has("\(architecture).block_count") else { return "it has no `\(name).block_count`" }
+        return "the Hugging Face layout of architecture \(name) is not known"
     }
 
     /// The metadata that a checkpoint carries; nil if it has none.
@@ -43,15 +62,12 @@ struct GGUFToHuggingFace {
 
     /// Plans the translation of a checkpoint.
     ///
-    /// - Returns: nil if the architecture is not one of the families.
+    /// - Returns: nil if the metadata state no model of one of the families.
     /// - Throws: `unsupportedSource` for a tensor that has no place in the Hugging Face layout, a missing tensor or number, and anything that
     ///   `config.json` cannot state.
     init?(_ checkpoint: SealedCheckpoint, _ metadata: GGUFMetadataReader) throws {
-        switch try GGUFToHuggingFace.architecture(metadata) {
-        case "llama": family = try (metadata.unsigned("llama.expert_count") ?? 0) > 0 ? .mixtral : .llama
-        case "qwen2": family = .qwen2
-        default: return nil
-        }
+        guard let family = try GGUFToHuggingFace.family(metadata) else { return nil }
+        self.family = family
         self.metadata = metadata
         let tensors = GGUFToHuggingFace.tensors(of: checkpoint)
         sizes = try DecoderSizes(metadata, family, tensors.mapValues(\.shape))

@@ -64,12 +64,10 @@ struct ExportContent {
                         "no tokenizer is written: \(unknown.reason), which tokenizer.json cannot state exactly"))
             }
         } else if let metadata {
-            let name = try GGUFToHuggingFace.architecture(metadata) ?? "none"
             warnings.append(
                 IngotWarning(
                     file: metadata.path.string,
-                    "names and rows are those of the GGUF source: the Hugging Face layout of architecture "
-                        + "\(name.prefix(80)) is not known"))
+                    "names and rows are those of the GGUF source: \(try GGUFToHuggingFace.reasonUnknown(metadata))"))
         }
         for file in listed where file.name == CompanionFiles.configuration && !left.contains(file.name) {
             let path = checkpoint.path.appending(file.name)

@@ -98,6 +98,12 @@ extension Remedy {
         case giveConversionReport
         /// Name the report of the conversion that made this checkpoint.
         case nameConversionReport
+        /// Give a text, or an evaluation.
+        case giveText
+        /// Give the text that was meant, or state the hash of another.
+        case recordText
+        /// Name the evaluation of this checkpoint against its source.
+        case nameEvaluation
         /// Let a verification write the claims file.
         case makeClaimsFile
         /// Raise the claimed limit to the measured value, if the cause (`size`, `loss`) is intended.
@@ -137,6 +143,9 @@ extension Remedy.Option {
         case .nameCheckpointOrSource: "name a directory that a conversion made, or name the source to compare it with"
         case .giveConversionReport: "give the report of the conversion, or check the claim while converting"
         case .nameConversionReport: "name the JSON report of the conversion that made this checkpoint"
+        case .giveText: "give a text, or an evaluation"
+        case .recordText: "give the text that was meant, or state the hash of another one"
+        case .nameEvaluation: "name the JSON report of an evaluation of this checkpoint against its source"
         case .makeClaimsFile: "a verification that sets limits makes one"
         case .raiseLimit(let cause): "raise the limit if the \(cause) is intended"
         case .recordDigest: "record the new one"

@@ -296,6 +296,31 @@ def test_same_logits_and_ids(tmp_path, case):
         assert ours.decode(ids) == tokenizer.decode(ids, skip_special_tokens=False)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_evaluated_directly(tmp_path, case):
+    """The GGUF file, what convert makes of it, and its export under Hugging Face names are the same model; so are their texts."""
+    model, _ = build(case, tmp_path / "tiny.gguf")
+    ingot("convert", tmp_path / "tiny.gguf", tmp_path / "sealed", "--scheme", "lossless")
+    ingot("export", tmp_path / "sealed", tmp_path / "out")
+    options = ("--text", TEXTS[0], "--context", 64, "--tokens", 2048, "--format", "json")
+    found = [json.loads(ingot("evaluate", tmp_path / name, *options)) for name in ("tiny.gguf", "sealed", "out")]
+    assert len({one["texts"][0]["ids_xxh3_128"] for one in found}) == 1
+    assert found[0]["model"]["weights_xxh3_128"] == found[1]["model"]["source_xxh3_128"]
+    assert found[0]["tokenizer_xxh3_128"] == found[1]["tokenizer_xxh3_128"]
+    losses = [np.array(one["texts"][0]["per_sequence"]["loss"]) for one in found]
+    assert len(losses[0]) == 32
+    assert (losses[0] == losses[1]).all() and np.abs(losses[0] - losses[2]).max() < 1e-5
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    begin = [0] if CASES[case][4] == "llama-bpe" else []
+    text = TEXTS[0].read_text(encoding="utf-8")
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"][:64]
+    tokens[:len(begin)] = begin
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0]
+    expected = torch.nn.functional.cross_entropy(logits[32:63], torch.tensor(tokens[33:64]))
+    assert abs(losses[0][0] - expected.item()) < 1e-4
+
+
 @pytest.mark.parametrize("options", [(), ("--bits", 4), ("--scheme", "uniform", "--bits", 8), ("--keep", "*attn*")], ids=str)
 def test_other_schemes_have_the_same_order(tmp_path, options):
     """Rows of tiles, bands and kept matrices go to the same places: against the export under the source's names."""

@@ -1,4 +1,4 @@
-import FileAccess
+package import FileAccess
 import Products
 package import SystemPackage
 internal import TensorModel
@@ -27,10 +27,20 @@ package struct TokenizedText: Sendable {
     package let ids: [Int32]
     /// Tokens that the tokenizer puts before a text.
     package let begin: [Int32]
+    /// Hash of the text in UTF-8; nil for a file of ids.
+    package let textHash: ContentHash?
 
     /// A text.
-    package init(name: String, ids: [Int32], begin: [Int32]) {
-        (self.name, self.ids, self.begin) = (name, ids, begin)
+    package init(name: String, ids: [Int32], begin: [Int32], textHash: ContentHash? = nil) {
+        (self.name, self.ids, self.begin, self.textHash) = (name, ids, begin, textHash)
+    }
+
+    /// Hash of the ids as 32-bit numbers, little-endian.
+    package var idsHash: ContentHash {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(4 * ids.count)
+        for id in ids { bytes += LittleEndian.bytes(UInt32(bitPattern: id)) }
+        return ContentHash(of: bytes.span)
     }
 
     /// Sequences of `context` tokens without overlap; what is left at the end is not used. The first tokens of a sequence are replaced by

@@ -60,7 +60,8 @@ package struct TextScores: Sendable, Hashable {
     /// Number of scored tokens.
     package var tokens: Int { sequences.reduce(0) { $0 + $1.losses.count } }
 
-    private static func mean(_ numbers: [Double]) -> Double { numbers.reduce(0, +) / Double(numbers.count) }
+    /// The mean of numbers, of which there is at least one.
+    static func mean(_ numbers: [Double]) -> Double { numbers.reduce(0, +) / Double(numbers.count) }
 
     /// Perplexity: e to the mean loss.
     package var perplexity: Estimate { Estimate(sequences.map { TextScores.mean($0.losses) }).exponential }

@@ -6,31 +6,8 @@
     import Darwin
 #endif
 
-/// Elementwise functions of a decoder, in binary32 as transformers computes them.
+/// Functions of single numbers.
 enum Activation {
-    /// x / (1 + e^-x).
-    static func silu(_ x: Float) -> Float { x / (1 + exp(-x)) }
-
-    /// Replaces gate by silu(gate + bias) * (up + bias).
-    ///
-    /// - Parameters:
-    ///   - gate: tokens x rows, row-major; `up` too.
-    ///   - rows: the rows of the layer that the columns stand for, for the biases.
-    static func gate(
-        _ gate: inout [Float], _ up: [Float], tokens: Int, rows: Range<Int>, _ gateBias: [Float]?, _ upBias: [Float]?
-    ) {
-        var target = gate.mutableSpan
-        let source = up.span
-        for token in 0..<tokens {
-            let start = token * rows.count
-            for place in 0..<rows.count {
-                let g = target[start + place] + (gateBias?[rows.lowerBound + place] ?? 0)
-                let u = source[start + place] + (upBias?[rows.lowerBound + place] ?? 0)
-                target[start + place] = silu(g) * u
-            }
-        }
-    }
-
     /// e^x in binary32.
     static func exponential(_ x: Float) -> Float { exp(x) }
 

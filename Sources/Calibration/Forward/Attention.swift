@@ -8,6 +8,11 @@ struct Attention: Sendable {
     let heads: Int, keyValueHeads: Int, headSize: Int
     /// Number of heads in work at the same time.
     let jobs: Int
+    private let means = FloatBuffers()
+
+    init(heads: Int, keyValueHeads: Int, headSize: Int, jobs: Int) {
+        (self.heads, self.keyValueHeads, self.headSize, self.jobs) = (heads, keyValueHeads, headSize, jobs)
+    }
 
     /// Rows of queries whose scores are in memory at a time.
     static let blockRows = 256
@@ -31,6 +36,7 @@ struct Attention: Sendable {
         let width = perGroup * headSize
         try await Pipeline(jobs: jobs, lookahead: 2 * jobs) { Workspace() }.run(items, makeOutput: { [Float]() }) {
             item, workspace, output in
+            output = means.take()
             output.grow(to: context * width)
             for head in 0..<perGroup {
                 attend(item, head, queries, keys, values, context, &workspace.scores, into: &output)
@@ -39,6 +45,7 @@ struct Attention: Sendable {
             result.store(
                 output, tokens: item.sequence * context..<(item.sequence + 1) * context,
                 columns: item.group * width..<(item.group + 1) * width)
+            means.give(&output)
         }
         return result
     }
@@ -66,7 +73,7 @@ struct Attention: Sendable {
                 transposed: keys.values.span.extracting(keyStart..<keys.values.count),
                 MatrixShape(rows: seen, columns: headSize, stride: keys.width), into: &target, scoreShape)
             for row in 0..<rows {
-                Attention.softmax(&scores, from: row * seen, count: first + row + 1, of: seen, scale)
+                Elementwise.softmax(&target, from: row * seen, count: first + row + 1, of: seen, scale: scale)
             }
             var means = output.mutableSpan
             Products.multiply(
@@ -75,20 +82,5 @@ struct Attention: Sendable {
                 from: (first * perGroup + head) * headSize,
                 MatrixShape(rows: rows, columns: headSize, stride: perGroup * headSize))
         }
-    }
-
-    /// Softmax over the first `count` of `length` scores times `scale`; the others become 0.
-    private static func softmax(_ scores: inout [Float], from start: Int, count: Int, of length: Int, _ scale: Float) {
-        var maximum = -Float.infinity
-        for index in start..<start + count { maximum = max(maximum, scores[index]) }
-        var sum: Float = 0
-        for index in start..<start + count {
-            let weight = Activation.exponential((scores[index] - maximum) * scale)
-            scores[index] = weight
-            sum += weight
-        }
-        let factor = 1 / sum
-        for index in start..<start + count { scores[index] *= factor }
-        for index in start + count..<start + length { scores[index] = 0 }
     }
 }

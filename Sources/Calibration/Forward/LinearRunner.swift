@@ -11,12 +11,14 @@ import Work
 struct LinearRunner: Sendable {
     /// Number of bands in work at the same time, and between reading and storing.
     let jobs: Int, lookahead: Int
+    private let products = FloatBuffers()
+
+    init(jobs: Int, lookahead: Int) { (self.jobs, self.lookahead) = (jobs, lookahead) }
 
     /// The buffers of a worker.
     private struct Workspace {
         var reader = RowReader()
         var band = ReadWeights()
-        var product: [Float] = []
     }
 
     /// A band of a matrix: the unit of work.
@@ -34,8 +36,10 @@ struct LinearRunner: Sendable {
         let bands = matrices.indices.flatMap { number in
             matrices[number].bands.map { Band(matrix: number, rows: $0) }
         }
+        let products = products
         try await Pipeline(jobs: jobs, lookahead: lookahead) { Workspace() }.run(bands, makeOutput: { [Float]() }) {
             band, workspace, output in
+            output = products.take()
             let matrix = matrices[band.matrix]
             try workspace.reader.read(
                 ChunkPlace(row: band.rows.lowerBound, column: 0, rows: band.rows.count, columns: matrix.columns),
@@ -45,6 +49,7 @@ struct LinearRunner: Sendable {
         } consume: { band, output in
             let start = matrices[band.matrix].rows.lowerBound
             try consume(band.matrix, band.rows.lowerBound - start..<band.rows.upperBound - start, output)
+            products.give(&output)
         }
     }
 
@@ -102,6 +107,7 @@ struct LinearRunner: Sendable {
         // Bands of the gate; the same rows of the up projection are read with them.
         let offset = up.matrix.rows.lowerBound - gate.matrix.rows.lowerBound
         let bands = gate.matrix.bands
+        let products = products
         try await Pipeline(jobs: jobs, lookahead: lookahead) { Workspace() }.run(bands, makeOutput: { [Float]() }) {
             band, workspace, output in
             func multiply(_ linear: Linear, _ rows: Range<Int>, _ output: inout [Float]) throws {
@@ -111,17 +117,21 @@ struct LinearRunner: Sendable {
                 try LinearRunner.requireFinite(workspace.band, linear.matrix)
                 LinearRunner.multiply(states, workspace.band, rows.count, into: &output)
             }
+            output = products.take()
             try multiply(gate, band, &output)
-            var product = workspace.product
-            workspace.product = []
+            var product = products.take()
             try multiply(up, band.lowerBound + offset..<band.upperBound + offset, &product)
             let start = band.lowerBound - gate.matrix.rows.lowerBound
-            Activation.gate(
-                &output, product, tokens: states.tokens, rows: start..<start + band.count, gate.bias, up.bias)
-            workspace.product = product
+            let rows = start..<start + band.count
+            var target = output.mutableSpan
+            Elementwise.gate(
+                &target, product.span, rows: states.tokens, columns: band.count, gate.bias.map { Array($0[rows]) },
+                up.bias.map { Array($0[rows]) })
+            products.give(&product)
         } consume: { band, output in
             let start = band.lowerBound - gate.matrix.rows.lowerBound
             result.store(output, tokens: 0..<states.tokens, columns: start..<start + band.count)
+            products.give(&output)
         }
         return result
     }

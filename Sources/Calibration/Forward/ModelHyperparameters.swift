@@ -43,7 +43,7 @@ package struct ModelHyperparameters: Sendable, Hashable {
     package var tiesEmbeddings: Bool
 
     /// Most layers, heads and experts, and the largest length, of a model that is read.
-    private static let maximumCount = 1 << 16, maximumLength = 1 << 24
+    static let maximumCount = 1 << 16, maximumLength = 1 << 24
 
     /// Reads the hyperparameters from the text of a `config.json`.
     ///

@@ -1,3 +1,4 @@
+import Products
 import TensorModel
 
 /// Rotary positions (Su et al., "RoFormer", 2021): pairs of numbers of a head are turned by an angle that grows with the position.
@@ -46,17 +47,14 @@ struct RotaryPositions: Sendable {
     /// Turns all heads of all tokens; the position of a token is its index in its sequence of `context` tokens.
     func apply(to states: inout TokenStates, context: Int) {
         let half = headSize / 2
-        let (step, apart) = turnsNeighbours ? (2, 1) : (1, half)
-        for token in 0..<states.tokens {
+        let (tokens, width) = (states.tokens, states.width)
+        var numbers = states.values.mutableSpan
+        for token in 0..<tokens {
             let angles = token % context * half
-            for head in stride(from: token * states.width, to: (token + 1) * states.width, by: headSize) {
-                for pair in 0..<half {
-                    let first = head + pair * step
-                    let (x, y) = (states.values[first], states.values[first + apart])
-                    let (c, s) = (cosines[angles + pair], sines[angles + pair])
-                    states.values[first] = x * c - y * s
-                    states.values[first + apart] = y * c + x * s
-                }
+            for head in stride(from: token * width, to: (token + 1) * width, by: headSize) {
+                Elementwise.turn(
+                    &numbers, from: head, cosines.span.extracting(angles..<angles + half),
+                    sines.span.extracting(angles..<angles + half), neighbours: turnsNeighbours)
             }
         }
     }

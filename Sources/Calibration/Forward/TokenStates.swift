@@ -26,8 +26,8 @@ struct TokenStates: Sendable {
         let (tokens, width) = (tokens, width)
         var target = values.mutableSpan
         for token in 0..<tokens {
-            let start = token * width
-            for index in 0..<width { target[start + index] += vector[index] }
+            Elementwise.add(
+                vector.span, from: 0, count: width, bias: nil, factor: 1, to: &target, at: token * width)
         }
     }
 
@@ -38,8 +38,8 @@ struct TokenStates: Sendable {
         let source = block.span
         var from = 0
         for token in tokens {
-            let start = token * width + columns.lowerBound
-            for index in 0..<columns.count { target[start + index] = source[from + index] }
+            Elementwise.copy(
+                source, from: from, count: columns.count, to: &target, at: token * width + columns.lowerBound)
             from += columns.count
         }
     }
@@ -58,14 +58,9 @@ struct TokenStates: Sendable {
         let source = block.span
         for row in 0..<count {
             let (token, factor) = chosen?[row] ?? (row, 1)
-            let (start, from) = (token * width + columns.lowerBound, row * columns.count)
-            if let bias {
-                for index in 0..<columns.count {
-                    target[start + index] += factor * (source[from + index] + bias[columns.lowerBound + index])
-                }
-            } else {
-                for index in 0..<columns.count { target[start + index] += factor * source[from + index] }
-            }
+            Elementwise.add(
+                source, from: row * columns.count, count: columns.count, bias: bias?.span.extracting(columns),
+                factor: factor, to: &target, at: token * width + columns.lowerBound)
         }
     }
 
@@ -79,15 +74,9 @@ struct TokenStates: Sendable {
 
     /// RMSNorm of every row: x / sqrt(mean x^2 + epsilon) * scale.
     func normed(_ scale: [Float], epsilon: Double) -> TokenStates {
-        var result = self
+        var result = TokenStates(tokens: tokens, width: width)
         var target = result.values.mutableSpan
-        for token in 0..<tokens {
-            let start = token * width
-            var sum = 0.0
-            for index in 0..<width { sum += Double(target[start + index]) * Double(target[start + index]) }
-            let factor = 1 / (Float(sum / Double(width)) + Float(epsilon)).squareRoot()
-            for index in 0..<width { target[start + index] = target[start + index] * factor * scale[index] }
-        }
+        Elementwise.norm(values.span, scale.span, epsilon: epsilon, into: &target)
         return result
     }
 }

@@ -1,5 +1,5 @@
 import Architectures
-import FileAccess
+package import FileAccess
 package import Moments
 import Products
 package import SystemPackage
@@ -15,14 +15,6 @@ package struct WeightedText: Sendable {
 
     /// A text.
     package init(_ text: TokenizedText, weight: Double) { (self.text, self.weight) = (text, weight) }
-
-    /// Hash of the ids as 32-bit numbers, for the file of moments.
-    var hash: String {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(4 * text.ids.count)
-        for id in text.ids { bytes += LittleEndian.bytes(UInt32(bitPattern: id)) }
-        return ContentHash(of: bytes.span).description
-    }
 }
 
 /// Gathers second moments of the inputs of all linear layers of a model, layer by layer, and writes them to a file.
@@ -47,10 +39,14 @@ package struct Calibrator: Sendable {
     /// An interrupted run leaves the layers that it finished beside the file. The next run with the same model, texts and options computes
     /// their states again, and continues the file behind them.
     ///
+    /// - Parameters:
+    ///   - modelHash: hash of the weights, for the file (`ContentIdentity.weights`).
+    ///   - tokenizerHash: hash of the tokenizer, for the file; nil if all texts are ids.
     /// - Returns: the number of inputs that an earlier run finished.
     /// - Throws: `textInvalid` if there are fewer than two sequences; errors of reading and writing.
     package func run(
-        _ texts: [WeightedText], to path: FilePath, progress: @escaping (EvaluationProgress) -> Void = { _ in }
+        _ texts: [WeightedText], to path: FilePath, modelHash: ContentHash, tokenizerHash: ContentHash?,
+        progress: @escaping (EvaluationProgress) -> Void = { _ in }
     ) async throws -> Int {
         var sequences: [(ids: [Int32], share: TokenShare)] = []
         var described: [MomentsDescription.Text] = []
@@ -61,7 +57,8 @@ package struct Calibrator: Sendable {
             }
             described.append(
                 MomentsDescription.Text(
-                    name: FilePath(text.text.name).lastComponent?.string ?? text.text.name, hash: text.hash,
+                    name: FilePath(text.text.name).lastComponent?.string ?? text.text.name,
+                    hash: text.text.idsHash.description,
                     weight: text.weight, tokens: UInt64(found.count * options.context)))
         }
         guard sequences.count >= MomentSums.halves else {
@@ -75,6 +72,8 @@ package struct Calibrator: Sendable {
         (description.blocks, description.family) = (blocks, h.family.rawValue)
         (description.context, description.sequences) = (UInt64(options.context), UInt64(sequences.count))
         description.texts = described
+        description.modelHash = modelHash.description
+        description.tokenizerHash = tokenizerHash?.description ?? ""
         var writer = try MomentsWriter.open(path, MomentsLayout(inputs(h)), description)
         let resumed = writer.resumedInputs
         let budget = try EvaluationBudget(

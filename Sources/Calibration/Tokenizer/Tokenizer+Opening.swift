@@ -4,16 +4,19 @@ package import SystemPackage
 import TensorModel
 
 extension Tokenizer {
-    /// Opens the tokenizer of a model: a `tokenizer.json`, a directory that has one, or a GGUF file.
+    /// Opens the tokenizer of a model: a `tokenizer.json`, a GGUF file, or a directory that has a `tokenizer.json` or the metadata of a GGUF
+    /// file that was converted.
     ///
-    /// - Throws: `noInput` if nothing is there; `tokenizerInvalid` for a directory without `tokenizer.json`; the errors of the formats.
+    /// - Throws: `noInput` if nothing is there; `tokenizerInvalid` for a directory with neither; the errors of the formats.
     package static func open(_ path: FilePath) throws -> Tokenizer {
         guard try Directory.kind(path) == .directory else { return try openFile(path) }
         let file = path.appending(fileName)
         guard try Directory.kind(file) != nil else {
+            let metadata = path.appending(GGUFMetadataBytes.fileName)
+            guard try Directory.kind(metadata) == nil else { return try openFile(metadata) }
             throw IngotError(
                 .tokenizerInvalid, file: path.string, found: "no \(fileName) in the directory",
-                expected: "a directory with a \(fileName), or a GGUF file",
+                expected: "a directory with a \(fileName) or a \(GGUFMetadataBytes.fileName), or a GGUF file",
                 remedy:
                     #"make one: python -c "from transformers import AutoTokenizer; AutoTokenizer.from_pretrained('DIR').save_pretrained('DIR')""#
             )

@@ -21,9 +21,6 @@ enum HuggingFaceNames {
         TensorName("ffn_gate_exps"): "w1", TensorName("ffn_down_exps"): "w2", TensorName("ffn_up_exps"): "w3",
     ]
 
-    /// The tensor with llama3's factors of the rotary frequencies. `config.json` states them.
-    static let frequencyFactors = TensorName("rope_freqs.weight")
-
     /// A tensor of a GGUF file, as far as its name tells.
     enum Meaning {
         /// A tensor of the output. `module` is the name of the module in GGUF, empty outside the layers.

@@ -4,6 +4,7 @@ import FileAccess
 import Publishing
 import SystemPackage
 import TensorModel
+import Weights
 
 /// What an export writes: what each tensor becomes, and the files beside the shards.
 struct ExportContent {
@@ -32,8 +33,9 @@ struct ExportContent {
         self.checkpoint = checkpoint
         let index = ExportContent.indexName(of: checkpoint)
         let listed = checkpoint.manifest.files.filter { !$0.isShard && $0.name != index }
-        let metadata = keepsNames ? nil : try GGUFToHuggingFace.metadata(of: checkpoint)
-        translation = try metadata.flatMap { try GGUFToHuggingFace(checkpoint, $0) }
+        let opened = OpenedCheckpoint(checkpoint)
+        let metadata = keepsNames ? nil : try GGUFDecoder.metadata(of: opened)
+        translation = try metadata.flatMap { try GGUFToHuggingFace(opened, $0) }
         var made: [Made] = []
         var warnings: [IngotWarning] = []
         var left: Set<String> = []
@@ -52,7 +54,7 @@ struct ExportContent {
                 CompanionFiles.configuration,
                 try translation.configuration(format ?? ExportContent.commonType(checkpoint)))
             do {
-                let tokenizer = try HuggingFaceTokenizer(metadata).files(context: translation.sizes.context)
+                let tokenizer = try HuggingFaceTokenizer(metadata).files(context: translation.decoder.context)
                 // A tokenizer that stood beside the GGUF file is the model's own.
                 if !listed.contains(where: { file in tokenizer.contains { $0.name == file.name } }) {
                     for (name, bytes) in tokenizer { add(name, bytes) }
@@ -67,7 +69,7 @@ struct ExportContent {
             warnings.append(
                 IngotWarning(
                     file: metadata.path.string,
-                    "names and rows are those of the GGUF source: \(try GGUFToHuggingFace.reasonUnknown(metadata))"))
+                    "names and rows are those of the GGUF source: \(try GGUFDecoder.reasonUnknown(metadata))"))
         }
         for file in listed where file.name == CompanionFiles.configuration && !left.contains(file.name) {
             let path = checkpoint.path.appending(file.name)

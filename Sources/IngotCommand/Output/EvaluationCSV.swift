@@ -9,8 +9,7 @@ enum EvaluationCSV {
 
     /// The rows by RFC 4180, titles first.
     static func parts(_ report: EvaluationReport) -> [String] {
-        let rows = report.texts + (report.texts.count > 1 ? [report.all] : [])
-        return [columns + "\r\n"] + rows.map { fields($0).joined(separator: ",") + "\r\n" }
+        return [columns + "\r\n"] + report.rows.map { fields($0).joined(separator: ",") + "\r\n" }
     }
 
     private static func fields(_ text: TextScores) -> [String] {

@@ -6,10 +6,10 @@ import TensorModel
 enum EvaluationText {
     /// The report.
     static func text(_ report: EvaluationReport) -> String {
-        let name = IngotErrorRenderer.escaped(report.model.string)
-        let against = report.reference.map { " against \(IngotErrorRenderer.escaped($0.string))" } ?? ""
+        let name = IngotErrorRenderer.escaped(report.model.path.string)
+        let against = report.reference.map { " against \(IngotErrorRenderer.escaped($0.path.string))" } ?? ""
         var lines = ["\(name)\(against)"]
-        for text in report.texts + (report.texts.count > 1 ? [report.all] : []) {
+        for text in report.rows {
             lines += [""] + card(text, report.options)
         }
         return lines.joined(separator: "\n")

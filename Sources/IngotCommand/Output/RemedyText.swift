@@ -34,6 +34,11 @@ enum RemedyText {
             "name a directory that `ingot convert` made, or add --against SOURCE to compare it with a source"
         case .giveConversionReport: "give --conversion-report, or claim it in convert"
         case .nameConversionReport: "name what `ingot convert --format json` printed when it made this checkpoint"
+        case .giveText: "give --text FILE --against SOURCE, or --evaluation FILE"
+        case .recordText:
+            "give the text that was meant, or state the hash of another one (`ingot evaluate --format json`)"
+        case .nameEvaluation:
+            "name what `ingot evaluate CHECKPOINT --against SOURCE --format json` printed for this checkpoint"
         case .makeClaimsFile: "`ingot verify DEST --claims FILE --update-baseline` makes one"
         case .raiseLimit(let cause): "raise the limit if the \(cause) is intended (--update-baseline)"
         case .recordDigest: "record the new one with --update-baseline"

@@ -13,10 +13,10 @@ struct Calibrate: AsyncParsableCommand {
         abstract: "Gather activation statistics of a model on text.",
         usage: "ingot calibrate <model> --text <file> ... -o <file> [options]",
         discussion: """
-            MODEL is a checkpoint with a config.json, as for `ingot evaluate`. Each text
-            runs through the model in sequences of --context tokens. The file has, for
-            each distinct input of linear layers, the second moments over all tokens, and
-            those of two halves of the sequences apart. `ingot inspect` shows the file.
+            MODEL is a checkpoint as for `ingot evaluate`. Each text runs through the model
+            in sequences of --context tokens. The file has, for each distinct input of
+            linear layers, the second moments over all tokens, and those of two halves of
+            the sequences apart. `ingot inspect` shows the file.
 
             A weight after a colon says how much a token of that text counts.
 
@@ -49,11 +49,13 @@ struct Calibrate: AsyncParsableCommand {
     @OptionGroup(title: "Memory and jobs") var work: Evaluate.EvaluationWork
     @OptionGroup(title: "Progress") var shown: ProgressOptions
 
+    func validate() throws { try texts.require() }
+
     func run() async throws {
         Interruption.install()
         try PathOverlap.refuse(report: gathered.output, over: [model] + texts.paths)
         let opened = try EvaluatedModel(model)
-        let loaded = try texts.read(for: model, vocabulary: opened.weights.hyperparameters.vocabulary)
+        let loaded = try texts.read(for: opened)
         var options = EvaluationOptions()
         (options.context, options.tokens) = (texts.context, texts.tokens)
         (options.memory, options.jobs, options.scratch) = (work.maxMemory.bytes, work.jobs, work.scratch)
@@ -61,7 +63,8 @@ struct Calibrate: AsyncParsableCommand {
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
         let resumed = try await Calibrator(opened.weights, options, blocks: gathered.blocks).run(
-            loaded, to: gathered.output
+            loaded.texts, to: gathered.output, modelHash: opened.checkpoint.contentIdentity().weights,
+            tokenizerHash: loaded.tokenizerHash
         ) { progress in
             let share = Double(progress.done) / Double(progress.total)
             reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))

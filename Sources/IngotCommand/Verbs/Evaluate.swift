@@ -11,8 +11,8 @@ struct Evaluate: AsyncParsableCommand {
         abstract: "Measure perplexity, and divergence from a reference.",
         usage: "ingot evaluate <model> --text <file> ... [options]",
         discussion: """
-            MODEL and REFERENCE are checkpoints in a directory with a config.json:
-            safetensors or PyTorch files, or outputs of `ingot convert` and `ingot export`.
+            MODEL and REFERENCE are GGUF files, outputs of `ingot convert` and
+            `ingot export`, or safetensors or PyTorch files with a config.json beside them.
             Models of type llama, mistral, qwen2 and mixtral are supported.
 
             A text is cut into sequences of --context tokens. Predictions in the second
@@ -74,12 +74,14 @@ struct Evaluate: AsyncParsableCommand {
     @OptionGroup(title: "Memory and jobs") var work: EvaluationWork
     @OptionGroup(title: "Progress") var shown: ProgressOptions
 
+    func validate() throws { try texts.require() }
+
     func run() async throws {
         Interruption.install()
         try result.requireApart(from: [model] + texts.paths + (scored.against.map { [$0] } ?? []))
         let opened = try EvaluatedModel(model)
         let reference = try scored.against.map { try EvaluatedModel($0) }
-        let loaded = try texts.read(for: model, vocabulary: opened.weights.hyperparameters.vocabulary)
+        let loaded = try texts.read(for: opened)
         var options = EvaluationOptions()
         options.context = texts.context
         options.unscored = scored.unscored ?? texts.context / 2
@@ -87,18 +89,15 @@ struct Evaluate: AsyncParsableCommand {
         options.memory = work.maxMemory.bytes
         options.jobs = work.jobs
         options.scratch = work.scratch
-        let evaluator = try Evaluator(opened.weights, against: reference?.weights, options)
+        let evaluation = try Evaluation(opened, against: reference, loaded, options)
         let bytes = opened.checkpoint.fileBytes + (reference?.checkpoint.fileBytes ?? 0)
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
-        let scores = try await evaluator.run(loaded.map(\.text)) { progress in
+        let found = try await evaluation.run { progress in
             let share = Double(progress.done) / Double(progress.total)
             reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))
         }
-        try opened.checkpoint.requireUnchanged()
-        try reference?.checkpoint.requireUnchanged()
         reading.finish()
-        let found = EvaluationReport(model: model, reference: scored.against, options, scores)
         switch report.format {
         case .text: try result.deliver(EvaluationText.text(found))
         case .json: try result.deliver(found.json)

@@ -32,35 +32,51 @@ struct TextSources: ParsableArguments {
     @Option(help: ArgumentHelp("Tokens of each text at most. Default: all.", valueName: "n"))
     var tokens: Int?
 
+    /// Whether no text is given.
+    var areMissing: Bool { texts.isEmpty && ids.isEmpty }
+
+    /// Requires a text.
+    func require() throws {
+        guard !areMissing else { throw ValidationError("No text: give --text or --ids.") }
+    }
+
     func validate() throws {
-        if texts.isEmpty, ids.isEmpty { throw ValidationError("No text: give --text or --ids.") }
         if let tokens, tokens < context { throw ValidationError("--tokens must be one --context or more.") }
     }
 
     /// All files.
     var paths: [FilePath] { (texts + ids).map(\.path) + (tokenizer.map { [$0] } ?? []) }
 
-    /// Reads the texts, those in UTF-8 first.
+    /// The texts as ids, those in UTF-8 first, and the hash of the tokenizer; nil if all texts are ids.
+    struct Loaded {
+        var texts: [WeightedText] = []
+        var tokenizerHash: ContentHash?
+    }
+
+    /// Reads the texts.
     ///
-    /// - Parameter vocabulary: number of tokens of the model.
     /// - Throws: `textInvalid`, `tokenizerInvalid`; errors of reading.
-    func read(for model: FilePath, vocabulary: Int) throws -> [WeightedText] {
-        var found: [WeightedText] = []
+    func read(for model: EvaluatedModel) throws -> Loaded {
+        var loaded = Loaded()
         if !texts.isEmpty {
-            let tokenizer = try Tokenizer.open(tokenizer ?? model)
+            let tokenizer = try Tokenizer.open(tokenizer ?? model.tokenizerPath)
+            loaded.tokenizerHash = tokenizer.hash
             for item in texts {
-                let ids = try tokenizer.encode(TextFile.read(item.path))
-                found.append(
+                let bytes = try TextFile.read(item.path)
+                loaded.texts.append(
                     WeightedText(
-                        TokenizedText(name: item.path.string, ids: ids, begin: tokenizer.begin), weight: item.weight))
+                        TokenizedText(
+                            name: item.path.string, ids: try tokenizer.encode(bytes), begin: tokenizer.begin,
+                            textHash: ContentHash(of: bytes.span)),
+                        weight: item.weight))
             }
         }
         for item in ids {
-            let ids = try TokenFile.read(item.path, vocabulary: vocabulary)
-            found.append(
+            let ids = try TokenFile.read(item.path, vocabulary: model.weights.hyperparameters.vocabulary)
+            loaded.texts.append(
                 WeightedText(TokenizedText(name: item.path.string, ids: ids, begin: []), weight: item.weight))
         }
-        return found
+        return loaded
     }
 }
 

@@ -20,6 +20,8 @@ struct Verify: AsyncParsableCommand {
             COMPARED, unless --max-relative-mse or --claims can tell PASS from FAIL.
 
             With --claims FILE, verify also checks limits such as largest sizes and errors.
+            Claims about quality (max_kl, max_perplexity_ratio, min_top1) need texts, or an
+            evaluation that was saved.
 
             Exit code 65: bytes are damaged. 1: the bytes are intact, but a certificate or
             a claim does not hold, or SOURCE is not the checkpoint that was converted.
@@ -62,6 +64,7 @@ struct Verify: AsyncParsableCommand {
 
     @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
     @OptionGroup(title: "Claims") var claims: ClaimsOptions
+    @OptionGroup(title: "Texts for claims about quality") var quality: QualityOptions
 
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Output") var result: ResultOptions
@@ -73,13 +76,21 @@ struct Verify: AsyncParsableCommand {
         guard !claims.updateBaseline || output.format == .text else {
             throw ValidationError("--update-baseline prints text: not with --format \(output.format.rawValue).")
         }
+        guard !quality.isGiven || claims.claims != nil else {
+            throw ValidationError("--text, --ids and --evaluation are for claims about quality: give --claims.")
+        }
+        guard quality.texts.areMissing || comparison.against != nil else {
+            throw ValidationError("--text and --ids compare two models: give --against.")
+        }
     }
 
     /// Title of the HTML page.
     private var title: String { comparison.against.map { "\(checkpoint) against \($0)" } ?? checkpoint.string }
 
     func run() async throws {
-        let inputs = try [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files()
+        let inputs =
+            try [checkpoint] + (comparison.against.map { [$0] } ?? []) + claims.files()
+            + quality.files
         try result.requireApart(from: inputs)
         try extra.requireApart(from: inputs, result.output)
         try claims.requireApart(from: checkpoint)
@@ -103,7 +114,11 @@ struct Verify: AsyncParsableCommand {
         let report = try await verification.run { reading.note($0, $1, $2) }
         reading.finish()
         for side in [opened] + (source.map { [$0] } ?? []) { try side.requireUnchanged() }
-        let facts = try claims.facts(report, of: opened, against: source)
+        var facts = try claims.facts(report, of: opened, against: source)
+        if report.holds {
+            facts.quality = try await quality.facts(
+                of: opened, against: source, memory: work.maxMemory.bytes, jobs: work.jobs, shown)
+        }
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)
         try show(report, outcome)

@@ -48,6 +48,8 @@ package struct Claim: Sendable, Hashable {
         case bytes(ByteRule, UInt64)
         /// A figure at most, or at least if `FigureRule.isMinimum`.
         case figure(FigureRule, Double)
+        /// A figure of an evaluation at most, or at least if `QualityRule.isMinimum`.
+        case quality(QualityRule, Double, QualityScope)
         /// Every weight is finite.
         case finite
         /// SHA-256 of each named file.
@@ -58,6 +60,7 @@ package struct Claim: Sendable, Hashable {
             switch self {
             case .bytes(let rule, _): rule.kind
             case .figure(let rule, _): rule.kind
+            case .quality(let rule, _, _): rule.kind
             case .finite: .finite
             case .digests(let rule, _): rule == .source ? .sourceDigests : .outputDigests
             }
@@ -139,6 +142,56 @@ package struct Claim: Sendable, Hashable {
         }
     }
 
+    /// Claims about what the conversion did to the model's predictions.
+    package enum QualityRule: Sendable, Hashable, CaseIterable {
+        /// Mean KL divergence from the source in nats per token (maximum); perplexity divided by the source's (maximum); share of tokens for
+        /// which both find the same token the most likely (minimum).
+        case divergence, perplexityRatio, agreement
+
+        var kind: Kind {
+            switch self {
+            case .divergence: .divergence
+            case .perplexityRatio: .perplexityRatio
+            case .agreement: .agreement
+            }
+        }
+
+        /// Whether the limit is a minimum; otherwise it is a maximum.
+        var isMinimum: Bool { self == .agreement }
+
+        /// Whether a limit is in the valid range of this rule.
+        func allows(_ limit: Double) -> Bool {
+            guard limit.isFinite else { return false }
+            return switch self {
+            case .divergence: limit >= 0
+            case .perplexityRatio: limit > 0
+            case .agreement: limit >= 0 && limit <= 1
+            }
+        }
+
+        /// Valid range of the limit, in words for error messages.
+        var range: String {
+            switch self {
+            case .divergence: "a finite number, 0 or more"
+            case .perplexityRatio: "a finite number above 0"
+            case .agreement: "a share from 0 to 1"
+            }
+        }
+    }
+
+    /// What a claim about quality is measured on.
+    package struct QualityScope: Sendable, Hashable {
+        /// Probability with which the true value must keep the limit, above 0.5 and below 1; nil if only the measured value must.
+        package var confidence: Double?
+        /// Hash of the text, or of the ids; nil for all texts of the evaluation together.
+        package var text: ContentHash?
+
+        /// Makes a scope.
+        package init(confidence: Double? = nil, text: ContentHash? = nil) {
+            (self.confidence, self.text) = (confidence, text)
+        }
+    }
+
     /// Files that a claim about digests names: those of the source, or those of the checkpoint.
     package enum DigestRule: Sendable, Hashable { case source, output }
 
@@ -168,6 +221,9 @@ package struct Claim: Sendable, Hashable {
         case cosine = "min_cosine"
         case overallRelativeMSE = "max_overall_relative_mse"
         case overallSignalToNoise = "min_overall_snr_db"
+        case divergence = "max_kl"
+        case perplexityRatio = "max_perplexity_ratio"
+        case agreement = "min_top1"
         case finite
         case peakMemory = "max_peak_memory"
         case sourceDigests = "source_sha256"
@@ -209,6 +265,9 @@ package struct Claim: Sendable, Hashable {
             case .overallRelativeMSE: "The relative mean squared error of all tensors together is not larger."
             case .overallSignalToNoise:
                 "The signal-to-noise ratio of all tensors together, in decibels, is not smaller."
+            case .divergence: "The mean KL divergence from the source, in nats per token, is not larger."
+            case .perplexityRatio: "The perplexity divided by that of the source is not larger."
+            case .agreement: "For at least this share of the tokens, the source finds the same token the most likely."
             case .finite: "No weight of the checkpoint is NaN or infinite."
             case .peakMemory: "The conversion had at most so many bytes of memory resident."
             case .sourceDigests: "Files of the source have these SHA-256 digests."
@@ -224,7 +283,8 @@ package struct Claim: Sendable, Hashable {
             switch self {
             case .totalBytes, .fileBytes, .reduction, .bitsPerWeight:
                 .either("convert with fewer bits", or: .option(.raiseLimit(ifIntended: "size")))
-            case .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE, .overallSignalToNoise:
+            case .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE, .overallSignalToNoise,
+                .divergence, .perplexityRatio, .agreement:
                 .either("convert with more bits", or: .option(.raiseLimit(ifIntended: "loss")))
             case .finite: .option(.convertRepaired)
             case .peakMemory: .option(.lessMemory)

@@ -85,10 +85,9 @@ package struct ClaimEvaluation {
         guard claim.level != .off else { return result(claim, .skip, "switched off") }
         switch try measure(claim) {
         case .unknown(let reason, let remedy): return result(claim, .skip, reason, remedy)
-        case .nothing(let reason):
+        case .nothing(let reason, let remedy):
             return result(
-                claim, .fail, "\(reason): a claim that checks nothing\(note(claim))", "correct the pattern",
-                excess: .infinity)
+                claim, .fail, "\(reason): a claim that checks nothing\(note(claim))", remedy, excess: .infinity)
         case .known(let found): return judge(claim, found)
         }
     }
@@ -103,6 +102,8 @@ package struct ClaimEvaluation {
         var offenders = 0
         /// Fault of the offender, for claims without a limit.
         var fault: String?
+        /// How the value was measured, behind the value.
+        var manner: String?
     }
 
     /// A finding, or the reason why there is none.
@@ -111,19 +112,22 @@ package struct ClaimEvaluation {
         case known(Finding)
         /// The facts are missing: the reason, and a remedy.
         case unknown(String, Remedy?)
-        /// The claim covers nothing: the reason.
-        case nothing(String)
+        /// The claim covers nothing: the reason, and a remedy.
+        case nothing(String, Remedy = "correct the pattern")
     }
 
     private func judge(_ claim: Claim, _ found: Finding) -> ClaimResult {
         let kind = claim.rule.kind
         let isTogether = if case .figure(let rule, _) = claim.rule { rule.isTogether } else { false }
-        let place = found.offender.map { isTogether ? " together, most in \($0)" : " in \($0)" } ?? ""
+        let place =
+            found.manner ?? found.offender.map { isTogether ? " together, most in \($0)" : " in \($0)" } ?? ""
         let (fails, excess): (Bool, Double) =
             switch (claim.rule, found.worst) {
             case (.bytes(_, let limit), .bytes(let worst)): (worst > limit, Double(worst) / Double(limit) - 1)
             case (.figure(let rule, let limit), .figure(let worst)):
                 // The comparison is negated so that NaN fails.
+                (!(rule.isMinimum ? worst >= limit : worst <= limit), ClaimEvaluation.excess(worst, limit))
+            case (.quality(let rule, let limit, _), .figure(let worst)):
                 (!(rule.isMinimum ? worst >= limit : worst <= limit), ClaimEvaluation.excess(worst, limit))
             default: (found.offenders > 0, .infinity)
             }
@@ -148,7 +152,11 @@ package struct ClaimEvaluation {
     }
 
     private func isMinimum(_ rule: Claim.Rule) -> Bool {
-        if case .figure(let rule, _) = rule { rule.isMinimum } else { false }
+        switch rule {
+        case .figure(let rule, _): rule.isMinimum
+        case .quality(let rule, _, _): rule.isMinimum
+        case .bytes, .finite, .digests: false
+        }
     }
 
     private func note(_ claim: Claim) -> String { claim.note.map { " (\($0))" } ?? "" }
@@ -161,7 +169,7 @@ package struct ClaimEvaluation {
         offenders: Int = 0, excess: Double = 0
     ) -> ClaimResult {
         ClaimResult(
-            claim.rule.kind, pattern: claim.patterns?.map(\.text).joined(separator: ", "), level: claim.level,
+            claim.rule.kind, pattern: claim.scope, level: claim.level,
             status: status, limit: claim.limitValue, measured: measured, basis: basis, offender: offender,
             offenders: offenders, finding: finding, remedy: remedy, line: claim.line, excess: excess)
     }
@@ -201,6 +209,7 @@ package struct ClaimEvaluation {
         case .figure(.overallRelativeMSE, _): return overall(chosen) { $0.relativeMSE }
         case .figure(.overallSignalToNoise, _): return overall(chosen) { $0.signalToNoise }
         case .figure(let rule, let limit): return error(rule, chosen, limit)
+        case .quality(let rule, _, let scope): return quality(rule, scope)
         case .finite: return finite(chosen)
         case .digests(let rule, let entries): return try digests(rule, entries)
         }
@@ -311,6 +320,29 @@ package struct ClaimEvaluation {
                 offender: worst.tensor.name.text, offenders: offenders))
     }
 
+    /// A figure of the evaluation; with a confidence, the bound that it keeps with that probability.
+    private func quality(_ rule: Claim.QualityRule, _ scope: Claim.QualityScope) -> Measurement {
+        guard let quality = facts.quality else {
+            return .unknown("the model was not evaluated", .option(.giveText))
+        }
+        guard let figures = quality.figures(of: scope.text) else {
+            return .nothing("the evaluation has no text of this hash", .option(.recordText))
+        }
+        let estimate = figures[rule]
+        let name = scope.text == nil ? "" : " on \(figures.name)"
+        guard let confidence = scope.confidence else {
+            return .known(Finding(worst: .figure(estimate.value), basis: .evaluation, manner: name))
+        }
+        guard let error = estimate.standardError else {
+            return .nothing("a single sequence has no standard error", "give a longer text")
+        }
+        let width = StudentDistribution.quantile(confidence, degrees: figures.sequences - 1) * error
+        let bound = rule.isMinimum ? estimate.value - width : estimate.value + width
+        let percent = ClaimNumber.text(confidence * 100)
+        let manner = "\(name) at \(percent) % confidence (\(ClaimNumber.text(estimate.value)) measured)"
+        return .known(Finding(worst: .figure(bound), basis: .evaluation, manner: manner))
+    }
+
     private func finite(_ tensors: Chosen) -> Measurement {
         guard !tensors.isEmpty else { return .nothing("there is no tensor") }
         let bad = tensors.filter { $0.nonFinite ?? 0 > 0 }
@@ -348,11 +380,17 @@ package struct ClaimEvaluation {
 }
 
 extension Claim {
+    /// What the claim is limited to, in words: patterns of tensors, or the first digits of the hash of a text; nil for everything.
+    var scope: String? {
+        if case .quality(_, _, let scope) = rule { return scope.text.map { "text \($0.description.prefix(12))" } }
+        return patterns?.map(\.text).joined(separator: ", ")
+    }
+
     /// The limit as reports show it; nil for claims without a limit.
     var limitValue: ClaimResult.Value? {
         switch rule {
         case .bytes(_, let limit): .bytes(limit)
-        case .figure(_, let limit): .figure(limit)
+        case .figure(_, let limit), .quality(_, let limit, _): .figure(limit)
         case .finite, .digests: nil
         }
     }

@@ -81,6 +81,8 @@ package struct ClaimFacts: Sendable {
     package var tensors: [Tensor]
     /// Peak resident memory of the conversion in bytes; nil if unknown.
     package var peakMemory: UInt64?
+    /// Figures of an evaluation against the source; nil if there is none.
+    package var quality: QualityFacts?
     /// Names of the weight files, and path of the source: a directory or its only file.
     package var weightFiles: [String], sourcePath: FilePath?
     /// Names of the source's weight files.

@@ -18,6 +18,8 @@ package struct ClaimResult: Sendable {
         case file
         /// The report of the conversion.
         case report
+        /// An evaluation on text.
+        case evaluation
     }
 
     /// A limit, or a measured value.

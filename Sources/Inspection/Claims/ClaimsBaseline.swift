@@ -46,9 +46,7 @@ package struct ClaimsBaseline {
             let claim = file.claims[index]
             let (rule, reason, remedy) = try update(claim)
             file.claims[index].rule = rule
-            let title = claim.patterns.map { patterns in
-                "\(rule.kind.rawValue) of \(patterns.map(\.text).joined(separator: ", "))"
-            }
+            let title = claim.scope.map { "\(rule.kind.rawValue) of \($0)" }
             changes.append(
                 Change(
                     title: title ?? rule.kind.rawValue, old: claim.rule.limitText, new: rule.limitText, reason: reason,
@@ -61,7 +59,8 @@ package struct ClaimsBaseline {
     package func make(at path: FilePath) throws -> (file: ClaimsFile, changes: [Change]) {
         let rules: [Claim.Rule] =
             [.bytes(.total, 1), .bytes(.largestFile, 1)] + Claim.FigureRule.allCases.map { .figure($0, 0) }
-            + [.finite, .bytes(.peakMemory, 1), .digests(.source, [])] + (pinsOutput ? [.digests(.output, [])] : [])
+            + (facts.quality?.rules ?? []) + [.finite, .bytes(.peakMemory, 1), .digests(.source, [])]
+            + (pinsOutput ? [.digests(.output, [])] : [])
         var claims: [Claim] = []
         var changes: [Change] = []
         for rule in rules {
@@ -81,7 +80,7 @@ package struct ClaimsBaseline {
         let found: ClaimEvaluation.Finding
         switch try evaluation.measure(claim) {
         case .unknown(let reason, let remedy): return (rule, reason, remedy)
-        case .nothing(let reason): return (rule, reason, nil)
+        case .nothing(let reason, let remedy): return (rule, reason, remedy)
         case .known(let finding): found = finding
         }
         switch (rule, found.worst) {
@@ -93,6 +92,11 @@ package struct ClaimsBaseline {
                 return (rule, "measured is \(ClaimNumber.text(figure)), which is no limit", nil)
             }
             return (.figure(which, limit), nil, nil)
+        case (.quality(let which, _, let scope), .figure(let figure)):
+            guard let limit = limit(which, figure), which.allows(limit) else {
+                return (rule, "measured is \(ClaimNumber.text(figure)), which is no limit", nil)
+            }
+            return (.quality(which, limit, scope), nil, nil)
         case (.finite, _):
             return (rule, found.offenders == 0 ? nil : "there are weights that are not finite", nil)
         default: return (rule, "nothing was measured", nil)
@@ -112,6 +116,18 @@ package struct ClaimsBaseline {
             return ClaimNumber.outward(found - ClaimsBaseline.decibels(slack), places: 2, isMinimum: true)
         case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE:
             return ClaimNumber.limit(found * slack, digits: 4, isMinimum: false)
+        }
+    }
+
+    /// Limit that the measured value satisfies: worse by the tolerance of the divergence, of the ratio less 1, of the share of other tokens.
+    private func limit(_ rule: Claim.QualityRule, _ found: Double) -> Double? {
+        guard found.isFinite else { return nil }
+        let slack = 1 + tolerance
+        switch rule {
+        case .divergence: return ClaimNumber.limit(found * slack, digits: 4, isMinimum: false)
+        case .perplexityRatio:
+            return ClaimNumber.outward(max(found, 1 + (found - 1) * slack), places: 5, isMinimum: false)
+        case .agreement: return max(0, ClaimNumber.outward(1 - (1 - found) * slack, places: 5, isMinimum: true))
         }
     }
 
@@ -148,7 +164,7 @@ extension Claim.Rule {
     fileprivate var limitText: String? {
         switch self {
         case .bytes(_, let bytes): "\(bytes) bytes"
-        case .figure(_, let figure): ClaimNumber.text(figure)
+        case .figure(_, let figure), .quality(_, let figure, _): ClaimNumber.text(figure)
         case .finite: nil
         case .digests(_, let entries): entries.map { "\($0.file) \($0.digest)" }.joined(separator: ", ")
         }

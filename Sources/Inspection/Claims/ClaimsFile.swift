@@ -73,6 +73,10 @@ extension Claim {
             members.append(.init("tensors", listsPatterns ? .array(texts) : texts[0]))
         }
         if let limit { members.append(.init("limit", limit)) }
+        if case .quality(_, _, let scope) = rule {
+            if let confidence = scope.confidence { members.append(.init("confidence", .number(confidence))) }
+            if let text = scope.text { members.append(.init("text", .string(text.description))) }
+        }
         if case .digests(_, let entries) = rule {
             members.append(
                 .init("files", .object(entries.map { .init($0.file, .string($0.digest.description)) })))
@@ -86,7 +90,7 @@ extension Claim {
     var limit: JSONValue? {
         switch rule {
         case .bytes(_, let limit): .unsigned(limit)
-        case .figure(_, let limit): .number(limit)
+        case .figure(_, let limit), .quality(_, let limit, _): .number(limit)
         case .finite, .digests: nil
         }
     }

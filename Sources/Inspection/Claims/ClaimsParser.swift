@@ -39,7 +39,7 @@ extension ClaimsFile {
             guard seen.insert(ClaimIdentity(claim)).inserted else {
                 throw failure(
                     "claims[\(index)]", "\(claim.rule.kind.rawValue) a second time at level \(claim.level.rawValue)",
-                    "one limit for the same claim, tensors and level")
+                    "one limit for the same claim, tensors, text and level")
             }
             claims.append(claim)
         }
@@ -71,11 +71,13 @@ extension ClaimsFile {
         let kind: Claim.Kind
         let level: Claim.Level
         let patterns: [TensorName]
+        let text: ContentHash?
 
         init(_ claim: Claim) {
             kind = claim.rule.kind
             level = claim.level
             patterns = (claim.patterns ?? []).map { TensorName($0.text) }
+            text = if case .quality(_, _, let scope) = claim.rule { scope.text } else { nil }
         }
     }
 
@@ -137,6 +139,7 @@ private struct ClaimReader {
             switch kind {
             case .sourceDigests, .outputDigests: ["files"]
             case .finite: []
+            case .divergence, .perplexityRatio, .agreement: ["limit", "confidence", "text"]
             default: ["limit"]
             }
         return ["claim"] + (kind.isAboutTensors ? ["tensors"] : []) + specific + ["level", "note"]
@@ -159,6 +162,9 @@ private struct ClaimReader {
         case .cosine: try figure(.cosine)
         case .overallRelativeMSE: try figure(.overallRelativeMSE)
         case .overallSignalToNoise: try figure(.overallSignalToNoise)
+        case .divergence: try quality(.divergence)
+        case .perplexityRatio: try quality(.perplexityRatio)
+        case .agreement: try quality(.agreement)
         case .finite, .bytesIntact, .certificatesHold, .sourceMatches: .finite
         }
     }
@@ -178,6 +184,27 @@ private struct ClaimReader {
             throw ClaimsFile.failure("\(place).limit", limit, rule.range)
         }
         return .figure(rule, number)
+    }
+
+    private func quality(_ rule: Claim.QualityRule) throws -> Claim.Rule {
+        guard let limit = value["limit"] else { throw ClaimsFile.missing("\(place).limit", rule.range) }
+        guard let number = limit.realNumber, rule.allows(number) else {
+            throw ClaimsFile.failure("\(place).limit", limit, rule.range)
+        }
+        var scope = Claim.QualityScope()
+        if let found = value["confidence"] {
+            guard let share = found.realNumber, share > 0.5, share < 1 else {
+                throw ClaimsFile.failure("\(place).confidence", found, "a share above 0.5 and below 1, such as 0.95")
+            }
+            scope.confidence = share
+        }
+        if let found = value["text"] {
+            guard let hash = found.string.flatMap(ContentHash.init(hexadecimal:)) else {
+                throw ClaimsFile.failure("\(place).text", found, "32 hexadecimal digits, the hash of a text")
+            }
+            scope.text = hash
+        }
+        return .quality(rule, number, scope)
     }
 
     private func digests() throws -> [Claim.NamedDigest] {

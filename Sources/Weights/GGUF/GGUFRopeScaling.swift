@@ -9,35 +9,39 @@ import TensorModel
     import Darwin
 #endif
 
-/// `rope_scaling` of `config.json`: how the rotary frequencies are changed for longer texts.
-enum RopeScaling {
-    /// The scaling that the metadata state; nil if they state none.
+/// How the rotary frequencies of a decoder are changed for longer texts.
+package enum GGUFRopeScaling: Sendable, Hashable {
+    /// All frequencies divided by a factor.
+    case linear(factor: Double)
+    /// YaRN, with its usual numbers besides these two.
+    case yarn(factor: Double, originalContext: UInt64)
+    /// The rule of Llama 3: low frequencies divided by `factor`, high ones kept, those between interpolated.
+    case llama3(factor: Double, lowFactor: Double, highFactor: Double, originalContext: UInt64)
+
+    /// The scaling that metadata state; nil if they state none.
     ///
     /// - Throws: `unsupportedSource` for a kind that `config.json` cannot state exactly.
-    static func stated(_ metadata: GGUFMetadataReader) throws -> JSONValue? {
+    static func stated(_ metadata: GGUFMetadataReader) throws -> GGUFRopeScaling? {
         let prefix = try (metadata.string("general.architecture") ?? "") + ".rope."
         let old = prefix + "scale_linear"
         let type = try metadata.string(prefix + "scaling.type") ?? (metadata.has(old) ? "linear" : "none")
         let factor = try metadata.float(prefix + "scaling.factor") ?? metadata.float(old)
         if type == "none" || factor == 1 && type == "linear" { return nil }
         func refusal(_ found: String) -> IngotError {
-            GGUFToHuggingFace.refusal(
+            GGUFDecoder.refusal(
                 metadata, nil, found + " under `\(prefix)scaling`",
                 "no scaling, or kind linear or yarn with its numbers")
         }
         guard let factor, factor > 0, factor.isFinite else { throw refusal("kind \(type) without a factor") }
         switch type {
-        case "linear": return .object([.init("rope_type", .string("linear")), .init("factor", .number(factor))])
+        case "linear": return .linear(factor: factor)
         case "yarn":
             let original = prefix + "scaling.original_context_length"
             let others = ["attn_factor", "yarn_log_multiplier", "yarn_ext_factor", "yarn_attn_factor"]
             guard let context = try metadata.unsigned(original),
                 !others.contains(where: { metadata.has(prefix + "scaling." + $0) })
             else { throw refusal("kind yarn with other numbers than factor and original context") }
-            return .object([
-                .init("rope_type", .string("yarn")), .init("factor", .number(factor)),
-                .init("original_max_position_embeddings", .unsigned(context)),
-            ])
+            return .yarn(factor: factor, originalContext: context)
         default: throw refusal("kind \(type)")
         }
     }
@@ -49,36 +53,32 @@ enum RopeScaling {
     ///
     /// - Parameter factors: the elements of `rope_freqs.weight`; nil if they are no binary32.
     /// - Throws: `unsupportedSource` if they are not those of Llama 3.1 with any factor: nothing else says which numbers they come from.
-    static func derived(from factors: [Float]?, _ sizes: DecoderSizes, _ metadata: GGUFMetadataReader) throws
-        -> JSONValue
-    {
-        let name = HuggingFaceNames.frequencyFactors
-        let half = sizes.headSize / 2
+    static func derived(
+        from factors: [Float]?, headSize: Int, base: Double, _ metadata: GGUFMetadataReader
+    ) throws -> GGUFRopeScaling {
+        let name = GGUFDecoder.frequencyFactors
+        let half = headSize / 2
         guard let factors, factors.count == half, let largest = factors.last, largest >= 1, largest.isFinite else {
-            throw GGUFToHuggingFace.refusal(
+            throw GGUFDecoder.refusal(
                 metadata, name, "factors of the rotary frequencies of another number or type", "\(half) of type F32")
         }
         let factor = Double(largest)
         for (index, found) in factors.enumerated() {
-            let expected = RopeScaling.factor(of: index, factor, sizes)
+            let wavelength = 2 * Double.pi * pow(base, Double(2 * index) / Double(headSize))
+            let expected = GGUFRopeScaling.factor(of: wavelength, factor)
             // llama.cpp's converter computes in binary32.
             guard abs(Double(found) - expected) <= 1e-5 * expected else {
-                throw GGUFToHuggingFace.refusal(
+                throw GGUFDecoder.refusal(
                     metadata, name,
                     "the factor \(found) of rotary frequency \(index), which config.json cannot state",
                     "factors as of Llama 3.1, here \(expected)")
             }
         }
-        return .object([
-            .init("rope_type", .string("llama3")), .init("factor", .number(factor)),
-            .init("low_freq_factor", .number(low)), .init("high_freq_factor", .number(high)),
-            .init("original_max_position_embeddings", .unsigned(UInt64(original))),
-        ])
+        return .llama3(factor: factor, lowFactor: low, highFactor: high, originalContext: UInt64(original))
     }
 
     /// The factor of a frequency in llama3's scaling: 1 for short waves, `factor` for long ones, in between smooth.
-    private static func factor(of index: Int, _ factor: Double, _ sizes: DecoderSizes) -> Double {
-        let wavelength = 2 * Double.pi * pow(sizes.ropeBase, Double(2 * index) / Double(sizes.headSize))
+    private static func factor(of wavelength: Double, _ factor: Double) -> Double {
         if wavelength < original / high { return 1 }
         if wavelength > original / low { return factor }
         let smooth = (original / wavelength - low) / (high - low)

@@ -1,0 +1,105 @@
+#include "ingot_elementwise.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+// e^x by 2^n e^r, with n the whole number nearest to x / ln 2 and |r| at most ln 2 / 2. The polynomial is Taylor's to r^7: its error is below
+// half a unit in the last place of binary32. Numbers below -87 give e^-87, which is 1.6e-38; numbers above 88 give e^88.
+static inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits.
+    const float magic = 12582912.0f;
+    float shifted = x * 1.44269504f + magic;
+    float n = shifted - magic;
+    int32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    // ln 2 in two parts; the first has few digits, so that its product with n is exact.
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t scale = (int32_t)((uint32_t)(bits + 127) << 23);
+    float power;
+    memcpy(&power, &scale, sizeof power);
+    return p * power;
+}
+
+void ingot_softmax(float *row, size_t count, size_t length, float scale) {
+    enum { lanes = 16 };
+    float maximum = -INFINITY;
+    for (size_t i = 0; i < count; i++) maximum = row[i] > maximum ? row[i] : maximum;
+    float sums[lanes] = {0};
+    size_t whole = count - count % lanes;
+    for (size_t i = 0; i < whole; i += lanes) {
+        for (size_t lane = 0; lane < lanes; lane++) {
+            float weight = exponential((row[i + lane] - maximum) * scale);
+            row[i + lane] = weight;
+            sums[lane] += weight;
+        }
+    }
+    float sum = 0;
+    for (size_t lane = 0; lane < lanes; lane++) sum += sums[lane];
+    for (size_t i = whole; i < count; i++) {
+        row[i] = exponential((row[i] - maximum) * scale);
+        sum += row[i];
+    }
+    float factor = 1 / sum;
+    for (size_t i = 0; i < count; i++) row[i] *= factor;
+    memset(row + count, 0, (length - count) * sizeof *row);
+}
+
+void ingot_gate(float *gate, const float *up, const float *gate_bias, const float *up_bias, size_t count) {
+    if (gate_bias) {
+        for (size_t i = 0; i < count; i++) gate[i] += gate_bias[i];
+    }
+    if (up_bias) {
+        for (size_t i = 0; i < count; i++) gate[i] = gate[i] / (1 + exponential(-gate[i])) * (up[i] + up_bias[i]);
+    } else {
+        for (size_t i = 0; i < count; i++) gate[i] = gate[i] / (1 + exponential(-gate[i])) * up[i];
+    }
+}
+
+void ingot_norm(float *restrict target, const float *x, const float *scale, double epsilon, size_t count) {
+    enum { lanes = 8 };
+    double sums[lanes] = {0}, sum = 0;
+    size_t whole = count - count % lanes;
+    for (size_t i = 0; i < whole; i += lanes) {
+        for (size_t lane = 0; lane < lanes; lane++) sums[lane] += (double)x[i + lane] * x[i + lane];
+    }
+    for (size_t lane = 0; lane < lanes; lane++) sum += sums[lane];
+    for (size_t i = whole; i < count; i++) sum += (double)x[i] * x[i];
+    float factor = 1 / sqrtf((float)(sum / (double)count) + (float)epsilon);
+    for (size_t i = 0; i < count; i++) target[i] = x[i] * factor * scale[i];
+}
+
+void ingot_add(float *restrict target, const float *x, const float *bias, float factor, size_t count) {
+    if (bias) {
+        for (size_t i = 0; i < count; i++) target[i] += factor * (x[i] + bias[i]);
+    } else {
+        for (size_t i = 0; i < count; i++) target[i] += factor * x[i];
+    }
+}
+
+void ingot_turn(float *head, const float *cosines, const float *sines, size_t half, int neighbours) {
+    if (neighbours) {
+        for (size_t i = 0; i < half; i++) {
+            float x = head[2 * i], y = head[2 * i + 1];
+            head[2 * i] = x * cosines[i] - y * sines[i];
+            head[2 * i + 1] = y * cosines[i] + x * sines[i];
+        }
+        return;
+    }
+    float *restrict low = head, *restrict high = head + half;
+    for (size_t i = 0; i < half; i++) {
+        float x = low[i], y = high[i];
+        low[i] = x * cosines[i] - y * sines[i];
+        high[i] = y * cosines[i] + x * sines[i];
+    }
+}

@@ -1,0 +1,126 @@
+import Products
+import TensorModel
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+/// The functions of vectorized loops against plain formulas in binary64.
+@Suite struct ElementwiseTests {
+    private func numbers(_ count: Int, seed: UInt64, scale: Double = 4) -> [Float] {
+        var state = seed
+        return (0..<count).map { _ in
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Float((Double(state >> 11) / Double(1 << 53) - 0.5) * scale)
+        }
+    }
+
+    private func expect(_ found: Float, near value: Double, _ share: Double = 2e-6, _ note: String = "") {
+        #expect(abs(Double(found) - value) <= share * max(abs(value), 1e-30), "\(note) \(found) instead of \(value)")
+    }
+
+    @Test(arguments: [1, 2, 15, 16, 17, 64, 257]) func softmax(count: Int) {
+        let length = count + 5
+        for scale in [Float(0.125), 1, 40] {
+            var row = [7] + numbers(length, seed: UInt64(count)) + [7]
+            let before = row[1...count].map { Double($0) }
+            var target = row.mutableSpan
+            Elementwise.softmax(&target, from: 1, count: count, of: length, scale: scale)
+            let largest = before.max() ?? 0
+            let powers = before.map { exp(($0 - largest) * Double(scale)) }
+            let sum = powers.reduce(0, +)
+            // The argument in binary32 has an error of some units in its last place, at most 160 here.
+            for (index, power) in powers.enumerated() { expect(row[1 + index], near: power / sum, 4e-5, "\(index)") }
+            #expect(row[(count + 1)...length].allSatisfy { $0 == 0 } && row[0] == 7 && row[length + 1] == 7)
+        }
+    }
+
+    /// Scores that are far below the largest weigh nothing, and none becomes NaN.
+    @Test func farScores() {
+        var row: [Float] = [0, -1e30, -1e4, -88, 3e38 * 0]
+        var target = row.mutableSpan
+        Elementwise.softmax(&target, from: 0, count: 5, of: 5, scale: 1)
+        #expect(row[0] == 0.5 && row[4] == 0.5 && row[1] < 1e-37 && row[2] < 1e-37 && row.allSatisfy { $0 >= 0 })
+    }
+
+    @Test(arguments: [1, 7, 16, 33]) func gate(columns: Int) {
+        let rows = 3
+        for bias in [nil, numbers(columns, seed: 5)] {
+            // Buffers may be longer than what is used.
+            var gate = numbers(rows * columns + 4, seed: 1, scale: 40)
+            let up = numbers(rows * columns + 2, seed: 2)
+            let before = gate
+            var target = gate.mutableSpan
+            Elementwise.gate(&target, up.span, rows: rows, columns: columns, bias, bias)
+            for index in 0..<rows * columns {
+                let add = Double(bias?[index % columns] ?? 0)
+                let g = Double(before[index] + Float(add))
+                expect(gate[index], near: g / (1 + exp(-g)) * Double(up[index] + Float(add)), 3e-6, "\(index)")
+            }
+            #expect(gate[(rows * columns)...] == before[(rows * columns)...])
+        }
+        // Gates far from zero: silu is 0 or the identity.
+        var ends: [Float] = [-1e30, -200, 200, 1e30]
+        var target = ends.mutableSpan
+        Elementwise.gate(&target, [Float](repeating: 1, count: 4).span, rows: 1, columns: 4, nil, nil)
+        #expect(abs(ends[0]) < 1e-5 && abs(ends[1]) < 1e-30 && ends[2] == 200 && ends[3] == 1e30, "\(ends)")
+    }
+
+    @Test(arguments: [1, 7, 8, 9, 100]) func norm(width: Int) {
+        let x = numbers(3 * width, seed: 3)
+        let scale = numbers(width, seed: 4)
+        var found = [Float](repeating: 0, count: 3 * width)
+        var target = found.mutableSpan
+        Elementwise.norm(x.span, scale.span, epsilon: 1e-5, into: &target)
+        for row in 0..<3 {
+            let own = x[row * width..<(row + 1) * width].map { Double($0) }
+            let root = (own.reduce(0) { $0 + $1 * $1 } / Double(width) + 1e-5).squareRoot()
+            for index in 0..<width {
+                expect(found[row * width + index], near: own[index] / root * Double(scale[index]))
+            }
+        }
+    }
+
+    @Test(arguments: [true, false]) func turn(neighbours: Bool) {
+        let half = 5
+        let angles = (0..<half).map { Double($0) * 0.7 }
+        var head = numbers(2 * half + 1, seed: 6)
+        let before = head.map { Double($0) }
+        var target = head.mutableSpan
+        Elementwise.turn(
+            &target, from: 1, angles.map { Float(cos($0)) }.span, angles.map { Float(sin($0)) }.span,
+            neighbours: neighbours)
+        for index in 0..<half {
+            let first = 1 + (neighbours ? 2 * index : index)
+            let second = first + (neighbours ? 1 : half)
+            let (x, y) = (before[first], before[second])
+            #expect(abs(Double(head[first]) - (x * cos(angles[index]) - y * sin(angles[index]))) < 1e-6)
+            #expect(abs(Double(head[second]) - (y * cos(angles[index]) + x * sin(angles[index]))) < 1e-6)
+        }
+        #expect(Double(head[0]) == before[0])
+    }
+
+    @Test func addAndCopy() {
+        let x = numbers(20, seed: 7)
+        let bias = numbers(9, seed: 8)
+        var target = numbers(30, seed: 9)
+        let before = target
+        var span = target.mutableSpan
+        Elementwise.add(x.span, from: 2, count: 9, bias: bias.span, factor: 0.5, to: &span, at: 4)
+        Elementwise.add(x.span, from: 0, count: 2, bias: nil, factor: 2, to: &span, at: 14)
+        Elementwise.copy(x.span, from: 11, count: 3, to: &span, at: 20)
+        for index in 0..<30 {
+            switch index {
+            case 4..<13: #expect(target[index] == before[index] + 0.5 * (x[index - 2] + bias[index - 4]))
+            case 14..<16: #expect(target[index] == before[index] + 2 * x[index - 14])
+            case 20..<23: #expect(target[index] == x[index - 9])
+            default: #expect(target[index] == before[index])
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 # What a person uses; everything else is a step of these.
 #   make demo           install what is missing, build, convert SampleWeights at 4 bits, verify, report
 #   make install        build, and install the command, its man page and completions below PREFIX (/usr/local)
-#   make dist           dist/: a tarball and a .deb with a command that needs no library but those of C and C++
+#   make dist           dist/: a tarball with a command that needs no library but those of C and C++, and a .deb that needs OpenBLAS too
 #   make test           install what is missing, build, and run all tests that need no other runtime; of loops that try a property
 #                       hundreds of times a share (INGOT_SHARE, 0.2), the same one again with the INGOT_SEED that it prints
 #   make usage          the three ways of use as scripts: offline conversion, statistics, claims in CI
@@ -50,6 +50,7 @@ install: build
 	Tests/Packaging/tree.sh $(INGOT) $(DESTDIR)$(PREFIX)
 
 dist: setup
+	@Tests/setup.sh dist
 	Tests/Packaging/dist.sh dist
 	Tests/Packaging/check.sh dist
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the build needs and this machine lacks. With `python`,
-# `browser`, `arm64`, `bench` or `large`: what those tests need, too.
+# `browser`, `arm64`, `bench`, `large` or `dist`: what those tests need, too.
 set -euo pipefail
 
 # One at a time, for `make -j` starts several: package managers do not run side by side.
@@ -36,6 +36,10 @@ Linux)
         need g++ command -v g++
         need cmake command -v cmake
         need ninja-build command -v ninja
+    fi
+    if [[ ${1:-} == dist ]]; then
+        need gcc command -v gcc
+        need libopenblas-pthread-dev sh -c 'ls /usr/lib/*/openblas-pthread/libopenblas.a'
     fi
     if [[ ${1:-} == large ]]; then # file systems in image files
         need xfsprogs command -v mkfs.xfs

@@ -23,6 +23,9 @@ static void load(void) {
 #else
 
 #include <dlfcn.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
 
 // OpenBLAS 0.3.21 takes processors that are newer than itself for the oldest one, with a tenth of the speed. So name the kernels by what the
 // processor can do, unless the user named some.
@@ -38,11 +41,29 @@ static void choose_kernels(void) {
 #endif
 }
 
+// The library that the tarball brings along: ../lib/ingot/libopenblas.so.0 from the folder of the command.
+static void *open_own(void) {
+    char path[PATH_MAX];
+    static const char below[] = "/lib/ingot/libopenblas.so.0";
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+    if (length <= 0 || (size_t)length >= sizeof path) return NULL;
+    path[length] = 0;
+    for (int level = 0; level < 2; level++) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL) return NULL;
+        *slash = 0;
+    }
+    if (strlen(path) + sizeof below > sizeof path) return NULL;
+    strcat(path, below);
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void load(void) {
     // One thread a call: the pipeline's workers are the threads. The library reads both variables when it is loaded.
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
     choose_kernels();
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    void *library = open_own();
+    if (library == NULL) library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) return;
     gemm = (gemm_function *)dlsym(library, "cblas_sgemm");
     syrk = (syrk_function *)dlsym(library, "cblas_ssyrk");

@@ -56,7 +56,7 @@ class Pages:
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(path.as_uri())
-        page.wait_for_selector("#tensors, main:empty", state="attached")
+        page.wait_for_selector("#tensors, #origin, main:empty", state="attached")
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return page
 

@@ -67,7 +67,8 @@ import Testing
         // Gates far from zero: silu is 0 or the identity.
         var ends: [Float] = [-1e30, -200, 200, 1e30]
         var target = ends.mutableSpan
-        Elementwise.gate(&target, [Float](repeating: 1, count: 4).span, rows: 1, columns: 4, nil, nil)
+        let ones = [Float](repeating: 1, count: 4)
+        Elementwise.gate(&target, ones.span, rows: 1, columns: 4, nil, nil)
         #expect(abs(ends[0]) < 1e-5 && abs(ends[1]) < 1e-30 && ends[2] == 200 && ends[3] == 1e30, "\(ends)")
     }
 
@@ -92,9 +93,8 @@ import Testing
         var head = numbers(2 * half + 1, seed: 6)
         let before = head.map { Double($0) }
         var target = head.mutableSpan
-        Elementwise.turn(
-            &target, from: 1, angles.map { Float(cos($0)) }.span, angles.map { Float(sin($0)) }.span,
-            neighbours: neighbours)
+        let (cosines, sines) = (angles.map { Float(cos($0)) }, angles.map { Float(sin($0)) })
+        Elementwise.turn(&target, from: 1, cosines.span, sines.span, neighbours: neighbours)
         for index in 0..<half {
             let first = 1 + (neighbours ? 2 * index : index)
             let second = first + (neighbours ? 1 : half)

@@ -2,6 +2,8 @@
 # Makes a tarball and a Debian package of a command that is linked statically but for the C and C++ libraries: dist.sh OUT
 #
 # The command is the same on every Linux with that version of glibc or a newer one: Swift's runtime, zstd, lz4, xxHash and libcrypto are in it.
+# The tarball also has a library of the two functions of OpenBLAS that the command calls, linked from OpenBLAS' archive. The command loads it
+# for products of matrices only. The Debian package depends on Debian's OpenBLAS.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$1
@@ -35,6 +37,13 @@ mkdir -p "$out"
 tree=ingot-$version-linux-$machine
 Tests/Packaging/tree.sh "$ingot" "$work/$tree"
 cp README.md LICENSE CHANGELOG.md "$work/$tree/"
+blas=/usr/lib/$multiarch/openblas-pthread/libopenblas.a
+[[ -e $blas ]] || { echo "dist.sh: $blas is missing" >&2; exit 1; }
+mkdir -p "$work/$tree/lib/ingot"
+printf '{ global: cblas_sgemm; cblas_ssyrk; local: *; };' >"$work/symbols"
+gcc -shared -s -o "$work/$tree/lib/ingot/libopenblas.so.0" -Wl,-soname,libopenblas.so.0 -Wl,--version-script="$work/symbols" \
+    -Wl,--gc-sections -Wl,-z,noexecstack -Wl,-u,cblas_sgemm -Wl,-u,cblas_ssyrk "$blas" -lpthread -lm
+install -m 644 /usr/share/doc/libopenblas-pthread-dev/copyright "$work/$tree/share/doc/ingot/OpenBLAS-copyright"
 tar -C "$work" --sort=name --mtime="$date" --owner=0 --group=0 --numeric-owner -c "$tree" | gzip -9n >"$out/$tree.tar.gz"
 
 deb=$work/deb
@@ -46,8 +55,7 @@ Package: ingot
 Version: $version
 Architecture: $(dpkg --print-architecture)
 Maintainer: The Ingot authors <authors@ingot.invalid>
-Depends: libc6 (>= ${glibc#GLIBC_}), libstdc++6, libgcc-s1
-Recommends: libopenblas0
+Depends: libc6 (>= ${glibc#GLIBC_}), libstdc++6, libgcc-s1, libopenblas0
 Installed-Size: $(du -sk "$deb/usr" | cut -f 1)
 Section: utils
 Priority: optional

@@ -1,4 +1,5 @@
 package import Checkpoints
+import FileAccess
 package import TensorModel
 
 /// How one tensor of a source shard is written: as a payload, or kept.

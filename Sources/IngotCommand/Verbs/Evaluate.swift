@@ -1,6 +1,7 @@
 import ArgumentParser
 import Calibration
 import FileAccess
+import Inspection
 import SystemPackage
 import TensorModel
 import Weights
@@ -102,11 +103,14 @@ struct Evaluate: AsyncParsableCommand {
         case .text: try result.deliver(EvaluationText.text(found))
         case .json: try result.deliver(found.json)
         case .csv: try result.deliver(parts: EvaluationCSV.parts(found))
+        case .html:
+            let title = scored.against.map { "\(model) against \($0)" } ?? model.string
+            try result.deliver(parts: HTMLReport.parts(title: title, json: [found.json.text()]))
         }
     }
 }
 
 /// Format of an evaluation.
 enum EvaluateFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json, csv
+    case text, json, csv, html
 }

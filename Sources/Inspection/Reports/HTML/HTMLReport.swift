@@ -9,10 +9,11 @@ package enum HTMLReport {
     private static let program: [[UInt8]] = [
         PackageResources.format_js, PackageResources.dom_js, PackageResources.model_js, PackageResources.charts_js,
         PackageResources.sizes_js, PackageResources.heatmap_js, PackageResources.rate_js,
-        PackageResources.histogram_js, PackageResources.table_js, PackageResources.facts_js, PackageResources.page_js,
+        PackageResources.histogram_js, PackageResources.table_js, PackageResources.facts_js,
+        PackageResources.evaluation_js, PackageResources.page_js,
     ]
 
-    /// The page for JSON of `ingot.inspect` or `ingot.verify`; `title` names the checkpoint.
+    /// The page for JSON of `ingot.inspect`, `ingot.verify` or `ingot.evaluate`; `title` names the checkpoint.
     package static func page(title: String, json: JSONValue) -> String {
         parts(title: title, json: [json.text()]).joined()
     }

@@ -4,7 +4,8 @@ function readData(id) {
   return JSON.parse(document.getElementById(id).textContent);
 }
 
-function verdict({ report, isVerification, tensors }) {
+function verdict({ report, isVerification }) {
+  if (report.schema === "ingot.evaluate") return ["neutral", "evaluated"];
   if (!isVerification) return ["neutral", "inspected"];
   if (report.intact === false) return ["damaged", "FAIL"];
   if (report.holds === false || list(report.failures).length) return ["fail", "FAIL"];
@@ -33,9 +34,11 @@ function head(app) {
   });
   themes.id = "theme";
   const claims = list(model.report.claims);
-  const kind = model.isVerification ? "Verification" : "Inspection";
+  const isEvaluation = model.report.schema === "ingot.evaluate";
+  const kind = isEvaluation ? "Evaluation" : model.isVerification ? "Verification" : "Inspection";
   const format = text(model.report.format);
-  const told = model.isVerification ? VERDICTS[state] : {
+  const reference = text(object(model.report.reference)?.path);
+  const told = isEvaluation ? (reference ? `Compared with ${shortened(visible(reference), 100)}.` : "No reference was given.") : model.isVerification ? VERDICTS[state] : {
     ingot: "An Ingot checkpoint.",
     safetensors: "A safetensors checkpoint.",
     gguf: "A GGUF checkpoint.",
@@ -218,6 +221,10 @@ function build() {
     filter: () => {},
   };
   const { model } = app;
+  if (model.report.schema === "ingot.evaluate") {
+    show(app, evaluationTiles(model), [textsSection(model), sequencesSection(model), originSection(model)]);
+    return;
+  }
   const distribution = distributionSection(app);
   const errors = model.hasErrors ? mapSection(
     app,
@@ -236,10 +243,16 @@ function build() {
       DISTRIBUTION_METRICS,
     ),
     accountSection(app), tableSection(app),
-  ].filter(Boolean);
+  ];
+  show(app, figures(app), parts);
+}
+
+/** Fills the page: head, figures, links to the sections, and the sections that there are. */
+function show(app, tiles, sections) {
+  const parts = sections.filter(Boolean);
   const links = parts.map((part) => element("a", { href: `#${part.id}` }, part.querySelector("h2").textContent));
   document.getElementById("report").replaceChildren(
-    head(app), figures(app), element("nav", { "aria-label": "Sections" }, ...links), element("main", {}, ...parts), foot(app), note);
+    head(app), tiles, element("nav", { "aria-label": "Sections" }, ...links), element("main", {}, ...parts), foot(app), note);
   document.title = `${app.title} – ingot`;
 }
 

@@ -113,6 +113,23 @@ import Testing
         }
     }
 
+    /// M05: an unfinished file with a damaged or shortened header is begun anew, not published.
+    @Test func damagedHeader() throws {
+        let directory = try TemporaryDirectory()
+        let (whole, path) = (directory.at("whole"), directory.at("m"))
+        try MomentsSample.write(whole)
+        for cut in [false, true] {
+            try MomentsSample.write(path, stoppingAfter: 11)
+            let temporary = directory.at(".m.ingot-tmp")
+            var bytes = try Files.read(temporary)
+            if cut { bytes = Array(bytes.prefix(100)) } else { bytes[50] ^= 1 }
+            try Files.write(bytes, to: temporary)
+            try MomentsSample.write(path)
+            #expect(try Files.read(path) == Files.read(whole))
+            try Directory.removeFile(path)
+        }
+    }
+
     /// M05: the work of other options is not continued, and stays.
     @Test func otherOptions() throws {
         let directory = try TemporaryDirectory()

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -138,14 +139,47 @@ def moments(path):
     return found
 
 
+def check_imatrix(path, family, found, inputs):
+    """The importance matrix, as the package gguf reads it, has the squares that hooks see, under llama.cpp's names."""
+    reader = gguf.GGUFReader(path)
+    assert reader.fields["general.type"].contents() == "imatrix"
+    assert reader.fields["imatrix.chunk_size"].contents() == CONTEXT
+    assert reader.fields["imatrix.chunk_count"].contents() == 6
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    names = {"attn_q": "attention_in", "attn_k": "attention_in", "attn_v": "attention_in", "attn_output": "output_in"}
+    dense = {"ffn_gate": "feed_forward_in", "ffn_up": "feed_forward_in", "ffn_down": "down_in"}
+    experts = {"ffn_gate_exps": "feed_forward_in", "ffn_up_exps": "feed_forward_in", "ffn_down_exps": "down_in"}
+    names |= {"ffn_gate_inp": "feed_forward_in"} if family == "mixtral" else dense
+    count = SMALL["num_hidden_layers"]
+    expected = {f"blk.{number}.{name}": f"layers.{number}.{kind}" for number in range(count) for name, kind in names.items()}
+    expected["output"] = "head_in"
+    for name, key in expected.items():
+        x = torch.cat(inputs[key]).numpy()
+        np.testing.assert_allclose(tensors[f"{name}.weight.in_sum2"], (x**2).sum(0), rtol=2e-4, atol=1e-4)
+        assert tensors[f"{name}.weight.counts"].ravel().tolist() == [len(x)]
+    number_of_experts = 5 if family == "mixtral" else 0
+    for number in range(count if number_of_experts else 0):
+        for name, kind in experts.items():
+            sums = tensors[f"blk.{number}.{name}.weight.in_sum2"]
+            counts = tensors[f"blk.{number}.{name}.weight.counts"].ravel()
+            assert len(sums) == len(counts) == number_of_experts
+            for expert in range(number_of_experts):
+                own = found[f"layers.{number}.experts.{expert}.{kind}"]
+                assert counts[expert] == own["tokens"].sum()
+                halves = (own["diagonals"].T * own["tokens"]).sum(1)
+                np.testing.assert_allclose(sums[expert], halves, rtol=1e-4)
+    known = set(expected) | ({f"blk.{n}.{name}" for n in range(count) for name in experts} if number_of_experts else set())
+    assert set(tensors) == {f"{name}.weight.{part}" for name in known for part in ("in_sum2", "counts")}
+
+
 @pytest.mark.parametrize("family", ["llama-untied-grouped", "qwen2", "mixtral"])
 def test_moments(tmp_path, ids, family):
     """Moments of `ingot calibrate` are those that hooks in transformers see."""
     path, tokens = ids
     model = make(tmp_path / "model", family, 6)
-    output = tmp_path / "moments.safetensors"
+    output, imatrix = tmp_path / "moments.safetensors", tmp_path / "imatrix.gguf"
     done = subprocess.run([INGOT, "calibrate", tmp_path / "model", "--ids", f"{path}:2", "--context", str(CONTEXT),
-                           "-o", output, "--quiet"], capture_output=True, text=True)
+                           "-o", output, "--imatrix", imatrix, "--quiet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = moments(output)
     inputs = {}
@@ -177,6 +211,7 @@ def test_moments(tmp_path, ids, family):
         upper = np.triu_indices(x.shape[1])
         np.testing.assert_allclose(found[key]["moments"], expected[upper], rtol=1e-3, atol=1e-4)
         assert count == 6
+    check_imatrix(imatrix, family, found, inputs)
     if family == "mixtral":
         routed = [found[f"layers.0.experts.{expert}.down_in"]["tokens"].sum() for expert in range(5)]
         assert sum(routed) == 2 * 6 * CONTEXT

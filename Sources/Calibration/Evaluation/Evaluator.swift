@@ -17,6 +17,19 @@ package struct EvaluationOptions: Sendable, Hashable {
 
     /// The defaults of the command: those of llama.cpp's `perplexity`.
     package init() {}
+
+    /// Requires that the model was made for a context of this length. Beyond it a model predicts little, and its figures mislead.
+    ///
+    /// - Throws: `usage`, which names both lengths.
+    func requireContext(of model: ModelWeights) throws {
+        let longest = model.hyperparameters.context
+        guard context <= longest else {
+            throw IngotError(
+                .usage, found: "a context of \(context) tokens",
+                expected: "at most \(longest), the longest that the model was made for (`max_position_embeddings`)",
+                remedy: "take a shorter context")
+        }
+    }
 }
 
 /// A text as token ids.
@@ -43,11 +56,15 @@ package struct TokenizedText: Sendable {
         return ContentHash(of: bytes.span)
     }
 
+    /// Number of sequences that the text has.
+    func sequenceCount(_ options: EvaluationOptions) -> Int {
+        min(ids.count, options.tokens ?? .max) / options.context
+    }
+
     /// Sequences of `context` tokens without overlap; what is left at the end is not used. The first tokens of a sequence are replaced by
     /// those that the tokenizer puts before a text, as llama.cpp's `perplexity` does.
     func sequences(_ options: EvaluationOptions) -> [[Int32]] {
-        let count = min(ids.count, options.tokens ?? .max) / options.context
-        return (0..<count).map { number in
+        (0..<sequenceCount(options)).map { number -> [Int32] in
             var sequence = Array(ids[number * options.context..<(number + 1) * options.context])
             sequence.replaceSubrange(0..<min(begin.count, sequence.count), with: begin.prefix(sequence.count))
             return sequence
@@ -75,6 +92,7 @@ package struct Evaluator: Sendable {
                 .usage, found: "a context of \(options.context) tokens, \(options.unscored) of them not scored",
                 expected: "at least 2 tokens, and one that is scored")
         }
+        for model in [model] + (reference.map { [$0] } ?? []) { try options.requireContext(of: model) }
         if let reference, reference.hyperparameters.vocabulary != model.hyperparameters.vocabulary {
             throw IngotError(
                 .sourceMismatch,

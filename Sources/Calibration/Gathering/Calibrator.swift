@@ -3,7 +3,7 @@ package import FileAccess
 package import Moments
 import Products
 package import SystemPackage
-internal import TensorModel
+package import TensorModel
 import Weights
 
 /// A text to gather activations on, and the weight of its tokens.
@@ -15,6 +15,15 @@ package struct WeightedText: Sendable {
 
     /// A text.
     package init(_ text: TokenizedText, weight: Double) { (self.text, self.weight) = (text, weight) }
+}
+
+/// An importance matrix of llama.cpp to write beside the file of moments.
+package struct ImatrixOutput: Sendable {
+    /// The file, and its form.
+    package let path: FilePath, form: Imatrix.Form
+
+    /// An output.
+    package init(_ path: FilePath, _ form: Imatrix.Form) { (self.path, self.form) = (path, form) }
 }
 
 /// Gathers second moments of the inputs of all linear layers of a model, layer by layer, and writes them to a file.
@@ -30,8 +39,23 @@ package struct Calibrator: Sendable {
         guard options.context >= 2 else {
             throw IngotError(.usage, found: "a context of \(options.context) tokens", expected: "2 or more")
         }
+        try options.requireContext(of: model)
         try Products.requireLibrary()
         (self.model, self.options, self.blocks) = (model, options, blocks)
+    }
+
+    /// A warning if the texts are too short for some inputs, which is known before the run; nil if they are not.
+    ///
+    /// - Parameter path: path of the file of moments, for the message.
+    /// - Throws: `momentsInvalid` for a model that no file of moments can describe.
+    package func shortTextWarning(_ texts: [WeightedText], _ path: FilePath) throws -> IngotWarning? {
+        let tokens = texts.reduce(0) { $0 + $1.text.sequenceCount(options) * options.context }
+        // Less than that is an error of the run.
+        guard tokens >= MomentSums.halves * options.context else { return nil }
+        let seen = Calibrator.inputs(model.hyperparameters).map {
+            MomentsWarnings.Seen($0.input, perColumn: Double(tokens) / Double($0.columns))
+        }
+        return MomentsWarnings.shortText(seen, path.string)
     }
 
     /// Runs the texts through the model, and writes the moments. Sequences go to the two halves in turn.
@@ -42,10 +66,13 @@ package struct Calibrator: Sendable {
     /// - Parameters:
     ///   - modelHash: hash of the weights, for the file (`ContentIdentity.weights`).
     ///   - tokenizerHash: hash of the tokenizer, for the file; nil if all texts are ids.
+    ///   - imatrix: an importance matrix to write too. It gets its name before the file of moments does, so a run that fails between them
+    ///     has its moments beside the file, and can be continued.
     /// - Returns: the number of inputs that an earlier run finished.
     /// - Throws: `textInvalid` if there are fewer than two sequences; errors of reading and writing.
     package func run(
         _ texts: [WeightedText], to path: FilePath, modelHash: ContentHash, tokenizerHash: ContentHash?,
+        imatrix: ImatrixOutput? = nil,
         progress: @escaping (EvaluationProgress) -> Void = { _ in }
     ) async throws -> Int {
         var sequences: [(ids: [Int32], share: TokenShare)] = []
@@ -74,11 +101,11 @@ package struct Calibrator: Sendable {
         description.texts = described
         description.modelHash = modelHash.description
         description.tokenizerHash = tokenizerHash?.description ?? ""
-        var writer = try MomentsWriter.open(path, MomentsLayout(inputs(h)), description)
+        var writer = try MomentsWriter.open(path, MomentsLayout(Calibrator.inputs(h)), description)
         let resumed = writer.resumedInputs
         let budget = try EvaluationBudget(
             bytes: options.memory, jobs: options.jobs, [model], sequences: sequences.count, context: options.context,
-            reserved: try momentBytes(h))
+            reserved: Calibrator.momentBytes(h, blocks))
         let groups = stride(from: 0, to: sequences.count, by: budget.sequencesPerGroup).map {
             Array(sequences[$0..<min($0 + budget.sequencesPerGroup, sequences.count)])
         }
@@ -86,11 +113,13 @@ package struct Calibrator: Sendable {
         var store = try StateStore(
             tokens: groups.map { $0.count * options.context }, width: h.hidden,
             scratch: budget.keepsStates ? nil : options.scratch)
-        for (number, group) in groups.enumerated() {
+        // An earlier run may have finished all layers.
+        for (number, group) in groups.enumerated() where writer.next != nil {
             try store.store(pass.embeddings(group.flatMap(\.ids)), number)
         }
         var done = 0
         for layer in 0..<h.layers {
+            guard writer.next != nil else { break }
             // A finished layer needs its states only.
             let isFinished = (writer.next?.input.layer ?? .max) > layer
             var sums = MomentSums(blocks)
@@ -115,19 +144,20 @@ package struct Calibrator: Sendable {
             }
         }
         var sums = MomentSums(blocks)
-        for (number, group) in groups.enumerated() {
+        for (number, group) in groups.enumerated() where writer.next != nil {
             let states = try store.take(number).normed(model.finalNorm, epsilon: h.normEpsilon)
             let shares = group.flatMap { [TokenShare](repeating: $0.share, count: options.context) }
             await sums.add(.head, states, shares)
         }
         while let next = writer.next { try writer.append(sums.halves(next.input, next.blocks)) }
+        if let imatrix { try ImatrixWriter.write(writer.finished(), as: imatrix.form, to: imatrix.path) }
         try writer.publish()
         progress(EvaluationProgress(done: done + 1, total: done + 1))
         return resumed
     }
 
     /// The inputs of all linear layers of a model.
-    private func inputs(_ h: ModelHyperparameters) -> [MomentsLayout.Input] {
+    static func inputs(_ h: ModelHyperparameters) -> [MomentsLayout.Input] {
         var inputs: [MomentsLayout.Input] = []
         func add(_ input: LinearInput?, _ columns: Int) {
             if let input { inputs.append(MomentsLayout.Input(input, columns: columns)) }
@@ -150,14 +180,19 @@ package struct Calibrator: Sendable {
         return inputs
     }
 
-    /// Bytes of the sums of one layer, and of one input while it is added to and written.
-    private func momentBytes(_ h: ModelHyperparameters) throws -> UInt64 {
+    /// Bytes of the sums of one layer, and of one input while it is added to and written; 2^64 - 1 if they are beyond any memory.
+    static func momentBytes(_ h: ModelHyperparameters, _ blocks: MomentBlocks) -> UInt64 {
         func bytes(_ columns: Int) -> UInt64 {
-            UInt64(MomentSums.halves * blocks.layout(columns: columns).squareCount) * 4
+            let layout = blocks.layout(columns: columns)
+            let perBlock = Checked.multiply(UInt64(layout.width), UInt64(layout.width))
+            let all = perBlock.flatMap { Checked.multiply($0, UInt64(layout.count)) }
+            return all.flatMap { Checked.multiply($0, UInt64(MomentSums.halves) * 4) } ?? .max
         }
-        let experts = UInt64(max(1, h.experts))
-        let attention = bytes(h.hidden) + bytes(h.heads * h.headSize)
-        let feedForward = experts * (bytes(h.hidden) + bytes(h.feedForward)) + (h.experts > 0 ? bytes(h.hidden) : 0)
-        return attention + feedForward + 2 * max(bytes(h.hidden), bytes(h.feedForward))
+        func sum(_ parts: [UInt64], times count: UInt64 = 1) -> UInt64 {
+            parts.reduce(0) { Checked.multiply($1, count).flatMap { [sum = $0] in Checked.add(sum, $0) } ?? .max }
+        }
+        let (hidden, means, wide) = (bytes(h.hidden), bytes(h.heads * h.headSize), bytes(h.feedForward))
+        let experts = sum([hidden, wide], times: UInt64(max(1, h.experts)))
+        return sum([hidden, means, experts, h.experts > 0 ? hidden : 0, sum([max(hidden, wide)], times: 2)])
     }
 }

@@ -55,7 +55,7 @@ package struct AtomicFile: ~Copyable, Sendable {
     /// else read it.
     ///
     /// - Throws: `locked` if another run is writing the report, `cannotCreate` if the file cannot be made.
-    init(report path: FilePath) throws {
+    package init(report path: FilePath) throws {
         self.path = path
         // The temporary file is created with its final permissions.
         mode = .usual

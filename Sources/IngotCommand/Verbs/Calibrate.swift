@@ -21,11 +21,12 @@ struct Calibrate: AsyncParsableCommand {
             A weight after a colon says how much a token of that text counts.
 
             An interrupted run keeps the layers that it finished; the same command goes
-            on behind them.
+            on behind them. Without --force no existing file is replaced.
 
             Examples:
               ingot calibrate llama-7b --text code.txt:2 --text prose.txt -o m.safetensors
               ingot calibrate llama-7b --ids ids.npy --blocks diagonal -o d.safetensors
+              ingot calibrate llama-7b --text code.txt -o m.safetensors --imatrix m.gguf
               ingot inspect m.safetensors
             """)
 
@@ -39,6 +40,15 @@ struct Calibrate: AsyncParsableCommand {
 
         @Option(name: .shortAndLong, help: ArgumentHelp("File to write.", valueName: "file"))
         var output: FilePath
+
+        @Option(
+            help: ArgumentHelp(
+                "Also write an importance matrix of llama.cpp: in GGUF if FILE ends in .gguf, else in the older binary form.",
+                valueName: "file"))
+        var imatrix: FilePath?
+
+        @Flag(help: "Replace existing files of moments and importance matrices.")
+        var force = false
     }
 
     @Argument(help: "Model to gather statistics of.")
@@ -53,7 +63,7 @@ struct Calibrate: AsyncParsableCommand {
 
     func run() async throws {
         Interruption.install()
-        try PathOverlap.refuse(report: gathered.output, over: [model] + texts.paths)
+        let (output, imatrix) = try outputs()
         let opened = try EvaluatedModel(model)
         let loaded = try texts.read(for: opened)
         var options = EvaluationOptions()
@@ -62,18 +72,56 @@ struct Calibrate: AsyncParsableCommand {
         let bytes = opened.checkpoint.fileBytes
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
-        let resumed = try await Calibrator(opened.weights, options, blocks: gathered.blocks).run(
-            loaded.texts, to: gathered.output, modelHash: opened.checkpoint.contentIdentity().weights,
-            tokenizerHash: loaded.tokenizerHash
+        let calibrator = try Calibrator(opened.weights, options, blocks: gathered.blocks)
+        if let warning = try calibrator.shortTextWarning(loaded.texts, gathered.output) { reading.warn(warning) }
+        let resumed = try await calibrator.run(
+            loaded.texts, to: output, modelHash: opened.checkpoint.contentIdentity().weights,
+            tokenizerHash: loaded.tokenizerHash, imatrix: imatrix
         ) { progress in
             let share = Double(progress.done) / Double(progress.total)
             reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))
         }
         try opened.checkpoint.requireUnchanged()
+        for warning in try MomentsSummary(MomentsFile(output)).warningsAfterTheRun { reading.warn(warning) }
         reading.finish()
-        let size = FileIdentity(gathered.output)?.byteCount ?? 0
         let kept = resumed > 0 ? ", \(resumed) inputs by an earlier run" : ""
-        Console.result("\(IngotErrorRenderer.escaped(gathered.output.string)): \(Format.bytes(size)) of moments\(kept)")
+        Console.result("\(size(gathered.output, output)) of moments\(kept)")
+        if let name = gathered.imatrix, let imatrix { Console.result("\(size(name, imatrix.path)) of importance") }
+    }
+
+    /// A file as the user named it, and its size.
+    private func size(_ name: FilePath, _ path: FilePath) -> String {
+        "\(IngotErrorRenderer.escaped(name.string)): \(Format.bytes(FileIdentity(path)?.byteCount ?? 0))"
+    }
+
+    // MARK: - Outputs
+
+    /// The files to write, symbolic links resolved.
+    ///
+    /// - Throws: `cannotCreate` if one exists and is not to be replaced, overlaps an input or the other, or is a device.
+    private func outputs() throws -> (moments: FilePath, imatrix: ImatrixOutput?) {
+        let inputs = [model] + texts.paths
+        let output = try place(gathered.output, apartFrom: inputs)
+        guard let imatrix = gathered.imatrix else { return (output, nil) }
+        let place = try place(imatrix, apartFrom: inputs + [output])
+        return (output, ImatrixOutput(place, imatrix.extension?.lowercased() == "gguf" ? .gguf : .older))
+    }
+
+    private func place(_ path: FilePath, apartFrom others: [FilePath]) throws -> FilePath {
+        guard case .file(let place, let exists) = try ReportFile.place(path) else {
+            throw IngotError(
+                .cannotCreate, file: path.string, found: "something that is not a file", expected: "a name for a file")
+        }
+        try PathOverlap.refuse(report: place, over: others, isEarlierResult: true)
+        guard exists else { return place }
+        guard gathered.force else { try DirectoryBuilder.refuseExisting(path) }
+        guard let found = try? MomentsSummary.read(place, readsAll: false), found.rows.count > 0 else {
+            throw IngotError(
+                .cannotCreate, file: path.string, found: "a file that is no file of moments",
+                expected: "a file of moments or an importance matrix to replace",
+                remedy: "name another file, or delete this one first")
+        }
+        return place
     }
 }
 

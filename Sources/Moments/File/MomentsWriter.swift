@@ -72,21 +72,23 @@ package struct MomentsWriter: ~Copyable {
                     expected: "the same as when it was begun",
                     remedy: .text("finish it with what it was begun with, or remove \(journal.path.string)"))
             }
-            let (groups, end) = MomentsWriter.intact(temporary, Array(records.dropFirst()), header, layout)
-            try journal.keep(1 + groups)
-            file = try AtomicFile(continuing: path, byteCount: end)
-            group = groups
-            place = groups == 0 ? 0 : layout.groups[groups - 1].upperBound
-            resumedInputs = place
-            file?.keepsTemporary = true
-        } else {
-            if let left, left.kind == .file, !left.isLink { try Directory.removeFile(temporary) }
-            try journal.keep(0)
-            file = try AtomicFile(path)
-            try file?.append(header.span)
-            try file?.synchronize()
-            try journal.append([Array(first.text().utf8)])
+            if let (groups, end) = MomentsWriter.intact(temporary, Array(records.dropFirst()), header, layout) {
+                try journal.keep(1 + groups)
+                file = try AtomicFile(continuing: path, byteCount: end)
+                group = groups
+                place = groups == 0 ? 0 : layout.groups[groups - 1].upperBound
+                resumedInputs = place
+                file?.keepsTemporary = true
+                isBegun = true
+                return
+            }
         }
+        if let left, left.kind == .file, !left.isLink { try Directory.removeFile(temporary) }
+        try journal.keep(0)
+        file = try AtomicFile(path)
+        try file?.append(header.span)
+        try file?.synchronize()
+        try journal.append([Array(first.text().utf8)])
         isBegun = true
     }
 
@@ -123,6 +125,14 @@ package struct MomentsWriter: ~Copyable {
         }
         place += 1
         if layout.groups[group].upperBound == place { try finishGroup() }
+    }
+
+    /// The finished file, under its temporary name: for what is made of it before it is published.
+    ///
+    /// - Throws: errors of reading.
+    package func finished() throws -> MomentsFile {
+        precondition(place == layout.inputs.count, "inputs are missing")
+        return try MomentsFile(AtomicFile.temporaryPath(of: path))
     }
 
     /// Gives the file its name. A file that is there already is replaced.
@@ -191,12 +201,15 @@ extension MomentsWriter {
         path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "").ingot-\(kind)")
     }
 
-    /// The groups of an unfinished file that are on the disk as the journal says, and the offset behind the last of them.
+    /// The groups of an unfinished file that are on the disk as the journal says, and the offset behind the last of them; nil if its header
+    /// is damaged.
     private static func intact(
         _ temporary: FilePath, _ records: [JSONValue?], _ header: [UInt8], _ layout: MomentsLayout
-    ) -> (groups: Int, end: UInt64) {
+    ) -> (groups: Int, end: UInt64)? {
         var (groups, end) = (0, UInt64(header.count))
-        guard let file = try? MappedFile.open(temporary) else { return (0, end) }
+        guard let file = try? MappedFile.open(temporary), let front = ByteRange(start: 0, end: end),
+            front.end <= file.byteCount, let found = try? file.bytes(front), Array(found) == header
+        else { return nil }
         for record in records.prefix(layout.groups.count) {
             guard let next = record?["end"]?.unsigned, let hash = record?["hash"]?.string,
                 let range = ByteRange(start: end, end: next), range.end <= file.byteCount,

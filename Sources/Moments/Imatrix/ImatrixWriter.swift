@@ -16,7 +16,7 @@ package enum ImatrixWriter {
         let inputs: [MomentsFile.Entry]
     }
 
-    /// Writes an importance matrix. A file that is there already is replaced.
+    /// Writes an importance matrix. A file that is there already is replaced, and so is what a killed run left of one.
     ///
     /// - Parameters:
     ///   - moments: the moments. The mean squares are those of both halves together.
@@ -27,7 +27,7 @@ package enum ImatrixWriter {
         let matrices = try self.matrices(moments)
         let datasets = moments.description.texts.map(\.name)
         let chunk = max(1, min(moments.description.context, 1 << 31))
-        var file = try AtomicFile(path)
+        var file = try AtomicFile(report: path)
         switch form {
         case .gguf: try writeGGUF(matrices, moments, datasets, chunk, &file)
         case .older: try writeOlder(matrices, moments, datasets.last ?? "", chunk, &file)

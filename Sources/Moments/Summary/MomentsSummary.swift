@@ -46,12 +46,16 @@ package struct MomentsSummary: Sendable {
     /// The rows, in the order of the inputs.
     package let rows: [Row]
     /// What deserves attention: too little text, experts that saw too little, halves that disagree.
-    package let warnings: [IngotWarning]
-
-    /// Tokens per column below which there is a warning.
-    package static let fewTokens = 10.0
-    /// Disagreement of the halves above which there is a warning: 2^0.25 is 19 %.
-    package static let highDisagreement = 0.25
+    package var warnings: [IngotWarning] {
+        [MomentsWarnings.shortText(seen, path.string)].compactMap(\.self) + warningsAfterTheRun
+    }
+    /// Those of `warnings` that only the activations tell: about experts and halves.
+    package var warningsAfterTheRun: [IngotWarning] {
+        [MomentsWarnings.experts(seen, path.string), MomentsWarnings.halves(rows, path.string)].compactMap(\.self)
+    }
+    private var seen: [MomentsWarnings.Seen] {
+        rows.map { MomentsWarnings.Seen($0.input, perColumn: $0.tokensPerColumn) }
+    }
 
     /// Reads the figures of a file.
     ///
@@ -133,7 +137,6 @@ extension MomentsSummary {
         (self.texts, self.rows) = (texts, rows)
         self.context = context > 0 ? context : nil
         self.sequences = sequences > 0 ? sequences : nil
-        warnings = MomentsSummary.warnings(rows, path.string)
     }
 
     /// The median over columns of |log2 a/b|, where both are positive; nil if there is none.
@@ -143,43 +146,6 @@ extension MomentsSummary {
         }.sorted()
         guard !distances.isEmpty else { return nil }
         return (distances[(distances.count - 1) / 2] + distances[distances.count / 2]) / 2
-    }
-
-    private static func warnings(_ rows: [Row], _ path: String) -> [IngotWarning] {
-        func few(_ isExpert: Bool) -> (list: [Row], total: Int) {
-            let all = rows.filter { ($0.input.expert != nil) == isExpert }
-            return (all.filter { $0.tokensPerColumn ?? .infinity < fewTokens }, all.count)
-        }
-        func fewest(_ list: [Row]) -> String {
-            guard let row = list.min(by: { $0.tokensPerColumn ?? 0 < $1.tokensPerColumn ?? 0 }) else { return "" }
-            return "at \(row.input) (\(NumberText.fixed(row.tokensPerColumn ?? 0, 2)))"
-        }
-        let limit = "fewer than \(NumberText.fixed(fewTokens, 0)) tokens per column"
-        var warnings: [IngotWarning] = []
-        let (layers, experts) = (few(false), few(true))
-        if !layers.list.isEmpty {
-            warnings.append(
-                IngotWarning(
-                    file: path,
-                    "\(layers.list.count) of \(layers.total) inputs saw \(limit), the fewest \(fewest(layers.list)): more text makes better moments"
-                ))
-        }
-        if !experts.list.isEmpty {
-            warnings.append(
-                IngotWarning(
-                    file: path,
-                    "\(experts.list.count) of \(experts.total) inputs of experts saw \(limit), the fewest \(fewest(experts.list)): more text makes better moments"
-                ))
-        }
-        let high = rows.filter { $0.disagreement ?? 0 > highDisagreement }
-        if let worst = high.max(by: { $0.disagreement ?? 0 < $1.disagreement ?? 0 }) {
-            warnings.append(
-                IngotWarning(
-                    file: path,
-                    "the halves of the text disagree at \(high.count) of \(rows.count) inputs, most at \(worst.input) (\(NumberText.fixed(worst.disagreement ?? 0, 2)) octaves): more text makes better moments"
-                ))
-        }
-        return warnings
     }
 }
 

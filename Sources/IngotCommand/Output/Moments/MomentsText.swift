@@ -16,8 +16,8 @@ enum MomentsText {
             .init("shrinkage", rank: 2),
         ])
         table.rows = summary.rows.map { row in
-            let isFew = row.tokensPerColumn ?? .infinity < MomentsSummary.fewTokens
-            let isHigh = row.disagreement ?? 0 > MomentsSummary.highDisagreement
+            let isFew = row.tokensPerColumn ?? .infinity < MomentsWarnings.fewTokens
+            let isHigh = row.disagreement ?? 0 > MomentsWarnings.highDisagreement
             return [
                 .init(row.input.text), .init("\(row.columns)"),
                 .init(row.blockWidth == 1 ? "diagonal" : row.blockWidth == row.columns ? "full" : "\(row.blockWidth)"),

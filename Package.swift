@@ -106,7 +106,7 @@ let package = Package(
             name: "FuzzTargets",
             dependencies: [
                 "TestSupport", "ConversionSupport", "Conversion", "Inspection", "Moments", "Architectures",
-                "Calibration",
+                "Weights", "Calibration",
             ] + base,
             path: "Tests/FuzzTargets", swiftSettings: settings),
     ]

@@ -12,7 +12,7 @@ fail() {
 mapfile -t rows < <(grep -oE '^\| [A-Z][0-9]{2} \|' "$model" | grep -oE '[A-Z][0-9]{2}' | sort)
 [[ ${#rows[@]} -ge 70 ]] || fail "$model has only ${#rows[@]} rows"
 [[ -z $(printf '%s\n' "${rows[@]}" | uniq -d) ]] || fail "a row stands twice: $(printf '%s\n' "${rows[@]}" | uniq -d | xargs)"
-for table in S P G N M D V W C X T; do
+for table in S P G N M D V W C X T E; do
     printf '%s\n' "${rows[@]}" | grep -q "^$table" || fail "$model has no table of $table rows"
 done
 for row in "${rows[@]}"; do

@@ -34,6 +34,7 @@ public enum FuzzSeeds {
         case .tokenizer: TokenizerTargets.jsonSeeds
         case .tokenizerGGUF: try TokenizerTargets.ggufSeeds()
         case .tokenIDs: try TokenizerTargets.idSeeds()
+        case .hyperparameters: HyperparameterTarget.seeds
         }
     }
 

@@ -33,6 +33,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case tokenizer
     case tokenizerGGUF = "tokenizer-gguf"
     case tokenIDs = "token-ids"
+    case hyperparameters
 
     /// Parses the bytes. Bad bytes must throw an `IngotError`; anything else ends the process.
     public func run(_ bytes: [UInt8]) {
@@ -71,6 +72,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .tokenizer: try TokenizerTargets.json(bytes)
         case .tokenizerGGUF: try TokenizerTargets.gguf(bytes)
         case .tokenIDs: try TokenizerTargets.ids(bytes)
+        case .hyperparameters: try HyperparameterTarget.configuration(bytes)
         }
     }
 }

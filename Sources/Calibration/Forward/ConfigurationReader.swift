@@ -24,9 +24,10 @@ struct ConfigurationReader {
     }
 
     private func invalid(_ key: String, _ value: JSONValue, _ expected: String) -> IngotError {
-        IngotError(
-            .valueOutOfRange, file: path, found: "`\(key)`: \(value.text().prefix(80))", expected: expected,
-            remedy: "correct the file")
+        var text = String(value.text().prefix(80))
+        if case .number(let number) = value, !number.isFinite { text = "a number beyond binary64" }
+        return IngotError(
+            .valueOutOfRange, file: path, found: "`\(key)`: \(text)", expected: expected, remedy: "correct the file")
     }
 
     /// The member with a key; nil if it is missing or null.

@@ -82,8 +82,8 @@ package struct ModelWeights: Sendable {
 
     /// Finds the weights. It reads norms and biases, and checks the shape of every matrix.
     ///
-    /// - Throws: `missingField` if a tensor is missing, `invalidShape` if one has another shape than the hyperparameters say; errors of
-    ///   reading.
+    /// - Throws: `missingField` if a tensor is missing, `invalidShape` if one has another shape than the hyperparameters say,
+    ///   `valueOutOfRange` if there are more layers than they say; errors of reading.
     package init(_ checkpoint: OpenedCheckpoint, _ hyperparameters: ModelHyperparameters) throws {
         var finder = TensorFinder(checkpoint)
         let h = hyperparameters
@@ -98,6 +98,7 @@ package struct ModelWeights: Sendable {
             head = Linear(matrix: try finder.matrix(names.head, h.vocabulary, h.hidden), bias: nil)
         }
         layers = try (0..<h.layers).map { try finder.layer($0, h) }
+        try finder.refuseLayers(from: h.layers)
     }
 
     /// The widest band of rows of any matrix, in numbers: what a worker decodes at a time.

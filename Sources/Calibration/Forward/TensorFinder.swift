@@ -76,6 +76,17 @@ struct TensorFinder {
     /// Whether the checkpoint has a tensor.
     func has(_ name: String) -> Bool { tensors[TensorName(name)] != nil }
 
+    /// Refuses a checkpoint with a layer `count`: without its last layers a model would have figures, too.
+    ///
+    /// - Throws: `valueOutOfRange`.
+    func refuseLayers(from count: Int) throws {
+        guard has("\(names.layer(count))\(names.modules[0]).weight") else { return }
+        throw IngotError(
+            .valueOutOfRange, file: file, found: "tensors of a layer \(count)",
+            expected: "layers 0 to \(count - 1), by the model's configuration",
+            remedy: "give the config.json of this model")
+    }
+
     private func find(_ name: String, _ dimensions: [Int]) throws -> ReadableWeights {
         guard let tensor = tensors[TensorName(name)] else {
             throw IngotError(

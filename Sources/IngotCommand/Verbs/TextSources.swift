@@ -62,12 +62,18 @@ struct TextSources: ParsableArguments {
             let tokenizer = try Tokenizer.open(tokenizer ?? model.tokenizerPath)
             loaded.tokenizerHash = tokenizer.hash
             for item in texts {
-                let bytes = try TextFile.read(item.path)
+                let text = try TextFile.read(item.path)
+                let ids: [Int32]
+                do {
+                    ids = try tokenizer.encode(text)
+                } catch let error as IngotError {
+                    throw error.inFile(item.path.string)
+                }
                 loaded.texts.append(
                     WeightedText(
                         TokenizedText(
-                            name: item.path.string, ids: try tokenizer.encode(bytes), begin: tokenizer.begin,
-                            textHash: ContentHash(of: bytes.span)),
+                            name: item.path.string, ids: ids, begin: tokenizer.begin,
+                            textHash: ContentHash(of: text.span)),
                         weight: item.weight))
             }
         }

@@ -26,21 +26,17 @@ struct EvaluationBudget: Sendable {
     {
         var ledger = MemoryLedger(bytes: bytes)
         let bandRows = models.map(\.largestBandRows).max() ?? 1
-        let band = UInt64(models.map(\.largestBand).max() ?? 0) * 4
-        // A worker of the head has a part of both models.
-        let part = UInt64(VocabularyPass.partTokens * (models.map(\.hyperparameters.hidden).max() ?? 0)) * 4
-        let worker = EvaluationBudget.workspaceBytes + 2 * max(band, part)
-        // The least: one worker, three bands of products, one sequence.
-        let perToken = models.map { EvaluationBudget.bytesPerToken($0, bandRows, lookahead: 3) }.max() ?? 0
-        let sequence = UInt64(context) * perToken
-        let scores = UInt64(Attention.blockRows * context) * 4
-        let least = worker + sequence + scores + reserved
-        guard least <= bytes else {
+        let least = EvaluationBudget.least(models, context: context, reserved: reserved)
+        guard least <= bytes, least < 1 << 60 else {
             throw IngotError(
                 .usage, found: "a memory limit of \(bytes >> 20)MiB",
                 expected: "at least \((least >> 20) + 1)MiB for a sequence of \(context) tokens",
                 remedy: .either(.option(.moreMemory), or: "take a shorter context"))
         }
+        let perToken = EvaluationBudget.leastPerToken(models)
+        let sequence = UInt64(context) * perToken
+        let scores = UInt64(Attention.blockRows * context) * 4
+        let worker = EvaluationBudget.worker(models)
         try ledger.claim("moments", reserved)
         try ledger.claim("a sequence", sequence)
         self.jobs = max(1, ledger.claim("workers", each: worker + scores, maximum: jobs))
@@ -55,6 +51,30 @@ struct EvaluationBudget: Sendable {
             $0 + UInt64(sequences * context * $1.hyperparameters.hidden) * 4
         }
         keepsStates = states <= ledger.left
+    }
+
+    /// The smallest budget, in bytes: one worker, three bands of products, one sequence.
+    ///
+    /// - Parameters: as for `init`.
+    /// - Returns: 2^64 - 1 if the sizes of the model are beyond any memory.
+    static func least(_ models: [ModelWeights], context: Int, reserved: UInt64) -> UInt64 {
+        let parts = [
+            Checked.multiply(UInt64(context), leastPerToken(models)),
+            Checked.multiply(UInt64(context), UInt64(Attention.blockRows) * 4), worker(models), reserved,
+        ]
+        return parts.reduce(0) { sum, part in part.flatMap { Checked.add(sum, $0) } ?? .max }
+    }
+
+    private static func leastPerToken(_ models: [ModelWeights]) -> UInt64 {
+        let bandRows = models.map(\.largestBandRows).max() ?? 1
+        return models.map { bytesPerToken($0, bandRows, lookahead: 3) }.max() ?? 0
+    }
+
+    /// Bytes of a worker: a band, or a part of the head of both models.
+    private static func worker(_ models: [ModelWeights]) -> UInt64 {
+        let band = UInt64(models.map(\.largestBand).max() ?? 0) * 4
+        let part = UInt64(VocabularyPass.partTokens * (models.map(\.hyperparameters.hidden).max() ?? 0)) * 4
+        return workspaceBytes + 2 * max(band, part)
     }
 
     /// Bytes per token of a group: its states, the inputs and outputs of the widest part of a layer, and the products that wait.

@@ -133,7 +133,7 @@ struct VocabularyPass: Sendable {
     }
 
     /// The sums of one token over a part of the vocabulary.
-    private static func sums(
+    static func sums(
         _ token: Int, _ part: Range<Int>, _ target: Int, _ logits: [Float], _ reference: [Float]?
     ) -> LogitSums {
         let start = token * part.count

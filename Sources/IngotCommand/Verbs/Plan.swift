@@ -1,6 +1,8 @@
 import ArgumentParser
+import Calibration
 import Container
 import Conversion
+import Moments
 import SystemPackage
 import TensorModel
 
@@ -17,10 +19,16 @@ struct Plan: AsyncParsableCommand {
             weights, plan encodes a few chunks of each matrix. --sample also searches all
             weights for NaN and infinity, which convert refuses.
 
+            With --calibration-tokens, plan also predicts memory, files and time of
+            `ingot calibrate` and `ingot evaluate` on a text of that length, with --jobs.
+            It reads config.json, headers, norms and biases, and measures for about half
+            a second how fast this machine is. Other work on it makes the times longer.
+
             Examples:
               ingot plan llama-7b --bits 3
               ingot plan llama-7b --target-size 3GiB --sample
               ingot plan llama-7b --relative-mse 5e-3 --format json
+              ingot plan llama-7b --calibration-tokens 131072
             """)
 
     @Argument(help: "Checkpoint to plan for: a file or a directory.")
@@ -30,6 +38,7 @@ struct Plan: AsyncParsableCommand {
     var sample = false
 
     @OptionGroup(title: "Quantization") var rate: RateOptions
+    @OptionGroup(title: "Calibration and evaluation") var text: CalibrationPlanOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Progress") var shown: ProgressOptions
     @OptionGroup(title: "Output") var report: ReportOptions
@@ -42,11 +51,55 @@ struct Plan: AsyncParsableCommand {
         let reading = ReadingProgress(shown, totalBytes: 0, files: [])
         for warning in plan.warnings { reading.warn(warning) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
+        var calibration: CalibrationForecast?
+        if let options = text.options(jobs: work.jobs) {
+            calibration = try await CalibrationForecast(EvaluatedModel(source), options)
+        }
         reading.finish()
         switch report.format {
-        case .json: Console.result(forecast.json)
-        case .text: Console.result(ForecastText.text(forecast, width: Console.width))
+        case .json:
+            let members = forecast.json.object ?? []
+            Console.result(.object(members + [.init("calibration", calibration?.json ?? .null)]))
+        case .text:
+            let text = calibration.map { "\n\n" + CalibrationForecastText.text($0) } ?? ""
+            Console.result(ForecastText.text(forecast, width: Console.width) + text)
         }
+    }
+}
+
+/// Options of `plan` about `calibrate` and `evaluate`.
+struct CalibrationPlanOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Also predict memory and time of calibrate and evaluate on a text of N tokens.", valueName: "n"))
+    var calibrationTokens: Int?
+
+    @Option(help: ArgumentHelp("Their --context: tokens of a sequence. Default: 512.", valueName: "n"))
+    var context: Int?
+
+    @Option(help: ArgumentHelp("--blocks of calibrate. Default: usual.", valueName: "blocks"))
+    var blocks: MomentBlocks?
+
+    @Option(
+        help: ArgumentHelp(
+            "Their --max-memory. The least that is enough counts if it is more. Default: 2048MiB.", valueName: "size"))
+    var calibrationMemory: ByteCount?
+
+    func validate() throws {
+        if calibrationTokens == nil, context != nil || blocks != nil || calibrationMemory != nil {
+            throw ValidationError("--context, --blocks and --calibration-memory need --calibration-tokens.")
+        }
+    }
+
+    /// What is asked for; nil without `--calibration-tokens`.
+    func options(jobs: Int) -> CalibrationForecast.Options? {
+        guard let calibrationTokens else { return nil }
+        var options = CalibrationForecast.Options(tokens: calibrationTokens)
+        options.context = context ?? options.context
+        options.blocks = blocks ?? options.blocks
+        options.memory = calibrationMemory?.bytes ?? options.memory
+        options.jobs = jobs
+        return options
     }
 }
 

@@ -1,0 +1,124 @@
+package import Moments
+package import TensorModel
+import Weights
+
+/// What `calibrate` and `evaluate` of a model would take on this machine: memory, files, operations, and time.
+package struct CalibrationForecast: Sendable {
+    /// What is asked for.
+    package struct Options: Sendable, Hashable {
+        /// Tokens of the text, and of a sequence.
+        package var tokens: Int, context = 512
+        /// Blocks of the moments.
+        package var blocks = MomentBlocks.usual
+        /// Budget of both runs in bytes, and their jobs. A budget that is too small counts as the least one.
+        package var memory: UInt64 = 2 << 30, jobs = 1
+
+        /// The defaults of the command.
+        package init(tokens: Int) { self.tokens = tokens }
+    }
+
+    /// Forecast of one run.
+    package struct Run: Sendable {
+        /// The least budget in bytes.
+        package let leastMemory: UInt64
+        /// The budget that the other figures are for.
+        package let memory: UInt64
+        /// Whether the states of all tokens stay in memory; otherwise they are in a scratch file.
+        package let keepsStates: Bool
+        /// How many times the weights are read: once for each group of sequences.
+        package let passes: Int
+        /// Floating-point operations of matrix products.
+        package let operations: Double
+        /// Seconds, without reading the weights and states from a disk.
+        package let seconds: Double
+    }
+
+    /// The options.
+    package let options: Options
+    /// Number of sequences.
+    package let sequences: Int
+    /// Bytes of the states of all tokens.
+    package let statesBytes: UInt64
+    /// Bytes of the file of moments.
+    package let momentsBytes: UInt64
+    /// Bytes of the model's files.
+    package let weightBytes: UInt64
+    /// Measured operations per second: products with weights by all jobs, and sums of moments by two threads.
+    package let productRate: Double, momentRate: Double
+    /// The runs.
+    package let calibrate: Run, evaluate: Run
+
+    /// Most tokens of a text that can be asked about.
+    package static let maximumTokens = 1 << 36
+
+    /// Makes a forecast. It measures this machine for about half a second.
+    ///
+    /// - Throws: `usage` if there are fewer tokens than a run takes, or more than `maximumTokens`; if the model was not made for such a
+    ///   context; `momentsInvalid` for blocks that no file can hold; `libraryMissing`.
+    package init(_ model: EvaluatedModel, _ options: Options) async throws {
+        var run = EvaluationOptions()
+        run.context = options.context
+        guard options.context >= 2, options.tokens / max(1, options.context) >= MomentSums.halves,
+            options.tokens <= CalibrationForecast.maximumTokens
+        else {
+            throw IngotError(
+                .usage, found: "\(options.tokens) tokens in sequences of \(options.context)",
+                expected: "\(MomentSums.halves) sequences of 2 tokens at least, 2^36 tokens at most")
+        }
+        let (weights, h) = (model.weights, model.weights.hyperparameters)
+        try run.requireContext(of: weights)
+        let sequences = options.tokens / options.context
+        (self.options, self.sequences) = (options, sequences)
+        statesBytes = UInt64(sequences * options.context) * UInt64(h.hidden) * 4
+        weightBytes = model.checkpoint.fileBytes
+        var description = MomentsDescription()
+        (description.blocks, description.family) = (options.blocks, h.family.rawValue)
+        momentsBytes = try MomentsWriter.byteCount(MomentsLayout(Calibrator.inputs(h)), description)
+
+        let rates = try await MachineRates(h, jobs: options.jobs, context: options.context, options.blocks)
+        (productRate, momentRate) = (rates.products, rates.moments)
+        let work = ModelWork(
+            h, sequences: sequences, context: options.context, unscored: options.context / 2, options.blocks)
+        let steps = work.steps * rates.step
+        let common = work.layers / rates.products + work.attention / rates.attention + steps
+        func forecast(reserved: UInt64, _ operations: Double, _ seconds: Double) throws -> Run {
+            let least = EvaluationBudget.least([weights], context: options.context, reserved: reserved)
+            let memory = max(options.memory, least)
+            let budget = try EvaluationBudget(
+                bytes: memory, jobs: options.jobs, [weights], sequences: sequences, context: options.context,
+                reserved: reserved)
+            return Run(
+                leastMemory: least, memory: memory, keepsStates: budget.keepsStates,
+                passes: ceilingDivide(sequences, budget.sequencesPerGroup),
+                operations: work.layers + work.attention + operations, seconds: common + seconds)
+        }
+        calibrate = try forecast(
+            reserved: Calibrator.momentBytes(h, options.blocks), work.moments,
+            work.moments / rates.moments + work.diagonals * rates.step / Double(MomentSums.halves)
+                + work.factored * rates.factored)
+        evaluate = try forecast(
+            reserved: 0, work.head,
+            work.head / rates.products + work.logits * rates.logit / Double(options.jobs))
+    }
+
+    /// The forecast as JSON: the member `calibration` of schema `ingot.plan` (Specs/json.md).
+    package var json: JSONValue {
+        func run(_ run: Run) -> JSONValue {
+            .object([
+                .init("least_memory_bytes", .unsigned(run.leastMemory)), .init("memory_bytes", .unsigned(run.memory)),
+                .init("states_in_memory", .bool(run.keepsStates)), .init("passes", .unsigned(UInt64(run.passes))),
+                .init("operations", .number(run.operations)), .init("seconds", .number(run.seconds)),
+            ])
+        }
+        return .object([
+            .init("tokens", .unsigned(UInt64(sequences * options.context))),
+            .init("context", .unsigned(UInt64(options.context))), .init("sequences", .unsigned(UInt64(sequences))),
+            .init("blocks", .string(options.blocks.text)), .init("jobs", .unsigned(UInt64(options.jobs))),
+            .init("weight_bytes", .unsigned(weightBytes)), .init("states_bytes", .unsigned(statesBytes)),
+            .init("moments_bytes", .unsigned(momentsBytes)),
+            .init("operations_per_second", .number(productRate)),
+            .init("moment_operations_per_second", momentRate.isFinite ? .number(momentRate) : .null),
+            .init("calibrate", run(calibrate)), .init("evaluate", run(evaluate)),
+        ])
+    }
+}

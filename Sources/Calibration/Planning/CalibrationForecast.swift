@@ -29,8 +29,28 @@ package struct CalibrationForecast: Sendable {
         package let passes: Int
         /// Floating-point operations of matrix products.
         package let operations: Double
-        /// Seconds, without reading the weights and states from a disk.
-        package let seconds: Double
+        /// Seconds of each part, without reading the weights and states from a disk.
+        package let parts: Parts
+        /// Seconds of all parts.
+        package var seconds: Double { parts.all.reduce(0) { $0 + $1.seconds } }
+    }
+
+    /// Seconds of the parts of a run.
+    package struct Parts: Sendable, Hashable {
+        /// Products with the weights of layers and head; attention; logits of the vocabulary. All jobs share them.
+        package var products = 0.0, attention = 0.0, logits = 0.0
+        /// Sums of moments, in two threads.
+        package var moments = 0.0
+        /// Steps between products, and the choice of shrinkages, in one thread.
+        package var steps = 0.0, shrinkage = 0.0
+
+        /// The parts with their names, in the order of a run.
+        var all: [(name: String, seconds: Double)] {
+            [
+                ("products", products), ("attention", attention), ("steps", steps), ("moments", moments),
+                ("shrinkage", shrinkage), ("logits", logits),
+            ]
+        }
     }
 
     /// The options.
@@ -79,9 +99,11 @@ package struct CalibrationForecast: Sendable {
         (productRate, momentRate) = (rates.products, rates.moments)
         let work = ModelWork(
             h, sequences: sequences, context: options.context, unscored: options.context / 2, options.blocks)
-        let steps = work.steps * rates.step
-        let common = work.layers / rates.products + work.attention / rates.attention + steps
-        func forecast(reserved: UInt64, _ operations: Double, _ seconds: Double) throws -> Run {
+        var common = Parts()
+        common.products = work.layers / rates.products
+        common.attention = work.attention / rates.attention
+        common.steps = work.steps * rates.step
+        func forecast(reserved: UInt64, _ operations: Double, _ parts: Parts) throws -> Run {
             let least = EvaluationBudget.least([weights], context: options.context, reserved: reserved)
             let memory = max(options.memory, least)
             let budget = try EvaluationBudget(
@@ -90,15 +112,17 @@ package struct CalibrationForecast: Sendable {
             return Run(
                 leastMemory: least, memory: memory, keepsStates: budget.keepsStates,
                 passes: ceilingDivide(sequences, budget.sequencesPerGroup),
-                operations: work.layers + work.attention + operations, seconds: common + seconds)
+                operations: work.layers + work.attention + operations, parts: parts)
         }
-        calibrate = try forecast(
-            reserved: Calibrator.momentBytes(h, options.blocks), work.moments,
+        var (gathering, scoring) = (common, common)
+        gathering.moments =
             work.moments / rates.moments + work.diagonals * rates.step / Double(MomentSums.halves)
-                + work.factored * rates.factored)
-        evaluate = try forecast(
-            reserved: 0, work.head,
-            work.head / rates.products + work.logits * rates.logit / Double(options.jobs))
+        gathering.shrinkage = work.factored * rates.factored
+        scoring.products += work.head / rates.products
+        scoring.logits = work.logits * rates.logit / Double(options.jobs)
+        calibrate = try forecast(
+            reserved: Calibrator.momentBytes(h, options.blocks), work.moments, gathering)
+        evaluate = try forecast(reserved: 0, work.head, scoring)
     }
 
     /// The forecast as JSON: the member `calibration` of schema `ingot.plan` (Specs/json.md).
@@ -108,6 +132,7 @@ package struct CalibrationForecast: Sendable {
                 .init("least_memory_bytes", .unsigned(run.leastMemory)), .init("memory_bytes", .unsigned(run.memory)),
                 .init("states_in_memory", .bool(run.keepsStates)), .init("passes", .unsigned(UInt64(run.passes))),
                 .init("operations", .number(run.operations)), .init("seconds", .number(run.seconds)),
+                .init("seconds_of", .object(run.parts.all.map { .init($0.name, .number($0.seconds)) })),
             ])
         }
         return .object([

@@ -60,7 +60,8 @@ class Model:
 
     def _logits(self, row: np.ndarray) -> torch.Tensor:
         ids = torch.from_numpy(row.astype(np.int64))[None]
-        return self._model(ids, use_cache=False).logits[0, UNSCORED:-1].clone()
+        # The last token's prediction has nothing to be scored by.
+        return self._model(ids, use_cache=False, logits_to_keep=CONTEXT - UNSCORED).logits[0, :-1].clone()
 
 
 def scores(sequences: np.ndarray, own: list[torch.Tensor], reference: list[torch.Tensor] | None = None) -> Scores:

@@ -55,7 +55,7 @@ def evaluate(ingot: Path, model: Path, reference: Path, tokens: int) -> dict[str
 
 
 def measure(ingot: Path, source: Path, folder: Path, tokens: int) -> list[dict]:
-    """A row for each conversion and text of one model."""
+    """A row for each conversion and text of one model. Prints each when it is known."""
     sequences, rows = {}, []
     for name, text in TEXTS.items():
         ids, begin = harness.ids_of(source / "tokenizer.json", text)
@@ -78,6 +78,7 @@ def measure(ingot: Path, source: Path, folder: Path, tokens: int) -> list[dict]:
             row = {"scheme": scheme, "bits": bits, "text": name, "bytes": converted["output_bytes"], "ingot": found[name]}
             row["transformers"] = vars(harness.scores(sequences[name], logits, reference[name]))
             rows.append(row)
+            print(cells(row), flush=True)
             del logits
         del model
         gc.collect()
@@ -95,26 +96,27 @@ def exceeds(row: dict) -> bool:
     return abs(perplexity) > PERPLEXITY_BOUND or abs(kl) > max(KL_FLOOR, KL_BOUND * row["transformers"]["kl"])
 
 
-def table(rows: list[dict]) -> str:
-    header = ["conversion", "text", "MB", "perplexity", "transformers", "off by", "ratio", "KL, nats", "transformers", "off by",
-              "KL 99 %", "same top token"]  # fmt: skip
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
-        own, other = row["ingot"], row["transformers"]
-        perplexity, kl = differences(row)
-        if row["bits"]:
-            off = f"{100 * kl / other['kl']:+.3f} %"
-            compared = [f"{own['perplexity_ratio']['value']:.4f} ± {own['perplexity_ratio']['standard_error']:.4f}",
-                        f"{own['kl']['value']:.6f}", f"{other['kl']:.6f}", off, f"{own['kl_p99']:.4f}",
-                        f"{100 * own['top1']['value']:.2f} %"]  # fmt: skip
-        else:
-            compared = [""] * 6
-        cells = [f"{row['scheme']} {row['bits'] or ''}".strip(), row["text"], f"{row['bytes'] / 1e6:.1f}",
-                 f"{own['perplexity']['value']:.4f}", f"{other['perplexity']:.4f}", f"{100 * perplexity:+.4f} %", *compared]  # fmt: skip
-        if exceeds(row):
-            cells = [f"**{cell}**" if cell else cell for cell in cells]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+HEADER = ("conversion", "text", "MB", "perplexity", "transformers", "off by", "ratio", "KL, nats", "transformers", "off by",
+          "KL 99 %", "same top token")  # fmt: skip
+
+
+def line(row) -> str:
+    return "| " + " | ".join(row) + " |"
+
+
+def cells(row: dict) -> str:
+    """The line of the table, bold if it is above a bound."""
+    own, other = row["ingot"], row["transformers"]
+    perplexity, kl = differences(row)
+    if row["bits"]:
+        compared = [f"{own['perplexity_ratio']['value']:.4f} ± {own['perplexity_ratio']['standard_error']:.4f}",
+                    f"{own['kl']['value']:.6f}", f"{other['kl']:.6f}", f"{100 * kl / other['kl']:+.4f} %", f"{own['kl_p99']:.4f}",
+                    f"{100 * own['top1']['value']:.2f} %"]  # fmt: skip
+    else:
+        compared = [""] * 6
+    found = [f"{row['scheme']} {row['bits'] or ''}".strip(), row["text"], f"{row['bytes'] / 1e6:.1f}",
+             f"{own['perplexity']['value']:.4f}", f"{other['perplexity']:.4f}", f"{100 * perplexity:+.5f} %", *compared]  # fmt: skip
+    return line([f"**{cell}**" if cell else cell for cell in found] if exceeds(row) else found)
 
 
 def machine() -> str:
@@ -140,8 +142,8 @@ def main() -> int:
             if arguments.model not in (None, model):
                 continue
             source = SAMPLE if model == "SampleWeights" else smollm2.export(ingot, folder)
+            print(f"\n{model}, {arguments.tokens} tokens of each text:\n\n{line(HEADER)}\n{line(['---'] * len(HEADER))}", flush=True)
             rows = results[model] = measure(ingot, source, folder, arguments.tokens)
-            print(f"\n{model}, {arguments.tokens} tokens of each text:\n\n{table(rows)}", flush=True)
             quantized = [row for row in rows if row["bits"]]
             perplexity = max(abs(differences(row)[0]) for row in rows)
             kl = max(abs(differences(row)[1]) / row["transformers"]["kl"] for row in quantized)

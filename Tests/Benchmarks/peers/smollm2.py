@@ -27,6 +27,7 @@ def gguf() -> Path:
 def export(ingot: Path, folder: Path) -> Path:
     """The model as a directory of fp32 safetensors with config.json and tokenizer.json, made by `ingot convert` and `ingot export`."""
     sealed, plain = folder / "smollm2-sealed", folder / "smollm2"
-    subprocess.run([ingot, "convert", gguf(), sealed, "--scheme", "lossless", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([ingot, "convert", gguf(), sealed, "--scheme", "lossless", "--allow-requantize", "--quiet"],
+                   check=True, stdout=subprocess.DEVNULL)  # fmt: skip
     subprocess.run([ingot, "export", sealed, plain, "--dtype", "f32", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     return plain

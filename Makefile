@@ -18,6 +18,10 @@
 #                       llama.cpp and MLX (builds llama.cpp, installs torch; 9 GB in BENCH_DIR)
 #   make bench-34b      a dense checkpoint of 68 GB converted and verified, and one of 13.5 GB (root; 24 GB in BENCH_DIR)
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
+#   make bench-quality  perplexity and divergence of conversions, and the same by transformers; perplexity and imatrix against llama.cpp's
+#                       programs (builds them, installs torch; 6 GB in BENCH_DIR)
+#   make bench-evaluation  memory of evaluate in control groups, over models of 1.1 and 34 B weights; its rate against OpenBLAS alone
+#                       (root; 10 GB in BENCH_DIR)
 #   make fuzz           every parser fuzzed for FUZZ_SECONDS (60), two at a time
 #   make sanitize       the suite under AddressSanitizer and ThreadSanitizer
 #   make counts         all cases of the property loops, and how many each of them tried
@@ -25,8 +29,8 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory fuzz sanitize counts format lint \
-    layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
+.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory bench-quality \
+    bench-evaluation fuzz sanitize counts format lint layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -122,6 +126,15 @@ bench-34b: build .venv/ready
 
 bench-memory: build .venv/ready
 	Tests/Benchmarks/memory.sh
+
+bench-quality: build .venv-bench/ready
+	.venv-bench/bin/python Tests/Benchmarks/peers/quality.py --ingot $(INGOT) --json .build/quality.json
+	.venv-bench/bin/python Tests/Benchmarks/peers/llamacpp.py --ingot $(INGOT) --json .build/llamacpp.json
+
+bench-evaluation: build .venv/ready
+	@Tests/setup.sh large
+	Tests/Benchmarks/evaluation-memory.sh
+	.venv/bin/python Tests/Benchmarks/products.py --ingot $(INGOT)
 
 fuzz: setup
 	Tests/Fuzz/run.sh

@@ -22,10 +22,13 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
+# Threads that wait must not take the processor from others: before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import harness
-import smollm2
+import numpy as np  # noqa: E402
+
+import harness  # noqa: E402
+import smollm2  # noqa: E402
 
 SAMPLE = Path(__file__).resolve().parents[3] / "SampleWeights"
 TEXTS = {"code": SAMPLE / "heldout-code.txt", "prose": SAMPLE / "heldout-prose.txt"}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Peak memory of `ingot evaluate` in a control group of the kernel that has --max-memory and 48 MiB for the program itself, and no swap.
-# What is read from files counts in the group, too, until the kernel drops it; so the group's peak is its limit, and what a run needs
-# is the anonymous part. A run that needs more is killed. Prints Markdown; ends with 1 if a run does not end with 0, or
+# What is read from files counts in the group, too, until the kernel drops it; so the group's peak may be its limit, and what a run
+# needs is the anonymous part. A run that needs more is killed. Prints Markdown; ends with 1 if a run does not end with 0, or
 # has more anonymous memory than that.
 #
 # - A model of 1.1 billion weights (2.2 GB of fp16) evaluated --against its 4-bit form, with --max-memory 256MiB, 1GiB and 2GiB.
@@ -65,6 +65,16 @@ operations() {
         'BEGIN { printf "%.1f", 2e-9 * m * (t * l * (2 * h * h + 2 * k * h + 3 * f * h) + t / 512 * 255 * v * h) }'
 }
 
+# Writes what is new in a folder to the disk, and drops its files from the page cache: who reads them next is charged for them.
+forget() {
+    "$python" -c 'import os, pathlib, sys
+for path in pathlib.Path(sys.argv[1]).iterdir():
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)' "$1"
+}
+
 # One row of the table.
 row() { # row NAME BUDGET_MIB TOKENS GFLOP -- COMMAND...
     local name=$1 budget=$2 tokens=$3 billions=$4
@@ -111,6 +121,8 @@ if [[ $only != 34b ]]; then
     tokens=${TOKENS:-8192}
     random_ids 32000 "$tokens"
     for budget in ${BUDGETS:-256 1024 2048}; do
+        forget "$work/plain"
+        forget "$work/sealed"
         row "1.1 B, fp16 against 4 bits" "$budget" "$tokens" "$(operations 2048 22 5632 256 32000 "$tokens" 2)" -- \
             "$ingot" evaluate "$work/plain" --against "$work/sealed" --ids "$work/ids.npy"
     done
@@ -126,6 +138,7 @@ if [[ $only != 1b ]]; then
     mkfs.xfs -q -m reflink=1 "$work/image"
     mount -o loop "$work/image" "$mounted"
     "$python" Tests/Benchmarks/make_llama.py "$mounted/source" CodeLlama-34B --reflink 3
+    forget "$mounted/source"
     tokens=${TOKENS_34B:-512}
     random_ids 32000 "$tokens"
     row "34 B, fp16" 2048 "$tokens" "$(operations 8192 48 22016 1024 32000 "$tokens" 1)" -- \

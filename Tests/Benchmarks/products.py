@@ -8,8 +8,11 @@ the model's products. Its rate on the whole model is the number of operations ov
 those of linear layers do (of the head for scored tokens). Rates are per second on the clock, and per second of processor time, which bears
 a busy machine better. "Cores" is processor time over time on the clock. Best of the runs, of either.
 
-The bar is 80 % of OpenBLAS' rate per second, with two jobs. It is met or not: the script ends with 0 either way, since other programs on the
-machine decide too. Needs 3 GB in BENCH_DIR (or /tmp), and 1 GB of memory.
+One more run has products_shim.c in the place of OpenBLAS, which counts the products' operations and processor time, attention's with them:
+the rate inside of the products, and their share of the processor time.
+
+The bar is 80 % of OpenBLAS' rate. It is met or not: the script ends with 0 either way, since other programs on the machine decide too. Needs
+3 GB in BENCH_DIR (or /tmp), 1 GB of memory, and a C compiler.
 """
 
 import argparse
@@ -103,13 +106,22 @@ def products(tokens: int, band: int) -> dict[tuple[int, int, int], float]:
     return found
 
 
-def evaluate(ingot: Path, model: Path, ids: Path, jobs: int) -> dict:
+def evaluate(ingot: Path, model: Path, ids: Path, jobs: int, environment: dict[str, str] | None = None) -> dict:
     command = [sys.executable, BENCHMARKS / "measure.py", "--", ingot, "evaluate", model, "--ids", ids, "--context", CONTEXT, "--jobs", jobs,
                "--format", "json", "--quiet"]  # fmt: skip
-    found = json.loads(subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True).stdout)
+    found = json.loads(subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True,
+                                      env=os.environ | (environment or {})).stdout)  # fmt: skip
     if found["status"]:
         sys.exit(f"evaluate: status {found['status']}")
     return found
+
+
+def shim(folder: Path) -> dict[str, str]:
+    """The environment in which products_shim.c is OpenBLAS."""
+    libraries = subprocess.run(["ldconfig", "-p"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    real = re.search(r"libopenblas\.so\.0 .*=> (\S+)", libraries)[1]
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", folder / "libopenblas.so.0", BENCHMARKS / "products_shim.c", "-ldl"], check=True)
+    return {"LD_LIBRARY_PATH": str(folder), "INGOT_REAL_OPENBLAS": real, "INGOT_PRODUCTS_LOG": str(folder / "products")}
 
 
 def machine(ingot: Path) -> str:
@@ -153,8 +165,10 @@ def main() -> None:
                   flush=True)  # fmt: skip
 
         print(f"\n`ingot evaluate`, {arguments.tokens} tokens, best of {arguments.runs}:\n")
-        print("| model | jobs | seconds | CPU seconds | cores | GFLOP/s | of OpenBLAS | per CPU-second | of OpenBLAS | peak MiB |")
-        print("|---" * 10 + "|")
+        print("| model | jobs | seconds | CPU seconds | cores | GFLOP/s | of OpenBLAS | per CPU-second | of OpenBLAS"
+              " | inside of products | of OpenBLAS | share of the products | peak MiB |")
+        print("|---" * 13 + "|")
+        counting = shim(folder)
         for form, (model, band) in forms.items():
             operations = products(arguments.tokens, band)
             total = sum(operations.values())
@@ -163,9 +177,13 @@ def main() -> None:
                 wall = min(run["wall"] for run in runs)
                 processor = min(run["user"] + run["system"] for run in runs)
                 cores = max((run["user"] + run["system"]) / run["wall"] for run in runs)
+                counted = evaluate(ingot, model, ids, jobs, counting)
+                inside, nanoseconds = map(int, (folder / "products").read_text().split())
                 alone = [sum(count / own[shape, jobs][kind] for shape, count in operations.items()) for kind in (0, 1)]
                 print(f"| {form} | {jobs} | {wall:.1f} | {processor:.1f} | {cores:.2f} | {total / wall / 1e9:.0f} |"
                       f" {100 * alone[0] / wall:.0f} % | {total / processor / 1e9:.0f} | {100 * alone[1] / processor:.0f} % |"
+                      f" {inside / nanoseconds:.0f} | {100 * inside / nanoseconds * alone[1] / (total / 1e9):.0f} % |"
+                      f" {100 * nanoseconds / 1e9 / (counted['user'] + counted['system']):.0f} % |"
                       f" {max(run['peak'] for run in runs) >> 20} |", flush=True)  # fmt: skip
 
 

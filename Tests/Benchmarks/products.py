@@ -31,8 +31,13 @@ BENCHMARKS = Path(__file__).resolve().parent
 MODEL = "TinyLlama-1.1B"
 HIDDEN, LAYERS, FEED_FORWARD, KEYS, VOCABULARY = 2048, 22, 5632, 256, 32000
 CONTEXT = 512
-# Rows of a matrix that evaluate multiplies at a time: of plain tensors, and of the head. Tiles of a converted one have 512.
-PLAIN_BAND, HEAD_PART = 256, 512
+# Rows of the head that evaluate multiplies at a time. Tiles of a converted matrix have 512 rows.
+HEAD_PART = 512
+
+
+def plain_band(columns: int) -> int:
+    """Rows of a plain matrix that evaluate multiplies at a time (Sources/Calibration/Forward/ModelWeights.swift)."""
+    return max(256, min(1024, (1 << 22) // columns))
 
 
 def core_type() -> str:
@@ -93,13 +98,13 @@ def blas_rate(gemm, shape: tuple[int, int, int], jobs: int, seconds: float) -> t
     return sum(operations / caller.wall for caller in callers), sum(operations / caller.processor for caller in callers) / jobs
 
 
-def products(tokens: int, band: int) -> dict[tuple[int, int, int], float]:
-    """The shapes of the linear layers' products and the operations of each: for bands of `band` rows."""
+def products(tokens: int, band) -> dict[tuple[int, int, int], float]:
+    """The shapes of the linear layers' products and the operations of each: for bands of `band(columns)` rows."""
     scored = tokens // CONTEXT * (CONTEXT // 2 - 1)
     found: dict[tuple[int, int, int], float] = {}
     matrices = [(HIDDEN, HIDDEN)] * 2 + [(KEYS, HIDDEN)] * 2 + [(FEED_FORWARD, HIDDEN)] * 2 + [(HIDDEN, FEED_FORWARD)]
     for rows, columns in matrices:
-        shape = (tokens, min(band, rows), columns)
+        shape = (tokens, min(band(columns), rows), columns)
         found[shape] = found.get(shape, 0) + 2.0 * LAYERS * tokens * rows * columns
     shape = (scored, HEAD_PART, HIDDEN)
     found[shape] = found.get(shape, 0) + 2.0 * scored * VOCABULARY * HIDDEN
@@ -154,7 +159,7 @@ def main() -> None:
         print("| product: tokens x rows x columns |" + "".join(f" callers: {jobs} | per CPU-second |" for jobs in arguments.jobs))
         print("|---|" + "---|---|" * len(arguments.jobs))
         own = {}
-        forms = {"fp16": (plain, PLAIN_BAND), "4-bit trellis": (sealed, 512)}
+        forms = {"fp16": (plain, plain_band), "4-bit trellis": (sealed, lambda _: 512)}
         shapes = {shape: None for _, band in forms.values() for shape in products(arguments.tokens, band)}
         shapes |= {(CONTEXT, 256, 64): None, (2048, 2048, 2048): None}
         for shape in shapes:

@@ -81,8 +81,8 @@ struct EvaluationBudget: Sendable {
     private static func bytesPerToken(_ model: ModelWeights, _ bandRows: Int, lookahead: Int) -> UInt64 {
         let h = model.hyperparameters
         let queries = h.heads * h.headSize
-        let attention = 3 * h.hidden + 2 * queries + 2 * h.keyValueHeads * h.headSize
-        let feedForward = 3 * h.hidden + h.feedForward
-        return UInt64(max(attention, feedForward) + lookahead * 2 * bandRows) * 4
+        // Buffers stay for the next layer.
+        let states = 2 * h.hidden + 2 * queries + 2 * h.keyValueHeads * h.headSize + h.feedForward
+        return UInt64(states + lookahead * 2 * bandRows) * 4
     }
 }

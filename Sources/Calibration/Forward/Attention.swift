@@ -9,8 +9,10 @@ struct Attention: Sendable {
     /// Number of heads in work at the same time.
     let jobs: Int
     private let means = FloatBuffers()
+    private let buffers: StateBuffers
 
-    init(heads: Int, keyValueHeads: Int, headSize: Int, jobs: Int) {
+    init(heads: Int, keyValueHeads: Int, headSize: Int, jobs: Int, _ buffers: StateBuffers) {
+        self.buffers = buffers
         (self.heads, self.keyValueHeads, self.headSize, self.jobs) = (heads, keyValueHeads, headSize, jobs)
     }
 
@@ -29,7 +31,7 @@ struct Attention: Sendable {
         _ queries: TokenStates, _ keys: TokenStates, _ values: TokenStates, context: Int
     ) async throws -> TokenStates {
         let perGroup = heads / keyValueHeads
-        var result = TokenStates(tokens: queries.tokens, width: queries.width)
+        var result = buffers.take(tokens: queries.tokens, width: queries.width)
         let items = (0..<queries.tokens / context).flatMap { sequence in
             (0..<keyValueHeads).map { Item(sequence: sequence, group: $0) }
         }

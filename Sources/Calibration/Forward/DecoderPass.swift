@@ -15,6 +15,7 @@ struct DecoderPass: Sendable {
     private let runner: LinearRunner
     private let positions: RotaryPositions
     private let attention: Attention
+    private let buffers = StateBuffers()
 
     /// Prepares a pass.
     ///
@@ -26,9 +27,9 @@ struct DecoderPass: Sendable {
         let h = model.hyperparameters
         self.model = model
         self.context = context
-        runner = LinearRunner(jobs: jobs, lookahead: lookahead)
+        runner = LinearRunner(jobs: jobs, lookahead: lookahead, buffers)
         positions = RotaryPositions(h, count: context, turnsNeighbours: model.turnsNeighbours)
-        attention = Attention(heads: h.heads, keyValueHeads: h.keyValueHeads, headSize: h.headSize, jobs: jobs)
+        attention = Attention(heads: h.heads, keyValueHeads: h.keyValueHeads, headSize: h.headSize, jobs: jobs, buffers)
     }
 
     /// The embeddings of tokens. Rows of the embedding are read in ascending order, so that each tile is decoded once.
@@ -69,21 +70,27 @@ struct DecoderPass: Sendable {
         }
         let h = model.hyperparameters
         let layer = model.layers[number]
-        let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon)
+        let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon, from: buffers)
         note(.attentionIn, inputs)
         var parts = try await runner.apply([layer.query, layer.key, layer.value], to: inputs)
+        buffers.give(inputs)
         positions.apply(to: &parts[0], context: context)
         positions.apply(to: &parts[1], context: context)
         let means = try await attention.run(parts[0], parts[1], parts[2], context: context)
+        for part in parts { buffers.give(part) }
         parts = []
         note(.outputIn, means)
         try await runner.add(layer.output, of: means, to: &states)
-        let middle = states.normed(layer.feedForwardNorm, epsilon: h.normEpsilon)
+        buffers.give(means)
+        let middle = states.normed(layer.feedForwardNorm, epsilon: h.normEpsilon, from: buffers)
         note(.feedForwardIn, middle)
         guard let router = layer.router else {
             let gated = try await runner.gated(layer.feedForward[0], middle)
             note(.downIn, gated)
-            return try await runner.add(layer.feedForward[0].down, of: gated, to: &states)
+            try await runner.add(layer.feedForward[0].down, of: gated, to: &states)
+            buffers.give(middle)
+            buffers.give(gated)
+            return
         }
         let scores = try await runner.apply([router], to: middle)[0]
         for (expert, chosen) in ExpertChoice.tokens(scores, h.expertsPerToken).enumerated() where !chosen.isEmpty {

@@ -14,3 +14,22 @@ final class FloatBuffers: Sendable {
         free.withLock { $0.append(returned) }
     }
 }
+
+/// Arrays of states, which layers use one after the other.
+final class StateBuffers: Sendable {
+    private let free = Mutex<[Int: [[Float]]]>([:])
+
+    /// States with any numbers.
+    func take(tokens: Int, width: Int) -> TokenStates {
+        let count = tokens * width
+        let values = free.withLock { $0[count]?.popLast() }
+        return TokenStates(
+            tokens: tokens, width: width, values: values ?? [Float](repeating: 0, count: count))
+    }
+
+    /// Takes states back that nobody reads any more.
+    func give(_ states: consuming TokenStates) {
+        let values = states.values
+        free.withLock { $0[values.count, default: []].append(values) }
+    }
+}

@@ -12,8 +12,14 @@ struct LinearRunner: Sendable {
     /// Number of bands in work at the same time, and between reading and storing.
     let jobs: Int, lookahead: Int
     private let products = FloatBuffers()
+    private let buffers: StateBuffers
 
-    init(jobs: Int, lookahead: Int) { (self.jobs, self.lookahead) = (jobs, lookahead) }
+    /// A runner.
+    ///
+    /// - Parameter buffers: where results are taken from.
+    init(jobs: Int, lookahead: Int, _ buffers: StateBuffers) {
+        (self.jobs, self.lookahead, self.buffers) = (jobs, lookahead, buffers)
+    }
 
     /// The buffers of a worker.
     private struct Workspace {
@@ -34,7 +40,7 @@ struct LinearRunner: Sendable {
         consume: @escaping (Int, Range<Int>, [Float]) throws -> Void
     ) async throws {
         let bands = matrices.indices.flatMap { number in
-            matrices[number].bands.map { Band(matrix: number, rows: $0) }
+            matrices[number].bands(jobs: jobs).map { Band(matrix: number, rows: $0) }
         }
         let products = products
         try await Pipeline(jobs: jobs, lookahead: lookahead) { Workspace() }.run(bands, makeOutput: { [Float]() }) {
@@ -72,7 +78,7 @@ struct LinearRunner: Sendable {
 
     /// The outputs of linear layers with the same input.
     func apply(_ layers: [Linear], to states: TokenStates) async throws -> [TokenStates] {
-        var results = layers.map { TokenStates(tokens: states.tokens, width: $0.matrix.rows.count) }
+        var results = layers.map { buffers.take(tokens: states.tokens, width: $0.matrix.rows.count) }
         try await run(states, layers.map(\.matrix)) { number, rows, product in
             results[number].store(product, tokens: 0..<states.tokens, columns: rows)
         }
@@ -103,10 +109,10 @@ struct LinearRunner: Sendable {
     func gated(_ part: GatedLinear, _ states: TokenStates) async throws -> TokenStates {
         let (gate, up) = (part.gate, part.up)
         let width = gate.matrix.rows.count
-        var result = TokenStates(tokens: states.tokens, width: width)
+        var result = buffers.take(tokens: states.tokens, width: width)
         // Bands of the gate; the same rows of the up projection are read with them.
         let offset = up.matrix.rows.lowerBound - gate.matrix.rows.lowerBound
-        let bands = gate.matrix.bands
+        let bands = gate.matrix.bands(jobs: jobs)
         let products = products
         try await Pipeline(jobs: jobs, lookahead: lookahead) { Workspace() }.run(bands, makeOutput: { [Float]() }) {
             band, workspace, output in

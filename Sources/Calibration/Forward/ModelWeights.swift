@@ -12,8 +12,10 @@ struct WeightMatrix: Sendable {
     let rows: Range<Int>
     /// Number of columns: the length of the inputs.
     var columns: Int { weights.columns }
-    /// Number of rows that are read and multiplied together, whole chunks of an encoded tensor.
+    /// Most rows that are read and multiplied together, whole chunks of an encoded tensor.
     let bandRows: Int
+    /// Rows of a chunk of an encoded tensor, of which a part takes as long to decode as the whole; 1 for a plain tensor.
+    private let chunkRows: Int
 
     /// Least and most rows of a band, and its usual number of weights. A product packs all states for each band, so narrow bands are slow:
     /// with 256 rows, packing is a tenth of the time.
@@ -24,16 +26,22 @@ struct WeightMatrix: Sendable {
         self.rows = rows
         let usual = WeightMatrix.usualWeights / weights.columns
         let wanted = max(WeightMatrix.leastRows, min(WeightMatrix.mostRows, usual))
-        let chunk = weights.grid?.chunkRows ?? 1
-        bandRows = max(1, min(chunk * max(1, wanted / chunk), rows.count))
+        chunkRows = weights.grid?.chunkRows ?? 1
+        bandRows = max(1, min(chunkRows * max(1, wanted / chunkRows), rows.count))
     }
 
-    /// The bands of the matrix, as rows of the tensor. They begin where the tiles of the tensor begin.
-    var bands: [Range<Int>] {
+    /// The bands of the matrix, as rows of the tensor: about equally many for each job, so that no job waits for another at the end. They end
+    /// where chunks of the tensor end.
+    func bands(jobs: Int) -> [Range<Int>] {
+        let least = (rows.count + bandRows - 1) / bandRows
+        let even = (least + jobs - 1) / jobs * jobs
+        let count = max(least, min(even, rows.count / WeightMatrix.leastRows))
+        let size = ((rows.count + count - 1) / count + chunkRows - 1) / chunkRows * chunkRows
         var bands: [Range<Int>] = []
         var start = rows.lowerBound
         while start < rows.upperBound {
-            let end = min((start / bandRows + 1) * bandRows, rows.upperBound)
+            let whole = (start + size) / chunkRows * chunkRows
+            let end = min(whole > start ? whole : start + size, rows.upperBound)
             bands.append(start..<end)
             start = end
         }

@@ -73,8 +73,10 @@ struct TokenStates: Sendable {
     }
 
     /// RMSNorm of every row: x / sqrt(mean x^2 + epsilon) * scale.
-    func normed(_ scale: [Float], epsilon: Double) -> TokenStates {
-        var result = TokenStates(tokens: tokens, width: width)
+    ///
+    /// - Parameter buffers: where the result is taken from.
+    func normed(_ scale: [Float], epsilon: Double, from buffers: StateBuffers = StateBuffers()) -> TokenStates {
+        var result = buffers.take(tokens: tokens, width: width)
         var target = result.values.mutableSpan
         Elementwise.norm(values.span, scale.span, epsilon: epsilon, into: &target)
         return result

@@ -82,7 +82,7 @@ struct MachineRates: Sendable {
     private static func attention(_ h: ModelHyperparameters, _ jobs: Int, context: Int) async throws -> Double {
         let (context, headSize) = (min(context, tokens), min(h.headSize, 512))
         let heads = min(h.heads / h.keyValueHeads, 8)
-        let attention = Attention(heads: heads, keyValueHeads: 1, headSize: headSize, jobs: jobs)
+        let attention = Attention(heads: heads, keyValueHeads: 1, headSize: headSize, jobs: jobs, StateBuffers())
         func states(_ heads: Int) -> TokenStates {
             let width = heads * headSize
             return TokenStates(

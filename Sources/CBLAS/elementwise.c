@@ -4,6 +4,16 @@
 #include <stdint.h>
 #include <string.h>
 
+// The loader of glibc chooses the variant for this processor. The results may differ in the last bit. Sanitizers are not ready when it does.
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__x86_64__) && defined(__GLIBC__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+#define VARIANTS __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VARIANTS
+#endif
+
 // e^x by 2^n e^r, with n the whole number nearest to x / ln 2 and |r| at most ln 2 / 2. The polynomial is Taylor's to r^7: its error is below
 // half a unit in the last place of binary32. Numbers below -87 give e^-87, which is 1.6e-38; numbers above 88 give e^88.
 static inline float exponential(float x) {
@@ -31,6 +41,7 @@ static inline float exponential(float x) {
     return p * power;
 }
 
+VARIANTS
 void ingot_softmax(float *row, size_t count, size_t length, float scale) {
     enum { lanes = 16 };
     float maximum = -INFINITY;
@@ -55,6 +66,7 @@ void ingot_softmax(float *row, size_t count, size_t length, float scale) {
     memset(row + count, 0, (length - count) * sizeof *row);
 }
 
+VARIANTS
 void ingot_gate(float *gate, const float *up, const float *gate_bias, const float *up_bias, size_t count) {
     if (gate_bias) {
         for (size_t i = 0; i < count; i++) gate[i] += gate_bias[i];
@@ -66,6 +78,7 @@ void ingot_gate(float *gate, const float *up, const float *gate_bias, const floa
     }
 }
 
+VARIANTS
 void ingot_norm(float *restrict target, const float *x, const float *scale, double epsilon, size_t count) {
     enum { lanes = 8 };
     double sums[lanes] = {0}, sum = 0;
@@ -79,6 +92,7 @@ void ingot_norm(float *restrict target, const float *x, const float *scale, doub
     for (size_t i = 0; i < count; i++) target[i] = x[i] * factor * scale[i];
 }
 
+VARIANTS
 void ingot_add(float *restrict target, const float *x, const float *bias, float factor, size_t count) {
     if (bias) {
         for (size_t i = 0; i < count; i++) target[i] += factor * (x[i] + bias[i]);
@@ -87,6 +101,7 @@ void ingot_add(float *restrict target, const float *x, const float *bias, float 
     }
 }
 
+VARIANTS
 void ingot_turn(float *head, const float *cosines, const float *sines, size_t half, int neighbours) {
     if (neighbours) {
         for (size_t i = 0; i < half; i++) {

@@ -51,6 +51,21 @@ import Testing
     private static let warning =
         "2 tensors that ingot cannot decode (IQ1_S, type 99): listed without figures; sizes of type 99 reach to the next tensor"
 
+    /// A checkpoint that was converted from a GGUF file says the same of its model, without the types of the source's blocks.
+    @Test func convertedModel() throws {
+        let directory = try TemporaryDirectory()
+        let (source, sealed) = (directory.at("m.gguf"), directory.at("sealed"))
+        try G.write([.init(SampleTensor("blk.0.ffn_up.weight", .f32, [64, 96]))], metadata: Self.metadata(), to: source)
+        #expect(try IngotProcess.run(["convert", source.string, sealed.string, "-q"]).status == 0)
+        let text = try inspect([sealed.string])
+        for word in ["A small llama", "30", "embedding length 576", "gpt2", "apache-2.0"] {
+            #expect(text.contains(word), "\(word)")
+        }
+        #expect(!text.contains("file type"))
+        try Files.write("GGUF", to: sealed.appending("source-metadata.gguf"))
+        #expect(try inspect([sealed.string, "--headers-only"], warning: "the model is not described").contains("ffn_up"))
+    }
+
     static let forms: [(name: String, options: [String])] = [
         ("text", []), ("headers", ["--headers-only"]), ("details", ["--details"]), ("json", ["--format", "json"]),
         ("csv", ["--format", "csv"]), ("markdown", ["--format", "markdown"]),

@@ -71,6 +71,20 @@ import Testing
         #expect(try IngotProcess.run(["verify", sealed, "--claims", made, "--evaluation", evaluation]).status == 0)
     }
 
+    /// What `evaluate` prints, with its measured digits masked: they differ in the last places from processor to processor.
+    @Test(arguments: ["text", "csv", "json"]) func goldens(format: String) throws {
+        let done = try IngotProcess.run([
+            "evaluate", sealed, "--against", QualityTests.weights, "--text", QualityTests.text, "--text",
+            QualityTests.text.replacing("code", with: "prose"), "--tokens", "1024", "--format", format,
+        ])
+        #expect(done.status == 0 && done.errors.isEmpty, "\(done.errors)")
+        let masked = done.output.replacing(directory.path.string, with: "...")
+            .replacing(QualityTests.weights, with: "SampleWeights")
+            .replacing(/\d+\.\d+(e-\d+)?/, with: "#")
+            .replacing(/("weights_xxh3_128": ")[0-9a-f]+/) { $0.output.1 + "#" }
+        try Golden.expect(masked, "evaluate.\(format == "text" ? "txt" : format)")
+    }
+
     /// An evaluation of another checkpoint, of another reference, of another tokenizer, and files that are none.
     @Test func otherSubjects() throws {
         try ClaimsTests.write(#"{"claim": "max_kl", "limit": 9}"#, to: claims)

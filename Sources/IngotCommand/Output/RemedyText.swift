@@ -34,7 +34,7 @@ enum RemedyText {
             "name a directory that `ingot convert` made, or add --against SOURCE to compare it with a source"
         case .giveConversionReport: "give --conversion-report, or claim it in convert"
         case .nameConversionReport: "name what `ingot convert --format json` printed when it made this checkpoint"
-        case .giveText: "give --text FILE --against SOURCE, or --evaluation FILE"
+        case .giveText: "`ingot verify` measures it with --text FILE --against SOURCE, or takes --evaluation FILE"
         case .recordText:
             "give the text that was meant, or state the hash of another one (`ingot evaluate --format json`)"
         case .nameEvaluation:

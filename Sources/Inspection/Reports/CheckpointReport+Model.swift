@@ -6,15 +6,31 @@ import TensorModel
 import Weights
 
 extension OpenedCheckpoint {
-    /// What the files say about the model: the first GGUF file that says something, otherwise `config.json` of the directory.
+    /// What the files say about the model: the first GGUF file that says something, or the metadata of a GGUF file that was converted;
+    /// otherwise `config.json` of the directory.
     ///
-    /// - Returns: the description; nil if the files say nothing. A warning if `config.json` cannot be read.
+    /// - Returns: the description; nil if the files say nothing. A warning if `config.json` or the metadata cannot be read.
     func describedModel() -> (model: ModelDescription?, warning: IngotWarning?) {
         switch content {
-        case .sealed(let checkpoint): return ModelConfiguration.read(in: checkpoint.path)
+        case .sealed(let checkpoint):
+            guard checkpoint.manifest.files.contains(where: { !$0.isShard && $0.name == GGUFMetadataBytes.fileName })
+            else { return ModelConfiguration.read(in: checkpoint.path) }
+            return OpenedCheckpoint.carriedModel(checkpoint.path.appending(GGUFMetadataBytes.fileName))
         case .plain(let checkpoint):
             if let model = checkpoint.shards.lazy.compactMap(\.header.model).first { return (model, nil) }
             return checkpoint.directory.map { ModelConfiguration.read(in: $0) } ?? (nil, nil)
+        }
+    }
+
+    /// What the metadata of a GGUF source say; its types of blocks are those of the source, and left out.
+    private static func carriedModel(_ path: FilePath) -> (model: ModelDescription?, warning: IngotWarning?) {
+        do {
+            var model = try GGUFFile.readHeader(MappedFile.open(path), undecodable: .listed).model
+            (model?.fileType, model?.quantizationVersion) = (nil, nil)
+            return (model, nil)
+        } catch {
+            let found = (error as? IngotError)?.found ?? "\(error)"
+            return (nil, IngotWarning(file: path.string, "cannot be read, so the model is not described: \(found)"))
         }
     }
 }

@@ -4,7 +4,7 @@
 
 Builds llama-perplexity, llama-imatrix, llama-tokenize and llama-quantize from the source distribution of llama-cpp-python (the
 version in requirements.txt) in BENCH_DIR/ingot-llama.cpp: 25 minutes on two cores. A later run uses what is there, or --build FOLDER
-that has bin/. --model is what Ingot evaluates: an export of the same GGUF file if not given.
+that has bin/. --model is what Ingot evaluates: the F32 file itself if not given.
 
 Prints Markdown. Ends with 1 unless
 - llama-tokenize finds the same ids in both texts;
@@ -184,7 +184,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ingot", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="what Ingot evaluates; default: an export of the GGUF file")
+    parser.add_argument("--model", type=Path, help="what Ingot evaluates; default: the F32 file")
     parser.add_argument("--build", type=Path, metavar="FOLDER", help="a build of llama.cpp that has bin/")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens of each text")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
@@ -195,7 +195,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ingot-llamacpp.", dir=smollm2.bench_directory()) as name:
         folder = Path(name)
         files = {"Q4_1": smollm2.gguf(), "F32": folder / "f32.gguf"}
-        model = arguments.model or smollm2.export(ingot, folder)
+        model = arguments.model or files["F32"]
         print(f"{time.strftime('%F')}, {run(ingot, '--version').strip()}, llama.cpp {peer.version()} of llama-cpp-python {pinned()},"
               f" {machine()}.")  # fmt: skip
 

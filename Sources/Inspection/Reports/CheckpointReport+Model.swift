@@ -26,7 +26,8 @@ extension OpenedCheckpoint {
     private static func carriedModel(_ path: FilePath) -> (model: ModelDescription?, warning: IngotWarning?) {
         do {
             var model = try GGUFFile.readHeader(MappedFile.open(path), undecodable: .listed).model
-            (model?.fileType, model?.quantizationVersion) = (nil, nil)
+            model?.fileType = nil
+            model?.quantizationVersion = nil
             return (model, nil)
         } catch {
             let found = (error as? IngotError)?.found ?? "\(error)"

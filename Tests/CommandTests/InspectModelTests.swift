@@ -55,7 +55,8 @@ import Testing
     @Test func convertedModel() throws {
         let directory = try TemporaryDirectory()
         let (source, sealed) = (directory.at("m.gguf"), directory.at("sealed"))
-        try G.write([.init(SampleTensor("blk.0.ffn_up.weight", .f32, [64, 96]))], metadata: Self.metadata(), to: source)
+        try G.write(
+            [.init(SampleTensor("blk.0.ffn_up.weight", .f32, [64, 96]))], metadata: Self.metadata(), to: source)
         #expect(try IngotProcess.run(["convert", source.string, sealed.string, "-q"]).status == 0)
         let text = try inspect([sealed.string])
         for word in ["A small llama", "30", "embedding length 576", "gpt2", "apache-2.0"] {
@@ -63,7 +64,8 @@ import Testing
         }
         #expect(!text.contains("file type"))
         try Files.write("GGUF", to: sealed.appending("source-metadata.gguf"))
-        #expect(try inspect([sealed.string, "--headers-only"], warning: "the model is not described").contains("ffn_up"))
+        #expect(
+            try inspect([sealed.string, "--headers-only"], warning: "the model is not described").contains("ffn_up"))
     }
 
     static let forms: [(name: String, options: [String])] = [

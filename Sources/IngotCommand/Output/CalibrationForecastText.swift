@@ -12,7 +12,7 @@ enum CalibrationForecastText {
         func add(_ label: String, _ value: String) { lines.append(Format.filled(label, to: 18) + value) }
         let moments = forecast.momentRate.isFinite ? ", moments \(rate(forecast.momentRate)) in 2 threads" : ""
         let jobs = options.jobs == 1 ? "1 job" : "\(options.jobs) jobs"
-        add("this machine", "\(rate(forecast.productRate)) in \(jobs)\(moments), measured")
+        add("measured here", "\(rate(forecast.productRate)) in \(jobs)\(moments)")
         for (name, run) in [("calibrate", forecast.calibrate), ("evaluate", forecast.evaluate)] {
             add(
                 name,
@@ -21,10 +21,8 @@ enum CalibrationForecastText {
             let states = run.keepsStates ? "in memory" : "in a scratch file"
             let passes = run.passes == 1 ? "once" : "\(Format.grouped(UInt64(run.passes))) times"
             let read = Format.bytes(UInt64(min(1e19, Double(run.passes) * Double(forecast.weightBytes))))
-            add(
-                "",
-                "with \(mebibytes(run.memory)): weights read \(passes) (\(read)), states \(Format.bytes(forecast.statesBytes)) \(states)"
-            )
+            add("", "with \(mebibytes(run.memory)): weights read \(passes) (\(read)),")
+            add("", "states \(Format.bytes(forecast.statesBytes)) \(states)")
         }
         add("file of moments", "\(Format.bytes(forecast.momentsBytes))  (blocks: \(options.blocks.text))")
         add("", "Times are without reading from a disk.")

@@ -29,10 +29,8 @@ enum EvaluationText {
         add("of the reference", estimate(reference, 4))
         add("ratio", estimate(ratio, 5))
         add("KL divergence", estimate(divergence, 6) + " nats a token")
-        let percentiles = [("99 %", 0.99), ("99.9 %", 0.999)].map { name, share in
-            "\(name) of the tokens at most \(NumberText.fixed(text.divergencePercentile(share) ?? 0, 4))"
-        }
-        add("", percentiles.joined(separator: ", "))
+        func percentile(_ share: Double) -> String { NumberText.fixed(text.divergencePercentile(share) ?? 0, 4) }
+        add("", "99 % of the tokens at most \(percentile(0.99)), 99.9 % at most \(percentile(0.999))")
         let percent = Estimate(scaled: agreement, by: 100)
         add("same top token", estimate(percent, 2) + " %")
         return lines

@@ -34,8 +34,8 @@ package struct GGUFDecoder: Sendable {
     package let scaling: GGUFRopeScaling?
     /// Whether the embedding is the output matrix too.
     package let isTied: Bool
-    /// Whether the projections of attention, and the matrices of the feed-forward part, have biases. Always false but for `llama`; the
-    /// biases of `qwen2` follow from its kind.
+    /// Whether the projections of attention have biases, and whether the matrices of the feed-forward part have them. Both are false for
+    /// `mixtral` and `qwen2`, whose biases follow from their kind.
     package let hasAttentionBias: Bool, hasFeedForwardBias: Bool
 
     /// The tensor with llama3's factors of the rotary frequencies.

@@ -156,6 +156,26 @@ import Testing
         #expect(Files.names(place.work).contains(name))
     }
 
+    /// W14: a journal that names more tensors of an unfinished shard than the shard has.
+    @Test(arguments: [2, 5]) func moreTensorsThanTheShardHas(times: Int) async throws {
+        let journal = try #require(JournalEditTests.journals.first { $0.isUnfinished })
+        let place = try ShardedPlace(JournalEditTests.shards(), journal.options)
+        let expected = try await place.expected()
+        try await interruptKept(place)
+        let texts = try JournalFile.lines(place.journal)
+        let edited = try texts.flatMap { text in
+            let isEncoded = try JSONValue.parse(Array(text.utf8))["event"]?.string == "encoded"
+            return [String](repeating: text, count: isEncoded ? times : 1)
+        }
+        #expect(edited.count > texts.count)
+        try Files.write(edited.flatMap { JournalFile.line($0) }, to: place.journal)
+        if let error = try await place.failure() {
+            #expect(error.code.kind != .disagreement && FileIdentity(place.target) == nil, "\(error)")
+        } else {
+            #expect(try Files.snapshot(place.target) == expected)
+        }
+    }
+
     /// W14: values of its lines, and whole lines, in turn.
     @Test(arguments: journals)
     func everyEdit(journal: Journal) async throws {

@@ -78,8 +78,7 @@ struct Calibrate: AsyncParsableCommand {
             loaded.texts, to: output, modelHash: opened.checkpoint.contentIdentity().weights,
             tokenizerHash: loaded.tokenizerHash, imatrix: imatrix
         ) { progress in
-            let share = Double(progress.done) / Double(progress.total)
-            reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))
+            reading.note(progress, file, of: bytes)
         }
         try opened.checkpoint.requireUnchanged()
         for warning in try MomentsSummary(MomentsFile(output)).warningsAfterTheRun { reading.warn(warning) }

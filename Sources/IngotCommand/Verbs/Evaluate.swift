@@ -95,8 +95,7 @@ struct Evaluate: AsyncParsableCommand {
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
         let found = try await evaluation.run { progress in
-            let share = Double(progress.done) / Double(progress.total)
-            reading.note(TensorName(file), file, total: UInt64(share * Double(bytes)))
+            reading.note(progress, file, of: bytes)
         }
         reading.finish()
         switch report.format {

@@ -2,6 +2,14 @@ import Calibration
 import TensorModel
 import Weights
 
+extension ReadingProgress {
+    /// Shows how far a forward pass has come, as a share of the bytes of its models.
+    func note(_ progress: EvaluationProgress, _ model: String, of bytes: UInt64) {
+        let share = Double(progress.done) / Double(progress.total)
+        note(TensorName(model), model, total: UInt64(share * Double(bytes)))
+    }
+}
+
 /// An evaluation of opened models on texts, as `evaluate` and `verify` run it.
 struct Evaluation {
     private let model: EvaluatedModel, reference: EvaluatedModel?

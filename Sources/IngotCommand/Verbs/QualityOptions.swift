@@ -54,8 +54,7 @@ struct QualityOptions: ParsableArguments {
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let name = checkpoint.path.lastComponent?.string ?? checkpoint.path.string
         let found = try await run.run { progress in
-            let share = Double(progress.done) / Double(progress.total)
-            reading.note(TensorName(name), name, total: UInt64(share * Double(bytes)))
+            reading.note(progress, name, of: bytes)
         }
         reading.finish()
         return try QualityReport(found.json, path: checkpoint.path).facts()

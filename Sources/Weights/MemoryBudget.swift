@@ -60,6 +60,9 @@ package struct MemoryBudget: Sendable, Hashable {
         self.ledger = ledger
     }
 
+    /// Bytes for the factors of linear inputs in a calibrated conversion.
+    package var factorBytes: Int { Int(min(ledger.left + (512 << 20), 4 << 30)) }
+
     /// The sum of all claims in bytes.
     package var maximumBytes: UInt64 { ledger.claimed }
 

@@ -249,6 +249,65 @@ int32_t ingot_unpack_thirds(const uint8_t *packed, uint8_t *symbols, size_t n);
 /// The sum of squares of each row, in binary32: element i is added to lane i % 16, then lanes k and k+8, k+4, k+2, k+1 are added.
 void ingot_row_energies(const float *weights, struct ingot_chunk_shape shape, float *energies);
 
+// Steps by row and column, and error feedback (Specs/trellis.md, "Scale bytes" and "Error feedback")
+
+/// Multiplies each element of a row-major chunk by round(row_steps[row] * column_scales[column]), rounded.
+void ingot_apply_steps(
+    float *levels, struct ingot_chunk_shape shape, const float *row_steps, const float *column_scales);
+
+/// targets[c][r] += sum over i of errors[i][r] * factors[i][c], in rising i, every operation rounded.
+///
+/// targets: `columns` columns, errors: `depth` columns, both `stride` numbers apart. rows and stride: multiples of 16. factors: `depth`
+/// rows of `columns` numbers, `factor_stride` numbers apart.
+void ingot_feedback_product(
+    float *targets, const float *errors, size_t rows, size_t stride, const float *factors, size_t factor_stride,
+    size_t depth, size_t columns);
+
+/// Sum over c and r of a[c][r] * b[c][r] in binary64: rows in lanes r % 16, column by column, then lanes k and k+8, k+4, k+2, k+1.
+/// Columns are `stride` numbers apart; rows and stride are multiples of 16.
+double ingot_feedback_dot(const float *a, const float *b, size_t rows, size_t stride, size_t columns);
+
+/// Copies a row-major rectangle to columns that are `stride` numbers apart.
+void ingot_feedback_transpose(
+    const float *from, size_t rows, size_t columns, size_t from_stride, float *to, size_t stride);
+
+/// The upper triangular R with R R^T = A, in binary64, in an order that is always the same (Specs/trellis.md, "The factor").
+///
+/// matrix: row j has A[i][j] for i = 0 ... j, then R[i][j]; rows are `stride` numbers apart, a multiple of 8, and may be written up to
+/// their end. Returns 0, or 1 if a pivot is not positive or not finite; then the matrix is undefined.
+int32_t ingot_feedback_factor(double *matrix, size_t count, size_t stride);
+
+/// A panel: 1 to 64 neighbouring columns of one strip of a band. Columns are `stride` numbers apart; each has padded_rows numbers,
+/// of which those behind `rows` are zeros.
+struct ingot_feedback_panel {
+    size_t rows, padded_rows, stride;  // 1 or more; the other two are multiples of 16
+    size_t columns, first_column;      // the first one's place in its strip
+    int32_t states, format;
+    float farthest;                    // as in ingot_trellis_rule
+    const float *weights;
+    float *targets;                    // weights plus what earlier panels carried over; the panel adds its own
+    float *errors;                     // receives weight minus restored weight
+    const float *coupling;             // how much column j of the panel takes of the error of column i, at [stride * i + j], i < j
+    size_t coupling_stride;
+    const float *row_steps, *inverse_row_steps;  // padded_rows numbers
+    const float *column_scales, *inverse_scales, *dead_zones, *shrinks;  // one number a column
+    int16_t *symbols;                  // the strip's, as of ingot_trellis_quantize
+    uint64_t *odd_masks;               // the strip's; the bits of the panel's columns are 0 before
+};
+
+/// A weight of a panel that is stored exactly: its row, its column in the strip, and its value, which the element type holds.
+struct ingot_feedback_patch {
+    uint32_t row, column;
+    float value;
+};
+
+/// Bytes of scratch for panels, aligned to 2.
+size_t ingot_feedback_scratch(size_t padded_rows, int32_t states);
+
+/// Quantizes the columns of a panel from left to right. Returns the number of patches written, at most rows * columns.
+size_t ingot_feedback_panel(
+    const struct ingot_feedback_panel *panel, uint8_t *scratch, struct ingot_feedback_patch *patches);
+
 // rANS coding of trellis symbols (Specs/rans.md)
 
 enum {

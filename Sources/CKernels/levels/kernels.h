@@ -3,6 +3,9 @@
 #include "../common/floats.h"
 #include "../common/packing.h"
 #include "../common/planes.h"
+#include "../feedback/factor.h"
+#include "../feedback/panel.h"
+#include "../feedback/scale.h"
 #include "../rans/decode.h"
 #include "../rans/encode.h"
 #include "../statistics/errors.h"
@@ -36,6 +39,11 @@ const struct ingot_table LEVEL_TABLE = {
     .pack_thirds = pack_thirds,
     .unpack_thirds = unpack_thirds,
     .row_energies = row_energies,
+    .apply_steps = apply_steps,
+    .feedback_product = feedback_product,
+    .feedback_panel = feedback_panel,
+    .feedback_dot = feedback_dot,
+    .feedback_factor = feedback_factor,
     .rans_encode = rans_encode,
     .rans_decode = rans_decode,
 };

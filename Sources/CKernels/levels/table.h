@@ -38,6 +38,11 @@ struct ingot_table {
     void (*pack_thirds)(const uint8_t *, uint8_t *, size_t);
     int32_t (*unpack_thirds)(const uint8_t *, uint8_t *, size_t);
     void (*row_energies)(const float *, struct ingot_chunk_shape, float *);
+    void (*apply_steps)(float *, struct ingot_chunk_shape, const float *, const float *);
+    void (*feedback_product)(float *, const float *, size_t, size_t, const float *, size_t, size_t, size_t);
+    double (*feedback_dot)(const float *, const float *, size_t, size_t, size_t);
+    int32_t (*feedback_factor)(double *, size_t, size_t);
+    size_t (*feedback_panel)(const struct ingot_feedback_panel *, uint8_t *, struct ingot_feedback_patch *);
     size_t (*rans_encode)(
         const int16_t *, const uint64_t *, struct ingot_chunk_shape, struct ingot_rans_rule, uint8_t *, uint8_t *);
     int32_t (*rans_decode)(

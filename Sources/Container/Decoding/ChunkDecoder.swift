@@ -62,7 +62,8 @@ package struct ChunkDecoder {
             case .uniform(let parameters):
                 try uniform.decode(streams, entry, place, parameters, prologue.format, into: &chunk)
             case .trellis(let parameters):
-                try trellis.decode(stored, streams, entry, place, parameters, prologue.format, into: &chunk)
+                let scales = try SealedShard.scaleBytes(of: place, payload, in: file)
+                try trellis.decode(stored, streams, entry, place, parameters, scales, prologue.format, into: &chunk)
             }
         } catch let error as StreamCodec.Failure {
             throw failure(.chunkInvalid, error.found)

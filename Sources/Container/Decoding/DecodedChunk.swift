@@ -16,6 +16,9 @@ package struct DecodedChunk: Sendable {
     /// Step of a chunk of scheme `trellis`; undefined in other schemes.
     package internal(set) var step: Float = 0
 
+    /// Steps of the rows and columns of a chunk with scale bytes; nil without.
+    package internal(set) var steps: ChunkSteps?
+
     /// An empty chunk.
     package init() {}
 
@@ -35,7 +38,7 @@ package struct DecodedChunk: Sendable {
         switch scheme {
         case .lossless: return false
         case .uniform: counts.count(groups.codes, count: count)
-        case .trellis(let parameters): counts.count(weights, count: count, step: step, parameters)
+        case .trellis(let parameters): counts.count(weights, count: count, step: step, scaled: steps, parameters)
         }
         return true
     }

@@ -7,15 +7,21 @@ struct TrellisDecoder {
     private var levels = TrellisChunk()
     private var stream: [UInt8] = []
 
-    /// Decodes the streams of a chunk into `chunk.step` and `chunk.weights`.
+    /// Decodes the streams of a chunk into `chunk.step`, `chunk.steps` and `chunk.weights`.
     ///
+    /// - Parameter scales: the scale bytes of its rows, which may be empty, and columns; nil if the tensor has none.
     /// - Throws: `StreamCodec.Failure`, `DecodingFailure`.
     mutating func decode(
         _ stored: [UInt8], _ streams: consuming StreamReader, _ entry: ChunkEntry, _ place: ChunkPlace,
-        _ parameters: TrellisParameters, _ format: FloatFormat, into chunk: inout DecodedChunk
+        _ parameters: TrellisParameters, _ scales: (rows: [UInt8], columns: [UInt8])?, _ format: FloatFormat,
+        into chunk: inout DecodedChunk
     ) throws {
         guard let step = entry.step else { throw DecodingFailure.stepInvalid }
+        let steps = scales.map {
+            ChunkSteps(step: step, rowCount: place.rows, rows: $0.rows, columns: $0.columns)
+        }
         chunk.step = step
+        chunk.steps = steps
         chunk.weights.grow(to: place.count)
         if entry.streams[0].codec == .rans {
             let coded = streams.skip()
@@ -25,14 +31,15 @@ struct TrellisDecoder {
             try unpackExtras(extras, place, parameters, format)
             try levels.decodeRans(
                 stored.span.extracting(coded), rows: place.rows, columns: place.columns, parameters, step: step,
-                format, into: &chunk.weights)
+                scaled: steps, format, into: &chunk.weights)
         } else {
             try readSymbols(&streams, entry, place, parameters, format)
             try levels.decode(
-                rows: place.rows, columns: place.columns, parameters, step: step, format, into: &chunk.weights)
+                rows: place.rows, columns: place.columns, parameters, step: step, scaled: steps, format,
+                into: &chunk.weights)
         }
         // Codes and escapes may be as low as -128, so check the weights if the farthest level is infinite.
-        let farthest = Float(256 << parameters.lowBits) * step
+        let farthest = Float(256 << parameters.lowBits) * (steps?.largest ?? step)
         guard farthest.isFinite || chunk.weights[..<place.count].allSatisfy(\.isFinite) else {
             throw DecodingFailure.weightNotFinite
         }

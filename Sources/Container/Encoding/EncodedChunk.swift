@@ -1,3 +1,4 @@
+import FileAccess
 package import Quantization
 
 /// An encoded chunk: its streams, one behind the other, and its entry in the chunk table, without the offset.
@@ -24,4 +25,7 @@ package struct EncodedChunk: Sendable {
         nonFinite = NonFiniteCount()
         largestRestored = nil
     }
+
+    /// Records the checksum of the stored bytes.
+    mutating func setChecksum() { entry.checksum = ContentHash.checksum64(bytes.span.extracting(0..<byteCount)) }
 }

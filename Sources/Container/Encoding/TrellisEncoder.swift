@@ -34,6 +34,22 @@ package struct TrellisEncoder {
         return ErrorSums.measure(weights, restored, count: rows * columns)
     }
 
+    /// Finds the levels of the next tile of a band with error feedback.
+    ///
+    /// - Parameters:
+    ///   - weights: the tile's, finite, row by row.
+    ///   - columns: the tile's columns in the tensor.
+    ///   - steps: of the tile's rows and columns.
+    /// - Returns: the error sums of what a decoder will restore.
+    mutating func search(
+        _ search: inout FeedbackSearch, _ weights: [Float], rows: Int, columns: Range<Int>, _ steps: ChunkSteps,
+        _ format: FloatFormat
+    ) -> ErrorSums {
+        restored.grow(to: rows * columns.count)
+        levels.quantize(&search, weights, rows: rows, columns: columns, steps, format, into: &restored)
+        return ErrorSums.measure(weights, restored, count: rows * columns.count)
+    }
+
     /// The largest magnitude of the weights restored from the last search.
     func largestRestored(_ count: Int) -> Float { restored[..<count].reduce(0) { max($0, $1.magnitude) } }
 

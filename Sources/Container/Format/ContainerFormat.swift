@@ -37,6 +37,14 @@ package enum ContainerFormat {
     /// The largest number of `__metadata__` entries that are not descriptions of tensors.
     private static let ownMetadataEntries = 8
 
+    /// The features that a reader of a shard must know, by the descriptions of its payloads.
+    static func features(of descriptors: some Sequence<TensorDescriptor>) -> [String] {
+        descriptors.contains { $0.prologue.sideBytes > 0 } ? [scaleBytesFeature] : []
+    }
+
+    /// The feature of shards with scale bytes (Specs/trellis.md, "Scale bytes").
+    static let scaleBytesFeature = "scale_bytes"
+
     /// Whether a source must not use this tensor name.
     package static func isReserved(_ name: TensorName) -> Bool {
         name.text.utf8.starts(with: "__ingot_".utf8) || name.text == "__metadata__"

@@ -24,9 +24,18 @@ package struct PayloadPrologue: Sendable, Hashable {
     }
 
     /// Bytes of prologue and chunk table.
-    var frontBytes: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
+    var tableEnd: Int { PayloadPrologue.byteCount + grid.count * entryBytes }
 
-    /// Upper bound of the bytes that do not depend on the weights: prologue, chunk table, padding.
+    /// Bytes of side information behind the chunk table: the scale bytes of columns and rows.
+    package var sideBytes: Int {
+        guard case .trellis(let parameters) = scheme else { return 0 }
+        return parameters.scaleBytes?.count(rows: grid.rows, columns: grid.columns) ?? 0
+    }
+
+    /// Bytes of everything before the first chunk: prologue, chunk table, side information.
+    var frontBytes: Int { tableEnd + sideBytes }
+
+    /// Upper bound of the bytes that do not depend on the weights: prologue, chunk table, side information, padding.
     package var fixedBytes: Int { frontBytes + Int(ContainerFormat.alignment) - 1 }
 
     /// Bytes of a payload whose chunks take `streamBytes` bytes in total.
@@ -64,7 +73,7 @@ package struct PayloadPrologue: Sendable, Hashable {
         LittleEndian.append(UInt64(grid.columns), to: &bytes)
         LittleEndian.append(UInt32(grid.chunkRows), to: &bytes)
         LittleEndian.append(UInt32(grid.chunkColumns), to: &bytes)
-        LittleEndian.append(UInt64(0), to: &bytes)  // side information: version 1 has none
+        LittleEndian.append(UInt64(sideBytes), to: &bytes)
         LittleEndian.append(payloadBytes, to: &bytes)
         return bytes
     }

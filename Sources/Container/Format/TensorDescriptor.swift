@@ -16,13 +16,28 @@ package struct TensorDescriptor: Sendable, Hashable {
     package var shape: Shape
     /// The error certificate: the error sums of the chunks, added in chunk order.
     package var sums: ErrorSums
+    /// The certificate over activations of a calibrated tensor; nil for any other.
+    package var calibrated: CalibratedError?
     /// XXH3-128 of the bytes of the source tensor.
     package var sourceHash: ContentHash
+
+    /// The error of a calibrated tensor, weighted by the second moments of its input.
+    package struct CalibratedError: Sendable, Hashable {
+        /// tr(W H W^T) and tr(E H E^T).
+        package var sums: ActivationSums
+        /// The hash of the file of moments.
+        package let calibration: ContentHash
+
+        /// The error of a tensor; the sums may be filled in later.
+        package init(sums: ActivationSums = ActivationSums(), calibration: ContentHash) {
+            (self.sums, self.calibration) = (sums, calibration)
+        }
+    }
 
     /// A description. Certificate and hash may be filled in later.
     package init(
         scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
-        sums: ErrorSums = ErrorSums.zero,
+        sums: ErrorSums = ErrorSums.zero, calibrated: CalibratedError? = nil,
         sourceHash: ContentHash = ContentHash(high: 0, low: 0)
     ) {
         self.scheme = scheme
@@ -30,6 +45,7 @@ package struct TensorDescriptor: Sendable, Hashable {
         self.format = format
         self.shape = shape
         self.sums = sums
+        self.calibrated = calibrated
         self.sourceHash = sourceHash
     }
 
@@ -49,6 +65,12 @@ package struct TensorDescriptor: Sendable, Hashable {
         for (key, sum) in [("signal", sums.signal), ("noise", sums.noise), ("max_error", sums.maxError)] {
             members.append(.init(key, .string(ContentHash.hexadecimal(sum.bitPattern))))
         }
+        if let calibrated {
+            for (key, sum) in [("h_signal", calibrated.sums.signal), ("h_noise", calibrated.sums.noise)] {
+                members.append(.init(key, .string(ContentHash.hexadecimal(sum.bitPattern))))
+            }
+            members.append(.init("calibration_xxh3_128", .string(calibrated.calibration.description)))
+        }
         members.append(.init("source_xxh3_128", .string(sourceHash.description)))
         return JSONValue.object(members).text()
     }
@@ -62,12 +84,22 @@ package struct TensorDescriptor: Sendable, Hashable {
             !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)), shape.isMatrix,
             let hash = value["source_xxh3_128"]?.string.flatMap(ContentHash.init(hexadecimal:))
         else { return nil }
-        var sums: [Double] = []
-        for key in ["signal", "noise", "max_error"] {
+        func sum(_ key: String) -> Double? {
             guard let digits = value[key]?.string, let bits = UInt64(digits, radix: 16),
                 case let sum = Double(bitPattern: bits), sum.isFinite, sum.sign == .plus
             else { return nil }
-            sums.append(sum)
+            return sum
+        }
+        let sums = ["signal", "noise", "max_error"].compactMap(sum)
+        guard sums.count == 3 else { return nil }
+        var calibrated: CalibratedError?
+        if let calibration = value["calibration_xxh3_128"] {
+            guard let hash = calibration.string.flatMap(ContentHash.init(hexadecimal:)), let signal = sum("h_signal"),
+                let noise = sum("h_noise")
+            else { return nil }
+            calibrated = CalibratedError(calibration: hash)
+            calibrated?.sums.signal = signal
+            calibrated?.sums.noise = noise
         }
         guard let scheme = TensorScheme(value) else { return nil }
         guard scheme.accepts(codec), dimensions.count <= Limits.standard.rank,
@@ -75,7 +107,8 @@ package struct TensorDescriptor: Sendable, Hashable {
         else { return nil }
         self.init(
             scheme: scheme, codec: codec, format: format, shape: shape,
-            sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), sourceHash: hash)
+            sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), calibrated: calibrated,
+            sourceHash: hash)
         guard self.text() == text else { return nil }
     }
 }
@@ -95,9 +128,13 @@ extension TensorScheme {
         case "trellis":
             guard let states = integer("states"), let alphabet = integer("alphabet"),
                 let low = integer("low_bits"), let classes = integer("row_classes"),
-                let parameters = TrellisParameters(
+                var parameters = TrellisParameters(
                     states: states, alphabet: alphabet, lowBits: low, rowClasses: classes)
             else { return nil }
+            if let scales = value["scale_bytes"] {
+                guard let name = scales.string, let scales = ScaleBytes(rawValue: name) else { return nil }
+                parameters.scaleBytes = scales
+            }
             self = .trellis(parameters)
         default: return nil
         }
@@ -118,7 +155,7 @@ extension TensorScheme {
                 .init("alphabet", .unsigned(UInt64(parameters.alphabet))),
                 .init("low_bits", .unsigned(UInt64(parameters.lowBits))),
                 .init("row_classes", .unsigned(UInt64(parameters.rowClasses))),
-            ]
+            ] + (parameters.scaleBytes.map { [.init("scale_bytes", .string($0.rawValue))] } ?? [])
         case .lossless: []
         }
     }

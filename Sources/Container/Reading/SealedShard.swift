@@ -1,5 +1,6 @@
 package import Checkpoints
 package import FileAccess
+import Quantization
 package import SystemPackage
 package import TensorModel
 
@@ -108,6 +109,7 @@ package struct SealedShard: Sendable {
         }
         self.payloads = payloads
         self.kept = kept
+        try ShardRules.checkFeatures(header, payloads, path.string)
         try ShardRules.checkOrder(header, payloads, kept, path.string)
         try checkSeal()
     }
@@ -181,6 +183,27 @@ package struct SealedShard: Sendable {
         let table = ChunkTable(of: payload, in: file)
         try table.check(body)
         return table
+    }
+
+    /// The scale bytes of the rows and columns of a chunk; nil if the payload has none.
+    ///
+    /// They are not checked against the seal: `chunkTable` checks them with the table before them.
+    package static func scaleBytes(
+        of place: ChunkPlace, _ payload: Payload, in file: MappedFile
+    ) throws -> (rows: [UInt8], columns: [UInt8])? {
+        guard case .trellis(let parameters) = payload.prologue.scheme, let scales = parameters.scaleBytes else {
+            return nil
+        }
+        func bytes(_ first: Int, _ count: Int) throws -> [UInt8] {
+            let start = payload.range.start + UInt64(payload.prologue.tableEnd) + UInt64(first)
+            guard let range = ByteRange(start: start, count: UInt64(count)), range.end <= payload.range.end else {
+                return []
+            }
+            return try file.bytes(range)
+        }
+        let columns = try bytes(place.column, place.columns)
+        let rows = scales == .columns ? [] : try bytes(payload.prologue.grid.columns + place.row, place.rows)
+        return (rows, columns)
     }
 
     /// Requires that the bytes between the last tensor and the seal's records are zero. Throws `sealInvalid`.

@@ -23,12 +23,13 @@ enum ShardRules {
                     "a member `\(ContainerFormat.metadataKey)` of `__metadata__`, with at most \(features) features"
                     + ", each of 1 to \(featureBytes) letters, digits, `-`, `_` and `.`")
         }
-        guard version == ContainerFormat.version, required.isEmpty else {
+        let unknown = required.filter { $0 != ContainerFormat.scaleBytesFeature }
+        guard version == ContainerFormat.version, unknown.isEmpty else {
             throw IngotError(
                 .containerVersion, file: path,
                 found:
-                    "format version \(version), \(required.isEmpty ? "no features" : "features " + listed(required))",
-                expected: "version \(ContainerFormat.version), no features")
+                    "format version \(version), \(unknown.isEmpty ? "no other features" : "features " + listed(unknown))",
+                expected: "version \(ContainerFormat.version), no features but \(ContainerFormat.scaleBytesFeature)")
         }
         guard about.object?.map(\.key).elementsEqual(members) == true, about["writer"]?.string != nil,
             about["codecs"]?.string != nil
@@ -39,6 +40,23 @@ enum ShardRules {
         }
         if optional.isEmpty { return [] }
         return [IngotWarning(file: path, "unknown optional features \(listed(optional)): ignored")]
+    }
+
+    /// Requires that the shard names exactly the features that its payloads use.
+    ///
+    /// - Throws: `descriptorInvalid`.
+    static func checkFeatures(
+        _ header: SafetensorsHeader, _ payloads: [SealedShard.Payload], _ path: String
+    ) throws {
+        let text = header.metadata.value(of: ContainerFormat.metadataKey) ?? ""
+        let required = features(try? JSONValue.parse(Array(text.utf8), maximumDepth: 4)["required_features"]) ?? []
+        let used = ContainerFormat.features(of: payloads.map(\.descriptor))
+        guard required == used else {
+            throw IngotError(
+                .descriptorInvalid, file: path, offset: 8,
+                found: "required features \(required.isEmpty ? "of none" : listed(required))",
+                expected: used.isEmpty ? "none, as no payload has scale bytes" : listed(used))
+        }
     }
 
     /// The features of a list; nil if it is not a list, or if a feature is too long, has other characters, or there are too many.

@@ -1,6 +1,6 @@
 internal import Checkpoints
 package import FileAccess
-internal import Quantization
+package import Quantization
 package import SystemPackage
 internal import TensorModel
 
@@ -8,16 +8,21 @@ internal import TensorModel
 package struct WrittenPayload: Sendable, Hashable {
     /// Bytes of the payload, padding included: a multiple of 64.
     package let byteCount: UInt64
-    /// Hash of its prologue and chunk table. The table has the checksums of the chunks.
+    /// Hash of its prologue, chunk table and side information. The table has the checksums of the chunks.
     package let front: ContentHash
     /// Hash of the bytes of the source tensor.
     package let sourceHash: ContentHash
+    /// The sums over activations of a calibrated tensor; nil for any other.
+    package let calibrated: ActivationSums?
 
     /// A record of a payload.
-    package init(byteCount: UInt64, front: ContentHash, sourceHash: ContentHash) {
+    package init(
+        byteCount: UInt64, front: ContentHash, sourceHash: ContentHash, calibrated: ActivationSums? = nil
+    ) {
         self.byteCount = byteCount
         self.front = front
         self.sourceHash = sourceHash
+        self.calibrated = calibrated
     }
 }
 
@@ -75,6 +80,7 @@ package struct UnfinishedShard: Sendable {
             try file.hash(of: front) == record.front, prologue.matches(try file.bytes(head))
         else { return nil }
         descriptor.sourceHash = record.sourceHash
+        if let sums = record.calibrated { descriptor.calibrated?.sums = sums }
         var sums = ErrorSums.zero
         let unsummed = SealedShard.Payload(
             name: plan.tensor.name, range: range, descriptor: descriptor, prologue: prologue)

@@ -144,7 +144,10 @@ package struct ShardLayout: Sendable {
         _ entries: [HeaderEntry]
     ) -> String {
         let about = JSONValue.object([
-            .init("version", .unsigned(ContainerFormat.version)), .init("required_features", .array([])),
+            .init("version", .unsigned(ContainerFormat.version)),
+            .init(
+                "required_features",
+                .array(ContainerFormat.features(of: descriptors.compactMap(\.1)).map(JSONValue.string))),
             .init("optional_features", .array([])), .init("writer", .string(ContainerFormat.writer)),
             .init("codecs", .string(CodecLibraries.versions)),
         ])

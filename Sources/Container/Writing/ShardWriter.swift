@@ -1,6 +1,6 @@
 internal import Checkpoints
 package import FileAccess
-internal import Quantization
+package import Quantization
 package import SystemPackage
 internal import TensorModel
 
@@ -17,6 +17,8 @@ package struct ShardWriter: ~Copyable {
     private var payloadBytes: [UInt64] = []
     private var records: [Seal.Record] = []
     private var current: (start: UInt64, prologue: PayloadPrologue, entries: [ChunkEntry])?
+    /// The side information of the current payload.
+    private var sideInformation: [UInt8] = []
     private var keptStart: UInt64 = 0
     private var keptHash = ContentHasher()
     private var keptCount = 0
@@ -87,7 +89,8 @@ package struct ShardWriter: ~Copyable {
         defer { synchronizedPayloads = descriptors.count }
         return (synchronizedPayloads..<descriptors.count).map { index in
             WrittenPayload(
-                byteCount: payloadBytes[index], front: records[index].hash, sourceHash: descriptors[index].sourceHash)
+                byteCount: payloadBytes[index], front: records[index].hash, sourceHash: descriptors[index].sourceHash,
+                calibrated: descriptors[index].calibrated?.sums)
         }
     }
 
@@ -98,10 +101,14 @@ package struct ShardWriter: ~Copyable {
     package mutating func discard() { file.keepsTemporary = false }
 
     /// Begins the payload of the next tensor of `layout.payloads`.
-    package mutating func beginPayload() throws {
+    ///
+    /// - Parameter side: the scale bytes of columns and rows; empty for a tensor without.
+    package mutating func beginPayload(side: [UInt8] = []) throws {
         guard let descriptor = layout.payloads[descriptors.count].descriptor else { return }
         let prologue = descriptor.prologue
+        precondition(side.count == prologue.sideBytes, "side information of another size")
         current = (file.byteCount, prologue, [])
+        sideInformation = side
         current?.entries.reserveCapacity(prologue.grid.count)
         try file.appendZeros(UInt64(prologue.frontBytes))
     }
@@ -122,8 +129,10 @@ package struct ShardWriter: ~Copyable {
         current?.entries.append(entry)
     }
 
-    /// Ends the current payload: pads it, and writes its prologue and chunk table.
-    package mutating func finishPayload(sourceHash: ContentHash) throws {
+    /// Ends the current payload: pads it, and writes its prologue, chunk table and side information.
+    ///
+    /// - Parameter calibrated: the sums over activations of a calibrated tensor.
+    package mutating func finishPayload(sourceHash: ContentHash, calibrated: ActivationSums? = nil) throws {
         guard let (start, begun, entries) = current, var descriptor = layout.payloads[descriptors.count].descriptor
         else { preconditionFailure("no payload was begun") }
         precondition(entries.count == begun.grid.count, "chunks are missing")
@@ -137,9 +146,11 @@ package struct ShardWriter: ~Copyable {
             entry.encode(into: &front)
             sums = sums + entry.sums
         }
+        front += sideInformation
         try file.overwrite(front.span, at: start)
         seal(start, UInt64(front.count), ContentHash(of: front.span))
         descriptor.sums = sums
+        if let calibrated { descriptor.calibrated?.sums = calibrated }
         descriptor.sourceHash = sourceHash
         descriptors.append(descriptor)
         payloadBytes.append(prologue.payloadBytes)

@@ -78,7 +78,7 @@ struct ShardFeed {
         _ plan: inout ConversionPlan, isResumed: Bool, _ context: ConversionContext
     ) async throws {
         let (work, shards) = (context.work, plan.openShards)
-        guard options.encoding.goal.isShared, options.encoding.scheme == .trellis else { return }
+        guard options.encoding.sharesRate else { return }
         if shards.allSatisfy({ work.state.rates[$0.position] != nil }) {
             for shard in shards {
                 let rates = work.state.rates[shard.position] ?? [:]

@@ -43,7 +43,7 @@ package struct ConversionOptions: Sendable, Hashable {
     ///
     /// - Throws: `usage`.
     func requireConsistent() throws {
-        guard run.follows, encoding.scheme == .trellis, encoding.goal.isShared else { return }
+        guard run.follows, encoding.sharesRate else { return }
         throw IngotError(
             .usage, found: "a rate over all matrices together with a followed source",
             expected:

@@ -1,5 +1,6 @@
 import Architectures
 package import Container
+package import FileAccess
 package import Quantization
 package import TensorModel
 
@@ -34,15 +35,20 @@ package struct EncodingOptions: Sendable, Hashable {
     package var nonFinite: NonFinitePolicy = .fail
     /// Whether tensors that are quantized already (blocks of codes, as in GGUF) are decoded and quantized again.
     package var requantizes = false
+    /// The hash of the file of moments of a calibrated conversion; nil for any other.
+    package var calibration: ContentHash?
     /// For PyTorch files: the keys, joined by `.`, that lead to the dictionary of weights. nil searches the usual places.
     package var key: String?
 
     /// The defaults of the command.
     package init() {}
 
+    /// Whether the rate of a matrix depends on all others.
+    var sharesRate: Bool { scheme == .trellis && (goal.isShared || calibration != nil) }
+
     /// Whether the size of every matrix follows from its shape, so that a forecast needs no weights.
     var sizeFollowsFromShapes: Bool {
-        guard scheme == .trellis, codec.codesEntropy, case .bits = goal else { return false }
+        guard scheme == .trellis, codec.codesEntropy, calibration == nil, case .bits = goal else { return false }
         return recipe.rules.allSatisfy { rule in
             if case .encode(let scheme?, _) = rule.action { scheme == .trellis } else { true }
         }
@@ -89,6 +95,7 @@ package struct EncodingOptions: Sendable, Hashable {
         members.append(.init("on_nonfinite", .string(nonFinite.rawValue)))
         if !recipe.rules.isEmpty { members.append(.init("recipe", recipe.json)) }
         if let key { members.append(.init("key", .string(key))) }
+        if let calibration { members.append(.init("calibration_xxh3_128", .string(calibration.description))) }
         if requantizes { members.append(.init("allow_requantize", .bool(true))) }
         return members
     }

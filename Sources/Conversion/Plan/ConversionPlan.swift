@@ -13,6 +13,8 @@ package struct ConversionPlan: Sendable {
     package let source: CheckpointLayout
     /// The options of the conversion.
     package let options: ConversionOptions
+    /// The moments of a calibrated conversion; nil for any other.
+    package let moments: CalibrationMoments?
     /// The shards by their position; nil for a shard that has not arrived, is finished, or was consumed.
     package private(set) var shards: [ShardPlan?]
     /// All warnings so far.
@@ -43,8 +45,8 @@ package struct ConversionPlan: Sendable {
     /// infinity.
     ///
     /// - Throws: `unsupportedSource` for a source that is quantized already, `usage` for a key without PyTorch files; errors of reading.
-    package init(_ source: Checkpoint, _ options: ConversionOptions) throws {
-        self.init(source.layout, options)
+    package init(_ source: Checkpoint, _ options: ConversionOptions, _ moments: CalibrationMoments? = nil) throws {
+        self.init(source.layout, options, moments)
         try openAll(source)
     }
 
@@ -56,7 +58,8 @@ package struct ConversionPlan: Sendable {
     }
 
     /// Makes a plan without shards; `add` plans them one by one.
-    init(_ source: CheckpointLayout, _ options: ConversionOptions) {
+    init(_ source: CheckpointLayout, _ options: ConversionOptions, _ moments: CalibrationMoments?) {
+        self.moments = moments
         self.source = source
         self.options = options
         shards = [ShardPlan?](repeating: nil, count: source.shardNames.count)
@@ -205,6 +208,7 @@ package struct ConversionPlan: Sendable {
     /// - Throws: `usage`, `goalUnreachable`; errors of reading.
     func findings(_ planned: [ShardPlan], _ budget: MemoryBudget) async throws -> [Findings] {
         try options.encoding.requireReachable()
+        if let moments { return try await calibratedFindings(planned, moments, budget) }
         var otherBytes: UInt64 = 0
         if case .totalBytes = options.encoding.goal { otherBytes = try bytesBesideTrellis() }
         return try await planner(planned, otherBytes: otherBytes, budget).findings()
@@ -215,7 +219,7 @@ package struct ConversionPlan: Sendable {
     ) -> RatePlanner {
         RatePlanner(
             planned, options.encoding, otherBytes: otherBytes, allowsSlack: !options.run.consumesSource,
-            includesAll: includesAll, budget)
+            includesAll: includesAll, excluding: [], budget)
     }
 
     /// Sets the encodings of the payloads of a shard, and moves tensors that no scheme suits to the kept ones.
@@ -232,10 +236,13 @@ package struct ConversionPlan: Sendable {
             switch findings[index] {
             case .rate(let rate):
                 payload.descriptor?.scheme = .trellis(rate.parameters)
+                payload.descriptor?.calibrated =
+                    rate.parameters.scaleBytes == nil ? nil : moments.map { .init(calibration: $0.hash) }
                 encoding = .trellis(rate)
             case .stored(let form):
                 payload.descriptor?.scheme = form.scheme
                 payload.descriptor?.codec = ConversionPlan.codec(options.encoding.codec, form.scheme)
+                payload.descriptor?.calibrated = nil
                 encoding = TensorEncoding(form)
                 warn(about: form, of: payload.tensor, in: shard.source)
             case .kept:
@@ -264,6 +271,15 @@ package struct ConversionPlan: Sendable {
     /// - Returns: false, and no change, if too little can be lowered.
     mutating func tighten(by excess: UInt64, at position: Int) -> Bool {
         guard let tighter = shards[position]?.tightened(by: excess) else { return false }
+        shards[position] = tighter
+        return true
+    }
+
+    /// Enlarges the steps of a shard's calibrated payloads that took more bytes than planned (`ShardPlan.tightened`).
+    ///
+    /// - Returns: false, and no change, if none did.
+    mutating func tightenCalibrated(_ taken: [UInt64], at position: Int) -> Bool {
+        guard let tighter = shards[position]?.tightened(taken, options.encoding) else { return false }
         shards[position] = tighter
         return true
     }

@@ -24,7 +24,8 @@ struct PromiseCheck {
         for tensor in report.tensors { try check(tensor) }
         guard options.scheme == .trellis else { return }
         switch options.goal {
-        case .bits, .relativeMSE: break
+        case .bits(let bits): try checkCalibrated(bits)
+        case .relativeMSE: break
         case .averageBits(let bits): try checkAverage(bits)
         case .totalBytes(let bytes):
             guard totalBytes <= bytes else {
@@ -34,7 +35,7 @@ struct PromiseCheck {
     }
 
     private func check(_ tensor: ConversionReport.Tensor) throws {
-        let error = tensor.descriptor.sums.relativeMSE
+        let error = tensor.descriptor.calibrated?.sums.relativeError ?? tensor.descriptor.sums.relativeMSE
         let choice = choice(tensor)
         var maximum = options.scheme == .trellis ? options.goal.maximumError : RateGoal.errorRange.upperBound
         if options.scheme == .trellis, choice.ownBits == nil, case .relativeMSE(let asked) = options.goal {
@@ -44,11 +45,30 @@ struct PromiseCheck {
             throw failure("a relative MSE of \(error)", "at most \(maximum)", tensor.name)
         }
         guard case .trellis = choice.scheme, options.codec.codesEntropy, let asked = asked(choice),
-            !isKeptForNonFinite(tensor)
+            !isKeptForNonFinite(tensor), !sharesBits(tensor)
         else { return }
         let bytes = maximumBytes(tensor, asked)
         guard Double(tensor.byteCount) <= bytes else {
             throw failure("\(tensor.byteCount) bytes", "at most \(bytes)", tensor.name)
+        }
+    }
+
+    /// Whether a calibrated tensor shares its bits with the other linear layers.
+    private func sharesBits(_ tensor: ConversionReport.Tensor) -> Bool {
+        let choice = choice(tensor)
+        return tensor.descriptor.calibrated != nil && choice.ownBits == nil && !choice.isEmbeddingOrHead
+    }
+
+    /// Requires the average rate of the calibrated linear layers.
+    private func checkCalibrated(_ bits: Double) throws {
+        let tensors = report.tensors.filter(sharesBits)
+        let taken = tensors.reduce(0.0) { $0 + Double($1.byteCount) }
+        let maximum = tensors.reduce(0.0) { $0 + Double($1.descriptor.shape.elementCount) * bits / 8 }
+        let allowed = tensors.reduce(0.0) { $0 + maximumBytes($1, bits) }
+        guard taken <= max(maximum, allowed) else {
+            throw failure(
+                "\(taken * 8 / (maximum * 8 / bits)) bits per weight of the linear layers",
+                "at most \(bits), as asked for")
         }
     }
 

@@ -49,9 +49,10 @@ struct RatePlanner {
     ///   - otherBytes: bytes of the output without the payloads of scheme `trellis`; used only if the goal is a total size.
     ///   - allowsSlack: whether the upper bound of a plan may exceed the size by `slack` bytes.
     ///   - includesAll: whether matrices of scheme `uniform` are included, for `replacement`.
+    ///   - excluded: tensors that are planned elsewhere.
     init(
         _ shards: [ConversionPlan.ShardPlan], _ options: EncodingOptions, otherBytes: UInt64, allowsSlack: Bool,
-        includesAll: Bool, _ budget: MemoryBudget
+        includesAll: Bool, excluding excluded: Set<TensorName>, _ budget: MemoryBudget
     ) {
         self.options = options
         self.budget = budget
@@ -61,7 +62,9 @@ struct RatePlanner {
         var tensors: [Item] = []
         for (shard, part) in shards.enumerated() {
             for (index, payload) in part.layout.payloads.enumerated() {
-                guard let descriptor = payload.descriptor, descriptor.scheme != .lossless else { continue }
+                guard let descriptor = payload.descriptor, descriptor.scheme != .lossless,
+                    !excluded.contains(payload.tensor.name)
+                else { continue }
                 if case .uniform = descriptor.scheme, !includesAll { continue }
                 let choice = DefaultRecipe.choice(
                     payload.tensor.name, payload.tensor.elementType, payload.tensor.shape, options)

@@ -53,11 +53,12 @@ extension TensorRate {
             relativeMSE, minimumStep, safeStep, maximumStep,
         ]
         let integers = [parameters.states, parameters.alphabet, parameters.lowBits, parameters.rowClasses]
+        let scales = parameters.scaleBytes.map { [JSONValue.Member("scale_bytes", .string($0.rawValue))] } ?? []
         return .object([
             .init("holds", .string(goal.quantity.rawValue)),
             .init("integers", .array(integers.map { .unsigned(UInt64($0)) })),
             .init("numbers", .array(numbers.map { .string(ContentHash.hexadecimal($0.bitPattern)) })),
-        ])
+        ] + scales)
     }
 
     fileprivate init?(journal value: JSONValue) {
@@ -67,11 +68,15 @@ extension TensorRate {
         }
         guard integers.count == 4, numbers.count == 12, let holds = value["holds"]?.string,
             let quantity = TensorGoal.Quantity(rawValue: holds),
-            let parameters = TrellisParameters(
+            var parameters = TrellisParameters(
                 states: integers[0], alphabet: integers[1], lowBits: integers[2], rowClasses: integers[3]),
             let step = Float(exactly: numbers[3]), let deadZone = Float(exactly: numbers[4]),
             let shrink = Float(exactly: numbers[5])
         else { return nil }
+        if let scales = value["scale_bytes"] {
+            guard let name = scales.string, let scales = ScaleBytes(rawValue: name) else { return nil }
+            parameters.scaleBytes = scales
+        }
         self.init(
             goal: TensorGoal(quantity: quantity, maximum: numbers[0], aim: numbers[1], minimum: numbers[2]),
             parameters: parameters, rule: TrellisRule(step: step, deadZone: deadZone, shrink: shrink),

@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Quantization
 import TensorModel
 
 /// What a journal records of a shard that is not finished.
@@ -51,7 +52,11 @@ extension WrittenPayload {
         .object([
             .init("bytes", .unsigned(byteCount)), .init("front_xxh3_128", .string(front.description)),
             .init("source_xxh3_128", .string(sourceHash.description)),
-        ])
+        ] + (calibrated.map { sums in
+            [("h_signal", sums.signal), ("h_noise", sums.noise)].map { key, sum in
+                JSONValue.Member(key, .string(ContentHash.hexadecimal(sum.bitPattern)))
+            }
+        } ?? []))
     }
 
     /// Reads an entry; nil if this version does not write such an entry.
@@ -60,7 +65,15 @@ extension WrittenPayload {
             let front = value["front_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) }),
             let source = value["source_xxh3_128"]?.string.flatMap({ ContentHash(hexadecimal: $0) })
         else { return nil }
-        self.init(byteCount: bytes, front: front, sourceHash: source)
+        let sums = ["h_signal", "h_noise"].compactMap { value[$0]?.string }.compactMap { UInt64($0, radix: 16) }
+        guard sums.isEmpty || sums.count == 2 else { return nil }
+        var calibrated: ActivationSums?
+        if sums.count == 2 {
+            calibrated = ActivationSums()
+            calibrated?.signal = Double(bitPattern: sums[0])
+            calibrated?.noise = Double(bitPattern: sums[1])
+        }
+        self.init(byteCount: bytes, front: front, sourceHash: source, calibrated: calibrated)
     }
 }
 

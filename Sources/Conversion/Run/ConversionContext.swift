@@ -17,6 +17,8 @@ struct ConversionContext {
     let limits: OutputLimits
     /// The memory budget, with the number of jobs.
     let budget: MemoryBudget
+    /// The moments and factors of a calibrated conversion; nil for any other.
+    let calibration: ShardCalibration?
     /// The unfinished output, with its journal.
     let work: WorkDirectory
     /// Receives the events of the conversion, one at a time.

@@ -44,17 +44,17 @@ struct ConversionRun {
         case .work(let work):
             let context = ConversionContext(
                 options: options, destination: converter.destination, layout: layout, limits: limits, budget: budget,
-                work: work, tell: tell)
-            return .run(ConversionRun(context, feed, converter.beforePublishing))
+                calibration: converter.moments.map { ShardCalibration($0, budget) }, work: work, tell: tell)
+            return .run(ConversionRun(context, feed, converter))
         }
     }
 
-    private init(_ context: ConversionContext, _ feed: ShardFeed, _ beforePublishing: Converter.Check?) {
+    private init(_ context: ConversionContext, _ feed: ShardFeed, _ converter: Converter) {
         self.context = context
         self.feed = feed
-        self.beforePublishing = beforePublishing
+        beforePublishing = converter.beforePublishing
         sourceGuard = SourceGuard(context)
-        plan = ConversionPlan(context.layout, context.options)
+        plan = ConversionPlan(context.layout, context.options, converter.moments)
         progress.shardCount = context.layout.shardNames.count
     }
 

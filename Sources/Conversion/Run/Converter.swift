@@ -26,15 +26,23 @@ package struct Converter: Sendable {
     /// work stays for another run. If an earlier run had published the output, it is called with that output.
     package var beforePublishing: Check?
     private let budget: MemoryBudget
+    /// The moments of a calibrated conversion; nil for any other.
+    let moments: CalibrationMoments?
 
     /// Prepares a conversion; reads no weights.
     ///
+    /// - Parameter moments: of a calibrated conversion; nil for any other.
     /// - Throws: `usage` if options contradict each other or the memory budget is too small, `cannotCreate` if source and destination
     ///   overlap.
-    package init(_ source: FilePath, to destination: FilePath, _ options: ConversionOptions) throws {
+    package init(
+        _ source: FilePath, to destination: FilePath, _ options: ConversionOptions, _ moments: CalibrationMoments? = nil
+    ) throws {
         self.source = source
         self.destination = destination
+        var options = options
+        options.encoding.calibration = moments?.hash
         self.options = options
+        self.moments = moments
         try options.requireConsistent()
         budget = try MemoryBudget(bytes: options.run.memory, jobs: options.run.jobs)
         try PathOverlap.refuse(source: source, destination: destination)

@@ -50,7 +50,9 @@ struct ShardEncoding {
         while let shard = plan.shards[position] {
             // A later run cannot repeat smaller goals: they follow from the size of the whole shard.
             let recording = tightened > 0 ? nil : recording(shard)
-            let runner = ShardRunner(shard, from: progress, after: earlier, recording, context.budget) {
+            let runner = ShardRunner(
+                shard, from: progress, after: earlier, recording, context.calibration, context.budget
+            ) {
                 tell(.progress($0))
             }
             let outcome = try await runner.run(into: context.work.path)
@@ -64,6 +66,15 @@ struct ShardEncoding {
                 let replacement = try plan.replace(missed, at: position, context.budget)
                 if let replacement, tightened == 0 { try work.note([.replaced(position, replacement)]) }
             case .written(let summary, let progress):
+                if tightened < ShardEncoding.maximumTightenings,
+                    plan.tightenCalibrated(summary.payloads.map(\.byteCount), at: position)
+                {
+                    tightened += 1
+                    earlier = nil
+                    work.forgetPayloads(position)
+                    try Directory.removeFile(context.outputPath(position))
+                    continue
+                }
                 let taken = summary.payloads.reduce(0) { $0 + $1.byteCount }
                 let maximum = shard.maximumBytes
                 if shard.sharesBytes, taken > maximum, tightened < ShardEncoding.maximumTightenings,

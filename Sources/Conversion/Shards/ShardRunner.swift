@@ -20,6 +20,7 @@ final class ShardRunner {
     private var state: ConversionProgress
     private let earlier: UnfinishedShard?
     private let recording: Recording?
+    private let calibration: ShardCalibration?
     private var writer: ShardWriter?
     private var tensor = TensorSoFar()
     private var miss: Miss?
@@ -58,6 +59,8 @@ final class ShardRunner {
     private struct TensorSoFar {
         var nonFinite = NonFiniteCount()
         var sums = ErrorSums.zero
+        /// Sums over activations of a calibrated tensor.
+        var calibrated = ActivationSums()
     }
 
     /// The reason why a run over the chunks ended early. Chunks of later tensors that were in flight are dropped.
@@ -71,6 +74,8 @@ final class ShardRunner {
     /// An encoded run of chunks.
     private struct EncodedRun: Sendable {
         var chunks = [EncodedChunk()]
+        /// Sums over activations of a band of a calibrated tensor.
+        var calibrated = ActivationSums()
         /// The hash of the tensor in the source; nil until the last chunk of the tensor.
         var sourceHash: ContentHash?
     }
@@ -78,6 +83,7 @@ final class ShardRunner {
     /// The buffers of one worker.
     private struct EncodingWorkspace {
         var encoder = ChunkEncoder()
+        var bands = BandEncoder()
         var scratch: [UInt8] = []
     }
 
@@ -87,10 +93,12 @@ final class ShardRunner {
     ///   - state: the progress of the conversion before this shard.
     ///   - earlier: the payloads that an earlier run encoded by the same plan; nil if there are none.
     ///   - recording: nil if payloads are not recorded.
+    ///   - calibration: the moments and factors of calibrated tensors; nil if there are none.
     ///   - progress: called after each chunk, one call at a time.
     init(
         _ shard: ConversionPlan.ShardPlan, from state: ConversionProgress, after earlier: UnfinishedShard?,
-        _ recording: Recording?, _ budget: MemoryBudget, progress: @escaping (ConversionProgress) -> Void
+        _ recording: Recording?, _ calibration: ShardCalibration?, _ budget: MemoryBudget,
+        progress: @escaping (ConversionProgress) -> Void
     ) {
         self.shard = shard
         tensors = shard.layout.payloads.map { shard.source.bytes(of: $0.tensor) }
@@ -101,6 +109,7 @@ final class ShardRunner {
         self.state = state
         self.earlier = earlier
         self.recording = recording
+        self.calibration = calibration
         self.budget = budget
         for (plan, payload) in zip(shard.layout.payloads, earlier?.payloads ?? []) {
             self.state.add(resumed: plan.tensor.byteCount, coded: payload.range.count, plan.tensor.shape.elementCount)
@@ -199,16 +208,27 @@ final class ShardRunner {
     /// Encodes and writes the chunks of all payloads from `first` on; stops if a tensor misses its goal.
     private func encode(from first: Int) async throws {
         let policy = Mutex(RatePolicy(rates, prologues))
-        try await run(ChunkRun.all(counts, from: first)) { run, chunk in
+        try await run(runs(from: first)) { run, chunk in
             policy.withLock { $0.rule(of: chunk, payload: run.payload) }
         } consume: { run, output in
             for (chunk, encoded) in zip(run.chunks, output.chunks) {
                 policy.withLock { $0.record(encoded, payload: run.payload) }
                 try self.take(encoded, chunk, run.payload)
             }
+            self.tensor.calibrated = self.tensor.calibrated + output.calibrated
             guard let hash = output.sourceHash else { return .proceed }
             try self.finish(run.payload, policy.withLock { $0.finish(run.payload) }, hash)
             return self.miss == nil ? .proceed : .stop
+        }
+    }
+
+    /// The runs of all payloads from `first` on: of whole bands for calibrated payloads, of one chunk each for others.
+    private func runs(from first: Int) -> [ChunkRun] {
+        counts.indices.dropFirst(first).flatMap { payload -> [ChunkRun] in
+            let length = shard.isCalibrated(payload) ? prologues[payload]?.grid.chunksPerBand ?? 1 : 1
+            return stride(from: 0, to: counts[payload], by: length).map {
+                ChunkRun(payload: payload, chunks: $0..<min($0 + length, counts[payload]))
+            }
         }
     }
 
@@ -217,7 +237,8 @@ final class ShardRunner {
         rule: @escaping @Sendable (ChunkRun, Int) -> TrellisRule?,
         consume: @escaping (ChunkRun, EncodedRun) throws -> PipelineFlow
     ) async throws {
-        let (tensors, prologues) = (tensors, prologues)
+        let (tensors, prologues, calibration) = (tensors, prologues, calibration)
+        let plans = shard.layout.payloads
         var reader = budget.bandReader()
         usage.add(
             try await budget.pipeline { EncodingWorkspace() }.run(runs, makeOutput: { EncodedRun() }) {
@@ -229,13 +250,28 @@ final class ShardRunner {
             } work: { run, read, workspace, output in
                 guard let prologue = prologues[run.payload] else { return }
                 while output.chunks.count < run.chunks.count { output.chunks.append(EncodedChunk()) }
+                output.sourceHash = read.last?.hash
+                output.calibrated = ActivationSums()
+                if let calibration, prologue.sideBytes > 0 {
+                    let first = run.chunks.lowerBound
+                    output.calibrated = try workspace.bands.encode(
+                        run.chunks.count, firstRow: prologue.grid.place(of: first).row, as: prologue,
+                        by: rule(run, first) ?? TrellisRule(step: 1),
+                        try calibration.encoding(of: plans[run.payload].tensor), measures: true,
+                        into: &output.chunks
+                    ) { tile in
+                        try read[tile].elements(
+                            prologue.grid.place(of: first + tile), of: tensors[run.payload],
+                            columns: prologue.grid.columns, prologue.format, scratch: &workspace.scratch)
+                    }
+                    return
+                }
                 for (index, chunk) in run.chunks.enumerated() {
                     let elements = try read[index].elements(
                         prologue.grid.place(of: chunk), of: tensors[run.payload], columns: prologue.grid.columns,
                         prologue.format, scratch: &workspace.scratch)
                     workspace.encoder.encode(elements, as: prologue, by: rule(run, chunk), into: &output.chunks[index])
                 }
-                output.sourceHash = read.last?.hash
             } consume: { run, output in
                 try consume(run, output)
             })
@@ -248,7 +284,8 @@ final class ShardRunner {
         let grid = prologue.grid
         let place = grid.place(of: chunk)
         if chunk == 0 {
-            try writer?.beginPayload()
+            try writer?.beginPayload(
+                side: prologue.sideBytes > 0 ? calibration?.encoding(of: plan.tensor).sideInformation ?? [] : [])
             tensor = TensorSoFar()
             state.tensor = plan.tensor.name
         }
@@ -291,11 +328,12 @@ final class ShardRunner {
         guard let prologue = shard.layout.payloads[payload].descriptor?.prologue, let hash = sourceHash else {
             return nil
         }
-        let error = tensor.sums.relativeMSE
+        // A calibrated tensor may have a larger error of weights for a smaller one of its outputs.
+        let error = prologue.sideBytes > 0 ? tensor.calibrated.relativeError : tensor.sums.relativeMSE
         guard error <= shard.maximumError else {
             return GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
         }
-        try writer?.finishPayload(sourceHash: hash)
+        try writer?.finishPayload(sourceHash: hash, calibrated: prologue.sideBytes > 0 ? tensor.calibrated : nil)
         state.codedBytes += UInt64(prologue.fixedBytes)
         progress(state)
         try recordSometimes()

@@ -76,6 +76,7 @@ struct Convert: AsyncParsableCommand {
     var dest: FilePath
 
     @OptionGroup(title: "Quantization") var rate: RateOptions
+    @OptionGroup(title: "Calibration") var calibrated: CalibrationOptions
 
     @OptionGroup(title: "Source and destination") var files: FileOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
@@ -99,7 +100,9 @@ struct Convert: AsyncParsableCommand {
         options.run.follows = files.follow
         options.run.patience = files.followTimeout.map { .seconds($0) }
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
-        var converter = try Converter(source, to: dest, options)
+        let moments = try calibrated.moments(beside: dest)
+        if moments != nil { options = try rate.calibrated(options) }
+        var converter = try Converter(source, to: dest, options, moments)
         converter.onEvent = progress.show
         let gate = stated.map {
             ClaimsGate($0, source: source, destination: dest, options)

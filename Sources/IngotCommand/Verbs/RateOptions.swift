@@ -135,6 +135,13 @@ struct RateOptions: ParsableArguments {
         options.encoding.parameters = parameters
         return options
     }
+
+    /// The options of a calibrated conversion, whose defaults differ: 32 states.
+    func calibrated(_ options: ConversionOptions) throws -> ConversionOptions {
+        var options = options
+        options.encoding.states = states ?? 32
+        return options
+    }
 }
 
 extension EncodingOptions.Scheme: ExpressibleByArgument {}

@@ -68,6 +68,9 @@ package struct Imatrix: Sendable {
         }
     }
 
+    /// Whether a file looks like an importance matrix of either form.
+    package static func isOne(_ file: MappedFile) throws -> Bool { try isGGUF(file) || looksOlder(file) }
+
     private static func isGGUF(_ file: MappedFile) throws -> Bool {
         guard file.byteCount >= 4, let range = ByteRange(start: 0, count: 4) else { return false }
         return try file.bytes(range) == Array("GGUF".utf8)

@@ -17,7 +17,11 @@ package struct CodeCounts: Sendable {
     /// Counts the levels of a chunk of scheme `trellis`: each weight divided by the step, rounded. Clears earlier counts.
     ///
     /// A patch counts as the nearest level.
-    package mutating func count(_ weights: [Float], count: Int, step: Float, _ parameters: TrellisParameters) {
+    ///
+    /// - Parameter steps: the steps of a chunk with scale bytes; `step` is then not used.
+    package mutating func count(
+        _ weights: [Float], count: Int, step: Float, scaled steps: ChunkSteps? = nil, _ parameters: TrellisParameters
+    ) {
         // The largest magnitude of a level that a decoder accepts: symbol k = -128 * 2^lowBits, level 2k.
         let reach = 256 << parameters.lowBits
         prepare(2 * reach + 1, reach: reach)
@@ -26,9 +30,21 @@ package struct CodeCounts: Sendable {
         // Adding 1.5 * 2^52 to a number below 2^51 puts the nearest integer into the lowest bits.
         let magic = 0x1.8p52
         let zero = Int(truncatingIfNeeded: magic.bitPattern) - reach
-        for index in 0..<count {
-            let level = min(max(Double(weights[index]) * inverse, -limit), limit)
-            counts[Int(truncatingIfNeeded: (level + magic).bitPattern) &- zero] &+= 1
+        guard let steps else {
+            for index in 0..<count {
+                let level = min(max(Double(weights[index]) * inverse, -limit), limit)
+                counts[Int(truncatingIfNeeded: (level + magic).bitPattern) &- zero] &+= 1
+            }
+            return
+        }
+        let columns = steps.columnScales.count
+        for row in 0..<count / columns {
+            for column in 0..<columns {
+                let own = Double(steps.rowSteps[row] * steps.columnScales[column])
+                let quotient = own > 0 ? Double(weights[row * columns + column]) / own : 0
+                let level = min(max(quotient, -limit), limit)
+                counts[Int(truncatingIfNeeded: (level + magic).bitPattern) &- zero] &+= 1
+            }
         }
     }
 

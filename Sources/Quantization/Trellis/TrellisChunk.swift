@@ -6,8 +6,8 @@ package import TensorModel
 /// To encode: call `quantize`, `restore`, then `route`, once or several times with other alphabets or classes. To decode: call
 /// `prepareStreams`, fill streams, escapes, low bits, classes and patches, then call `decode`.
 package struct TrellisChunk {
-    private var symbols: [Int16] = []
-    private var oddMasks: [UInt64] = []
+    var symbols: [Int16] = []
+    var oddMasks: [UInt64] = []
     private var scratch: [UInt16] = []
     private var energies: [Float] = []
     private let ransScratch = Kernels.RansScratch()
@@ -228,8 +228,8 @@ package struct TrellisChunk {
     /// - Throws: `miscounted` if a stream has more or fewer symbols than the trellis needs, `classOutOfRange`,
     ///   `patchOutOfRange`, `patchNotFinite`.
     package func decode(
-        rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float, _ format: FloatFormat,
-        into weights: inout [Float]
+        rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float, scaled steps: ChunkSteps? = nil,
+        _ format: FloatFormat, into weights: inout [Float]
     ) throws(DecodingFailure) {
         let classified = parameters.rowClasses > 1
         if classified {
@@ -242,8 +242,9 @@ package struct TrellisChunk {
             lowBits: lowBits.span)
         let complete = Kernels.trellisDecode(
             coded, Kernels.ChunkShape(rows: rows, columns: columns), states: parameters.states,
-            alphabet: parameters.kernelAlphabet, step: step, into: &target)
+            alphabet: parameters.kernelAlphabet, step: steps == nil ? step : 1, into: &target)
         guard complete else { throw .miscounted }
+        steps?.apply(to: &weights, rows: rows, columns: columns)
         try applyPatches(count: rows * columns, format, to: &weights)
     }
 
@@ -252,13 +253,13 @@ package struct TrellisChunk {
     /// - Throws: `ransInvalid`, `patchOutOfRange`, `patchNotFinite`.
     package func decodeRans(
         _ bytes: Span<UInt8>, rows: Int, columns: Int, _ parameters: TrellisParameters, step: Float,
-        _ format: FloatFormat, into weights: inout [Float]
+        scaled steps: ChunkSteps? = nil, _ format: FloatFormat, into weights: inout [Float]
     ) throws(DecodingFailure) {
         var target = weights.mutableSpan
         do throws(Kernels.RansFault) {
             try Kernels.ransDecode(
                 bytes, Kernels.ChunkShape(rows: rows, columns: columns), rule: parameters.ransRule, low: lowBits.span,
-                step: step, into: &target, ransScratch)
+                step: steps == nil ? step : 1, into: &target, ransScratch)
         } catch {
             switch error {
             case .length: throw .ransInvalid("too few bytes, or words left over")
@@ -267,6 +268,7 @@ package struct TrellisChunk {
             case .end: throw .ransInvalid("a last state other than the constant")
             }
         }
+        steps?.apply(to: &weights, rows: rows, columns: columns)
         try applyPatches(count: rows * columns, format, to: &weights)
     }
 

@@ -1,6 +1,7 @@
 internal import Kernels
 
-/// How a tensor of scheme `trellis` is stored: everything a decoder needs except the steps of the chunks (Specs/trellis.md).
+/// How a tensor of scheme `trellis` is stored: everything a decoder needs except the steps of the chunks
+/// and the scale bytes (Specs/trellis.md).
 package struct TrellisParameters: Sendable, Hashable {
     /// States of the trellis: 8, 16 or 32.
     package let states: Int
@@ -10,6 +11,9 @@ package struct TrellisParameters: Sendable, Hashable {
     package let lowBits: Int
     /// Number of classes of rows, 1 to 4. Each class has its own streams.
     package let rowClasses: Int
+
+    /// Which rows and columns have a scale byte; nil if none has.
+    package var scaleBytes: ScaleBytes?
 
     /// Valid values of `states`.
     package static let stateCounts = [8, 16, 32]
@@ -21,7 +25,7 @@ package struct TrellisParameters: Sendable, Hashable {
     package static let maximumRowClasses = 4
 
     /// Returns nil if a value is invalid, or if low bits are combined with an alphabet below 256.
-    package init?(states: Int, alphabet: Int, lowBits: Int = 0, rowClasses: Int = 1) {
+    package init?(states: Int, alphabet: Int, lowBits: Int = 0, rowClasses: Int = 1, scaleBytes: ScaleBytes? = nil) {
         guard TrellisParameters.stateCounts.contains(states), TrellisParameters.alphabets.contains(alphabet),
             TrellisParameters.lowBitCounts.contains(lowBits), lowBits == 0 || alphabet == 256,
             (1...TrellisParameters.maximumRowClasses).contains(rowClasses)
@@ -30,6 +34,7 @@ package struct TrellisParameters: Sendable, Hashable {
         self.alphabet = alphabet
         self.lowBits = lowBits
         self.rowClasses = rowClasses
+        self.scaleBytes = scaleBytes
     }
 
     /// The largest magnitude of a symbol that has a code.

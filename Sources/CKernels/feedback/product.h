@@ -1,0 +1,91 @@
+// The product that carries errors of earlier columns into a panel (Specs/trellis.md, "Error feedback"). All matrices of weights are
+// column-major here, so that a vector holds neighbouring rows.
+
+#ifndef INGOT_FEEDBACK_PRODUCT_H
+#define INGOT_FEEDBACK_PRODUCT_H
+
+#include "../common/lanes.h"
+
+// Vectors of rows, and columns, that the product keeps in registers.
+#if LEVEL_HAS_AVX512
+enum { PRODUCT_VECTORS = 2, PRODUCT_COLUMNS = 8 };
+#else
+enum { PRODUCT_VECTORS = 1, PRODUCT_COLUMNS = 4 };
+#endif
+
+// Adds to `vectors` vectors of rows of `columns` columns.
+INLINE void product_block(
+    float *targets, const float *errors, size_t stride, const float *factors, size_t factor_stride, size_t depth,
+    int vectors, int columns) {
+    f32x16 sums[PRODUCT_VECTORS][PRODUCT_COLUMNS];
+#pragma clang loop unroll(full)
+    for (int v = 0; v < vectors; v += 1) {
+#pragma clang loop unroll(full)
+        for (int c = 0; c < columns; c += 1) { sums[v][c] = LOAD(f32x16, targets + (size_t)c * stride + v * LANES); }
+    }
+    for (size_t i = 0; i < depth; i += 1) {
+        f32x16 error[PRODUCT_VECTORS];
+#pragma clang loop unroll(full)
+        for (int v = 0; v < vectors; v += 1) { error[v] = LOAD(f32x16, errors + i * stride + v * LANES); }
+#pragma clang loop unroll(full)
+        for (int c = 0; c < columns; c += 1) {
+            f32x16 factor = factors[i * factor_stride + c];
+#pragma clang loop unroll(full)
+            for (int v = 0; v < vectors; v += 1) { sums[v][c] = sums[v][c] + error[v] * factor; }
+        }
+    }
+#pragma clang loop unroll(full)
+    for (int v = 0; v < vectors; v += 1) {
+#pragma clang loop unroll(full)
+        for (int c = 0; c < columns; c += 1) { STORE(targets + (size_t)c * stride + v * LANES, sums[v][c]); }
+    }
+}
+
+INLINE void product_rows(
+    float *targets, const float *errors, size_t stride, const float *factors, size_t factor_stride, size_t depth,
+    size_t columns, int vectors) {
+    size_t column = 0;
+    for (; column + PRODUCT_COLUMNS <= columns; column += PRODUCT_COLUMNS) {
+        product_block(
+            targets + column * stride, errors, stride, factors + column, factor_stride, depth, vectors,
+            PRODUCT_COLUMNS);
+    }
+    for (; column < columns; column += 1) {
+        product_block(
+            targets + column * stride, errors, stride, factors + column, factor_stride, depth, vectors, 1);
+    }
+}
+
+// Depths are cut into pieces of this many columns, whose errors of some rows then stay in the first-level cache.
+enum { PRODUCT_DEPTH = 128 };
+
+// targets[c] += sum over i of errors[i] * factors[i][c], in rising i, each product and each sum rounded.
+static void feedback_product(
+    float *targets, const float *errors, size_t rows, size_t stride, const float *factors, size_t factor_stride,
+    size_t depth, size_t columns) {
+    for (size_t start = 0; start < depth; start += PRODUCT_DEPTH) {
+        size_t count = depth - start < PRODUCT_DEPTH ? depth - start : PRODUCT_DEPTH;
+        const float *from = errors + start * stride, *by = factors + start * factor_stride;
+        size_t row = 0;
+        for (; row + PRODUCT_VECTORS * LANES <= rows; row += PRODUCT_VECTORS * LANES) {
+            product_rows(targets + row, from + row, stride, by, factor_stride, count, columns, PRODUCT_VECTORS);
+        }
+        for (; row < rows; row += LANES) {
+            product_rows(targets + row, from + row, stride, by, factor_stride, count, columns, 1);
+        }
+    }
+}
+
+// Sum of the products of two column-major matrices, in binary64.
+static double feedback_dot(const float *a, const float *b, size_t rows, size_t stride, size_t columns) {
+    f64x16 sums = 0.0;
+    for (size_t column = 0; column < columns; column += 1) {
+        for (size_t row = 0; row < rows; row += LANES) {
+            f64x16 left = CONVERT(f64x16, LOAD(f32x16, a + column * stride + row));
+            sums += left * CONVERT(f64x16, LOAD(f32x16, b + column * stride + row));
+        }
+    }
+    return added_doubles(sums);
+}
+
+#endif

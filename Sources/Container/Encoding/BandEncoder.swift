@@ -1,0 +1,81 @@
+package import Quantization
+package import TensorModel
+
+/// How a calibrated tensor is encoded: the factors of its input, its scale bytes, and the hash of the file of moments.
+package struct CalibratedEncoding: Sendable {
+    /// The factors of its input.
+    package let factors: FeedbackFactors
+    /// A scale byte for each column, and for each row; no bytes if rows have none.
+    package let columnBytes: [UInt8], rowBytes: [UInt8]
+
+    /// An encoding of a tensor.
+    package init(factors: FeedbackFactors, columnBytes: [UInt8], rowBytes: [UInt8]) {
+        self.factors = factors
+        (self.columnBytes, self.rowBytes) = (columnBytes, rowBytes)
+    }
+
+    /// The side information of the payload.
+    package var sideInformation: [UInt8] { columnBytes + rowBytes }
+    /// Which rows and columns have bytes.
+    package var scaleBytes: ScaleBytes { rowBytes.isEmpty ? .columns : .columnsAndRows }
+}
+
+/// Encodes bands of rows of a calibrated tensor: the tiles of a band one after the other, with error feedback. Its buffers are reused.
+package struct BandEncoder {
+    private var weights: [Float] = [], restored: [Float] = []
+    private var stream = TrellisEncoder()
+    private let writer = StreamWriter()
+
+    /// Makes an encoder; buffers grow when first used.
+    package init() {}
+
+    /// Encodes the tiles of a band.
+    ///
+    /// - Parameters:
+    ///   - count: number of its tiles.
+    ///   - firstRow: the row of the tensor that the band begins with.
+    ///   - rule: step, dead zone and shrink of all tiles.
+    ///   - measures: whether the sums over activations are wanted.
+    ///   - chunks: receives the encoded tiles in its first `count` elements.
+    ///   - tile: the elements of a tile; called once for each, from left to right.
+    /// - Returns: the sums over activations. If a weight is NaN or infinite, the streams are empty and the sums mean nothing.
+    package mutating func encode(
+        _ count: Int, firstRow: Int, as prologue: PayloadPrologue, by rule: TrellisRule,
+        _ encoding: CalibratedEncoding, measures: Bool, into chunks: inout [EncodedChunk],
+        _ tile: (Int) throws -> ElementRectangle
+    ) rethrows -> ActivationSums {
+        guard case .trellis(let parameters) = prologue.scheme else { return ActivationSums() }
+        let rows = min(prologue.grid.chunkRows, prologue.grid.rows - firstRow)
+        let rowBytes = encoding.rowBytes.isEmpty ? [] : Array(encoding.rowBytes[firstRow..<firstRow + rows])
+        let steps = ChunkSteps(step: rule.step, rowCount: rows, rows: rowBytes, columns: encoding.columnBytes)
+        var search = FeedbackSearch(
+            encoding.factors, rows: rows, steps, parameters, deadZone: rule.deadZone, shrink: rule.shrink,
+            prologue.format, measures: measures)
+        var column = 0
+        var isFinite = true
+        for index in 0..<count {
+            let tile = try tile(index)
+            chunks[index].clear()
+            chunks[index].nonFinite = tile.expand(into: &weights)
+            isFinite = isFinite && chunks[index].nonFinite.isZero
+            guard isFinite else {
+                writer.appendEmpty(
+                    prologue.scheme.streamCount(prologue.format, prologue.codec), to: &chunks[index])
+                chunks[index].setChecksum()
+                continue
+            }
+            let columns = column..<column + tile.columns
+            var own = steps
+            own.columnScales = Array(steps.columnScales[columns])
+            chunks[index].entry.step = rule.step
+            chunks[index].entry.sums = stream.search(
+                &search, weights, rows: rows, columns: columns, own, prologue.format)
+            stream.appendStreams(
+                weights, rows: rows, columns: tile.columns, parameters, prologue.format, prologue.codec, writer,
+                to: &chunks[index])
+            chunks[index].setChecksum()
+            column = columns.upperBound
+        }
+        return search.sums
+    }
+}

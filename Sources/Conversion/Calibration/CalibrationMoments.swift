@@ -1,0 +1,47 @@
+package import Architectures
+import Checkpoints
+package import FileAccess
+package import Moments
+import Quantization
+package import SystemPackage
+package import TensorModel
+
+/// The file of moments of a calibrated conversion.
+package struct CalibrationMoments: Sendable {
+    /// The opened file.
+    package let file: MomentsFile
+    /// XXH3-128 of its bytes, which manifest, journal and descriptions record.
+    package let hash: ContentHash
+
+    /// Takes an opened file, and hashes it.
+    package init(_ file: MomentsFile) throws {
+        self.file = file
+        hash = try file.file.hash(of: file.file.wholeRange)
+    }
+
+    /// Opens a file of moments, or an importance matrix of llama.cpp, whose moments are written to a file without a name.
+    ///
+    /// - Parameter scratch: a directory in which that file is made.
+    /// - Throws: `momentsInvalid` if it is neither; errors of reading and writing.
+    package init(opening path: FilePath, scratch: FilePath) throws {
+        let mapped = try MappedFile.open(path)
+        guard try Imatrix.isOne(mapped) else {
+            try self.init(MomentsFile(path))
+            return
+        }
+        let imatrix = try Imatrix.open(path)
+        let temporary = scratch.appending(".ingot-moments-\(UInt64.random(in: 0...UInt64.max))")
+        defer { try? Directory.removeFile(temporary) }
+        try imatrix.writeMoments(to: temporary)
+        try self.init(MomentsFile(temporary))
+    }
+
+    /// The input of a matrix, if the file has moments of it. Nil for embeddings, for names that tell no input, for tensors that hold one matrix
+    /// per expert, for inputs that no token reached, and for other numbers of columns.
+    func input(of tensor: StoredTensor) -> LinearInput? {
+        guard case .one(let input) = TensorInputs(tensor.name), tensor.shape.isMatrix, let entry = file[input],
+            entry.blocks.columns == tensor.shape.columns, entry.weights.contains(where: { $0 > 0 })
+        else { return nil }
+        return input
+    }
+}

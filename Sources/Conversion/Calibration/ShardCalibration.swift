@@ -1,0 +1,33 @@
+import Checkpoints
+import Container
+import Moments
+import SystemPackage
+import TensorModel
+import Weights
+
+/// How the calibrated tensors of a conversion are encoded. All shards share the factors.
+struct ShardCalibration: Sendable {
+    private let moments: CalibrationMoments
+    private let cache: FactorCache
+
+    /// Prepares to encode; makes no factors yet.
+    init(_ moments: CalibrationMoments, _ budget: MemoryBudget) {
+        self.moments = moments
+        cache = FactorCache(moments, maximumBytes: budget.factorBytes)
+    }
+
+    /// Time that was spent on factors.
+    var factorTime: Duration { cache.time }
+
+    /// How a tensor is encoded.
+    ///
+    /// - Throws: `momentsInvalid`; errors of reading.
+    func encoding(of tensor: StoredTensor) throws -> CalibratedEncoding {
+        guard let input = moments.input(of: tensor) else {
+            throw IngotError(
+                .momentsInvalid, file: moments.file.path.string, tensor: tensor.name,
+                found: "no moments of its input", expected: "those that its plan is made for")
+        }
+        return try cache.encoding(of: input, rowBytes: [])
+    }
+}

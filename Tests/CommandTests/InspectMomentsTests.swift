@@ -11,6 +11,7 @@ import Testing
     static let forms: [(name: String, file: String, options: [String])] = [
         ("text", "moments.safetensors", []), ("json", "moments.safetensors", ["--format", "json"]),
         ("csv", "moments.safetensors", ["--format", "csv"]), ("gguf", "imatrix.gguf", []),
+        ("gradients", "gradients.safetensors", []), ("gradients-json", "gradients.safetensors", ["--format", "json"]),
         ("binary", "imatrix.dat", ["--headers-only"]),
     ]
 

@@ -22,6 +22,12 @@ enum MomentsTargets {
                 }
                 require(try file.diagonals(of: entry).allSatisfy { $0.count == blocks.columns }, "other diagonals")
             }
+            for matrix in file.gradientMatrices {
+                let found = try file.gradients(of: matrix)
+                require(found?.count == file.gradientRows(of: matrix), "another number of gradients")
+                require(found?.allSatisfy { $0 >= 0 && $0.isFinite } == true, "a gradient that is none")
+            }
+            require((try file.tokenWeights() == nil) == (file.description.gradients == nil), "weights of tokens alone")
             try file.check()
             try figures(try MomentsSummary(file))
             try FuzzFiles.with([], "i") { try ImatrixWriter.write(file, as: .gguf, to: $0) }
@@ -58,9 +64,9 @@ enum MomentsTargets {
 /// Valid files of moments and importance matrices.
 enum MomentsSeeds {
     static func moments() throws -> [[UInt8]] {
-        try [MomentBlocks.usual, .diagonal, .width(2)].map { blocks in
+        try [(MomentBlocks.usual, false), (.diagonal, false), (.width(2), true)].map { blocks, hasGradients in
             let directory = try TemporaryDirectory()
-            try write(directory.at("m"), blocks)
+            try write(directory.at("m"), blocks, hasGradients: hasGradients)
             return try Files.read(directory.at("m"))
         }
     }
@@ -75,7 +81,7 @@ enum MomentsSeeds {
         }
     }
 
-    private static func write(_ path: FilePath, _ blocks: MomentBlocks) throws {
+    private static func write(_ path: FilePath, _ blocks: MomentBlocks, hasGradients: Bool = false) throws {
         let inputs: [(LinearInput?, Int)] = [
             (LinearInput(layer: 0, .attentionIn), 3), (LinearInput(layer: 0, .feedForwardIn, expert: 0), 3),
             (LinearInput(layer: 0, .feedForwardIn, expert: 1), 3), (.head, 3),
@@ -84,12 +90,22 @@ enum MomentsSeeds {
         description.blocks = blocks
         description.context = 4
         description.texts = [.init(name: "a.txt", hash: "0", weight: 1, tokens: 12)]
-        let layout = try MomentsLayout(inputs.compactMap { input, count in input.map { .init($0, columns: count) } })
+        let (head, down) = (LinearMatrix.head, LinearMatrix(layer: 0, .down, expert: 1) ?? .head)
+        if hasGradients { description.gradients = GradientsDescription(tokens: 12) }
+        let layout = try MomentsLayout(
+            inputs.compactMap { input, count in input.map { .init($0, columns: count) } },
+            gradients: hasGradients
+                ? GradientsLayout([.init(head, rows: 5), .init(down, rows: 3)], vocabulary: 5) : nil)
         var writer = try MomentsWriter.open(path, layout, description)
         while let next = writer.next {
             let sums = (0..<next.blocks.squareCount).map { Float($0 % 4 == 0 ? 8 : 1) }
             let half = HalfMoments(tokens: 6, weight: 6, sums: next.blocks.width == 1 ? sums.map { $0 + 1 } : sums)
             try writer.append([half, half])
+        }
+        if writer.needsGradients {
+            try writer.append(
+                OutputGradients(
+                    squares: [head: [1, 2, 3, 4, 5], down: [0, 1, 2]], tokenWeights: [3, 0, 0, 1, 8]))
         }
         try writer.publish()
     }

@@ -304,7 +304,9 @@ import Testing
         let file = try MomentsFile(path)
         try ImatrixWriter.write(file, as: .gguf, to: directory.at("imatrix.gguf"))
         try ImatrixWriter.write(file, as: .older, to: directory.at("imatrix.dat"))
-        for name in ["moments.safetensors", "imatrix.gguf", "imatrix.dat"] {
+        try MomentsSample.write(
+            directory.at("gradients.safetensors"), MomentsSample.descriptionWithGradients(.width(4)))
+        for name in ["moments.safetensors", "gradients.safetensors", "imatrix.gguf", "imatrix.dat"] {
             let (made, kept) = (try Files.read(directory.at(name)), MomentsFixtureTests.folder.appending(name))
             if ProcessInfo.processInfo.environment["INGOT_UPDATE_GOLDENS"] == "1" { try Files.write(made, to: kept) }
             #expect(try Files.read(kept) == made, "INGOT_UPDATE_GOLDENS=1 writes \(name) anew")

@@ -22,7 +22,7 @@ enum MomentsSample {
     }
 
     /// Two layers, the second of two experts, and the head.
-    static func layout() throws -> MomentsLayout {
+    static func layout(hasGradients: Bool = false) throws -> MomentsLayout {
         let list: [(LinearInput?, Int)] = [
             (.head, 6), (LinearInput(layer: 0, .attentionIn), 6), (LinearInput(layer: 0, .outputIn), 4),
             (LinearInput(layer: 0, .feedForwardIn), 6), (LinearInput(layer: 0, .downIn), 9),
@@ -31,7 +31,51 @@ enum MomentsSample {
             (LinearInput(layer: 1, .feedForwardIn, expert: 1), 6), (LinearInput(layer: 1, .downIn, expert: 0), 5),
             (LinearInput(layer: 1, .downIn, expert: 1), 5),
         ]
-        return try MomentsLayout(list.compactMap { input, columns in input.map { .init($0, columns: columns) } })
+        return try MomentsLayout(
+            list.compactMap { input, columns in input.map { .init($0, columns: columns) } },
+            gradients: hasGradients ? gradientsLayout() : nil)
+    }
+
+    /// A description with gradients.
+    static func descriptionWithGradients(_ blocks: MomentBlocks = .usual) -> MomentsDescription {
+        var description = description(blocks)
+        description.gradients = GradientsDescription(tokens: 32, rowOrder: .neighbours)
+        return description
+    }
+
+    /// The matrices of the model, and its 20 tokens.
+    static func gradientsLayout() throws -> GradientsLayout {
+        var list: [GradientsLayout.Matrix?] = [.init(.head, rows: 20)]
+        func add(_ layer: Int, _ kind: TensorRole.Kind, _ rows: Int, expert: Int? = nil) {
+            list.append(LinearMatrix(layer: layer, kind, expert: expert).map { .init($0, rows: rows) })
+        }
+        for layer in 0...1 {
+            add(layer, .attentionQuery, 4)
+            add(layer, .attentionKey, 2)
+            add(layer, .attentionValue, 2)
+            add(layer, .attentionOutput, 6)
+        }
+        add(0, .gate, 9)
+        add(0, .up, 9)
+        add(0, .down, 6)
+        for expert in 0...1 {
+            add(1, .gate, 5, expert: expert)
+            add(1, .up, 5, expert: expert)
+            add(1, .down, 6, expert: expert)
+        }
+        return try GradientsLayout(list.compactMap(\.self), vocabulary: 20)
+    }
+
+    /// Gradients in eighths, zeros for an expert that no token reached, and token weights.
+    static func gradients() throws -> OutputGradients {
+        var squares: [LinearMatrix: [Float]] = [:]
+        for entry in try gradientsLayout().matrices {
+            let seed = entry.matrix.text.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xFFFF }
+            squares[entry.matrix] = (0..<entry.rows).map {
+                entry.matrix.expert == 1 ? 0 : Float((seed + 7 * $0) % 29) / 8
+            }
+        }
+        return OutputGradients(squares: squares, tokenWeights: (0..<20).map { Double($0 % 4) })
     }
 
     /// Tensors of the model under the names of Hugging Face, and of llama.cpp.
@@ -94,12 +138,17 @@ enum MomentsSample {
     static func write(
         _ path: FilePath, _ description: MomentsDescription = description(), stoppingAfter limit: Int = .max
     ) throws {
-        var writer = try MomentsWriter.open(path, layout(), description)
+        var writer = try MomentsWriter.open(
+            path, layout(hasGradients: description.gradients != nil), description)
         var written = 0
         while let next = writer.next {
             if written == limit { return }
             try writer.append(halves(next.input, next.blocks, count: description.halves).halves)
             written += 1
+        }
+        if writer.needsGradients {
+            if written == limit { return }
+            try writer.append(gradients())
         }
         try writer.publish()
     }

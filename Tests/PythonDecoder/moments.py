@@ -8,14 +8,16 @@ import numpy as np
 PARTS = ["tokens", "weights", "shrinkage", "diagonals", "moments"]
 DTYPES = {"U64": "<u8", "F64": "<f8", "F32": "<f4"}
 KINDS = ["attention_in", "output_in", "feed_forward_in", "down_in", "shared_down_in"]
+MATRICES = ["attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_gate_up", "ffn_down"]
 
 
-def order(name):
-    """The place of an input among all."""
-    if name == "head_in":
+def order(name, kinds=KINDS):
+    """The place of an input, or of a matrix, among all."""
+    if name in ("head_in", "head"):
         return (float("inf"), 0, -1)
     words = name.split(".")
-    return (int(words[1]), KINDS.index(words[-1]), int(words[3]) if len(words) == 5 else -1)
+    assert len(words) == 3 or len(words) == 5 and words[2] == "experts" and words[4].startswith(("ffn", "feed", "down"))
+    return (int(words[1]), kinds.index(words[-1]), int(words[3]) if len(words) == 5 else -1)
 
 
 def widths(rule, columns):
@@ -45,14 +47,15 @@ class Input:
 
 
 def read(path):
-    """The metadata, and the inputs by their names, in order. Everything that the document promises is asserted."""
+    """The metadata, the inputs by their names, in order, and the gradients by the names of matrices, with the weights of tokens under
+    `embedding`. Everything that the document promises is asserted."""
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
     metadata = header.pop("__metadata__")
     assert metadata["format"] == "ingot.moments" and metadata["format_version"] == "1"
     halves = int(metadata["halves"])
-    inputs, parts, position = {}, {}, 0
+    inputs, parts, gradients, position = {}, {}, {}, 0
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
         assert begin == position
@@ -60,9 +63,22 @@ def read(path):
         data = np.frombuffer(raw, DTYPES[entry["dtype"]], offset=8 + length + begin,
                              count=int(np.prod(entry["shape"], dtype=np.int64)))
         owner, part = name.rsplit(".", 1)
+        if part == "gradients" or owner == "embedding":
+            assert "embedding" not in gradients and len(entry["shape"]) == 1 and data.size
+            assert entry["dtype"] == ("F64" if owner == "embedding" else "F32") and np.isfinite(data).all() and data.min() >= 0
+            gradients[owner] = data
+            continue
+        assert not gradients
         parts.setdefault(owner, {})[part] = data.reshape(entry["shape"])
     assert 8 + length + position == len(raw)
     assert list(parts) == sorted(parts, key=order)
+    if metadata.get("gradients", "none") == "fisher":
+        assert int(metadata["gradient_tokens"]) > 0 and metadata["gradient_rows"] in ("halves", "neighbours")
+        assert "embedding" in gradients and len(gradients) > 1
+        matrices = list(gradients)[:-1]
+        assert matrices == sorted(matrices, key=lambda name: order(name, MATRICES))
+    else:
+        assert not gradients
     for name, found in parts.items():
         assert list(found) == PARTS
         one = inputs[name] = Input()
@@ -81,11 +97,11 @@ def read(path):
         expected = one.weights @ one.diagonals.astype(np.float64) / total if total else np.zeros(one.columns)
         assert np.allclose(diagonal, expected, rtol=1e-5, atol=0)
         one.diagonal = expected
-    return metadata, inputs
+    return metadata, inputs, gradients
 
 
-def write(path, inputs, rule="usual", halves=2, **more):
-    """Writes a file of `(tokens, weights, shrinkage, diagonals, full matrix)` by name."""
+def write(path, inputs, rule="usual", halves=2, gradients={}, **more):
+    """Writes a file of `(tokens, weights, shrinkage, diagonals, full matrix)` by name, and of gradients as `read` gives them."""
     header = {"__metadata__": {
         "format": "ingot.moments", "format_version": "1", "origin": "calibration", "blocks": rule, "halves": str(halves),
         "family": "", "model": "", "tokenizer": "", "context": "0", "sequences": "0", "texts": "[]"} | more}
@@ -104,6 +120,12 @@ def write(path, inputs, rule="usual", halves=2, **more):
             header[f"{name}.{part}"] = {"dtype": dtype, "shape": list(value.shape),
                                         "data_offsets": [len(data), len(data) + value.nbytes]}
             data += value.tobytes()
+    for name, values in gradients.items():
+        value = np.array(values, "<f8" if name == "embedding" else "<f4")
+        header[f"{name}.{'weights' if name == 'embedding' else 'gradients'}"] = {
+            "dtype": "F64" if name == "embedding" else "F32", "shape": [value.size],
+            "data_offsets": [len(data), len(data) + value.nbytes]}
+        data += value.tobytes()
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)

@@ -36,7 +36,8 @@ def check_rows(report, inputs):
 
 
 def test_file_of_ingot():
-    metadata, inputs = moments.read(FIXTURES / "moments.safetensors")
+    metadata, inputs, gradients = moments.read(FIXTURES / "moments.safetensors")
+    assert not gradients and "gradients" not in metadata
     assert metadata["family"] == "llama" and metadata["blocks"] == "blocks:4"
     texts = json.loads(metadata["texts"])
     assert [text["weight"] for text in texts] == [2, 1]
@@ -73,6 +74,68 @@ def test_file_of_numpy(tmp_path, rule):
     assert all(row["shrinkage"] == (None if rule == "diagonal" else 0.1) for row in report["inputs"])
 
 
+def check_gradients(report, metadata, gradients):
+    found = report["gradients"]
+    assert found["tokens"] == int(metadata["gradient_tokens"]) and found["row_order"] == metadata["gradient_rows"]
+    assert found["vocabulary"] == gradients["embedding"].size and found["tokens_seen"] == (gradients["embedding"] > 0).sum()
+    kinds = {}
+    for name, values in gradients.items():
+        if name != "embedding":
+            kinds.setdefault(name.split(".")[-1], []).append(values)
+    assert {row["kind"] for row in found["kinds"]} == set(kinds)
+    for row in found["kinds"]:
+        values = np.concatenate(kinds[row["kind"]]).astype(np.float64)
+        assert row["matrices"] == len(kinds[row["kind"]]) and row["rows"] == values.size
+        assert row["mean_square"] == pytest.approx(values.mean(), rel=1e-9)
+
+
+def test_gradients_of_ingot():
+    """The file has the inputs of the file without gradients, and the gradients behind them."""
+    metadata, inputs, gradients = moments.read(FIXTURES / "gradients.safetensors")
+    plain, without = FIXTURES / "moments.safetensors", FIXTURES / "gradients.safetensors"
+    data = [raw[8 + int.from_bytes(raw[:8], "little"):] for raw in (plain.read_bytes(), without.read_bytes())]
+    assert data[1].startswith(data[0]) and len(data[1]) - len(data[0]) == sum(v.nbytes for v in gradients.values())
+    assert metadata["gradient_tokens"] == "32" and metadata["gradient_rows"] == "neighbours"
+    assert gradients["layers.0.attn_q"].shape == (4,) and gradients["layers.1.experts.0.ffn_down"].shape == (6,)
+    assert not gradients["layers.1.experts.1.ffn_up"].any() and gradients["embedding"].tolist() == [0, 1, 2, 3] * 5
+    report = inspect(FIXTURES / "gradients.safetensors")
+    check_rows(report, inputs)
+    check_gradients(report, metadata, gradients)
+    assert inspect(FIXTURES / "moments.safetensors")["gradients"] is None
+
+
+def test_gradients_of_numpy(tmp_path):
+    path = tmp_path / "m.safetensors"
+    inputs = {"head_in": ([50, 50], [50, 50], 0.1, np.ones((2, 3), np.float32), np.eye(3, dtype=np.float32))}
+    gradients = {"layers.0.attn_qkv": [1, 2, 3.5], "layers.0.experts.3.ffn_gate_up": [4, 5], "head": [0, 0.25],
+                 "embedding": [7, 0]}
+    words = dict(gradients="fisher", gradient_tokens="64", gradient_rows="halves")
+
+    def write(change={}, words=words):
+        found = {name: values for name, values in (gradients | change).items() if values is not None}
+        moments.write(path, inputs, **{key: value for key, value in words.items() if key != "gradients"},
+                      gradients=found)
+        if "gradients" in words:
+            raw = path.read_bytes()
+            length = int.from_bytes(raw[:8], "little")
+            header = json.loads(raw[8 : 8 + length])
+            header["__metadata__"]["gradients"] = words["gradients"]
+            text = json.dumps(header).encode()
+            path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length:])
+
+    write()
+    metadata, _, found = moments.read(path)
+    check_gradients(inspect(path), metadata, found)
+    write(dict.fromkeys(gradients), {"gradients": "none"})
+    assert inspect(path)["gradients"] is None
+    for change, words_now in [({"head": [-1, 0]}, words), ({"embedding": [float("nan"), 0]}, words), ({"embedding": None}, words),
+                              ({}, {}), ({}, words | {"gradients": "none"}), ({}, words | {"gradients": "other"}),
+                              ({}, words | {"gradient_tokens": "0"}), ({}, words | {"gradient_rows": ""}),
+                              (dict.fromkeys(gradients), words)]:
+        write(change, words_now)
+        assert "momentsInvalid" in inspect(path, code=65)
+
+
 def test_wide_input(tmp_path):
     """The usual rule beyond 4096 columns."""
     columns = 4100
@@ -98,7 +161,7 @@ def test_damage(tmp_path):
 
 
 def test_imatrix():
-    _, inputs = moments.read(FIXTURES / "moments.safetensors")
+    _, inputs, _ = moments.read(FIXTURES / "moments.safetensors")
     metadata, matrices = moments.imatrix_gguf(FIXTURES / "imatrix.gguf")
     assert metadata["general.type"] == "imatrix" and metadata["imatrix.chunk_size"] == 16
     older, chunks, dataset = moments.imatrix_binary(FIXTURES / "imatrix.dat")

@@ -46,6 +46,8 @@ package struct MomentsDescription: Sendable, Hashable {
     package var sequences: UInt64 = 0
     /// The texts, in the order they were given.
     package var texts: [Text] = []
+    /// What the file says about its gradients; nil if it has none.
+    package var gradients: GradientsDescription?
 
     /// A description without a word about the origin.
     package init() {}
@@ -73,7 +75,7 @@ extension MomentsDescription {
             .init("family", family), .init("model", modelHash), .init("tokenizer", tokenizerHash),
             .init("context", "\(context)"), .init("sequences", "\(sequences)"),
             .init("texts", JSONValue.array(list).text()),
-        ]
+        ] + (gradients?.metadata ?? [])
     }
 
     /// Reads the entries of a file's `__metadata__`.
@@ -117,6 +119,7 @@ extension MomentsDescription {
         (family, modelHash, tokenizerHash) = (try entry("family"), try entry("model"), try entry("tokenizer"))
         (context, sequences) = (try number("context"), try number("sequences"))
         texts = try MomentsDescription.texts(try entry("texts"))
+        gradients = try GradientsDescription(metadata)
     }
 
     private static func texts(_ json: String) throws -> [Text] {

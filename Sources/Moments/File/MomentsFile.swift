@@ -4,8 +4,8 @@ package import FileAccess
 package import SystemPackage
 package import TensorModel
 
-/// An opened file of moments (Specs/moments.md). Opening checks everything but the numbers of diagonals and moments, which are checked
-/// when they are read.
+/// An opened file of moments (Specs/moments.md). Opening checks everything but the numbers of diagonals, moments and gradients, which are
+/// checked when they are read.
 package struct MomentsFile: Sendable {
     /// The path.
     package var path: FilePath { file.path }
@@ -16,6 +16,8 @@ package struct MomentsFile: Sendable {
     /// The file, for hashes of its content.
     package let file: MappedFile
     private let places: [LinearInput: Int]
+    /// The gradients: of which matrices, and where.
+    let gradientPlaces: GradientPlaces
 
     /// An input.
     package struct Entry: Sendable {
@@ -47,6 +49,7 @@ package struct MomentsFile: Sendable {
         do {
             let header = try SafetensorsHeader.read(file, limits: limits)
             description = try MomentsDescription(header.metadata)
+            gradientPlaces = try GradientPlaces(header, description)
             entries = try MomentsFile.entries(header, description, file)
         } catch let error as IngotError {
             throw error.inFile(file.path.string)
@@ -102,7 +105,8 @@ package struct MomentsFile: Sendable {
 
     /// Reads all numbers, and checks them.
     ///
-    /// - Throws: `momentsInvalid` for a number that is not finite, a negative one on a diagonal, or a diagonal that the halves do not give.
+    /// - Throws: `momentsInvalid` for a number that is not finite, a negative one on a diagonal, a diagonal that the halves do not give, or a
+    ///   gradient or weight that is negative.
     package func check() throws {
         for entry in entries {
             let (halves, diagonal) = (try diagonals(of: entry), try self.diagonal(of: entry))
@@ -118,6 +122,7 @@ package struct MomentsFile: Sendable {
                 }
             }
         }
+        try checkGradients()
     }
 
     /// Reads triangles of one width, or the diagonal of blocks of one column (`width` 1, `rows` of them), and checks the numbers.
@@ -153,7 +158,7 @@ extension MomentsFile {
         _ header: SafetensorsHeader, _ description: MomentsDescription, _ file: MappedFile
     ) throws -> [Entry] {
         var tensors: [LinearInput: [MomentTensor: StoredTensor]] = [:]
-        for stored in header.tensors {
+        for stored in header.tensors where GradientTensor.read(stored.name) == nil {
             guard let (input, tensor) = MomentTensor.read(stored.name) else {
                 throw IngotError(
                     .momentsInvalid, tensor: stored.name, found: "a tensor that no file of moments has",

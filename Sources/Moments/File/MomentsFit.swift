@@ -4,7 +4,7 @@ package import TensorModel
 
 extension MomentsFile {
     /// Requires that the file can be one of a model: it has every input that the model's linear layers need, with as many columns, and none
-    /// of layers or experts that the model does not have.
+    /// of layers or experts that the model does not have. Gradients of a matrix are as many as it has rows, if there are any.
     ///
     /// Inputs of heads and of routers may be missing, because these are rarely quantized. The head's input may be there without a head: a
     /// tied embedding reads it.
@@ -31,6 +31,13 @@ extension MomentsFile {
                         name, "\(shape.columns) columns, for which there are moments of \(entry.blocks.columns)",
                         "moments of this model")
                 }
+                if let matrix = LinearMatrix(name, expert: expert), let rows = gradientRows(of: matrix),
+                    rows != MomentsFit.rows(inputs, shape)
+                {
+                    throw failure(
+                        name, "\(MomentsFit.rows(inputs, shape)) rows, for which there are gradients of \(rows)",
+                        "gradients of this model")
+                }
             }
         }
         if let other = entries.first(where: { !needed.contains($0.input) && $0.input != .head }) {
@@ -55,6 +62,12 @@ private enum MomentsFit {
     static func matrices(_ inputs: TensorInputs, _ shape: Shape) -> Int {
         if case .perExpert = inputs, shape.dimensions.count == 3 { return shape.dimensions[0] }
         return 1
+    }
+
+    /// Rows of each of these matrices.
+    static func rows(_ inputs: TensorInputs, _ shape: Shape) -> Int {
+        if case .perExpert = inputs, shape.dimensions.count == 3 { return shape.dimensions[1] }
+        return shape.dimensions.first ?? 0
     }
 
     /// Whether the moments of a tensor's input may be missing.

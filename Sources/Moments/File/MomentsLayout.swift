@@ -25,11 +25,13 @@ package struct MomentsLayout: Sendable, Hashable {
     package let inputs: [Input]
     /// For each group, the places of its inputs in `inputs`. A group is a layer, or the head. An unfinished file goes on behind a group.
     package let groups: [Range<Int>]
+    /// The gradients, which stand behind all inputs as one group more; nil if the file has none.
+    package let gradients: GradientsLayout?
 
     /// Makes a layout of inputs in any order.
     ///
     /// - Throws: `momentsInvalid` if there is none, one occurs twice, or one has no column or more than `maximumColumns`.
-    package init(_ inputs: [Input]) throws {
+    package init(_ inputs: [Input], gradients: GradientsLayout? = nil) throws {
         guard !inputs.isEmpty else {
             throw IngotError(.momentsInvalid, found: "no input of a linear layer", expected: "one or more")
         }
@@ -51,7 +53,11 @@ package struct MomentsLayout: Sendable, Hashable {
             }
         }
         self.groups = groups
+        self.gradients = gradients
     }
+
+    /// Number of groups, that of the gradients among them.
+    var groupCount: Int { groups.count + (gradients == nil ? 0 : 1) }
 }
 
 /// The tensors of an input in a file of moments, in their order (Specs/moments.md).

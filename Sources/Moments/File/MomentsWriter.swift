@@ -11,6 +11,7 @@ import TensorModel
 ///
 ///     var writer = try MomentsWriter(path, layout, description)
 ///     while let next = writer.next { try writer.append(halves of next.input) }
+///     if writer.needsGradients { try writer.append(gradients) }
 ///     try writer.publish()
 package struct MomentsWriter: ~Copyable {
     /// The path of the file.
@@ -42,6 +43,7 @@ package struct MomentsWriter: ~Copyable {
     package static func open(
         _ path: FilePath, _ layout: MomentsLayout, _ description: MomentsDescription
     ) throws -> MomentsWriter {
+        precondition((layout.gradients == nil) == (description.gradients == nil), "gradients, and what is said of them")
         let header = try header(layout, description)
         let lock = try LockFile.take(besides(path, "lock"), guarding: path)
         let journal = try RecordFile.open(besides(path, "journal"))
@@ -76,7 +78,7 @@ package struct MomentsWriter: ~Copyable {
                 try journal.keep(1 + groups)
                 file = try AtomicFile(continuing: path, byteCount: end)
                 group = groups
-                place = groups == 0 ? 0 : layout.groups[groups - 1].upperBound
+                place = groups == 0 ? 0 : layout.groups[min(groups, layout.groups.count) - 1].upperBound
                 resumedInputs = place
                 file?.keepsTemporary = true
                 isBegun = true
@@ -127,17 +129,49 @@ package struct MomentsWriter: ~Copyable {
         if layout.groups[group].upperBound == place { try finishGroup() }
     }
 
+    /// Whether `append(_: OutputGradients)` is what comes next: all inputs are written.
+    package var needsGradients: Bool { next == nil && group < layout.groupCount }
+
+    /// Appends the gradients of all matrices, and waits until they are on the disk.
+    ///
+    /// - Parameter gradients: for each matrix of the layout as many numbers as it has rows, and a number per token of the vocabulary.
+    /// - Throws: `momentsInvalid` for a number that is negative or not finite; the errors of writing.
+    package mutating func append(_ gradients: OutputGradients) throws {
+        precondition(needsGradients, "gradients come behind the last input")
+        for (tensor, _, count) in layout.gradients?.tensors ?? [] {
+            switch tensor {
+            case .gradients(let matrix):
+                let squares = gradients.squares[matrix] ?? []
+                precondition(squares.count == count, "a number per row")
+                try require(squares.allSatisfy { $0 >= 0 && $0.isFinite }, tensor)
+                try write(LittleEndian.bytes(squares[...]))
+            case .embeddingWeights:
+                precondition(gradients.tokenWeights.count == count, "a number per token of the vocabulary")
+                try require(gradients.tokenWeights.allSatisfy { $0 >= 0 && $0.isFinite }, tensor)
+                try write(gradients.tokenWeights.flatMap { LittleEndian.bytes($0.bitPattern) })
+            }
+        }
+        try finishGroup()
+    }
+
+    private func require(_ areNumbers: Bool, _ tensor: GradientTensor) throws {
+        guard !areNumbers else { return }
+        throw IngotError(
+            .momentsInvalid, file: path.string, tensor: tensor.name, found: "a number that is negative or not finite",
+            expected: "finite numbers of 0 or more", remedy: "check the model: its gradients overflow on this text")
+    }
+
     /// The finished file, under its temporary name: for what is made of it before it is published.
     ///
     /// - Throws: errors of reading.
     package func finished() throws -> MomentsFile {
-        precondition(place == layout.inputs.count, "inputs are missing")
+        precondition(next == nil && !needsGradients, "inputs or gradients are missing")
         return try MomentsFile(AtomicFile.temporaryPath(of: path))
     }
 
     /// Gives the file its name. A file that is there already is replaced.
     package consuming func publish() throws {
-        precondition(place == layout.inputs.count, "inputs are missing")
+        precondition(next == nil && !needsGradients, "inputs or gradients are missing")
         guard let file = file.take() else { return }
         try file.publish()
         isPublished = true
@@ -178,7 +212,7 @@ extension MomentsWriter {
     private static func entries(
         _ layout: MomentsLayout, _ description: MomentsDescription
     ) throws -> [SafetensorsWriter.Entry] {
-        try layout.inputs.flatMap { entry in
+        let moments = try layout.inputs.flatMap { entry in
             let blocks = description.blocks.layout(columns: entry.columns)
             return try MomentTensor.allCases.map { tensor in
                 guard let form = tensor.form(blocks, halves: description.halves),
@@ -194,6 +228,14 @@ extension MomentsWriter {
                     byteCount: byteCount)
             }
         }
+        let gradients = (layout.gradients?.tensors ?? []).compactMap { tensor, type, count in
+            Shape([count]).map {
+                SafetensorsWriter.Entry(
+                    name: tensor.name, elementType: type, shape: $0,
+                    byteCount: UInt64(count) * UInt64(type == .f64 ? 8 : 4))
+            }
+        }
+        return moments + gradients
     }
 
     /// A path beside the file: `.NAME.ingot-KIND`.
@@ -210,7 +252,7 @@ extension MomentsWriter {
         guard let file = try? MappedFile.open(temporary), let front = ByteRange(start: 0, end: end),
             front.end <= file.byteCount, let found = try? file.bytes(front), Array(found) == header
         else { return nil }
-        for record in records.prefix(layout.groups.count) {
+        for record in records.prefix(layout.groupCount) {
             guard let next = record?["end"]?.unsigned, let hash = record?["hash"]?.string,
                 let range = ByteRange(start: end, end: next), range.end <= file.byteCount,
                 let found = try? file.hash(of: range), "\(found)" == hash

@@ -45,6 +45,8 @@ package struct MomentsSummary: Sendable {
     package let sequences: UInt64?
     /// The rows, in the order of the inputs.
     package let rows: [Row]
+    /// The figures of the gradients; nil if there are none.
+    package let gradients: GradientsSummary?
     /// What deserves attention: too little text, experts that saw too little, halves that disagree.
     package var warnings: [IngotWarning] {
         [MomentsWarnings.shortText(seen, path.string)].compactMap(\.self) + warningsAfterTheRun
@@ -109,9 +111,10 @@ extension MomentsSummary {
                 diagonal: diagonal, disagreement: isWhole ? MomentsSummary.disagreement(halves[0], halves[1]) : nil,
                 shrinkage: entry.blocks.width == 1 ? nil : entry.shrinkage)
         }
-        self.init(
+        try self.init(
             path: moments.path, form: "moments", byteCount: moments.file.byteCount, description: description,
-            texts: description.texts.map(\.name), context: description.context, sequences: description.sequences, rows)
+            texts: description.texts.map(\.name), context: description.context, sequences: description.sequences, rows,
+            GradientsSummary(moments))
     }
 
     /// The figures of an importance matrix.
@@ -131,10 +134,10 @@ extension MomentsSummary {
 
     private init(
         path: FilePath, form: String, byteCount: UInt64, description: MomentsDescription?, texts: [String],
-        context: UInt64, sequences: UInt64, _ rows: [Row]
+        context: UInt64, sequences: UInt64, _ rows: [Row], _ gradients: GradientsSummary? = nil
     ) {
         (self.path, self.form, self.byteCount, self.description) = (path, form, byteCount, description)
-        (self.texts, self.rows) = (texts, rows)
+        (self.texts, self.rows, self.gradients) = (texts, rows, gradients)
         self.context = context > 0 ? context : nil
         self.sequences = sequences > 0 ? sequences : nil
     }

@@ -34,10 +34,25 @@ enum MomentsText {
             let note = "not shown at \(width) columns: \(titles.joined(separator: ", ")) (--format csv)"
             lines += Format.wrapped(note, to: width).map(style.faint)
         }
+        if let gradients = summary.gradients { lines += [""] + self.gradients(gradients, style) }
         lines += [""] + facts(summary, style)
         let bytes = "\(Format.grouped(summary.byteCount)) bytes"
         lines += ["", "\(summary.form): \(summary.rows.count) inputs of linear layers, \(bytes)"]
         return [lines.joined(separator: "\n") + "\n"]
+    }
+
+    /// The mean of the gradients of each kind of matrix.
+    private static func gradients(_ gradients: GradientsSummary, _ style: Style) -> [String] {
+        var table = TextTable([
+            .init("gradients", isLeft: true), .init("matrices"), .init("rows"), .init("mean square"),
+        ])
+        table.rows = gradients.rows.map {
+            [
+                .init($0.kind.rawValue), .init("\($0.matrices)"), .init("\($0.rows)"),
+                .init(Format.scientific($0.mean)),
+            ]
+        }
+        return table.lines(style)
     }
 
     private static func facts(_ summary: MomentsSummary, _ style: Style) -> [String] {
@@ -61,6 +76,14 @@ enum MomentsText {
             summary.context.map { "\(Format.grouped($0)) tokens each" },
         ].compactMap { $0 }
         rows.append(("length", counts.joined(separator: ", ")))
+        if let gradients = summary.gradients {
+            let seen =
+                "\(Format.grouped(UInt64(gradients.seenTokens))) of \(Format.grouped(UInt64(gradients.vocabulary)))"
+            rows += [
+                ("gradients", "of \(Format.grouped(gradients.description.tokens)) tokens"),
+                ("embedding", "\(seen) tokens occur"),
+            ]
+        }
         return rows.filter { !$0.1.isEmpty }.map { style.faint(Format.filled($0.0, to: label)) + $0.1 }
     }
 }
@@ -107,7 +130,26 @@ enum MomentsJSON {
             .init("tokenizer", text(description?.tokenizerHash)), .init("context", whole(summary.context)),
             .init("sequences", whole(summary.sequences)), .init("texts", .array(texts)),
             .init("inputs", .array(summary.rows.map(input))),
+            .init("gradients", summary.gradients.map(gradients) ?? .null),
             .init("warnings", .array(summary.warnings.map { .string($0.message) })),
+        ])
+    }
+
+    private static func gradients(_ gradients: GradientsSummary) -> JSONValue {
+        .object([
+            .init("tokens", .unsigned(gradients.description.tokens)),
+            .init("row_order", .string(gradients.description.rowOrder.rawValue)),
+            .init("vocabulary", .unsigned(UInt64(gradients.vocabulary))),
+            .init("tokens_seen", .unsigned(UInt64(gradients.seenTokens))),
+            .init(
+                "kinds",
+                .array(
+                    gradients.rows.map {
+                        .object([
+                            .init("kind", .string($0.kind.rawValue)), .init("matrices", .unsigned(UInt64($0.matrices))),
+                            .init("rows", .unsigned(UInt64($0.rows))), .init("mean_square", .number($0.mean)),
+                        ])
+                    })),
         ])
     }
 

@@ -24,8 +24,8 @@ struct CalibratedPlanner {
         let input: LinearInput
         /// Bits per weight of this tensor alone; nil if it shares those of the linear layers.
         let ownBits: Double?
-        /// Octaves of its steps above those of other tensors, if all share one step.
-        var octaves = 0.0
+        /// Mean square of the gradients at its outputs, over all tokens of the text; nil if they are not known.
+        var gradient: Double?
         /// A scale byte for each row; empty if rows have none.
         var rowBytes: [UInt8] = []
 
@@ -48,6 +48,8 @@ struct CalibratedPlanner {
         var rate: TensorRate
         /// log2 of the step.
         var octaves: Double
+        /// log2 of the step that it should have beside those of other tensors; nil if gradients are not known.
+        let offset: Double?
         var bits = 0.0
         var last: (octaves: Double, bits: Double)?
     }
@@ -61,60 +63,92 @@ struct CalibratedPlanner {
         let shared = items.indices.filter { items[$0].ownBits == nil }
         let sharedWeights = shared.reduce(0.0) { $0 + Double(items[$1].weights) }
         func fixedBits(_ index: Int) -> Double {
-            Double(prologue(items[index], options.states).fixedBytes) * 8 / Double(items[index].weights)
+            Double(prologue(items[index]).fixedBytes) * 8 / Double(items[index].weights)
         }
-        // Bits per weight of the streams of each tensor alone, and of all that share.
+        // Bits per weight of the streams: of each tensor alone, and of all that share.
         let fixed = shared.reduce(0.0) { $0 + fixedBits($1) * Double(items[$1].weights) / 8 }
         let common = sharedWeights > 0 ? (bytes * CalibratedPlanner.aim - fixed) * 8 / sharedWeights : 0
-        func target(_ index: Int) -> Double {
-            items[index].ownBits.map { max(0.05, $0 * CalibratedPlanner.aim - fixedBits(index)) } ?? max(0.05, common)
+        let targets = items.indices.map { index in
+            max(0.05, items[index].ownBits.map { $0 * CalibratedPlanner.aim - fixedBits(index) } ?? common)
         }
-        var candidates = try await first(items, target)
-        guard candidates.allSatisfy({ $0 != nil }) else {
-            return candidates.map { $0.map { .rate($0.rate) } ?? .notFinite }
+        let begun = try await first(items, targets)
+        var candidates = begun.compactMap(\.self)
+        guard candidates.count == items.count else {
+            return begun.map { $0.map { .rate($0.rate) } ?? .notFinite }
         }
         for round in 0..<CalibratedPlanner.rounds {
-            let isLast = round == CalibratedPlanner.rounds - 1
-            let trials = try await trials(items, candidates)
-            var missing = 0.0
-            for (index, trial) in trials.enumerated() {
-                guard let trial else {
-                    candidates[index] = nil
-                    continue
-                }
-                candidates[index]?.take(trial)
+            let found = try await trials(items, candidates)
+            let trials = found.compactMap(\.self)
+            guard trials.count == items.count else {
+                return zip(candidates, found).map { $1 == nil ? .notFinite : .rate($0.rate) }
             }
-            guard candidates.allSatisfy({ $0 != nil }) else { break }
-            // One shift for all that share a step; its own for each of the others.
-            let taken = shared.reduce(0.0) { $0 + (candidates[$1]?.bits ?? 0) * Double(items[$1].weights) }
-            let slope = shared.reduce(0.0) { $0 + (candidates[$1]?.rate.slope ?? 1) * Double(items[$1].weights) }
-            let shift = sharedWeights > 0 ? (taken / sharedWeights - common) / (slope / sharedWeights) : 0
-            if sharesStep(items) { missing = max(missing, (taken / sharedWeights - common).magnitude) }
-            for index in items.indices {
-                guard let candidate = candidates[index] else { continue }
-                if items[index].ownBits == nil, sharesStep(items) {
-                    if !isLast { candidates[index]?.move(by: shift) }
-                } else {
-                    let difference = candidate.bits - target(index)
-                    missing = max(missing, difference.magnitude)
-                    if !isLast { candidates[index]?.move(by: difference / candidate.rate.slope) }
+            for index in items.indices { candidates[index].take(trials[index]) }
+            let wanted = steps(items, candidates, targets, common)
+            let taken = shared.reduce(0.0) { $0 + candidates[$1].bits * Double(items[$1].weights) }
+            let isMet =
+                (sharedWeights == 0 || (taken / sharedWeights - common).magnitude < CalibratedPlanner.tolerance)
+                && items.indices.allSatisfy { index in
+                    let moved = (wanted[index] - candidates[index].octaves).magnitude
+                    return moved < (items[index].ownBits == nil ? 0.1 : CalibratedPlanner.tolerance)
                 }
-            }
-            if missing < CalibratedPlanner.tolerance || isLast { break }
+            if isMet || round == CalibratedPlanner.rounds - 1 { break }
+            for index in items.indices { candidates[index].move(to: wanted[index]) }
         }
         return zip(items, candidates).map { item, candidate in
-            guard var rate = candidate?.rate else { return .notFinite }
-            let fixed = prologue(item, options.states).fixedBytes
-            rate.goal = .step(byteCount: Int(rate.expectedBytes(weights: item.weights, fixedBytes: fixed) / CalibratedPlanner.aim))
+            var rate = candidate.rate
+            let expected = rate.expectedBytes(weights: item.weights, fixedBytes: prologue(item).fixedBytes)
+            rate.goal = .step(byteCount: Int(expected / CalibratedPlanner.aim))
             return .rate(rate)
         }
     }
 
-    /// Whether tensors share one step, moved by octaves of their own. Otherwise all have the same bits.
-    private func sharesStep(_ items: [Item]) -> Bool { items.contains { $0.octaves != 0 } }
+    /// Tensors with known gradients get at most this many bits per weight fewer than the average. Without a limit single tensors get almost
+    /// none, and single sequences of the text are then far from the original.
+    private static let reach = 1.25
+
+    /// log2 of the steps at which the tensors should have their bits, by the last trials.
+    ///
+    /// With gradients the steps of all tensors that share are one common step times each tensor's own factor (`offset`). Without, each tensor has its own
+    /// step, and all have the same bits.
+    private func steps(
+        _ items: [Item], _ candidates: [Candidate], _ targets: [Double], _ common: Double
+    ) -> [Double] {
+        /// The step of a tensor at a number of bits per weight.
+        func step(_ index: Int, _ bits: Double) -> Double {
+            candidates[index].octaves + (candidates[index].bits - bits) / candidates[index].rate.slope
+        }
+        let shared = items.indices.filter { items[$0].ownBits == nil }
+        guard shared.allSatisfy({ candidates[$0].offset != nil }), !shared.isEmpty else {
+            return items.indices.map { step($0, targets[$0]) }
+        }
+        let limits = items.indices.map { step($0, max(0.05, targets[$0] - CalibratedPlanner.reach)) }
+        func steps(_ level: Double) -> [Double] {
+            items.indices.map { index in
+                guard items[index].ownBits == nil, let offset = candidates[index].offset else {
+                    return step(index, targets[index])
+                }
+                return min(level + offset, limits[index])
+            }
+        }
+        let weights = shared.reduce(0.0) { $0 + Double(items[$1].weights) }
+        func bits(_ steps: [Double]) -> Double {
+            shared.reduce(0.0) { sum, index in
+                let candidate = candidates[index]
+                let bits = candidate.bits - (steps[index] - candidate.octaves) * candidate.rate.slope
+                return sum + max(bits, 0) * Double(items[index].weights)
+            } / weights
+        }
+        let bounds = shared.map { candidates[$0].octaves - (candidates[$0].offset ?? 0) }
+        var (low, high) = ((bounds.min() ?? 0) - 24, (bounds.max() ?? 0) + 24)
+        for _ in 0..<60 {
+            let middle = (low + high) / 2
+            if bits(steps(middle)) > common { low = middle } else { high = middle }
+        }
+        return steps(high)
+    }
 
     /// The prologue of a tensor with scale bytes.
-    private func prologue(_ item: Item, _ states: Int) -> PayloadPrologue {
+    private func prologue(_ item: Item) -> PayloadPrologue {
         var descriptor = item.descriptor
         if case .trellis(var parameters) = descriptor.scheme {
             parameters.scaleBytes = item.rowBytes.isEmpty ? .columns : .columnsAndRows
@@ -123,45 +157,44 @@ struct CalibratedPlanner {
         return descriptor.prologue
     }
 
-    /// First steps: a Gaussian of standard deviation sigma takes about log2(sigma / step) + 1.05 bits per weight.
-    private func first(_ items: [Item], _ target: (Int) -> Double) async throws -> [Candidate?] {
+    /// First steps: a Gaussian of standard deviation sigma takes about log2(sigma / step) + 1.05 bits per weight. Nil for a tensor that is not
+    /// finite, or zero.
+    private func first(_ items: [Item], _ targets: [Double]) async throws -> [Candidate?] {
         let (cache, options) = (cache, options)
-        let targets = items.indices.map(target)
-        var scales: [Double?] = []
-        try await budget.pipeline { CalibratedProbe() }.run(items.indices) { index, probe -> Double? in
+        var scales: [(own: Double?, middle: Double)] = []
+        try await budget.pipeline { CalibratedProbe() }.run(items.indices) {
+            index, probe -> (own: Double?, middle: Double) in
             let item = items[index]
             let encoding = try cache.encoding(of: item.input, rowBytes: item.rowBytes)
-            return try probe.logScale(item.bytes, as: item.descriptor.prologue, encoding.columnBytes)
+            let scale = try probe.logScale(item.bytes, as: item.descriptor.prologue, encoding.columnBytes)
+            return (scale, encoding.factors.middle)
         } consume: {
             scales.append($1)
         }
-        let isShared = sharesStep(items)
-        // The common step at which the mean of log2(sigma / step) + 1.05 is the mean of the targets.
-        var (sum, weights) = (0.0, 0.0)
-        for (index, item) in items.enumerated() where item.ownBits == nil {
-            sum += ((scales[index] ?? 0) - item.octaves + 1.05 - targets[index]) * Double(item.weights)
-            weights += Double(item.weights)
-        }
+        // A matrix without any gradient has the step of one with a very small gradient.
+        let largest = items.compactMap(\.gradient).max() ?? 1
         return items.indices.map { index in
-            guard let scale = scales[index] else { return nil }
-            let octaves =
-                items[index].ownBits == nil && isShared
-                ? sum / weights + items[index].octaves : scale + 1.05 - targets[index]
+            guard let scale = scales[index].own else { return nil }
+            let octaves = scale + 1.05 - targets[index]
             var parameters = AlphabetChoice.first(bits: targets[index], options)
             parameters.scaleBytes = items[index].rowBytes.isEmpty ? .columns : .columnsAndRows
             let rate = TensorRate(
                 goal: .step(byteCount: 0), parameters: parameters,
                 rule: TrellisRule(step: TrellisRule.representable(ExactMath.exp2(octaves))), bits: targets[index],
                 slope: 1, relativeMSE: 0, minimumStep: Double(Float.leastNormalMagnitude))
-            return Candidate(rate: rate, octaves: octaves)
+            // The step of weight (i, j) is in proportion to g^(-1/2) / R_jj; `middle` is the part of 1 / R_jj that scale bytes leave out.
+            let offset = items[index].gradient.map {
+                scales[index].middle - ExactMath.log2(max($0, largest * 0x1p-40, 0x1p-200)) / 2
+            }
+            return Candidate(rate: rate, octaves: octaves, offset: offset)
         }
     }
 
-    private func trials(_ items: [Item], _ candidates: [Candidate?]) async throws -> [CalibratedProbe.Trial?] {
+    private func trials(_ items: [Item], _ candidates: [Candidate]) async throws -> [CalibratedProbe.Trial?] {
         let cache = cache
         var found: [CalibratedProbe.Trial?] = []
         try await budget.pipeline { CalibratedProbe() }.run(items.indices) { index, probe -> CalibratedProbe.Trial? in
-            guard let rate = candidates[index]?.rate else { return nil }
+            let rate = candidates[index].rate
             let item = items[index]
             var descriptor = item.descriptor
             descriptor.scheme = .trellis(rate.parameters)
@@ -187,9 +220,9 @@ extension CalibratedPlanner.Candidate {
         rate.relativeMSE = trial.relativeMSE
     }
 
-    /// Moves the step.
-    fileprivate mutating func move(by distance: Double) {
-        octaves += min(max(distance, -3), 3)
+    /// Moves the step to 2^`wanted`, by at most three octaves.
+    fileprivate mutating func move(to wanted: Double) {
+        octaves = min(max(wanted, octaves - 3), octaves + 3)
         rate.rule.step = TrellisRule.representable(ExactMath.exp2(octaves))
     }
 }

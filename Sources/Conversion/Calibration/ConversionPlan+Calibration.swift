@@ -28,7 +28,8 @@ extension ConversionPlan {
                     CalibratedPlanner.Item(
                         shard: number, payload: index, tensor: payload.tensor, file: shard.source.file,
                         descriptor: descriptor, input: input,
-                        ownBits: choice.ownBits ?? (choice.isEmbeddingOrHead ? choice.bits(rate.bits) : nil)))
+                        ownBits: choice.ownBits ?? (choice.isEmbeddingOrHead ? choice.bits(rate.bits) : nil),
+                        gradient: try moments.gradient(of: payload.tensor)))
             }
         }
         guard !items.isEmpty else {

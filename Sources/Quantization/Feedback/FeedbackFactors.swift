@@ -125,9 +125,12 @@ package struct FeedbackFactors: Sendable {
         }
     }
 
-    /// The scale bytes of the columns: the mean of their logarithms, rounded to 1/8 octave, has byte 128.
+    /// The mean of the columns' logarithms, rounded to 1/8 octave. It has byte 128.
+    package var middle: Double { (octaves.reduce(0, +) / Double(octaves.count) * 8).rounded() / 8 }
+
+    /// The scale bytes of the columns.
     package var columnBytes: [UInt8] {
-        let middle = (octaves.reduce(0, +) / Double(octaves.count) * 8).rounded() / 8
+        let middle = middle
         return octaves.map { ScaleBytes.byte(octaves: $0 - middle) }
     }
 }

@@ -88,6 +88,10 @@ void ingot_blas_product_plain(int m, int n, int k, const float *a, int lda, cons
     gemm(row_major, no_transpose, no_transpose, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
 }
 
+void ingot_blas_product_transposed(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc) {
+    gemm(row_major, transpose, no_transpose, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
+}
+
 void ingot_blas_moments(int n, int rows, const float *x, int ldx, float *c, int ldc) {
     syrk(row_major, upper, transpose, n, rows, 1, x, ldx, 1, c, ldc);
 }

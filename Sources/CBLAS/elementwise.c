@@ -118,3 +118,78 @@ void ingot_turn(float *head, const float *cosines, const float *sines, size_t ha
         high[i] = y * cosines[i] + x * sines[i];
     }
 }
+
+VARIANTS
+void ingot_softmax_backward(float *gradient, const float *weights, size_t count, size_t length, float scale) {
+    enum { lanes = 8 };
+    double sums[lanes] = {0}, sum = 0;
+    size_t whole = count - count % lanes;
+    for (size_t i = 0; i < whole; i += lanes) {
+        for (size_t lane = 0; lane < lanes; lane++) sums[lane] += (double)gradient[i + lane] * weights[i + lane];
+    }
+    for (size_t lane = 0; lane < lanes; lane++) sum += sums[lane];
+    for (size_t i = whole; i < count; i++) sum += (double)gradient[i] * weights[i];
+    float mean = (float)sum;
+    for (size_t i = 0; i < count; i++) gradient[i] = scale * weights[i] * (gradient[i] - mean);
+    memset(gradient + count, 0, (length - count) * sizeof *gradient);
+}
+
+VARIANTS
+void ingot_gate_backward(float *restrict gate, float *restrict up, const float *restrict gradient, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float g = gate[i], sigmoid = 1 / (1 + exponential(-g));
+        float inner = gradient[i] * sigmoid;
+        gate[i] = inner * up[i] * (1 + g * (1 - sigmoid));
+        up[i] = inner * g;
+    }
+}
+
+VARIANTS
+void ingot_norm_backward(
+    float *restrict target, const float *restrict gradient, const float *restrict x, const float *restrict scale, double epsilon,
+    size_t count) {
+    enum { lanes = 8 };
+    double squares[lanes] = {0}, products[lanes] = {0}, square = 0, product = 0;
+    size_t whole = count - count % lanes;
+    for (size_t i = 0; i < whole; i += lanes) {
+        for (size_t lane = 0; lane < lanes; lane++) {
+            double own = x[i + lane];
+            squares[lane] += own * own;
+            products[lane] += own * ((double)gradient[i + lane] * scale[i + lane]);
+        }
+    }
+    for (size_t lane = 0; lane < lanes; lane++) square += squares[lane], product += products[lane];
+    for (size_t i = whole; i < count; i++) {
+        square += (double)x[i] * x[i];
+        product += (double)x[i] * ((double)gradient[i] * scale[i]);
+    }
+    double mean = square / (double)count + epsilon;
+    float factor = (float)(1 / sqrt(mean)), share = (float)(product / (double)count / mean);
+    for (size_t i = 0; i < count; i++) target[i] += factor * (gradient[i] * scale[i] - x[i] * share);
+}
+
+VARIANTS
+float ingot_maximum(const float *x, size_t count) {
+    float maximum = -INFINITY;
+    for (size_t i = 0; i < count; i++) maximum = x[i] > maximum ? x[i] : maximum;
+    return maximum;
+}
+
+VARIANTS
+double ingot_powers(float *row, float maximum, size_t count) {
+    enum { lanes = 8 };
+    double sums[lanes] = {0}, sum = 0;
+    for (size_t i = 0; i < count; i++) row[i] = exponential(row[i] - maximum);
+    size_t whole = count - count % lanes;
+    for (size_t i = 0; i < whole; i += lanes) {
+        for (size_t lane = 0; lane < lanes; lane++) sums[lane] += row[i + lane];
+    }
+    for (size_t lane = 0; lane < lanes; lane++) sum += sums[lane];
+    for (size_t i = whole; i < count; i++) sum += row[i];
+    return sum;
+}
+
+VARIANTS
+void ingot_add_squares(double *restrict sums, const float *restrict x, double weight, size_t count) {
+    for (size_t i = 0; i < count; i++) sums[i] += weight * ((double)x[i] * x[i]);
+}

@@ -56,7 +56,7 @@ package enum Products {
         }
     }
 
-    /// c = a b. All matrices are row-major.
+    /// c = a b, or c += a b if `adds`. All matrices are row-major.
     ///
     /// - Parameters:
     ///   - aShape: rows x inner.
@@ -65,7 +65,7 @@ package enum Products {
     ///   - start: index of the first number of c.
     package static func multiply(
         _ a: Span<Float>, _ aShape: MatrixShape, by b: Span<Float>, _ bShape: MatrixShape,
-        into c: inout MutableSpan<Float>, from start: Int, _ cShape: MatrixShape
+        into c: inout MutableSpan<Float>, from start: Int, _ cShape: MatrixShape, adds: Bool = false
     ) {
         precondition(
             aShape.columns == bShape.rows && cShape.rows == aShape.rows && cShape.columns == bShape.columns
@@ -77,8 +77,34 @@ package enum Products {
                 unsafe c.withUnsafeMutableBufferPointer { c in
                     unsafe ingot_blas_product_plain(
                         Int32(cShape.rows), Int32(cShape.columns), Int32(aShape.columns), a.baseAddress,
-                        Int32(aShape.stride), b.baseAddress, Int32(bShape.stride), 0,
+                        Int32(aShape.stride), b.baseAddress, Int32(bShape.stride), adds ? 1 : 0,
                         c.baseAddress.map { unsafe $0 + start }, Int32(cShape.stride))
+                }
+            }
+        }
+    }
+
+    /// c = a^T b, or c += a^T b if `adds`. All matrices are row-major.
+    ///
+    /// - Parameters:
+    ///   - aShape: inner x rows.
+    ///   - bShape: inner x columns.
+    ///   - cShape: rows x columns.
+    package static func multiply(
+        transposed a: Span<Float>, _ aShape: MatrixShape, by b: Span<Float>, _ bShape: MatrixShape,
+        into c: inout MutableSpan<Float>, _ cShape: MatrixShape, adds: Bool = false
+    ) {
+        precondition(
+            aShape.rows == bShape.rows && cShape.rows == aShape.columns && cShape.columns == bShape.columns
+                && aShape.fits(a.count) && bShape.fits(b.count) && cShape.fits(c.count), "multiply: sizes differ")
+        guard cShape.rows > 0, cShape.columns > 0, aShape.rows > 0 else { return }
+        unsafe a.withUnsafeBufferPointer { a in
+            unsafe b.withUnsafeBufferPointer { b in
+                unsafe c.withUnsafeMutableBufferPointer { c in
+                    unsafe ingot_blas_product_transposed(
+                        Int32(cShape.rows), Int32(cShape.columns), Int32(aShape.rows), a.baseAddress,
+                        Int32(aShape.stride), b.baseAddress, Int32(bShape.stride), adds ? 1 : 0, c.baseAddress,
+                        Int32(cShape.stride))
                 }
             }
         }

@@ -105,6 +105,89 @@ import Testing
         #expect(Double(head[0]) == before[0])
     }
 
+    /// The opposite angles turn back, which is the transposed matrix: what gradients need.
+    @Test(arguments: [true, false]) func turnBack(neighbours: Bool) {
+        let half = 5
+        let angles = (0..<half).map { Double($0) * 0.7 }
+        let (cosines, sines) = (angles.map { Float(cos($0)) }, angles.map { Float(sin($0)) })
+        let opposite = sines.map { -$0 }
+        let before = numbers(2 * half, seed: 6)
+        var head = before
+        var target = head.mutableSpan
+        Elementwise.turn(&target, from: 0, cosines.span, sines.span, neighbours: neighbours)
+        Elementwise.turn(&target, from: 0, cosines.span, opposite.span, neighbours: neighbours)
+        for (found, value) in zip(head, before) { #expect(abs(found - value) < 1e-6) }
+    }
+
+    /// Gradients against differences in binary64: of the sum of some factors times the results.
+    @Test(arguments: [1, 7, 8, 33]) func gradients(count: Int) {
+        let (x, factors) = (numbers(2 * count, seed: 11).map(Double.init), numbers(count, seed: 12).map(Double.init))
+        let scale = numbers(count, seed: 13)
+        func slopes(_ place: Int, _ function: ([Double]) -> [Double]) -> Double {
+            let ends = [1e-5, -1e-5].map { change in
+                var moved = x
+                moved[place] += change
+                return zip(function(moved), factors).reduce(0) { $0 + $1.0 * $1.1 }
+            }
+            return (ends[0] - ends[1]) / 2e-5
+        }
+        func expect(_ found: Float, _ value: Double, _ note: String) {
+            #expect(abs(Double(found) - value) < 1e-4 * max(1, abs(value)), "\(note): \(found) instead of \(value)")
+        }
+        var gate = x.prefix(count).map { Float($0) }
+        var up = x.suffix(count).map { Float($0) }
+        let (inputs, outer) = (gate, factors.map { Float($0) })
+        var gates = gate.mutableSpan
+        var ups = up.mutableSpan
+        Elementwise.gateBackward(&gates, &ups, outer.span)
+        func gated(_ x: [Double]) -> [Double] { (0..<count).map { x[$0] / (1 + exp(-x[$0])) * x[count + $0] } }
+        for index in 0..<count {
+            expect(gate[index], slopes(index, gated), "gate \(index)")
+            expect(up[index], slopes(count + index, gated), "up \(index)")
+        }
+        func normed(_ x: [Double]) -> [Double] {
+            let root = (x.prefix(count).reduce(0) { $0 + $1 * $1 } / Double(count) + 0.01).squareRoot()
+            return (0..<count).map { x[$0] / root * Double(scale[$0]) }
+        }
+        // Added to what is there.
+        var norm = [Float](repeating: 2, count: count)
+        var target = norm.mutableSpan
+        Elementwise.normBackward(outer.span, at: inputs.span, scale.span, epsilon: 0.01, to: &target)
+        for index in 0..<count { expect(norm[index] - 2, slopes(index, normed), "norm \(index)") }
+        func softmax(_ x: [Double]) -> [Double] {
+            let powers = x.prefix(count).map { exp($0 * 0.5) }
+            return powers.map { $0 / powers.reduce(0, +) }
+        }
+        let weights = [5] + softmax(x).map { Float($0) } + [5, 5]
+        var scores = [7] + factors.map { Float($0) } + [7, 7]
+        var scored = scores.mutableSpan
+        Elementwise.softmaxBackward(&scored, weights.span, from: 1, count: count, of: count + 1, scale: 0.5)
+        for index in 0..<count { expect(scores[1 + index], slopes(index, softmax), "softmax \(index)") }
+        #expect(scores[0] == 7 && scores[count + 1] == 0 && scores[count + 2] == 7)
+    }
+
+    @Test func powersAndSquares() {
+        for count in [1, 7, 8, 40] {
+            let x = numbers(count + 2, seed: UInt64(count), scale: 30)
+            var found = x
+            var target = found.mutableSpan
+            let result = Elementwise.powers(&target, from: 1, count: count)
+            let largest = x[1...count].max() ?? 0
+            let powers = x[1...count].map { exp(Double($0 - largest)) }
+            #expect(result.maximum == largest && abs(result.sum / powers.reduce(0, +) - 1) < 1e-5)
+            for index in 0..<count { expect(found[1 + index], near: powers[index], 1e-5) }
+            #expect(found[0] == x[0] && found[count + 1] == x[count + 1])
+            var sums = [Double](repeating: 1, count: count + 1)
+            var all = sums.mutableSpan
+            Elementwise.addSquares(x.span, from: 1, count: count, weight: 3, to: &all, at: 1)
+            #expect(sums[0] == 1)
+            for index in 0..<count {
+                let square = 1 + 3 * Double(x[1 + index]) * Double(x[1 + index])
+                #expect(abs(sums[1 + index] / square - 1) < 1e-12)
+            }
+        }
+    }
+
     @Test func addAndCopy() {
         let x = numbers(20, seed: 7)
         let bias = numbers(9, seed: 8)

@@ -19,7 +19,7 @@ import Weights
         ("experts", #""num_attention_heads":4,"num_key_value_heads":2,"num_local_experts":4,"num_experts_per_tok":2"#),
     ]
 
-    private func hyperparameters(_ model: (name: String, text: String)) throws -> ModelHyperparameters {
+    static func hyperparameters(_ model: (name: String, text: String)) throws -> ModelHyperparameters {
         let type = model.name == "experts" ? "mixtral" : "llama"
         let text =
             #"{"model_type":"\#(type)","hidden_size":24,"intermediate_size":40,"num_hidden_layers":2,"vocab_size":530,"rms_norm_eps":1e-5,\#(model.text)}"#
@@ -57,7 +57,7 @@ import Weights
     }
 
     @Test(arguments: models.indices) func againstPlainLoops(index: Int) async throws {
-        let h = try hyperparameters(EvaluationTests.models[index])
+        let h = try EvaluationTests.hyperparameters(EvaluationTests.models[index])
         let directory = try TemporaryDirectory()
         let (model, reference) = (NaiveDecoder(h, seed: 1), NaiveDecoder(h, seed: 2))
         for (decoder, name) in [(model, "model"), (reference, "reference")] {
@@ -123,7 +123,7 @@ import Weights
 
     /// States in a scratch file are those in memory; small budgets are refused with the least that does.
     @Test func budgets() async throws {
-        let h = try hyperparameters(EvaluationTests.models[1])
+        let h = try EvaluationTests.hyperparameters(EvaluationTests.models[1])
         let directory = try TemporaryDirectory()
         try SampleSource.writeShard(NaiveDecoder(h, seed: 1).sample(), to: directory.at("m.safetensors"))
         let weights = try ModelWeights(OpenedCheckpoint(directory.at("m.safetensors")), h)
@@ -150,7 +150,7 @@ import Weights
     }
 
     @Test func refused() async throws {
-        let h = try hyperparameters(EvaluationTests.models[0])
+        let h = try EvaluationTests.hyperparameters(EvaluationTests.models[0])
         let directory = try TemporaryDirectory()
         let decoder = NaiveDecoder(h, seed: 1)
         func code(_ tensors: [SampleTensor], _ text: [Int32]) async throws -> IngotError.Code? {

@@ -1,3 +1,4 @@
+import Architectures
 import Calibration
 import Foundation
 import TensorModel
@@ -58,14 +59,57 @@ struct NaiveDecoder {
         byName = Dictionary(uniqueKeysWithValues: tensors.map { ($0.0, $0.2) })
     }
 
-    private func linear(_ module: String, _ x: [Double]) -> [Double] {
+    /// Changes one output of one matrix at one token. The choice of experts and their factors can be those of another run.
+    final class Probe {
+        private let matrix: LinearMatrix?
+        private let token: Int, row: Int, change: Double
+        /// For each expert's down projection and token the factor.
+        private(set) var choices: [String: [Int: Double]] = [:]
+        private let isFixed: Bool
+        fileprivate var now = 0
+
+        /// No change; the choices are recorded.
+        init() { (matrix, token, row, change, isFixed) = (nil, 0, 0, 0, false) }
+
+        /// A change.
+        init(of matrix: LinearMatrix, _ token: Int, _ row: Int, _ change: Double, choices: [String: [Int: Double]]) {
+            (self.matrix, self.token, self.row, self.change) = (matrix, token, row, change)
+            (self.choices, isFixed) = (choices, true)
+        }
+
+        /// Whether a token reaches a matrix.
+        func reaches(_ matrix: LinearMatrix, _ token: Int) -> Bool {
+            guard let expert = matrix.expert, let layer = matrix.layer else { return true }
+            return choices["\(layer).\(token)"]?[expert] != nil
+        }
+
+        fileprivate func changed(_ outputs: [Double], of module: String) -> [Double] {
+            guard let matrix, now == token, LinearMatrix(TensorName(module + ".weight")) == matrix else {
+                return outputs
+            }
+            var outputs = outputs
+            outputs[row] += change
+            return outputs
+        }
+
+        fileprivate func factors(_ layer: Int, _ own: [Int: Double]) -> [Int: Double] {
+            guard isFixed else {
+                choices["\(layer).\(now)"] = own
+                return own
+            }
+            return choices["\(layer).\(now)"] ?? own
+        }
+    }
+
+    private func linear(_ module: String, _ x: [Double], _ probe: Probe) -> [Double] {
         let weights = byName[module + ".weight"] ?? []
         let bias = byName[module + ".bias"]
-        return (0..<weights.count / x.count).map { row in
+        let outputs = (0..<weights.count / x.count).map { row in
             var sum = Double(bias?[row] ?? 0)
             for column in x.indices { sum += Double(weights[row * x.count + column]) * x[column] }
             return sum
         }
+        return probe.changed(outputs, of: module)
     }
 
     private func norm(_ name: String, _ x: [Double]) -> [Double] {
@@ -90,29 +134,35 @@ struct NaiveDecoder {
         return result
     }
 
-    private func gated(_ gate: String, _ up: String, _ down: String, _ x: [Double]) -> [Double] {
-        let (g, u) = (linear(gate, x), linear(up, x))
-        return linear(down, zip(g, u).map { $0 / (1 + exp(-$0)) * $1 })
+    private func gated(_ gate: String, _ up: String, _ down: String, _ x: [Double], _ probe: Probe) -> [Double] {
+        let (g, u) = (linear(gate, x, probe), linear(up, x, probe))
+        return linear(down, zip(g, u).map { $0 / (1 + exp(-$0)) * $1 }, probe)
     }
 
-    private func feedForward(_ start: String, _ x: [Double]) -> [Double] {
+    private func feedForward(_ layer: Int, _ x: [Double], _ probe: Probe) -> [Double] {
+        let start = "model.layers.\(layer)."
         guard h.experts > 0 else {
-            return gated(start + "mlp.gate_proj", start + "mlp.up_proj", start + "mlp.down_proj", x)
+            return gated(start + "mlp.gate_proj", start + "mlp.up_proj", start + "mlp.down_proj", x, probe)
         }
-        let scores = linear(start + "block_sparse_moe.gate", x).map { exp($0) }
+        let scores = linear(start + "block_sparse_moe.gate", x, probe).map { exp($0) }
         let best = scores.indices.sorted { scores[$0] > scores[$1] }.prefix(h.expertsPerToken)
         let sum = best.reduce(0) { $0 + scores[$1] }
+        let factors = probe.factors(layer, Dictionary(uniqueKeysWithValues: best.map { ($0, scores[$0] / sum) }))
         var result = [Double](repeating: 0, count: h.hidden)
-        for expert in best {
+        for (expert, factor) in factors.sorted(by: { $0.key < $1.key }) {
             let module = start + "block_sparse_moe.experts.\(expert)."
-            let output = gated(module + "w1", module + "w3", module + "w2", x)
-            for index in result.indices { result[index] += scores[expert] / sum * output[index] }
+            let output = gated(module + "w1", module + "w3", module + "w2", x, probe)
+            for index in result.indices { result[index] += factor * output[index] }
         }
         return result
     }
 
     /// Logits of every token of a sequence.
-    func logits(_ ids: [Int32]) -> [[Double]] {
+    func logits(_ ids: [Int32], _ probe: Probe = Probe()) -> [[Double]] {
+        func linear(_ module: String, _ x: [Double], _ token: Int) -> [Double] {
+            probe.now = token
+            return self.linear(module, x, probe)
+        }
         let embedding = byName["model.embed_tokens.weight"] ?? []
         var states = ids.map { id in
             (0..<h.hidden).map { Double(embedding[Int(id) * h.hidden + $0]) }
@@ -120,9 +170,9 @@ struct NaiveDecoder {
         for layer in 0..<h.layers {
             let start = "model.layers.\(layer)."
             let inputs = states.map { norm(start + "input_layernorm.weight", $0) }
-            let queries = inputs.enumerated().map { turned(linear(start + "self_attn.q_proj", $1), position: $0) }
-            let keys = inputs.enumerated().map { turned(linear(start + "self_attn.k_proj", $1), position: $0) }
-            let values = inputs.map { linear(start + "self_attn.v_proj", $0) }
+            let queries = inputs.enumerated().map { turned(linear(start + "self_attn.q_proj", $1, $0), position: $0) }
+            let keys = inputs.enumerated().map { turned(linear(start + "self_attn.k_proj", $1, $0), position: $0) }
+            let values = inputs.enumerated().map { linear(start + "self_attn.v_proj", $1, $0) }
             for token in ids.indices {
                 var means = [Double](repeating: 0, count: h.heads * h.headSize)
                 for head in 0..<h.heads {
@@ -139,16 +189,24 @@ struct NaiveDecoder {
                         }
                     }
                 }
-                let output = linear(start + "self_attn.o_proj", means)
+                let output = linear(start + "self_attn.o_proj", means, token)
                 for index in output.indices { states[token][index] += output[index] }
             }
             for token in ids.indices {
-                let output = feedForward(start, norm(start + "post_attention_layernorm.weight", states[token]))
+                probe.now = token
+                let output = feedForward(layer, norm(start + "post_attention_layernorm.weight", states[token]), probe)
                 for index in output.indices { states[token][index] += output[index] }
             }
         }
-        let head = h.tiesEmbeddings ? "model.embed_tokens" : "lm_head"
-        return states.map { linear(head, norm("model.norm.weight", $0)) }
+        let weights = h.tiesEmbeddings ? byName["model.embed_tokens.weight"] : byName["lm_head.weight"]
+        return states.enumerated().map { token, state in
+            let x = norm("model.norm.weight", state)
+            let outputs = (0..<h.vocabulary).map { row in
+                x.indices.reduce(0) { $0 + Double(weights?[row * h.hidden + $1] ?? 0) * x[$1] }
+            }
+            probe.now = token
+            return probe.changed(outputs, of: "lm_head")
+        }
     }
 
     /// Writes the weights as F32.

@@ -99,6 +99,27 @@ import Testing
         #expect(Files.names(directory.path) == ["i.gguf", "ids.npy", "m.safetensors", "model"])
     }
 
+    /// Gradients are in the file unless none are wanted; the moments are the same.
+    @Test func gradients() throws {
+        #expect(try run([]).status == 0)
+        let whole = try MomentsFile(output)
+        #expect(whole.description.gradients == GradientsDescription(tokens: 992) && whole.gradientMatrices.count == 15)
+        try whole.check()
+        #expect(try run(["--gradient-tokens", "330", "--force"]).status == 0)
+        let few = try MomentsFile(output)
+        #expect(few.description.gradients?.tokens == 320)
+        #expect(try few.tokenWeights() == whole.tokenWeights())
+        #expect(try few.gradients(of: .head) != whole.gradients(of: .head))
+        #expect(try run(["--gradient-tokens", "0", "--force"]).status == 0)
+        let none = try MomentsFile(output)
+        #expect(none.description.gradients == nil && none.gradientMatrices.isEmpty)
+        for (a, b) in zip(none.entries, whole.entries) {
+            #expect(try a.input == b.input && none.diagonal(of: a) == whole.diagonal(of: b))
+        }
+        let refused = try run(["--gradient-tokens=-1", "--force"])
+        #expect(refused.status == 64 && refused.errors.contains("--gradient-tokens"), "\(refused.errors)")
+    }
+
     /// Warnings sum up; the one about a short text comes before the work.
     @Test func warnings() throws {
         func warnings(_ options: [String], model: String = "model") throws -> [Substring] {

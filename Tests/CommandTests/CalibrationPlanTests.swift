@@ -28,7 +28,7 @@ import Testing
     @Test(arguments: [false, true], ["usual", "diagonal", "blocks:16"])
     func operations(isMixture: Bool, blocks: String) throws {
         try TinyModel.write(to: directory.at("model"), isMixture: isMixture)
-        let json = try plan(["--blocks", blocks, "--jobs", "1"])
+        let json = try plan(["--blocks", blocks, "--jobs", "1", "--gradient-tokens", "0"])
         #expect(number(json["tokens"]) == 2048 && number(json["sequences"]) == 64 && number(json["jobs"]) == 1)
         #expect(number(json["states_bytes"]) == 2048 * 24 * 4)
         // Queries, keys, values, output; gate, up, down, of a mixture those of two experts and the router.
@@ -51,6 +51,16 @@ import Testing
         for run in ["calibrate", "evaluate"] { #expect(number(json[run]?["seconds"]) > 0) }
         #expect(number(json["operations_per_second"]) > 0)
         #expect((json["moment_operations_per_second"] == .null) == (blocks == "diagonal"))
+        #expect(json["gradients"] == .null && number(json["calibrate"]?["seconds_of"]?["gradients"]) == 0)
+        // Forwards twice, the second time without down; backwards once, without the router; the head three times.
+        let more = try plan(["--blocks", blocks, "--jobs", "1", "--gradient-tokens", "1040"])
+        let (down, router) = (isMixture ? 2 * 40 * 24 : 40 * 24, isMixture ? 4 * 24 : 0)
+        let products = 2 * (3 * weights - down - router) * 2 * 1024 + 3 * 2 * 24 * 530 * 1024
+        let gradients = Double(products) + 4.5 * Double(attention / 2)
+        #expect(number(more["calibrate"]?["operations"]) == Double(forward + attention + moments) + gradients)
+        #expect(number(more["evaluate"]?["operations"]) == number(json["evaluate"]?["operations"]))
+        #expect(number(more["gradients"]?["tokens"]) == 1024)
+        #expect(number(more["gradients"]?["states_bytes"]) == 1024 * 24 * 4 * 3)
     }
 
     /// The least memory is enough, and a byte less is refused. The file of moments has the predicted size.
@@ -90,6 +100,7 @@ import Testing
         for words in [
             "calibrate and evaluate: 99,968 tokens in sequences of 64", "GFLOP/s in ", "measured",
             "calibrate         about ", "MiB at least", "states 9.60 MB in memory", "file of moments",
+            "gradients         16,384 tokens, states of all layers 4.72 MB in memory",
         ] {
             #expect(result.output.contains(words), "\(words): \(result.output)")
         }

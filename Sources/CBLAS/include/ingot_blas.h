@@ -17,6 +17,9 @@ void ingot_blas_product(int m, int n, int k, const float *a, int lda, const floa
 /// C = beta C + A B, row-major: A is m x k with lda floats a row, B is k x n with ldb, C is m x n with ldc. The library must be loaded.
 void ingot_blas_product_plain(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
 
+/// C = beta C + A^T B, row-major: A is k x m with lda floats a row, B is k x n with ldb, C is m x n with ldc. The library must be loaded.
+void ingot_blas_product_transposed(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
+
 /// The upper triangle of C = C + X^T X, row-major: X is rows x n with ldx floats a row, C is n x n with ldc. The library must be loaded.
 void ingot_blas_moments(int n, int rows, const float *x, int ldx, float *c, int ldc);
 

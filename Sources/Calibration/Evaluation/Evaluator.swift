@@ -76,6 +76,8 @@ package struct TokenizedText: Sendable {
 package struct EvaluationProgress: Sendable, Hashable {
     /// Number of steps done, and of all steps.
     package let done: Int, total: Int
+    /// Whether the step was one of gradients.
+    package var isOfGradients = false
 }
 
 /// Measures perplexity of a model, and its divergence from a reference, on texts.

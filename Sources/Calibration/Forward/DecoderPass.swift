@@ -12,10 +12,11 @@ struct DecoderPass: Sendable {
     let model: ModelWeights
     /// Number of tokens of each sequence.
     let context: Int
-    private let runner: LinearRunner
-    private let positions: RotaryPositions
-    private let attention: Attention
-    private let buffers = StateBuffers()
+    /// Its parts, which a backward pass needs too.
+    let runner: LinearRunner
+    let positions: RotaryPositions
+    let attention: Attention
+    let buffers = StateBuffers()
 
     /// Prepares a pass.
     ///
@@ -58,6 +59,14 @@ struct DecoderPass: Sendable {
         return states
     }
 
+    /// Queries, keys and values of the normed inputs of a layer. Queries and keys are turned by their positions.
+    func projections(_ layer: LayerWeights, _ inputs: TokenStates) async throws -> [TokenStates] {
+        var parts = try await runner.apply([layer.query, layer.key, layer.value], to: inputs)
+        positions.apply(to: &parts[0], context: context)
+        positions.apply(to: &parts[1], context: context)
+        return parts
+    }
+
     /// Receives the input of linear layers: which it is, its rows, and the tokens that the rows are of; nil for all tokens.
     typealias Observer = (LinearInput, TokenStates, [Int]?) -> Void
 
@@ -72,10 +81,8 @@ struct DecoderPass: Sendable {
         let layer = model.layers[number]
         let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon, from: buffers)
         note(.attentionIn, inputs)
-        var parts = try await runner.apply([layer.query, layer.key, layer.value], to: inputs)
+        var parts = try await projections(layer, inputs)
         buffers.give(inputs)
-        positions.apply(to: &parts[0], context: context)
-        positions.apply(to: &parts[1], context: context)
         let means = try await attention.run(parts[0], parts[1], parts[2], context: context)
         for part in parts { buffers.give(part) }
         parts = []

@@ -27,6 +27,9 @@ final class StateBuffers: Sendable {
             tokens: tokens, width: width, values: values ?? [Float](repeating: 0, count: count))
     }
 
+    /// Frees all buffers: states of other sizes follow.
+    func removeAll() { free.withLock { $0.removeAll() } }
+
     /// Takes states back that nobody reads any more.
     func give(_ states: consuming TokenStates) {
         let values = states.values

@@ -5,6 +5,8 @@ import TensorModel
 struct RotaryPositions: Sendable {
     /// Cosines and sines: positions x (headSize / 2).
     private let cosines: [Float], sines: [Float]
+    /// Sines of the opposite angles.
+    private let negativeSines: [Float]
     private let headSize: Int
     private let turnsNeighbours: Bool
 
@@ -27,7 +29,7 @@ struct RotaryPositions: Sendable {
                 sines.append(sine)
             }
         }
-        (self.cosines, self.sines) = (cosines, sines)
+        (self.cosines, self.sines, negativeSines) = (cosines, sines, sines.map { -$0 })
     }
 
     /// A frequency after scaling; the rule of Llama 3 is that of `_compute_llama3_parameters` in transformers.
@@ -45,7 +47,12 @@ struct RotaryPositions: Sendable {
     }
 
     /// Turns all heads of all tokens; the position of a token is its index in its sequence of `context` tokens.
-    func apply(to states: inout TokenStates, context: Int) {
+    func apply(to states: inout TokenStates, context: Int) { turn(&states, context, sines) }
+
+    /// Turns all heads back. It takes gradients at turned states to gradients at the states before.
+    func turnBack(_ states: inout TokenStates, context: Int) { turn(&states, context, negativeSines) }
+
+    private func turn(_ states: inout TokenStates, _ context: Int, _ sines: [Float]) {
         let half = headSize / 2
         let (tokens, width) = (states.tokens, states.width)
         var numbers = states.values.mutableSpan

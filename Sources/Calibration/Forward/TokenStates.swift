@@ -72,6 +72,16 @@ struct TokenStates: Sendable {
         return TokenStates(tokens: chosen.count, width: width, values: picked)
     }
 
+    /// Adds the gradients at the inputs of an RMSNorm.
+    ///
+    /// - Parameters:
+    ///   - gradients: those at its outputs.
+    ///   - x: its inputs.
+    mutating func addNormBackward(_ gradients: TokenStates, at x: TokenStates, _ scale: [Float], epsilon: Double) {
+        var target = values.mutableSpan
+        Elementwise.normBackward(gradients.values.span, at: x.values.span, scale.span, epsilon: epsilon, to: &target)
+    }
+
     /// RMSNorm of every row: x / sqrt(mean x^2 + epsilon) * scale.
     ///
     /// - Parameter buffers: where the result is taken from.

@@ -31,17 +31,29 @@ package struct Calibrator: Sendable {
     private let model: ModelWeights
     private let options: EvaluationOptions
     private let blocks: MomentBlocks
+    private let gradientTokens: Int
+
+    /// Tokens that gradients are taken on at most, if nothing else is asked for.
+    package static var usualGradientTokens: Int { GradientSelection.usualTokens }
 
     /// Prepares the run. Of the options, context, tokens, memory, jobs and scratch count.
     ///
+    /// - Parameter gradientTokens: tokens that gradients are taken on at most, in whole sequences; 0 for no gradients.
     /// - Throws: `usage` if the options have no meaning, `libraryMissing`.
-    package init(_ model: ModelWeights, _ options: EvaluationOptions, blocks: MomentBlocks) throws {
+    package init(
+        _ model: ModelWeights, _ options: EvaluationOptions, blocks: MomentBlocks,
+        gradientTokens: Int = usualGradientTokens
+    ) throws {
+        guard gradientTokens >= 0 else {
+            throw IngotError(.usage, found: "gradients on \(gradientTokens) tokens", expected: "0 or more")
+        }
         guard options.context >= 2 else {
             throw IngotError(.usage, found: "a context of \(options.context) tokens", expected: "2 or more")
         }
         try options.requireContext(of: model)
         try Products.requireLibrary()
         (self.model, self.options, self.blocks) = (model, options, blocks)
+        self.gradientTokens = gradientTokens
     }
 
     /// A warning if the texts are too short for some inputs, which is known before the run; nil if they are not.
@@ -61,7 +73,7 @@ package struct Calibrator: Sendable {
     /// Runs the texts through the model, and writes the moments. Sequences go to the two halves in turn.
     ///
     /// An interrupted run leaves the layers that it finished beside the file. The next run with the same model, texts and options computes
-    /// their states again, and continues the file behind them.
+    /// their states again, and continues the file behind them. Gradients are one part behind all layers: they are computed from the beginning.
     ///
     /// - Parameters:
     ///   - modelHash: hash of the weights, for the file (`ContentIdentity.weights`).
@@ -77,10 +89,16 @@ package struct Calibrator: Sendable {
     ) async throws -> Int {
         var sequences: [(ids: [Int32], share: TokenShare)] = []
         var described: [MomentsDescription.Text] = []
-        for text in texts {
+        var chosen: [GradientSequence] = []
+        let selection = GradientSelection.choose(
+            texts.map { $0.text.sequenceCount(options) }, context: options.context, tokens: gradientTokens)
+        for (number, text) in texts.enumerated() {
             let found = text.text.sequences(options)
             for ids in found {
                 sequences.append((ids, TokenShare(half: sequences.count % MomentSums.halves, weight: text.weight)))
+            }
+            chosen += selection[number].map {
+                GradientSequence(ids: found[$0], text: number, number: $0, weight: text.weight)
             }
             described.append(
                 MomentsDescription.Text(
@@ -101,8 +119,40 @@ package struct Calibrator: Sendable {
         description.texts = described
         description.modelHash = modelHash.description
         description.tokenizerHash = tokenizerHash?.description ?? ""
-        var writer = try MomentsWriter.open(path, MomentsLayout(Calibrator.inputs(h)), description)
+        let gatherer = gradientTokens > 0 ? try GradientGatherer(model, options, chosen) : nil
+        if gatherer != nil {
+            description.gradients = GradientsDescription(
+                tokens: UInt64(chosen.count * options.context),
+                rowOrder: model.turnsNeighbours ? .neighbours : .halves)
+        }
+        let gradientsLayout = gatherer == nil ? nil : try GradientGatherer.layout(h)
+        var writer = try MomentsWriter.open(
+            path, MomentsLayout(Calibrator.inputs(h), gradients: gradientsLayout), description)
         let resumed = writer.resumedInputs
+        let total = try await gather(sequences, to: &writer, stepsBehind: gatherer?.steps ?? 0, progress)
+        if let gatherer, let gradientsLayout, writer.needsGradients {
+            let before = total - 1 - gatherer.steps
+            let squares = try await gatherer.run(gradientsLayout) { steps in
+                progress(EvaluationProgress(done: before + steps, total: total, isOfGradients: true))
+            }
+            try writer.append(
+                OutputGradients(squares: squares, tokenWeights: Calibrator.tokenWeights(sequences, h.vocabulary)))
+        }
+        if let imatrix { try ImatrixWriter.write(writer.finished(), as: imatrix.form, to: imatrix.path) }
+        try writer.publish()
+        progress(EvaluationProgress(done: total, total: total))
+        return resumed
+    }
+
+    /// Gathers the moments. Its buffers are gone when it returns.
+    ///
+    /// - Parameter stepsBehind: steps of what follows.
+    /// - Returns: number of all steps.
+    private func gather(
+        _ sequences: [(ids: [Int32], share: TokenShare)], to writer: inout MomentsWriter, stepsBehind: Int,
+        _ progress: (EvaluationProgress) -> Void
+    ) async throws -> Int {
+        let h = model.hyperparameters
         let budget = try EvaluationBudget(
             bytes: options.memory, jobs: options.jobs, [model], sequences: sequences.count, context: options.context,
             reserved: Calibrator.momentBytes(h, blocks))
@@ -113,6 +163,7 @@ package struct Calibrator: Sendable {
         var store = try StateStore(
             tokens: groups.map { $0.count * options.context }, width: h.hidden,
             scratch: budget.keepsStates ? nil : options.scratch)
+        let total = h.layers * groups.count + stepsBehind + 1
         // An earlier run may have finished all layers.
         for (number, group) in groups.enumerated() where writer.next != nil {
             try store.store(pass.embeddings(group.flatMap(\.ids)), number)
@@ -137,7 +188,7 @@ package struct Calibrator: Sendable {
                 for (input, states, shares) in seen { await sums.add(input, states, shares) }
                 try store.store(states, number)
                 done += 1
-                progress(EvaluationProgress(done: done, total: h.layers * groups.count + 1))
+                progress(EvaluationProgress(done: done, total: total))
             }
             while let next = writer.next, next.input.layer == layer {
                 try writer.append(sums.halves(next.input, next.blocks))
@@ -150,10 +201,14 @@ package struct Calibrator: Sendable {
             await sums.add(.head, states, shares)
         }
         while let next = writer.next { try writer.append(sums.halves(next.input, next.blocks)) }
-        if let imatrix { try ImatrixWriter.write(writer.finished(), as: imatrix.form, to: imatrix.path) }
-        try writer.publish()
-        progress(EvaluationProgress(done: done + 1, total: done + 1))
-        return resumed
+        return total
+    }
+
+    /// For each token of the vocabulary the sum of its weights in the sequences.
+    private static func tokenWeights(_ sequences: [(ids: [Int32], share: TokenShare)], _ vocabulary: Int) -> [Double] {
+        var weights = [Double](repeating: 0, count: vocabulary)
+        for (ids, share) in sequences { for id in ids { weights[Int(id)] += share.weight } }
+        return weights
     }
 
     /// The inputs of all linear layers of a model.

@@ -10,6 +10,8 @@ package struct CalibrationForecast: Sendable {
         package var tokens: Int, context = 512
         /// Blocks of the moments.
         package var blocks = MomentBlocks.usual
+        /// Tokens that gradients are taken on at most; 0 for none.
+        package var gradientTokens = GradientSelection.usualTokens
         /// Budget of both runs in bytes, and their jobs. A budget that is too small counts as the least one.
         package var memory: UInt64 = 2 << 30, jobs = 1
 
@@ -43,14 +45,24 @@ package struct CalibrationForecast: Sendable {
         package var moments = 0.0
         /// Steps between products, and the choice of shrinkages, in one thread.
         package var steps = 0.0, shrinkage = 0.0
+        /// The gradients, with all of their parts.
+        package var gradients = 0.0
 
         /// The parts with their names, in the order of a run.
         var all: [(name: String, seconds: Double)] {
             [
                 ("products", products), ("attention", attention), ("steps", steps), ("moments", moments),
-                ("shrinkage", shrinkage), ("logits", logits),
+                ("shrinkage", shrinkage), ("logits", logits), ("gradients", gradients),
             ]
         }
+    }
+
+    /// What gradients need.
+    package struct Gradients: Sendable {
+        /// Tokens that they are taken on.
+        package let tokens: Int
+        /// Bytes of the inputs of all layers, and whether they stay in memory; otherwise they are in a scratch file.
+        package let statesBytes: UInt64, keepsStates: Bool
     }
 
     /// The options.
@@ -65,6 +77,8 @@ package struct CalibrationForecast: Sendable {
     package let weightBytes: UInt64
     /// Measured operations per second: products with weights by all jobs, and sums of moments by two threads.
     package let productRate: Double, momentRate: Double
+    /// The gradients of `calibrate`; nil if there are none.
+    package let gradients: Gradients?
     /// The runs.
     package let calibrate: Run, evaluate: Run
 
@@ -79,7 +93,7 @@ package struct CalibrationForecast: Sendable {
         var run = EvaluationOptions()
         run.context = options.context
         guard options.context >= 2, options.tokens / max(1, options.context) >= MomentSums.halves,
-            options.tokens <= CalibrationForecast.maximumTokens
+            options.tokens <= CalibrationForecast.maximumTokens, options.gradientTokens >= 0
         else {
             throw IngotError(
                 .usage, found: "\(options.tokens) tokens in sequences of \(options.context)",
@@ -93,7 +107,12 @@ package struct CalibrationForecast: Sendable {
         weightBytes = model.checkpoint.fileBytes
         var description = MomentsDescription()
         (description.blocks, description.family) = (options.blocks, h.family.rawValue)
-        momentsBytes = try MomentsWriter.byteCount(MomentsLayout(Calibrator.inputs(h)), description)
+        let chosen =
+            options.gradientTokens > 0 ? min(sequences, max(1, options.gradientTokens / options.context)) : 0
+        let layout = chosen > 0 ? try GradientGatherer.layout(h) : nil
+        if chosen > 0 { description.gradients = GradientsDescription(tokens: UInt64(chosen * options.context)) }
+        momentsBytes = try MomentsWriter.byteCount(
+            MomentsLayout(Calibrator.inputs(h), gradients: layout), description)
 
         let rates = try await MachineRates(h, jobs: options.jobs, context: options.context, options.blocks)
         (productRate, momentRate) = (rates.products, rates.moments)
@@ -103,8 +122,11 @@ package struct CalibrationForecast: Sendable {
         common.products = work.layers / rates.products
         common.attention = work.attention / rates.attention
         common.steps = work.steps * rates.step
-        func forecast(reserved: UInt64, _ operations: Double, _ parts: Parts) throws -> Run {
-            let least = EvaluationBudget.least([weights], context: options.context, reserved: reserved)
+        func forecast(
+            reserved: UInt64, gradientsNeed: UInt64, _ operations: Double, _ parts: Parts
+        ) throws -> Run {
+            let least = max(
+                EvaluationBudget.least([weights], context: options.context, reserved: reserved), gradientsNeed)
             let memory = max(options.memory, least)
             let budget = try EvaluationBudget(
                 bytes: memory, jobs: options.jobs, [weights], sequences: sequences, context: options.context,
@@ -120,9 +142,28 @@ package struct CalibrationForecast: Sendable {
         gathering.shrinkage = work.factored * rates.factored
         scoring.products += work.head / rates.products
         scoring.logits = work.logits * rates.logit / Double(options.jobs)
+        guard chosen > 0 else {
+            gradients = nil
+            calibrate = try forecast(
+                reserved: Calibrator.momentBytes(h, options.blocks), gradientsNeed: 0, work.moments, gathering)
+            evaluate = try forecast(reserved: 0, gradientsNeed: 0, work.head, scoring)
+            return
+        }
+        let backward = ModelWork.Gradients(h, sequences: chosen, context: options.context)
+        gathering.gradients =
+            backward.products / rates.products + backward.attention / rates.attention + backward.steps * rates.step
+            + backward.logits * rates.step / Double(options.jobs)
         calibrate = try forecast(
-            reserved: Calibrator.momentBytes(h, options.blocks), work.moments, gathering)
-        evaluate = try forecast(reserved: 0, work.head, scoring)
+            reserved: Calibrator.momentBytes(h, options.blocks),
+            gradientsNeed: GradientBudget.least(weights, context: options.context),
+            work.moments + backward.products + backward.attention, gathering)
+        evaluate = try forecast(reserved: 0, gradientsNeed: 0, work.head, scoring)
+        let budget = try GradientBudget(
+            bytes: calibrate.memory, jobs: options.jobs, weights, sequences: chosen, context: options.context)
+        gradients = Gradients(
+            tokens: chosen * options.context,
+            statesBytes: GradientBudget.statesBytes(h, tokens: chosen * options.context),
+            keepsStates: budget.keepsStates)
     }
 
     /// The forecast as JSON: the member `calibration` of schema `ingot.plan` (Specs/json.md).
@@ -143,6 +184,14 @@ package struct CalibrationForecast: Sendable {
             .init("moments_bytes", .unsigned(momentsBytes)),
             .init("operations_per_second", .number(productRate)),
             .init("moment_operations_per_second", momentRate.isFinite ? .number(momentRate) : .null),
+            .init(
+                "gradients",
+                gradients.map {
+                    .object([
+                        .init("tokens", .unsigned(UInt64($0.tokens))), .init("states_bytes", .unsigned($0.statesBytes)),
+                        .init("states_in_memory", .bool($0.keepsStates)),
+                    ])
+                } ?? .null),
             .init("calibrate", run(calibrate)), .init("evaluate", run(evaluate)),
         ])
     }

@@ -4,6 +4,8 @@ import Moments
 struct ModelWork: Sendable, Hashable {
     /// Products of states with the weights of all layers, and with those of the head for the scored tokens.
     let layers: Double, head: Double
+    /// Of the products of layers, those of down projections and of routers.
+    let down: Double, router: Double
     /// Products of queries with keys, and of scores with values.
     let attention: Double
     /// Sums of moments: the squared columns of a block for each token. Those of blocks of one column are apart, as they are no products.
@@ -26,6 +28,8 @@ struct ModelWork: Sendable, Hashable {
         let weights = hidden * (2 * queries + 2 * keys + 3 * active * feedForward + Double(h.experts))
         let count = Double(h.layers)
         layers = 2 * weights * tokens * count
+        down = 2 * hidden * active * feedForward * tokens * count
+        router = 2 * hidden * Double(h.experts) * tokens * count
         let scored = Double(sequences) * Double(max(0, context - 1 - unscored))
         logits = scored * Double(h.vocabulary)
         head = 2 * hidden * logits
@@ -63,6 +67,22 @@ struct ModelWork: Sendable, Hashable {
         }
         add(h.hidden, tokens, of: 1)
         (moments, diagonals, factored) = (products, squares, cubes)
+    }
+
+    /// The work of gradients on `sequences` sequences: products with weights, attention, the numbers that steps go over, and logits.
+    struct Gradients: Sendable, Hashable {
+        let products: Double, attention: Double, steps: Double, logits: Double
+
+        /// Counts the work. The forward pass runs once, and again without its down projections; backwards each matrix but the routers is
+        /// multiplied once. Attention has two products forwards, and backwards five. The head is multiplied three times.
+        init(_ h: ModelHyperparameters, sequences: Int, context: Int) {
+            let work = ModelWork(h, sequences: sequences, context: context, unscored: -1, .diagonal)
+            products = 3 * work.layers - work.down - work.router + 3 * work.head
+            attention = 4.5 * work.attention
+            // Norms, activations and their gradients, and the sums of squares.
+            steps = 5 * work.steps
+            logits = 2 * work.logits
+        }
     }
 
     /// The cubed columns of the factorizations for one input: each candidate in both directions, on the columns and blocks that are looked at.

@@ -24,6 +24,11 @@ enum CalibrationForecastText {
             add("", "with \(mebibytes(run.memory)): weights read \(passes) (\(read)),")
             add("", "states \(Format.bytes(forecast.statesBytes)) \(states)")
         }
+        if let gradients = forecast.gradients {
+            let states =
+                "\(Format.bytes(gradients.statesBytes)) \(gradients.keepsStates ? "in memory" : "in a scratch file")"
+            add("gradients", "\(Format.grouped(UInt64(gradients.tokens))) tokens, states of all layers \(states)")
+        }
         add("file of moments", "\(Format.bytes(forecast.momentsBytes))  (blocks: \(options.blocks.text))")
         add("", "Times are without reading from a disk.")
         return lines.joined(separator: "\n")

@@ -20,6 +20,10 @@ struct Calibrate: AsyncParsableCommand {
 
             A weight after a colon says how much a token of that text counts.
 
+            A backward pass adds what an allocation of bits needs: for each output of a
+            matrix the mean square of the gradient of log p at labels that the model
+            draws itself. It runs on whole sequences, --gradient-tokens at most.
+
             An interrupted run keeps the layers that it finished; the same command goes
             on behind them. Without --force no existing file is replaced.
 
@@ -37,6 +41,12 @@ struct Calibrate: AsyncParsableCommand {
                 "Blocks of the matrices of moments: usual (whole up to 4096 columns, else blocks of 2048), full, diagonal, or blocks:N.",
                 valueName: "blocks"))
         var blocks = MomentBlocks.usual
+
+        @Option(
+            help: ArgumentHelp(
+                "Tokens that gradients are taken on at most, one sequence at least; 0 for no gradients.", valueName: "n"
+            ))
+        var gradientTokens = Calibrator.usualGradientTokens
 
         @Option(name: .shortAndLong, help: ArgumentHelp("File to write.", valueName: "file"))
         var output: FilePath
@@ -59,7 +69,10 @@ struct Calibrate: AsyncParsableCommand {
     @OptionGroup(title: "Memory and jobs") var work: Evaluate.EvaluationWork
     @OptionGroup(title: "Progress") var shown: ProgressOptions
 
-    func validate() throws { try texts.require() }
+    func validate() throws {
+        try texts.require()
+        guard gathered.gradientTokens >= 0 else { throw ValidationError("--gradient-tokens must be 0 or more.") }
+    }
 
     func run() async throws {
         Interruption.install()
@@ -72,13 +85,14 @@ struct Calibrate: AsyncParsableCommand {
         let bytes = opened.checkpoint.fileBytes
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
-        let calibrator = try Calibrator(opened.weights, options, blocks: gathered.blocks)
+        let calibrator = try Calibrator(
+            opened.weights, options, blocks: gathered.blocks, gradientTokens: gathered.gradientTokens)
         if let warning = try calibrator.shortTextWarning(loaded.texts, gathered.output) { reading.warn(warning) }
         let resumed = try await calibrator.run(
             loaded.texts, to: output, modelHash: opened.checkpoint.contentIdentity().weights,
             tokenizerHash: loaded.tokenizerHash, imatrix: imatrix
         ) { progress in
-            reading.note(progress, file, of: bytes)
+            reading.note(progress, progress.isOfGradients ? "\(file): gradients" : file, of: bytes)
         }
         try opened.checkpoint.requireUnchanged()
         for warning in try MomentsSummary(MomentsFile(output)).warningsAfterTheRun { reading.warn(warning) }

@@ -80,15 +80,22 @@ struct CalibrationPlanOptions: ParsableArguments {
     @Option(help: ArgumentHelp("--blocks of calibrate. Default: usual.", valueName: "blocks"))
     var blocks: MomentBlocks?
 
+    @Option(help: ArgumentHelp("--gradient-tokens of calibrate. Default: 16384.", valueName: "n"))
+    var gradientTokens: Int?
+
     @Option(
         help: ArgumentHelp(
             "Their --max-memory. The least that is enough counts if it is more. Default: 2048MiB.", valueName: "size"))
     var calibrationMemory: ByteCount?
 
     func validate() throws {
-        if calibrationTokens == nil, context != nil || blocks != nil || calibrationMemory != nil {
-            throw ValidationError("--context, --blocks and --calibration-memory need --calibration-tokens.")
+        if calibrationTokens == nil,
+            context != nil || blocks != nil || gradientTokens != nil || calibrationMemory != nil
+        {
+            throw ValidationError(
+                "--context, --blocks, --gradient-tokens and --calibration-memory need --calibration-tokens.")
         }
+        if let gradientTokens, gradientTokens < 0 { throw ValidationError("--gradient-tokens must be 0 or more.") }
     }
 
     /// What is asked for; nil without `--calibration-tokens`.
@@ -97,6 +104,7 @@ struct CalibrationPlanOptions: ParsableArguments {
         var options = CalibrationForecast.Options(tokens: calibrationTokens)
         options.context = context ?? options.context
         options.blocks = blocks ?? options.blocks
+        options.gradientTokens = gradientTokens ?? options.gradientTokens
         options.memory = calibrationMemory?.bytes ?? options.memory
         options.jobs = jobs
         return options

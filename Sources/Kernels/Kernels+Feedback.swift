@@ -34,6 +34,33 @@ extension Kernels {
         }
     }
 
+    /// Replaces X by X (R R^T)^-1.
+    ///
+    /// - Parameters:
+    ///   - values: X, column by column; columns are `stride` numbers apart, a multiple of 16.
+    ///   - lower: -R[j][k] at `k * count + j` for j < k.
+    ///   - upper: -R[k][j] at `k * count + j` for k < j.
+    ///   - inverse: 1 / R[j][j].
+    package static func solve(
+        _ values: inout MutableSpan<Float>, stride: Int, lower: Span<Float>, upper: Span<Float>, inverse: Span<Float>
+    ) {
+        let count = inverse.count
+        precondition(
+            count > 0 && stride % 16 == 0 && values.count >= stride * count && lower.count >= count * count
+                && upper.count >= count * count, "solve: sizes differ")
+        unsafe values.withUnsafeMutableBufferPointer { values in
+            unsafe lower.withUnsafeBufferPointer { lower in
+                unsafe upper.withUnsafeBufferPointer { upper in
+                    unsafe inverse.withUnsafeBufferPointer { inverse in
+                        unsafe ingot_feedback_solve(
+                            values.baseAddress, stride, stride, lower.baseAddress, upper.baseAddress,
+                            inverse.baseAddress, count)
+                    }
+                }
+            }
+        }
+    }
+
     /// The steps of a tensor's rows and columns during error feedback, and how targets become positions.
     package struct FeedbackSteps: Sendable {
         /// Of each row of a band: its step, and the inverse.
@@ -98,7 +125,7 @@ extension Kernels {
         /// Bytes of a block's memory.
         package static func bytes(rows: Int, columns: Int) -> Int {
             let stride = (rows + 15) / 16 * 16
-            return 4 * stride * (3 * columns + 2) + ingot_feedback_scratch(stride, 32)
+            return 4 * stride * (4 * columns + 2) + ingot_feedback_scratch(stride, 32)
                 + stride * Kernels.stripWidth * MemoryLayout<ingot_feedback_patch>.stride
         }
 
@@ -107,7 +134,7 @@ extension Kernels {
             precondition(rows > 0 && columns > 0, "FeedbackBlock: nothing")
             (self.rows, self.columns) = (rows, columns)
             stride = (rows + 15) / 16 * 16
-            let needed = 3 * stride * columns
+            let needed = 4 * stride * columns
             if unsafe memory.count < needed {
                 unsafe memory.deallocate()
                 unsafe memory = FeedbackBlock.floats(needed)
@@ -133,7 +160,7 @@ extension Kernels {
             unsafe memory.baseAddress.map { unsafe $0 + (part * columns + column) * stride }
         }
 
-        /// Takes weights of some columns from a row-major rectangle, and makes them the targets.
+        /// Takes weights of some columns from a row-major rectangle: as originals, as weights and as targets.
         ///
         /// - Parameters:
         ///   - first: the first of the columns, counted in the block.
@@ -143,11 +170,38 @@ extension Kernels {
                 first >= 0 && first + count <= columns && offset >= 0 && offset + count <= width
                     && weights.count >= rows * width, "FeedbackBlock: columns out of range")
             unsafe weights.withUnsafeBufferPointer { weights in
-                guard let from = weights.baseAddress, let to = unsafe at(0, first), let targets = unsafe at(1, first)
-                else { return }
+                guard let from = weights.baseAddress, let to = unsafe at(3, first) else { return }
                 unsafe ingot_feedback_transpose(from + offset, rows, count, width, to, stride)
-                unsafe targets.update(from: to, count: count * stride)
+                unsafe at(0, first)?.update(from: to, count: count * stride)
+                unsafe at(1, first)?.update(from: to, count: count * stride)
             }
+        }
+
+        /// Replaces the weights and targets of all columns: adds the originals times the factors of a matrix.
+        ///
+        /// - Parameter factors: row i has what column i adds to each column of the block; rows are `width` numbers apart.
+        package func correct(_ factors: Span<Float>, width: Int) {
+            precondition(
+                width >= columns && factors.count >= (columns - 1) * width + columns, "FeedbackBlock: factors out of range")
+            unsafe factors.withUnsafeBufferPointer { factors in
+                guard let by = factors.baseAddress, let to = unsafe at(0, 0), let originals = unsafe at(3, 0) else {
+                    return
+                }
+                for first in Swift.stride(from: 0, to: columns, by: Kernels.stripWidth) {
+                    unsafe ingot_feedback_product(
+                        to + first * stride, originals, stride, stride, by + first, width, columns,
+                        min(Kernels.stripWidth, columns - first))
+                }
+                unsafe at(1, 0)?.update(from: to, count: columns * stride)
+            }
+        }
+
+        /// Makes the errors those of the originals: original minus restored weight. Call it after the last column is quantized.
+        package func measureErrors() {
+            guard let errors = unsafe at(2, 0), let restored = unsafe at(1, 0), let originals = unsafe at(3, 0) else {
+                return
+            }
+            for index in 0..<columns * stride { unsafe errors[index] = originals[index] - restored[index] }
         }
 
         /// Replaces the targets of some columns: adds what the errors of columns `from` bring, each times its factor.
@@ -240,9 +294,9 @@ extension Kernels {
         }
 
         /// Which numbers of a block `quadraticForm` takes.
-        package enum Numbers: Sendable { case weights, errors }
+        package enum Numbers: Sendable { case originals, errors }
 
-        /// Sum over the rows of a x^T A x, with x a row of the block's weights or errors. Overwrites the targets.
+        /// Sum over the rows of a x^T A x, with x a row of the block's originals or errors. Overwrites the targets.
         ///
         /// The products A x are in binary32, in the order of `carry`; their products with x are summed in binary64.
         ///
@@ -252,7 +306,7 @@ extension Kernels {
         package func quadraticForm(_ numbers: Numbers, _ matrix: Span<Float>, width: Int) -> Double {
             precondition(
                 width >= columns && matrix.count >= (columns - 1) * width + columns, "FeedbackBlock: matrix out of range")
-            let part = numbers == .weights ? 0 : 2
+            let part = numbers == .originals ? 3 : 2
             return unsafe matrix.withUnsafeBufferPointer { matrix in
                 guard let by = matrix.baseAddress, let all = unsafe at(part, 0), let targets = unsafe at(1, 0) else {
                     return 0

@@ -15,7 +15,7 @@ void ingot_feedback_product(
 }
 
 size_t ingot_feedback_scratch(size_t padded_rows, int32_t states) {
-    return padded_rows * (4 * sizeof(int16_t) + sizeof(int16_t) + 1 + (size_t)states);
+    return padded_rows * (4 * sizeof(int16_t) + sizeof(int16_t) + sizeof(float) + 1 + (size_t)states);
 }
 
 size_t ingot_feedback_panel(
@@ -45,6 +45,42 @@ void ingot_feedback_transpose(
                     to[column * stride + row] = from[row * from_stride + column];
                 }
             }
+        }
+    }
+}
+
+enum { SOLVE_PANEL = 64 };
+
+static void scale_column(float *column, size_t rows, float factor) {
+    for (size_t row = 0; row < rows; row += 1) { column[row] *= factor; }
+}
+
+void ingot_feedback_solve(
+    float *values, size_t rows, size_t stride, const float *lower, const float *upper, const float *inverse,
+    size_t count) {
+    const struct ingot_table *table = ingot_active_table();
+    for (size_t end = count; end > 0;) {
+        size_t first = (end - 1) / SOLVE_PANEL * SOLVE_PANEL;
+        table->feedback_product(
+            values + first * stride, values + end * stride, rows, stride, lower + end * count + first, count,
+            count - end, end - first);
+        for (size_t j = end; j-- > first;) {
+            table->feedback_product(
+                values + j * stride, values + (j + 1) * stride, rows, stride, lower + (j + 1) * count + j, count,
+                end - 1 - j, 1);
+            scale_column(values + j * stride, rows, inverse[j]);
+        }
+        end = first;
+    }
+    for (size_t first = 0; first < count; first += SOLVE_PANEL) {
+        size_t end = count - first < SOLVE_PANEL ? count : first + SOLVE_PANEL;
+        table->feedback_product(
+            values + first * stride, values, rows, stride, upper + first, count, first, end - first);
+        for (size_t j = first; j < end; j += 1) {
+            table->feedback_product(
+                values + j * stride, values + first * stride, rows, stride, upper + first * count + j, count,
+                j - first, 1);
+            scale_column(values + j * stride, rows, inverse[j]);
         }
     }
 }

@@ -21,8 +21,9 @@ INLINE float patched(int32_t format, float target) {
 // Levels, symbols, parities and errors of one column after its search. Returns the number of patches.
 static size_t panel_finish(
     const struct ingot_feedback_panel *panel, size_t column, int clamped, const int16_t *floors,
-    const uint8_t *residues, struct ingot_feedback_patch *patches) {
-    const float *weights = panel->weights + column * panel->stride, *targets = panel->targets + column * panel->stride;
+    const uint8_t *residues, float *restored_column, struct ingot_feedback_patch *patches) {
+    const float *weights = panel->weights + column * panel->stride;
+    float *targets = panel->targets + column * panel->stride;
     float *errors = panel->errors + column * panel->stride;
     size_t place = panel->first_column + column, found = 0;
     float scale = panel->column_scales[column], largest = largest_finite(panel->format);
@@ -36,6 +37,7 @@ static size_t panel_finish(
         f32x16 restored = CONVERT(f32x16, level) * step;
         beyond |= ~(magnitude(restored) <= largest);
         STORE(errors + row, LOAD(f32x16, weights + row) - restored);
+        STORE(restored_column + row, restored);
         int16_t symbols[LANES];
         STORE(symbols, CONVERT(i16x16, level >> 1));
         size_t left = panel->rows - row, count = left < LANES ? left : LANES;
@@ -57,11 +59,16 @@ static size_t panel_finish(
             if (!(size > panel->farthest) && held) { continue; }
             float value = patched(panel->format, targets[row]);
             errors[row] = weights[row] - value;
+            restored_column[row] = value;
             patches[found] = (struct ingot_feedback_patch){(uint32_t)row, (uint32_t)place, value};
             found += 1;
         }
     }
-    for (size_t row = panel->rows; row < panel->padded_rows; row += 1) { errors[row] = 0; }
+    for (size_t row = panel->rows; row < panel->padded_rows; row += 1) {
+        errors[row] = 0;
+        restored_column[row] = 0;
+    }
+    memcpy(targets, restored_column, panel->padded_rows * sizeof(float));
     return found;
 }
 
@@ -70,7 +77,8 @@ static size_t feedback_panel(
     size_t rows = panel->padded_rows, stride = panel->stride, found = 0;
     int16_t *costs = (int16_t *)(void *)scratch;
     int16_t *floors = costs + 4 * rows;
-    uint8_t *residues = (uint8_t *)(floors + rows), *survivors = residues + rows;
+    float *restored = (float *)(void *)(floors + rows);
+    uint8_t *residues = (uint8_t *)(restored + rows), *survivors = residues + rows;
     memset(residues, 0, rows);
     for (size_t group = 0; group < panel->columns; group += PANEL_GROUP) {
         size_t left = panel->columns - group, count = left < PANEL_GROUP ? left : PANEL_GROUP;
@@ -86,7 +94,7 @@ static size_t feedback_panel(
                 panel->inverse_scales[column], panel->dead_zones[column], panel->shrinks[column], panel->farthest};
             int clamped = column_positions(targets, rows, panel->inverse_row_steps, rule, floors, costs);
             column_search(panel->states, panel->rows, costs, survivors, residues);
-            found += panel_finish(panel, column, clamped, floors, residues, patches + found);
+            found += panel_finish(panel, column, clamped, floors, residues, restored, patches + found);
         }
     }
     return found;

@@ -277,6 +277,13 @@ void ingot_feedback_transpose(
 /// their end. Returns 0, or 1 if a pivot is not positive or not finite; then the matrix is undefined.
 int32_t ingot_feedback_factor(double *matrix, size_t count, size_t stride);
 
+/// Replaces X, column-major with columns `stride` numbers apart, by X (R R^T)^-1. rows and stride are multiples of 16.
+///
+/// lower, upper: count rows of count numbers: -R[j][k] at [k * count + j] for j < k, and -R[k][j] at [k * count + j] for k < j. inverse: 1 / R[j][j].
+void ingot_feedback_solve(
+    float *values, size_t rows, size_t stride, const float *lower, const float *upper, const float *inverse,
+    size_t count);
+
 /// A panel: 1 to 64 neighbouring columns of one strip of a band. Columns are `stride` numbers apart; each has padded_rows numbers,
 /// of which those behind `rows` are zeros.
 struct ingot_feedback_panel {
@@ -285,7 +292,7 @@ struct ingot_feedback_panel {
     int32_t states, format;
     float farthest;                    // as in ingot_trellis_rule
     const float *weights;
-    float *targets;                    // weights plus what earlier panels carried over; the panel adds its own
+    float *targets;                    // weights plus what earlier panels carried over; receives the restored weights
     float *errors;                     // receives weight minus restored weight
     const float *coupling;             // how much column j of the panel takes of the error of column i, at [stride * i + j], i < j
     size_t coupling_stride;

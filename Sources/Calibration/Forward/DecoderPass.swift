@@ -108,6 +108,44 @@ struct DecoderPass: Sendable {
             try await runner.add(layer.feedForward[expert].down, of: gated, to: &states, chosen: chosen)
         }
     }
+
+    /// Receives an input of an output or down projection: which it is, its rows in this model, its rows where only the matrices before it are
+    /// those of another model, and the tokens that the rows are of; nil for all tokens.
+    typealias PairObserver = (LinearInput, TokenStates, TokenStates, [Int]?) -> Void
+
+    /// Runs one layer on the states of whole sequences, and beside it the parts that another model has in place of its queries, keys, values,
+    /// gates and up projections. Both parts get the states of this model.
+    func run(
+        layer number: Int, beside other: DecoderPass, _ states: inout TokenStates, observe: PairObserver
+    ) async throws {
+        func note(_ kind: LinearInput.Kind, _ own: TokenStates, _ others: TokenStates, expert: Int? = nil, _ tokens: [Int]? = nil) {
+            if let input = LinearInput(layer: number, kind, expert: expert) { observe(input, own, others, tokens) }
+        }
+        let h = model.hyperparameters
+        let (layer, changed) = (model.layers[number], other.model.layers[number])
+        let inputs = states.normed(layer.attentionNorm, epsilon: h.normEpsilon)
+        let parts = try await projections(layer, inputs)
+        let means = try await attention.run(parts[0], parts[1], parts[2], context: context)
+        let others = try await other.projections(changed, inputs)
+        let otherMeans = try await other.attention.run(others[0], others[1], others[2], context: context)
+        note(.outputIn, means, otherMeans)
+        try await runner.add(layer.output, of: means, to: &states)
+        let middle = states.normed(layer.feedForwardNorm, epsilon: h.normEpsilon)
+        guard let router = layer.router else {
+            let gated = try await runner.gated(layer.feedForward[0], middle)
+            note(.downIn, gated, try await other.runner.gated(changed.feedForward[0], middle))
+            try await runner.add(layer.feedForward[0].down, of: gated, to: &states)
+            return
+        }
+        let scores = try await runner.apply([router], to: middle)[0]
+        for (expert, chosen) in ExpertChoice.tokens(scores, h.expertsPerToken).enumerated() where !chosen.isEmpty {
+            let (own, tokens) = (middle.rows(chosen), chosen.map(\.token))
+            let gated = try await runner.gated(layer.feedForward[expert], own)
+            let otherGated = try await other.runner.gated(changed.feedForward[expert], own)
+            note(.downIn, gated, otherGated, expert: expert, tokens)
+            try await runner.add(layer.feedForward[expert].down, of: gated, to: &states, chosen: chosen)
+        }
+    }
 }
 
 /// The choice of experts for tokens, as Mixtral makes it: softmax over all experts, the largest, and their probabilities scaled to sum 1.

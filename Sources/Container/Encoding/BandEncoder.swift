@@ -7,11 +7,15 @@ package struct CalibratedEncoding: Sendable {
     package let factors: FeedbackFactors
     /// A scale byte for each column, and for each row; no bytes if rows have none.
     package let columnBytes: [UInt8], rowBytes: [UInt8]
+    /// Of each block of the factors, what is added to the weights before the search (`TargetCorrection`); nil for nothing.
+    package let correction: [[Float]]?
 
     /// An encoding of a tensor.
-    package init(factors: FeedbackFactors, columnBytes: [UInt8], rowBytes: [UInt8]) {
+    package init(
+        factors: FeedbackFactors, columnBytes: [UInt8], rowBytes: [UInt8], correction: [[Float]]? = nil
+    ) {
         self.factors = factors
-        (self.columnBytes, self.rowBytes) = (columnBytes, rowBytes)
+        (self.columnBytes, self.rowBytes, self.correction) = (columnBytes, rowBytes, correction)
     }
 
     /// The side information of the payload.
@@ -48,30 +52,51 @@ package struct BandEncoder {
         let rows = min(prologue.grid.chunkRows, prologue.grid.rows - firstRow)
         let rowBytes = encoding.rowBytes.isEmpty ? [] : Array(encoding.rowBytes[firstRow..<firstRow + rows])
         let steps = ChunkSteps(step: rule.step, rowCount: rows, rows: rowBytes, columns: encoding.columnBytes)
+        var tiles: [(columns: Range<Int>, weights: [Float])] = []
+        var isFinite = true
+        var column = 0
+        if encoding.correction != nil {
+            // A correction needs all columns of a block before its first one is searched.
+            for index in 0..<count {
+                let elements = try tile(index)
+                chunks[index].clear()
+                chunks[index].nonFinite = elements.expand(into: &weights)
+                isFinite = isFinite && chunks[index].nonFinite.isZero
+                tiles.append((column..<column + elements.columns, Array(weights[..<elements.count])))
+                column += elements.columns
+            }
+        }
         var search = FeedbackSearch(
             encoding.factors, rows: rows, steps, parameters, deadZone: rule.deadZone, shrink: rule.shrink,
-            prologue.format, measures: measures)
-        var column = 0
-        var isFinite = true
+            prologue.format, encoding.correction.map { TargetCorrection(blocks: $0, tiles: tiles) },
+            measures: measures)
+        column = 0
         for index in 0..<count {
-            let tile = try tile(index)
-            chunks[index].clear()
-            chunks[index].nonFinite = tile.expand(into: &weights)
-            isFinite = isFinite && chunks[index].nonFinite.isZero
+            let tileColumns: Int
+            if tiles.isEmpty {
+                let elements = try tile(index)
+                tileColumns = elements.columns
+                chunks[index].clear()
+                chunks[index].nonFinite = elements.expand(into: &weights)
+                isFinite = isFinite && chunks[index].nonFinite.isZero
+            } else {
+                weights = tiles[index].weights
+                tileColumns = tiles[index].columns.count
+            }
             guard isFinite else {
                 writer.appendEmpty(
                     prologue.scheme.streamCount(prologue.format, prologue.codec), to: &chunks[index])
                 chunks[index].setChecksum()
                 continue
             }
-            let columns = column..<column + tile.columns
+            let columns = column..<column + tileColumns
             var own = steps
             own.columnScales = Array(steps.columnScales[columns])
             chunks[index].entry.step = rule.step
             chunks[index].entry.sums = stream.search(
                 &search, weights, rows: rows, columns: columns, own, prologue.format)
             stream.appendStreams(
-                weights, rows: rows, columns: tile.columns, parameters, prologue.format, prologue.codec, writer,
+                weights, rows: rows, columns: tileColumns, parameters, prologue.format, prologue.codec, writer,
                 to: &chunks[index])
             chunks[index].setChecksum()
             column = columns.upperBound

@@ -157,6 +157,37 @@ package struct ShardWriter: ~Copyable {
         current = nil
     }
 
+    /// Copies the payload of the next tensor of `layout.payloads` from another shard, as it is.
+    ///
+    /// - Parameters:
+    ///   - payload: its description is that of the layout.
+    ///   - shard: the shard that has it.
+    /// - Throws: `payloadInvalid`, `checksum` if its bytes are not those that were sealed; errors of reading and writing.
+    package mutating func copyPayload(_ payload: SealedShard.Payload, from shard: SealedShard) throws {
+        let start = file.byteCount
+        var chunks: [(range: ByteRange, checksum: UInt64)] = []
+        _ = try shard.chunkTable(of: payload) { entry in
+            guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount) else { return }
+            chunks.append((range, entry.checksum))
+        }
+        guard let front = ByteRange(start: payload.range.start, count: UInt64(payload.prologue.frontBytes)) else { return }
+        let bytes = try shard.file.bytes(front)
+        try file.append(bytes.span)
+        for chunk in chunks {
+            let stored = try shard.file.bytes(chunk.range)
+            guard ContentHash.checksum64(stored.span) == chunk.checksum else {
+                throw IngotError(
+                    .checksum, file: shard.file.path.string, tensor: payload.name, offset: chunk.range.start,
+                    found: "bytes whose checksum differs from the chunk table's")
+            }
+            try file.append(stored.span)
+        }
+        try pad()
+        descriptors.append(payload.descriptor)
+        payloadBytes.append(file.byteCount - start)
+        seal(start, front.count, ContentHash(of: bytes.span))
+    }
+
     /// Begins the next kept tensor of `layout.kept`.
     package mutating func beginKept() {
         keptStart = file.byteCount

@@ -26,6 +26,8 @@ struct CalibratedPlanner {
         let ownBits: Double?
         /// Mean square of the gradients at its outputs, over all tokens of the text; nil if they are not known.
         var gradient: Double?
+        /// The step and the parameters of the first phase, in the second; nil in any other conversion.
+        var first: (step: Float, parameters: TrellisParameters)?
         /// A scale byte for each row; empty if rows have none.
         var rowBytes: [UInt8] = []
 
@@ -121,7 +123,9 @@ struct CalibratedPlanner {
         guard shared.allSatisfy({ candidates[$0].offset != nil }), !shared.isEmpty else {
             return items.indices.map { step($0, targets[$0]) }
         }
-        let limits = items.indices.map { step($0, max(0.05, targets[$0] - CalibratedPlanner.reach)) }
+        let limits = items.indices.map { index in
+            items[index].first != nil ? .infinity : step(index, max(0.05, targets[index] - CalibratedPlanner.reach))
+        }
         func steps(_ level: Double) -> [Double] {
             items.indices.map { index in
                 guard items[index].ownBits == nil, let offset = candidates[index].offset else {
@@ -175,6 +179,14 @@ struct CalibratedPlanner {
         let largest = items.compactMap(\.gradient).max() ?? 1
         return items.indices.map { index in
             guard let scale = scales[index].own else { return nil }
+            if let first = items[index].first {
+                // The second phase moves the steps of the first together.
+                let rate = TensorRate(
+                    goal: .step(byteCount: 0), parameters: first.parameters, rule: TrellisRule(step: first.step),
+                    bits: targets[index], slope: 1, relativeMSE: 0, minimumStep: Double(Float.leastNormalMagnitude))
+                let octaves = ExactMath.log2(Double(first.step))
+                return Candidate(rate: rate, octaves: octaves, offset: octaves)
+            }
             let octaves = scale + 1.05 - targets[index]
             var parameters = AlphabetChoice.first(bits: targets[index], options)
             parameters.scaleBytes = items[index].rowBytes.isEmpty ? .columns : .columnsAndRows

@@ -2,6 +2,7 @@ package import Architectures
 import Checkpoints
 package import FileAccess
 package import Moments
+import Container
 import Quantization
 package import SystemPackage
 package import TensorModel
@@ -12,6 +13,8 @@ package struct CalibrationMoments: Sendable {
     package let file: MomentsFile
     /// XXH3-128 of its bytes, which manifest, journal and descriptions record.
     package let hash: ContentHash
+    /// The first phase, in the second; nil in any other conversion.
+    package private(set) var phase: FirstPhase?
 
     /// Takes an opened file, and hashes it.
     package init(_ file: MomentsFile) throws {
@@ -56,5 +59,35 @@ package struct CalibrationMoments: Sendable {
         let most = file.entries.map { $0.weights.reduce(0, +) }.max() ?? 0
         let share = most > 0 ? entry.weights.reduce(0, +) / most : 1
         return squares.reduce(0.0) { $0 + Double($1) } / Double(squares.count) * share
+    }
+
+    /// These moments in the second phase of a conversion.
+    ///
+    /// - Throws: `momentsInvalid` if the first phase was made with other moments, or the corrections have other blocks.
+    package func after(_ phase: FirstPhase) throws -> CalibrationMoments {
+        let made = phase.checkpoint.manifest.options.first { $0.key == "calibration_xxh3_128" }?.value.string
+        guard made == hash.description, !phase.checkpoint.manifest.options.contains(where: { $0.key == "correction_xxh3_128" })
+        else {
+            throw IngotError(
+                .momentsInvalid, file: file.path.string, found: "moments with the hash \(hash)",
+                expected: "\(made ?? "no calibration"), those of the first phase, which has no correction itself")
+        }
+        guard phase.correction.description.blocks == file.description.blocks else {
+            throw IngotError(
+                .momentsInvalid, file: phase.correction.file.path.string,
+                found: "corrections in blocks `\(phase.correction.description.blocks.text)`",
+                expected: "`\(file.description.blocks.text)`, as the moments have them")
+        }
+        var moments = self
+        moments.phase = phase
+        return moments
+    }
+
+    /// Whether the second phase encodes a tensor again.
+    func isCorrected(_ tensor: StoredTensor) -> Bool {
+        guard let phase, let input = input(of: tensor), [.outputIn, .downIn].contains(input.kind),
+            TensorRole(tensor.name).kind != .router, phase.correction.blocks(of: input)?.columns == tensor.shape.columns
+        else { return false }
+        return phase.payload(of: tensor.name)?.payload.descriptor.calibrated != nil
     }
 }

@@ -14,6 +14,7 @@ extension ConversionPlan {
     func calibratedFindings(
         _ planned: [ShardPlan], _ moments: CalibrationMoments, _ budget: MemoryBudget
     ) async throws -> [Findings] {
+        if let phase = moments.phase { return try await correctedFindings(planned, moments, phase, budget) }
         var otherBytes: UInt64 = 0
         if case .totalBytes = options.encoding.goal { otherBytes = try bytesBesideTrellis() }
         let rate = try CalibratedRate(planned, options.encoding, otherBytes: otherBytes)
@@ -49,6 +50,48 @@ extension ConversionPlan {
             planned, plain, otherBytes: 0, allowsSlack: false, includesAll: false,
             excluding: Set(items.map(\.tensor.name)), budget
         ).findings()
+        for (item, finding) in zip(items, found) { findings[item.shard][item.payload] = finding }
+        return findings
+    }
+
+    /// Plans the second phase: output and down projections get the bytes that they had in the first, all other payloads are copied.
+    ///
+    /// - Throws: `momentsInvalid` if no tensor has a correction; errors of reading.
+    private func correctedFindings(
+        _ planned: [ShardPlan], _ moments: CalibrationMoments, _ phase: FirstPhase, _ budget: MemoryBudget
+    ) async throws -> [Findings] {
+        var findings = [Findings](repeating: [:], count: planned.count)
+        var items: [CalibratedPlanner.Item] = []
+        var bytes = 0.0
+        for (number, shard) in planned.enumerated() {
+            for (index, plan) in shard.layout.payloads.enumerated() {
+                guard let descriptor = plan.descriptor, case .trellis = descriptor.scheme else { continue }
+                guard let (payload, _) = phase.payload(of: plan.tensor.name) else {
+                    findings[number][index] = .kept
+                    continue
+                }
+                guard moments.isCorrected(plan.tensor), let input = moments.input(of: plan.tensor),
+                    case .trellis(let parameters) = payload.descriptor.scheme,
+                    let step = try phase.step(of: plan.tensor.name)
+                else {
+                    findings[number][index] = .copied
+                    continue
+                }
+                var item = CalibratedPlanner.Item(
+                    shard: number, payload: index, tensor: plan.tensor, file: shard.source.file,
+                    descriptor: descriptor, input: input, ownBits: nil)
+                item.first = (step, parameters)
+                items.append(item)
+                bytes += Double(payload.range.count)
+            }
+        }
+        guard !items.isEmpty else {
+            throw IngotError(
+                .momentsInvalid, file: phase.correction.file.path.string, found: "corrections of no tensor of this model",
+                expected: "those of its output and down projections")
+        }
+        let cache = FactorCache(moments, maximumBytes: budget.factorBytes)
+        let found = try await CalibratedPlanner(options.encoding, cache, budget).findings(items, bytes: bytes)
         for (item, finding) in zip(items, found) { findings[item.shard][item.payload] = finding }
         return findings
     }
@@ -103,6 +146,9 @@ struct CalibratedRate {
 extension ConversionPlan.ShardPlan {
     /// Whether a payload is calibrated.
     func isCalibrated(_ payload: Int) -> Bool { encodings[payload].rate?.parameters.scaleBytes != nil }
+
+    /// Whether a payload is copied from the first phase.
+    func isCopied(_ payload: Int) -> Bool { if case .copied = encodings[payload] { true } else { false } }
 
     /// Whether a payload shares its bits with the other linear layers.
     func sharesBits(_ payload: Int, _ options: EncodingOptions) -> Bool {

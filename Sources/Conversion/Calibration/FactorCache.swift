@@ -15,10 +15,10 @@ final class FactorCache: Sendable {
 
     /// A factor that is made once, by the first who asks; the others wait.
     private final class Once: Sendable {
-        private let made = Mutex(FeedbackFactors??.none)
+        private let made = Mutex(Made??.none)
 
-        /// The factors, or what `make` gives; nil if there are none.
-        func value(_ make: () throws -> FeedbackFactors?) throws -> FeedbackFactors? {
+        /// What was made, or what `make` gives; nil if there are no factors.
+        func value(_ make: () throws -> Made?) throws -> Made? {
             try made.withLock { made in
                 if let made { return made }
                 let value = try make()
@@ -29,6 +29,14 @@ final class FactorCache: Sendable {
 
         /// Bytes of the factors; 0 until they are made.
         var byteCount: Int { made.withLockIfAvailable { ($0 ?? nil)?.byteCount ?? 0 } ?? 0 }
+    }
+
+    /// The factors of an input, and what is added to weights before the search (`CalibratedEncoding.correction`).
+    private struct Made: Sendable {
+        let factors: FeedbackFactors
+        let correction: [[Float]]?
+
+        var byteCount: Int { factors.byteCount + (correction?.reduce(0) { $0 + 4 * $1.count } ?? 0) }
     }
 
     private struct State {
@@ -48,19 +56,19 @@ final class FactorCache: Sendable {
     /// The factors of an input; nil if its moments are zero, or have no factor.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
-    func factors(of input: LinearInput) throws -> FeedbackFactors? {
+    private func made(of input: LinearInput) throws -> Made? {
         let once = state.withLock { state in
             let place = state.entries.firstIndex { $0.input == input }
             let entry = place.map { state.entries.remove(at: $0) } ?? (input: input, once: Once())
             state.entries.append(entry)
             return entry.once
         }
-        let factors = try once.value {
+        let made = try once.value {
             let clock = ContinuousClock()
             let begin = clock.now
-            let made = try make(input)
+            let new = try make(input)
             state.withLock { $0.seconds += clock.now - begin }
-            return made
+            return new
         }
         state.withLock { state in
             var bytes = state.entries.reduce(0) { $0 + $1.once.byteCount }
@@ -68,27 +76,50 @@ final class FactorCache: Sendable {
                 bytes -= state.entries.removeFirst().once.byteCount
             }
         }
-        return factors
+        return made
     }
 
-    private func make(_ input: LinearInput) throws -> FeedbackFactors? {
+    private func make(_ input: LinearInput) throws -> Made? {
         guard let entry = moments.file[input] else { return nil }
         try Interruption.check()
-        return try FeedbackFactors(
+        let factors = try FeedbackFactors(
             columns: entry.blocks.columns, width: entry.blocks.width, diagonal: try moments.file.diagonal(of: entry),
             shrinkage: entry.shrinkage
         ) { try moments.file.triangle($0, of: entry) }
+        return try factors.map { Made(factors: $0, correction: try correction(of: input, $0)) }
+    }
+
+    /// -M of the blocks of some factors; nil if the input has no correction.
+    private func correction(of input: LinearInput, _ factors: FeedbackFactors) throws -> [[Float]]? {
+        guard let file = moments.phase?.correction, let layout = file.blocks(of: input) else { return nil }
+        return try factors.blocks.map { block in
+            let width = block.columns.count
+            var matrix = [Float](repeating: 0, count: width * width)
+            for number in block.columns.lowerBound / layout.width..<(block.columns.upperBound - 1) / layout.width + 1 {
+                let part = try file.matrix(number, of: input)
+                let columns = layout.columns(of: number)
+                let first = columns.lowerBound - block.columns.lowerBound
+                for row in 0..<columns.count {
+                    for column in 0..<columns.count {
+                        matrix[(first + row) * width + first + column] = -part[row * columns.count + column]
+                    }
+                }
+            }
+            return matrix
+        }
     }
 
     /// How a tensor with this input is encoded.
     ///
     /// - Throws: `momentsInvalid` if the moments have no factor.
     func encoding(of input: LinearInput, rowBytes: [UInt8]) throws -> CalibratedEncoding {
-        guard let factors = try factors(of: input) else {
+        guard let made = try made(of: input) else {
             throw IngotError(
                 .momentsInvalid, file: moments.file.path.string, tensor: TensorName(input.text),
                 found: "moments without a Cholesky factor", expected: "second moments of activations")
         }
-        return CalibratedEncoding(factors: factors, columnBytes: factors.columnBytes, rowBytes: rowBytes)
+        return CalibratedEncoding(
+            factors: made.factors, columnBytes: made.factors.columnBytes, rowBytes: rowBytes,
+            correction: made.correction)
     }
 }

@@ -30,4 +30,9 @@ struct ShardCalibration: Sendable {
         }
         return try cache.encoding(of: input, rowBytes: [])
     }
+
+    /// The payload of a tensor in the first phase, and its shard.
+    func earlier(_ name: TensorName) -> (payload: SealedShard.Payload, shard: SealedShard)? {
+        moments.phase?.payload(of: name)
+    }
 }

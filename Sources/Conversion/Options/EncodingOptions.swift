@@ -37,6 +37,8 @@ package struct EncodingOptions: Sendable, Hashable {
     package var requantizes = false
     /// The hash of the file of moments of a calibrated conversion; nil for any other.
     package var calibration: ContentHash?
+    /// In the second phase of a conversion: the hashes of the first phase's manifest and of the file of corrections.
+    package var through: ContentHash?, correction: ContentHash?
     /// For PyTorch files: the keys, joined by `.`, that lead to the dictionary of weights. nil searches the usual places.
     package var key: String?
 
@@ -96,6 +98,8 @@ package struct EncodingOptions: Sendable, Hashable {
         if !recipe.rules.isEmpty { members.append(.init("recipe", recipe.json)) }
         if let key { members.append(.init("key", .string(key))) }
         if let calibration { members.append(.init("calibration_xxh3_128", .string(calibration.description))) }
+        if let through { members.append(.init("through_xxh3_128", .string(through.description))) }
+        if let correction { members.append(.init("correction_xxh3_128", .string(correction.description))) }
         if requantizes { members.append(.init("allow_requantize", .bool(true))) }
         return members
     }

@@ -249,6 +249,10 @@ package struct ConversionPlan: Sendable {
                 payload.descriptor = nil
                 kept.append(payload)
                 continue
+            case .copied:
+                guard let earlier = moments?.phase?.payload(of: payload.tensor.name)?.payload else { break }
+                payload.descriptor = earlier.descriptor
+                encoding = .copied(earlier.range.count)
             case .notFinite: encoding = .trellis(TensorRate.zeros(.error(1), options.encoding))
             case nil: break
             }

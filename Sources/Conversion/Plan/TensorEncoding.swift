@@ -10,6 +10,9 @@ enum TensorEncoding: Sendable, Hashable {
     /// Levels from a trellis. The rate is nil until it is planned.
     case trellis(TensorRate?)
 
+    /// The payload of the first phase, of this many bytes, as it is.
+    case copied(UInt64)
+
     /// The encoding of a scheme, without rate or form.
     init(_ scheme: TensorScheme) {
         switch scheme {
@@ -31,10 +34,13 @@ enum TensorEncoding: Sendable, Hashable {
     var form: StoredForm? {
         switch self {
         case .lossless(let form), .uniform(let form): form
-        case .trellis: nil
+        case .trellis, .copied: nil
         }
     }
 
     /// Upper bound of the bytes of the payload; 0 if neither a size nor a form is planned.
-    var maximumBytes: Double { form.map { Double($0.byteCount) } ?? rate?.goal.maximumBytes ?? 0 }
+    var maximumBytes: Double {
+        if case .copied(let bytes) = self { return Double(bytes) }
+        return form.map { Double($0.byteCount) } ?? rate?.goal.maximumBytes ?? 0
+    }
 }

@@ -86,6 +86,8 @@ struct RatePlanner {
         case stored(StoredForm)
         /// No scheme meets the goal of this small tensor: it is kept.
         case kept
+        /// The payload of the first phase is copied.
+        case copied
 
         /// The rate; nil in the other cases.
         var rate: TensorRate? { if case .rate(let rate) = self { rate } else { nil } }
@@ -97,6 +99,7 @@ struct RatePlanner {
             case .notFinite: "not finite"
             case .stored(let form): "stored as \(form.scheme.summary) instead"
             case .kept: "kept as it is"
+            case .copied: "copied from the first phase"
             }
         }
     }
@@ -265,7 +268,7 @@ struct RatePlanner {
                     : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 if item.ownBits == nil { saved += rate.slope * Double(item.weights) / 16 }
             case .stored(let form): expected += Double(form.byteCount)
-            case .notFinite, .kept: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
+            case .notFinite, .kept, .copied: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
             }
         }
         return (expected, saved)
@@ -296,7 +299,7 @@ struct RatePlanner {
             switch pair.1 {
             case .rate(let rate): sum + (rate.goal.maximumBytes ?? 0)
             case .stored(let form): sum + Double(form.byteCount)
-            case .notFinite, .kept: sum
+            case .notFinite, .kept, .copied: sum
             }
         }
     }

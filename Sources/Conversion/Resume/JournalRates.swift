@@ -16,6 +16,7 @@ extension RatePlanner.Finding {
         case .rate(let rate): rate.journalEntry
         case .notFinite: .string("not_finite")
         case .kept: .string("kept")
+        case .copied: .string("copied")
         case .stored(let form): form.journalEntry
         }
     }
@@ -33,6 +34,7 @@ extension RatePlanner.Finding {
         switch value.string {
         case "not_finite": self = .notFinite
         case "kept": self = .kept
+        case "copied": self = .copied
         default:
             if let form = StoredForm(journal: value) {
                 self = .stored(form)

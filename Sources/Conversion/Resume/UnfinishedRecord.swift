@@ -106,6 +106,7 @@ extension ConversionPlan.ShardPlan {
             text += JSONValue.object(prologue?.scheme.members ?? []).text()
             switch encoding {
             case .trellis(let rate): text += rate.map { RatePlanner.Finding.rate($0).json.text() } ?? ""
+            case .copied: text += payload.descriptor.map { "copied \($0.sourceHash) \($0.sums)" } ?? ""
             case .lossless(let form), .uniform(let form):
                 text += form.map { RatePlanner.Finding.stored($0).json.text() } ?? ""
             }

@@ -41,6 +41,8 @@ package struct Converter: Sendable {
         self.destination = destination
         var options = options
         options.encoding.calibration = moments?.hash
+        options.encoding.through = moments?.phase?.manifest
+        options.encoding.correction = moments?.phase?.hash
         self.options = options
         self.moments = moments
         try options.requireConsistent()

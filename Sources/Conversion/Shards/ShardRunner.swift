@@ -149,9 +149,15 @@ final class ShardRunner {
     private func encodeAll(from first: Int) async throws -> GoalMissed? {
         var first = first
         while first < shard.layout.payloads.count {
-            try await encode(from: first)
+            if shard.isCopied(first) {
+                try copy(first)
+                first += 1
+                continue
+            }
+            let end = (first..<counts.count).first(where: shard.isCopied) ?? counts.count
+            try await encode(first..<end)
             switch miss {
-            case nil: return nil
+            case nil: first = end
             case .final(let missed)?: return missed
             case .tryAgain(let payload, let controller, let rules)?:
                 if let missed = try await repeatUntilHeld(payload, controller, rules) { return missed }
@@ -160,6 +166,28 @@ final class ShardRunner {
             miss = nil
         }
         return nil
+    }
+
+    /// Copies a payload of the first phase.
+    ///
+    /// - Throws: `sourceMismatch` if it is of other weights.
+    private func copy(_ index: Int) throws {
+        let plan = shard.layout.payloads[index]
+        guard let (payload, earlier) = calibration?.earlier(plan.tensor.name) else {
+            preconditionFailure("a copied payload that no first phase has")
+        }
+        guard try shard.source.bytes(of: plan.tensor).hash() == payload.descriptor.sourceHash else {
+            throw IngotError(
+                .sourceMismatch, file: shard.source.file.path.string, tensor: plan.tensor.name,
+                found: "other weights than the first phase was made of", expected: "the same source in both phases")
+        }
+        try writer?.copyPayload(payload, from: earlier)
+        state.tensor = plan.tensor.name
+        state.doneBytes += plan.tensor.byteCount
+        state.codedBytes += payload.range.count
+        state.weights += UInt64(plan.tensor.shape.elementCount)
+        progress(state)
+        try recordSometimes()
     }
 
     private func copyKept() throws {
@@ -205,10 +233,10 @@ final class ShardRunner {
 
     // MARK: - Chunks
 
-    /// Encodes and writes the chunks of all payloads from `first` on; stops if a tensor misses its goal.
-    private func encode(from first: Int) async throws {
+    /// Encodes and writes the chunks of some payloads; stops if a tensor misses its goal.
+    private func encode(_ payloads: Range<Int>) async throws {
         let policy = Mutex(RatePolicy(rates, prologues))
-        try await run(runs(from: first)) { run, chunk in
+        try await run(runs(payloads)) { run, chunk in
             policy.withLock { $0.rule(of: chunk, payload: run.payload) }
         } consume: { run, output in
             for (chunk, encoded) in zip(run.chunks, output.chunks) {
@@ -222,9 +250,9 @@ final class ShardRunner {
         }
     }
 
-    /// The runs of all payloads from `first` on: of whole bands for calibrated payloads, of one chunk each for others.
-    private func runs(from first: Int) -> [ChunkRun] {
-        counts.indices.dropFirst(first).flatMap { payload -> [ChunkRun] in
+    /// The runs of some payloads: of whole bands for calibrated payloads, of one chunk each for others.
+    private func runs(_ payloads: Range<Int>) -> [ChunkRun] {
+        payloads.flatMap { payload -> [ChunkRun] in
             let length = shard.isCalibrated(payload) ? prologues[payload]?.grid.chunksPerBand ?? 1 : 1
             return stride(from: 0, to: counts[payload], by: length).map {
                 ChunkRun(payload: payload, chunks: $0..<min($0 + length, counts[payload]))

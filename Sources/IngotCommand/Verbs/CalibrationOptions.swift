@@ -15,11 +15,31 @@ struct CalibrationOptions: ParsableArguments {
             """, valueName: "file"))
     var calibration: FilePath?
 
+    @Option(
+        help: ArgumentHelp(
+            "With --calibration and --through: corrections from ingot calibrate --through, for a second phase.",
+            valueName: "file"))
+    var correction: FilePath?
+
+    @Option(
+        help: ArgumentHelp(
+            "The first phase: a conversion of SOURCE with the same --calibration and --bits. Output and down projections are encoded again, all other matrices are copied.",
+            valueName: "checkpoint"))
+    var through: FilePath?
+
+    func validate() throws {
+        guard (correction == nil) == (through == nil), correction == nil || calibration != nil else {
+            throw ValidationError("--correction and --through go together, and with --calibration.")
+        }
+    }
+
     /// Opens the file; nil if none was given.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
     func moments(beside destination: FilePath) throws -> CalibrationMoments? {
         guard let calibration else { return nil }
-        return try CalibrationMoments(opening: calibration, scratch: destination.removingLastComponent())
+        let moments = try CalibrationMoments(opening: calibration, scratch: destination.removingLastComponent())
+        guard let correction, let through else { return moments }
+        return try moments.after(FirstPhase(through: through, correction: correction))
     }
 }

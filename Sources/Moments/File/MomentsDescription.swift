@@ -63,18 +63,12 @@ extension MomentsDescription {
 
     /// The entries of `__metadata__`, in the order of the file.
     var metadata: [SafetensorsHeader.MetadataEntry] {
-        let list = texts.map { text -> JSONValue in
-            .object([
-                .init("name", .string(text.name)), .init("hash", .string(text.hash)),
-                .init("weight", .number(text.weight)), .init("tokens", .unsigned(text.tokens)),
-            ])
-        }
         return [
             .init("format", MomentsDescription.format), .init("format_version", MomentsDescription.version),
             .init("origin", origin.rawValue), .init("blocks", blocks.text), .init("halves", "\(halves)"),
             .init("family", family), .init("model", modelHash), .init("tokenizer", tokenizerHash),
             .init("context", "\(context)"), .init("sequences", "\(sequences)"),
-            .init("texts", JSONValue.array(list).text()),
+            .init("texts", MomentsDescription.json(texts)),
         ] + (gradients?.metadata ?? [])
     }
 
@@ -122,7 +116,22 @@ extension MomentsDescription {
         gradients = try GradientsDescription(metadata)
     }
 
-    private static func texts(_ json: String) throws -> [Text] {
+    /// Texts as the metadata have them.
+    static func json(_ texts: [Text]) -> String {
+        JSONValue.array(
+            texts.map { text -> JSONValue in
+                .object([
+                    .init("name", .string(text.name)), .init("hash", .string(text.hash)),
+                    .init("weight", .number(text.weight)), .init("tokens", .unsigned(text.tokens)),
+                ])
+            }
+        ).text()
+    }
+
+    /// Reads texts as the metadata have them.
+    ///
+    /// - Throws: `momentsInvalid`.
+    static func texts(_ json: String) throws -> [Text] {
         let failure = IngotError(
             .momentsInvalid, found: "texts that are no list of name, hash, weight and tokens",
             expected: "a list in JSON in the metadata entry `texts`")

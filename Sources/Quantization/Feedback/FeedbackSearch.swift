@@ -20,21 +20,24 @@ package struct FeedbackSearch {
     }
 
     private let measures: Bool
+    private let correction: TargetCorrection?
 
     /// Begins a band.
     ///
     /// - Parameters:
     ///   - rows: rows of the band.
+    ///   - correction: what is added to the weights before the search; nil for nothing.
     ///   - measures: whether `sums` are wanted: they take twice the time of the feedback itself.
     ///   - steps: of its rows, and of all columns of the tensor.
     package init(
         _ factors: FeedbackFactors, rows: Int, _ steps: ChunkSteps, _ parameters: TrellisParameters,
-        deadZone: Float, shrink: Float, _ format: FloatFormat, measures: Bool
+        deadZone: Float, shrink: Float, _ format: FloatFormat, _ correction: TargetCorrection? = nil, measures: Bool
     ) {
         precondition(steps.columnScales.count == factors.columns && steps.rowSteps.count == rows, "sizes differ")
         self.factors = factors
         self.rows = rows
         self.measures = measures
+        self.correction = correction
         self.steps = Kernels.FeedbackSteps(
             rowSteps: steps.rowSteps, columnScales: steps.columnScales,
             deadZones: [Float](repeating: deadZone, count: factors.columns),
@@ -67,14 +70,20 @@ package struct FeedbackSearch {
         var patches: [Kernels.FeedbackPatch] = []
         while next < columns.upperBound {
             let current = factors.blocks[number]
-            if next == current.columns.lowerBound { block.begin(rows: rows, columns: current.columns.count) }
+            if next == current.columns.lowerBound {
+                block.begin(rows: rows, columns: current.columns.count)
+                if let correction { correct(correction, current.columns) }
+            }
             let inTile = next - columns.lowerBound
             let end = min(columns.lowerBound + (inTile / strip + 1) * strip, columns.upperBound, current.columns.upperBound)
             let panel = next - current.columns.lowerBound..<end - current.columns.lowerBound
             let first = inTile / strip * strip
             var found: [Kernels.FeedbackPatch] = []
             let (width, origin) = (current.columns.count, current.columns.lowerBound)
-            block.load(weights.span, width: columns.count, offset: inTile, columns: panel.count, at: panel.lowerBound)
+            if correction == nil {
+                block.load(
+                    weights.span, width: columns.count, offset: inTile, columns: panel.count, at: panel.lowerBound)
+            }
             if panel.lowerBound > 0 {
                 block.carry(current.coupling.span, width: width, from: 0..<panel.lowerBound, into: panel)
             }
@@ -87,13 +96,28 @@ package struct FeedbackSearch {
             next = end
             if end == current.columns.upperBound {
                 if measures {
-                    sums.signal += block.quadraticForm(.weights, current.form.span, width: width)
+                    block.measureErrors()
+                    sums.signal += block.quadraticForm(.originals, current.form.span, width: width)
                     sums.noise += block.quadraticForm(.errors, current.form.span, width: width)
                 }
                 number += 1
             }
         }
         return patches
+    }
+
+    /// Loads all columns of a block, and corrects them.
+    private func correct(_ correction: TargetCorrection, _ columns: Range<Int>) {
+        for tile in correction.tiles {
+            let common = tile.columns.clamped(to: columns)
+            guard !common.isEmpty else { continue }
+            let weights = tile.weights
+            block.load(
+                weights.span, width: tile.columns.count, offset: common.lowerBound - tile.columns.lowerBound,
+                columns: common.count, at: common.lowerBound - columns.lowerBound)
+        }
+        let matrix = correction.blocks[number]
+        block.correct(matrix.span, width: columns.count)
     }
 
     /// Takes the buffers as separate arguments, because a method would copy them.
@@ -110,6 +134,19 @@ package struct FeedbackSearch {
         block.quantize(
             panel, coupling.span, width: width, steps, columnOffset: origin, strip: place, symbols: &stripSymbols,
             oddMasks: &stripMasks, found: &found)
+    }
+}
+
+/// What a search adds to the weights of a band before it begins: the weights times a matrix, block by block.
+package struct TargetCorrection {
+    /// Of each block of the factors: row i has what column i adds to each column, row by row.
+    let blocks: [[Float]]
+    /// All tiles of the band, as the search will get them.
+    let tiles: [(columns: Range<Int>, weights: [Float])]
+
+    /// A correction of a band.
+    package init(blocks: [[Float]], tiles: [(columns: Range<Int>, weights: [Float])]) {
+        (self.blocks, self.tiles) = (blocks, tiles)
     }
 }
 

@@ -1,6 +1,6 @@
 import Architectures
 package import FileAccess
-import Moments
+package import Moments
 import Products
 import Quantization
 package import SystemPackage

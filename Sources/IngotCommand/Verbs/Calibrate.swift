@@ -1,5 +1,6 @@
 import ArgumentParser
 import Calibration
+import Conversion
 import FileAccess
 import Moments
 import Publishing
@@ -57,6 +58,12 @@ struct Calibrate: AsyncParsableCommand {
                 valueName: "file"))
         var imatrix: FilePath?
 
+        @Option(
+            help: ArgumentHelp(
+                "A conversion of MODEL with --calibration: write corrections of its output and down projections instead of moments, for a second phase.",
+                valueName: "checkpoint"))
+        var through: FilePath?
+
         @Flag(help: "Replace existing files of moments and importance matrices.")
         var force = false
     }
@@ -85,6 +92,18 @@ struct Calibrate: AsyncParsableCommand {
         let bytes = opened.checkpoint.fileBytes
         let reading = ReadingProgress(shown, totalBytes: bytes, files: [])
         let file = model.lastComponent?.string ?? model.string
+        if let through = gathered.through {
+            let gatherer = try CorrectionGatherer(
+                opened.weights, through: EvaluatedModel(through).weights, options, blocks: gathered.blocks)
+            try await gatherer.run(
+                loaded.texts, to: output, modelHash: opened.checkpoint.contentIdentity().weights,
+                manifest: FirstPhase.manifestHash(of: through)
+            ) { reading.note($0, file, of: bytes) }
+            try opened.checkpoint.requireUnchanged()
+            reading.finish()
+            Console.result("\(size(gathered.output, output)) of corrections")
+            return
+        }
         let calibrator = try Calibrator(
             opened.weights, options, blocks: gathered.blocks, gradientTokens: gathered.gradientTokens)
         if let warning = try calibrator.shortTextWarning(loaded.texts, gathered.output) { reading.warn(warning) }
@@ -128,7 +147,8 @@ struct Calibrate: AsyncParsableCommand {
         try PathOverlap.refuse(report: place, over: others, isEarlierResult: true)
         guard exists else { return place }
         guard gathered.force else { try DirectoryBuilder.refuseExisting(path) }
-        guard let found = try? MomentsSummary.read(place, readsAll: false), found.rows.count > 0 else {
+        let isCorrection = (try? CorrectionFile(place)) != nil
+        guard isCorrection || (try? MomentsSummary.read(place, readsAll: false))?.rows.isEmpty == false else {
             throw IngotError(
                 .cannotCreate, file: path.string, found: "a file that is no file of moments",
                 expected: "a file of moments or an importance matrix to replace",

@@ -27,7 +27,21 @@ struct CalibrationOptions: ParsableArguments {
             valueName: "checkpoint"))
     var through: FilePath?
 
+    @OptionGroup var texts: TextSources
+
+    @Option(
+        help: ArgumentHelp(
+            "With --text or --ids: keep moments, first phase and corrections in this directory.",
+            valueName: "directory"))
+    var keepIntermediates: FilePath?
+
     func validate() throws {
+        guard calibration == nil || texts.areMissing else {
+            throw ValidationError("--calibration and --text or --ids exclude each other.")
+        }
+        guard keepIntermediates == nil || !texts.areMissing else {
+            throw ValidationError("--keep-intermediates needs --text or --ids.")
+        }
         guard (correction == nil) == (through == nil), correction == nil || calibration != nil else {
             throw ValidationError("--correction and --through go together, and with --calibration.")
         }

@@ -87,21 +87,42 @@ struct Convert: AsyncParsableCommand {
         guard !files.follow || rate.targetSize == nil && rate.bpw == nil else {
             throw ValidationError("--target-size and --bpw need the whole source: not with --follow.")
         }
+        let isCalibrated = calibrated.calibration != nil || !calibrated.texts.areMissing
+        guard !files.follow || !isCalibrated else {
+            throw ValidationError("A calibrated conversion needs the whole source: not with --follow.")
+        }
+        guard !isCalibrated || rate.scheme == .trellis && rate.relativeMSE == nil else {
+            throw ValidationError(
+                "A calibrated conversion needs --scheme trellis and a rate: --bits, --bpw or --target-size.")
+        }
+        guard !isCalibrated || rate.codec != .lz4 && rate.codec != CodecName.none else {
+            throw ValidationError("A calibrated conversion needs --codec rans or zstd.")
+        }
     }
 
     func run() async throws {
         let stated = try files.claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
         options.run.jobs = work.jobs
-        options.run.memory = work.maxMemory.bytes
+        options.run.memory = work.memory.bytes
         options.run.force = files.force
         options.run.restarts = files.restart
         options.run.consumesSource = files.consumeSource
         options.run.follows = files.follow
         options.run.patience = files.followTimeout.map { .seconds($0) }
         let progress = Progress(shown.progress, isQuiet: shown.quiet)
-        let moments = try calibrated.moments(beside: dest)
-        if moments != nil { options = try rate.calibrated(options) }
+        let isCalibrated = calibrated.calibration != nil || !calibrated.texts.areMissing
+        if isCalibrated { options = rate.calibrated(options, work.isMemoryStated) }
+        var moments = try calibrated.moments(beside: dest)
+        var gathering: CalibratedConversion?
+        if !calibrated.texts.areMissing {
+            // Refuse an output that is there before hours of work.
+            _ = try Converter(source, to: dest, options)
+            gathering = CalibratedConversion(
+                source: source, destination: dest, texts: calibrated.texts, options: options,
+                kept: calibrated.keepIntermediates, shown: shown)
+            moments = try await gathering?.prepare(progress)
+        }
         var converter = try Converter(source, to: dest, options, moments)
         converter.onEvent = progress.show
         let gate = stated.map {
@@ -109,6 +130,7 @@ struct Convert: AsyncParsableCommand {
         }
         if let gate { converter.beforePublishing = { try await gate.check($0, $1) } }
         let result = try await converter.run()
+        try gathering?.finish()
         Progress.clear()
         switch report.format {
         case .json: Console.result(result.json(with: gate?.report))

@@ -88,7 +88,7 @@ struct Diff: AsyncParsableCommand {
         var options = CheckpointDiff.Options()
         options.pattern = comparison.filter
         options.headersOnly = comparison.headersOnly
-        (options.memory, options.jobs) = (work.maxMemory.bytes, work.jobs)
+        (options.memory, options.jobs) = (work.memory.bytes, work.jobs)
         let sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
         try comparison.keyed.require(in: sides)
         let reading = ReadingProgress(

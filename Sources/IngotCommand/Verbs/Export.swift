@@ -64,7 +64,7 @@ struct Export: AsyncParsableCommand {
             }, files: sealed.shards.compactMap { $0.file.path.lastComponent?.string })
         for warning in sealed.warnings { reading.warn(warning) }
         let exporter = try SafetensorsExporter(
-            sealed, as: output.dtype, memory: work.maxMemory.bytes, jobs: work.jobs, force: output.force,
+            sealed, as: output.dtype, memory: work.memory.bytes, jobs: work.jobs, force: output.force,
             keepsNames: output.keepNames)
         let summary = try await exporter.run(to: out) { reading.note($0, $1, $2) }
         reading.finish()

@@ -192,7 +192,7 @@ struct Inspect: AsyncParsableCommand {
         let reading = ReadingProgress(
             shown, totalBytes: report.tensors.reduce(0) { $0 + $1.byteCount }, files: report.files.map(\.name))
         try await report.readWeights(
-            by: StatisticsReader(memory: work.maxMemory.bytes, jobs: work.jobs),
+            by: StatisticsReader(memory: work.memory.bytes, jobs: work.jobs),
             slicesExperts: rows.groupBy == .expert
         ) {
             reading.note($0.name, $0.fileName, total: $1)

@@ -46,7 +46,7 @@ struct Plan: AsyncParsableCommand {
     func run() async throws {
         var options = try rate.options()
         options.run.jobs = work.jobs
-        options.run.memory = work.maxMemory.bytes
+        options.run.memory = work.memory.bytes
         let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options)
         let reading = ReadingProgress(shown, totalBytes: 0, files: [])
         for warning in plan.warnings { reading.warn(warning) }

@@ -54,9 +54,9 @@ struct RateOptions: ParsableArguments {
     @Option(
         help: """
             Compression of the codes. rans: with trellis only, mostly 2 to 4 % smaller than zstd. lz4 and none: codes of \
-            fixed width, fastest to load.
+            fixed width, fastest to load. Default: zstd; rans for a calibrated conversion.
             """)
-    var codec = CodecName.zstd
+    var codec: CodecName?
 
     @Option(
         name: .customLong("on-nonfinite"),
@@ -94,7 +94,7 @@ struct RateOptions: ParsableArguments {
         guard TrellisParameters.stateCounts.contains(states ?? 8) else {
             throw ValidationError("--states must be 8, 16 or 32.")
         }
-        guard scheme == .trellis || codec != .rans else {
+        guard scheme == .trellis || codec != .some(.rans) else {
             throw ValidationError("--codec rans needs --scheme trellis.")
         }
         guard scheme == .trellis || states == nil else { throw ValidationError("--states needs --scheme trellis.") }
@@ -111,7 +111,7 @@ struct RateOptions: ParsableArguments {
         var options = ConversionOptions()
         options.encoding.scheme = scheme
         options.encoding.states = states ?? 8
-        options.encoding.codec = codec.codec
+        options.encoding.codec = (codec ?? .zstd).codec
         options.encoding.nonFinite = onNonFinite
         options.encoding.requantizes = allowRequantize
         options.encoding.key = keyed.key
@@ -136,10 +136,12 @@ struct RateOptions: ParsableArguments {
         return options
     }
 
-    /// The options of a calibrated conversion, whose defaults differ: 32 states.
-    func calibrated(_ options: ConversionOptions) throws -> ConversionOptions {
+    /// The options of a calibrated conversion, whose defaults differ: 32 states, rANS, and 2 GiB of memory.
+    func calibrated(_ options: ConversionOptions, _ isMemoryStated: Bool) -> ConversionOptions {
         var options = options
         options.encoding.states = states ?? 32
+        options.encoding.codec = (codec ?? .rans).codec
+        if !isMemoryStated { options.run.memory = 2 << 30 }
         return options
     }
 }

@@ -55,9 +55,14 @@ struct WorkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Memory for buffers and mapped files at most, 64MiB or more. The program takes up to 48 MiB more.",
+            "Memory for buffers and mapped files at most, 64MiB or more. The program takes up to 48 MiB more. Default: 256MiB.",
             valueName: "size"))
-    var maxMemory = ByteCount(256 << 20)
+    var maxMemory: ByteCount?
+
+    /// The memory limit: the stated one, or the default.
+    var memory: ByteCount { maxMemory ?? ByteCount(256 << 20) }
+    /// Whether the user stated a limit.
+    var isMemoryStated: Bool { maxMemory != nil }
 
     private static var processors: Int { min(64, max(1, ProcessorCount.available)) }
 

@@ -108,7 +108,7 @@ struct Verify: AsyncParsableCommand {
         let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
         try comparison.keyed.require(in: source.map { [$0] } ?? [])
         let verification = try CheckpointVerification(
-            opened, against: source, memory: work.maxMemory.bytes, jobs: work.jobs)
+            opened, against: source, memory: work.memory.bytes, jobs: work.jobs)
         let reading = ReadingProgress(shown, totalBytes: verification.totalBytes, files: opened.weightFiles)
         for warning in opened.warnings + (source?.warnings ?? []) { reading.warn(warning) }
         let report = try await verification.run { reading.note($0, $1, $2) }
@@ -117,7 +117,7 @@ struct Verify: AsyncParsableCommand {
         var facts = try claims.facts(report, of: opened, against: source)
         if report.holds {
             facts.quality = try await quality.facts(
-                of: opened, against: source, memory: work.maxMemory.bytes, jobs: work.jobs, shown)
+                of: opened, against: source, memory: work.memory.bytes, jobs: work.jobs, shown)
         }
         if claims.updateBaseline, report.holds { return try result.deliver(claims.updateLimits(facts, stated)) }
         let outcome = try claims.evaluate(facts, stated)

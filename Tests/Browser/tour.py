@@ -46,7 +46,7 @@ All weights are read, once; `--sort`, `--filter`, `--top` and `--group-by` choos
     "ingot convert SampleWeights sample-4bit --bits 4 --quiet | head -n 1",
     "ingot evaluate sample-4bit --against SampleWeights --text SampleWeights/heldout-code.txt --tokens 4096 --progress none",
     "How long that takes, and how long it takes to gather activation statistics, is known before:",
-    "ingot plan SampleWeights --calibration-tokens 32768 | tail -n 11",
+    "ingot plan SampleWeights --calibration-tokens 32768 --gradient-tokens 0 | tail -n 10",
     """## When something is wrong
 
 A copy of `minilm-4bit` in which one byte of one tensor's codes is another, everything else as it was:

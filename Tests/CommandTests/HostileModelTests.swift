@@ -185,7 +185,7 @@ import Testing
         }
         // A run that another holds up, then one with other options.
         let stopped = try IngotProcess.shell(
-            #"ulimit -f 12; "$INGOT" "$@""#, run)
+            #"ulimit -f 16; "$INGOT" "$@""#, run)
         #expect(stopped.status == 74, "\(stopped.errors)")
         let other = try IngotProcess.run(run + ["--blocks", "blocks:8"])
         #expect(other.status == 73 && other.errors.contains("an unfinished file of another model"), "\(other.errors)")

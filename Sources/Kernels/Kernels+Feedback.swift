@@ -196,6 +196,17 @@ extension Kernels {
             }
         }
 
+        /// Takes restored weights of some columns from a row-major rectangle, for `measureErrors`; parameters as in `load`.
+        package func loadRestored(_ weights: Span<Float>, width: Int, offset: Int, columns count: Int, at first: Int) {
+            precondition(
+                first >= 0 && first + count <= columns && offset >= 0 && offset + count <= width
+                    && weights.count >= rows * width, "FeedbackBlock: columns out of range")
+            unsafe weights.withUnsafeBufferPointer { weights in
+                guard let from = weights.baseAddress, let to = unsafe at(1, first) else { return }
+                unsafe ingot_feedback_transpose(from + offset, rows, count, width, to, stride)
+            }
+        }
+
         /// Makes the errors those of the originals: original minus restored weight. Call it after the last column is quantized.
         package func measureErrors() {
             guard let errors = unsafe at(2, 0), let restored = unsafe at(1, 0), let originals = unsafe at(3, 0) else {

@@ -31,10 +31,25 @@ package struct MemoryBudget: Sendable, Hashable {
     /// The largest lookahead: the step of a trellis chunk is computed from chunks at least 32 before it.
     package static let maximumLookahead = 32
 
+    /// What a calibrated conversion needs besides: its workers encode whole bands, with factors of the inputs.
+    package struct Bands: Sendable, Hashable {
+        /// Bytes of a worker, of a result that waits, and of the factors of the largest input with what they are made from.
+        package let workspace: UInt64, result: UInt64, factors: UInt64
+
+        /// The needs of a conversion.
+        package init(workspace: UInt64, result: UInt64, factors: UInt64) {
+            (self.workspace, self.result, self.factors) = (workspace, result, factors)
+        }
+    }
+
+    /// Bytes for the factors of linear inputs in a calibrated conversion; 0 in any other.
+    package let factorBytes: Int
+
     /// Shares out a budget of `bytes`. Uses fewer jobs if the budget is too small for `jobs`.
     ///
+    /// - Parameter bands: the needs of a calibrated conversion; nil for any other.
     /// - Throws: `usage` if the budget is below the smallest.
-    package init(bytes: UInt64, jobs: Int) throws {
+    package init(bytes: UInt64, jobs: Int, bands: Bands? = nil) throws {
         guard bytes >= MemoryBudget.minimumBytes else {
             throw IngotError(
                 .usage, found: "a memory limit of \(bytes) bytes",
@@ -46,22 +61,35 @@ package struct MemoryBudget: Sendable, Hashable {
         try ledger.claim("bands of the source", MemoryBudget.bands * band)
         try ledger.claim("the writer", writer)
         try ledger.claim("pieces and sums", MemoryBudget.fixedBytes)
+        let workspace = MemoryBudget.workspaceBytes + (bands?.workspace ?? 0)
+        let result = MemoryBudget.resultBytes + (bands?.result ?? 0)
+        if let bands {
+            let least = bands.factors + workspace + 2 * result
+            guard ledger.left >= least else {
+                let needed = (bytes - ledger.left + least + (1 << 20) - 1) >> 20
+                throw IngotError(
+                    .usage, found: "a memory limit of \(bytes) bytes",
+                    expected: "at least \(needed)MiB for the moments of this file", remedy: .option(.moreMemory))
+            }
+            // Two inputs take turns while a layer's tensors are encoded.
+            let factors = min(2 * bands.factors, max(bands.factors, ledger.left / 2))
+            try ledger.claim("factors of inputs", factors)
+            factorBytes = Int(factors)
+        } else {
+            factorBytes = 0
+        }
         let left = ledger.left
-        func lookahead(_ jobs: Int) -> Int { min(2 * jobs + 1, MemoryBudget.maximumLookahead) }
+        func lookahead(_ jobs: Int) -> Int { min((bands == nil ? 2 : 1) * jobs + 1, MemoryBudget.maximumLookahead) }
         func needed(_ jobs: Int) -> UInt64 {
-            UInt64(jobs) * MemoryBudget.workspaceBytes + UInt64(lookahead(jobs)) * MemoryBudget.resultBytes
+            UInt64(jobs) * workspace + UInt64(lookahead(jobs)) * result
         }
         let affordable = (1...max(1, min(jobs, MemoryBudget.maximumLookahead))).last { needed($0) <= left } ?? 1
-        self.jobs = ledger.claim("workspaces", each: MemoryBudget.workspaceBytes, maximum: affordable)
-        self.lookahead = ledger.claim(
-            "results that wait", each: MemoryBudget.resultBytes, maximum: lookahead(affordable))
+        self.jobs = ledger.claim("workspaces", each: workspace, maximum: affordable)
+        self.lookahead = ledger.claim("results that wait", each: result, maximum: lookahead(affordable))
         bandBytes = Int(band)
         writerBytes = Int(writer)
         self.ledger = ledger
     }
-
-    /// Bytes for the factors of linear inputs in a calibrated conversion.
-    package var factorBytes: Int { Int(min(ledger.left + (512 << 20), 4 << 30)) }
 
     /// The sum of all claims in bytes.
     package var maximumBytes: UInt64 { ledger.claimed }

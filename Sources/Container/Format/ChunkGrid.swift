@@ -35,14 +35,18 @@ package struct ChunkGrid: Sendable, Hashable {
         self.columns = columns
         isTiled = true
         let strip = ChunkGrid.stripColumns
-        let highest =
-            columns < 512
-            ? ContainerFormat.chunkWeights / (ceilingDivide(columns, strip) * strip)
-            : max(128, min(512, ChunkGrid.bandWeights / columns))
+        let highest = ChunkGrid.largestTileRows(columns: columns)
         chunkRows = ceilingDivide(rows, ceilingDivide(rows, highest))
         let widest = max(1, ContainerFormat.chunkWeights / chunkRows / strip) * strip
         chunkColumns = min(
             columns, ceilingDivide(ceilingDivide(columns, ceilingDivide(columns, widest)), strip) * strip)
+    }
+
+    /// The most rows that a tile of a matrix with `columns` columns has.
+    package static func largestTileRows(columns: Int) -> Int {
+        columns < 512
+            ? ContainerFormat.chunkWeights / (ceilingDivide(columns, stripColumns) * stripColumns)
+            : max(128, min(512, bandWeights / columns))
     }
 
     /// Columns per strip of the trellis coder. The width of a tile is a multiple of it.

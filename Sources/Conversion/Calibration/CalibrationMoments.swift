@@ -6,6 +6,7 @@ import Container
 import Quantization
 package import SystemPackage
 package import TensorModel
+import Weights
 
 /// The file of moments of a calibrated conversion.
 package struct CalibrationMoments: Sendable {
@@ -89,5 +90,24 @@ package struct CalibrationMoments: Sendable {
             TensorRole(tensor.name).kind != .router, phase.correction.blocks(of: input)?.columns == tensor.shape.columns
         else { return false }
         return phase.payload(of: tensor.name)?.payload.descriptor.calibrated != nil
+    }
+
+    /// What a conversion with these moments needs: the largest of all inputs.
+    var bands: MemoryBudget.Bands {
+        var (workspace, result, factors) = (0, 0, 0)
+        for entry in file.entries {
+            let columns = entry.blocks.columns
+            let rows = ChunkGrid.largestTileRows(columns: columns)
+            let width = min(columns, max(entry.blocks.width, 64))
+            let all = columns * width
+            // Weights of a band in the second phase, and its tiles.
+            let tiles = 4 * rows * columns * (phase == nil ? 0 : 1) + (8 << 20)
+            workspace = max(workspace, FeedbackSearch.maximumBytes(rows: rows, blockColumns: width) + tiles)
+            result = max(result, rows * columns)
+            // Two matrices in binary32, a third in the second phase; one in binary64 and one in binary32 while they are made.
+            factors = max(factors, all * (phase == nil ? 8 : 12) + 16 * width * width)
+        }
+        return MemoryBudget.Bands(
+            workspace: UInt64(workspace), result: UInt64(result), factors: UInt64(factors))
     }
 }

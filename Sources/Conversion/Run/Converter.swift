@@ -46,7 +46,7 @@ package struct Converter: Sendable {
         self.options = options
         self.moments = moments
         try options.requireConsistent()
-        budget = try MemoryBudget(bytes: options.run.memory, jobs: options.run.jobs)
+        budget = try MemoryBudget(bytes: options.run.memory, jobs: options.run.jobs, bands: moments?.bands)
         try PathOverlap.refuse(source: source, destination: destination)
     }
 

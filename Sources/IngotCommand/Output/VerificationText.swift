@@ -230,7 +230,14 @@ struct VerificationText {
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
         let intact = report.isSealed ? "every byte is intact" : "the format has no hashes of its bytes"
-        let lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)", "\(word): \(explanation)"]
+        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)"]
+        if let calibrated = report.calibrated {
+            let sums = calibrated.reduce(ActivationSums()) { $0 + $1.measured }
+            lines.append(
+                "\(calibrated.count(where: \.holds)) of \(calibrated.count) certificates over activations hold; "
+                    + "relative error \(Format.scientific(sums.relativeError))")
+        }
+        lines.append("\(word): \(explanation)")
         return lines.joined(separator: "\n")
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Conversion
 import FileAccess
 import Inspection
 import SystemPackage
@@ -37,7 +38,17 @@ struct Verify: AsyncParsableCommand {
         @Option(help: ArgumentHelp("Checkpoint to compare with: the source of the conversion.", valueName: "source"))
         var against: FilePath?
 
+        @Option(
+            help: ArgumentHelp(
+                "With --against, for a calibrated checkpoint: the moments it was made with. Also checks the certificates over activations.",
+                valueName: "file"))
+        var calibration: FilePath?
+
         @OptionGroup var keyed: KeyOption
+
+        func validate() throws {
+            guard calibration == nil || against != nil else { throw ValidationError("--calibration needs --against.") }
+        }
     }
 
     /// Options about the shown result.
@@ -111,7 +122,21 @@ struct Verify: AsyncParsableCommand {
             opened, against: source, memory: work.memory.bytes, jobs: work.jobs)
         let reading = ReadingProgress(shown, totalBytes: verification.totalBytes, files: opened.weightFiles)
         for warning in opened.warnings + (source?.warnings ?? []) { reading.warn(warning) }
-        let report = try await verification.run { reading.note($0, $1, $2) }
+        var report = try await verification.run { reading.note($0, $1, $2) }
+        if let calibration = comparison.calibration, let source {
+            guard let sealed = opened.sealed else {
+                throw IngotError(
+                    .usage, file: checkpoint.string, found: "--calibration for a checkpoint that is not sealed",
+                    expected: "an output of ingot convert --calibration")
+            }
+            // An importance matrix becomes a file of moments, as in the conversion.
+            let moments = try CalibrationMoments(
+                opening: calibration, scratch: calibration.removingLastComponent())
+            report.add(
+                calibrated: try await CalibratedVerification(
+                    sealed, against: source, moments.file, jobs: work.jobs
+                ).run(), in: checkpoint.string)
+        }
         reading.finish()
         for side in [opened] + (source.map { [$0] } ?? []) { try side.requireUnchanged() }
         var facts = try claims.facts(report, of: opened, against: source)

@@ -81,6 +81,8 @@ package struct VerificationReport: Sendable {
     package internal(set) var tensors: [Tensor] = []
     /// Hashes, certificates and tensors that do not match.
     package internal(set) var failures: [IngotError] = []
+    /// Certificates over activations that were measured again (`CalibratedVerification`); nil if none were.
+    package private(set) var calibrated: [CalibratedVerification.Tensor]?
     /// Warnings to show to the user.
     package let warnings: [IngotWarning]
     /// Duration in seconds of wall-clock time.
@@ -101,6 +103,18 @@ package struct VerificationReport: Sendable {
         self.failures = failures
         self.warnings = warnings
         self.seconds = seconds
+    }
+
+    /// Adds certificates over activations that were measured again. Those that do not hold are failures.
+    package mutating func add(calibrated tensors: [CalibratedVerification.Tensor], in file: String) {
+        calibrated = tensors
+        for tensor in tensors where !tensor.holds {
+            failures.append(
+                IngotError(
+                    .certificateMismatch, file: file, tensor: tensor.name,
+                    found: "an error over activations of \(tensor.measured.relativeError)",
+                    expected: "\(tensor.certificate.relativeError), as the certificate says"))
+        }
     }
 
     /// The report about a checkpoint whose bytes are damaged.

@@ -93,6 +93,9 @@ package struct OpenedCheckpoint: Sendable {
         }
     }
 
+    /// The sealed checkpoint; nil for any other.
+    package var sealed: SealedCheckpoint? { if case .sealed(let checkpoint) = content { checkpoint } else { nil } }
+
     /// Whether it is a sealed checkpoint.
     package var isSealed: Bool { if case .sealed = content { true } else { false } }
 

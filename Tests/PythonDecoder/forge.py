@@ -35,20 +35,23 @@ class Tile:
 
 @dataclass
 class Forgery:
-    """A tensor: its description, its tiles in order; `prologue` replaces fields of struct format, by offset."""
+    """A tensor: its description, its tiles in order; `prologue` replaces fields of struct format, by offset; the scale bytes."""
 
     name: str
     about: dict
     tiles: list
     prologue: dict = field(default_factory=dict)
+    side: bytes = b""
 
 
-def describe(dtype, shape, *, states=8, alphabet=16, low_bits=0, row_classes=1, codec="none", source=b""):
+def describe(dtype, shape, *, states=8, alphabet=16, low_bits=0, row_classes=1, codec="none", source=b"", scale_bytes=None, calibrated=False):
     about = {"scheme": "trellis", "states": states, "alphabet": alphabet, "low_bits": low_bits, "row_classes": row_classes}
+    about |= {"scale_bytes": scale_bytes} if scale_bytes else {}
     return about | {
         "codec": codec, "dtype": dtype, "shape": list(shape), "signal": "", "noise": "", "max_error": "",
-        "source_xxh3_128": decoder.xxh3_128(source),
-    }  # fmt: skip
+    } | ({
+        "h_signal": decoder.hex_f64(2.0), "h_noise": decoder.hex_f64(0.5), "calibration_xxh3_128": decoder.xxh3_128(b"moments"),
+    } if calibrated else {}) | {"source_xxh3_128": decoder.xxh3_128(source)}  # fmt: skip
 
 
 def matrix_of(about):
@@ -133,8 +136,17 @@ def smaller(stored, coded, codec, symbols):
     return Stream(stored, 0, symbols)
 
 
-def tile_of(about, symbols, step, row_class=None, patches=(), coder=None):
-    """(tile, its weights in binary32, as section 2 restores them); `coder` is for the codec `rans`."""
+def scale(byte):
+    """Section 2, "Scale bytes"."""
+    octave, eighth = divmod(byte - 128, 8)
+    return np.float32(np.float32(2 ** (eighth / 8)) * np.float64(2) ** octave)
+
+
+def tile_of(about, symbols, step, row_class=None, patches=(), coder=None, scales=None):
+    """(tile, its weights in binary32, as section 2 restores them); `coder` is for the codec `rans`.
+
+    `scales` are the bytes of the tile's columns, and of its rows, which may be empty.
+    """
     row_class = np.zeros(len(symbols), int) if row_class is None else row_class
     codes, escapes, low, levels = codes_of(about, symbols, row_class)
     if about["codec"] == "rans":
@@ -147,7 +159,14 @@ def tile_of(about, symbols, step, row_class=None, patches=(), coder=None):
     if about["low_bits"]:
         extras += pack(low, about["low_bits"])
     with np.errstate(over="ignore"):
-        weights = (levels.astype(np.float32) * np.float32(step)).reshape(-1)
+        steps = np.full(symbols.shape, step, np.float32)
+        if scales is not None:
+            columns, rows = scales
+            for i, byte in enumerate(rows):
+                steps[i] *= scale(byte)
+            for j, byte in enumerate(columns):
+                steps[:, j] *= scale(byte)
+        weights = (levels.astype(np.float32) * steps).reshape(-1)
     for index, element in patches:
         extras += struct.pack("<I", index) + element
         unsigned = np.frombuffer(element, {2: "<u2", 4: "<u4"}[len(element)])
@@ -248,11 +267,11 @@ class Rans:
 
 
 def payload(forgery):
-    """(bytes, length of prologue and table)."""
+    """(bytes, length of prologue, table and side information)."""
     about, tiles, codec = forgery.about, forgery.tiles, decoder.CODECS[forgery.about["codec"]]
     rows, columns = matrix_of(about)
     count = len(tiles[0].streams)
-    table_end = 64 + len(tiles) * (48 + 8 * count)
+    table_end = 64 + len(tiles) * (48 + 8 * count) + len(forgery.side)
     table, chunks = b"", b""
     for tile in tiles:
         chunk = b"".join(s.stored for s in tile.streams)
@@ -266,17 +285,18 @@ def payload(forgery):
     data = bytearray(struct.pack(
         "<8sHBBIBBHIQQIIQQ", b"INGOTPL1", 3, about["states"], about["low_bits"],
         about["alphabet"] + 65536 * about["row_classes"], codec, {"F16": 1, "BF16": 2, "F32": 3}[about["dtype"]],
-        count, len(tiles), rows, columns, high, wide, 0, size,
+        count, len(tiles), rows, columns, high, wide, len(forgery.side), size,
     ))  # fmt: skip
     for at, (form, value) in forgery.prologue.items():
         struct.pack_into(form, data, at, value)
-    return bytes(data) + table + chunks + bytes(size - table_end - len(chunks)), table_end
+    return bytes(data) + table + forgery.side + chunks + bytes(size - table_end - len(chunks)), table_end
 
 
 def write(folder, forgeries):
     """A whole checkpoint of these tensors in one shard."""
     metadata = {"format": "ingot"}
-    writer = {"version": 1, "required_features": [], "optional_features": [], "writer": "forge", "codecs": "none"}
+    features = ["scale_bytes"] if any(f.side for f in forgeries) else []
+    writer = {"version": 1, "required_features": features, "optional_features": [], "writer": "forge", "codecs": "none"}
     metadata["ingot"] = json.dumps(writer, separators=(",", ":"))
     entries, data, records = {}, b"", []
     for forgery in forgeries:

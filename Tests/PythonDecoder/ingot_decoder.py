@@ -37,6 +37,11 @@ LOSSY = ("uniform", "trellis")
 STEMS = ("model", "adapter_model", "diffusion_pytorch_model")  # section 10, N2
 SOURCE_METADATA = "ingot-source-metadata"  # section 2
 STATES = {8: (5, 2), 16: (9, 2), 32: (18, 4)}  # trellis.md, section 2: H0 and H1
+SCALE_BYTES = ("columns", "columns_rows")  # trellis.md, section 2: the next three too
+SCALE_FEATURE = "scale_bytes"
+EIGHTHS = np.array(
+    [0x3F800000, 0x3F8B95C2, 0x3F9837F0, 0x3FA5FED7, 0x3FB504F3, 0x3FC5672A, 0x3FD744FD, 0x3FEAC0C7], "<u4"
+).view("<f4")
 CODE_BITS = {4: 2, 8: 3, 16: 4, 32: 5, 64: 6, 256: 8}  # trellis.md, section 4, by alphabet; 6 is packed otherwise
 ITEM_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -255,6 +260,10 @@ def hex_f64(value):
     return struct.pack(">d", value).hex()
 
 
+def of_hex_f64(digits):
+    return struct.unpack(">d", bytes.fromhex(digits))[0]
+
+
 def sum_in_lanes(values):
     """Sum in binary64 in the order of uniform.md: 16 lanes, value i in lane i mod 16, then by halves."""
     padded = np.zeros(-(-len(values) // 16) * 16)
@@ -270,6 +279,18 @@ def errors(weights, decoded):
     w = weights.astype(np.float64)
     d = w - decoded.astype(np.float64)
     return sum_in_lanes(w * w), sum_in_lanes(d * d), float(np.abs(d).max())
+
+
+def scales_of(data):
+    """trellis.md, section 2: the scale of each byte, binary32."""
+    eighths = np.frombuffer(data, np.uint8).astype(np.int32) - 128
+    return np.ldexp(EIGHTHS[eighths % 8], eighths // 8)
+
+
+def side_length(about):
+    """Section 3: bytes of side information."""
+    columns, rows = about["shape"][-1], math.prod(about["shape"][:-1])
+    return {"columns": columns, "columns_rows": columns + rows}.get(about.get("scale_bytes"), 0)
 
 
 @dataclass
@@ -303,6 +324,12 @@ class Tensor:
     about: dict | None = None
     chunks: list = field(default_factory=list)
     table_end: int = 0
+    side: bytes = b""  # side information, right behind the table
+
+    @property
+    def front_end(self):
+        """The end of what the seal covers of a payload."""
+        return self.table_end + len(self.side)
 
     @property
     def scheme(self):
@@ -373,7 +400,7 @@ class Tensor:
         else:
             levels = self.levels(chunk, *self.codes(chunk), row_class, low.astype(np.int32))
         with np.errstate(all="ignore"):
-            out = (levels.astype(np.float32) * chunk.step).reshape(-1)
+            out = (levels.astype(np.float32) * self.steps(chunk)).reshape(-1)
         patch = np.dtype([("index", "<u4"), ("value", {2: "<u2", 4: "<u4"}[WIDTH[self.dtype]])])
         need((len(extras) - at) % patch.itemsize == 0, f"{self.name}: length of the patches")
         patches = np.frombuffer(extras[at:], patch)
@@ -383,6 +410,16 @@ class Tensor:
         out[index] = values
         need(np.isfinite(out).all(), f"{self.name}: a weight is infinite")
         return out
+
+    def steps(self, chunk):
+        """trellis.md, section 2: the steps of the chunk's weights, of which there is one or one for each weight."""
+        if not self.side:
+            return chunk.step
+        rows, columns = chunk.place
+        scales, row_steps = scales_of(self.side), chunk.step
+        if self.about["scale_bytes"] == "columns_rows":
+            row_steps = (chunk.step * scales[self.shape[-1] :][rows])[:, None]
+        return row_steps * scales[columns]
 
     def codes(self, chunk):
         """trellis.md, section 4: the codes of each stream of them, and the escapes."""
@@ -491,6 +528,11 @@ def description(text, what):
         need(alphabet == 6 or alphabet in CODE_BITS, f"{what}: alphabet")
         need(low_bits == 0 or (alphabet == 256 and 2 <= low_bits <= 6), f"{what}: low_bits")
         need(1 <= about["row_classes"] <= 4, f"{what}: row_classes")
+        if "scale_bytes" in about:
+            names.insert(5, "scale_bytes")
+            need(is_one_of(about["scale_bytes"], SCALE_BYTES), f"{what}: scale_bytes")
+            if "calibration_xxh3_128" in about:
+                names[-1:-1] = ["h_signal", "h_noise", "calibration_xxh3_128"]
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
     need(is_one_of(about["codec"], CODECS) and is_one_of(about["dtype"], ELEMENTS), f"{what}: codec or dtype")
@@ -499,11 +541,14 @@ def description(text, what):
         need((about["alphabet"], about["row_classes"]) == (256, 1), f"{what}: alphabet or row_classes under rans")
     shape = about["shape"]
     need(isinstance(shape, list) and 1 < len(shape) <= 64 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
-    for key in ("signal", "noise", "max_error"):
-        need(type(about[key]) is str and re.fullmatch("[0-9a-f]{16}", about[key]), f"{what}: {key}")
-        need(about["scheme"] in LOSSY or about[key] == "0" * 16, f"{what}: {key} of lossless")
-    source = about["source_xxh3_128"]
-    need(type(source) is str and re.fullmatch("[0-9a-f]{32}", source), f"{what}: source_xxh3_128")
+    for key in ("signal", "noise", "max_error", "h_signal", "h_noise"):
+        if key in about:
+            need(type(about[key]) is str and re.fullmatch("[0-9a-f]{16}", about[key]), f"{what}: {key}")
+            value = of_hex_f64(about[key])
+            need(math.isfinite(value) and math.copysign(1, value) > 0, f"{what}: {key}")
+            need(about["scheme"] in LOSSY or about[key] == "0" * 16, f"{what}: {key} of lossless")
+    for key in ("calibration_xxh3_128", "source_xxh3_128"):
+        need(key not in about or type(about[key]) is str and re.fullmatch("[0-9a-f]{32}", about[key]), f"{what}: {key}")
     return about
 
 
@@ -554,14 +599,17 @@ def open_payload(name, about, data):
         parameters, streams = (0, 0, 0), width
     prologue = struct.pack(
         "<8sHBBIBBHIQQIIQQ", b"INGOTPL1", SCHEMES[scheme], *parameters, CODECS[about["codec"]],
-        ELEMENTS[dtype], streams, across * down, rows, columns, chunk_rows, chunk_columns, 0, len(data),
+        ELEMENTS[dtype], streams, across * down, rows, columns, chunk_rows, chunk_columns,
+        side_length(about), len(data),
     )  # fmt: skip
     need(len(data) % 64 == 0 and bytes(data[:64]) == prologue, f"{name}: prologue against description and entry")
 
     tensor = Tensor(name, dtype, shape, data, about)
     entry_size = 48 + 8 * streams
-    tensor.table_end = at = 64 + across * down * entry_size
-    need(at <= len(data), f"{name}: chunk table beyond the end")
+    tensor.table_end = 64 + across * down * entry_size
+    need(tensor.table_end + side_length(about) <= len(data), f"{name}: chunk table or side information beyond the end")
+    tensor.side = bytes(data[tensor.table_end :][: side_length(about)])
+    at = tensor.front_end
     total = (0.0, 0.0, 0.0)
     for index in range(across * down):
         where = f"{name}: chunk {index}"
@@ -639,7 +687,8 @@ def open_shard(data, what):
     members = ["version", "required_features", "optional_features", "writer", "codecs"]
     need(list(writer) == members, f"{what}: members of ingot")
     need(type(writer["version"]) is int and writer["version"] == 1, f"{what}: version")
-    need(features(writer["required_features"], what) == [], f"{what}: an unknown feature is required")
+    required = features(writer["required_features"], what)
+    need(set(required) <= {SCALE_FEATURE}, f"{what}: an unknown feature is required")
     if features(writer["optional_features"], what):
         print(f"{what}: optional features {', '.join(writer['optional_features'][:4])}", file=sys.stderr)
     need(type(writer["writer"]) is str and type(writer["codecs"]) is str, f"{what}: writer or codecs")
@@ -658,7 +707,7 @@ def open_shard(data, what):
             need(entry.start % 64 == 0 and entry.end > entry.start, f"{what}: {entry.name}: alignment")
             about = description(described.pop(entry.name), f"{what}: {entry.name}")
             tensor = open_payload(entry.name, about, view)
-            records.append((entry.start, tensor.table_end))
+            records.append((entry.start, tensor.front_end))
         else:
             item = max(1, ITEM_BITS[entry.dtype] // 8)
             need(alignment is None or alignment >= item, f"{what}: {entry.name}: order of ordinary tensors")
@@ -668,6 +717,8 @@ def open_shard(data, what):
             tensor = Tensor(entry.name, entry.dtype, entry.shape, view)
         tensors.append(tensor)
     need(not described, f"{what}: description of a missing tensor")
+    used = [SCALE_FEATURE] if any(t.side for t in tensors) else []
+    need(required == used, f"{what}: required features other than those that are used")
 
     trailer = struct.unpack("<8sIIQQ16s16s", data[-64:])
     magic, version, count, size, first, zero, digest = trailer

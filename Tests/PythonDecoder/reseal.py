@@ -23,7 +23,7 @@ def compact(value):
 
 @dataclass
 class Entry:
-    """An entry of a shard. `front` is the length of prologue and table; None for what the seal covers whole."""
+    """An entry of a shard. `front` is the length of prologue, table and side information; None for what the seal covers whole."""
 
     name: str
     dtype: str
@@ -68,7 +68,7 @@ class Shard:
             piece, front = bytearray(data[entry.start : entry.end]), None
             if f"ingot:{entry.name}" in metadata:
                 chunks, streams = struct.unpack_from("<I", piece, 20)[0], struct.unpack_from("<H", piece, 18)[0]
-                front = 64 + chunks * (48 + 8 * streams)
+                front = 64 + chunks * (48 + 8 * streams) + struct.unpack_from("<Q", piece, 48)[0]
             found.append(Entry(entry.name, entry.dtype, entry.shape, piece, front))
         return Shard(dict(metadata), found)
 

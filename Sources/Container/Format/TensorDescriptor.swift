@@ -102,7 +102,8 @@ package struct TensorDescriptor: Sendable, Hashable {
             calibrated?.sums.noise = noise
         }
         guard let scheme = TensorScheme(value) else { return nil }
-        guard scheme.accepts(codec), dimensions.count <= Limits.standard.rank,
+        guard calibrated == nil || scheme.hasScaleBytes, scheme.accepts(codec),
+            dimensions.count <= Limits.standard.rank,
             scheme != .lossless || sums.allSatisfy({ $0 == 0 })
         else { return nil }
         self.init(
@@ -138,6 +139,11 @@ extension TensorScheme {
             self = .trellis(parameters)
         default: return nil
         }
+    }
+
+    /// Whether rows or columns have scale bytes; only then a tensor may be calibrated.
+    fileprivate var hasScaleBytes: Bool {
+        if case .trellis(let parameters) = self { parameters.scaleBytes != nil } else { false }
     }
 
     /// The scheme's parameters as members of a JSON object.

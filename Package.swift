@@ -127,7 +127,7 @@ let package = Package(
         + tests(of: "Calibration", imports: base + ["Calibration", "Products", "Weights", "Work", "TestSupport"])
         // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`
         // and `inspect` measure; checkpoints that somebody changed.
-        + tests(of: "Conversion", imports: wholeConversions + ["Publishing"])
+        + tests(of: "Conversion", imports: wholeConversions + ["Architectures", "Moments", "Publishing"])
         + tests(of: "Stability", imports: wholeConversions + ["Kernels"])
         + tests(of: "Measurement", imports: wholeConversions)
         + tests(of: "Tampering", imports: wholeConversions)

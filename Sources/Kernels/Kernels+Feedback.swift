@@ -65,8 +65,10 @@ extension Kernels {
     package struct FeedbackSteps: Sendable {
         /// Of each row of a band: its step, and the inverse.
         package var rowSteps: [Float], inverseRowSteps: [Float]
-        /// Of each column of a tensor: its scale, the inverse, dead zone and shrink.
-        package var columnScales: [Float], inverseScales: [Float], deadZones: [Float], shrinks: [Float]
+        /// Of each column of a tensor: its scale, and the inverse.
+        package var columnScales: [Float], inverseScales: [Float]
+        /// How strongly targets are shrunk toward zero, 0 or more: by m / (m + shrinkage), m the mean square of a column's targets in levels.
+        package var shrinkage: Float
         /// States of the trellis: 8, 16 or 32.
         package var states: Int
         /// The search clamps larger magnitudes to this one, in levels.
@@ -76,18 +78,14 @@ extension Kernels {
 
         /// Steps; traps if a value is out of range.
         package init(
-            rowSteps: [Float], columnScales: [Float], deadZones: [Float], shrinks: [Float], states: Int,
-            farthest: Float, format: UInt8
+            rowSteps: [Float], columnScales: [Float], shrinkage: Float, states: Int, farthest: Float, format: UInt8
         ) {
             precondition([8, 16, 32].contains(states) && farthest > 0 && farthest <= 16381, "FeedbackSteps: no such code")
-            precondition(
-                deadZones.count == columnScales.count && shrinks.count == columnScales.count,
-                "FeedbackSteps: sizes differ")
             self.rowSteps = rowSteps
             inverseRowSteps = rowSteps.map { 1 / $0 }
             self.columnScales = columnScales
             inverseScales = columnScales.map { 1 / $0 }
-            (self.deadZones, self.shrinks) = (deadZones, shrinks)
+            self.shrinkage = shrinkage
             (self.states, self.farthest, self.format) = (states, farthest, format)
         }
     }
@@ -265,34 +263,29 @@ extension Kernels {
                 unsafe symbols.withUnsafeMutableBufferPointer { symbols in
                     unsafe oddMasks.withUnsafeMutableBufferPointer { masks in
                         unsafe steps.columnScales.withUnsafeBufferPointer { scales in
-                            unsafe steps.inverseScales.withUnsafeBufferPointer { inverse in
-                                unsafe steps.deadZones.withUnsafeBufferPointer { zones in
-                                    unsafe steps.shrinks.withUnsafeBufferPointer { shrinks -> Int in
-                                        guard let by = factors.baseAddress, let rowSteps = unsafe rowSteps.baseAddress
-                                        else { return 0 }
-                                        var kernel = unsafe ingot_feedback_panel()
-                                        (kernel.rows, kernel.padded_rows, kernel.stride) = (rows, stride, stride)
-                                        (kernel.columns, kernel.first_column) = (panel.count, strip)
-                                        (kernel.states, kernel.format) = (Int32(steps.states), Int32(steps.format))
-                                        kernel.farthest = steps.farthest
-                                        unsafe kernel.weights = UnsafePointer(at(0, panel.lowerBound))
-                                        unsafe kernel.targets = at(1, panel.lowerBound)
-                                        unsafe kernel.errors = at(2, panel.lowerBound)
-                                        unsafe kernel.coupling = by + panel.lowerBound * width + panel.lowerBound
-                                        kernel.coupling_stride = width
-                                        unsafe kernel.row_steps = UnsafePointer(rowSteps)
-                                        unsafe kernel.inverse_row_steps = UnsafePointer(rowSteps + stride)
-                                        unsafe kernel.column_scales = scales.baseAddress.map { unsafe $0 + first }
-                                        unsafe kernel.inverse_scales = inverse.baseAddress.map { unsafe $0 + first }
-                                        unsafe kernel.dead_zones = zones.baseAddress.map { unsafe $0 + first }
-                                        unsafe kernel.shrinks = shrinks.baseAddress.map { unsafe $0 + first }
-                                        unsafe kernel.symbols = symbols.baseAddress
-                                        unsafe kernel.odd_masks = masks.baseAddress
-                                        return unsafe ingot_feedback_panel(
-                                            &kernel, scratch.baseAddress?.assumingMemoryBound(to: UInt8.self),
-                                            patchRoom.baseAddress)
-                                    }
-                                }
+                            unsafe steps.inverseScales.withUnsafeBufferPointer { inverse -> Int in
+                                guard let by = factors.baseAddress, let rowSteps = unsafe rowSteps.baseAddress
+                                else { return 0 }
+                                var kernel = unsafe ingot_feedback_panel()
+                                (kernel.rows, kernel.padded_rows, kernel.stride) = (rows, stride, stride)
+                                (kernel.columns, kernel.first_column) = (panel.count, strip)
+                                (kernel.states, kernel.format) = (Int32(steps.states), Int32(steps.format))
+                                kernel.farthest = steps.farthest
+                                unsafe kernel.weights = UnsafePointer(at(0, panel.lowerBound))
+                                unsafe kernel.targets = at(1, panel.lowerBound)
+                                unsafe kernel.errors = at(2, panel.lowerBound)
+                                unsafe kernel.coupling = by + panel.lowerBound * width + panel.lowerBound
+                                kernel.coupling_stride = width
+                                unsafe kernel.row_steps = UnsafePointer(rowSteps)
+                                unsafe kernel.inverse_row_steps = UnsafePointer(rowSteps + stride)
+                                unsafe kernel.column_scales = scales.baseAddress.map { unsafe $0 + first }
+                                unsafe kernel.inverse_scales = inverse.baseAddress.map { unsafe $0 + first }
+                                kernel.shrinkage = steps.shrinkage
+                                unsafe kernel.symbols = symbols.baseAddress
+                                unsafe kernel.odd_masks = masks.baseAddress
+                                return unsafe ingot_feedback_panel(
+                                    &kernel, scratch.baseAddress?.assumingMemoryBound(to: UInt8.self),
+                                    patchRoom.baseAddress)
                             }
                         }
                     }

@@ -20,7 +20,7 @@ INLINE float patched(int32_t format, float target) {
 
 // Levels, symbols, parities and errors of one column after its search. Returns the number of patches.
 static size_t panel_finish(
-    const struct ingot_feedback_panel *panel, size_t column, int clamped, const int16_t *floors,
+    const struct ingot_feedback_panel *panel, size_t column, float shrink, int clamped, const int16_t *floors,
     const uint8_t *residues, float *restored_column, struct ingot_feedback_patch *patches) {
     const float *weights = panel->weights + column * panel->stride;
     float *targets = panel->targets + column * panel->stride;
@@ -50,8 +50,7 @@ static size_t panel_finish(
         float inverse_scale = panel->inverse_scales[column];
         for (size_t row = 0; row < panel->rows; row += 1) {
             float inverse = panel->inverse_row_steps[row] * inverse_scale, level = targets[row] * inverse;
-            float size = (level < 0 ? -level : level) - panel->dead_zones[column];
-            size = (size > 0 ? size : 0) * panel->shrinks[column];
+            float size = (level < 0 ? -level : level) * shrink;
             int residue = residues[row], below = floors[row];
             int reached = below - 1 + ((residue - below + 1) & 3);
             float step = panel->row_steps[row] * scale, restored = (float)reached * step;
@@ -90,11 +89,12 @@ static size_t feedback_panel(
             feedback_product(
                 targets, panel->errors + group * stride, rows, stride,
                 panel->coupling + group * panel->coupling_stride + column, panel->coupling_stride, column - group, 1);
-            struct column_rule rule = {
-                panel->inverse_scales[column], panel->dead_zones[column], panel->shrinks[column], panel->farthest};
+            float shrink = column_shrink(
+                targets, panel->rows, rows, panel->inverse_row_steps, panel->inverse_scales[column], panel->shrinkage);
+            struct column_rule rule = {panel->inverse_scales[column], shrink, panel->farthest};
             int clamped = column_positions(targets, rows, panel->inverse_row_steps, rule, floors, costs);
             column_search(panel->states, panel->rows, costs, survivors, residues);
-            found += panel_finish(panel, column, clamped, floors, residues, restored, patches + found);
+            found += panel_finish(panel, column, shrink, clamped, floors, residues, restored, patches + found);
         }
     }
     return found;

@@ -75,10 +75,32 @@ DEFINE_SEARCH(8, i16x8)
 DEFINE_SEARCH(16, i16x16)
 DEFINE_SEARCH(32, i16x32s)
 
-// How a column's targets become positions: t = target * inverse_step, then dead zone, shrink and clamp as in trellis/quantize.h.
+// How a column's targets become positions: t = target * inverse_step, times shrink, then clamped as in trellis/quantize.h.
 struct column_rule {
-    float inverse_scale, dead_zone, shrink, farthest;
+    float inverse_scale, shrink, farthest;
 };
+
+// m / (m + shrinkage), with m the mean of t^2 over the column, in binary32: rows in lanes r % 16, then lanes k and k+8, k+4, k+2, k+1. 1 without
+// shrinkage. `padded` is a multiple of 16; targets behind `rows` are 0.
+INLINE float column_shrink(
+    const float *targets, size_t rows, size_t padded, const float *inverse_row_steps, float inverse_scale,
+    float shrinkage) {
+    if (!(shrinkage > 0)) { return 1; }
+    f32x16 sums = 0.0f;
+    for (size_t row = 0; row < padded; row += LANES) {
+        f32x16 inverse = LOAD(f32x16, inverse_row_steps + row) * inverse_scale;
+        f32x16 level = LOAD(f32x16, targets + row) * inverse;
+        sums = sums + level * level;
+    }
+    float lanes[LANES];
+    STORE(lanes, sums);
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int k = 0; k < half; k += 1) { lanes[k] += lanes[k + half]; }
+    }
+    float mean = lanes[0] / (float)rows;
+    float sum = mean + shrinkage;
+    return sum <= FLT_MAX ? mean / sum : 1;
+}
 
 // Squared distance from a position to the nearest level with a residue modulo 4, in units of 2^-10 level^2: 0 to 4096.
 INLINE i16x16 column_cost(u16x16 position, int residue) {
@@ -95,8 +117,7 @@ INLINE int column_positions(
     for (size_t row = 0; row < rows; row += LANES) {
         f32x16 inverse = LOAD(f32x16, inverse_row_steps + row) * rule.inverse_scale;
         f32x16 level = LOAD(f32x16, targets + row) * inverse;
-        f32x16 size = magnitude(level) - rule.dead_zone;
-        size = greater(size, (f32x16)0.0f) * rule.shrink;
+        f32x16 size = magnitude(level) * rule.shrink;
         clamped |= size > rule.farthest;
         size = lesser(size, (f32x16)rule.farthest);
         f32x16 scaled = (f32x16)((u32x16)(size * 16384.0f) | ((u32x16)level & 0x80000000u));

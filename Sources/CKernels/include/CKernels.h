@@ -297,7 +297,8 @@ struct ingot_feedback_panel {
     const float *coupling;             // how much column j of the panel takes of the error of column i, at [stride * i + j], i < j
     size_t coupling_stride;
     const float *row_steps, *inverse_row_steps;  // padded_rows numbers
-    const float *column_scales, *inverse_scales, *dead_zones, *shrinks;  // one number a column
+    const float *column_scales, *inverse_scales;  // one number a column
+    float shrinkage;                   // 0 or more: see column_shrink in feedback/search.h
     int16_t *symbols;                  // the strip's, as of ingot_trellis_quantize
     uint64_t *odd_masks;               // the strip's; the bits of the panel's columns are 0 before
 };

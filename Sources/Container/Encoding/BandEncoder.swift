@@ -9,6 +9,8 @@ package struct CalibratedEncoding: Sendable {
     package let columnBytes: [UInt8], rowBytes: [UInt8]
     /// Of each block of the factors, what is added to the weights before the search (`TargetCorrection`); nil for nothing.
     package let correction: [[Float]]?
+    /// How strongly targets are shrunk toward zero (`FeedbackSearch`).
+    package var shrinkage: Float = 0
 
     /// An encoding of a tensor.
     package init(
@@ -38,7 +40,7 @@ package struct BandEncoder {
     /// - Parameters:
     ///   - count: number of its tiles.
     ///   - firstRow: the row of the tensor that the band begins with.
-    ///   - rule: step, dead zone and shrink of all tiles.
+    ///   - rule: the step of all tiles; dead zone and shrink do not count.
     ///   - measures: whether the sums over activations are wanted.
     ///   - chunks: receives the encoded tiles in its first `count` elements.
     ///   - tile: the elements of a tile; called once for each, from left to right.
@@ -67,8 +69,8 @@ package struct BandEncoder {
             }
         }
         var search = FeedbackSearch(
-            encoding.factors, rows: rows, steps, parameters, deadZone: rule.deadZone, shrink: rule.shrink,
-            prologue.format, encoding.correction.map { TargetCorrection(blocks: $0, tiles: tiles) },
+            encoding.factors, rows: rows, steps, parameters, shrinkage: encoding.shrinkage, prologue.format,
+            encoding.correction.map { TargetCorrection(blocks: $0, tiles: tiles) },
             measures: measures)
         column = 0
         for index in 0..<count {

@@ -59,9 +59,10 @@ struct CalibratedPlanner {
     /// Plans all items.
     ///
     /// - Parameter bytes: bytes of the payloads that share their bits.
-    /// - Returns: a finding for each item, in order.
+    /// - Returns: a finding for each item, in order; nil for one that no step suits, which is planned without calibration: not finite, zero,
+    ///   or of few distinct values.
     /// - Throws: `momentsInvalid`; errors of reading.
-    func findings(_ items: [Item], bytes: Double) async throws -> [RatePlanner.Finding] {
+    func findings(_ items: [Item], bytes: Double) async throws -> [RatePlanner.Finding?] {
         let shared = items.indices.filter { items[$0].ownBits == nil }
         let sharedWeights = shared.reduce(0.0) { $0 + Double(items[$1].weights) }
         func fixedBits(_ index: Int) -> Double {
@@ -76,7 +77,13 @@ struct CalibratedPlanner {
         let begun = try await first(items, targets)
         var candidates = begun.compactMap(\.self)
         guard candidates.count == items.count else {
-            return begun.map { $0.map { .rate($0.rate) } ?? .notFinite }
+            let suited = items.indices.filter { begun[$0] != nil }
+            var found = [RatePlanner.Finding?](repeating: nil, count: items.count)
+            guard !suited.isEmpty else { return found }
+            let weights = suited.reduce(0.0) { $0 + (items[$1].ownBits == nil ? Double(items[$1].weights) : 0) }
+            let rest = try await findings(suited.map { items[$0] }, bytes: bytes * weights / max(sharedWeights, 1))
+            for (index, finding) in zip(suited, rest) { found[index] = finding }
+            return found
         }
         for round in 0..<CalibratedPlanner.rounds {
             let found = try await trials(items, candidates)
@@ -162,14 +169,14 @@ struct CalibratedPlanner {
     }
 
     /// First steps: a Gaussian of standard deviation sigma takes about log2(sigma / step) + 1.05 bits per weight. Nil for a tensor that is not
-    /// finite, or zero.
+    /// finite, zero, or of few distinct values.
     private func first(_ items: [Item], _ targets: [Double]) async throws -> [Candidate?] {
         let (cache, options) = (cache, options)
         var scales: [(own: Double?, middle: Double)] = []
         try await budget.pipeline { CalibratedProbe() }.run(items.indices) {
             index, probe -> (own: Double?, middle: Double) in
             let item = items[index]
-            let encoding = try cache.encoding(of: item.input, rowBytes: item.rowBytes)
+            let encoding = try cache.encoding(of: item.input, item.tensor.name, rowBytes: item.rowBytes)
             let scale = try probe.logScale(item.bytes, as: item.descriptor.prologue, encoding.columnBytes)
             return (scale, encoding.factors.middle)
         } consume: {
@@ -212,7 +219,7 @@ struct CalibratedPlanner {
             descriptor.scheme = .trellis(rate.parameters)
             return try probe.trial(
                 item.bytes, as: descriptor.prologue, by: rate.rule,
-                cache.encoding(of: item.input, rowBytes: item.rowBytes))
+                cache.encoding(of: item.input, item.tensor.name, rowBytes: item.rowBytes))
         } consume: {
             found.append($1)
         }

@@ -34,16 +34,23 @@ final class CalibratedProbe {
     /// Whether a trial encodes the whole tensor.
     static func isWhole(_ grid: ChunkGrid) -> Bool { sample(grid).count == grid.count / grid.chunksPerBand }
 
-    /// The mean over the columns of log2(RMS of the column / its scale), over the sample; nil if all weights are 0 or one is not finite.
+    /// The mean over the columns of log2(RMS of the column / its scale), over the sample; nil if one weight is not finite, or if all are 0 or
+    /// of few distinct values.
     func logScale(_ tensor: TensorBytes, as prologue: PayloadPrologue, _ columnBytes: [UInt8]) throws -> Double? {
         let grid = prologue.grid
         var squares = [Double](repeating: 0, count: grid.columns)
+        var values = DistinctValues()
         var rows = 0
         for band in CalibratedProbe.sample(grid) {
             for chunk in band * grid.chunksPerBand..<(band + 1) * grid.chunksPerBand {
                 let place = grid.place(of: chunk)
                 let elements = try tensor.elements(place, grid.columns, prologue.format, scratch: &scratch)
                 guard elements.expand(into: &weights).isZero else { return nil }
+                for row in 0..<elements.rows {
+                    let start = elements.start + row * elements.stride
+                    let end = start + elements.columns * prologue.format.byteWidth
+                    values.add(elements.bytes.span.extracting(start..<end), prologue.format)
+                }
                 for row in 0..<place.rows {
                     for column in 0..<place.columns {
                         let weight = Double(weights[row * place.columns + column])
@@ -54,7 +61,7 @@ final class CalibratedProbe {
             }
         }
         let used = squares.indices.filter { squares[$0] > 0 }
-        guard !used.isEmpty else { return nil }
+        guard !used.isEmpty, !values.areFew(among: rows * grid.columns) else { return nil }
         let sum = used.reduce(0.0) { sum, column in
             let scale = Double(ScaleBytes.scale(columnBytes[column]))
             return sum + ExactMath.log2(squares[column] / Double(rows)) / 2 - ExactMath.log2(scale)

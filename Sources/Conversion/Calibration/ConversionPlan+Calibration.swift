@@ -43,14 +43,15 @@ extension ConversionPlan {
         let cache = FactorCache(moments, maximumBytes: budget.factorBytes)
         let found = try await CalibratedPlanner(options.encoding, cache, budget).findings(
             items, bytes: rate.bits * Double(shared) / 8)
+        let plannedHere = zip(items, found).compactMap { item, finding in finding.map { _ in item.tensor.name } }
         var plain = options.encoding
         plain.goal = .bits(rate.bits)
         plain.calibration = nil
         var findings = try await RatePlanner(
             planned, plain, otherBytes: 0, allowsSlack: false, includesAll: false,
-            excluding: Set(items.map(\.tensor.name)), budget
+            excluding: Set(plannedHere), budget
         ).findings()
-        for (item, finding) in zip(items, found) { findings[item.shard][item.payload] = finding }
+        for case (let item, let finding?) in zip(items, found) { findings[item.shard][item.payload] = finding }
         return findings
     }
 
@@ -92,7 +93,7 @@ extension ConversionPlan {
         }
         let cache = FactorCache(moments, maximumBytes: budget.factorBytes)
         let found = try await CalibratedPlanner(options.encoding, cache, budget).findings(items, bytes: bytes)
-        for (item, finding) in zip(items, found) { findings[item.shard][item.payload] = finding }
+        for (item, finding) in zip(items, found) { findings[item.shard][item.payload] = finding ?? .copied }
         return findings
     }
 
@@ -125,7 +126,7 @@ struct CalibratedRate {
             throw IngotError(
                 .usage, found: "a relative MSE of \(error) for a calibrated conversion",
                 expected: "a rate or a size: a calibrated tensor trades error of weights for error of the model",
-                remedy: .either(.option(.ratePerMatrix), or: "leave the calibration out"))
+                remedy: "ask for bits or a size, or leave the calibration out")
         }
         func taken(_ bits: Double) -> Double { choices.reduce(0) { $0 + $1.0.bits(bits) * $1.1 } }
         let range = RateGoal.bitsRange

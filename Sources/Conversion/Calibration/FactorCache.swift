@@ -109,17 +109,25 @@ final class FactorCache: Sendable {
         }
     }
 
+    /// The mean squared error of the trellis in levels: shrinking by m / (m + this) gives the least error for a Gaussian at its rate.
+    private static let shrinkage: Float = 0.26
+
     /// How a tensor with this input is encoded.
     ///
+    /// Targets are shrunk, except in gate and up projections: both factors of a product that are too small make a model much worse.
+    ///
     /// - Throws: `momentsInvalid` if the moments have no factor.
-    func encoding(of input: LinearInput, rowBytes: [UInt8]) throws -> CalibratedEncoding {
+    func encoding(of input: LinearInput, _ name: TensorName, rowBytes: [UInt8]) throws -> CalibratedEncoding {
         guard let made = try made(of: input) else {
             throw IngotError(
                 .momentsInvalid, file: moments.file.path.string, tensor: TensorName(input.text),
                 found: "moments without a Cholesky factor", expected: "second moments of activations")
         }
-        return CalibratedEncoding(
+        var encoding = CalibratedEncoding(
             factors: made.factors, columnBytes: made.factors.columnBytes, rowBytes: rowBytes,
             correction: made.correction)
+        let isFactor = [.gate, .up, .gateUp].contains(TensorRole(name).kind)
+        encoding.shrinkage = isFactor ? 0 : FactorCache.shrinkage
+        return encoding
     }
 }

@@ -28,7 +28,7 @@ struct ShardCalibration: Sendable {
                 .momentsInvalid, file: moments.file.path.string, tensor: tensor.name,
                 found: "no moments of its input", expected: "those that its plan is made for")
         }
-        return try cache.encoding(of: input, rowBytes: [])
+        return try cache.encoding(of: input, tensor.name, rowBytes: [])
     }
 
     /// The payload of a tensor in the first phase, and its shard.

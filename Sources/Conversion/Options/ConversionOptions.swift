@@ -48,6 +48,8 @@ package struct ConversionOptions: Sendable, Hashable {
             .usage, found: "a rate over all matrices together with a followed source",
             expected:
                 "bits or a relative MSE for each matrix: what is shared out depends on shards that have not arrived",
-            remedy: .either("wait for the download", or: .option(.ratePerMatrix)))
+            remedy: encoding.calibration == nil
+                ? .either("wait for the download", or: .option(.ratePerMatrix))
+                : "wait for the download, or leave the calibration out")
     }
 }

@@ -32,8 +32,8 @@ package struct ActivationMeasure {
             guard end == current.columns.upperBound else { continue }
             let form = current.form
             block.measureErrors()
-            sums.signal += block.quadraticForm(.originals, form.span, width: current.columns.count)
-            sums.noise += block.quadraticForm(.errors, form.span, width: current.columns.count)
+            sums.signal += max(0, block.quadraticForm(.originals, form.span, width: current.columns.count))
+            sums.noise += max(0, block.quadraticForm(.errors, form.span, width: current.columns.count))
             number += 1
         }
     }

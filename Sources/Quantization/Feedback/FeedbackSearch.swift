@@ -26,12 +26,13 @@ package struct FeedbackSearch {
     ///
     /// - Parameters:
     ///   - rows: rows of the band.
+    ///   - shrinkage: how strongly targets are shrunk toward zero: by m / (m + shrinkage), m the mean square of a column's targets in levels.
     ///   - correction: what is added to the weights before the search; nil for nothing.
     ///   - measures: whether `sums` are wanted: they take twice the time of the feedback itself.
     ///   - steps: of its rows, and of all columns of the tensor.
     package init(
         _ factors: FeedbackFactors, rows: Int, _ steps: ChunkSteps, _ parameters: TrellisParameters,
-        deadZone: Float, shrink: Float, _ format: FloatFormat, _ correction: TargetCorrection? = nil, measures: Bool
+        shrinkage: Float, _ format: FloatFormat, _ correction: TargetCorrection? = nil, measures: Bool
     ) {
         precondition(steps.columnScales.count == factors.columns && steps.rowSteps.count == rows, "sizes differ")
         self.factors = factors
@@ -40,9 +41,8 @@ package struct FeedbackSearch {
         self.correction = correction
         self.steps = Kernels.FeedbackSteps(
             rowSteps: steps.rowSteps, columnScales: steps.columnScales,
-            deadZones: [Float](repeating: deadZone, count: factors.columns),
-            shrinks: [Float](repeating: shrink, count: factors.columns), states: parameters.states,
-            farthest: parameters.farthestLevel, format: format.rawValue)
+            shrinkage: shrinkage, states: parameters.states, farthest: parameters.farthestLevel,
+            format: format.rawValue)
     }
 
     /// Searches the levels of the next tile.
@@ -75,7 +75,8 @@ package struct FeedbackSearch {
                 if let correction { correct(correction, current.columns) }
             }
             let inTile = next - columns.lowerBound
-            let end = min(columns.lowerBound + (inTile / strip + 1) * strip, columns.upperBound, current.columns.upperBound)
+            let end = min(
+                columns.lowerBound + (inTile / strip + 1) * strip, columns.upperBound, current.columns.upperBound)
             let panel = next - current.columns.lowerBound..<end - current.columns.lowerBound
             let first = inTile / strip * strip
             var found: [Kernels.FeedbackPatch] = []
@@ -97,8 +98,9 @@ package struct FeedbackSearch {
             if end == current.columns.upperBound {
                 if measures {
                     block.measureErrors()
-                    sums.signal += block.quadraticForm(.originals, current.form.span, width: width)
-                    sums.noise += block.quadraticForm(.errors, current.form.span, width: width)
+                    // Rounding, or moments that are none, may give a number below 0.
+                    sums.signal += max(0, block.quadraticForm(.originals, current.form.span, width: width))
+                    sums.noise += max(0, block.quadraticForm(.errors, current.form.span, width: width))
                 }
                 number += 1
             }
@@ -168,6 +170,9 @@ package struct ActivationSums: Sendable, Hashable {
         return sum
     }
 
-    /// noise / signal; 0 if the noise is 0.
-    package var relativeError: Double { noise == 0 ? 0 : noise / signal }
+    /// noise / signal; 0 if the noise is 0. Infinite for sums that no description holds, because they overflowed.
+    package var relativeError: Double {
+        guard signal.isFinite, noise.isFinite else { return .infinity }
+        return noise == 0 ? 0 : noise / signal
+    }
 }

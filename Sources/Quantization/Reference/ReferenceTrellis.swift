@@ -74,8 +74,12 @@ extension Reference {
     package static func trellisSearch(
         _ column: [Float], _ parameters: TrellisParameters, _ rule: TrellisRule, _ format: FloatFormat
     ) -> [Int] {
-        let states = parameters.states
-        let positions = column.map { trellisPosition($0, parameters, rule, format).position }
+        trellisPath(
+            column.map { trellisPosition($0, parameters, rule, format).position }, states: parameters.states)
+    }
+
+    /// The symbols of the best path along positions, in units of 2^-14 level.
+    package static func trellisPath(_ positions: [Int], states: Int) -> [Int] {
         var metrics = [Int?](repeating: nil, count: states)
         metrics[0] = 0
         // For each row and state after it: the state before it and the symbol's parity on the best path.

@@ -1,0 +1,104 @@
+import FileAccess
+import Foundation
+import SystemPackage
+import TensorModel
+import TestSupport
+import Testing
+
+/// `ingot convert --calibration` on SampleWeights, as a process.
+@Suite(.serialized) struct CalibratedConversionTests {
+    private static let model = FilePath(#filePath).removingLastComponent().removingLastComponent()
+        .removingLastComponent().appending("SampleWeights")
+
+    /// Moments of SampleWeights, gathered once, and the importance matrices beside them.
+    private struct Gathered {
+        let directory: TemporaryDirectory
+        var moments: String { directory.at("m.safetensors").string }
+        func imatrix(_ name: String) -> String { directory.at(name).string }
+
+        init() throws {
+            directory = try TemporaryDirectory()
+            let model = CalibratedConversionTests.model
+            let result = try IngotProcess.run([
+                "calibrate", model.string, "--text", model.appending("heldout-prose.txt").string, "--tokens", "512",
+                "-o", directory.at("m.safetensors").string, "--imatrix", directory.at("i.gguf").string, "--quiet",
+            ])
+            #expect(result.status == 0, "\(result.errors)")
+        }
+    }
+
+    private static let gathered = Result { try Gathered() }
+
+    private func run(_ source: String, _ target: FilePath, _ options: [String], environment: [String: String] = [:])
+        throws -> Subprocess.Result
+    {
+        try Subprocess(
+            IngotProcess.program, (["convert", source, target.string, "--quiet"] + options).map { Array($0.utf8) },
+            environment: IngotProcess.environment.merging(environment) { $1 }
+        ).wait()
+    }
+
+    /// The same bytes with any number of jobs, memory and instruction set.
+    @Test func sameBytes() throws {
+        let moments = try CalibratedConversionTests.gathered.get().moments
+        let directory = try TemporaryDirectory()
+        var expected: [String: [UInt8]]?
+        let runs: [(options: [String], kernels: String?)] = [
+            (["--jobs", "1"], nil), (["--jobs", "3", "--max-memory", "64MiB"], nil), (["--jobs", "2"], "sse2"),
+            (["--jobs", "2"], "avx2"), (["--jobs", "2"], "avx512"),
+        ]
+        for (number, run) in runs.enumerated() {
+            let target = directory.at("\(number)")
+            let result = try self.run(
+                CalibratedConversionTests.model.string, target,
+                ["--calibration", moments, "--bits", "3", "--codec", "rans"] + run.options,
+                environment: run.kernels.map { ["INGOT_KERNELS": $0] } ?? [:])
+            #expect(result.status == 0, "\(run): \(result.errors)")
+            let files = try Files.snapshot(target)
+            if let expected {
+                #expect(files.keys.sorted() == expected.keys.sorted(), "\(run)")
+                for (name, bytes) in files { #expect(bytes == expected[name], "\(run): \(name)") }
+            } else {
+                expected = files
+            }
+        }
+    }
+
+    /// An importance matrix does for moments.
+    @Test func importanceMatrix() throws {
+        let gathered = try CalibratedConversionTests.gathered.get()
+        let directory = try TemporaryDirectory()
+        let result = try run(
+            CalibratedConversionTests.model.string, directory.at("q"),
+            ["--calibration", gathered.imatrix("i.gguf"), "--bits", "3"])
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(Files.names(directory.path) == ["q"])
+        let shard = try Files.read(directory.at("q/model-00002-of-00002.safetensors"))
+        let header = String(decoding: shard.prefix(20_000), as: UTF8.self)
+        #expect(header.contains("scale_bytes") && header.contains("h_noise"))
+        let verified = try IngotProcess.run([
+            "verify", directory.at("q").string, "--against", CalibratedConversionTests.model.string,
+        ])
+        #expect(verified.status == 0, "\(verified.errors)")
+    }
+
+    /// What no calibrated conversion can promise is a usage error; what is no moments of this model is bad data.
+    @Test func refusals() throws {
+        let moments = try CalibratedConversionTests.gathered.get().moments
+        let directory = try TemporaryDirectory()
+        let model = CalibratedConversionTests.model.string
+        try TinyModel.write(to: directory.at("tiny"))
+        let cases: [(source: String, moments: String, options: [String], status: Int32)] = [
+            (model, moments, ["--relative-mse", "0.01"], 64), (model, moments, ["--follow"], 64),
+            (directory.at("tiny").string, moments, [], 65),
+            (model, directory.at("tiny/model.safetensors").string, [], 65),
+            (model, directory.at("tiny/config.json").string, [], 65), (model, directory.at("none").string, [], 66),
+        ]
+        for one in cases {
+            let result = try run(one.source, directory.at("q"), ["--calibration", one.moments] + one.options)
+            #expect(result.status == one.status, "\(one): \(result.errors)")
+            #expect(result.errors.contains("error: "), "\(one): \(result.errors)")
+            #expect(Files.names(directory.path) == ["tiny"], "\(one)")
+        }
+    }
+}

@@ -25,6 +25,7 @@ package struct DistinctValues: Sendable {
 
     /// Adds elements. Stops when more than `maximum` distinct ones were found.
     package mutating func add(_ bytes: Span<UInt8>, _ format: FloatFormat) {
+        guard isCounted else { return }
         let width = format.byteWidth
         var last = UInt64.max
         for start in stride(from: 0, to: bytes.count - width + 1, by: width) {

@@ -50,7 +50,8 @@ declare -A included=(
     [uniform]="common statistics"
     [trellis]="common statistics"
     [rans]="common statistics trellis"
-    [levels]="common statistics uniform trellis rans"
+    [feedback]="common trellis"
+    [levels]="common statistics uniform trellis rans feedback"
     [entries]="levels"
 )
 for folder in Sources/CKernels/*/; do

@@ -242,6 +242,19 @@ import Testing
         #expect(Files.names(model.directory.path) == ["moments.safetensors", "source"])
     }
 
+    @Test(arguments: [EncodingOptions.Scheme.uniform, .lossless])
+    func otherSchemesAreRefused(scheme: EncodingOptions.Scheme) async throws {
+        let model = try CalibratedModel()
+        let error = try await Verbs.failure {
+            try await model.convert {
+                $0.encoding.scheme = scheme
+                $0.encoding.codec = .zstd
+            }
+        }
+        #expect(error?.code == .usage, "\(String(describing: error))")
+        #expect(Files.names(model.directory.path) == ["moments.safetensors", "source"])
+    }
+
     /// Moments of another model: no matrix has as many columns.
     @Test func otherShapesAreRefused() async throws {
         let model = try CalibratedModel()

@@ -103,10 +103,16 @@ struct CalibratedPlanner {
             if isMet || round == CalibratedPlanner.rounds - 1 { break }
             for index in items.indices { candidates[index].move(to: wanted[index]) }
         }
-        return zip(items, candidates).map { item, candidate in
-            var rate = candidate.rate
-            let expected = rate.expectedBytes(weights: item.weights, fixedBytes: prologue(item).fixedBytes)
-            rate.goal = .step(byteCount: Int(expected / CalibratedPlanner.aim))
+        let maxima = zip(items, candidates).map { item, candidate in
+            candidate.rate.expectedBytes(weights: item.weights, fixedBytes: prologue(item).fixedBytes)
+                / CalibratedPlanner.aim
+        }
+        // The last trial may be a little off the aim. No tensor may take more than it was given.
+        let part = min(1, bytes / shared.reduce(0.0) { $0 + maxima[$1] })
+        return items.indices.map { index in
+            var rate = candidates[index].rate
+            let own = items[index].ownBits.map { $0 * Double(items[index].weights) / 8 }
+            rate.goal = .step(byteCount: Int(own.map { min($0, maxima[index]) } ?? maxima[index] * part))
             return .rate(rate)
         }
     }

@@ -97,6 +97,22 @@ extension ConversionPlan {
         return findings
     }
 
+    /// The layout if all matrices with moments are calibrated, which makes the header longer.
+    func calibrated(_ layout: ShardLayout) throws -> ShardLayout {
+        guard let moments else { return layout }
+        let payloads = layout.payloads.map { plan in
+            guard case .trellis(var parameters) = plan.descriptor?.scheme, moments.input(of: plan.tensor) != nil else {
+                return plan
+            }
+            var plan = plan
+            parameters.scaleBytes = .columns
+            plan.descriptor?.scheme = .trellis(parameters)
+            plan.descriptor?.calibrated = .init(calibration: moments.hash)
+            return plan
+        }
+        return try ShardLayout(payloads + layout.kept, sourceMetadata: layout.sourceMetadata)
+    }
+
     static func choice(_ plan: TensorPlan, _ options: EncodingOptions) -> TensorChoice {
         DefaultRecipe.choice(plan.tensor.name, plan.tensor.elementType, plan.tensor.shape, options)
     }

@@ -39,10 +39,16 @@ package struct ConversionOptions: Sendable, Hashable {
     /// The defaults of the command.
     package init() {}
 
-    /// Refuses a rate over all matrices together with a followed source.
+    /// Refuses a rate over all matrices together with a followed source, and moments for another scheme than `trellis`.
     ///
     /// - Throws: `usage`.
     func requireConsistent() throws {
+        guard encoding.calibration == nil || encoding.scheme == .trellis else {
+            throw IngotError(
+                .usage, found: "moments for scheme \(encoding.scheme.rawValue)",
+                expected: "scheme trellis, which alone uses them",
+                remedy: "leave out the scheme, or the calibration")
+        }
         guard run.follows, encoding.sharesRate else { return }
         throw IngotError(
             .usage, found: "a rate over all matrices together with a followed source",

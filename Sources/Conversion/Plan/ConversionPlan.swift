@@ -372,7 +372,7 @@ package struct ConversionPlan: Sendable {
         }
         var bytes = files.reduce(UInt64(0)) { $0 + $1.byteCount }
         for shard in shards {
-            let layout = shard.layout
+            let layout = try calibrated(shard.layout)
             let payloads = layout.payloads.count
             // A descriptor may get one digit more when its alphabet is chosen. Two paddings take up to 63 bytes each.
             bytes += layout.dataStart + UInt64(payloads + 126)

@@ -34,6 +34,27 @@ extension Kernels {
         }
     }
 
+    /// Stores some columns of a row-major matrix column by column.
+    ///
+    /// - Parameters:
+    ///   - width: numbers of a row of the matrix.
+    ///   - columns: the columns.
+    ///   - values: receives them, `stride` numbers apart, `rows` or more. What stands behind the rows stays.
+    package static func transpose(
+        _ matrix: Span<Float>, rows: Int, width: Int, columns: Range<Int>, into values: inout MutableSpan<Float>,
+        stride: Int
+    ) {
+        precondition(
+            rows >= 0 && columns.lowerBound >= 0 && columns.upperBound <= width && matrix.count >= rows * width
+                && stride >= rows && values.count >= stride * columns.count, "transpose: sizes differ")
+        unsafe matrix.withUnsafeBufferPointer { matrix in
+            unsafe values.withUnsafeMutableBufferPointer { values in
+                guard let from = matrix.baseAddress, let to = values.baseAddress else { return }
+                unsafe ingot_feedback_transpose(from + columns.lowerBound, rows, columns.count, width, to, stride)
+            }
+        }
+    }
+
     /// Replaces X by X (R R^T)^-1.
     ///
     /// - Parameters:
@@ -80,7 +101,8 @@ extension Kernels {
         package init(
             rowSteps: [Float], columnScales: [Float], shrinkage: Float, states: Int, farthest: Float, format: UInt8
         ) {
-            precondition([8, 16, 32].contains(states) && farthest > 0 && farthest <= 16381, "FeedbackSteps: no such code")
+            precondition(
+                [8, 16, 32].contains(states) && farthest > 0 && farthest <= 16381, "FeedbackSteps: no such code")
             self.rowSteps = rowSteps
             inverseRowSteps = rowSteps.map { 1 / $0 }
             self.columnScales = columnScales
@@ -180,7 +202,8 @@ extension Kernels {
         /// - Parameter factors: row i has what column i adds to each column of the block; rows are `width` numbers apart.
         package func correct(_ factors: Span<Float>, width: Int) {
             precondition(
-                width >= columns && factors.count >= (columns - 1) * width + columns, "FeedbackBlock: factors out of range")
+                width >= columns && factors.count >= (columns - 1) * width + columns,
+                "FeedbackBlock: factors out of range")
             unsafe factors.withUnsafeBufferPointer { factors in
                 guard let by = factors.baseAddress, let to = unsafe at(0, 0), let originals = unsafe at(3, 0) else {
                     return
@@ -309,7 +332,8 @@ extension Kernels {
         ///     apart.
         package func quadraticForm(_ numbers: Numbers, _ matrix: Span<Float>, width: Int) -> Double {
             precondition(
-                width >= columns && matrix.count >= (columns - 1) * width + columns, "FeedbackBlock: matrix out of range")
+                width >= columns && matrix.count >= (columns - 1) * width + columns,
+                "FeedbackBlock: matrix out of range")
             let part = numbers == .originals ? 3 : 2
             return unsafe matrix.withUnsafeBufferPointer { matrix in
                 guard let by = matrix.baseAddress, let all = unsafe at(part, 0), let targets = unsafe at(1, 0) else {

@@ -189,6 +189,10 @@ import Weights
                     #expect(abs(a[row] - b[row]) <= 1e-3 * a[row] + 1e-5 * largest, "\(matrix) \(row)")
                 }
             }
+            for matrix in whole.gradientMatrices {
+                let (a, b) = (try whole.sensitivity(of: matrix) ?? -1, try part.sensitivity(of: matrix) ?? -2)
+                #expect(abs(a - b) <= 1e-3 * a && (a > 0 || matrix.expert != nil), "\(matrix)")
+            }
             #expect(try whole.tokenWeights() == part.tokenWeights())
         }
         let plain = try await gradients(

@@ -26,6 +26,8 @@ enum MomentsTargets {
                 let found = try file.gradients(of: matrix)
                 require(found?.count == file.gradientRows(of: matrix), "another number of gradients")
                 require(found?.allSatisfy { $0 >= 0 && $0.isFinite } == true, "a gradient that is none")
+                let sensitivity = try file.sensitivity(of: matrix) ?? -1
+                require(sensitivity >= 0 && sensitivity.isFinite, "a sensitivity that is none")
             }
             require((try file.tokenWeights() == nil) == (file.description.gradients == nil), "weights of tokens alone")
             try file.check()
@@ -105,7 +107,8 @@ enum MomentsSeeds {
         if writer.needsGradients {
             try writer.append(
                 OutputGradients(
-                    squares: [head: [1, 2, 3, 4, 5], down: [0, 1, 2]], tokenWeights: [3, 0, 0, 1, 8]))
+                    squares: [head: [1, 2, 3, 4, 5], down: [0, 1, 2]], sensitivities: [head: 2, down: 0.5],
+                    tokenWeights: [3, 0, 0, 1, 8]))
         }
         try writer.publish()
     }

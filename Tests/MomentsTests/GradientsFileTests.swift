@@ -39,11 +39,20 @@ import Testing
         for entry in try MomentsSample.gradientsLayout().matrices {
             #expect(try file.gradients(of: entry.matrix) == gradients.squares[entry.matrix])
             #expect(file.gradientRows(of: entry.matrix) == entry.rows)
+            #expect(try file.sensitivity(of: entry.matrix) == gradients.sensitivities[entry.matrix])
         }
         #expect(try file.tokenWeights() == gradients.tokenWeights)
         // A fused projection has the rows of its parts; what no part is there of has none.
         let parts = try ["attn_q", "attn_k", "attn_v"].flatMap { gradients.squares[try matrix("layers.1.\($0)")] ?? [] }
         #expect(try file.gradients(of: matrix("layers.1.attn_qkv")) == parts && parts.count == 8)
+        let sensitivities = try ["attn_q", "attn_k", "attn_v"].map {
+            try #require(gradients.sensitivities[try matrix("layers.1.\($0)")])
+        }
+        #expect(
+            try file.sensitivity(of: matrix("layers.1.attn_qkv"))
+                == (4 * sensitivities[0] + 2 * sensitivities[1] + 2 * sensitivities[2]) / 8)
+        #expect(Set(sensitivities).count == 3)
+        #expect(try file.sensitivity(of: matrix("layers.1.ffn_gate_up")) == nil)
         #expect(try file.gradients(of: matrix("layers.1.experts.0.ffn_gate_up"))?.count == 10)
         #expect(try file.gradients(of: matrix("layers.1.ffn_gate_up")) == nil)
         #expect(try file.gradients(of: matrix("layers.2.attn_q")) == nil)
@@ -51,9 +60,10 @@ import Testing
         try MomentsSample.write(directory.at("plain"))
         let plain = try MomentsFile(directory.at("plain"))
         #expect(plain.gradientMatrices.isEmpty && plain.description.gradients == nil)
+        #expect(try plain.sensitivity(of: .head) == nil)
         #expect(try plain.tokenWeights() == nil && plain.gradients(of: .head) == nil)
         let text = String(decoding: try Files.read(directory.at("plain")).prefix(4096), as: UTF8.self)
-        #expect(!text.contains("gradient") && !text.contains("embedding"))
+        #expect(!text.contains("gradient") && !text.contains("sensitivity") && !text.contains("embedding"))
     }
 
     /// A run that stops in the backward pass keeps all inputs; one that stops behind it keeps the gradients, too.
@@ -67,6 +77,14 @@ import Testing
         do {
             var writer = try MomentsWriter.open(path, layout, description)
             #expect(writer.resumedInputs == 12 && writer.next == nil && writer.needsGradients)
+            // The inputs can be read, the gradients not yet.
+            let (unfinished, finished) = (try writer.inputs(), try MomentsFile(whole))
+            for (a, b) in zip(unfinished.entries, finished.entries) {
+                #expect(try a.input == b.input && unfinished.diagonal(of: a) == finished.diagonal(of: b))
+                #expect(a.shrinkage == b.shrinkage)
+            }
+            #expect(unfinished.entries.count == 12)
+            #expect(throws: IngotError.self) { try unfinished.gradients(of: .head) }
             try writer.append(MomentsSample.gradients())
         }
         do {
@@ -100,6 +118,13 @@ import Testing
             var gradients = try MomentsSample.gradients()
             gradients.squares[.head]?[3] = row
             gradients.tokenWeights[2] = token
+            expect(.momentsInvalid) { try writer.append(gradients) }
+        }
+        for number in [Double.nan, .infinity, -1, nil] {
+            var writer = try MomentsWriter.open(
+                directory.at("m"), MomentsSample.layout(hasGradients: true), description)
+            var gradients = try MomentsSample.gradients()
+            gradients.sensitivities[.head] = number
             expect(.momentsInvalid) { try writer.append(gradients) }
         }
         expect(.momentsInvalid) { _ = try GradientsLayout([], vocabulary: 3) }
@@ -159,6 +184,29 @@ import Testing
         try changed(first, ".gradients")
         try changed(first, nil, .i32)
         try changed(first, nil, nil, [2, 2])
+        let sensitivity = first + 1
+        #expect(header.tensors[sensitivity].name.text == "layers.0.attn_q.sensitivity")
+        try changed(sensitivity, "layers.0.attn_qkv.sensitivity")
+        try changed(sensitivity, "layers.0.attn_x.sensitivity")
+        try changed(sensitivity, ".sensitivity")
+        try changed(sensitivity, nil, .i64)
+        try changed(sensitivity, nil, .f32, [2])
+        try changed(sensitivity, nil, nil, [1, 1])
+        // A sensitivity is missing; gradients are.
+        for place in [sensitivity, first] {
+            try refused { entries, data in
+                let start = Int(header.tensors[place].range.start - header.dataStart)
+                data.removeSubrange(start..<start + Int(entries.remove(at: place).byteCount))
+            }
+        }
+        for number in [Double.nan, .infinity, -1] {
+            try refused { _, data in
+                let start = Int(header.tensors[sensitivity].range.start - header.dataStart)
+                for byte in 0..<8 {
+                    data[start + byte] = UInt8(truncatingIfNeeded: number.bitPattern >> UInt64(8 * byte))
+                }
+            }
+        }
         try changed(last, "embedding.gradients")
         try changed(last, nil, .i64)
         try changed(last, nil, nil, [4, 5])

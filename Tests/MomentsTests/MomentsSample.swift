@@ -75,7 +75,10 @@ enum MomentsSample {
                 entry.matrix.expert == 1 ? 0 : Float((seed + 7 * $0) % 29) / 8
             }
         }
-        return OutputGradients(squares: squares, tokenWeights: (0..<20).map { Double($0 % 4) })
+        // Sixteenths, another one for each matrix.
+        let sensitivities = squares.mapValues { Double($0.reduce(0) { $0 + $1 }) / 16 }
+        return OutputGradients(
+            squares: squares, sensitivities: sensitivities, tokenWeights: (0..<20).map { Double($0 % 4) })
     }
 
     /// Tensors of the model under the names of Hugging Face, and of llama.cpp.

@@ -66,8 +66,18 @@ def matrices(model):
     return found
 
 
-def expected(model, texts, context, tokens):
-    """Mean squares by names of matrices, for `(ids, weight)` of each text."""
+def owner_input(name):
+    """The input of a matrix."""
+    if name == "head":
+        return "head_in"
+    start, kind = name.rsplit(".", 1)
+    if kind == "attn_output":
+        return start + ".output_in"
+    return f"{start}.{'attention_in' if kind.startswith('attn') else 'down_in' if kind == 'ffn_down' else 'feed_forward_in'}"
+
+
+def expected(model, texts, context, tokens, inputs):
+    """Mean squares and sensitivities by names of matrices, for `(ids, weight)` of each text."""
     names = matrices(model)
     linear = torch.nn.functional.linear
     outputs = []
@@ -76,10 +86,10 @@ def expected(model, texts, context, tokens):
         out = linear(x, weight, bias)
         if weight.data_ptr() in names and out.requires_grad:
             out.retain_grad()
-            outputs.append((names[weight.data_ptr()], out))
+            outputs.append((names[weight.data_ptr()], x.detach(), out))
         return out
 
-    sums, weights = {}, {}
+    sums, leveraged, weights = {}, {}, {}
     counts = [len(ids) // context for ids, _ in texts]
     torch.nn.functional.linear = recorded
     try:
@@ -93,38 +103,43 @@ def expected(model, texts, context, tokens):
                 labels = [min(int(np.searchsorted(row, draw(text, number, position) * row[-1], side="right")), row.size - 1)
                           for position, row in enumerate(below)]
                 logs[range(context), labels].sum().backward()
-                for owners, out in outputs:
+                for owners, x, out in outputs:
                     gradient = out.grad.double().numpy()
                     rows = gradient.reshape(-1, gradient.shape[-1])
                     for owner, part in zip(owners, np.split(rows, len(owners), axis=1)):
                         sums[owner] = sums.get(owner, 0) + weight * (part**2).sum(0)
+                        leverages = moments.leverages(inputs[owner_input(owner)], x.numpy().reshape(len(part), -1))
+                        leveraged[owner] = leveraged.get(owner, 0) + weight * (part**2).mean(1) @ leverages
                         weights[owner] = weights.get(owner, 0) + weight * len(part)
     finally:
         torch.nn.functional.linear = linear
-    return {name: sums[name] / weights[name] for name in sums}
+    return {name: sums[name] / weights[name] for name in sums}, {name: leveraged[name] / weights[name] for name in sums}
 
 
 def check(model, texts, output, context, tokens, vocabulary):
-    metadata, _, found = moments.read(output)
+    metadata, inputs, found = moments.read(output)
+    sensitivities = moments.sensitivities(output)
     assert metadata["gradients"] == "fisher" and metadata["gradient_rows"] == "halves"
     counts = [len(ids) // context for ids, _ in texts]
     assert int(metadata["gradient_tokens"]) == min(sum(counts), max(1, tokens // context)) * context
     used = sum(weight * np.bincount(ids[:count * context], minlength=vocabulary) for (ids, weight), count in zip(texts, counts))
     np.testing.assert_allclose(found.pop("embedding"), used, rtol=1e-12)
-    other = expected(model, texts, context, tokens)
+    other, others = expected(model, texts, context, tokens, inputs)
     for name, values in found.items():
         if name not in other:
-            assert "experts" in name and not values.any()
+            assert "experts" in name and not values.any() and sensitivities[name] == 0
             continue
         error = np.abs(values - other[name]).max() / np.abs(other[name]).max()
         assert error < 1e-3 and abs(values.sum() / other[name].sum() - 1) < 1e-3, (name, error)
         small = other[name] > 1e-3 * other[name].max()
         np.testing.assert_allclose(values[small], other[name][small], rtol=1e-3, err_msg=name)
+        assert sensitivities[name] == pytest.approx(others[name], rel=1e-3), name
     assert set(other) <= set(found)
 
 
-@pytest.mark.parametrize("family", ["llama-tied", "llama-biases", "llama3-rope", "qwen2", "mixtral"])
-def test_random_models(tmp_path, family):
+@pytest.mark.parametrize("family, blocks", [("llama-tied", "usual"), ("llama-biases", "diagonal"), ("llama3-rope", "blocks:24"),
+                                            ("qwen2", "usual"), ("mixtral", "usual")])
+def test_random_models(tmp_path, family, blocks):
     model = make(tmp_path / "model", family, 11)
     if family == "mixtral":
         model.set_experts_implementation("eager")
@@ -137,7 +152,7 @@ def test_random_models(tmp_path, family):
         options += ["--ids", f"{tmp_path / str(number)}.npy:{weight}"]
     tokens = 6 * CONTEXT + 3
     subprocess.run([INGOT, "calibrate", tmp_path / "model", *options, "--context", str(CONTEXT), "-o", tmp_path / "m",
-                    "--gradient-tokens", str(tokens), "--quiet"], check=True)
+                    "--gradient-tokens", str(tokens), "--blocks", blocks, "--quiet"], check=True)
     check(model, texts, tmp_path / "m", CONTEXT, tokens, SMALL["vocab_size"])
 
 
@@ -180,13 +195,15 @@ def test_gguf(tmp_path, case):
     for source, name in [("model", "a"), ("m.gguf", "b")]:
         subprocess.run([INGOT, "calibrate", tmp_path / source, "--ids", tmp_path / "ids.npy", "--context", str(CONTEXT),
                         "-o", tmp_path / name, "--quiet"], check=True)
-        found.append(moments.read(tmp_path / name))
+        found.append(moments.everything(tmp_path / name))
     assert [one[0]["gradient_rows"] for one in found] == ["halves", "neighbours" if case == "llama" else "halves"]
     size = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
     for name, values in found[0][2].items():
         if name.endswith(("attn_q", "attn_k")) and case == "llama":
             values = values.reshape(-1, 2, size // 2).swapaxes(1, 2).ravel()
         np.testing.assert_allclose(found[1][2][name], values, rtol=1e-3, atol=1e-4 * values.max(), err_msg=name)
+    for name, value in found[0][3].items():
+        assert found[1][3][name] == pytest.approx(value, rel=1e-3), name
 
 
 def test_divergence(tmp_path):

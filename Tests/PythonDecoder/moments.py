@@ -49,13 +49,23 @@ class Input:
 def read(path):
     """The metadata, the inputs by their names, in order, and the gradients by the names of matrices, with the weights of tokens under
     `embedding`. Everything that the document promises is asserted."""
+    return everything(path)[:3]
+
+
+def sensitivities(path):
+    """The sensitivities by the names of matrices."""
+    return everything(path)[3]
+
+
+def everything(path):
+    """What `read` gives, and what `sensitivities` gives."""
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
     metadata = header.pop("__metadata__")
     assert metadata["format"] == "ingot.moments" and metadata["format_version"] == "1"
     halves = int(metadata["halves"])
-    inputs, parts, gradients, position = {}, {}, {}, 0
+    inputs, parts, gradients, found_sensitivities, position = {}, {}, {}, {}, 0
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
         assert begin == position
@@ -63,6 +73,11 @@ def read(path):
         data = np.frombuffer(raw, DTYPES[entry["dtype"]], offset=8 + length + begin,
                              count=int(np.prod(entry["shape"], dtype=np.int64)))
         owner, part = name.rsplit(".", 1)
+        if part == "sensitivity":
+            assert list(gradients)[-1] == owner and entry["dtype"] == "F64" and entry["shape"] == [1]
+            assert np.isfinite(data[0]) and data[0] >= 0
+            found_sensitivities[owner] = float(data[0])
+            continue
         if part == "gradients" or owner == "embedding":
             assert "embedding" not in gradients and len(entry["shape"]) == 1 and data.size
             assert entry["dtype"] == ("F64" if owner == "embedding" else "F32") and np.isfinite(data).all() and data.min() >= 0
@@ -76,7 +91,7 @@ def read(path):
         assert int(metadata["gradient_tokens"]) > 0 and metadata["gradient_rows"] in ("halves", "neighbours")
         assert "embedding" in gradients and len(gradients) > 1
         matrices = list(gradients)[:-1]
-        assert matrices == sorted(matrices, key=lambda name: order(name, MATRICES))
+        assert matrices == sorted(matrices, key=lambda name: order(name, MATRICES)) == list(found_sensitivities)
     else:
         assert not gradients
     for name, found in parts.items():
@@ -97,11 +112,31 @@ def read(path):
         expected = one.weights @ one.diagonals.astype(np.float64) / total if total else np.zeros(one.columns)
         assert np.allclose(diagonal, expected, rtol=1e-5, atol=0)
         one.diagonal = expected
-    return metadata, inputs, gradients
+    return metadata, inputs, gradients, found_sensitivities
 
 
-def write(path, inputs, rule="usual", halves=2, gradients={}, **more):
-    """Writes a file of `(tokens, weights, shrinkage, diagonals, full matrix)` by name, and of gradients as `read` gives them."""
+def inverses(one):
+    """For each block of an input its columns and the inverse of its shrunk and damped moments, in binary64."""
+    mean = np.mean([value for block in one.blocks for value in np.diag(block).astype(np.float64)])
+    found, start = [], 0
+    for block in one.blocks:
+        full = block.astype(np.float64) * (1 - one.shrinkage)
+        np.fill_diagonal(full, np.diag(block).astype(np.float64) + 0.01 * mean)
+        found.append((slice(start, start + len(block)), np.linalg.inv(full)))
+        start += len(block)
+    return found
+
+
+def leverages(one, rows):
+    """The leverage of each row of activations of an input."""
+    rows = rows.astype(np.float64)
+    return sum(np.einsum("ti,ij,tj->t", rows[:, columns], inverse, rows[:, columns])
+               for columns, inverse in inverses(one)) / one.columns
+
+
+def write(path, inputs, rule="usual", halves=2, gradients={}, sensitivities={}, **more):
+    """Writes a file of `(tokens, weights, shrinkage, diagonals, full matrix)` by name, and of gradients as `read` gives them. Sensitivities
+    that are not given are 1; there are none of a matrix with None."""
     header = {"__metadata__": {
         "format": "ingot.moments", "format_version": "1", "origin": "calibration", "blocks": rule, "halves": str(halves),
         "family": "", "model": "", "tokenizer": "", "context": "0", "sequences": "0", "texts": "[]"} | more}
@@ -126,6 +161,11 @@ def write(path, inputs, rule="usual", halves=2, gradients={}, **more):
             "dtype": "F64" if name == "embedding" else "F32", "shape": [value.size],
             "data_offsets": [len(data), len(data) + value.nbytes]}
         data += value.tobytes()
+        if name != "embedding" and (sensitivity := sensitivities.get(name, 1.0)) is not None:
+            value = np.array([sensitivity], "<f8") if np.isscalar(sensitivity) else np.array(sensitivity, "<f8")
+            header[f"{name}.sensitivity"] = {"dtype": "F64", "shape": [value.size],
+                                             "data_offsets": [len(data), len(data) + value.nbytes]}
+            data += value.tobytes()
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)

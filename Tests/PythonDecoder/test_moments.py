@@ -74,7 +74,7 @@ def test_file_of_numpy(tmp_path, rule):
     assert all(row["shrinkage"] == (None if rule == "diagonal" else 0.1) for row in report["inputs"])
 
 
-def check_gradients(report, metadata, gradients):
+def check_gradients(report, metadata, gradients, sensitivities):
     found = report["gradients"]
     assert found["tokens"] == int(metadata["gradient_tokens"]) and found["row_order"] == metadata["gradient_rows"]
     assert found["vocabulary"] == gradients["embedding"].size and found["tokens_seen"] == (gradients["embedding"] > 0).sum()
@@ -87,6 +87,8 @@ def check_gradients(report, metadata, gradients):
         values = np.concatenate(kinds[row["kind"]]).astype(np.float64)
         assert row["matrices"] == len(kinds[row["kind"]]) and row["rows"] == values.size
         assert row["mean_square"] == pytest.approx(values.mean(), rel=1e-9)
+        own = [(sensitivities[name], values.size) for name, values in gradients.items() if name.split(".")[-1] == row["kind"]]
+        assert row["sensitivity"] == pytest.approx(sum(s * n for s, n in own) / values.size, rel=1e-9)
 
 
 def test_gradients_of_ingot():
@@ -94,13 +96,16 @@ def test_gradients_of_ingot():
     metadata, inputs, gradients = moments.read(FIXTURES / "gradients.safetensors")
     plain, without = FIXTURES / "moments.safetensors", FIXTURES / "gradients.safetensors"
     data = [raw[8 + int.from_bytes(raw[:8], "little"):] for raw in (plain.read_bytes(), without.read_bytes())]
-    assert data[1].startswith(data[0]) and len(data[1]) - len(data[0]) == sum(v.nbytes for v in gradients.values())
+    assert data[1].startswith(data[0]) and len(data[1]) - len(data[0]) == sum(
+        v.nbytes + (0 if name == "embedding" else 8) for name, v in gradients.items())
     assert metadata["gradient_tokens"] == "32" and metadata["gradient_rows"] == "neighbours"
     assert gradients["layers.0.attn_q"].shape == (4,) and gradients["layers.1.experts.0.ffn_down"].shape == (6,)
     assert not gradients["layers.1.experts.1.ffn_up"].any() and gradients["embedding"].tolist() == [0, 1, 2, 3] * 5
     report = inspect(FIXTURES / "gradients.safetensors")
     check_rows(report, inputs)
-    check_gradients(report, metadata, gradients)
+    sensitivities = moments.sensitivities(FIXTURES / "gradients.safetensors")
+    assert sensitivities["layers.0.attn_q"] == gradients["layers.0.attn_q"].sum() / 16
+    check_gradients(report, metadata, gradients, sensitivities)
     assert inspect(FIXTURES / "moments.safetensors")["gradients"] is None
 
 
@@ -111,10 +116,10 @@ def test_gradients_of_numpy(tmp_path):
                  "embedding": [7, 0]}
     words = dict(gradients="fisher", gradient_tokens="64", gradient_rows="halves")
 
-    def write(change={}, words=words):
+    def write(change={}, words=words, sensitivities={"layers.0.attn_qkv": 0.5, "head": 3.25}):
         found = {name: values for name, values in (gradients | change).items() if values is not None}
         moments.write(path, inputs, **{key: value for key, value in words.items() if key != "gradients"},
-                      gradients=found)
+                      gradients=found, sensitivities=sensitivities)
         if "gradients" in words:
             raw = path.read_bytes()
             length = int.from_bytes(raw[:8], "little")
@@ -125,7 +130,7 @@ def test_gradients_of_numpy(tmp_path):
 
     write()
     metadata, _, found = moments.read(path)
-    check_gradients(inspect(path), metadata, found)
+    check_gradients(inspect(path), metadata, found, moments.sensitivities(path))
     write(dict.fromkeys(gradients), {"gradients": "none"})
     assert inspect(path)["gradients"] is None
     for change, words_now in [({"head": [-1, 0]}, words), ({"embedding": [float("nan"), 0]}, words), ({"embedding": None}, words),
@@ -134,6 +139,14 @@ def test_gradients_of_numpy(tmp_path):
                               (dict.fromkeys(gradients), words)]:
         write(change, words_now)
         assert "momentsInvalid" in inspect(path, code=65)
+    for wrong in [-1.0, float("nan"), float("inf"), None, [1.0, 2.0]]:
+        write(sensitivities={"head": wrong})
+        assert "head.sensitivity" in inspect(path, code=65)
+    write({"head": None}, sensitivities={})
+    inspect(path)
+    raw = path.read_bytes().replace(b'"layers.0.attn_qkv.sensitivity"', b'"layers.0.attn_out.sensitivity"')
+    path.write_bytes(raw)
+    assert "momentsInvalid" in inspect(path, code=65)
 
 
 def test_wide_input(tmp_path):

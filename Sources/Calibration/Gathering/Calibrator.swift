@@ -119,7 +119,7 @@ package struct Calibrator: Sendable {
         description.texts = described
         description.modelHash = modelHash.description
         description.tokenizerHash = tokenizerHash?.description ?? ""
-        let gatherer = gradientTokens > 0 ? try GradientGatherer(model, options, chosen) : nil
+        let gatherer = gradientTokens > 0 ? try GradientGatherer(model, options, blocks, chosen) : nil
         if gatherer != nil {
             description.gradients = GradientsDescription(
                 tokens: UInt64(chosen.count * options.context),
@@ -132,11 +132,13 @@ package struct Calibrator: Sendable {
         let total = try await gather(sequences, to: &writer, stepsBehind: gatherer?.steps ?? 0, progress)
         if let gatherer, let gradientsLayout, writer.needsGradients {
             let before = total - 1 - gatherer.steps
-            let squares = try await gatherer.run(gradientsLayout) { steps in
+            let found = try await gatherer.run(gradientsLayout, writer.inputs()) { steps in
                 progress(EvaluationProgress(done: before + steps, total: total, isOfGradients: true))
             }
             try writer.append(
-                OutputGradients(squares: squares, tokenWeights: Calibrator.tokenWeights(sequences, h.vocabulary)))
+                OutputGradients(
+                    squares: found.squares, sensitivities: found.sensitivities,
+                    tokenWeights: Calibrator.tokenWeights(sequences, h.vocabulary)))
         }
         if let imatrix { try ImatrixWriter.write(writer.finished(), as: imatrix.form, to: imatrix.path) }
         try writer.publish()

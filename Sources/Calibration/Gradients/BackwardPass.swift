@@ -10,15 +10,17 @@ struct BackwardPass: Sendable {
     private let forward: DecoderPass
     private let back: BackwardRunner
     private let attention: AttentionBackward
+    private let leverages: Leverages
 
     /// Prepares a pass.
     ///
     /// - Parameters:
     ///   - forward: the pass through the same model.
+    ///   - leverages: of the inputs of all matrices.
     ///   - jobs: shares of the tokens and heads in work at the same time.
-    init(_ forward: DecoderPass, jobs: Int) {
+    init(_ forward: DecoderPass, _ leverages: Leverages, jobs: Int) {
         let h = forward.model.hyperparameters
-        self.forward = forward
+        (self.forward, self.leverages) = (forward, leverages)
         back = BackwardRunner(jobs: jobs, forward.buffers)
         attention = AttentionBackward(
             heads: h.heads, keyValueHeads: h.keyValueHeads, headSize: h.headSize, jobs: jobs, forward.buffers)
@@ -36,6 +38,7 @@ struct BackwardPass: Sendable {
         to sums: inout GradientSums
     ) async throws {
         func matrix(_ kind: TensorRole.Kind) -> LinearMatrix? { LinearMatrix(layer: number, kind) }
+        func input(_ kind: LinearInput.Kind) -> LinearInput? { LinearInput(layer: number, kind) }
         let (model, buffers) = (forward.model, forward.buffers)
         let layer = model.layers[number]
         let epsilon = model.hyperparameters.normEpsilon
@@ -46,6 +49,8 @@ struct BackwardPass: Sendable {
         var middle = buffers.take(tokens: states.tokens, width: states.width)
         middle.store(states.values, tokens: 0..<states.tokens, columns: 0..<states.width)
         try await forward.runner.add(layer.output, of: means, to: &middle)
+        let ofInputs = try await leverages.of(input(.attentionIn), inputs)
+        let ofMeans = try await leverages.of(input(.outputIn), means)
         buffers.give(inputs)
         buffers.give(means)
 
@@ -56,7 +61,7 @@ struct BackwardPass: Sendable {
         buffers.give(atNormed)
         buffers.give(middle)
 
-        sums.add(matrix(.attentionOutput), gradients, weights)
+        sums.add(matrix(.attentionOutput), gradients, weights, ofMeans)
         let atMeans = try await back.run([(gradients, layer.output.matrix)])
         var (queries, keys, values) = try await attention.run(
             parts[0], parts[1], parts[2], atMeans, context: forward.context)
@@ -64,9 +69,9 @@ struct BackwardPass: Sendable {
         buffers.give(atMeans)
         forward.positions.turnBack(&queries, context: forward.context)
         forward.positions.turnBack(&keys, context: forward.context)
-        sums.add(matrix(.attentionQuery), queries, weights)
-        sums.add(matrix(.attentionKey), keys, weights)
-        sums.add(matrix(.attentionValue), values, weights)
+        sums.add(matrix(.attentionQuery), queries, weights, ofInputs)
+        sums.add(matrix(.attentionKey), keys, weights, ofInputs)
+        sums.add(matrix(.attentionValue), values, weights, ofInputs)
         let atInputs = try await back.run([
             (queries, layer.query.matrix), (keys, layer.key.matrix), (values, layer.value.matrix),
         ])
@@ -105,19 +110,35 @@ struct BackwardPass: Sendable {
         _ weights: [Double], to sums: inout GradientSums
     ) async throws -> TokenStates {
         func matrix(_ kind: TensorRole.Kind) -> LinearMatrix? { LinearMatrix(layer: number, kind, expert: expert) }
-        sums.add(matrix(.down), gradients, weights)
-        let inner = try await back.run([(gradients, part.down.matrix)])
+        let ofInputs = try await leverages.of(LinearInput(layer: number, .feedForwardIn, expert: expert), inputs)
         var both = try await forward.runner.apply([part.gate, part.up], to: inputs)
         var (gate, up) = (both[0], both[1])
         both = []
+        let ofGated = try await gatedLeverages(number, expert, gate, up)
+        sums.add(matrix(.down), gradients, weights, ofGated)
+        let inner = try await back.run([(gradients, part.down.matrix)])
         var gates = gate.values.mutableSpan
         var ups = up.values.mutableSpan
         Elementwise.gateBackward(&gates, &ups, inner.values.span)
-        sums.add(matrix(.gate), gate, weights)
-        sums.add(matrix(.up), up, weights)
+        sums.add(matrix(.gate), gate, weights, ofInputs)
+        sums.add(matrix(.up), up, weights, ofInputs)
         let result = try await back.run([(gate, part.gate.matrix), (up, part.up.matrix)])
         // Experts have other numbers of tokens each time.
         if expert == nil { for states in [inner, gate, up] { forward.buffers.give(states) } }
         return result
+    }
+
+    /// Leverages at the input of a down projection, which gates and up projections give.
+    private func gatedLeverages(_ number: Int, _ expert: Int?, _ gate: TokenStates, _ up: TokenStates) async throws
+        -> [Double]
+    {
+        // From the buffers, as it goes back there.
+        var gated = expert == nil ? forward.buffers.take(tokens: gate.tokens, width: gate.width) : gate
+        if expert == nil { gated.store(gate.values, tokens: 0..<gate.tokens, columns: 0..<gate.width) }
+        var target = gated.values.mutableSpan
+        Elementwise.gate(&target, up.values.span, rows: gate.tokens, columns: gate.width, nil, nil)
+        let found = try await leverages.of(LinearInput(layer: number, .downIn, expert: expert), gated)
+        if expert == nil { forward.buffers.give(gated) }
+        return found
     }
 }

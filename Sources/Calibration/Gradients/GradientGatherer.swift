@@ -26,10 +26,13 @@ struct GradientGatherer: Sendable {
     /// Shares out the memory.
     ///
     /// - Throws: `usage` if the budget is too small for one sequence.
-    init(_ model: ModelWeights, _ options: EvaluationOptions, _ sequences: [GradientSequence]) throws {
+    init(
+        _ model: ModelWeights, _ options: EvaluationOptions, _ blocks: MomentBlocks, _ sequences: [GradientSequence]
+    ) throws {
         (self.model, self.options) = (model, options)
         let budget = try GradientBudget(
-            bytes: options.memory, jobs: options.jobs, model, sequences: sequences.count, context: options.context)
+            bytes: options.memory, jobs: options.jobs, model, blocks, sequences: sequences.count,
+            context: options.context)
         self.budget = budget
         groups = stride(from: 0, to: sequences.count, by: budget.sequencesPerGroup).map {
             Array(sequences[$0..<min($0 + budget.sequencesPerGroup, sequences.count)])
@@ -39,11 +42,15 @@ struct GradientGatherer: Sendable {
     /// Number of steps: a layer of a group of sequences forwards is one, backwards two; the head of a group is one.
     var steps: Int { groups.count * (3 * model.hyperparameters.layers + 1) }
 
-    /// The mean squares for each matrix of `layout`.
+    /// The mean squares and the sensitivity of each matrix of `layout`.
     ///
-    /// - Parameter progress: called with the number of steps that are done.
+    /// - Parameters:
+    ///   - moments: those of all inputs.
+    ///   - progress: called with the number of steps that are done.
     /// - Throws: errors of reading.
-    func run(_ layout: GradientsLayout, progress: (Int) -> Void) async throws -> [LinearMatrix: [Float]] {
+    func run(
+        _ layout: GradientsLayout, _ moments: MomentsFile, progress: (Int) -> Void
+    ) async throws -> (squares: [LinearMatrix: [Float]], sensitivities: [LinearMatrix: Double]) {
         let h = model.hyperparameters
         let forward = DecoderPass(model, context: options.context, jobs: budget.jobs, lookahead: budget.lookahead)
         let tokens = groups.map { $0.count * options.context }
@@ -72,22 +79,24 @@ struct GradientGatherer: Sendable {
             }
         }
         var sums = GradientSums()
+        let leverages = Leverages(moments, jobs: budget.jobs, maximumBytes: budget.factorBytes)
         let head = HeadBackward(jobs: budget.jobs)
         let weights = groups.map { group in
             group.flatMap { [Double](repeating: $0.weight, count: options.context) }
         }
         for group in groups.indices {
             let states = try store.take(group)
-            let (found, squares) = try await head.run(
-                model, states.normed(model.finalNorm, epsilon: h.normEpsilon), draws: draws(groups[group]),
-                weights: weights[group])
-            sums.add(.head, squares: squares, weight: weights[group].reduce(0, +))
+            let normed = states.normed(model.finalNorm, epsilon: h.normEpsilon)
+            let (found, sum) = try await head.run(
+                model, normed, draws: draws(groups[group]), weights: weights[group],
+                leverages: leverages.of(.head, normed))
+            sums.add(.head, sum)
             var gradients = TokenStates(tokens: states.tokens, width: h.hidden)
             gradients.addNormBackward(found, at: states, model.finalNorm, epsilon: h.normEpsilon)
             try store.store(gradients, group)
             try step(1)
         }
-        let backward = BackwardPass(forward, jobs: budget.jobs)
+        let backward = BackwardPass(forward, leverages, jobs: budget.jobs)
         forward.buffers.removeAll()
         for layer in (0..<h.layers).reversed() {
             for group in groups.indices {
@@ -100,8 +109,12 @@ struct GradientGatherer: Sendable {
             }
         }
         var means: [LinearMatrix: [Float]] = [:]
-        for entry in layout.matrices { means[entry.matrix] = sums.means(of: entry.matrix, rows: entry.rows) }
-        return means
+        var sensitivities: [LinearMatrix: Double] = [:]
+        for entry in layout.matrices {
+            means[entry.matrix] = sums.means(of: entry.matrix, rows: entry.rows)
+            sensitivities[entry.matrix] = sums.sensitivity(of: entry.matrix)
+        }
+        return (means, sensitivities)
     }
 
     /// The numbers that the labels of a group are drawn by.

@@ -21,14 +21,14 @@ struct HeadBackward: Sendable {
         var logits: [Float] = []
     }
 
-    /// The gradients of a share: at its states, and the sums of weighted squares at the logits.
-    private struct Found: Sendable { var states: [Float] = [], squares: [Double] = [] }
+    /// The gradients of a share: at its states, and the sums at the logits.
+    private struct Found: Sendable { var states: [Float] = [], sum = GradientSums.Sum(rows: 0) }
 
     /// The distribution of a token: the logarithm of the sum of e^logit, the part of the vocabulary that its label is in, and the share of
     /// the probabilities of this part that come before the label.
     private struct Distribution { var logSum: Float, part: Int, rest: Double }
 
-    /// Gradients at the normed states of some tokens, and for each token of the vocabulary the sum of the squares at its logits.
+    /// Gradients at the normed states of some tokens, and the sums of their squares at the logits.
     ///
     /// Their sign is the opposite one: gradients of -log p. Only squares are of interest.
     ///
@@ -37,26 +37,28 @@ struct HeadBackward: Sendable {
     ///   - draws: for each token a number from 0 to 1. The label is the first token of the vocabulary up to which the probabilities sum to
     ///     more than that.
     ///   - weights: the weight of each token.
+    ///   - leverages: the leverage of each token at the input of the head.
     func run(
-        _ model: ModelWeights, _ states: TokenStates, draws: [Double], weights: [Double]
-    ) async throws -> (gradients: TokenStates, squares: [Double]) {
+        _ model: ModelWeights, _ states: TokenStates, draws: [Double], weights: [Double], leverages: [Double]
+    ) async throws -> (gradients: TokenStates, sum: GradientSums.Sum) {
         var gradients = TokenStates(tokens: states.tokens, width: states.width)
-        var squares = [Double](repeating: 0, count: model.hyperparameters.vocabulary)
+        var sum = GradientSums.Sum(rows: model.hyperparameters.vocabulary)
         let shares = BackwardRunner.shares(of: states.tokens, jobs: jobs, most: HeadBackward.mostTokens)
         try await Pipeline(jobs: jobs, lookahead: jobs) { Workspace() }.run(shares, makeOutput: { Found() }) {
             share, workspace, output in
             try HeadBackward.run(
-                model, states, share, Array(draws[share]), Array(weights[share]), &workspace, into: &output)
+                model, states, share, Array(draws[share]), Array(weights[share]), Array(leverages[share]), &workspace,
+                into: &output)
         } consume: { share, output in
             gradients.store(output.states, tokens: share, columns: 0..<states.width)
-            for token in squares.indices { squares[token] += output.squares[token] }
+            sum.add(output.sum)
         }
-        return (gradients, squares)
+        return (gradients, sum)
     }
 
     private static func run(
         _ model: ModelWeights, _ states: TokenStates, _ share: Range<Int>, _ draws: [Double], _ weights: [Double],
-        _ workspace: inout Workspace, into found: inout Found
+        _ leverages: [Double], _ workspace: inout Workspace, into found: inout Found
     ) throws {
         let vocabulary = model.hyperparameters.vocabulary
         let parts = stride(from: 0, to: vocabulary, by: VocabularyPass.partTokens).map {
@@ -78,11 +80,11 @@ struct HeadBackward: Sendable {
             return distribution(maxima[range], sums[range], draws[token])
         }
         found.states.grow(to: share.count * states.width)
-        found.squares = [Double](repeating: 0, count: vocabulary)
+        found.sum = GradientSums.Sum(rows: vocabulary)
+        found.sum.weight = weights.reduce(0, +)
         for (number, part) in parts.enumerated() {
             try logits(model, states, share, part, &workspace.reader, &workspace.band, into: &workspace.logits)
             var rows = workspace.logits.mutableSpan
-            var squares = found.squares.mutableSpan
             for token in 0..<share.count {
                 let start = token * part.count
                 Elementwise.powers(&rows, from: start, count: part.count, minus: distributions[token].logSum)
@@ -90,9 +92,9 @@ struct HeadBackward: Sendable {
                     let label = label(rows.span, start, part.count, distributions[token].rest)
                     rows[start + label] -= 1
                 }
-                Elementwise.addSquares(
-                    rows.span, from: start, count: part.count, weight: weights[token], to: &squares, at: part.lowerBound
-                )
+                GradientSums.add(
+                    rows.span, from: start, count: part.count, weights[token], leverages[token], to: &found.sum,
+                    at: part.lowerBound)
             }
             var target = found.states.mutableSpan
             Products.multiply(

@@ -155,11 +155,12 @@ package struct CalibrationForecast: Sendable {
             + backward.logits * rates.step / Double(options.jobs)
         calibrate = try forecast(
             reserved: Calibrator.momentBytes(h, options.blocks),
-            gradientsNeed: GradientBudget.least(weights, context: options.context),
+            gradientsNeed: GradientBudget.least(weights, options.blocks, context: options.context),
             work.moments + backward.products + backward.attention, gathering)
         evaluate = try forecast(reserved: 0, gradientsNeed: 0, work.head, scoring)
         let budget = try GradientBudget(
-            bytes: calibrate.memory, jobs: options.jobs, weights, sequences: chosen, context: options.context)
+            bytes: calibrate.memory, jobs: options.jobs, weights, options.blocks, sequences: chosen,
+            context: options.context)
         gradients = Gradients(
             tokens: chosen * options.context,
             statesBytes: GradientBudget.statesBytes(h, tokens: chosen * options.context),

@@ -24,8 +24,8 @@ struct CalibratedPlanner {
         let input: LinearInput
         /// Bits per weight of this tensor alone; nil if it shares those of the linear layers.
         let ownBits: Double?
-        /// Mean square of the gradients at its outputs, over all tokens of the text; nil if they are not known.
-        var gradient: Double?
+        /// What its errors cost, over all tokens of the text (`CalibrationMoments.sensitivity`); nil if it is not known.
+        var sensitivity: Double?
         /// The step and the parameters of the first phase, in the second; nil in any other conversion.
         var first: (step: Float, parameters: TrellisParameters)?
         /// A scale byte for each row; empty if rows have none.
@@ -50,7 +50,7 @@ struct CalibratedPlanner {
         var rate: TensorRate
         /// log2 of the step.
         var octaves: Double
-        /// log2 of the step that it should have beside those of other tensors; nil if gradients are not known.
+        /// log2 of the step that it should have beside those of other tensors; nil if sensitivities are not known.
         let offset: Double?
         var bits = 0.0
         var last: (octaves: Double, bits: Double)?
@@ -117,13 +117,13 @@ struct CalibratedPlanner {
         }
     }
 
-    /// Tensors with known gradients get at most this many bits per weight fewer than the average. Without a limit single tensors get almost
+    /// Tensors with known sensitivities get at most this many bits per weight fewer than the average. Without a limit single tensors get almost
     /// none, and single sequences of the text are then far from the original.
     private static let reach = 1.25
 
     /// log2 of the steps at which the tensors should have their bits, by the last trials.
     ///
-    /// With gradients the steps of all tensors that share are one common step times each tensor's own factor (`offset`). Without, each tensor has its own
+    /// With sensitivities the steps of all tensors that share are one common step times each tensor's own factor (`offset`). Without, each tensor has its own
     /// step, and all have the same bits.
     private func steps(
         _ items: [Item], _ candidates: [Candidate], _ targets: [Double], _ common: Double
@@ -188,8 +188,8 @@ struct CalibratedPlanner {
         } consume: {
             scales.append($1)
         }
-        // A matrix without any gradient has the step of one with a very small gradient.
-        let largest = items.compactMap(\.gradient).max() ?? 1
+        // A matrix without any gradient has the step of one with a very small sensitivity.
+        let largest = items.compactMap(\.sensitivity).max() ?? 1
         return items.indices.map { index in
             guard let scale = scales[index].own else { return nil }
             if let first = items[index].first {
@@ -207,8 +207,8 @@ struct CalibratedPlanner {
                 goal: .step(byteCount: 0), parameters: parameters,
                 rule: TrellisRule(step: TrellisRule.representable(ExactMath.exp2(octaves))), bits: targets[index],
                 slope: 1, relativeMSE: 0, minimumStep: Double(Float.leastNormalMagnitude))
-            // The step of weight (i, j) is in proportion to g^(-1/2) / R_jj; `middle` is the part of 1 / R_jj that scale bytes leave out.
-            let offset = items[index].gradient.map {
+            // The step of weight (i, j) is in proportion to S^(-1/2) / R_jj; `middle` is the part of 1 / R_jj that scale bytes leave out.
+            let offset = items[index].sensitivity.map {
                 scales[index].middle - ExactMath.log2(max($0, largest * 0x1p-40, 0x1p-200)) / 2
             }
             return Candidate(rate: rate, octaves: octaves, offset: offset)

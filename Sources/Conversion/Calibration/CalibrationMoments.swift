@@ -49,17 +49,17 @@ package struct CalibrationMoments: Sendable {
         return input
     }
 
-    /// The mean square of the gradients at the outputs of a matrix, over all tokens of the text: those that do not reach it count as zeros.
-    /// Nil if the file has no gradients of it, or of another number of rows.
+    /// The sensitivity of a matrix (Specs/moments.md, "Gradients") over all tokens of the text: those that do not reach it count as zeros.
+    /// Nil if the file has none of it, or gradients of another number of rows.
     ///
     /// - Throws: `momentsInvalid` for a number that is negative or not finite.
-    func gradient(of tensor: StoredTensor) throws -> Double? {
+    func sensitivity(of tensor: StoredTensor) throws -> Double? {
         guard let matrix = LinearMatrix(tensor.name), file.gradientRows(of: matrix) == tensor.shape.rows,
-            let squares = try file.gradients(of: matrix), let input = input(of: tensor), let entry = file[input]
+            let sensitivity = try file.sensitivity(of: matrix), let input = input(of: tensor), let entry = file[input]
         else { return nil }
         let most = file.entries.map { $0.weights.reduce(0, +) }.max() ?? 0
         let share = most > 0 ? entry.weights.reduce(0, +) / most : 1
-        return squares.reduce(0.0) { $0 + Double($1) } / Double(squares.count) * share
+        return sensitivity * share
     }
 
     /// These moments in the second phase of a conversion.

@@ -30,7 +30,7 @@ extension ConversionPlan {
                         shard: number, payload: index, tensor: payload.tensor, file: shard.source.file,
                         descriptor: descriptor, input: input,
                         ownBits: choice.ownBits ?? (choice.isEmbeddingOrHead ? choice.bits(rate.bits) : nil),
-                        gradient: try moments.gradient(of: payload.tensor)))
+                        sensitivity: try moments.sensitivity(of: payload.tensor)))
             }
         }
         guard !items.isEmpty else {

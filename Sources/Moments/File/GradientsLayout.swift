@@ -48,9 +48,11 @@ package struct GradientsLayout: Sendable, Hashable {
         }
     }
 
-    /// The tensors, in the order of the file: the gradients of each matrix, and the weights of the tokens.
+    /// The tensors, in the order of the file: gradients and sensitivity of each matrix, and the weights of the tokens.
     var tensors: [(tensor: GradientTensor, type: ElementType, count: Int)] {
-        matrices.map { (.gradients($0.matrix), .f32, $0.rows) } + [(.embeddingWeights, .f64, vocabulary)]
+        matrices.flatMap { entry -> [(tensor: GradientTensor, type: ElementType, count: Int)] in
+            [(.gradients(entry.matrix), .f32, entry.rows), (.sensitivity(entry.matrix), .f64, 1)]
+        } + [(.embeddingWeights, .f64, vocabulary)]
     }
 }
 
@@ -58,15 +60,18 @@ package struct GradientsLayout: Sendable, Hashable {
 enum GradientTensor: Sendable, Hashable {
     /// F32, rows: of each output of a matrix the mean of the square of its gradient.
     case gradients(LinearMatrix)
+    /// F64, one number: what a small random error of a matrix costs.
+    case sensitivity(LinearMatrix)
     /// F64, vocabulary: of each token of the vocabulary the sum of its weights in the text.
     case embeddingWeights
 
-    private static let ending = ".gradients"
+    private static let gradientsEnding = ".gradients", sensitivityEnding = ".sensitivity"
 
     /// Its name.
     var name: TensorName {
         switch self {
-        case .gradients(let matrix): TensorName(matrix.text + GradientTensor.ending)
+        case .gradients(let matrix): TensorName(matrix.text + GradientTensor.gradientsEnding)
+        case .sensitivity(let matrix): TensorName(matrix.text + GradientTensor.sensitivityEnding)
         case .embeddingWeights: TensorName("embedding.weights")
         }
     }
@@ -75,16 +80,21 @@ enum GradientTensor: Sendable, Hashable {
     var type: ElementType {
         switch self {
         case .gradients: .f32
-        case .embeddingWeights: .f64
+        case .sensitivity, .embeddingWeights: .f64
         }
     }
 
     /// Reads the name of a tensor; nil for any other name.
     static func read(_ name: TensorName) -> GradientTensor? {
         if name == GradientTensor.embeddingWeights.name { return .embeddingWeights }
-        guard name.text.utf8.count > ending.utf8.count,
-            name.text.utf8.suffix(ending.utf8.count).elementsEqual(ending.utf8)
-        else { return nil }
-        return LinearMatrix(text: String(Substring(name.text.utf8.dropLast(ending.utf8.count)))).map { .gradients($0) }
+        if let owner = matrix(name, gradientsEnding) { return .gradients(owner) }
+        return matrix(name, sensitivityEnding).map { .sensitivity($0) }
+    }
+
+    /// The matrix whose text and an ending a name is.
+    private static func matrix(_ name: TensorName, _ ending: String) -> LinearMatrix? {
+        let (text, count) = (name.text.utf8, ending.utf8.count)
+        guard text.count > count, text.suffix(count).elementsEqual(ending.utf8) else { return nil }
+        return LinearMatrix(text: String(Substring(text.dropLast(count))))
     }
 }

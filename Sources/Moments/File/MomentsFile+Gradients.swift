@@ -17,14 +17,29 @@ struct GradientPlaces: Sendable {
         for stored in header.tensors {
             guard let tensor = GradientTensor.read(stored.name) else { continue }
             let dimensions = stored.shape.dimensions
-            guard stored.elementType == tensor.type, dimensions.count == 1,
-                (1...GradientsLayout.maximumRows).contains(dimensions[0])
-            else {
+            var counts = 1...GradientsLayout.maximumRows
+            if case .sensitivity = tensor { counts = 1...1 }
+            guard stored.elementType == tensor.type, dimensions.count == 1, counts.contains(dimensions[0]) else {
+                let expected = counts.count == 1 ? "[1]" : "in one dimension of 1 to \(GradientsLayout.maximumRows)"
                 throw IngotError(
                     .momentsInvalid, tensor: stored.name, found: "\(stored.elementType.rawValue) \(stored.shape)",
-                    expected: "\(tensor.type.rawValue) in one dimension of 1 to \(GradientsLayout.maximumRows)")
+                    expected: "\(tensor.type.rawValue) \(expected)")
             }
             ranges[tensor] = stored.range
+        }
+        for tensor in ranges.keys.sorted(by: { $0.name.text < $1.name.text }) {
+            let other: GradientTensor? =
+                switch tensor {
+                case .gradients(let matrix): .sensitivity(matrix)
+                case .sensitivity(let matrix): .gradients(matrix)
+                case .embeddingWeights: nil
+                }
+            if let other, ranges[other] == nil {
+                throw IngotError(
+                    .momentsInvalid, tensor: tensor.name, found: "no tensor \(other.name) beside it",
+                    expected: "gradients and sensitivity of each matrix",
+                    remedy: "gather the moments anew, with this version")
+            }
         }
         if let first = ranges.keys.map(\.name.text).min(), description.gradients == nil {
             throw IngotError(
@@ -76,6 +91,24 @@ extension MomentsFile {
         return squares
     }
 
+    /// The sensitivity of a matrix: the mean over the tokens that reached it of the mean square of the gradients at its outputs times the
+    /// leverage of its input. That of a fused projection is the mean over all rows of its parts, if the file has the parts.
+    ///
+    /// - Returns: nil if the file has none of this matrix.
+    /// - Throws: `momentsInvalid` for a number that is negative or not finite.
+    package func sensitivity(of matrix: LinearMatrix) throws -> Double? {
+        let tensor = GradientTensor.sensitivity(matrix)
+        guard let range = gradientPlaces.ranges[tensor] else {
+            guard let rows = gradientRows(of: matrix) else { return nil }
+            return try matrix.parts.reduce(0.0) { sum, part in
+                sum + (try sensitivity(of: part) ?? 0) * Double(gradientRows(of: part) ?? 0)
+            } / Double(rows)
+        }
+        let number = try file.words(range).first.map { Double(bitPattern: $0) } ?? .nan
+        guard number >= 0, number.isFinite else { throw failure(tensor, "\(number)") }
+        return number
+    }
+
     /// For each token of the vocabulary the sum of its weights in the text; nil if the file has no gradients.
     ///
     /// - Throws: `momentsInvalid` for a number that is negative or not finite.
@@ -88,11 +121,14 @@ extension MomentsFile {
         return weights
     }
 
-    /// Reads all gradients and token weights, and checks them.
+    /// Reads all gradients, sensitivities and token weights, and checks them.
     ///
     /// - Throws: as `gradients(of:)`.
     func checkGradients() throws {
-        for matrix in gradientMatrices { _ = try gradients(of: matrix) }
+        for matrix in gradientMatrices {
+            _ = try gradients(of: matrix)
+            _ = try sensitivity(of: matrix)
+        }
         _ = try tokenWeights()
     }
 

@@ -46,8 +46,21 @@ package struct MomentsFile: Sendable {
     package init(_ path: FilePath, limits: Limits = .standard) throws { try self.init(MappedFile.open(path), limits) }
 
     private init(_ file: MappedFile, _ limits: Limits) throws {
+        try self.init(file, SafetensorsHeader.read(file, limits: limits))
+    }
+
+    /// Opens a file that has all inputs, but no gradients yet.
+    ///
+    /// - Parameters:
+    ///   - header: the first bytes of the file: all of its header.
+    ///   - byteCount: bytes that the whole file will have.
+    init(unfinished path: FilePath, header: [UInt8], byteCount: UInt64) throws {
+        try self.init(
+            MappedFile.open(path), SafetensorsHeader.parse(header, byteCount: byteCount, path: path.string))
+    }
+
+    private init(_ file: MappedFile, _ header: SafetensorsHeader) throws {
         do {
-            let header = try SafetensorsHeader.read(file, limits: limits)
             description = try MomentsDescription(header.metadata)
             gradientPlaces = try GradientPlaces(header, description)
             entries = try MomentsFile.entries(header, description, file)

@@ -134,7 +134,8 @@ package struct MomentsWriter: ~Copyable {
 
     /// Appends the gradients of all matrices, and waits until they are on the disk.
     ///
-    /// - Parameter gradients: for each matrix of the layout as many numbers as it has rows, and a number per token of the vocabulary.
+    /// - Parameter gradients: for each matrix of the layout as many numbers as it has rows, and its sensitivity; and a number per token of the
+    ///   vocabulary.
     /// - Throws: `momentsInvalid` for a number that is negative or not finite; the errors of writing.
     package mutating func append(_ gradients: OutputGradients) throws {
         precondition(needsGradients, "gradients come behind the last input")
@@ -145,6 +146,10 @@ package struct MomentsWriter: ~Copyable {
                 precondition(squares.count == count, "a number per row")
                 try require(squares.allSatisfy { $0 >= 0 && $0.isFinite }, tensor)
                 try write(LittleEndian.bytes(squares[...]))
+            case .sensitivity(let matrix):
+                let sensitivity = gradients.sensitivities[matrix] ?? .nan
+                try require(sensitivity >= 0 && sensitivity.isFinite, tensor)
+                try write(LittleEndian.bytes(sensitivity.bitPattern))
             case .embeddingWeights:
                 precondition(gradients.tokenWeights.count == count, "a number per token of the vocabulary")
                 try require(gradients.tokenWeights.allSatisfy { $0 >= 0 && $0.isFinite }, tensor)
@@ -159,6 +164,17 @@ package struct MomentsWriter: ~Copyable {
         throw IngotError(
             .momentsInvalid, file: path.string, tensor: tensor.name, found: "a number that is negative or not finite",
             expected: "finite numbers of 0 or more", remedy: "check the model: its gradients overflow on this text")
+    }
+
+    /// The unfinished file, whose inputs are all written: for what is computed from its moments. It has no gradients yet; reading them
+    /// throws.
+    ///
+    /// - Throws: errors of reading.
+    package func inputs() throws -> MomentsFile {
+        precondition(next == nil, "inputs are missing")
+        return try MomentsFile(
+            unfinished: AtomicFile.temporaryPath(of: path), header: MomentsWriter.header(layout, description),
+            byteCount: MomentsWriter.byteCount(layout, description))
     }
 
     /// The finished file, under its temporary name: for what is made of it before it is published.

@@ -28,36 +28,26 @@ package struct CorrectionMatrix: Sendable, Hashable {
     ///   - meanDiagonal: the mean of the diagonal of all blocks of H.
     /// - Returns: nil if H is zero, or has no factor.
     package init?(moments: [Float], products: [Float], count: Int, meanDiagonal: Double) {
-        precondition(moments.count == count * count && products.count == count * count, "CorrectionMatrix: sizes differ")
+        precondition(
+            moments.count == count * count && products.count == count * count, "CorrectionMatrix: sizes differ")
         guard meanDiagonal > 0, meanDiagonal.isFinite else { return nil }
         let stride = (count + 7) / 8 * 8
         var matrix = [Double](repeating: 0, count: count * stride)
         for row in 0..<count {
             for column in row..<count {
                 let number = Double(moments[row * count + column])
-                matrix[column * stride + row] = row == column ? number + CorrectionMatrix.damping * meanDiagonal : number
+                matrix[column * stride + row] =
+                    row == column ? number + CorrectionMatrix.damping * meanDiagonal : number
             }
         }
         var factor = matrix.mutableSpan
         guard Kernels.upperFactor(&factor, count: count, stride: stride) else { return nil }
-        var lower = [Float](repeating: 0, count: count * count)
-        var upper = lower
-        var inverse = [Float](repeating: 0, count: count)
-        for k in 0..<count {
-            inverse[k] = Float(1 / matrix[k * stride + k])
-            for j in 0..<k {
-                let number = -Float(matrix[k * stride + j])
-                lower[k * count + j] = number
-                upper[j * count + k] = number
-            }
-        }
         let height = (count + 15) / 16 * 16
         var values = [Float](repeating: 0, count: height * count)
         for row in 0..<count {
             for column in 0..<count { values[column * height + row] = products[row * count + column] }
         }
-        var target = values.mutableSpan
-        Kernels.solve(&target, stride: height, lower: lower.span, upper: upper.span, inverse: inverse.span)
+        MomentSolver(factor: matrix, count: count, stride: stride).solve(&values, height: height)
         guard values.allSatisfy(\.isFinite) else { return nil }
         self.init(rounding: values, count: count, height: height)
     }

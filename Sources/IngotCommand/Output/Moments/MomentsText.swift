@@ -41,15 +41,15 @@ enum MomentsText {
         return [lines.joined(separator: "\n") + "\n"]
     }
 
-    /// The mean of the gradients of each kind of matrix.
+    /// The means of the gradients and of the sensitivities of each kind of matrix.
     private static func gradients(_ gradients: GradientsSummary, _ style: Style) -> [String] {
         var table = TextTable([
-            .init("gradients", isLeft: true), .init("matrices"), .init("rows"), .init("mean square"),
+            .init("gradients", isLeft: true), .init("matrices"), .init("rows"), .init("mean square"), .init("sensitivity"),
         ])
         table.rows = gradients.rows.map {
             [
                 .init($0.kind.rawValue), .init("\($0.matrices)"), .init("\($0.rows)"),
-                .init(Format.scientific($0.mean)),
+                .init(Format.scientific($0.mean)), .init(Format.scientific($0.sensitivity)),
             ]
         }
         return table.lines(style)
@@ -148,6 +148,7 @@ enum MomentsJSON {
                         .object([
                             .init("kind", .string($0.kind.rawValue)), .init("matrices", .unsigned(UInt64($0.matrices))),
                             .init("rows", .unsigned(UInt64($0.rows))), .init("mean_square", .number($0.mean)),
+                            .init("sensitivity", .number($0.sensitivity)),
                         ])
                     })),
         ])

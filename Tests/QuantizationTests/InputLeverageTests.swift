@@ -39,7 +39,8 @@ import Testing
         let damping = 0.01 * diagonal.reduce(0.0) { $0 + Double($1) } / Double(columns)
         // Fewer tokens than before use the same buffers.
         for count in [tokens, 5] {
-            let found = leverage.leverages(rows.prefix(count).flatMap(\.self).span, tokens: count, &workspace)
+            let numbers = Array(rows.prefix(count).joined())
+            let found = leverage.leverages(numbers.span, tokens: count, &workspace)
             #expect(found.count == count)
             for (token, value) in found.enumerated() {
                 let sum = blocks.reduce(0.0) { sum, block in

@@ -207,13 +207,15 @@ def test_gguf(tmp_path, case):
 
 
 def test_divergence(tmp_path):
-    """Half the sum of g e H e over the rows e of a small error is the divergence that it makes, in nats per token."""
+    """Half the sum of g e H e over the rows e of a small error is the divergence that it makes, in nats per token. If the rows have moments of
+    c times the inverse of the damped moments of the input, it is half of c, of the sensitivity and of the number of weights."""
     model = make(tmp_path / "model", "qwen2", 3)
     ids = np.random.default_rng(4).integers(0, SMALL["vocab_size"], 64 * CONTEXT, dtype=np.int32)
     np.save(tmp_path / "ids.npy", ids)
     subprocess.run([INGOT, "calibrate", tmp_path / "model", "--ids", tmp_path / "ids.npy", "--context", str(CONTEXT), "-o",
                     tmp_path / "m", "--quiet"], check=True)
     _, inputs, gradients = moments.read(tmp_path / "m")
+    sensitivities = moments.sensitivities(tmp_path / "m")
     sequences = torch.tensor(ids.reshape(-1, CONTEXT).astype(np.int64))
 
     def logs():
@@ -227,14 +229,23 @@ def test_divergence(tmp_path):
                                 ("ffn_down", "down_in", model.model.layers[0].mlp.down_proj.weight)]:
         layer = next(number for number, one in enumerate(model.model.layers)
                      if any(parameter is weight for parameter in one.parameters()))
-        error = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 1e-3
-        with torch.no_grad():
-            weight += error
-        after = logs()
-        with torch.no_grad():
-            weight -= error
-        kl = (before.exp() * (before - after)).sum(-1).mean().item()
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+
+        def divergence(error):
+            with torch.no_grad():
+                kept = weight.clone()
+                weight.add_(error)
+                after = logs()
+                weight.copy_(kept)
+            return (before.exp() * (before - after)).sum(-1).mean().item()
+
+        error = noise * 1e-3
+        kl = divergence(error)
         e, h = error.double().numpy(), inputs[f"layers.{layer}.{owner}"].blocks[0].astype(np.float64)
         predicted = 0.5 * (gradients[f"layers.{layer}.{kind}"] * np.einsum("ij,jk,ik->i", e, h, e)).sum()
         # The gradient and the input of a token are not independent, as the product assumes; and labels are drawn once.
         assert predicted == pytest.approx(kl, rel=0.35), kind
+        (_, inverse), = moments.inverses(inputs[f"layers.{layer}.{owner}"])
+        error = noise.double().numpy() @ np.linalg.cholesky(inverse).T * 1e-3
+        predicted = 0.5e-6 * sensitivities[f"layers.{layer}.{kind}"] * error.size
+        assert predicted == pytest.approx(divergence(torch.tensor(error, dtype=torch.float32)), rel=0.2), kind

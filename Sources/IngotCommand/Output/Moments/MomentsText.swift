@@ -44,7 +44,8 @@ enum MomentsText {
     /// The means of the gradients and of the sensitivities of each kind of matrix.
     private static func gradients(_ gradients: GradientsSummary, _ style: Style) -> [String] {
         var table = TextTable([
-            .init("gradients", isLeft: true), .init("matrices"), .init("rows"), .init("mean square"), .init("sensitivity"),
+            .init("gradients", isLeft: true), .init("matrices"), .init("rows"), .init("mean square"),
+            .init("sensitivity"),
         ])
         table.rows = gradients.rows.map {
             [

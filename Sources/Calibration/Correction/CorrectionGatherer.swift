@@ -28,7 +28,8 @@ package struct CorrectionGatherer: Sendable {
         try Products.requireLibrary()
         guard model.hyperparameters == through.hyperparameters, model.turnsNeighbours == through.turnsNeighbours else {
             throw IngotError(
-                .usage, found: "a conversion of another model", expected: "a conversion of the model that is calibrated")
+                .usage, found: "a conversion of another model", expected: "a conversion of the model that is calibrated"
+            )
         }
         (self.model, self.through, self.options, self.blocks) = (model, through, options, blocks)
     }

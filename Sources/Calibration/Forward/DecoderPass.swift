@@ -118,7 +118,10 @@ struct DecoderPass: Sendable {
     func run(
         layer number: Int, beside other: DecoderPass, _ states: inout TokenStates, observe: PairObserver
     ) async throws {
-        func note(_ kind: LinearInput.Kind, _ own: TokenStates, _ others: TokenStates, expert: Int? = nil, _ tokens: [Int]? = nil) {
+        func note(
+            _ kind: LinearInput.Kind, _ own: TokenStates, _ others: TokenStates, expert: Int? = nil,
+            _ tokens: [Int]? = nil
+        ) {
             if let input = LinearInput(layer: number, kind, expert: expert) { observe(input, own, others, tokens) }
         }
         let h = model.hyperparameters

@@ -167,10 +167,14 @@ package struct ShardWriter: ~Copyable {
         let start = file.byteCount
         var chunks: [(range: ByteRange, checksum: UInt64)] = []
         _ = try shard.chunkTable(of: payload) { entry in
-            guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount) else { return }
+            guard let range = ByteRange(start: payload.range.start + entry.offset, count: entry.byteCount) else {
+                return
+            }
             chunks.append((range, entry.checksum))
         }
-        guard let front = ByteRange(start: payload.range.start, count: UInt64(payload.prologue.frontBytes)) else { return }
+        guard let front = ByteRange(start: payload.range.start, count: UInt64(payload.prologue.frontBytes)) else {
+            return
+        }
         let bytes = try shard.file.bytes(front)
         try file.append(bytes.span)
         for chunk in chunks {

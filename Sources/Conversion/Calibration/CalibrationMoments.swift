@@ -1,8 +1,8 @@
 package import Architectures
 import Checkpoints
+import Container
 package import FileAccess
 package import Moments
-import Container
 import Quantization
 package import SystemPackage
 package import TensorModel
@@ -67,7 +67,8 @@ package struct CalibrationMoments: Sendable {
     /// - Throws: `momentsInvalid` if the first phase was made with other moments, or the corrections have other blocks.
     package func after(_ phase: FirstPhase) throws -> CalibrationMoments {
         let made = phase.checkpoint.manifest.options.first { $0.key == "calibration_xxh3_128" }?.value.string
-        guard made == hash.description, !phase.checkpoint.manifest.options.contains(where: { $0.key == "correction_xxh3_128" })
+        guard made == hash.description,
+            !phase.checkpoint.manifest.options.contains(where: { $0.key == "correction_xxh3_128" })
         else {
             throw IngotError(
                 .momentsInvalid, file: file.path.string, found: "moments with the hash \(hash)",

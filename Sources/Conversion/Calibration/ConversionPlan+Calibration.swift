@@ -88,7 +88,8 @@ extension ConversionPlan {
         }
         guard !items.isEmpty else {
             throw IngotError(
-                .momentsInvalid, file: phase.correction.file.path.string, found: "corrections of no tensor of this model",
+                .momentsInvalid, file: phase.correction.file.path.string,
+                found: "corrections of no tensor of this model",
                 expected: "those of its output and down projections")
         }
         let cache = FactorCache(moments, maximumBytes: budget.factorBytes)

@@ -268,7 +268,8 @@ struct RatePlanner {
                     : rate.expectedBytes(weights: item.weights, fixedBytes: item.prologue.fixedBytes)
                 if item.ownBits == nil { saved += rate.slope * Double(item.weights) / 16 }
             case .stored(let form): expected += Double(form.byteCount)
-            case .notFinite, .kept, .copied: expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
+            case .notFinite, .kept, .copied:
+                expected += Double(item.tensor.byteCount) + Double(item.prologue.fixedBytes)
             }
         }
         return (expected, saved)

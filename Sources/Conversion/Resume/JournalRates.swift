@@ -56,11 +56,12 @@ extension TensorRate {
         ]
         let integers = [parameters.states, parameters.alphabet, parameters.lowBits, parameters.rowClasses]
         let scales = parameters.scaleBytes.map { [JSONValue.Member("scale_bytes", .string($0.rawValue))] } ?? []
-        return .object([
-            .init("holds", .string(goal.quantity.rawValue)),
-            .init("integers", .array(integers.map { .unsigned(UInt64($0)) })),
-            .init("numbers", .array(numbers.map { .string(ContentHash.hexadecimal($0.bitPattern)) })),
-        ] + scales)
+        return .object(
+            [
+                .init("holds", .string(goal.quantity.rawValue)),
+                .init("integers", .array(integers.map { .unsigned(UInt64($0)) })),
+                .init("numbers", .array(numbers.map { .string(ContentHash.hexadecimal($0.bitPattern)) })),
+            ] + scales)
     }
 
     fileprivate init?(journal value: JSONValue) {

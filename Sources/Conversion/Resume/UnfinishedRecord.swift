@@ -49,14 +49,16 @@ struct Replacement: Sendable {
 extension WrittenPayload {
     /// The payload as an entry of an `encoded` line (Specs/journal.md).
     var journalEntry: JSONValue {
-        .object([
-            .init("bytes", .unsigned(byteCount)), .init("front_xxh3_128", .string(front.description)),
-            .init("source_xxh3_128", .string(sourceHash.description)),
-        ] + (calibrated.map { sums in
-            [("h_signal", sums.signal), ("h_noise", sums.noise)].map { key, sum in
-                JSONValue.Member(key, .string(ContentHash.hexadecimal(sum.bitPattern)))
-            }
-        } ?? []))
+        .object(
+            [
+                .init("bytes", .unsigned(byteCount)), .init("front_xxh3_128", .string(front.description)),
+                .init("source_xxh3_128", .string(sourceHash.description)),
+            ]
+                + (calibrated.map { sums in
+                    [("h_signal", sums.signal), ("h_noise", sums.noise)].map { key, sum in
+                        JSONValue.Member(key, .string(ContentHash.hexadecimal(sum.bitPattern)))
+                    }
+                } ?? []))
     }
 
     /// Reads an entry; nil if this version does not write such an entry.

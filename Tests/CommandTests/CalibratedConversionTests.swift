@@ -17,10 +17,10 @@ import Testing
         func imatrix(_ name: String) -> String { directory.at(name).string }
 
         init() throws {
-            directory = try TemporaryDirectory()
+            directory = try TemporaryDirectory.untilExit()
             let model = CalibratedConversionTests.model
             let result = try IngotProcess.run([
-                "calibrate", model.string, "--text", model.appending("heldout-prose.txt").string, "--tokens", "512",
+                "calibrate", model.string, "--text", model.appending("heldout-prose.txt").string, "--tokens", "1024",
                 "-o", directory.at("m.safetensors").string, "--imatrix", directory.at("i.gguf").string, "--quiet",
             ])
             #expect(result.status == 0, "\(result.errors)")

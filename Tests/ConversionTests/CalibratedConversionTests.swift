@@ -214,6 +214,18 @@ import Testing
         try await Verbs.verify(model.target, against: model.source)
     }
 
+    /// A matrix of more rows than values are counted ends the count.
+    @Test func manyRows() async throws {
+        let model = try CalibratedModel()
+        var tensors = CalibratedModel.tensors()
+        let odd = try #require(tensors.firstIndex { $0.name == "model.layers.1.mlp.up_proj.weight" })
+        tensors[odd] = SampleTensor(tensors[odd].name, .f32, [3000, CalibratedModel.hidden])
+        try Directory.removeTree(model.source)
+        try SampleSource.write([tensors], to: model.source, companions: ["config.json": "{}\n"])
+        let report = try await model.convert()
+        #expect(report.tensors.count { $0.descriptor.calibrated != nil } == 15)
+    }
+
     /// A weight that is not finite is named; with `keep` its matrix is stored lossless.
     @Test func notFinite() async throws {
         let model = try CalibratedModel()

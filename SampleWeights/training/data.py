@@ -162,10 +162,10 @@ def is_prose(paragraph):
 # --- corpus ------------------------------------------------------------------
 
 
-def read_documents(kinds, sources=SOURCES):
+def read_documents(kinds):
     """(name, text) of every usable file, exact duplicates removed, in name order."""
     documents, seen = [], set()
-    for source in (s for s in sources if s.kind in kinds):
+    for source in (s for s in SOURCES if s.kind in kinds):
         if not source.root.is_dir():
             raise SystemExit(f"{source.root} is missing: install {source.package}")
         for path in sorted(source.root.rglob("*" + source.suffix)):

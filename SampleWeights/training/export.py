@@ -26,7 +26,8 @@ def write_tensors(tensors, path):
     path.chmod(0o644)  # the library makes its files private
 
 
-def write_config(out, c=Config()):
+def write_config(out):
+    c = Config()
     write_json(out / "config.json", {
         "architectures": ["LlamaForCausalLM"],
         "attention_bias": False,

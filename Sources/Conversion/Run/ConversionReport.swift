@@ -113,9 +113,12 @@ package struct ConversionReport: Sendable {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
-    /// The tensor with the largest relative MSE; nil if there are no payloads.
+    /// The tensor with the largest error, of calibrated tensors the one over activations; nil if there are no payloads.
     package var worst: Tensor? {
-        tensors.max { $0.descriptor.sums.relativeMSE < $1.descriptor.sums.relativeMSE }
+        func error(_ tensor: Tensor) -> Double {
+            tensor.descriptor.calibrated?.sums.relativeError ?? tensor.descriptor.sums.relativeMSE
+        }
+        return tensors.max { error($0) < error($1) }
     }
 
     /// Bytes of all payloads and kept tensors.

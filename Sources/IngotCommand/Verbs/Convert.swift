@@ -194,6 +194,9 @@ enum ConversionText {
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))
             let sums = worst.descriptor.sums
+            if let calibrated = worst.descriptor.calibrated {
+                add("", "relative error over activations \(Format.scientific(calibrated.sums.relativeError))")
+            }
             let error = "relative MSE \(Format.scientific(sums.relativeMSE))"
             add("", error + ", SNR \(NumberText.fixed(sums.signalToNoise, 1)) dB, \(worst.descriptor.scheme.summary)")
         }

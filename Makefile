@@ -20,6 +20,10 @@
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
 #   make bench-quality  perplexity and divergence of conversions, and the same by transformers; perplexity and imatrix against llama.cpp's
 #                       programs (builds them, installs torch; 6 GB in BENCH_DIR)
+#   make study          the study in miniature: perplexity and divergence by width, calibration text and method, Specs/study.md and study.svg
+#                       anew; MODELS (sample), BITS, CALIBRATIONS, TYPES, TOKENS choose rows; made rows are kept in BENCH_DIR/ingot-study
+#   make study-functional  what the models of these rows write
+#   make study-test     one row of the study
 #   make bench-evaluation  memory of evaluate in control groups, over models of 1.1 and 34 B weights; its rate against OpenBLAS alone
 #                       (root; 10 GB in BENCH_DIR)
 #   make fuzz           every parser fuzzed for FUZZ_SECONDS (60), two at a time
@@ -30,7 +34,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory bench-quality \
-    bench-evaluation fuzz sanitize counts format lint layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
+    bench-evaluation study study-functional study-test fuzz sanitize counts format lint layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
 BUILD := $(SWIFT) build -c release --static-swift-stdlib
@@ -135,6 +139,20 @@ bench-evaluation: build .venv/ready
 	@Tests/setup.sh large
 	Tests/Benchmarks/evaluation-memory.sh
 	.venv/bin/python Tests/Benchmarks/products.py --ingot $(INGOT)
+
+# An empty variable (TYPES=) chooses none. Training of the third model: Tests/Benchmarks/study/third_model.py.
+STUDY = .venv-bench/bin/python Tests/Benchmarks/study/study.py
+STUDY_CHOICES := MODELS BITS CALIBRATIONS TYPES MATCHED IMATRIX TOKENS METHOD THIRD
+STUDY_FLAG = --$(shell echo $(1) | tr A-Z a-z)
+STUDY_ROWS = --ingot $(INGOT) $(foreach name,$(STUDY_CHOICES),$(if $(filter undefined,$(origin $(name))),,$(call STUDY_FLAG,$(name))='$($(name))'))
+study: build .venv-bench/ready
+	$(STUDY) $(STUDY_ROWS) --page
+
+study-functional: build .venv-bench/ready
+	$(STUDY) functional $(STUDY_ROWS) --page
+
+study-test: build .venv/ready
+	INGOT=$(CURDIR)/$(INGOT) $(PYTHON) -m pytest -q -p no:cacheprovider Tests/Benchmarks/study
 
 fuzz: setup
 	Tests/Fuzz/run.sh

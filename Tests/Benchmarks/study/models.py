@@ -23,7 +23,7 @@ class Model:
     title: str
     path: Path
     held_out: dict[str, Path]
-    calibration_tokens: int  # of each calibration
+    calibration_tokens: int  # of a calibration text
     # Texts that calibration texts are taken from, by kind. Empty: the files of this machine.
     sources: dict[str, Path] = field(default_factory=dict)
     # Whether its widths are multiples of 256, so that llama.cpp's files are real ones.
@@ -45,10 +45,14 @@ class Model:
         return total.hexdigest()
 
     def calibration(self, ingot: Path, kind: str, cache: Path) -> list[Path]:
-        """The texts of a calibration: none, random (prose), mixed (half of the tokens each) or code."""
-        kinds = {"none": [], "random": ["prose"], "code": ["code"], "mixed": ["code", "prose"]}[kind]
-        return [texts.calibration_text(ingot, self.path, self.name, kind, self.calibration_tokens // len(kinds), cache / "texts",
-                                       self.sources.get(kind)) for kind in kinds]  # fmt: skip
+        """The texts of a calibration: none, random (prose), code, mixed (both texts whole), or half (half of both)."""
+        kinds = {"none": [], "random": ["prose"], "code": ["code"]}.get(kind, ["code", "prose"])
+        return [texts.calibration_text(ingot, self.path, self.name, text, self.text_tokens(kind), cache / "texts", self.sources.get(text))
+                for text in kinds]  # fmt: skip
+
+    def text_tokens(self, kind: str) -> int:
+        """Tokens of each text of a calibration."""
+        return self.calibration_tokens // 2 if kind == "half" else self.calibration_tokens
 
 
 def file_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import exp, log2
 from pathlib import Path
 
 import aqlm
@@ -11,7 +12,7 @@ from texts import REPOSITORY
 
 SPECS = REPOSITORY / "Specs"
 TITLES = {"sample": "SampleWeights", "third": "Third model", "smollm2": "SmolLM2-135M"}
-CALIBRATIONS = ("none", "random", "mixed", "code")
+CALIBRATIONS = ("none", "random", "half", "mixed", "code")
 # Of Q3_K, IQ3_XXS, Q2_K and IQ2_XXS: the quotient of the divergences that is asked, and the one hoped for.
 BARS = {"Q3_K": (4, 8), "IQ3_XXS": (4, 6), "Q2_K": (5, 8), "IQ2_XXS": (8, 13)}
 RATIO_AT_4_BITS, MIX_OVER_CODE, RATIO_AT_2_1 = 1.005, 1.10, 1.42
@@ -37,11 +38,20 @@ class Rows:
         newest = own[-1]["model_sha256"]
         own = [row for row in own if row["model_sha256"] == newest]
         self.all: dict[tuple, dict] = {}
+        self.one_phase: dict[tuple, dict] = {}
         for row in own:
             name = (row["kind"], row.get("type"), None if row["kind"] == "matched" else row.get("bits"), row.get("calibration"))
-            if name not in self.all or row["tokens"] >= self.all[name]["tokens"]:
+            if row.get("method") == "steps":
+                self.one_phase[name] = row
+            if name not in self.all or self._goes_before(row, self.all[name]):
                 self.all[name] = row
         self.model = model
+
+    @staticmethod
+    def _goes_before(row: dict, other: dict) -> bool:
+        """More tokens first, then two phases, then what is newer."""
+        rank = lambda row: (row["tokens"], row.get("method") != "steps")
+        return rank(row) >= rank(other)
 
     def of(self, kind: str) -> list[dict]:
         return [row for row in self.all.values() if row["kind"] == kind]
@@ -60,8 +70,6 @@ def ratio(row: dict, text: str) -> Mean:
 
 
 def upper_ratio(row: dict, text: str) -> float:
-    from math import exp
-
     return exp(ratio(row, text).high)
 
 
@@ -97,7 +105,7 @@ def main_table(rows: Rows) -> str:
 def bars(rows: Rows) -> str:
     lines = []
     for type_name, (bar, moonshot) in BARS.items():
-        for calibration in ("mixed", "code", "random"):
+        for calibration in ("mixed", "code", "half", "random"):
             peer, own = rows.get("peer", type_name, calibration), rows.get("matched", type_name, calibration)
             if not peer or not own or peer["tokens"] != own["tokens"]:
                 continue
@@ -124,6 +132,23 @@ def four_bits(rows: Rows) -> str:
     return table(["calibration", "limit, code", "limit, prose", "code", "prose"], lines) if lines else ""
 
 
+def phases(rows: Rows) -> str:
+    """What the second phase is worth: rows that were made with one phase too."""
+    lines = []
+    for name, one in sorted(rows.one_phase.items(), key=lambda item: str(item[0])):
+        two = rows.all[name]
+        if two is one or two["tokens"] != one["tokens"] or one["calibration"] == "none":
+            continue
+        cells = [one.get("type") or f"{one['bits']:g}", one["calibration"]]
+        for text in ("code", "prose"):
+            found = compared(two, one, text, "kl")
+            values = [row["texts"][text]["kl"]["value"] for row in (one, two)]
+            cells += [f"{values[0]:.4f} -> {values[1]:.4f}", p_value(found.p), f"{0.5 * log2(values[0] / values[1]):.2f}"]
+        lines.append(cells)
+    header = ["bits, or size of", "calibration", *(f"{text}{what}" for text in ("code", "prose") for what in (": KL", ": p", ": worth bits"))]
+    return table(header, lines) if lines else ""
+
+
 def p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
@@ -132,20 +157,21 @@ def texts_compared(rows: Rows) -> str:
     """The paired tests: code against prose, and the mix against code, on code."""
     lines = []
     for bits in (3.0, 2.5, 2.1, 2.0):
-        for first, second in (("code", "random"), ("code", "none"), ("mixed", "code"), ("mixed", "random")):
+        for first, second in (("code", "random"), ("code", "none"), ("mixed", "code"), ("half", "code")):
             a, b = rows.ours(bits, first), rows.ours(bits, second)
             if not a or not b or a["tokens"] != b["tokens"]:
                 continue
             kl, loss = compared(a, b, "code", "kl"), compared(a, b, "code", "loss")
             quotient = a["texts"]["code"]["kl"]["value"] / b["texts"]["code"]["kl"]["value"]
-            asked = ""
+            asked = ["", ""]
             if (first, second) == ("code", "random") and bits <= 2.5:
-                asked = verdict(kl.value < 0 and kl.p < 0.05 and loss.value < 0 and loss.p < 0.05)
-            if (first, second) == ("mixed", "code") and bits <= 2.5:
-                asked = verdict(quotient <= MIX_OVER_CODE)
+                asked = [verdict(figure.value < 0 and figure.p < 0.05) for figure in (kl, loss)]
+            if second == "code" and bits <= 2.5:
+                asked = [verdict(quotient <= MIX_OVER_CODE), ""]
             lines.append([f"{bits:g}", f"{first} - {second}", f"{kl.value:+.4f} ± {kl.error:.4f}", p_value(kl.p), f"{quotient:.3f}",
-                          f"{loss.value:+.4f} ± {loss.error:.4f}", p_value(loss.p), asked])  # fmt: skip
-    return table(["bits", "calibrations", "difference of KL", "p", "quotient", "difference of loss, nats", "p", "asked"], lines) if lines else ""
+                          f"{loss.value:+.4f} ± {loss.error:.4f}", p_value(loss.p), *asked])  # fmt: skip
+    header = ["bits", "calibrations", "difference of KL", "p", "quotient", "difference of loss, nats", "p", "asked, KL", "asked, loss"]
+    return table(header, lines) if lines else ""
 
 
 def functional(rows: Rows) -> str:
@@ -164,7 +190,9 @@ def costs(rows: Rows) -> str:
     lines = []
     for row in sorted(rows.of("ours"), key=lambda row: (-row["bits"], CALIBRATIONS.index(row["calibration"]))):
         cells = []
-        for stage in (row["calibrate"], row["convert"], row["evaluate"]):
+        for names in (("calibrate", "correction"), ("first_phase", "convert"), ("evaluate",)):
+            stages = [row[name] for name in names if row.get(name)]
+            stage = stages and {"user_seconds": sum(one["user_seconds"] for one in stages), "peak_bytes": max(one["peak_bytes"] for one in stages)}
             cells += [f"{stage['user_seconds']:.1f}", f"{stage['peak_bytes'] / 2**20:.0f}"] if stage else ["", ""]
         lines.append([f"{row['bits']:g}", row["calibration"], *cells])
     header = ["bits", "calibration", *(f"{stage}{unit}" for stage in ("calibrate", "convert", "evaluate") for unit in (": user s", ": MiB"))]
@@ -188,7 +216,7 @@ def smollm_bar(rows: Rows) -> str:
 INTRODUCTION = """# The study in miniature: what calibration is worth at each width
 
 `make study` makes this page: it calibrates, converts and evaluates small models at each width, with no calibration, with prose that is no
-code (`random`), with code, and with half of each (`mixed`). Beside them stand llama.cpp's types with an importance matrix of the same text.
+code (`random`), with code, with both (`mixed`), and with half of both (`half`). Beside them stand llama.cpp's types with an importance matrix of the same text.
 All figures are of `ingot evaluate` ([evaluation.md](evaluation.md)) against the unquantized model: perplexity, its ratio to the
 unquantized one with the upper end of the paired 95 % interval, and KL divergence in nats. ± is a standard error over sequences. p is of
 Student's paired t test over sequences, two-sided.
@@ -199,8 +227,8 @@ Student's paired t test over sequences, two-sided.
   the manifest; of llama.cpp, a GGUF file without its tokenizer.
 - **Embedding and head** get two bits more in rows of ours. They stay as they are in llama.cpp's rows, in all rows of SmolLM2, and in the
   rows of ours that are made at the size of a llama.cpp type.
-- **Texts**: evaluation texts are held out from training, and no calibration text has a file of theirs. Each calibration has the same
-  number of tokens; `mixed` has half of them from each text.
+- **Texts**: evaluation texts are held out from training, and no calibration text has a file of theirs. `half` has as many tokens as `code` or
+  `random` alone, `mixed` has twice as many.
 - **SmolLM2-135M** has 576 columns, which blocks of 256 do not divide. llama.cpp's rows are ggml's types on rows that are filled up with
   zeros, counted at the bits of the type. llama.cpp itself would take a larger type. Its weights lie on a grid of 4 bits (Q4_1), so its row at 4 bits shows nothing.
 """
@@ -216,6 +244,7 @@ def section(rows: Rows) -> list[str]:
         ("llama.cpp's size, both sides with embedding and head of the source: how many times smaller the divergence is", bars(rows)),
         (f"4 bits: the upper 95 % limit of the perplexity ratio is at most {RATIO_AT_4_BITS}", "" if rows.model == "smollm2" else four_bits(rows)),
         (f"Calibration texts compared, on code; a mix is within {100 * (MIX_OVER_CODE - 1):.0f} % of code's divergence", texts_compared(rows)),
+        ("One phase and two phases (half the logarithm of the quotient is the worth in bits)", phases(rows)),
         ("2.1 bits: perplexity on code", smollm_bar(rows) if rows.model == "smollm2" else ""),
         ("What the models write: greedy completions of held-out functions (95 % intervals of Wilson)", functional(rows)),
         ("User seconds and peak memory of each step", costs(rows)),
@@ -226,10 +255,9 @@ def section(rows: Rows) -> list[str]:
 
 
 def calibration_note(rows: Rows) -> str:
-    found = sorted({(row["calibration"], row["calibrate"]["texts"] and ", ".join(row["calibrate"]["texts"])) for row in rows.of("ours")
-                    if row["calibrate"]})  # fmt: skip
-    sizes = {int(re.search(r"(\d+)\.txt", name)[1]) for _, names in found for name in names.split(", ")}
-    return f"Calibration: {max(sizes):,} tokens." if sizes else ""
+    names = [name for row in rows.of("ours") if row["calibrate"] and row["calibration"] != "half" for name in row["calibrate"]["texts"]]
+    sizes = {int(re.search(r"(\d+)\.txt", name)[1]) for name in names}
+    return f"A calibration text has {max(sizes):,} tokens." if sizes else ""
 
 
 def provenance(rows: list[Rows]) -> str:

@@ -42,7 +42,7 @@ class Conversion:
     """What a row converts. `bits` are those of --bits."""
 
     bits: float
-    calibration: str  # none, random, mixed or code
+    calibration: str  # none, random, half, mixed or code
     embeddings: str  # coded or kept
     codec: str = "rans"
 
@@ -50,21 +50,28 @@ class Conversion:
 class Stages:
     """The command on one model. Every result is a file of the cache, named by the hash of its inputs."""
 
-    def __init__(self, ingot: Path, model: Model, cache: Path, tokens: int, method: str, gradient_tokens: int | None):
+    def __init__(self, ingot: Path, model: Model, cache: Path, tokens: int, method: str, gradient_tokens: int | None,
+                 calibrator: Path | None = None):  # fmt: skip
         self.ingot, self.model, self.cache, self.tokens = ingot, model, cache, tokens
+        self.calibrator = calibrator or ingot
         self.method, self._gradient_tokens = method, gradient_tokens
         self.binary, self.model_hash = file_sha256(ingot), model.sha256()
+        self.calibrator_hash = file_sha256(self.calibrator)
         self.held_out = {kind: file_sha256(path) for kind, path in model.held_out.items()}
         for folder in ("moments", "sealed", "evaluations", "peers", "exports"):
             (cache / folder).mkdir(parents=True, exist_ok=True)
 
     # --- the command lines ------------------------------------------------------------------------------------------
 
-    def _calibrate_command(self, texts: list[Path], output: Path) -> list:
-        gradients = [] if self._gradient_tokens is None else ["--gradient-tokens", self._gradient_tokens]
-        tokens = self.model.calibration_tokens // len(texts)
-        return [self.ingot, "calibrate", self.model.path, *(part for text in texts for part in ("--text", text)), "--tokens", tokens,
-                *gradients, "-o", output, "--force", "--quiet"]  # fmt: skip
+    def _calibrate_command(self, kind: str, output: Path, through: Path | None = None) -> list:
+        """Gathers moments, or with the checkpoint of a first phase the corrections for a second one."""
+        texts, tokens = self.texts(kind), self.model.text_tokens(kind)
+        program, more = (self.ingot, ["--through", through]) if through else (self.calibrator, self._gradients())
+        return [program, "calibrate", self.model.path, *(part for text in texts for part in ("--text", text)), "--tokens", tokens,
+                *more, "-o", output, "--force", "--quiet"]  # fmt: skip
+
+    def _gradients(self) -> list:
+        return [] if self._gradient_tokens is None else ["--gradient-tokens", self._gradient_tokens]
 
     def _convert_command(self, conversion: Conversion, calibration: list, output: Path) -> list:
         kept = KEPT if conversion.embeddings == "kept" else ()
@@ -77,7 +84,7 @@ class Stages:
         return self.model.calibration(self.ingot, kind, self.cache)
 
     def _identity(self, texts: list[Path], **more) -> dict:
-        return {"binary": self.binary, "model": self.model_hash, "texts": [file_sha256(text) for text in texts],
+        return {"calibrator": self.calibrator_hash if texts else None, "model": self.model_hash, "texts": [file_sha256(text) for text in texts],
                 "tokens": self.model.calibration_tokens, "gradient_tokens": self._gradient_tokens, **more}  # fmt: skip
 
     def moments(self, kind: str) -> tuple[Path, dict]:
@@ -86,29 +93,40 @@ class Stages:
         path = self.cache / "moments" / f"{key_of(**self._identity(texts))}.safetensors"
         record = path.with_suffix(".json")
         if not record.exists():
-            _, cost = run(*self._calibrate_command(texts, path))
+            _, cost = run(*self._calibrate_command(kind, path))
             _write(record, {"texts": [text.name for text in texts], **cost})
         return path, json.loads(record.read_text())
 
     def convert(self, conversion: Conversion) -> tuple[Path, dict]:
         """The sealed checkpoint, with the report of the conversion and the costs of calibrating and converting."""
         texts = self.texts(conversion.calibration)
-        identity = self._identity(texts, conversion=vars(conversion), method=self.method)
+        identity = self._identity(texts, binary=self.binary, conversion=vars(conversion), method=self.method)
         path = self.cache / "sealed" / key_of(**identity)
         record = path.with_name(path.name + ".json")
         if record.exists() and path.is_dir():
             return path, json.loads(record.read_text())
-        calibrating = None
+        calibrating, first = None, None
         if not texts:
             arguments = []
         elif self.method == "text":
-            arguments = [part for text in texts for part in ("--text", text)]
+            tokens = self.model.text_tokens(conversion.calibration)
+            arguments = [*(part for text in texts for part in ("--text", text)), "--tokens", tokens]
         else:
             moments, calibrating = self.moments(conversion.calibration)
             arguments = ["--calibration", moments]
+            if self.method == "two":
+                first = path.with_name(path.name + ".first")
+                correction = path.with_name(path.name + ".correction.safetensors")
+                _, first_cost = run(*self._convert_command(conversion, arguments, first))
+                _, through_cost = run(*self._calibrate_command(conversion.calibration, correction, first))
+                arguments += ["--correction", correction, "--through", first]
         output, cost = run(*self._convert_command(conversion, arguments, path))
         report = json.loads(output)
         found = {"calibrate": calibrating, "convert": {**cost, "seconds": report["seconds"]}, **sizes(path, report)}
+        if first:
+            found |= {"first_phase": first_cost, "correction": through_cost}
+            shutil.rmtree(first)
+            correction.unlink()
         _write(record, found)
         return path, found
 

@@ -1,7 +1,7 @@
 """The study of calibrated quantization in miniature: perplexity and divergence by width, calibration text and method.
 
-    study.py --ingot BINARY [--models sample,smollm2,third] [--bits 16,8,4,3,2.5,2] [--calibrations none,random,mixed,code]
-             [--types Q4_K,...] [--matched TYPES] [--imatrix mixed,code] [--tokens N] [--method steps|text] [--third DIR] [--page]
+    study.py --ingot BINARY [--models sample,smollm2,third] [--bits 16,8,4,3,2.5,2] [--calibrations none,random,half,mixed,code]
+             [--types Q4_K,...] [--matched TYPES] [--imatrix mixed,code] [--tokens N] [--method two|steps|text] [--third DIR] [--page]
     study.py functional --ingot BINARY [the same choices] [--prompts N]
 
 Each row of the table is a line of rows.jsonl in the cache (BENCH_DIR/ingot-study), with the hashes of binary, model, texts and options
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 
 import smollm2  # noqa: E402
 
-CALIBRATIONS = ("none", "random", "mixed", "code")
+CALIBRATIONS = ("none", "random", "half", "mixed", "code")
 BITS = ("16", "8", "4", "3", "2.5", "2")
 TYPES = ("Q4_K", "IQ4_XS", "Q3_K", "IQ3_XXS", "Q2_K", "IQ2_S", "IQ2_XXS")
 MATCHED = ("Q3_K", "IQ3_XXS", "Q2_K", "IQ2_XXS")
@@ -75,7 +75,7 @@ class Table:
         """With --keep-peers, the key of a row of the source or of llama.cpp that differs by the binary alone."""
         if self._keep_peers and identity["kind"] in ("source", "peer"):
             for key, row in reversed(self.rows.items()):
-                if all(row.get(name) == value for name, value in identity.items() if name != "binary"):
+                if all(row.get(name) == value for name, value in identity.items() if name not in ("binary", "calibrator")):
                     return key
         return None
 
@@ -105,6 +105,7 @@ def summary(row: dict) -> str:
 def common(stages: Stages, kind: str, **more) -> dict:
     """What identifies a row: what it shows, and the hashes of all that decides its figures."""
     return {"model": stages.model.name, "kind": kind, **more, "tokens": stages.tokens, "binary": stages.binary,
+            "calibrator": None if more.get("calibration", "none") == "none" else stages.calibrator_hash,
             "model_sha256": stages.model_hash, "held_out_sha256": stages.held_out}  # fmt: skip
 
 
@@ -229,9 +230,11 @@ def main() -> None:
     parser.add_argument("--imatrix", type=words, default=["mixed", "code"], help="texts of llama.cpp's importance matrix, and of ours beside it")
     parser.add_argument("--matched", type=words, default=list(MATCHED), help="types at whose size ours is made too")
     parser.add_argument("--tokens", type=int, default=20_480, help="tokens of each held-out text")
-    parser.add_argument("--method", choices=["steps", "text"], default="steps",
-                        help="calibrate and convert one by one, or convert with the texts")  # fmt: skip
+    parser.add_argument("--method", choices=["two", "steps", "text"], default="two",
+                        help="two: both phases, step by step, so that all widths share one file of moments; steps: the first phase alone; "
+                        "text: `convert --text`, the same as two in one command")  # fmt: skip
     parser.add_argument("--gradient-tokens", type=int, help="for `ingot calibrate`; default: its own")
+    parser.add_argument("--calibrator", type=Path, metavar="BINARY", help="makes the moments; default: that of --ingot")
     parser.add_argument("--third", type=Path, metavar="DIR", help="the third model; default: models/third/model in the cache")
     parser.add_argument("--prompts", type=int, default=96)
     parser.add_argument("--cache", type=Path, default=smollm2.bench_directory() / "ingot-study")
@@ -243,7 +246,7 @@ def main() -> None:
     table = Table(arguments.cache / "rows.jsonl", arguments.keep_peers)
     for name in arguments.models:
         model = models.load(name, ingot, arguments.cache, arguments.third)
-        stages = Stages(ingot, model, arguments.cache, arguments.tokens, arguments.method, arguments.gradient_tokens)
+        stages = Stages(ingot, model, arguments.cache, arguments.tokens, arguments.method, arguments.gradient_tokens, arguments.calibrator)
         table.notes = {"model_path": str(model.path)}
         (functional if arguments.what == "functional" else study)(table, stages, arguments)
     if arguments.page:

@@ -14,6 +14,8 @@ WIDTH = LEFT + 2 * PANEL_WIDTH + GAP + 30
 BITS = (1.9, 4.7)
 SERIES = {"none": ("no calibration", "none-line"), "random": ("prose", "random-line"), "mixed": ("mixed", "mixed-line"),
           "code": ("code", "code-line")}  # fmt: skip
+# Where the names of llama.cpp's types stand beside their dots, if not above to the right.
+LABELS = {"IQ2_S": (-8, 4, "end"), "IQ4_XS": (0, -9, "middle"), "Q4_K": (0, 18, "middle")}
 MORE_STYLE = """
   .none-line { stroke: #818b98 } .random-line { stroke: #bc6c00 } .mixed-line { stroke: #cf222e } .code-line { stroke: #1a7f37 }
   polyline { stroke-width: 2 } .none-dot { fill: #818b98 } .random-dot { fill: #bc6c00 } .mixed-dot { fill: #cf222e } .code-dot { fill: #1a7f37 }
@@ -67,8 +69,8 @@ def panel(rows, title: str, kind: str, left: float, top: float) -> list[str]:
         parts += [dot(spot, f"{name}-dot", 3) for spot in places]
     for row in types:
         spot = place.at(row["linear_bits"], row["texts"][kind]["kl"]["value"])
-        end = spot[0] > left + PANEL_WIDTH - 60
-        parts += [dot(spot, "a"), text((spot[0] + (-7 if end else 7), spot[1] - 5), row["type"], anchor="end" if end else "start")]
+        right, down, anchor = LABELS.get(row["type"], (7, -5, "start"))
+        parts += [dot(spot, "a"), text((spot[0] + right, spot[1] + down), row["type"], anchor=anchor)]
     return parts
 
 
@@ -84,12 +86,12 @@ def chart(models: list) -> str:
     from page import TITLES
 
     height = TOP + len(models) * (PANEL_HEIGHT + BOTTOM) + 10
-    title = "KL divergence from the unquantized model, in nats, against bits per weight of the linear layers"
+    title = "KL divergence from the unquantized model (nats) over bits per weight of the linear layers"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">',
         f"<title>{escape(title)}</title>", f"<style>\n{STYLE}{MORE_STYLE}\n</style>",
         f'<rect class="back" width="{WIDTH}" height="{height}" rx="6"/>',
-        text((LEFT, 26), title, "text bold", size=15), *legend(),
+        text((LEFT, 26), title, "text bold", size=14), *legend(),
     ]  # fmt: skip
     for number, rows in enumerate(models):
         for column, kind in enumerate(("code", "prose")):

@@ -15,6 +15,9 @@ TITLES = {"sample": "SampleWeights", "third": "Third model", "smollm2": "SmolLM2
 CALIBRATIONS = ("none", "random", "half", "mixed", "code")
 # Of Q3_K, IQ3_XXS, Q2_K and IQ2_XXS: the quotient of the divergences that is asked, and the one hoped for.
 BARS = {"Q3_K": (4, 8), "IQ3_XXS": (4, 6), "Q2_K": (5, 8), "IQ2_XXS": (8, 13)}
+# The linear layers of CodeLlama-34B: hidden 8192, intermediate 22016, 48 layers, 8 key-value heads of 128.
+WEIGHTS_34B = 48 * (2 * 8192 * 8192 + 2 * 1024 * 8192 + 3 * 8192 * 22016)
+LARGE_TOKENS = 32_768
 RATIO_AT_4_BITS, MIX_OVER_CODE, RATIO_AT_2_1 = 1.005, 1.10, 1.42
 
 
@@ -102,6 +105,15 @@ def main_table(rows: Rows) -> str:
     return table(HEADER, lines)
 
 
+def bits_for(rows: Rows, calibration: str, kl: float) -> str:
+    """Bits of the linear layers at which ours has this divergence on code, between two rows that were made."""
+    points = sorted((row["linear_bits"], row["texts"]["code"]["kl"]["value"]) for row in rows.of("matched") if row["calibration"] == calibration)
+    for (low, first), (high, second) in zip(points, points[1:]):
+        if second <= kl <= first:
+            return f"{low + (high - low) * log2(first / kl) / log2(first / second):.2f}"
+    return ""
+
+
 def bars(rows: Rows) -> str:
     lines = []
     for type_name, (bar, moonshot) in BARS.items():
@@ -115,11 +127,12 @@ def bars(rows: Rows) -> str:
                 type_name, calibration, *(f"{side['linear_bits']:.3f}, {side['file_bytes']:,}" for side in (peer, own)),
                 *(f"{theirs:.4f} / {ours:.4f} = {times[text]:.2f}" for text, (theirs, ours) in kl.items()),
                 f"{bar}", *(verdict(times[text] >= bar) for text in kl), f"{moonshot}: {'yes' if times['code'] >= moonshot else 'no'}",
+                bits_for(rows, calibration, kl["code"][0] / bar),
             ])  # fmt: skip
     if not lines:
         return ""
     header = ["at the size of", "text", "theirs: bits, bytes", "ours: bits, bytes", "KL on code, theirs / ours", "KL on prose", "at least",
-              "code", "prose", "hoped for"]  # fmt: skip
+              "code", "prose", "hoped for", "bits of ours for it"]  # fmt: skip
     return table(header, lines)
 
 
@@ -199,6 +212,37 @@ def costs(rows: Rows) -> str:
     return table(header, lines) if lines else ""
 
 
+def scaling(models: list[Rows]) -> str:
+    """User time per weight, and what it would be for CodeLlama-34B."""
+    lines = []
+    for rows in models:
+        calibrated = [row for row in rows.of("ours") if row["calibrate"]]
+        if not calibrated:
+            continue
+        row = calibrated[-1]
+        weights = row["linear_weights"]
+        tokens = sum(int(re.search(r"(\d+)\.txt", name)[1]) for name in row["calibrate"]["texts"])
+        gathering = row["calibrate"]["user_seconds"] / weights / tokens
+        passes = [one["user_seconds"] / weights for one in (row.get("first_phase"), row["convert"]) if one]
+        # Each of two phases encodes: the first all layers, the second two of a block.
+        correction = row["correction"]["user_seconds"] / weights / tokens if "correction" in row else 0
+        large = [WEIGHTS_34B * LARGE_TOKENS * gathering, WEIGHTS_34B * LARGE_TOKENS * correction, WEIGHTS_34B * sum(passes)]
+        lines.append([TITLES[rows.model], f"{weights / 1e6:.1f} M", f"{tokens:,}", f"{1e12 * gathering:.0f}", f"{1e12 * correction:.0f}",
+                      f"{1e-6 / sum(passes):.1f}", *(f"{seconds / 3600:.1f}" for seconds in large)])  # fmt: skip
+    header = ["measured on", "linear weights", "tokens", "calibrate, ps per weight and token", "corrections, ps", "convert, M weights per s",
+              "34B: calibrate, h", "34B: corrections, h", "34B: convert, h"]  # fmt: skip
+    return table(header, lines) if lines else ""
+
+
+SCALING = f"""## Time for CodeLlama-34B, by these times
+
+User time of one core, scaled by weights, and for `calibrate` by tokens ({LARGE_TOKENS:,} of them). It is an extrapolation over a factor of
+300 to 8000: small models spend more time beside the products, and in a larger one the products of the error feedback take more per
+weight (blocks of 2048 columns instead of 256 to 1536). Memory does not grow so: `--max-memory` bounds it ([evaluation.md](evaluation.md) has the
+least, and predictions of `ingot plan`).
+"""
+
+
 def aqlm_table(model: str, shapes: aqlm.Shapes) -> list[list[str]]:
     return [[model, f"{setting.rate:.2f}", setting.name, f"{aqlm.nominal_bits(shapes, setting):.2f}", f"{aqlm.stored_bits(shapes, setting):.2f}",
              f"{aqlm.file_bytes(shapes, setting) / 1e6:,.1f}"] for setting in aqlm.SETTINGS]  # fmt: skip
@@ -229,6 +273,8 @@ Student's paired t test over sequences, two-sided.
   rows of ours that are made at the size of a llama.cpp type.
 - **Texts**: evaluation texts are held out from training, and no calibration text has a file of theirs. `half` has as many tokens as `code` or
   `random` alone, `mixed` has twice as many.
+- **"bits of ours for it"**: where ours reaches the quotient that is asked on code, interpolated between rows of this table. The quotients were set
+  by SmolLM2-135M, which IQ2_XXS ruins (perplexity 445 instead of 6). A model that survives IQ2_XXS leaves less to gain there.
 - **SmolLM2-135M** has 576 columns, which blocks of 256 do not divide. llama.cpp's rows are ggml's types on rows that are filled up with
   zeros, counted at the bits of the type. llama.cpp itself would take a larger type. Its weights lie on a grid of 4 bits (Q4_1), so its row at 4 bits shows nothing.
 """
@@ -289,6 +335,8 @@ Embedding and head stay in fp16. Figures below are computed from shapes.
 """)
     header = ["model", "published rate", "codebooks x bits", "bits by AQLM's count", "bits in the file, linear layers", "file, MB"]
     parts.append(table(header, [*sizes, *aqlm_table("CodeLlama-7B", aqlm.CODELLAMA_7B)]) + "\n")
+    if found := scaling(rows):
+        parts.append(SCALING + "\n" + found + "\n")
     parts.append("## How it was made\n\n" + provenance(rows) + "\n")
     (SPECS / "study.md").write_text("\n".join(parts))
     (SPECS / "study.svg").write_text(study_chart.chart(rows))

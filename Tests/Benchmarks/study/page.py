@@ -115,11 +115,11 @@ def bits_for(rows: Rows, calibration: str, kl: float) -> str:
 
 
 def bars(rows: Rows) -> str:
-    lines = []
+    lines, most = [], max((row["tokens"] for row in rows.of("matched")), default=0)
     for type_name, (bar, moonshot) in BARS.items():
         for calibration in ("mixed", "code", "half", "random"):
             peer, own = rows.get("peer", type_name, calibration), rows.get("matched", type_name, calibration)
-            if not peer or not own or peer["tokens"] != own["tokens"]:
+            if not peer or not own or peer["tokens"] != own["tokens"] or own["tokens"] < most:
                 continue
             kl = {text: (peer["texts"][text]["kl"]["value"], own["texts"][text]["kl"]["value"]) for text in ("code", "prose")}
             times = {text: theirs / ours for text, (theirs, ours) in kl.items()}

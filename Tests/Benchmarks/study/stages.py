@@ -97,10 +97,11 @@ class Stages:
             _write(record, {"texts": [text.name for text in texts], **cost})
         return path, json.loads(record.read_text())
 
-    def convert(self, conversion: Conversion) -> tuple[Path, dict]:
-        """The sealed checkpoint, with the report of the conversion and the costs of calibrating and converting."""
+    def convert(self, conversion: Conversion, method: str | None = None) -> tuple[Path, dict]:
+        """The sealed checkpoint, with the report of the conversion and the costs of calibrating and converting. `method` if another than usual."""
+        method = method or self.method
         texts = self.texts(conversion.calibration)
-        identity = self._identity(texts, binary=self.binary, conversion=vars(conversion), method=self.method)
+        identity = self._identity(texts, binary=self.binary, conversion=vars(conversion), method=method)
         path = self.cache / "sealed" / key_of(**identity)
         record = path.with_name(path.name + ".json")
         if record.exists() and path.is_dir():
@@ -108,13 +109,13 @@ class Stages:
         calibrating, first = None, None
         if not texts:
             arguments = []
-        elif self.method == "text":
+        elif method == "text":
             tokens = self.model.text_tokens(conversion.calibration)
             arguments = [*(part for text in texts for part in ("--text", text)), "--tokens", tokens]
         else:
             moments, calibrating = self.moments(conversion.calibration)
             arguments = ["--calibration", moments]
-            if self.method == "two":
+            if method == "two":
                 first = path.with_name(path.name + ".first")
                 correction = path.with_name(path.name + ".correction.safetensors")
                 _, first_cost = run(*self._convert_command(conversion, arguments, first))

@@ -149,26 +149,37 @@ def peer_row(table: Table, stages: Stages, type_name: str, calibration: str) -> 
     return table.add(common(stages, "peer", type=type_name, calibration=calibration, texts_sha256=texts), make)
 
 
-def matched_row(table: Table, stages: Stages, peer: dict, calibration: str) -> dict:
-    """Ours at the size of a peer, found by converting: by the bytes of the file, or of the linear layers."""
+def at_size(stages: Stages, peer: dict, measure: str, calibration: str) -> tuple[Conversion, Path, dict]:
+    """A conversion of at most the peer's bytes, found by converting."""
+    bits, room = peer["linear_bits"], CLOSE * peer["linear_bytes"]
+
+    def tried(method: str) -> tuple[Conversion, Path, dict, float]:
+        conversion = Conversion(bits, calibration, "kept")
+        path, found = stages.convert(conversion, method)
+        return conversion, path, found, found[measure] - peer[measure]
+
+    if measure == "file_bytes":  # how much of the file is not payload is not known
+        for _ in range(TRIES):
+            # The first phase alone tells the size almost exactly, and is much faster.
+            over = tried("steps" if stages.method == "two" else stages.method)[3]
+            if -room <= over <= 0:
+                break
+            bits -= 8 * (over + room / 3) / peer["linear_weights"]
+    for _ in range(TRIES):
+        conversion, path, found, over = tried(stages.method)
+        if over <= 0:
+            return conversion, path, found
+        bits -= 8 * (over + room / 8) / peer["linear_weights"]
+    raise Failed(f"no conversion of {stages.model.name} has at most {peer[measure]} bytes")
+
+
+def matched_row(table: Table, stages: Stages, peer: dict, calibration: str) -> dict | None:
+    """Ours at the size of a peer: of the file, or of the linear layers."""
     measure = "file_bytes" if stages.model.whole_blocks else "linear_bytes"
     texts = [models.file_sha256(text) for text in stages.texts(calibration)]
 
     def make():
-        bits, best = peer["linear_bits"], None
-        for _ in range(TRIES):
-            conversion = Conversion(bits, calibration, "kept")
-            path, found = stages.convert(conversion)
-            over = found[measure] - peer[measure]
-            if over <= 0 and (best is None or found[measure] > best[2][measure]):
-                best = (conversion, path, found)
-            if 0 <= -over <= CLOSE * peer["linear_bytes"] or (over <= 0 and measure == "linear_bytes"):
-                break
-            # A little below: two conversions at almost the same width do not differ smoothly.
-            bits -= 8 * (over + CLOSE / 3 * peer["linear_bytes"]) / peer["linear_weights"]
-        if best is None:
-            raise Failed(f"no conversion of {stages.model.name} has at most {peer[measure]} bytes")
-        conversion, path, found = best
+        conversion, path, found = at_size(stages, peer, measure, calibration)
         return {"bits": conversion.bits, **found, "sealed": path.name, **texts_only(stages.evaluate(path, path.name))}
 
     identity = common(stages, "matched", type=peer["type"], calibration=calibration, size=peer[measure], measure=measure,

@@ -82,17 +82,18 @@ def compared(first: dict, second: dict, text: str, figure: str) -> Mean:
 
 def row_cells(row: dict) -> list[str]:
     code, prose = row["texts"]["code"], row["texts"]["prose"]
-    cells = [f"{row['linear_bits']:.3f}", f"{row['file_bytes'] / 1e6:.3f}"]
+    phases = "" if "method" not in row or row["calibration"] == "none" else "1" if row["method"] == "steps" else "2"
+    cells = [phases, str(code["sequences"]), f"{row['linear_bits']:.3f}", f"{row['file_bytes'] / 1e6:.3f}"]
     for kind, text in (("code", code), ("prose", prose)):
         cells += [plus_minus(text["perplexity"], 3)]
         if text["kl"]:
-            cells += [f"{text['perplexity_ratio']['value']:.4f} (≤ {upper_ratio(row, kind):.4f})", plus_minus(text["kl"], 4)]
+            cells += [f"{text['perplexity_ratio']['value']:.4f} (≤ {upper_ratio(row, kind):.4f})", plus_minus(text["kl"], 4 if text["kl"]["value"] > 0.001 else 6)]
         else:
             cells += ["", ""]
     return cells
 
 
-HEADER = ["bits", "calibration", "bits, linear layers", "file, MB", "perplexity, code", "ratio (95 % limit)", "KL, code",
+HEADER = ["bits", "calibration", "phases", "sequences", "bits, linear layers", "file, MB", "perplexity, code", "ratio (95 % limit)", "KL, code",
           "perplexity, prose", "ratio (95 % limit)", "KL, prose"]  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def texts_compared(rows: Rows) -> str:
     for bits in (3.0, 2.5, 2.1, 2.0):
         for first, second in (("code", "random"), ("code", "none"), ("mixed", "code"), ("half", "code")):
             a, b = rows.ours(bits, first), rows.ours(bits, second)
-            if not a or not b or a["tokens"] != b["tokens"]:
+            if not a or not b or a["tokens"] != b["tokens"] or ("none" not in (first, second) and a["method"] != b["method"]):
                 continue
             kl, loss = compared(a, b, "code", "kl"), compared(a, b, "code", "loss")
             quotient = a["texts"]["code"]["kl"]["value"] / b["texts"]["code"]["kl"]["value"]
@@ -282,9 +283,7 @@ Student's paired t test over sequences, two-sided.
 
 def section(rows: Rows) -> list[str]:
     parts = [f"## {TITLES[rows.model]}\n"]
-    tokens = sorted({row["tokens"] for row in rows.all.values() if "texts" in row})
-    sequences = " or ".join(f"{count // 512} x 512" for count in tokens)
-    parts.append(f"{sequences} tokens of each text, 255 of each sequence scored. {calibration_note(rows)}\n")
+    parts.append(f"Sequences of 512 tokens of each text, 255 of each scored; their number is of the code text. {calibration_note(rows)}\n")
     parts.append(main_table(rows) + "\n")
     for title, text in (
         ("llama.cpp's size, both sides with embedding and head of the source: how many times smaller the divergence is", bars(rows)),

@@ -209,7 +209,8 @@ def costs(rows: Rows) -> str:
             stage = stages and {"user_seconds": sum(one["user_seconds"] for one in stages), "peak_bytes": max(one["peak_bytes"] for one in stages)}
             cells += [f"{stage['user_seconds']:.1f}", f"{stage['peak_bytes'] / 2**20:.0f}"] if stage else ["", ""]
         lines.append([f"{row['bits']:g}", row["calibration"], *cells])
-    header = ["bits", "calibration", *(f"{stage}{unit}" for stage in ("calibrate", "convert", "evaluate") for unit in (": user s", ": MiB"))]
+    steps = [f"{step}{unit}" for step in ("calibrate", "convert", "evaluate") for unit in (": user s", ": MiB")]
+    header = ["bits", "calibration", *steps]
     return table(header, lines) if lines else ""
 
 
@@ -245,8 +246,8 @@ least, and predictions of `ingot plan`).
 
 
 def aqlm_table(model: str, shapes: aqlm.Shapes) -> list[list[str]]:
-    return [[model, f"{setting.rate:.2f}", setting.name, f"{aqlm.nominal_bits(shapes, setting):.2f}", f"{aqlm.stored_bits(shapes, setting):.2f}",
-             f"{aqlm.file_bytes(shapes, setting) / 1e6:,.1f}"] for setting in aqlm.SETTINGS]  # fmt: skip
+    return [[model, f"{setting.rate:.2f}", setting.name, f"{aqlm.nominal_bits(shapes, setting):.2f}",
+             f"{aqlm.stored_bits(shapes, setting):.2f}", f"{aqlm.file_bytes(shapes, setting) / 1e6:,.1f}"] for setting in aqlm.SETTINGS]  # fmt: skip
 
 
 def smollm_bar(rows: Rows) -> str:
@@ -261,7 +262,8 @@ def smollm_bar(rows: Rows) -> str:
 INTRODUCTION = """# The study in miniature: what calibration is worth at each width
 
 `make study` makes this page: it calibrates, converts and evaluates small models at each width, with no calibration, with prose that is no
-code (`random`), with code, with both (`mixed`), and with half of both (`half`). Beside them stand llama.cpp's types with an importance matrix of the same text.
+code (`random`), with code, with both (`mixed`), and with half of both (`half`). Beside them stand llama.cpp's types with an importance matrix
+of the same text.
 All figures are of `ingot evaluate` ([evaluation.md](evaluation.md)) against the unquantized model: perplexity, its ratio to the
 unquantized one with the upper end of the paired 95 % interval, and KL divergence in nats. ± is a standard error over sequences. p is of
 Student's paired t test over sequences, two-sided.
@@ -274,10 +276,13 @@ Student's paired t test over sequences, two-sided.
   rows of ours that are made at the size of a llama.cpp type.
 - **Texts**: evaluation texts are held out from training, and no calibration text has a file of theirs. `half` has as many tokens as `code` or
   `random` alone, `mixed` has twice as many.
-- **"bits of ours for it"**: where ours reaches the quotient that is asked on code, interpolated between rows of this table. The quotients were set
-  by SmolLM2-135M, which IQ2_XXS ruins (perplexity 445 instead of 6). A model that survives IQ2_XXS leaves less to gain there.
+- **"bits of ours for it"**: where ours reaches the quotient that is asked on code, interpolated between rows of this table. The quotients were
+  set by measurements on SmolLM2-135M, which IQ2_XXS ruins. A model that survives IQ2_XXS leaves less to gain there.
 - **SmolLM2-135M** has 576 columns, which blocks of 256 do not divide. llama.cpp's rows are ggml's types on rows that are filled up with
-  zeros, counted at the bits of the type. llama.cpp itself would take a larger type. Its weights lie on a grid of 4 bits (Q4_1), so its row at 4 bits shows nothing.
+  zeros, counted at the bits of the type. llama.cpp itself would take a larger type. The model's weights lie on a grid of 4 bits (Q4_1), so
+  4 bits show nothing there.
+- **Phases**: with 2, output and down projections were encoded again, corrected for what their frozen neighbours do (`convert --text`, or
+  `calibrate --through` and `convert --through`).
 """
 
 

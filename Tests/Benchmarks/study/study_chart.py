@@ -12,7 +12,7 @@ from chart import STYLE, dot, line, text  # noqa: E402
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP, BOTTOM = 360, 270, 74, 84, 76, 60
 WIDTH = LEFT + 2 * PANEL_WIDTH + GAP + 30
 BITS = (1.9, 4.7)
-SERIES = {"none": ("no calibration", "none-line"), "random": ("prose", "random-line"), "mixed": ("mixed", "mixed-line"),
+SERIES = {"none": ("no calibration", "none-line"), "random": ("prose", "random-line"), "mixed": ("both texts", "mixed-line"),
           "code": ("code", "code-line")}  # fmt: skip
 # Where the names of llama.cpp's types stand beside their dots, if not above to the right.
 LABELS = {"IQ2_S": (-8, 4, "end"), "IQ4_XS": (0, -9, "middle"), "Q4_K": (0, 18, "middle")}
@@ -57,7 +57,10 @@ def panel(rows, title: str, kind: str, left: float, top: float) -> list[str]:
         return sorted(point for point in found if BITS[0] <= point[0] <= BITS[1])
 
     series = {name: points([row for row in rows.of("ours") if row["calibration"] == name]) for name in SERIES}
-    types = [row for row in rows.of("peer") if row["calibration"] == "mixed"]
+    # A model that was calibrated with half of both texts alone has no mixed rows.
+    series["mixed"] = series["mixed"] or points([row for row in rows.of("ours") if row["calibration"] == "half"])
+    by_type = {row["type"]: row for name in ("code", "half", "mixed") for row in rows.of("peer") if row["calibration"] == name}
+    types = list(by_type.values())
     everything = [point for found in series.values() for point in found] + points(types)
     if not everything:
         return []
@@ -79,7 +82,7 @@ def legend() -> list[str]:
     for name, (title, style) in SERIES.items():
         parts += [line((x, y), (x + 26, y), style), text((x + 34, y + 4), title)]
         x += 54 + 7 * len(title)
-    return [*parts, dot((x + 4, y), "a"), text((x + 14, y + 4), "llama.cpp, importance matrix of the mixed text")]
+    return [*parts, dot((x + 4, y), "a"), text((x + 14, y + 4), "llama.cpp, importance matrix of both texts")]
 
 
 def chart(models: list) -> str:

@@ -44,7 +44,7 @@ import Testing
         let directory = try TemporaryDirectory()
         var expected: [String: [UInt8]]?
         let runs: [(options: [String], kernels: String?)] = [
-            (["--jobs", "1"], nil), (["--jobs", "3", "--max-memory", "64MiB"], nil), (["--jobs", "2"], "sse2"),
+            (["--jobs", "1"], nil), (["--jobs", "3", "--max-memory", "96MiB"], nil), (["--jobs", "2"], "sse2"),
             (["--jobs", "2"], "avx2"), (["--jobs", "2"], "avx512"),
         ]
         for (number, run) in runs.enumerated() {

@@ -29,10 +29,14 @@ struct Convert: AsyncParsableCommand {
             wait in .DEST.ingot-partial beside DEST, with the journal .DEST.ingot-journal.
             They are checked before they are used.
 
+            With --text, the conversion is calibrated: it gathers the activations of texts,
+            spends bits where the model needs them, and corrects output and down projections
+            in a second phase. --bits is then the average over the linear layers.
+
             Examples:
               ingot convert llama-7b llama-7b.ingot --bits 4
               ingot convert llama-7b llama-7b.ingot --target-size 3GiB --codec rans
-              ingot convert llama-7b llama-7b.ingot --scheme lossless --max-memory 64MiB
+              ingot convert llama-7b llama-7b.ingot --bits 3 --text code.txt --text prose.txt
             """)
 
     /// Options about the files of SOURCE and DEST.

@@ -9,7 +9,7 @@ struct TextSources: ParsableArguments {
     @Option(
         name: .customLong("text"),
         help: ArgumentHelp(
-            "Text in UTF-8. May be given several times. The weight of its tokens counts in calibrate only.",
+            "Text in UTF-8. May be given several times. The weight of its tokens counts for calibration only.",
             valueName: "file[:weight]"))
     var texts: [WeightedPath] = []
 

@@ -79,7 +79,9 @@ import Testing
         let process = try IngotProcess.start(arguments)
         process.wait {
             let journal = (try? Files.read(directory.at(".sealed.ingot-journal"))) ?? []
-            return String(decoding: journal, as: UTF8.self).contains("{\"event\":\"encoded\"")
+            // A line whose end is not written yet does not count.
+            let lines = journal[..<(journal.lastIndex(of: UInt8(ascii: "\n")) ?? 0)]
+            return String(decoding: lines, as: UTF8.self).contains("{\"event\":\"encoded\"")
         }
         process.signal(number)
         let ended = try process.wait()

@@ -31,9 +31,6 @@ final class CalibratedProbe {
         return (0..<count).map { (2 * $0 + 1) * bands / (2 * count) }
     }
 
-    /// Whether a trial encodes the whole tensor.
-    static func isWhole(_ grid: ChunkGrid) -> Bool { sample(grid).count == grid.count / grid.chunksPerBand }
-
     /// The mean over the columns of log2(RMS of the column / its scale), over the sample; nil if one weight is not finite, or if all are 0 or
     /// of few distinct values.
     func logScale(_ tensor: TensorBytes, as prologue: PayloadPrologue, _ columnBytes: [UInt8]) throws -> Double? {

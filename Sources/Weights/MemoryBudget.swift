@@ -33,7 +33,7 @@ package struct MemoryBudget: Sendable, Hashable {
 
     /// What a calibrated conversion needs besides: its workers encode whole bands, with factors of the inputs.
     package struct Bands: Sendable, Hashable {
-        /// Bytes of a worker, of a result that waits, and of the factors of the largest input with what they are made from.
+        /// Bytes of one worker; of one result that waits; of the factors of the largest input while they are made.
         package let workspace: UInt64, result: UInt64, factors: UInt64
 
         /// The needs of a conversion.

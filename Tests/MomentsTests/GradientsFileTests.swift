@@ -56,7 +56,7 @@ import Testing
         #expect(try file.gradients(of: matrix("layers.1.experts.0.ffn_gate_up"))?.count == 10)
         #expect(try file.gradients(of: matrix("layers.1.ffn_gate_up")) == nil)
         #expect(try file.gradients(of: matrix("layers.2.attn_q")) == nil)
-        // Without gradients the file has none of their tensors and entries.
+        // A file without gradients has no tensor and no metadata entry of gradients.
         try MomentsSample.write(directory.at("plain"))
         let plain = try MomentsFile(directory.at("plain"))
         #expect(plain.gradientMatrices.isEmpty && plain.description.gradients == nil)

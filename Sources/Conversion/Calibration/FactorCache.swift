@@ -42,16 +42,12 @@ final class FactorCache: Sendable {
     private struct State {
         /// The least recently used first.
         var entries: [(input: LinearInput, once: Once)] = []
-        var seconds = Duration.zero
     }
 
     /// A cache without factors.
     init(_ moments: CalibrationMoments, maximumBytes: Int) {
         (self.moments, self.maximumBytes) = (moments, maximumBytes)
     }
-
-    /// Time that was spent on factors.
-    var time: Duration { state.withLock { $0.seconds } }
 
     /// The factors of an input; nil if its moments are zero, or have no factor.
     ///
@@ -63,13 +59,7 @@ final class FactorCache: Sendable {
             state.entries.append(entry)
             return entry.once
         }
-        let made = try once.value {
-            let clock = ContinuousClock()
-            let begin = clock.now
-            let new = try make(input)
-            state.withLock { $0.seconds += clock.now - begin }
-            return new
-        }
+        let made = try once.value { try make(input) }
         state.withLock { state in
             var bytes = state.entries.reduce(0) { $0 + $1.once.byteCount }
             while bytes > maximumBytes, state.entries.count > 1 {

@@ -16,9 +16,6 @@ struct ShardCalibration: Sendable {
         cache = FactorCache(moments, maximumBytes: budget.factorBytes)
     }
 
-    /// Time that was spent on factors.
-    var factorTime: Duration { cache.time }
-
     /// How a tensor is encoded.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.

@@ -56,20 +56,18 @@ package struct MemoryBudget: Sendable, Hashable {
                 expected: "at least \(MemoryBudget.minimumBytes >> 20)MiB", remedy: .option(.moreMemory))
         }
         var ledger = MemoryLedger(bytes: bytes)
-        let band = min(bytes / 8, MemoryBudget.largestBand)
-        let writer = min(bytes / 16, MemoryBudget.largestWriter)
+        let (band, writer) = (MemoryBudget.band(bytes), MemoryBudget.writer(bytes))
         try ledger.claim("bands of the source", MemoryBudget.bands * band)
         try ledger.claim("the writer", writer)
         try ledger.claim("pieces and sums", MemoryBudget.fixedBytes)
         let workspace = MemoryBudget.workspaceBytes + (bands?.workspace ?? 0)
         let result = MemoryBudget.resultBytes + (bands?.result ?? 0)
         if let bands {
-            let least = bands.factors + workspace + 2 * result
-            guard ledger.left >= least else {
-                let needed = (bytes - ledger.left + least + (1 << 20) - 1) >> 20
+            guard bytes >= MemoryBudget.leastBytes(bands) else {
                 throw IngotError(
                     .usage, found: "a memory limit of \(bytes) bytes",
-                    expected: "at least \(needed)MiB for the moments of this file", remedy: .option(.moreMemory))
+                    expected: "at least \(MemoryBudget.leastBytes(bands) >> 20)MiB for the moments of this file",
+                    remedy: .option(.moreMemory))
             }
             // Two inputs take turns while a layer's tensors are encoded.
             let factors = min(2 * bands.factors, max(bands.factors, ledger.left / 2))
@@ -89,6 +87,21 @@ package struct MemoryBudget: Sendable, Hashable {
         bandBytes = Int(band)
         writerBytes = Int(writer)
         self.ledger = ledger
+    }
+
+    private static func band(_ bytes: UInt64) -> UInt64 { min(bytes / 8, largestBand) }
+    private static func writer(_ bytes: UInt64) -> UInt64 { min(bytes / 16, largestWriter) }
+
+    /// The smallest budget of a calibrated conversion, in whole MiB.
+    package static func leastBytes(_ bands: Bands) -> UInt64 {
+        let factors = bands.factors + workspaceBytes + bands.workspace + 2 * (resultBytes + bands.result)
+        var least = minimumBytes
+        // What the source and the writer get grows with the budget, by at most 5 bytes in 16.
+        while true {
+            let needed = MemoryBudget.bands * band(least) + writer(least) + fixedBytes + factors
+            guard needed > least else { return least }
+            least = (needed + (1 << 20) - 1) & ~((1 << 20) - 1)
+        }
     }
 
     /// The sum of all claims in bytes.

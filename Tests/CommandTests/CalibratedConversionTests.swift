@@ -64,6 +64,33 @@ import Testing
         }
     }
 
+    /// What plan forecasts is what convert makes, within one percent; the least memory that it names is enough, and 1 MiB less is refused.
+    @Test(arguments: [["--bits", "3"], ["--bits", "2.5", "--sample"], ["--target-size", "2MB"]])
+    func forecast(options: [String]) throws {
+        let gathered = try CalibratedConversionTests.gathered.get()
+        let directory = try TemporaryDirectory()
+        let model = CalibratedConversionTests.model.string
+        let calibration = ["--calibration", gathered.moments]
+        let planned = try IngotProcess.run(["plan", model, "--format", "json", "-q"] + calibration + options)
+        #expect(planned.status == 0, "\(planned.errors)")
+        let plan = try JSONValue.parse(Array(planned.output.utf8))
+        let tensors = plan["tensors"]?.array ?? []
+        let plain = tensors.filter { $0["calibrated"] == .bool(false) }.compactMap { $0["name"]?.string }
+        #expect(plan["calibrated"] == .bool(true) && plain == ["model.embed_tokens.weight"])
+        #expect(plan["sampled"] == .bool(options != ["--bits", "3"]))
+        let least = try #require(plan["least_memory_bytes"]?.unsigned) >> 20
+        let rate = options.filter { $0 != "--sample" } + calibration
+        let refused = try run(model, directory.at("less"), rate + ["--max-memory", "\(least - 1)MiB"])
+        #expect(refused.status == 64 && refused.errors.contains("at least \(least)MiB"), "\(refused.errors)")
+        let target = directory.at("q")
+        let made = try run(model, target, rate + ["--max-memory", "\(least)MiB"])
+        #expect(made.status == 0, "\(made.errors)")
+        let shards = try Files.snapshot(target).filter { $0.key.hasSuffix(".safetensors") }
+        let bytes = Double(shards.reduce(0) { $0 + $1.value.count })
+        let forecast = Double(try #require(plan["output_bytes"]?.unsigned))
+        #expect((forecast / bytes - 1).magnitude < 0.01, "\(forecast), then \(bytes)")
+    }
+
     /// An importance matrix does for moments.
     @Test func importanceMatrix() throws {
         let gathered = try CalibratedConversionTests.gathered.get()

@@ -50,7 +50,7 @@ package struct EncodingOptions: Sendable, Hashable {
 
     /// Whether the size of every matrix follows from its shape, so that a forecast needs no weights.
     var sizeFollowsFromShapes: Bool {
-        guard scheme == .trellis, codec.codesEntropy, calibration == nil, case .bits = goal else { return false }
+        guard scheme == .trellis, codec.codesEntropy, case .bits = goal else { return false }
         return recipe.rules.allSatisfy { rule in
             if case .encode(let scheme?, _) = rule.action { scheme == .trellis } else { true }
         }

@@ -22,6 +22,8 @@ package struct ConversionForecast: Sendable {
         package let byteCount: UInt64
         /// Expected relative MSE; nil if no weights were read, or if the scheme is `lossless`.
         package let relativeMSE: Double?
+        /// Whether it would be calibrated.
+        package let isCalibrated: Bool
 
         /// Bits per weight of the whole payload, side information included.
         package var bitsPerWeight: Double { Double(byteCount) * 8 / Double(shape.elementCount) }
@@ -55,11 +57,15 @@ package struct ConversionForecast: Sendable {
     package let failsOnNonFinite: Bool
     /// Upper bound of the buffers in bytes; the program itself is not counted.
     package let memoryBytes: UInt64
+    /// The smallest memory limit that is enough, in bytes.
+    package let leastMemoryBytes: UInt64
+    /// Whether the conversion would be calibrated.
+    package let isCalibrated: Bool
 
     /// Forecasts a conversion.
     ///
     /// With a goal in bits per weight and an entropy coder, headers are enough: the size then is exact within 0.5 %. Otherwise a sample of
-    /// the weights is encoded.
+    /// the weights is encoded. Of a calibrated conversion, headers tell the size of all linear layers together, and not of each.
     ///
     /// - Parameter sampling: whether a sample is encoded in any case, so that errors are known, and all weights are searched for NaN and
     ///   infinity.
@@ -70,7 +76,10 @@ package struct ConversionForecast: Sendable {
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(plan.metadata?.byteCount ?? 0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }
-        let budget = try MemoryBudget(bytes: plan.options.run.memory, jobs: plan.options.run.jobs)
+        let bands = plan.moments?.bands
+        isCalibrated = bands != nil
+        leastMemoryBytes = bands.map(MemoryBudget.leastBytes) ?? MemoryBudget.minimumBytes
+        let budget = try MemoryBudget(bytes: plan.options.run.memory, jobs: plan.options.run.jobs, bands: bands)
         isScanned = sampling || plan.options.encoding.nonFinite == .keep
         failsOnNonFinite = plan.options.encoding.nonFinite == .fail
         isSampled = sampling || !plan.options.encoding.sizeFollowsFromShapes
@@ -79,7 +88,7 @@ package struct ConversionForecast: Sendable {
         if sampling, plan.options.encoding.nonFinite == .fail { try planned.requireFinite() }
         let workspace = ProbeWorkspace()
         for shard in planned.openShards {
-            let layout = shard.layout
+            let layout = isSampled ? shard.layout : try planned.calibrated(shard.layout)
             var bytes =
                 layout.dataStart + UInt64(Seal.byteCount(records: layout.payloads.count + layout.kept.count + 1))
             for (index, payload) in layout.payloads.enumerated() {
@@ -124,7 +133,7 @@ package struct ConversionForecast: Sendable {
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
             scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
-            relativeMSE: nil)
+            relativeMSE: nil, isCalibrated: descriptor.calibrated != nil)
     }
 
     /// The size and the error of a tensor that was encoded completely.
@@ -132,7 +141,7 @@ package struct ConversionForecast: Sendable {
         Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
             scheme: form.scheme, rule: choice(plan, options).rule, byteCount: UInt64(form.byteCount),
-            relativeMSE: form.scheme == .lossless ? nil : form.relativeMSE)
+            relativeMSE: form.scheme == .lossless ? nil : form.relativeMSE, isCalibrated: false)
     }
 
     /// Chunks that are encoded of a tensor in a scheme other than `trellis`.
@@ -169,7 +178,7 @@ package struct ConversionForecast: Sendable {
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
             scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
-            relativeMSE: error)
+            relativeMSE: error, isCalibrated: descriptor.calibrated != nil)
     }
 
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
@@ -193,7 +202,8 @@ package struct ConversionForecast: Sendable {
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("kept_tensors", .unsigned(UInt64(kept.count))), .init("sampled", .bool(isSampled)),
             .init("scanned", .bool(isScanned)),
-            .init("memory_bytes", .unsigned(memoryBytes)),
+            .init("memory_bytes", .unsigned(memoryBytes)), .init("least_memory_bytes", .unsigned(leastMemoryBytes)),
+            .init("calibrated", .bool(isCalibrated)),
             .init(
                 "tensors",
                 .array(
@@ -204,6 +214,7 @@ package struct ConversionForecast: Sendable {
                             .init("bytes", .unsigned(tensor.byteCount)),
                             .init("bits_per_weight", .number(tensor.bitsPerWeight)),
                             .init("relative_mse", tensor.relativeMSE.map(JSONValue.number) ?? .null),
+                            .init("calibrated", .bool(tensor.isCalibrated)),
                         ])
                     })),
             .init(

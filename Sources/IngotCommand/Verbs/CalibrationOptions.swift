@@ -4,6 +4,7 @@ import FileAccess
 import Moments
 import SystemPackage
 import TensorModel
+import Weights
 
 /// The option of a calibrated conversion.
 struct CalibrationOptions: ParsableArguments {
@@ -55,5 +56,21 @@ struct CalibrationOptions: ParsableArguments {
         let moments = try CalibrationMoments(opening: calibration, scratch: destination.removingLastComponent())
         guard let correction, let through else { return moments }
         return try moments.after(FirstPhase(through: through, correction: correction))
+    }
+}
+
+extension CalibrationMoments {
+    /// Requires that the file is one of a source. An importance matrix may have some of the inputs only, and always fits.
+    ///
+    /// - Parameter comparingWeights: whether the weights are hashed too, to find a file of another model with the same shapes.
+    /// - Returns: a warning if the file is of another model with the same shapes.
+    /// - Throws: `momentsInvalid`; errors of reading.
+    func fitWarnings(_ source: FilePath, _ key: String?, comparingWeights: Bool) throws -> [IngotWarning] {
+        guard file.description.origin == .calibration else { return [] }
+        let opened = try OpenedCheckpoint(source, key: key)
+        let tensors = opened.tensors.map { ($0.name, $0.shape) }
+        let isCompared = comparingWeights && !file.description.modelHash.isEmpty
+        return try file.requireFits(
+            tensors, modelHash: isCompared ? opened.contentIdentity().weights.description : "")
     }
 }

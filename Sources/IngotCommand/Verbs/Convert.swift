@@ -106,18 +106,6 @@ struct Convert: AsyncParsableCommand {
         }
     }
 
-    /// Requires that a file of moments is one of the source; warns if it is of another model with the same shapes.
-    ///
-    /// - Throws: `momentsInvalid`; errors of reading.
-    private func requireFit(_ moments: CalibrationMoments, _ progress: Progress) throws {
-        // An importance matrix may have some of the inputs only.
-        guard moments.file.description.origin == .calibration else { return }
-        let opened = try OpenedCheckpoint(source, key: rate.keyed.key)
-        let tensors = opened.tensors.map { ($0.name, $0.shape) }
-        let hash = moments.file.description.modelHash.isEmpty ? "" : try opened.contentIdentity().weights.description
-        for warning in try moments.file.requireFits(tensors, modelHash: hash) { progress.show(.warning(warning)) }
-    }
-
     func run() async throws {
         let stated = try files.claims.map { try ClaimsFile.read($0) }
         var options = try rate.options()
@@ -132,7 +120,9 @@ struct Convert: AsyncParsableCommand {
         let isCalibrated = calibrated.calibration != nil || !calibrated.texts.areMissing
         if isCalibrated { options = rate.calibrated(options, work.isMemoryStated) }
         var moments = try calibrated.moments(beside: dest)
-        if let moments { try requireFit(moments, progress) }
+        for warning in try moments?.fitWarnings(source, rate.keyed.key, comparingWeights: true) ?? [] {
+            progress.show(.warning(warning))
+        }
         var gathering: CalibratedConversion?
         if !calibrated.texts.areMissing {
             // Refuse an output that is there before hours of work.

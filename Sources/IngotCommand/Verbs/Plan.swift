@@ -19,6 +19,9 @@ struct Plan: AsyncParsableCommand {
             weights, plan encodes a few chunks of each matrix. --sample also searches all
             weights for NaN and infinity, which convert refuses.
 
+            With --calibration, plan predicts a calibrated conversion, and the least
+            --max-memory of it. --sample then also shows the bits of each linear layer.
+
             With --calibration-tokens, plan also predicts memory, files and time of
             `ingot calibrate` and `ingot evaluate` on a text of that length, with --jobs.
             It reads config.json, headers, norms and biases, and measures for about half
@@ -28,6 +31,7 @@ struct Plan: AsyncParsableCommand {
               ingot plan llama-7b --bits 3
               ingot plan llama-7b --target-size 3GiB --sample
               ingot plan llama-7b --relative-mse 5e-3 --format json
+              ingot plan llama-7b --bits 3 --calibration moments.safetensors
               ingot plan llama-7b --calibration-tokens 131072
             """)
 
@@ -47,9 +51,18 @@ struct Plan: AsyncParsableCommand {
         var options = try rate.options()
         options.run.jobs = work.jobs
         options.run.memory = work.memory.bytes
-        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options)
+        var moments: CalibrationMoments?
+        var warnings: [IngotWarning] = []
+        if let calibration = text.calibration {
+            options = rate.calibrated(options, work.isMemoryStated)
+            let opened = try CalibrationMoments(opening: calibration, scratch: calibration.removingLastComponent())
+            warnings = try opened.fitWarnings(source, options.encoding.key, comparingWeights: false)
+            options.encoding.calibration = opened.hash
+            moments = opened
+        }
+        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options, moments)
         let reading = ReadingProgress(shown, totalBytes: 0, files: [])
-        for warning in plan.warnings { reading.warn(warning) }
+        for warning in warnings + plan.warnings { reading.warn(warning) }
         let forecast = try await ConversionForecast(plan, sampling: sample)
         var calibration: CalibrationForecast?
         if let options = text.options(jobs: work.jobs) {
@@ -69,6 +82,12 @@ struct Plan: AsyncParsableCommand {
 
 /// Options of `plan` about `calibrate` and `evaluate`.
 struct CalibrationPlanOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Plan a conversion with these moments from ingot calibrate, or with an importance matrix of llama.cpp.",
+            valueName: "file"))
+    var calibration: FilePath?
+
     @Option(
         help: ArgumentHelp(
             "Also predict memory and time of calibrate and evaluate on a text of N tokens.", valueName: "n"))
@@ -140,7 +159,17 @@ enum ForecastText {
         }
         add("kept", "\(forecast.kept.count) tensors")
         for line in RuleText.counts(forecast.kept.map(\.rule)) { add("", line) }
+        if forecast.isCalibrated {
+            let plain = forecast.tensors.filter { !$0.isCalibrated }
+            add("calibrated", "\(forecast.tensors.count - plain.count) of \(forecast.tensors.count) matrices")
+            if !plain.isEmpty {
+                let names = plain.map { IngotErrorRenderer.escaped($0.name.text) }
+                let shown = names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", ..." : "")
+                for line in Format.wrapped("plain: " + shown, to: 58) { add("", line) }
+            }
+        }
         add("memory at most", Format.bytes(forecast.memoryBytes))
+        if forecast.isCalibrated { add("", "--max-memory \(forecast.leastMemoryBytes >> 20)MiB at least") }
         add("read", forecast.isSampled ? "headers and a sample of the weights" : "headers")
         if !forecast.isScanned {
             add(

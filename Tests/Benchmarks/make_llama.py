@@ -5,6 +5,8 @@ whose variance differs from row to row and column to column, as trained weights'
     make_llama.py OUT_DIRECTORY MODEL [--dense | --dense-bytes N | --reflink K] [--shard-size 10GB] [--tokenizer]
     make_llama.py --models          the models of the study that Ingot goes back to
 
+--layers K takes K layers of the model instead of all.
+
 A directory is what Hugging Face has: shards, an index, config.json. --dense-bytes fills the first N bytes of the weights
 and leaves the rest sparse. --reflink fills the first K layers and lets the others share their blocks, where the
 file system can (xfs, btrfs): all bytes are dense to whoever reads them, and few are on the disk.
@@ -247,6 +249,7 @@ def main():
     fill.add_argument("--dense", action="store_true")
     fill.add_argument("--dense-bytes", type=byte_count, metavar="N")
     fill.add_argument("--reflink", type=int, metavar="K", help="layers that differ; the others share their blocks")
+    parser.add_argument("--layers", type=int, metavar="K", help="layers of the model; all if not said")
     parser.add_argument("--shard-size", type=byte_count, default="10GB", metavar="S", help="10GB if not said")
     parser.add_argument("--tokenizer", action="store_true", help="write a small tokenizer, too")
     arguments = parser.parse_args()
@@ -254,6 +257,9 @@ def main():
         return print("\n".join(STUDY))
     if not arguments.model:
         parser.error("OUT and MODEL are needed")
+    if arguments.layers:
+        hidden, _, *others = MODELS[arguments.model]
+        MODELS[arguments.model] = (hidden, arguments.layers, *others)
     everything = sum(size_in_bytes(shape) for _, shape in tensors(arguments.model))
     budget = everything if arguments.dense or arguments.reflink else arguments.dense_bytes or 0
     filler = Filler(budget, arguments.reflink)

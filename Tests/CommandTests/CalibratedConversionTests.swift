@@ -91,6 +91,16 @@ import Testing
         #expect((forecast / bytes - 1).magnitude < 0.01, "\(forecast), then \(bytes)")
     }
 
+    /// At few bits no matrix gets so little that its certificate cannot hold.
+    @Test(arguments: ["1", "1.4"]) func fewBits(bits: String) throws {
+        let gathered = try CalibratedConversionTests.gathered.get()
+        let directory = try TemporaryDirectory()
+        let result = try run(
+            CalibratedConversionTests.model.string, directory.at("q"),
+            ["--calibration", gathered.moments, "--bits", bits])
+        #expect(result.status == 0, "\(result.errors)")
+    }
+
     /// An importance matrix does for moments.
     @Test func importanceMatrix() throws {
         let gathered = try CalibratedConversionTests.gathered.get()

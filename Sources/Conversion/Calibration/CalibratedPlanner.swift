@@ -120,6 +120,8 @@ struct CalibratedPlanner {
     /// Tensors with known sensitivities get at most this many bits per weight fewer than the average. Without a limit single tensors get almost
     /// none, and single sequences of the text are then far from the original.
     private static let reach = 1.25
+    /// With fewer bits per weight, the noise of a tensor is more than half of its signal, the limit of a certificate.
+    private static let leastBits = 0.6
 
     /// log2 of the steps at which the tensors should have their bits, by the last trials.
     ///
@@ -137,7 +139,9 @@ struct CalibratedPlanner {
             return items.indices.map { step($0, targets[$0]) }
         }
         let limits = items.indices.map { index in
-            items[index].first != nil ? .infinity : step(index, max(0.05, targets[index] - CalibratedPlanner.reach))
+            guard items[index].first == nil else { return Double.infinity }
+            let least = max(targets[index] - CalibratedPlanner.reach, CalibratedPlanner.leastBits)
+            return step(index, max(0.05, min(targets[index], least)))
         }
         func steps(_ level: Double) -> [Double] {
             items.indices.map { index in

@@ -43,10 +43,26 @@ package struct CalibrationMoments: Sendable {
     /// The input of a matrix, if the file has moments of it. Nil for embeddings, for names that tell no input, for tensors that hold one matrix
     /// per expert, for inputs that no token reached, and for other numbers of columns.
     func input(of tensor: StoredTensor) -> LinearInput? {
-        guard case .one(let input) = TensorInputs(tensor.name), tensor.shape.isMatrix, let entry = file[input],
-            entry.blocks.columns == tensor.shape.columns, entry.weights.contains(where: { $0 > 0 })
-        else { return nil }
-        return input
+        if case .input(let input) = found(tensor.name, tensor.shape) { input } else { nil }
+    }
+
+    /// The input of a matrix that the file has moments of, or why there is none.
+    enum Found {
+        case input(LinearInput)
+        case nothing(ReasonForPlain)
+    }
+
+    /// Looks for the moments of a matrix.
+    func found(_ name: TensorName, _ shape: Shape) -> Found {
+        switch TensorInputs(name) {
+        case nil: return .nothing(TensorRole(name).kind == .embedding ? .embedding : .unknownName)
+        case .perExpert: return .nothing(.allExperts)
+        case .one(let input):
+            guard let entry = file[input] else { return .nothing(.noMoments) }
+            guard shape.isMatrix, entry.blocks.columns == shape.columns else { return .nothing(.otherColumns) }
+            guard entry.weights.contains(where: { $0 > 0 }) else { return .nothing(.noTokens) }
+            return .input(input)
+        }
     }
 
     /// The sensitivity of a matrix (Specs/moments.md, "Gradients") over all tokens of the text: those that do not reach it count as zeros.

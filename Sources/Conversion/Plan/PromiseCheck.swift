@@ -42,7 +42,8 @@ struct PromiseCheck {
             maximum = asked * (choice.isEmbeddingOrHead ? RateGoal.embeddingErrorFactor : 1)
         }
         guard error <= maximum else {
-            throw failure("a relative MSE of \(error)", "at most \(maximum)", tensor.name)
+            let measure = tensor.descriptor.calibrated == nil ? "relative MSE" : "relative error over activations"
+            throw failure("a \(measure) of \(error)", "at most \(maximum)", tensor.name)
         }
         guard case .trellis = choice.scheme, options.codec.codesEntropy, let asked = asked(choice),
             !isKeptForNonFinite(tensor), !sharesBits(tensor)

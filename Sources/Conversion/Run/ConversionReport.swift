@@ -64,6 +64,8 @@ package struct ConversionReport: Sendable {
     package let skipped: [(name: String, reason: String)]
     /// All warnings, those of earlier runs included.
     package internal(set) var warnings: [IngotWarning]
+    /// What was calibrated; nil for a conversion without calibration.
+    package internal(set) var calibration: CalibrationSummary?
 
     /// A report without shards; `add` adds them.
     init(
@@ -93,8 +95,11 @@ package struct ConversionReport: Sendable {
     package var keptBytes: UInt64 { kept.reduce(0) { $0 + $1.byteCount } }
 
     /// The rule that decided about an encoded tensor (`TensorChoice.rule`).
-    package func rule(_ tensor: Tensor) -> String {
-        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options).rule
+    package func rule(_ tensor: Tensor) -> String { choice(tensor).rule }
+
+    /// What the options choose for an encoded tensor.
+    func choice(_ tensor: Tensor) -> TensorChoice {
+        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options)
     }
 
     /// The rule that decided about a kept tensor.
@@ -113,12 +118,14 @@ package struct ConversionReport: Sendable {
         weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
-    /// The tensor with the largest error, of calibrated tensors the one over activations; nil if there are no payloads.
+    /// The tensor with the largest error; nil if there are no payloads. Of a conversion with calibrated tensors it is the one of them with the
+    /// largest relative error over activations, otherwise the tensor with the largest relative MSE.
     package var worst: Tensor? {
+        let calibrated = tensors.filter { $0.descriptor.calibrated != nil }
         func error(_ tensor: Tensor) -> Double {
             tensor.descriptor.calibrated?.sums.relativeError ?? tensor.descriptor.sums.relativeMSE
         }
-        return tensors.max { error($0) < error($1) }
+        return (calibrated.isEmpty ? tensors : calibrated).max { error($0) < error($1) }
     }
 
     /// Bytes of all payloads and kept tensors.
@@ -159,8 +166,9 @@ package struct ConversionReport: Sendable {
                                 .init("rule", .string(rule(tensor))),
                                 .init("bytes", .unsigned(tensor.byteCount)),
                                 .init("bits_per_weight", .number(tensor.bitsPerWeight)),
-                            ] + tensor.descriptor.sums.json)
+                            ] + tensor.descriptor.sums.json + (tensor.descriptor.calibrated?.sums.json ?? []))
                     })),
+            .init("calibration", calibration?.json ?? .null),
             .init(
                 "kept",
                 .array(

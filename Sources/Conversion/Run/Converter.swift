@@ -67,6 +67,7 @@ package struct Converter: Sendable {
             }
         report.seconds = (clock.now - begin).seconds
         report.jobs = budget.jobs
+        report.calibration = moments.map { CalibrationSummary(report, $0) }
         return report
     }
 }

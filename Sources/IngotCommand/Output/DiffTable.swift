@@ -12,7 +12,8 @@ enum DiffTable {
     private static let columns = [
         "name", "old_name", "status", "renamed_by", "kind", "layer", "old_dtype", "new_dtype", "old_shape", "new_shape",
         "old_scheme", "new_scheme", "old_bytes", "new_bytes", "elements", "changed", "relative_mse", "snr_db",
-        "max_error", "cosine", "not_finite_changed", "regrouped", "tensors",
+        "max_error", "cosine", "not_finite_changed", "regrouped", "tensors", "old_relative_activation_error",
+        "new_relative_activation_error",
     ]
 
     /// CSV with one row per tensor (RFC 4180); cells that do not apply are empty. Names are escaped; JSON has the exact names.
@@ -25,12 +26,22 @@ enum DiffTable {
                 CSVText.number(errors?.sums.signalToNoise), CSVText.number(errors?.sums.maxError),
                 CSVText.number(errors?.cosine), CSVText.number(tensor.weights?.changedNonFinite),
                 tensor.regrouping?.direction.rawValue ?? "", CSVText.number(tensor.several?.tensors.count),
-            ]
+            ] + activationErrors(tensor.old, tensor.new)
         }
         let none = [String](repeating: "", count: 8)
-        rows += diff.added.map { cells(nil, TensorDifference.Side($0), "added", nil) + none }
-        rows += diff.removed.map { cells(TensorDifference.Side($0), nil, "removed", nil) + none }
+        rows += diff.added.map(TensorDifference.Side.init).map {
+            cells(nil, $0, "added", nil) + none + activationErrors(nil, $0)
+        }
+        rows += diff.removed.map(TensorDifference.Side.init).map {
+            cells($0, nil, "removed", nil) + none + activationErrors($0, nil)
+        }
         return rows.map { $0.joined(separator: ",") }.joined(separator: "\n")
+    }
+
+    private static func activationErrors(
+        _ old: TensorDifference.Side?, _ new: TensorDifference.Side?
+    ) -> [String] {
+        [CSVText.number(old?.relativeActivationError), CSVText.number(new?.relativeActivationError)]
     }
 
     private static func cells(
@@ -71,6 +82,10 @@ enum DiffTable {
             ]
         }
         add(["changed most", "old", "new", "size", "rel MSE", "max change", "changed"], left: 3, movers, to: &lines)
+        let errors = diff.activationErrors.prefix(top).map {
+            [MarkdownText.name($0.new.name), DiffText.error($0.old), DiffText.error($0.new)]
+        }
+        add(["relative error over activations", "old", "new"], left: 1, errors, to: &lines)
         let names = diff.renamed.map { tensor in
             [
                 MarkdownText.name(tensor.old.name), MarkdownText.name(tensor.new.name), tensor.rename?.name ?? "",

@@ -19,7 +19,7 @@ struct DiffText {
     var text: String {
         if diff.isIdentical { return "\(verdict), and all other files are the same" }
         let sections = [
-            [verdict, head].joined(separator: "\n"), movers, lists, forms,
+            [verdict, head].joined(separator: "\n"), movers, activationErrors, lists, forms,
             sizes("size by kind", diff.sizes.kinds), sizes("size by layer", DiffText.merged(diff.sizes.layers)),
             sizes("size by part of the files", diff.sizes.parts), metadata, companions,
         ]
@@ -114,6 +114,26 @@ struct DiffText {
                 style.bad("* not counting weights that became, or no longer are, NaN or infinite: \(count)"))
         }
         return lines.joined(separator: "\n")
+    }
+
+    /// Errors over activations of calibrated tensors, as the certificates of both sides state them.
+    private var activationErrors: String {
+        let tensors = diff.activationErrors
+        guard !tensors.isEmpty, top > 0 else { return "" }
+        let rows =
+            [["relative error over activations", "old", "new"].map(style.strong)]
+            + tensors.prefix(top).map { [DiffText.name($0.new), DiffText.error($0.old), DiffText.error($0.new)] }
+        var lines = [Format.table(rows, width: style.width)]
+        if tensors.count > top { lines.append(style.faint("... and \(tensors.count - top) more")) }
+        if diff.hasOtherMoments {
+            lines.append(style.faint("old and new have other moments: their errors are not of the same activations"))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// The relative error over activations of one side; `-` if it is not calibrated.
+    static func error(_ side: TensorDifference.Side) -> String {
+        side.relativeActivationError.map(Format.scientific) ?? "-"
     }
 
     private var lists: String {

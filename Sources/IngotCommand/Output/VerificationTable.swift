@@ -15,7 +15,7 @@ enum VerificationTable {
         let head = [
             "tensor", "kind", "layer", "stored_as", "elements", "bytes", "bits_per_weight", "source_bytes",
             "certified_relative_mse", "relative_mse", "snr_db", "max_error", "error_p999", "cosine", "changed",
-            "sign_flips", "zeroed", "nan", "infinite", "failure",
+            "sign_flips", "zeroed", "nan", "infinite", "failure", "certified_relative_activation_error",
         ]
         let failures = Dictionary(
             report.failures.compactMap { failure in failure.tensor.map { ($0, failure.code.rawValue) } },
@@ -32,6 +32,7 @@ enum VerificationTable {
                 CSVText.number(tensor.errors?.changed), CSVText.number(tensor.errors?.signFlips),
                 CSVText.number(tensor.errors?.zeroed), CSVText.number(tensor.restored?.nan),
                 CSVText.number(tensor.restored?.infinite), failures[tensor.name] ?? "",
+                CSVText.number(tensor.calibrated?.relativeError),
             ]
         }
         // The caller adds the newline of the last line.

@@ -237,8 +237,19 @@ struct VerificationText {
                 "\(calibrated.count(where: \.holds)) of \(calibrated.count) certificates over activations hold; "
                     + "relative error \(Format.scientific(sums.relativeError))")
         }
+        if let line = activationError { lines.append(line) }
         lines.append("\(word): \(explanation)")
         return lines.joined(separator: "\n")
+    }
+
+    /// The mean and the largest relative error over activations, by the certificates of calibrated matrices; nil if there are none.
+    private var activationError: String? {
+        let found = report.tensors.compactMap { tensor in tensor.calibrated.map { (tensor.name, $0.relativeError) } }
+        guard let worst = found.max(by: { $0.1 < $1.1 }) else { return nil }
+        let mean = found.reduce(0) { $0 + $1.1 } / Double(found.count)
+        let name = Format.shortened(IngotErrorRenderer.escaped(worst.0.text), to: max(24, (style.width ?? 120) - 16))
+        return "\(found.count) calibrated \(found.count == 1 ? "matrix" : "matrices"), relative error over activations: "
+            + "mean \(Format.scientific(mean)),\n  worst \(Format.scientific(worst.1)) in \(name)"
     }
 
     /// The reason for the verdict.

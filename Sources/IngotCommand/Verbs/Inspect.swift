@@ -26,7 +26,9 @@ struct Inspect: AsyncParsableCommand {
             Columns in text: `|max|` is the largest magnitude. `>6 sd` counts weights more
             than 6 standard deviations away from the mean. `kurt` is the kurtosis, 3 for a
             normal distribution. The bars are a histogram of the weights up to 4 standard
-            deviations away from the mean.
+            deviations away from the mean. `act err` is the relative error over activations
+            of matrices that were quantized with calibration; --sort error sorts by it, and
+            by the relative MSE of others. Of a group it is the mean over its matrices.
 
             With --group-by, `>6 sd` and the bars are sums over the tensors of the group,
             each with its own mean and standard deviation. All other figures treat the

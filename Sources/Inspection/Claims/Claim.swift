@@ -88,6 +88,8 @@ package struct Claim: Sendable, Hashable {
         case reduction, bitsPerWeight, relativeMSE, signalToNoise, maxError, cosine
         /// Of all selected tensors together: relative MSE (maximum), SNR in dB (minimum).
         case overallRelativeMSE, overallSignalToNoise
+        /// Of each calibrated tensor: relative error over activations (maximum).
+        case relativeActivationError
 
         /// Whether the figure is one of all selected tensors together.
         var isTogether: Bool {
@@ -107,6 +109,7 @@ package struct Claim: Sendable, Hashable {
             case .cosine: .cosine
             case .overallRelativeMSE: .overallRelativeMSE
             case .overallSignalToNoise: .overallSignalToNoise
+            case .relativeActivationError: .relativeActivationError
             }
         }
 
@@ -114,7 +117,7 @@ package struct Claim: Sendable, Hashable {
         var isMinimum: Bool {
             switch self {
             case .reduction, .signalToNoise, .cosine, .overallSignalToNoise: true
-            case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE: false
+            case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE, .relativeActivationError: false
             }
         }
 
@@ -124,7 +127,7 @@ package struct Claim: Sendable, Hashable {
             return switch self {
             case .reduction: limit < 1
             case .bitsPerWeight: limit > 0 && limit <= 64
-            case .relativeMSE, .maxError, .overallRelativeMSE: limit >= 0
+            case .relativeMSE, .maxError, .overallRelativeMSE, .relativeActivationError: limit >= 0
             case .signalToNoise, .overallSignalToNoise: true
             case .cosine: limit >= -1 && limit <= 1
             }
@@ -135,7 +138,8 @@ package struct Claim: Sendable, Hashable {
             switch self {
             case .reduction: "a share below 1, such as 0.7"
             case .bitsPerWeight: "a number above 0, at most 64"
-            case .relativeMSE, .maxError, .overallRelativeMSE: "a finite number, 0 or more"
+            case .relativeMSE, .maxError, .overallRelativeMSE, .relativeActivationError:
+                "a finite number, 0 or more"
             case .signalToNoise, .overallSignalToNoise: "a finite number"
             case .cosine: "a number from -1 to 1"
             }
@@ -221,6 +225,7 @@ package struct Claim: Sendable, Hashable {
         case cosine = "min_cosine"
         case overallRelativeMSE = "max_overall_relative_mse"
         case overallSignalToNoise = "min_overall_snr_db"
+        case relativeActivationError = "max_relative_activation_error"
         case divergence = "max_kl"
         case perplexityRatio = "max_perplexity_ratio"
         case agreement = "min_top1"
@@ -242,7 +247,7 @@ package struct Claim: Sendable, Hashable {
         package var isAboutTensors: Bool {
             switch self {
             case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE,
-                .overallSignalToNoise, .finite:
+                .overallSignalToNoise, .relativeActivationError, .finite:
                 true
             default: false
             }
@@ -265,6 +270,7 @@ package struct Claim: Sendable, Hashable {
             case .overallRelativeMSE: "The relative mean squared error of all tensors together is not larger."
             case .overallSignalToNoise:
                 "The signal-to-noise ratio of all tensors together, in decibels, is not smaller."
+            case .relativeActivationError: "No calibrated tensor's relative error over activations is larger."
             case .divergence: "The mean KL divergence from the source, in nats per token, is not larger."
             case .perplexityRatio: "The perplexity divided by that of the source is not larger."
             case .agreement: "For at least this share of the tokens, the source finds the same token the most likely."
@@ -284,7 +290,7 @@ package struct Claim: Sendable, Hashable {
             case .totalBytes, .fileBytes, .reduction, .bitsPerWeight:
                 .either("convert with fewer bits", or: .option(.raiseLimit(ifIntended: "size")))
             case .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE, .overallSignalToNoise,
-                .divergence, .perplexityRatio, .agreement:
+                .relativeActivationError, .divergence, .perplexityRatio, .agreement:
                 .either("convert with more bits", or: .option(.raiseLimit(ifIntended: "loss")))
             case .finite: .option(.convertRepaired)
             case .peakMemory: .option(.lessMemory)

@@ -208,6 +208,7 @@ package struct ClaimEvaluation {
         case .figure(.bitsPerWeight, let limit): return bitsPerWeight(chosen, limit)
         case .figure(.overallRelativeMSE, _): return overall(chosen) { $0.relativeMSE }
         case .figure(.overallSignalToNoise, _): return overall(chosen) { $0.signalToNoise }
+        case .figure(.relativeActivationError, let limit): return activationError(chosen, limit)
         case .figure(let rule, let limit): return error(rule, chosen, limit)
         case .quality(let rule, _, let scope): return quality(rule, scope)
         case .finite: return finite(chosen)
@@ -281,6 +282,31 @@ package struct ClaimEvaluation {
                 offender: worst.tensor.name.text, offenders: 1))
     }
 
+    /// The largest relative error over activations of the calibrated tensors. Kept and lossless tensors have no error; others are not judged,
+    /// and the finding tells how many there are.
+    private func activationError(_ tensors: Chosen, _ limit: Double) -> Measurement {
+        var worst: (tensor: ClaimFacts.Tensor, error: Double)?
+        var (offenders, isMeasured, plain) = (0, true, 0)
+        for tensor in tensors {
+            guard let error = tensor.activationError else {
+                if tensor.isEncoded, tensor.error.map({ $0.noise > 0 || $0.maxError > 0 }) ?? true { plain += 1 }
+                continue
+            }
+            isMeasured = isMeasured && error.isMeasured
+            if !(error.relative <= limit) { offenders += 1 }
+            // NaN is worse than any number.
+            if worst.map({ !(error.relative <= $0.error) }) ?? true { worst = (tensor, error.relative) }
+        }
+        guard let worst else {
+            return .nothing("no calibrated tensor is meant", "claim max_relative_mse, or convert with calibration")
+        }
+        let others = plain == 0 ? "" : " (\(plain) not calibrated: not judged)"
+        return .known(
+            Finding(
+                worst: .figure(worst.error), basis: isMeasured ? .source : .certificate,
+                offender: worst.tensor.name.text, offenders: offenders, manner: " in \(worst.tensor.name.text)\(others)"))
+    }
+
     private func error(_ rule: Claim.FigureRule, _ tensors: Chosen, _ limit: Double) -> Measurement {
         guard !tensors.isEmpty else { return .nothing("there is no tensor") }
         func figure(_ tensor: ClaimFacts.Tensor) -> Double? {
@@ -290,7 +316,7 @@ package struct ClaimEvaluation {
             case .signalToNoise: error.signalToNoise
             case .maxError: error.maxError
             case .cosine: error.cosine
-            case .reduction, .bitsPerWeight, .overallRelativeMSE, .overallSignalToNoise: nil
+            case .reduction, .bitsPerWeight, .overallRelativeMSE, .overallSignalToNoise, .relativeActivationError: nil
             }
         }
         var worst: (tensor: ClaimFacts.Tensor, figure: Double)?

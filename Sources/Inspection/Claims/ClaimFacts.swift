@@ -34,6 +34,8 @@ package struct ClaimFacts: Sendable {
         package let error: Error?
         /// Number of NaN and infinite weights; nil if they were not counted.
         package let nonFinite: UInt64?
+        /// Error over activations; nil for a tensor that is not calibrated.
+        package var activationError: ActivationError?
 
         /// Makes a tensor.
         package init(
@@ -46,6 +48,17 @@ package struct ClaimFacts: Sendable {
             self.error = error
             self.nonFinite = nonFinite
         }
+    }
+
+    /// Error over activations of a calibrated tensor.
+    package struct ActivationError: Sendable, Hashable {
+        /// tr(E H E^T) / tr(W H W^T) (Specs/trellis.md, "Certificate").
+        package let relative: Double
+        /// Whether it was measured with the source and the moments; otherwise it comes from the certificate.
+        package let isMeasured: Bool
+
+        /// Makes an error.
+        package init(relative: Double, isMeasured: Bool) { (self.relative, self.isMeasured) = (relative, isMeasured) }
     }
 
     /// Error of a tensor.
@@ -131,9 +144,11 @@ package struct ClaimFacts: Sendable {
         let verified = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let disputed = Set(report.failures.compactMap(\.tensor))
         let (isSealed, compared) = (report.isSealed, report.compared)
+        let measured = Dictionary(
+            (report.calibrated ?? []).map { ($0.name, $0.measured) }, uniquingKeysWith: { first, _ in first })
         tensors = checkpoint.tensors.map { stored in
             let found = verified[stored.name]
-            return Tensor(
+            var tensor = Tensor(
                 stored.name, isEncoded: stored.isEncoded, elements: stored.shape.elementCount,
                 byteCount: stored.byteCount,
                 error: found.flatMap {
@@ -141,6 +156,11 @@ package struct ClaimFacts: Sendable {
                 },
                 nonFinite: stored.elementType.isInteger
                     ? 0 : (found?.restored).map { $0.nan + $0.infinite })
+            if let sums = measured[stored.name] ?? stored.descriptor?.calibrated?.sums {
+                tensor.activationError = ActivationError(
+                    relative: sums.relativeError, isMeasured: measured[stored.name] != nil)
+            }
+            return tensor
         }
         failures = report.failures
     }

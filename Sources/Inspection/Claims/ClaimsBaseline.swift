@@ -57,8 +57,11 @@ package struct ClaimsBaseline {
 
     /// Returns a file with a claim for everything that was measured, and the changes.
     package func make(at path: FilePath) throws -> (file: ClaimsFile, changes: [Change]) {
+        // Checkpoints without calibrated tensors need no claim about them, and no note that it is missing.
+        let isCalibrated = facts.tensors.contains { $0.activationError != nil }
+        let figures = Claim.FigureRule.allCases.filter { $0 != .relativeActivationError || isCalibrated }
         let rules: [Claim.Rule] =
-            [.bytes(.total, 1), .bytes(.largestFile, 1)] + Claim.FigureRule.allCases.map { .figure($0, 0) }
+            [.bytes(.total, 1), .bytes(.largestFile, 1)] + figures.map { .figure($0, 0) }
             + (facts.quality?.rules ?? []) + [.finite, .bytes(.peakMemory, 1), .digests(.source, [])]
             + (pinsOutput ? [.digests(.output, [])] : [])
         var claims: [Claim] = []
@@ -114,7 +117,7 @@ package struct ClaimsBaseline {
             return max(-1, ClaimNumber.outward(min(found, 1 - (1 - found) * slack), places: 6, isMinimum: true))
         case .signalToNoise, .overallSignalToNoise:
             return ClaimNumber.outward(found - ClaimsBaseline.decibels(slack), places: 2, isMinimum: true)
-        case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE:
+        case .bitsPerWeight, .relativeMSE, .maxError, .overallRelativeMSE, .relativeActivationError:
             return ClaimNumber.limit(found * slack, digits: 4, isMinimum: false)
         }
     }

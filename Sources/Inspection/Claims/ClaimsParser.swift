@@ -162,6 +162,7 @@ private struct ClaimReader {
         case .cosine: try figure(.cosine)
         case .overallRelativeMSE: try figure(.overallRelativeMSE)
         case .overallSignalToNoise: try figure(.overallSignalToNoise)
+        case .relativeActivationError: try figure(.relativeActivationError)
         case .divergence: try quality(.divergence)
         case .perplexityRatio: try quality(.perplexityRatio)
         case .agreement: try quality(.agreement)

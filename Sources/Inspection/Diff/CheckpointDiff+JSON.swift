@@ -80,7 +80,7 @@ extension TensorDifference.Side {
             .init("name", .string(name.text)), .init("file", .string(fileName)), .init("dtype", .string(elementType)),
             .init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })),
             .init("scheme", .string(scheme)), .init("bytes", .unsigned(byteCount)),
-        ]
+        ] + (relativeActivationError.map { [.init("relative_activation_error", .number($0))] } ?? [])
     }
 }
 

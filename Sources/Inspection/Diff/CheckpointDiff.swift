@@ -211,4 +211,27 @@ package struct CheckpointDiff: Sendable {
             return x != y ? x > y : a.offset < b.offset
         }.prefix(count).map(\.element)
     }
+
+    /// The tensors whose relative error over activations is not the same, or is known on one side only; the largest error of either side
+    /// first, in file order if equal.
+    package var activationErrors: [TensorDifference] {
+        func error(_ tensor: TensorDifference) -> Double {
+            max(tensor.old.relativeActivationError ?? 0, tensor.new.relativeActivationError ?? 0)
+        }
+        let found = tensors.enumerated().filter {
+            $0.element.old.relativeActivationError != $0.element.new.relativeActivationError
+        }
+        return found.sorted { a, b in
+            let (x, y) = (error(a.element), error(b.element))
+            return x != y ? x > y : a.offset < b.offset
+        }.map(\.element)
+    }
+
+    /// Whether some of `activationErrors` are measured with other moments on the old side than on the new one, so that they do not compare.
+    package var hasOtherMoments: Bool {
+        activationErrors.contains {
+            let (old, new) = ($0.old.calibrations, $0.new.calibrations)
+            return !old.isEmpty && !new.isEmpty && old != new
+        }
+    }
 }

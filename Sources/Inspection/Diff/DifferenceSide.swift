@@ -1,5 +1,8 @@
 package import Architectures
 import Checkpoints
+import Container
+package import FileAccess
+import Quantization
 package import TensorModel
 package import Weights
 
@@ -45,6 +48,13 @@ extension TensorDifference {
         package var form: String {
             Side.distinct(tensors.map { $0.isEncoded ? $0.scheme : $0.elementType.rawValue }).joined(separator: ", ")
         }
+        /// Relative error over activations, by the certificates of all tensors together; nil unless all are calibrated.
+        package var relativeActivationError: Double? {
+            let sums = tensors.compactMap { $0.descriptor?.calibrated?.sums }
+            return sums.count == tensors.count ? sums.reduce(ActivationSums(), +).relativeError : nil
+        }
+        /// Hashes of the files of moments that the tensors were calibrated with.
+        package var calibrations: Set<ContentHash> { Set(tensors.compactMap { $0.descriptor?.calibrated?.calibration }) }
         /// Whether all elements are F16, BF16 or F32.
         package var isFloat: Bool { tensors.allSatisfy { $0.format != nil } }
 

@@ -22,6 +22,9 @@ package struct TensorFigures: Sendable {
     package internal(set) var histogram: [UInt64] = []
     private var codeBits = 0.0, codeCount = 0.0, valueBits = 0.0, valueCount = 0.0
     private var sums: ErrorSums?
+    private var activationErrors = 0.0
+    /// Number of calibrated tensors.
+    private var calibrated = 0
 
     /// The figures of an empty group.
     package init() {}
@@ -34,6 +37,7 @@ package struct TensorFigures: Sendable {
         elements = tensor.shape.elementCount
         bytes = tensor.byteCount
         sums = tensor.descriptor?.sums
+        if let error = tensor.descriptor?.calibrated?.sums.relativeError { (activationErrors, calibrated) = (error, 1) }
         if let found = tensor.statistics, tensor.holdsWeights || !isPart { take(found) }
     }
 
@@ -92,6 +96,9 @@ package struct TensorFigures: Sendable {
     package var relativeMSE: Double? { sums?.relativeMSE }
     /// Error sums of all encoded tensors together; nil without encoded tensors.
     package var errors: ErrorSums? { sums }
+    /// Mean over the calibrated tensors of their relative errors over activations (`ActivationSums.relativeError`); each tensor counts the same.
+    /// Nil without calibrated tensors.
+    package var relativeActivationError: Double? { calibrated == 0 ? nil : activationErrors / Double(calibrated) }
 
     /// Adds the figures of other tensors.
     ///
@@ -129,6 +136,8 @@ package struct TensorFigures: Sendable {
         valueBits += other.valueBits
         valueCount += other.valueCount
         if let more = other.sums { sums = (sums ?? .zero) + more }
+        activationErrors += other.activationErrors
+        calibrated += other.calibrated
     }
 
     /// Central sums about the mean `other`.

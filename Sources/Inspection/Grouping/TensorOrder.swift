@@ -1,6 +1,7 @@
 import TensorModel
 
-/// Order of tensors and groups: names ascending, figures descending. Items without the figure come last.
+/// Order of tensors and groups: names ascending, figures descending. Items without the figure come last. `error` is the relative error over
+/// activations of calibrated tensors, and the relative MSE of others.
 package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
     case file, name, size, elements, bits, mean, std, absmax, kurtosis, outliers, zeros, nonfinite, entropy, error
 
@@ -19,7 +20,7 @@ package enum TensorOrder: String, Sendable, Hashable, CaseIterable {
         case .zeros: figures.count > 0 ? Double(figures.zeros) : nil
         case .nonfinite: figures.count > 0 ? Double(figures.nan + figures.infinite) : nil
         case .entropy: figures.codeEntropy ?? figures.valueEntropy
-        case .error: figures.relativeMSE
+        case .error: figures.relativeActivationError ?? figures.relativeMSE
         }
     }
 

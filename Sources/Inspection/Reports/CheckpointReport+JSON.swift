@@ -72,6 +72,10 @@ extension CheckpointReport.Tensor {
             members += descriptor.scheme.members
             members.append(.init("codec", .string(descriptor.codec.name)))
             members += descriptor.sums.json
+            if let calibrated = descriptor.calibrated {
+                members += calibrated.sums.json
+                members.append(.init("calibration_xxh3_128", .string(calibrated.calibration.description)))
+            }
             members.append(.init("source_xxh3_128", .string(descriptor.sourceHash.description)))
         }
         members.append(.init("statistics", statistics?.json ?? .null))
@@ -83,7 +87,7 @@ extension TensorGroup {
     /// The group as JSON (Specs/json.md, `groups`).
     var json: JSONValue {
         func number(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
-        return .object([
+        let members: [JSONValue.Member] = [
             .init("name", .string(name.text)), .init("tensors", .unsigned(UInt64(figures.tensors))),
             .init("elements", .unsigned(UInt64(figures.elements))), .init("bytes", .unsigned(figures.bytes)),
             .init("bits_per_element", number(figures.bitsPerElement)), .init("min", number(figures.minimum)),
@@ -96,6 +100,10 @@ extension TensorGroup {
             .init("value_entropy_bits", number(figures.valueEntropy)),
             .init("code_entropy_bits", number(figures.codeEntropy)),
             .init("relative_mse", number(figures.relativeMSE)),
-        ])
+        ]
+        let error = figures.relativeActivationError.map {
+            JSONValue.Member("mean_relative_activation_error", .number($0))
+        }
+        return .object(members + [error].compactMap(\.self))
     }
 }

@@ -23,6 +23,8 @@ package struct VerificationReport: Sendable {
         package let scheme: String
         /// Error sums of the certificate, zero for a kept tensor; nil if the format has no certificates.
         package let certificate: ErrorSums?
+        /// Sums of the certificate over activations; nil for a tensor that was not calibrated.
+        package var calibrated: ActivationSums?
         /// Error sums measured against the source; nil without a source.
         package let measured: ErrorSums?
         /// Its kind and layer in the model.
@@ -226,7 +228,7 @@ extension VerificationReport.Tensor {
             .init("elements", .unsigned(UInt64(elements))), .init("bytes", .unsigned(byteCount)),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
             .init("source_bytes", sourceByteCount.map(JSONValue.unsigned) ?? .null),
-            .init("certificate", certificate.map { .object($0.json) } ?? .null),
+            .init("certificate", certificate.map { .object($0.json + (calibrated?.json ?? [])) } ?? .null),
             .init("measured", (errors?.json ?? measured?.json).map(JSONValue.object) ?? .null),
             .init("statistics", restored?.json ?? .null), .init("source_statistics", original?.json ?? .null),
             .init("histograms", histograms),

@@ -61,16 +61,21 @@ package struct Verifier: Sendable {
         _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws {
         let file = shard.file.path.lastComponent?.string ?? ""
+        let calibrated = Dictionary(
+            shard.payloads.compactMap { payload in payload.descriptor.calibrated.map { (payload.name, $0.sums) } },
+            uniquingKeysWith: { first, _ in first })
         let verification = ShardVerification(shard, measures: measures) { original(of: $0, $1, $2) }
         for tensor in try await verification.run(budget, progress: { progress($0, file, $1) }) {
             let found = tensor.measurement
             // Kept tensors have no chunks with error sums; their error comes from the measured statistics.
-            report.tensors.append(
+            var reported =
                 VerificationReport.Tensor(
                     name: tensor.name, scheme: tensor.scheme, certificate: tensor.certificate,
                     measured: tensor.measured ?? found?.errors?.sums, elements: tensor.elements,
                     byteCount: tensor.byteCount, sourceByteCount: tensor.sourceByteCount, errors: found?.errors,
-                    restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram))
+                    restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram)
+            reported.calibrated = calibrated[tensor.name]
+            report.tensors.append(reported)
             mismatches.check(tensor, shard.file.path)
         }
         shard.file.finishReading()

@@ -170,9 +170,13 @@ package struct ActivationSums: Sendable, Hashable {
         return sum
     }
 
-    /// noise / signal; 0 if the noise is 0. Infinite for sums that no description holds, because they overflowed.
+    /// The relative error over activations, noise / signal; 0 if the noise is 0. Infinite for sums that no description holds, because they
+    /// overflowed.
     package var relativeError: Double {
         guard signal.isFinite, noise.isFinite else { return .infinity }
         return noise == 0 ? 0 : noise / signal
     }
+
+    /// The sums as the reports show them: `relative_activation_error`.
+    package var json: [JSONValue.Member] { [.init("relative_activation_error", .number(relativeError))] }
 }

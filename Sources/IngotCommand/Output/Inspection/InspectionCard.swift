@@ -35,6 +35,9 @@ enum InspectionCard {
                     "relative MSE \(Format.scientific(sums.relativeMSE)), SNR \(noise), largest error \(Format.scientific(sums.maxError))"
                 ))
         }
+        if let sums = tensor.descriptor?.calibrated?.sums {
+            lines.append(line("calibrated", "relative error over activations \(Format.scientific(sums.relativeError))"))
+        }
         guard let found = tensor.statistics else { return lines }
         let finite = found.count - found.nan - found.infinite
         if found.nan + found.infinite > 0 {

@@ -12,10 +12,10 @@ enum InspectionCSV {
         "name,file,kind,layer,dtype,shape,scheme,elements,bytes,bits_per_element,min,max,mean,std,absmax,skewness,kurtosis,"
         + Percentiles.levels.map { $0.column + "," }.joined()
         + "zeros,subnormal,nan,infinite,outliers_6_sigma,value_entropy_bits,code_entropy_bits,row_rms_min,row_rms_median,row_rms_max,"
-        + "column_rms_min,column_rms_median,column_rms_max,relative_mse,snr_db,max_error"
+        + "column_rms_min,column_rms_median,column_rms_max,relative_mse,snr_db,max_error,relative_activation_error"
     private static let groupColumns =
         "name,tensors,elements,bytes,bits_per_element,min,max,mean,std,absmax,skewness,kurtosis,zeros,subnormal,nan,infinite,"
-        + "outliers_6_sigma,value_entropy_bits,code_entropy_bits,relative_mse"
+        + "outliers_6_sigma,value_entropy_bits,code_entropy_bits,relative_mse,mean_relative_activation_error"
 
     /// Rows by RFC 4180 in parts, the titles first.
     ///
@@ -66,6 +66,7 @@ enum InspectionCSV {
         }
         return fields + [
             CSVText.number(sums?.relativeMSE), CSVText.number(sums?.signalToNoise), CSVText.number(sums?.maxError),
+            CSVText.number(tensor.descriptor?.calibrated?.sums.relativeError),
         ]
     }
 
@@ -81,6 +82,7 @@ enum InspectionCSV {
             CSVText.number(isRead ? figures.nan : nil), CSVText.number(isRead ? figures.infinite : nil),
             CSVText.number(isRead ? figures.outliers : nil), CSVText.number(figures.valueEntropy),
             CSVText.number(figures.codeEntropy), CSVText.number(figures.relativeMSE),
+            CSVText.number(figures.relativeActivationError),
         ]
     }
 
@@ -109,9 +111,11 @@ enum InspectionMarkdown {
     }
 
     private static func tensors(_ report: CheckpointReport) -> [String] {
+        let hasCalibrated = report.tensors.contains { $0.descriptor?.calibrated != nil }
         let titles =
             ["tensor", "stored as", "shape", "size", "bits"]
             + (report.weightsRead ? figureTitles : report.isSealed ? ["relative MSE"] : [])
+            + (hasCalibrated ? [activationTitle] : [])
         let rows = report.tensors.map { tensor -> [String] in
             let figures = TensorFigures(tensor)
             let head = [
@@ -120,14 +124,18 @@ enum InspectionMarkdown {
                 tensor.shape.description, Format.bytes(tensor.byteCount),
                 tensor.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-",
             ]
-            if report.weightsRead { return head + cells(figures) }
+            let error = hasCalibrated ? [activationError(figures)] : []
+            if report.weightsRead { return head + cells(figures) + error }
             return head + (report.isSealed ? [figures.errors.map { Format.scientific($0.relativeMSE) } ?? "-"] : [])
+                + error
         }
         return MarkdownTable(titles, left: 3, rows).lines
     }
 
     private static func table(_ groups: [TensorGroup], _ title: String, _ report: CheckpointReport) -> [String] {
+        let hasCalibrated = groups.contains { $0.figures.relativeActivationError != nil }
         let titles = [title, "tensors", "weights", "size", "share", "bits"] + (report.weightsRead ? figureTitles : [])
+            + (hasCalibrated ? [activationTitle] : [])
         let rows = groups.map { group -> [String] in
             let figures = group.figures
             return [
@@ -135,6 +143,7 @@ enum InspectionMarkdown {
                 Format.bytes(figures.bytes), Format.percent(figures.bytes, of: report.fileBytes),
                 figures.bitsPerElement.map { NumberText.fixed($0, 2) } ?? "-",
             ] + (report.weightsRead ? cells(figures) : [])
+                + (hasCalibrated ? [activationError(figures)] : [])
         }
         return MarkdownTable(titles, left: 1, rows).lines
     }
@@ -142,6 +151,12 @@ enum InspectionMarkdown {
     private static let figureTitles = [
         "min", "max", "mean", "std", "kurtosis", "outliers", "zeros", "not finite", "code bits", "relative MSE",
     ]
+
+    private static let activationTitle = "relative error over activations"
+
+    private static func activationError(_ figures: TensorFigures) -> String {
+        figures.relativeActivationError.map(Format.scientific) ?? "-"
+    }
 
     private static func cells(_ figures: TensorFigures) -> [String] {
         func number(_ value: Double?) -> String { value.map(Format.brief) ?? "-" }

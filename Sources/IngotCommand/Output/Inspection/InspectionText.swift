@@ -67,8 +67,8 @@ enum InspectionText {
             .init("size"), .init("bits"), .init("min", rank: 12), .init("mean", rank: 11), .init("std", rank: title),
             .init("|max|", rank: title), .init("kurt", rank: title), .init(">6 sd", rank: title),
             .init("zeros", rank: 9),
-            .init("code bits", rank: 7), .init("rel MSE", rank: report.weightsRead ? 5 : 1),
-            .init("file", isLeft: true, rank: 14),
+            .init("code bits", rank: 7), .init("rel MSE", rank: report.weightsRead ? 5 : 2),
+            .init("act err", rank: report.weightsRead ? 3 : 1), .init("file", isLeft: true, rank: 14),
             .init("-4sd..+4", isLeft: true, rank: title),
         ])
         let severalFiles = report.files.count > 1
@@ -104,7 +104,8 @@ enum InspectionText {
             .init("bits"), .init("min", rank: 12), .init("mean", rank: 11), .init("std", rank: rank),
             .init("|max|", rank: rank),
             .init("kurt", rank: rank), .init(">6 sd", rank: rank), .init("zeros", rank: 9), .init("code bits", rank: 7),
-            .init("rel MSE", rank: 5), .init("-4sd..+4", isLeft: true, rank: rank == 0 ? 4 : rank),
+            .init("rel MSE", rank: 5), .init("act err", rank: 3),
+            .init("-4sd..+4", isLeft: true, rank: rank == 0 ? 4 : rank),
         ])
         let all = report.fileBytes
         table.rows = groups.map { group in
@@ -138,6 +139,7 @@ enum InspectionText {
             .init(figures.count > 0 ? Format.count(figures.zeros) : "", base),
             .init(figures.codeEntropy.map { NumberText.fixed($0, 2) } ?? "", base),
             .init(figures.errors.map { Format.scientific($0.relativeMSE) } ?? "", base),
+            .init(figures.relativeActivationError.map(Format.scientific) ?? "", base),
             .init(figures.mean == nil ? "" : style.sparkline(merged(figures.histogram, to: 8)), base),
         ]
     }

@@ -127,6 +127,7 @@ const ERRORS = [
     "SNR",
     (value) => `${fixed(value, 1)} dB`,
   ], ["max_error", "maximum error", scientific],
+  ["relative_activation_error", "relative error over activations", scientific],
   ["error_p999", "99.9th percentile error", scientific], ["cosine", "cosine", (value) => fixed(value, 6)],
   ["changed", "changed", whole], ["sign_flips", "sign flips", whole], ["zeroed", "rounded to zero", whole],
 ];
@@ -143,7 +144,7 @@ function figuresTable(head, rows) {
 function errorTable({ error, certificate }) {
   if (!error) return null;
   const isMeasured = error !== certificate;
-  const rows = ERRORS.filter(([member]) => number(error[member]) !== null).map(([member, label, format]) =>
+  const rows = ERRORS.filter(([member]) => (number(error[member]) ?? number(certificate?.[member])) !== null).map(([member, label, format]) =>
     [label, shownAs(format, error[member]), ...(isMeasured && certificate ? [shownAs(format, certificate[member])] : [])]);
   return figuresTable(
     isMeasured ? ["error", "measured", ...(certificate ? ["certificate"] : [])] : ["error", "certificate"],

@@ -35,6 +35,7 @@ function readTensor(entry, index) {
     sourceBytes: number(entry.source_bytes),
     bits: number(entry.bits_per_weight) ?? number(entry.bits_per_element) ?? (size && elements ? (8 * size) / elements : null),
     error: isEncoded ? object(entry.measured) ?? certificate : null,
+    activationError: number(certificate?.relative_activation_error),
     histograms: readHistograms(entry, statistics),
   };
 }
@@ -62,8 +63,11 @@ function readReport(report) {
     layers: [...new Set(tensors.map((tensor) => tensor.layer))].sort((a, b) => (a ?? -1) - (b ?? -1)),
     kinds: KINDS.filter((kind) => tensors.some((tensor) => tensor.kind === kind)),
   };
+  // Calibrated tensors are judged by their error over activations.
+  model.isCalibrated = tensors.some((tensor) => tensor.activationError !== null);
+  model.worstError = (tensor) => (model.isCalibrated ? tensor?.activationError : number(tensor?.error?.relative_mse)) ?? -1;
   model.worst = model.tensors.reduce(
-    (worst, tensor) => ((number(tensor.error?.relative_mse) ?? -1) > (number(worst?.error?.relative_mse) ?? -1) ? tensor : worst), null);
+    (worst, tensor) => (model.worstError(tensor) > model.worstError(worst) ? tensor : worst), null);
   return model;
 }
 
@@ -128,6 +132,7 @@ const ratio = (member, over, under) => (tensor) => {
 
 /** Values that a map by layer and kind can show: `of` for one tensor, `over` for several. */
 const ERROR_METRICS = [
+  { id: "activation_error", label: "relative error over activations", of: (tensor) => tensor.activationError, over: greatest, format: scientific, log: true },
   { id: "relative_mse", label: "relative MSE", of: fromError("relative_mse"), over: byEnergy, format: scientific, log: true },
   { id: "max_error", label: "maximum error", of: fromError("max_error"), over: greatest, format: scientific, log: true },
   { id: "error_p999", label: "99.9th percentile error", of: fromError("error_p999"), over: greatest, format: scientific, log: true },

@@ -109,8 +109,8 @@ function figures(app) {
     );
     if (worst) tile(
       "worst",
-      "worst tensor",
-      scientific(worst.error.relative_mse),
+      model.isCalibrated ? "worst error over activations" : "worst tensor",
+      scientific(model.worstError(worst)),
       shortened(visible(worst.name), 48),
       app.select && (() => app.select(worst)),
     );

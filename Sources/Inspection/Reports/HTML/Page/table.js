@@ -20,6 +20,7 @@ const COLUMNS = [
   { id: "bytes", label: "size", group: "base", of: (tensor) => tensor.bytes, format: bytes },
   { id: "bits", label: "bits / weight", group: "base", of: (tensor) => tensor.bits, format: (value) => fixed(value, 2) },
   { ...errorColumn("relative_mse", "rel MSE", scientific), isMain: true },
+  { id: "activation_error", label: "error over activations", group: "errors", isMain: true, of: (tensor) => tensor.activationError, format: scientific },
   { ...errorColumn("snr_db", "SNR dB", (value) => fixed(value, 1)), isMain: true },
   { ...errorColumn("max_error", "max error", scientific), isMain: true },
   errorColumn("error_p999", "p99.9 error", scientific),
@@ -55,7 +56,7 @@ function tableSection(app) {
   );
   const collator = new Intl.Collator("en", { numeric: true });
   const state = {
-    sort: model.hasErrors ? "relative_mse" : null,
+    sort: model.isCalibrated ? "activation_error" : model.hasErrors ? "relative_mse" : null,
     isDescending: true,
     page: 0,
     size: 100,

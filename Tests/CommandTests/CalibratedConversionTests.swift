@@ -138,4 +138,108 @@ import Testing
             #expect(Files.names(directory.path) == ["tiny"], "\(one)")
         }
     }
+
+    // MARK: - Reports
+
+    /// A calibrated conversion at some bits per weight; the report in a format.
+    private func convert(_ target: FilePath, bits: Int, _ format: String) throws -> String {
+        let moments = try CalibratedConversionTests.gathered.get().moments
+        let result = try run(
+            CalibratedConversionTests.model.string, target,
+            ["--calibration", moments, "--bits", "\(bits)", "--format", format])
+        #expect(result.status == 0, "\(result.errors)")
+        return result.output
+    }
+
+    private func ingot(_ arguments: [String], status: Int32 = 0) throws -> String {
+        let result = try IngotProcess.run(arguments)
+        #expect(result.status == status, "\(arguments): \(result.errors)")
+        return result.output
+    }
+
+    /// Relative errors over activations, from the texts of the descriptions in the headers.
+    private func stated(_ checkpoint: FilePath) throws -> [String: Double] {
+        var errors: [String: Double] = [:]
+        for name in Files.names(checkpoint) where name.hasSuffix(".safetensors") {
+            let bytes = try Files.read(checkpoint.appending(name))
+            let count = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+            let header = try JSONValue.parse(Array(bytes[8..<8 + count]))
+            for entry in try #require(header["__metadata__"]?.object) {
+                guard let text = entry.value.string, let about = try? JSONValue.parse(Array(text.utf8)) else {
+                    continue
+                }
+                let sums = ["h_signal", "h_noise"].compactMap { about[$0]?.string }.compactMap { UInt64($0, radix: 16) }
+                guard sums.count == 2 else { continue }
+                errors[entry.key] = Double(bitPattern: sums[1]) / Double(bitPattern: sums[0])
+            }
+        }
+        return errors
+    }
+
+    private func tensors(_ json: String, _ find: (JSONValue) -> JSONValue?) throws -> [String: Double] {
+        let report = try JSONValue.parse(Array(json.utf8))
+        var errors: [String: Double] = [:]
+        for tensor in try #require(report["tensors"]?.array) {
+            guard let name = tensor["name"]?.string, let error = find(tensor)?["relative_activation_error"] else {
+                continue
+            }
+            errors[name] = error.figure
+        }
+        return errors
+    }
+
+    /// Reports, diff and claims have the errors that the headers state.
+    @Test func reportsOfErrors() throws {
+        let directory = try TemporaryDirectory()
+        let (three, four) = (directory.at("3"), directory.at("4"))
+        let text = try convert(three, bits: 3, "text")
+        let errors = try stated(three)
+        #expect(errors.count == 29)
+        let worst = try #require(errors.max { $0.value < $1.value })
+        #expect(text.contains("  calibrated        29 of 30 matrices\n"), "\(text)")
+        #expect(text.contains("  quantized plain   1, embedding: model.embed_tokens.weight\n"), "\(text)")
+        #expect(text.contains("  worst tensor      \(worst.key)\n"), "\(text)")
+        let added = text.split(separator: "\n").drop { !$0.hasPrefix("  calibrated") }
+        #expect(added.prefix { !$0.hasPrefix("  worst") }.allSatisfy { $0.count <= 80 })
+        let report = try convert(four, bits: 4, "json")
+        let better = try stated(four)
+        #expect(try tensors(report) { $0 } == better)
+        #expect(try tensors(ingot(["inspect", three.string, "--headers-only", "--format", "json"])) { $0 } == errors)
+        #expect(try tensors(ingot(["verify", three.string, "--format", "json"])) { $0["certificate"] } == errors)
+        let diff = try ingot(
+            ["diff", three.string, four.string, "--headers-only", "--format", "json"], status: 1)
+        #expect(try tensors(diff) { $0["old"] } == errors)
+        #expect(try tensors(diff) { $0["new"] } == better)
+        let shown = try ingot(["diff", three.string, four.string, "--headers-only", "--top", "1"], status: 1)
+        #expect(shown.contains("relative error over activations") && shown.contains("... and 28 more"), "\(shown)")
+        #expect(!shown.contains("other moments"))
+        let sorted = try ingot([
+            "inspect", three.string, "--headers-only", "--sort", "error", "--top", "1", "--format", "csv",
+        ])
+        #expect(sorted.split(separator: "\r\n").last?.hasPrefix(worst.key + ",") == true, "\(sorted)")
+        #expect(sorted.split(separator: "\r\n").last?.hasSuffix(",\(worst.value)") == true, "\(sorted)")
+        #expect(try ingot(["inspect", three.string, "--headers-only"]).contains("act err"))
+        #expect(
+            try ingot(["inspect", three.string, "--headers-only", "--format", "markdown"]).contains(
+                "error over activations"))
+    }
+
+    /// A claim holds at the worst error exactly, fails below it, and fails for tensors that are not calibrated.
+    @Test func claims() throws {
+        let directory = try TemporaryDirectory()
+        let target = directory.at("3")
+        _ = try convert(target, bits: 3, "text")
+        let worst = try #require(try stated(target).values.max())
+        let cases: [(limit: Double, tensors: String, status: Int32)] = [
+            (worst, "*", 0), (worst.nextDown, "*", 1), (worst, "*embed_tokens*", 1),
+        ]
+        for one in cases {
+            let claim = #"{"claim":"max_relative_activation_error","limit":\#(one.limit),"tensors":"\#(one.tensors)"}"#
+            try Files.write(
+                #"{"schema":"ingot.claims","version":1,"claims":[\#(claim)]}"#, to: directory.at("claims.json"))
+            let found = try ingot(
+                ["verify", target.string, "--claims", directory.at("claims.json").string], status: one.status)
+            #expect(found.contains(one.status == 0 ? "PASS  max_relative_act" : "FAIL  max_relative_act"), "\(found)")
+        }
+    }
 }

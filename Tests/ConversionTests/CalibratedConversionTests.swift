@@ -174,7 +174,84 @@ import Testing
             others.sorted() == [
                 "lm_head.weight", "model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight",
             ])
+        #expect(
+            reasons(report) == [
+                "lm_head.weight": .noMoments, "model.embed_tokens.weight": .embedding,
+                "model.layers.1.mlp.down_proj.weight": .noTokens,
+            ])
         try await Verbs.verify(model.target, against: model.source)
+    }
+
+    private func reasons(_ report: ConversionReport) -> [String: ReasonForPlain] {
+        let plain = report.calibration?.plain ?? []
+        return Dictionary(plain.map { ($0.name.text, $0.reason) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Every matrix that is quantized plain is listed with its reason, and nothing else is.
+    @Test func plainMatricesAreListed() async throws {
+        let model = try CalibratedModel()
+        func matrix(_ name: String, _ shape: [Int]) -> SampleTensor {
+            var generator = SeededGenerator(UInt64(name.utf8.count))
+            return SampleTensor(name, .f16, shape, values: (0..<shape.reduce(1, *)).map { _ in generator.weight() })
+        }
+        let hidden = CalibratedModel.hidden
+        let others = [
+            matrix("model.layers.2.self_attn.q_proj.weight", [64, hidden]),
+            matrix("model.layers.0.mlp.experts.up_proj", [2, 64, hidden]), matrix("adaptor.weight", [64, hidden]),
+            matrix("model.layers.0.self_attn.qkv_proj.weight", [64, 2 * hidden]),
+        ]
+        try Directory.removeTree(model.source)
+        try SampleSource.write(
+            [CalibratedModel.tensors() + others], to: model.source, companions: ["config.json": "{}\n"])
+        let report = try await model.convert {
+            $0.encoding.recipe = Recipe([
+                Recipe.Rule(NamePattern("*.1.*.o_proj.weight")!, .encode(scheme: .uniform, bits: 4)),
+                Recipe.Rule(NamePattern("*.1.*.v_proj.weight")!, .encode(scheme: .lossless, bits: nil)),
+            ])
+        }
+        #expect(
+            reasons(report) == [
+                "model.embed_tokens.weight": .embedding, "model.layers.2.self_attn.q_proj.weight": .noMoments,
+                "model.layers.0.mlp.experts.up_proj": .allExperts, "adaptor.weight": .unknownName,
+                "model.layers.0.self_attn.qkv_proj.weight": .otherColumns,
+                "model.layers.1.self_attn.o_proj.weight": .otherScheme,
+            ])
+        #expect(report.calibration?.matrices == 13)
+    }
+
+    /// The mean gives each matrix the same weight; the worst tensor is a calibrated one, whatever the relative MSE of others is.
+    @Test func errorsOfAReport() async throws {
+        let model = try CalibratedModel()
+        // The embedding, which has no moments, is far worse than all others.
+        let report = try await model.convert {
+            $0.encoding.recipe = Recipe([
+                Recipe.Rule(NamePattern("*embed_tokens*")!, .encode(scheme: nil, bits: 1))
+            ])
+        }
+        let errors = report.tensors.compactMap { tensor in
+            tensor.descriptor.calibrated.map { (tensor.name, $0.sums.noise / $0.sums.signal) }
+        }
+        let worst = try #require(errors.max { $0.1 < $1.1 })
+        let plain = try #require(report.tensors.first { $0.descriptor.calibrated == nil })
+        #expect(plain.descriptor.sums.relativeMSE > worst.1)
+        #expect(report.worst?.name == worst.0)
+        let summary = try #require(report.calibration)
+        #expect(summary.worst?.name == worst.0 && summary.matrices == 15)
+        let mean = errors.reduce(0) { $0 + $1.1 } / 15
+        #expect(abs(try #require(summary.meanError) - mean) <= 1e-12 * mean)
+        let json = try #require(report.json["calibration"])
+        #expect(json["matrices"]?.unsigned == 15 && json["worst"]?["name"]?.string == worst.0.text)
+        #expect(json["plain"]?.array?.count == 1)
+        for tensor in try #require(report.json["tensors"]?.array) {
+            let isPlain = tensor["name"]?.string == plain.name.text
+            #expect((tensor["relative_activation_error"] == nil) == isPlain)
+        }
+        // A conversion without moments has no summary.
+        let uncalibrated = try await Converter(model.source, to: model.directory.at("plain"), model.options).run()
+        #expect(uncalibrated.calibration == nil && uncalibrated.json["calibration"] == .null)
+        #expect(
+            uncalibrated.worst?.descriptor.sums.relativeMSE
+                == uncalibrated.tensors.map(\.descriptor.sums.relativeMSE).max())
     }
 
     /// Weights near the ends of the range of their type.
@@ -201,6 +278,10 @@ import Testing
         try SampleSource.write([tensors], to: model.source, companions: ["config.json": "{}\n"])
         let report = try await model.convert()
         #expect(report.tensors.count { $0.descriptor.calibrated != nil } == 14)
+        let stored = try #require(report.tensors.first { $0.name.text == tensors[odd].name })
+        #expect(
+            reasons(report)[tensors[odd].name] == (stored.descriptor.scheme == .lossless ? nil : .unsuited),
+            "\(stored.descriptor.scheme)")
         #expect(linearBits(report) <= 4)
         try await Verbs.verify(model.target, against: model.source)
     }

@@ -70,6 +70,46 @@ import Testing
         #expect(held.basis == ([.reduction, .bitsPerWeight].contains(rule) ? .file : .source))
     }
 
+    /// Facts in which the encoded tensors have errors over activations; nil for one that is not calibrated.
+    private func facts(_ errors: [Double?], measured: Bool = false) -> ClaimFacts {
+        var facts = ClaimEvaluationTests.facts()
+        for (index, error) in errors.enumerated() {
+            facts.tensors[index].activationError = error.map { .init(relative: $0, isMeasured: measured) }
+        }
+        return facts
+    }
+
+    /// The largest error over activations decides, by the certificates or as it was measured.
+    @Test(arguments: [false, true]) func activationErrors(measured: Bool) throws {
+        let facts = facts([0.125, 0.25], measured: measured)
+        let held = try evaluate(.figure(.relativeActivationError, 0.25), nil, facts)
+        #expect(held.status == .pass && held.measured == .figure(0.25), "\(held)")
+        #expect(held.basis == (measured ? .source : .certificate))
+        #expect(!held.message().contains("not judged"))
+        let missed = try evaluate(.figure(.relativeActivationError, 0.2), nil, facts)
+        #expect(missed.status == .fail && missed.offender == "b.q.weight" && missed.offenders == 1, "\(missed)")
+        #expect(try evaluate(.figure(.relativeActivationError, 0.125), ["a.*"], facts).status == .pass)
+        #expect(try evaluate(.figure(.relativeActivationError, 0.1), ["a.*"], facts).status == .fail)
+        // The relative MSE keeps its meaning.
+        #expect(try evaluate(.figure(.relativeMSE, 0.02), nil, facts).measured == .figure(0.02))
+    }
+
+    /// Tensors that are not calibrated are not judged, and a claim that judges none never passes.
+    @Test func activationErrorsThatAreNotKnown() throws {
+        let some = try evaluate(.figure(.relativeActivationError, 0.2), nil, facts([0.125, nil]))
+        #expect(some.status == .pass && some.message().contains("(1 not calibrated: not judged)"), "\(some.message())")
+        for limit in [0, 1, 1e300] {
+            let none = try evaluate(.figure(.relativeActivationError, limit))
+            #expect(none.status == .fail && none.message().contains("checks nothing"), "\(none.message())")
+            let other = try evaluate(.figure(.relativeActivationError, limit), ["b.*"], facts([0.125, nil]))
+            #expect(other.status == .fail, "\(other.message())")
+        }
+        for error in [Double.nan, .infinity] {
+            let found = try evaluate(.figure(.relativeActivationError, 1e300), nil, facts([error, 0.125]))
+            #expect(found.status == .fail && found.offender == "a.q.weight", "\(found)")
+        }
+    }
+
     /// Of all selected tensors together: 3 of 200; of one: 1 of 100.
     @Test func overall() throws {
         #expect(try evaluate(.figure(.overallRelativeMSE, 0.01), ["a.*"]).status == .pass)

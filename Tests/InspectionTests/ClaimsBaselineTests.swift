@@ -47,6 +47,20 @@ import Testing
         }
     }
 
+    /// A new file claims the error over activations of calibrated tensors, and says nothing about it otherwise.
+    @Test func activationErrors() throws {
+        var facts = ClaimEvaluationTests.facts()
+        let plain = try ClaimsBaseline(facts, tolerance: 0.05).make(at: "claims.json")
+        #expect(!plain.file.claims.contains { $0.rule.kind == .relativeActivationError })
+        #expect(!plain.changes.contains { $0.title == "max_relative_activation_error" })
+        facts.tensors[0].activationError = .init(relative: 0.1, isMeasured: false)
+        let calibrated = try ClaimsBaseline(facts, tolerance: 0.05).make(at: "claims.json")
+        #expect(calibrated.file.claims.contains { $0.rule == .figure(.relativeActivationError, 0.105) })
+        let old = ClaimsFile("claims.json", [Claim(.figure(.relativeActivationError, 0.5))])
+        let kept = try ClaimsBaseline(ClaimEvaluationTests.facts(), tolerance: 0).update(old)
+        #expect(kept.file.claims == old.claims && kept.changes[0].reason != nil)
+    }
+
     /// Order, tensors, levels and notes stay; what was not measured keeps its limit.
     @Test func updating() throws {
         var facts = ClaimEvaluationTests.facts()

@@ -18,7 +18,7 @@ package enum ReasonForPlain: String, Sendable, Hashable, CaseIterable {
     case noTokens = "no token reached it"
     /// A rule asks for another scheme than `trellis`.
     case otherScheme = "another scheme by a rule"
-    /// No calibrated form suits its values: NaN or infinity, zeros only, few distinct values, or an overflow of the sums.
+    /// No calibrated form suits its values: zeros only, few distinct values, or an overflow of the sums.
     case unsuited = "values that no step suits"
 }
 

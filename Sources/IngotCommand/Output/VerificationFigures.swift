@@ -5,8 +5,8 @@ import TensorModel
 import Weights
 
 extension VerificationReport {
-    /// The `count` tensors with the largest relative MSE among those that are encoded or changed, and the number of all of those. NaN comes
-    /// first; equal errors stay in file order.
+    /// The `count` tensors with the largest errors among those that are encoded or changed, and the number of all of those. The error is the
+    /// relative error over activations of calibrated tensors, and the relative MSE of others. NaN comes first; equal errors stay in file order.
     func worst(_ count: Int) -> (shown: [Tensor], of: Int) {
         // Sort indices: there may be tens of thousands of tensors.
         let lossy = tensors.indices.filter {
@@ -19,8 +19,11 @@ extension VerificationReport {
 }
 
 extension VerificationReport.Tensor {
-    /// Sort key: the relative MSE, with NaN as infinity.
-    fileprivate var rank: Double { sums.relativeMSE.isNaN ? .infinity : sums.relativeMSE }
+    /// Sort key: the relative error over activations, or the relative MSE, with NaN as infinity.
+    fileprivate var rank: Double {
+        let error = calibrated?.relativeError ?? sums.relativeMSE
+        return error.isNaN ? .infinity : error
+    }
 }
 
 /// Formats error figures.
@@ -32,6 +35,11 @@ enum ErrorText {
 
     /// Relative MSE in scientific notation.
     static func relative(_ sums: ErrorSums) -> String { Format.scientific(sums.relativeMSE) }
+
+    /// Relative error over activations, as certified; `-` for a tensor that is not calibrated.
+    static func activation(_ tensor: VerificationReport.Tensor) -> String {
+        tensor.calibrated.map { Format.scientific($0.relativeError) } ?? "-"
+    }
 
     /// A cosine with enough digits to differ from 1.
     static func cosine(_ errors: ErrorStatistics) -> String {

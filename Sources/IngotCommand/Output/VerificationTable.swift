@@ -60,9 +60,10 @@ enum VerificationTable {
             if hidden > 0 { blocks.append("... and \(hidden) more") }
         }
         let shown = report.worst(top).shown
-        let titles = [
-            "tensor", "stored as", "rel MSE", "SNR dB", "max error", "p99.9", "cosine", "flips", "zeroed",
-        ]
+        let hasCalibrated = report.tensors.contains { $0.calibrated != nil }
+        let titles =
+            ["tensor", "stored as", "rel MSE", "SNR dB", "max error", "p99.9", "cosine", "flips", "zeroed"]
+            + (hasCalibrated ? ["relative error over activations"] : [])
         if !shown.isEmpty {
             blocks.append(
                 block(
@@ -75,7 +76,7 @@ enum VerificationTable {
                             errors.map { Format.scientific($0.p999Error) } ?? "-",
                             errors.map(ErrorText.cosine) ?? "-", errors.map { "\($0.signFlips)" } ?? "-",
                             errors.map { "\($0.zeroed)" } ?? "-",
-                        ]
+                        ] + (hasCalibrated ? [ErrorText.activation(tensor)] : [])
                     }))
         }
         return blocks.joined(separator: "\n\n")

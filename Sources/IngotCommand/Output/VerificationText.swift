@@ -161,6 +161,9 @@ struct VerificationText {
             Column(title: "SNR dB", priority: 2) { ErrorText.signalToNoise($0.sums) },
             Column(title: "max error", priority: 3) { Format.scientific($0.sums.maxError) },
         ]
+        if report.tensors.contains(where: { $0.calibrated != nil }) {
+            columns.insert(Column(title: "act err", priority: 0) { ErrorText.activation($0) }, at: 2)
+        }
         guard report.compared else { return columns }
         columns += [
             Column(title: "p99.9", priority: 6) { $0.errors.map { Format.scientific($0.p999Error) } ?? "-" },
@@ -248,7 +251,8 @@ struct VerificationText {
         guard let worst = found.max(by: { $0.1 < $1.1 }) else { return nil }
         let mean = found.reduce(0) { $0 + $1.1 } / Double(found.count)
         let name = Format.shortened(IngotErrorRenderer.escaped(worst.0.text), to: max(24, (style.width ?? 120) - 16))
-        return "\(found.count) calibrated \(found.count == 1 ? "matrix" : "matrices"), relative error over activations: "
+        return
+            "\(found.count) calibrated \(found.count == 1 ? "matrix" : "matrices"), relative error over activations: "
             + "mean \(Format.scientific(mean)),\n  worst \(Format.scientific(worst.1)) in \(name)"
     }
 

@@ -20,6 +20,9 @@ struct Diff: AsyncParsableCommand {
             checkpoint and one tensor of rank 3 in the other, also with gate and up
             projections stacked; transposed and interleaved ones are not.
 
+            Of matrices that were quantized with calibration, the relative error over
+            activations is listed, as the certificates of both checkpoints state it.
+
             Exit code 0: the names and the weights are the same; bytes may differ. 1: the
             checkpoints differ. 65: bytes are damaged. A tensor with the same bytes in both
             checkpoints is not decoded, so damage in it is not found.

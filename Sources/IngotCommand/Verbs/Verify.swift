@@ -24,6 +24,9 @@ struct Verify: AsyncParsableCommand {
             Claims about quality (max_kl, max_perplexity_ratio, min_top1) need texts, or an
             evaluation that was saved.
 
+            `act err` is the relative error over activations of matrices that were quantized
+            with calibration, by their certificates.
+
             Exit code 65: bytes are damaged. 1: the bytes are intact, but a certificate or
             a claim does not hold, or SOURCE is not the checkpoint that was converted.
 

@@ -104,6 +104,10 @@ import Testing
             let other = try evaluate(.figure(.relativeActivationError, limit), ["b.*"], facts([0.125, nil]))
             #expect(other.status == .fail, "\(other.message())")
         }
+        // NaN counts as the worst error in any place, of the relative MSE too.
+        var broken = ClaimEvaluationTests.facts()
+        broken.tensors[0] = ClaimEvaluationTests.tensor("a.q.weight", mse: .nan)
+        #expect(try evaluate(.figure(.relativeMSE, 1e300), nil, broken).status == .fail)
         for error in [Double.nan, .infinity] {
             let found = try evaluate(.figure(.relativeActivationError, 1e300), nil, facts([error, 0.125]))
             #expect(found.status == .fail && found.offender == "a.q.weight", "\(found)")

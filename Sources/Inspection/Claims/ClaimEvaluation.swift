@@ -295,7 +295,9 @@ package struct ClaimEvaluation {
             isMeasured = isMeasured && error.isMeasured
             if !(error.relative <= limit) { offenders += 1 }
             // NaN is worse than any number.
-            if worst.map({ !(error.relative <= $0.error) }) ?? true { worst = (tensor, error.relative) }
+            if worst.map({ !$0.error.isNaN && !(error.relative <= $0.error) }) ?? true {
+                worst = (tensor, error.relative)
+            }
         }
         guard let worst else {
             return .nothing("no calibrated tensor is meant", "claim max_relative_mse, or convert with calibration")
@@ -304,7 +306,8 @@ package struct ClaimEvaluation {
         return .known(
             Finding(
                 worst: .figure(worst.error), basis: isMeasured ? .source : .certificate,
-                offender: worst.tensor.name.text, offenders: offenders, manner: " in \(worst.tensor.name.text)\(others)"))
+                offender: worst.tensor.name.text, offenders: offenders, manner: " in \(worst.tensor.name.text)\(others)"
+            ))
     }
 
     private func error(_ rule: Claim.FigureRule, _ tensors: Chosen, _ limit: Double) -> Measurement {
@@ -329,7 +332,10 @@ package struct ClaimEvaluation {
             isMeasured = isMeasured && tensor.error?.isMeasured == true
             if !(rule.isMinimum ? found >= limit : found <= limit) { offenders += 1 }
             // NaN is worse than any number.
-            let isWorse = worst.map { rule.isMinimum ? !(found >= $0.figure) : !(found <= $0.figure) } ?? true
+            let isWorse =
+                worst.map {
+                    !$0.figure.isNaN && (rule.isMinimum ? !(found >= $0.figure) : !(found <= $0.figure))
+                } ?? true
             if isWorse { worst = (tensor, found) }
         }
         // One failing tensor decides. To pass, the figures of all tensors must be known.

@@ -22,12 +22,13 @@ enum CalibrationSummaryText {
 
     /// Reasons with their numbers of matrices and the first names, the most frequent reason first.
     private static func reasons(_ plain: [CalibrationSummary.Plain]) -> [String] {
-        let groups = ReasonForPlain.allCases.map { reason in (reason, plain.filter { $0.reason == reason }.map(\.name)) }
-            .filter { !$0.1.isEmpty }.enumerated()
-            .sorted { a, b in
-                let (x, y) = (a.element.1.count, b.element.1.count)
-                return x != y ? x > y : a.offset < b.offset
-            }.map(\.element)
+        let groups = ReasonForPlain.allCases.map { reason in (reason, plain.filter { $0.reason == reason }.map(\.name))
+        }
+        .filter { !$0.1.isEmpty }.enumerated()
+        .sorted { a, b in
+            let (x, y) = (a.element.1.count, b.element.1.count)
+            return x != y ? x > y : a.offset < b.offset
+        }.map(\.element)
         var lines: [String] = []
         for (index, (reason, names)) in groups.enumerated() {
             if index == maximumReasons - 1, groups.count > maximumReasons {

@@ -186,7 +186,9 @@ enum ConversionText {
         add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
         for line in RuleText.counts(report.kept.map { report.rule($0) }) { add("", line) }
         if let calibration = report.calibration {
-            for (label, line) in CalibrationSummaryText.lines(calibration, of: report.tensors.count) { add(label, line) }
+            for (label, line) in CalibrationSummaryText.lines(calibration, of: report.tensors.count) {
+                add(label, line)
+            }
         }
         if let worst = report.worst {
             add("worst tensor", IngotErrorRenderer.escaped(worst.name.text))

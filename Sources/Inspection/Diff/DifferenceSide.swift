@@ -54,7 +54,9 @@ extension TensorDifference {
             return sums.count == tensors.count ? sums.reduce(ActivationSums(), +).relativeError : nil
         }
         /// Hashes of the files of moments that the tensors were calibrated with.
-        package var calibrations: Set<ContentHash> { Set(tensors.compactMap { $0.descriptor?.calibrated?.calibration }) }
+        package var calibrations: Set<ContentHash> {
+            Set(tensors.compactMap { $0.descriptor?.calibrated?.calibration })
+        }
         /// Whether all elements are F16, BF16 or F32.
         package var isFloat: Bool { tensors.allSatisfy { $0.format != nil } }
 

@@ -134,7 +134,8 @@ enum InspectionMarkdown {
 
     private static func table(_ groups: [TensorGroup], _ title: String, _ report: CheckpointReport) -> [String] {
         let hasCalibrated = groups.contains { $0.figures.relativeActivationError != nil }
-        let titles = [title, "tensors", "weights", "size", "share", "bits"] + (report.weightsRead ? figureTitles : [])
+        let titles =
+            [title, "tensors", "weights", "size", "share", "bits"] + (report.weightsRead ? figureTitles : [])
             + (hasCalibrated ? [activationTitle] : [])
         let rows = groups.map { group -> [String] in
             let figures = group.figures

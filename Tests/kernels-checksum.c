@@ -180,6 +180,113 @@ static void statistics(void) {
     }
 }
 
+enum { BAND = 80, WIDE = 150, STRIDE = 96 };  // rows, columns, and numbers from column to column
+
+static float band[WIDE * STRIDE], band_targets[WIDE * STRIDE], band_errors[WIDE * STRIDE], couplings[WIDE * WIDE];
+static double moments_matrix[WIDE * 152];
+static float band_steps[2 * STRIDE], band_scales[2 * WIDE];
+static struct ingot_feedback_patch patches[BAND * INGOT_TRELLIS_STRIP];
+static _Alignas(64) uint8_t band_scratch[STRIDE * (4 * 2 + 2 + 4 + 1 + INGOT_TRELLIS_MAX_STATES)];
+
+static float uniform(void) { return (float)(next() >> 8) * 0x1p-23f - 1; }
+
+// Quantizes a band of all panels in turn, each with the errors of those before it.
+static void check_band(size_t rows, int32_t states, int32_t format, float shrinkage) {
+    size_t padded = (rows + 15) / 16 * 16;
+    memset(band, 0, sizeof band);
+    for (size_t column = 0; column < WIDE; column += 1) {
+        for (size_t row = 0; row < rows; row += 1) {
+            // A few weights are too large for a level, or for the type.
+            float weight = uniform() * (column % 50 == 7 && row % 9 == 0 ? 0x1p15f : 1);
+            band[column * STRIDE + row] = weight;
+        }
+    }
+    memcpy(band_targets, band, sizeof band);
+    memset(band_errors, 0, sizeof band_errors);
+    for (size_t row = 0; row < STRIDE; row += 1) {
+        band_steps[row] = row < rows ? 0.25f + (float)(row % 5) * 0.0625f : 0;
+        band_steps[STRIDE + row] = row < rows ? 1 / band_steps[row] : 0;
+    }
+    for (size_t column = 0; column < WIDE; column += 1) {
+        band_scales[column] = column % 50 == 9 ? 0x1p14f : 0.5f + (float)(column % 7) * 0.25f;
+        band_scales[WIDE + column] = 1 / band_scales[column];
+        for (size_t j = 0; j < WIDE; j += 1) { couplings[column * WIDE + j] = j > column ? uniform() * 0.1f : 0; }
+    }
+    for (size_t first = 0; first < WIDE;) {
+        size_t place = first % INGOT_TRELLIS_STRIP, left = WIDE - first;
+        // The first panel begins in the middle of a strip.
+        size_t count = first == 0 ? 41 : left < INGOT_TRELLIS_STRIP - place ? left : INGOT_TRELLIS_STRIP - place;
+        ingot_feedback_product(
+            band_targets + first * STRIDE, band_errors, padded, STRIDE, couplings + first, WIDE, first, count);
+        memset(odd_masks, 0, sizeof odd_masks);
+        memset(symbols, 0, sizeof symbols);
+        const struct ingot_feedback_panel panel = {
+            rows, padded, STRIDE, count, place, states, format, 253, band + first * STRIDE,
+            band_targets + first * STRIDE, band_errors + first * STRIDE, couplings + first * WIDE + first, WIDE,
+            band_steps, band_steps + STRIDE, band_scales + first, band_scales + WIDE + first, shrinkage, symbols,
+            odd_masks};
+        size_t found = ingot_feedback_panel(&panel, band_scratch, patches);
+        add(&found, sizeof found);
+        add(patches, found * sizeof *patches);
+        add(symbols, rows * INGOT_TRELLIS_STRIP * sizeof *symbols);
+        add(odd_masks, rows * sizeof *odd_masks);
+        first += count;
+    }
+    add(band_targets, sizeof band_targets);
+    add(band_errors, sizeof band_errors);
+    double dot = ingot_feedback_dot(band, band_errors, padded, STRIDE, WIDE);
+    add(&dot, sizeof dot);
+}
+
+// Factors a matrix, and divides by it. Returns 1 if it has no factor.
+static int check_factor(size_t count) {
+    size_t stride = (count + 7) / 8 * 8;
+    for (size_t j = 0; j < count; j += 1) {
+        for (size_t i = 0; i < stride; i += 1) {
+            moments_matrix[j * stride + i] = i == j ? (double)count : i < j ? (double)uniform() : 0;
+        }
+    }
+    if (ingot_feedback_factor(moments_matrix, count, stride) != 0) { return 1; }
+    static float lower[WIDE * WIDE], upper[WIDE * WIDE], inverse[WIDE];
+    for (size_t k = 0; k < count; k += 1) {
+        add(moments_matrix + k * stride, (k + 1) * sizeof(double));
+        inverse[k] = (float)(1 / moments_matrix[k * stride + k]);
+        for (size_t j = 0; j < count; j += 1) {
+            lower[k * count + j] = j < k ? -(float)moments_matrix[k * stride + j] : 0;
+            upper[k * count + j] = k < j ? -(float)moments_matrix[j * stride + k] : 0;
+        }
+    }
+    ingot_feedback_transpose(weights, ROWS, count, COLUMNS, band, STRIDE);
+    add(band, sizeof band);
+    for (size_t i = 0; i < WIDE * STRIDE; i += 1) { band[i] = uniform(); }
+    ingot_feedback_solve(band, BAND, STRIDE, lower, upper, inverse, count);
+    add(band, sizeof band);
+    return 0;
+}
+
+// Error feedback. Returns 1 where a matrix has no factor.
+static int feedback(void) {
+    static const size_t rows[] = {1, 16, 45}, counts[] = {1, 7, 64, 65, WIDE};
+    int number = 0;
+    for (int k = 0; k < 3; k += 1) {
+        for (int32_t states = 8; states <= INGOT_TRELLIS_MAX_STATES; states *= 2) {
+            for (int32_t format = 1; format <= 3; format += 1) {
+                check_band(rows[k], states, format, number % 2 == 0 ? 0.26f : 0);
+                number += 1;
+            }
+        }
+    }
+    for (int k = 0; k < 5; k += 1) {
+        if (check_factor(counts[k]) != 0) { return 1; }
+    }
+    for (size_t columns = 1; columns <= WIDE; columns += 1) {
+        memcpy(restored, weights, sizeof restored);
+        ingot_apply_steps(restored, (struct ingot_chunk_shape){45, columns}, band_steps, band_scales);
+        add(restored, sizeof restored);
+    }
+    return 0;
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -251,5 +358,7 @@ int main(void) {
     report("thirds");
     statistics();
     report("statistics");
+    if (feedback() != 0) { return 1; }
+    report("feedback");
     return 0;
 }

@@ -101,6 +101,29 @@ import Testing
         #expect(result.status == 0, "\(result.errors)")
     }
 
+    /// The time of factors, search and products, in the text where it was asked for, and in JSON; none without calibration.
+    @Test func times() throws {
+        let moments = try CalibratedConversionTests.gathered.get().moments
+        let directory = try TemporaryDirectory()
+        let model = CalibratedConversionTests.model.string
+        let start = [
+            "convert", model, directory.at("q").string, "--force", "--progress", "none", "--calibration", moments,
+        ]
+        let verbose = try IngotProcess.run(start + ["--verbose"])
+        #expect(verbose.output.contains("error feedback") && verbose.output.contains(" s factors, "))
+        #expect(try !IngotProcess.run(start).output.contains("error feedback"))
+        let json = try JSONValue.parse(Array(IngotProcess.run(start + ["--format", "json"]).output.utf8))
+        for member in ["factors", "search", "products", "sums"] {
+            guard case .number(let seconds)? = json["feedback_seconds"]?[member], seconds > 0 else {
+                Issue.record("no time for \(member)")
+                continue
+            }
+        }
+        let plain = try IngotProcess.run(
+            ["convert", model, directory.at("p").string, "--progress", "none", "--format", "json"])
+        #expect(try JSONValue.parse(Array(plain.output.utf8))["feedback_seconds"] == .null)
+    }
+
     /// An importance matrix does for moments.
     @Test func importanceMatrix() throws {
         let gathered = try CalibratedConversionTests.gathered.get()

@@ -31,6 +31,8 @@ package struct BandEncoder {
     private var weights: [Float] = [], restored: [Float] = []
     private var stream = TrellisEncoder()
     private let writer = StreamWriter()
+    /// The time that error feedback took in the bands that were encoded since `takeTimes`.
+    private var times = FeedbackTimes()
 
     /// Makes an encoder; buffers grow when first used.
     package init() {}
@@ -103,6 +105,13 @@ package struct BandEncoder {
             chunks[index].setChecksum()
             column = columns.upperBound
         }
+        times.add(search.times)
         return search.sums
+    }
+
+    /// Returns the time that error feedback took in the bands that were encoded since the last call.
+    package mutating func takeTimes() -> FeedbackTimes {
+        defer { times = FeedbackTimes() }
+        return times
     }
 }

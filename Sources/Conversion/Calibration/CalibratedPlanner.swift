@@ -227,6 +227,7 @@ struct CalibratedPlanner {
             let item = items[index]
             var descriptor = item.descriptor
             descriptor.scheme = .trellis(rate.parameters)
+            defer { cache.add(probe.takeTimes()) }
             return try probe.trial(
                 item.bytes, as: descriptor.prologue, by: rate.rule,
                 cache.encoding(of: item.input, item.tensor.name, rowBytes: item.rowBytes))

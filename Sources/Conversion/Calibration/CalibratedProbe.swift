@@ -66,6 +66,9 @@ final class CalibratedProbe {
         return sum / Double(used.count)
     }
 
+    /// Returns the time that error feedback took in the trials since the last call.
+    func takeTimes() -> FeedbackTimes { encoder.takeTimes() }
+
     /// Encodes the sample; nil if a weight is NaN or infinite.
     func trial(
         _ tensor: TensorBytes, as prologue: PayloadPrologue, by rule: TrellisRule, _ encoding: CalibratedEncoding

@@ -16,6 +16,8 @@ package struct CalibrationMoments: Sendable {
     package let hash: ContentHash
     /// The first phase, in the second; nil in any other conversion.
     package private(set) var phase: FirstPhase?
+    /// The time that conversions with these moments took.
+    package let effort = CalibrationEffort()
 
     /// Takes an opened file, and hashes it.
     package init(_ file: MomentsFile) throws {

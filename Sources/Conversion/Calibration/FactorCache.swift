@@ -49,6 +49,9 @@ final class FactorCache: Sendable {
         (self.moments, self.maximumBytes) = (moments, maximumBytes)
     }
 
+    /// Adds the time that a worker spent on encoding.
+    func add(_ times: FeedbackTimes) { moments.effort.add(times) }
+
     /// The factors of an input; nil if its moments are zero, or have no factor.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
@@ -59,7 +62,15 @@ final class FactorCache: Sendable {
             state.entries.append(entry)
             return entry.once
         }
-        let made = try once.value { try make(input) }
+        let made = try once.value {
+            let clock = ContinuousClock()
+            let begin = clock.now
+            let made = try make(input)
+            var times = FeedbackTimes()
+            times.factors = clock.now - begin
+            moments.effort.add(times)
+            return made
+        }
         state.withLock { state in
             var bytes = state.entries.reduce(0) { $0 + $1.once.byteCount }
             while bytes > maximumBytes, state.entries.count > 1 {

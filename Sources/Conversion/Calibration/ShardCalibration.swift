@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import Moments
+import Quantization
 import SystemPackage
 import TensorModel
 import Weights
@@ -27,6 +28,9 @@ struct ShardCalibration: Sendable {
         }
         return try cache.encoding(of: input, tensor.name, rowBytes: [])
     }
+
+    /// Adds the time that a worker spent on encoding.
+    func add(_ times: FeedbackTimes) { moments.effort.add(times) }
 
     /// The payload of a tensor in the first phase, and its shard.
     func earlier(_ name: TensorName) -> (payload: SealedShard.Payload, shard: SealedShard)? {

@@ -1,7 +1,7 @@
 import Checkpoints
 package import Container
 import FileAccess
-import Quantization
+package import Quantization
 package import TensorModel
 package import Work
 
@@ -60,6 +60,8 @@ package struct ConversionReport: Sendable {
     package internal(set) var repeatedTensors = 0, repeats = 0
     /// Time of the workers: encoding, and writing.
     package internal(set) var usage = PipelineUsage()
+    /// Of that time, and of the time of the plan, what error feedback took; nil without calibration.
+    package internal(set) var feedback: FeedbackTimes?
     /// Files of the source that were not copied, with the reasons.
     package let skipped: [(name: String, reason: String)]
     /// All warnings, those of earlier runs included.
@@ -131,6 +133,13 @@ package struct ConversionReport: Sendable {
     /// Bytes of all payloads and kept tensors.
     package var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
 
+    private static func json(_ times: FeedbackTimes) -> JSONValue {
+        .object([
+            .init("factors", .number(times.factors.seconds)), .init("search", .number(times.search.seconds)),
+            .init("products", .number(times.products.seconds)), .init("sums", .number(times.sums.seconds)),
+        ])
+    }
+
     /// The report as JSON, schema `ingot.convert` version 1 (Specs/json.md).
     package var json: JSONValue {
         .object([
@@ -155,6 +164,7 @@ package struct ConversionReport: Sendable {
                         "waiting",
                         .number(max(0, seconds * Double(jobs) - usage.working.seconds - usage.consuming.seconds))),
                 ])),
+            .init("feedback_seconds", feedback.map(ConversionReport.json) ?? .null),
             .init(
                 "tensors",
                 .array(

@@ -68,6 +68,7 @@ package struct Converter: Sendable {
         report.seconds = (clock.now - begin).seconds
         report.jobs = budget.jobs
         report.calibration = moments.map { CalibrationSummary(report, $0) }
+        report.feedback = moments?.effort.times
         return report
     }
 }

@@ -292,6 +292,7 @@ final class ShardRunner {
                             prologue.grid.place(of: first + tile), of: tensors[run.payload],
                             columns: prologue.grid.columns, prologue.format, scratch: &workspace.scratch)
                     }
+                    calibration.add(workspace.bands.takeTimes())
                     return
                 }
                 for (index, chunk) in run.chunks.enumerated() {

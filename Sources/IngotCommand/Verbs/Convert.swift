@@ -221,6 +221,14 @@ enum ConversionText {
             let (working, consuming) = (report.usage.working.seconds, report.usage.consuming.seconds)
             add("workers' time", "\(share(working)) quantizing, \(share(consuming)) hashing and writing,")
             add("", "\(share(max(0, all - working - consuming))) waiting")
+            if let times = report.feedback {
+                func part(_ name: String, _ time: Duration) -> String {
+                    "\(NumberText.fixed(time.seconds, 2)) s \(name)"
+                }
+                let products = part("carrying errors", times.products)
+                add("error feedback", part("factors", times.factors) + ", " + part("search", times.search) + ",")
+                add("", products + ", " + part("errors over activations", times.sums))
+            }
             add(
                 "encoded again",
                 "\(report.repeatedTensors) of \(report.tensors.count) matrices, \(report.repeats) times, to hold their rate"

@@ -13,6 +13,8 @@ package struct FeedbackSearch {
     private var number = 0, next = 0
     /// Sums over the finished blocks: tr(W H W^T) and tr(E H E^T), with H as it is stored.
     package private(set) var sums = ActivationSums()
+    /// The time that was spent so far; the clock is read a few times for each panel.
+    package private(set) var times = FeedbackTimes()
 
     /// Upper bound of the memory of a search in bytes, its factors not counted.
     package static func maximumBytes(rows: Int, blockColumns: Int) -> Int {
@@ -68,8 +70,10 @@ package struct FeedbackSearch {
             for index in last..<last + rows * strip { symbols[index] = 0 }
         }
         var patches: [Kernels.FeedbackPatch] = []
+        let clock = ContinuousClock()
         while next < columns.upperBound {
             let current = factors.blocks[number]
+            let begin = clock.now
             if next == current.columns.lowerBound {
                 block.begin(rows: rows, columns: current.columns.count)
                 if let correction { correct(correction, current.columns) }
@@ -88,9 +92,13 @@ package struct FeedbackSearch {
             if panel.lowerBound > 0 {
                 block.carry(current.coupling.span, width: width, from: 0..<panel.lowerBound, into: panel)
             }
+            let carried = clock.now
             FeedbackSearch.quantize(
                 block, panel, current.coupling, width, steps, origin, inTile - first, inTile / strip, rows, &symbols,
                 &oddMasks, &found)
+            let searched = clock.now
+            times.products += carried - begin
+            times.search += searched - carried
             for patch in found {
                 patches.append(.init(row: patch.row, column: first + patch.column, value: patch.value))
             }
@@ -101,6 +109,7 @@ package struct FeedbackSearch {
                     // Rounding, or moments that are none, may give a number below 0.
                     sums.signal += max(0, block.quadraticForm(.originals, current.form.span, width: width))
                     sums.noise += max(0, block.quadraticForm(.errors, current.form.span, width: width))
+                    times.sums += clock.now - searched
                 }
                 number += 1
             }

@@ -4,7 +4,7 @@ package import Moments
 import Products
 import Quantization
 package import SystemPackage
-package import TensorModel
+import TensorModel
 import Weights
 
 /// Gathers, for the output and down projections of a model, what makes up for the frozen matrices before them: the second phase of a

@@ -1,5 +1,5 @@
 package import Quantization
-package import TensorModel
+import TensorModel
 
 /// How a calibrated tensor is encoded: the factors of its input, its scale bytes, and the hash of the file of moments.
 package struct CalibratedEncoding: Sendable {

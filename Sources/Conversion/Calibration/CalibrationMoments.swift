@@ -1,11 +1,11 @@
-package import Architectures
+import Architectures
 import Checkpoints
 import Container
 package import FileAccess
 package import Moments
 import Quantization
 package import SystemPackage
-package import TensorModel
+import TensorModel
 import Weights
 
 /// The file of moments of a calibrated conversion.

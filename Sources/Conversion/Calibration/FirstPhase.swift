@@ -5,7 +5,7 @@ package import FileAccess
 package import Moments
 import Quantization
 package import SystemPackage
-package import TensorModel
+import TensorModel
 
 /// The first phase of a calibrated conversion in two phases: its output, and the corrections that were gathered through it.
 ///

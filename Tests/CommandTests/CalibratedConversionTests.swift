@@ -136,6 +136,10 @@ import Testing
         let shard = try Files.read(directory.at("q/model-00002-of-00002.safetensors"))
         let header = String(decoding: shard.prefix(20_000), as: UTF8.self)
         #expect(header.contains("scale_bytes") && header.contains("h_noise"))
+        // A scale byte for each column: of four layers with six matrices of 256 and one of 1024, and of the head.
+        let inspected = try IngotProcess.run(["inspect", directory.at("q").string, "--format", "json", "-q"])
+        let bytes = try JSONValue.parse(Array(inspected.output.utf8))["bytes"]
+        #expect(bytes?["scales"]?.unsigned == 4 * (6 * 256 + 1024) + 256)
         let verified = try IngotProcess.run([
             "verify", directory.at("q").string, "--against", CalibratedConversionTests.model.string,
         ])

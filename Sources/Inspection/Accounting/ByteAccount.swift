@@ -20,7 +20,7 @@ package struct ByteAccount: Sendable, Hashable {
         case escapes
         /// Row classes, low bits and patches, not compressed.
         case extras
-        /// Scales and biases, compressed.
+        /// Scales and biases, compressed; scale bytes of columns and rows.
         case scales
         /// Byte planes of lossless tensors, compressed.
         case planes
@@ -80,7 +80,10 @@ package struct ByteAccount: Sendable, Hashable {
                 add(UInt64(stream.byteCount), to: part)
             }
         }
-        add(front ?? payload.range.count, to: .tables)
+        // Scale bytes lie between the table and the first chunk.
+        let scales = front == nil ? 0 : UInt64(payload.descriptor.prologue.sideBytes)
+        add((front ?? payload.range.count) - scales, to: .tables)
+        add(scales, to: .scales)
         add(payload.range.count - (front ?? payload.range.count) - chunks, to: .padding)
     }
 

@@ -15,9 +15,6 @@ TITLES = {"sample": "SampleWeights", "third": "Third model", "smollm2": "SmolLM2
 CALIBRATIONS = ("none", "random", "half", "mixed", "code")
 # Of Q3_K, IQ3_XXS, Q2_K and IQ2_XXS: the quotient of the divergences that is asked, and the one hoped for.
 BARS = {"Q3_K": (4, 8), "IQ3_XXS": (4, 6), "Q2_K": (5, 8), "IQ2_XXS": (8, 13)}
-# The linear layers of CodeLlama-34B: hidden 8192, intermediate 22016, 48 layers, 8 key-value heads of 128.
-WEIGHTS_34B = 48 * (2 * 8192 * 8192 + 2 * 1024 * 8192 + 3 * 8192 * 22016)
-LARGE_TOKENS = 32_768
 RATIO_AT_4_BITS, MIX_OVER_CODE, RATIO_AT_2_1 = 1.005, 1.10, 1.42
 
 
@@ -214,34 +211,10 @@ def costs(rows: Rows) -> str:
     return table(header, lines) if lines else ""
 
 
-def scaling(models: list[Rows]) -> str:
-    """User time per weight, and what it would be for CodeLlama-34B."""
-    lines = []
-    for rows in models:
-        calibrated = [row for row in rows.of("ours") if row["calibrate"]]
-        if not calibrated:
-            continue
-        row = calibrated[-1]
-        weights = row["linear_weights"]
-        tokens = sum(int(re.search(r"(\d+)\.txt", name)[1]) for name in row["calibrate"]["texts"])
-        gathering = row["calibrate"]["user_seconds"] / weights / tokens
-        passes = [one["user_seconds"] / weights for one in (row.get("first_phase"), row["convert"]) if one]
-        # Each of two phases encodes: the first all layers, the second two of a block.
-        correction = row["correction"]["user_seconds"] / weights / tokens if "correction" in row else 0
-        large = [WEIGHTS_34B * LARGE_TOKENS * gathering, WEIGHTS_34B * LARGE_TOKENS * correction, WEIGHTS_34B * sum(passes)]
-        lines.append([TITLES[rows.model], f"{weights / 1e6:.1f} M", f"{tokens:,}", f"{1e12 * gathering:.0f}", f"{1e12 * correction:.0f}",
-                      f"{1e-6 / sum(passes):.1f}", *(f"{seconds / 3600:.1f}" for seconds in large)])  # fmt: skip
-    header = ["measured on", "linear weights", "tokens", "calibrate, ps per weight and token", "corrections, ps", "convert, M weights per s",
-              "34B: calibrate, h", "34B: corrections, h", "34B: convert, h"]  # fmt: skip
-    return table(header, lines) if lines else ""
+LARGE = """## Time and memory of a large model
 
-
-SCALING = f"""## Time for CodeLlama-34B, by these times
-
-User time of one core, scaled by weights, and for `calibrate` by tokens ({LARGE_TOKENS:,} of them). It is an extrapolation over a factor of
-300 to 8000: small models spend more time beside the products, and in a larger one the products of the error feedback take more per
-weight (blocks of 2048 columns instead of 256 to 1536). Memory does not grow so: `--max-memory` bounds it ([evaluation.md](evaluation.md) has the
-least, and predictions of `ingot plan`).
+User seconds above are of one machine under load, and grow with the threads of OpenBLAS that wait. What the steps take for CodeLlama-34B, by
+measuring one and two of its layers (`Tests/Benchmarks/study/scaling.py`): [RESULTS.md](../Tests/Benchmarks/RESULTS.md).
 """
 
 
@@ -314,8 +287,9 @@ def provenance(rows: list[Rows]) -> str:
     lines = set()
     for own in rows:
         for row in own.all.values():
-            lines.add((TITLES[own.model], row["binary"][:12], row["model_sha256"][:12]))
-    return table(["model", "SHA-256 of the command", "SHA-256 of the model"], [list(line) for line in sorted(lines)])
+            kind = "source and llama.cpp" if row["kind"] in ("source", "peer") else "ours"
+            lines.add((TITLES[own.model], kind, row["binary"][:12], row["model_sha256"][:12]))
+    return table(["model", "rows", "SHA-256 of the command", "SHA-256 of the model"], [list(line) for line in sorted(lines)])
 
 
 def write(lines: list[dict], cache: Path) -> None:
@@ -339,8 +313,7 @@ Embedding and head stay in fp16. Figures below are computed from shapes.
 """)
     header = ["model", "published rate", "codebooks x bits", "bits by AQLM's count", "bits in the file, linear layers", "file, MB"]
     parts.append(table(header, [*sizes, *aqlm_table("CodeLlama-7B", aqlm.CODELLAMA_7B)]) + "\n")
-    if found := scaling(rows):
-        parts.append(SCALING + "\n" + found + "\n")
+    parts.append(LARGE)
     parts.append("## How it was made\n\n" + provenance(rows) + "\n")
     (SPECS / "study.md").write_text("\n".join(parts))
     (SPECS / "study.svg").write_text(study_chart.chart(rows))

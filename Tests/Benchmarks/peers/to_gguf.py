@@ -70,7 +70,7 @@ def tensors(folder: Path):
         yield from (Tensor(path, 8 + length, name, entry) for name, entry in header.items())
 
 
-def describe(writer: GGUFWriter, config: dict) -> None:
+def hyperparameters(writer: GGUFWriter, config: dict) -> None:
     heads = config["num_attention_heads"]
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -81,6 +81,10 @@ def describe(writer: GGUFWriter, config: dict) -> None:
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+
+
+def describe(writer: GGUFWriter, config: dict) -> None:
+    hyperparameters(writer, config)
     # A vocabulary of the right length and no meaning: these weights have none either.
     writer.add_tokenizer_model("llama")
     writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])

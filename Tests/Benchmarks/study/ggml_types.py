@@ -20,7 +20,7 @@ from models import Model, is_linear
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "peers"))
 
 from formats.ggml import Type, _ggml  # noqa: E402
-from to_gguf import gguf_name, interleaved  # noqa: E402
+from to_gguf import gguf_name, hyperparameters, interleaved  # noqa: E402
 
 TYPES = ("Q4_K", "IQ4_XS", "Q3_K", "IQ3_XXS", "Q2_K", "IQ2_S", "IQ2_XXS")
 BLOCK = 256
@@ -78,20 +78,6 @@ def read(model: Model):
                 yield name, file.get_tensor(name)
 
 
-def describe(writer: gguf.GGUFWriter, config: dict) -> None:
-    """The hyperparameters. The tokenizer is left out: ours stands in a file of its own that is not counted either."""
-    heads = config["num_attention_heads"]
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_rope_dimension_count(config["hidden_size"] // heads)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-
-
 def build(model: Model, type_name: str, moments: Path, target: Path) -> dict:
     """Writes the decoded model in fp32 to the folder `target`, and a GGUF file beside it where blocks are whole. Returns their sizes."""
     kind, columns = WeightedType(type_name), importances(moments)
@@ -104,7 +90,8 @@ def build(model: Model, type_name: str, moments: Path, target: Path) -> dict:
     file = target.with_suffix(".gguf")
     writer = gguf.GGUFWriter(file, "llama") if model.whole_blocks else None
     if writer:
-        describe(writer, config)
+        # The tokenizer is left out: ours stands in a file of its own that is not counted either.
+        hyperparameters(writer, config)
     decoded, linear_weights, kept_bytes = {}, 0, 0
     for name, tensor in read(model):
         if not is_linear(name):

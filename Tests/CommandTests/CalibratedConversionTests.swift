@@ -91,6 +91,19 @@ import Testing
         #expect((forecast / bytes - 1).magnitude < 0.01, "\(forecast), then \(bytes)")
     }
 
+    /// Convert and plan refuse what a calibrated conversion does not have.
+    @Test(arguments: [["--scheme", "uniform"], ["--relative-mse", "1e-2"], ["--codec", "lz4"], ["--codec", "none"]])
+    func refusals(options: [String]) throws {
+        let gathered = try CalibratedConversionTests.gathered.get()
+        let directory = try TemporaryDirectory()
+        let model = CalibratedConversionTests.model.string
+        for command in [["convert", model, directory.at("q").string], ["plan", model]] {
+            let result = try IngotProcess.run(command + ["--calibration", gathered.moments] + options)
+            #expect(result.status == 64 && result.errors.contains("A calibrated conversion needs"), "\(result.errors)")
+        }
+        #expect(Files.names(directory.path).isEmpty)
+    }
+
     /// At few bits no matrix gets so little that its certificate cannot hold.
     @Test(arguments: ["1", "1.4"]) func fewBits(bits: String) throws {
         let gathered = try CalibratedConversionTests.gathered.get()

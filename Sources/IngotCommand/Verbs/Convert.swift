@@ -97,13 +97,7 @@ struct Convert: AsyncParsableCommand {
         guard !files.follow || !isCalibrated else {
             throw ValidationError("A calibrated conversion needs the whole source: not with --follow.")
         }
-        guard !isCalibrated || rate.scheme == .trellis && rate.relativeMSE == nil else {
-            throw ValidationError(
-                "A calibrated conversion needs --scheme trellis and a rate: --bits, --bpw or --target-size.")
-        }
-        guard !isCalibrated || rate.codec != .lz4 && rate.codec != CodecName.none else {
-            throw ValidationError("A calibrated conversion needs --codec rans or zstd.")
-        }
+        if isCalibrated { try rate.requireCalibrable() }
     }
 
     func run() async throws {

@@ -47,6 +47,10 @@ struct Plan: AsyncParsableCommand {
     @OptionGroup(title: "Progress") var shown: ProgressOptions
     @OptionGroup(title: "Output") var report: ReportOptions
 
+    func validate() throws {
+        if text.calibration != nil { try rate.requireCalibrable() }
+    }
+
     func run() async throws {
         var options = try rate.options()
         options.run.jobs = work.jobs

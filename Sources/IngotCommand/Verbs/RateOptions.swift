@@ -136,6 +136,17 @@ struct RateOptions: ParsableArguments {
         return options
     }
 
+    /// Refuses schemes, goals and codecs that a calibrated conversion does not have.
+    func requireCalibrable() throws {
+        guard scheme == .trellis && relativeMSE == nil else {
+            throw ValidationError(
+                "A calibrated conversion needs --scheme trellis and a rate: --bits, --bpw or --target-size.")
+        }
+        guard codec != .lz4 && codec != CodecName.none else {
+            throw ValidationError("A calibrated conversion needs --codec rans or zstd.")
+        }
+    }
+
     /// The options of a calibrated conversion, whose defaults differ: 32 states, rANS, and 2 GiB of memory.
     func calibrated(_ options: ConversionOptions, _ isMemoryStated: Bool) -> ConversionOptions {
         var options = options

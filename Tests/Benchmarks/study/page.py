@@ -218,6 +218,19 @@ measuring one and two of its layers (`Tests/Benchmarks/study/scaling.py`): [RESU
 """
 
 
+COMMANDS = """## How it was made
+
+    make study IMATRIX=mixed                                                                # SampleWeights
+    make study BITS=4 CALIBRATIONS=mixed,code TYPES= TOKENS=60000                           # more sequences
+    make study BITS=3,2.5,2 CALIBRATIONS=mixed,code TYPES= METHOD=steps                     # one phase
+    .venv-bench/bin/python Tests/Benchmarks/study/third_model.py --output DIR               # 99 minutes of one core
+    make study MODELS=third THIRD=DIR/model IMATRIX=mixed BITS=16,4,3,2.5,2 CALIBRATIONS=none,random,mixed,code
+    make study MODELS=smollm2 TOKENS=6144 BITS=16,3,2.5,2.1,2 CALIBRATIONS=none,half TYPES=Q3_K,IQ3_XXS,Q2_K,IQ2_XXS IMATRIX=half
+    make study MODELS=smollm2 TOKENS=6144 BITS=2 CALIBRATIONS=random,code TYPES=
+    make study-functional BITS=16,3,2.5,2 CALIBRATIONS=none,mixed
+"""
+
+
 def aqlm_table(model: str, shapes: aqlm.Shapes) -> list[list[str]]:
     return [[model, f"{setting.rate:.2f}", setting.name, f"{aqlm.nominal_bits(shapes, setting):.2f}",
              f"{aqlm.stored_bits(shapes, setting):.2f}", f"{aqlm.file_bytes(shapes, setting) / 1e6:,.1f}"] for setting in aqlm.SETTINGS]  # fmt: skip
@@ -314,6 +327,6 @@ Embedding and head stay in fp16. Figures below are computed from shapes.
     header = ["model", "published rate", "codebooks x bits", "bits by AQLM's count", "bits in the file, linear layers", "file, MB"]
     parts.append(table(header, [*sizes, *aqlm_table("CodeLlama-7B", aqlm.CODELLAMA_7B)]) + "\n")
     parts.append(LARGE)
-    parts.append("## How it was made\n\n" + provenance(rows) + "\n")
+    parts.append(COMMANDS + "\n" + provenance(rows) + "\n")
     (SPECS / "study.md").write_text("\n".join(parts))
     (SPECS / "study.svg").write_text(study_chart.chart(rows))

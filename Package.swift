@@ -72,7 +72,7 @@ let package = Package(
         layer("Kernels", imports: ["CKernels", "TensorModel"]),
         layer("FileAccess", imports: ["TensorModel", "CSystemCalls", "CXXHash", "CCrypto", system]),
         layer("Work", imports: ["TensorModel", "FileAccess"]),
-        layer("Checkpoints", imports: ["TensorModel", "FileAccess", system]),
+        layer("Checkpoints", imports: ["TensorModel", "FileAccess", "Kernels", system]),
         layer("Architectures", imports: ["TensorModel"]),
         layer("Quantization", imports: ["TensorModel", "Kernels"]),
         layer(

@@ -15,7 +15,7 @@ declare -A allowed=(
     [Kernels]="CKernels TensorModel"
     [Quantization]="TensorModel Kernels Glibc Musl Darwin"
     [FileAccess]="CSystemCalls CXXHash CCrypto TensorModel SystemPackage Synchronization Glibc Darwin"
-    [Checkpoints]="TensorModel FileAccess SystemPackage"
+    [Checkpoints]="TensorModel FileAccess Kernels SystemPackage"
     [Architectures]="TensorModel"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
     [Work]="TensorModel FileAccess Synchronization"
@@ -48,10 +48,11 @@ declare -A included=(
     [common]=""
     [statistics]="common"
     [uniform]="common statistics"
+    [codes]="common"
     [trellis]="common statistics"
     [rans]="common statistics trellis"
     [feedback]="common trellis"
-    [levels]="common statistics uniform trellis rans feedback"
+    [levels]="common codes statistics uniform trellis rans feedback"
     [entries]="levels"
 )
 for folder in Sources/CKernels/*/; do

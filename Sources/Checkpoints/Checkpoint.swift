@@ -13,10 +13,13 @@ package struct Shard: Sendable {
 
     /// The size that a conversion of the shard is compared with: of a PyTorch file the bytes of the tensors that are read, since it may
     /// hold states of the training too; of other formats the bytes of the file.
-    package var sizeBefore: UInt64 { header.format == .pytorch ? min(file.byteCount, dataByteCount) : file.byteCount }
+    package var sizeBefore: UInt64 { header.format == .pytorch ? min(file.byteCount, storedByteCount) : file.byteCount }
 
     /// Bytes of all tensors of the shard.
     package var dataByteCount: UInt64 { header.tensors.reduce(0) { $0 &+ $1.byteCount } }
+
+    /// Bytes of all tensors as they are stored.
+    package var storedByteCount: UInt64 { header.storedTensors.reduce(0) { $0 &+ $1.byteCount } }
 }
 
 /// A checkpoint in any format: the tensors of one file, or of a directory with one or more files.
@@ -66,11 +69,12 @@ package struct Checkpoint: Sendable {
     ///   - key: keys that lead to the weights in a PyTorch file, joined by `.`; nil for the usual ones.
     ///   - limits: limits of what is read.
     ///   - undecodable: what becomes of tensors that Ingot cannot decode.
+    ///   - quantized: what becomes of codes of other quantizers.
     /// - Throws: the errors of `CheckpointLayout.read` and `ShardHeader.read`; `missingShard`; `indexMismatch` if index and shards
-    ///   disagree, or if a name is in two shards.
+    ///   disagree, or if a name is in two shards; `unsupportedSource` for codes that cannot be decoded.
     package static func open(
         _ path: FilePath, key: String? = nil, limits: Limits = .standard,
-        undecodable: UndecodableTensors = .refused
+        undecodable: UndecodableTensors = .refused, quantized: QuantizedSources = .decoded
     ) throws -> Checkpoint {
         let layout = try CheckpointLayout.read(path, key: key, limits: limits)
         let shards = try layout.shardNames.indices.map {
@@ -91,12 +95,38 @@ package struct Checkpoint: Sendable {
                         file: index.path, "total_size is \(whole(stated)), but the tensors take \(total) bytes"))
             }
         }
+        warnings += shards.flatMap(\.header.warnings)
+        guard quantized == .decoded else {
+            return Checkpoint(layout: layout, shards: shards, warnings: warnings, places: places)
+        }
+        let (decoded, found) = try decode(shards, places, in: layout, undecodable)
         return Checkpoint(
-            layout: layout, shards: shards, warnings: warnings + shards.flatMap(\.header.warnings), places: places)
+            layout: layout, shards: decoded, warnings: warnings + found, places: try Checkpoint.places(of: decoded))
+    }
+
+    /// Turns codes of other quantizers into decoded tensors.
+    ///
+    /// - Throws: `unsupportedSource`; `headerSyntax` or a similar code for a configuration that is no JSON object.
+    static func decode(
+        _ shards: [Shard], _ places: [TensorName: Place], in layout: CheckpointLayout, _ undecodable: UndecodableTensors
+    ) throws -> (shards: [Shard], warnings: [IngotWarning]) {
+        guard shards.contains(where: { $0.header.format != .gguf }) else { return (shards, []) }
+        var (type, stated): (FloatFormat?, QuantizationConfiguration?) = (nil, nil)
+        do {
+            if let directory = layout.directory { (type, stated) = try QuantizationConfiguration.read(in: directory) }
+        } catch let error as IngotError where undecodable == .listed {
+            let warning = IngotWarning(
+                file: error.file ?? "", "cannot be read, so the quantization is not described: \(error.found)")
+            var pass = QuantizedPass(shards, places, nil, elementType: nil, undecodable)
+            let result = try pass.run()
+            return (result.shards, [warning] + result.warnings)
+        }
+        var pass = QuantizedPass(shards, places, stated, elementType: type, undecodable)
+        return try pass.run()
     }
 
     /// Finds the place of each tensor and alias. Throws `indexMismatch` if a name is in two shards.
-    private static func places(of shards: [Shard]) throws -> [TensorName: Place] {
+    static func places(of shards: [Shard]) throws -> [TensorName: Place] {
         var places: [TensorName: Place] = [:]
         places.reserveCapacity(shards.reduce(0) { $0 + $1.header.tensors.count })
         func add(_ name: TensorName, _ place: Place, _ shard: Shard) throws {

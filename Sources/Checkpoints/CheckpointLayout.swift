@@ -75,14 +75,21 @@ package struct CheckpointLayout: Sendable {
         return shardNames.count == 1 ? path : path.removingLastComponent().appending(shardNames[position])
     }
 
-    /// Opens a shard and requires that it holds exactly the tensors that the index places in it.
+    /// Opens a shard without the others, and requires that it holds exactly the tensors that the index places in it.
     ///
-    /// - Throws: `missingShard` if it does not exist, `indexMismatch` if index and shard disagree, and the errors of `ShardHeader.read`.
-    package func open(_ position: Int, limits: Limits = .standard) throws -> Shard {
+    /// - Parameter quantized: what becomes of codes of other quantizers.
+    /// - Throws: `missingShard` if it does not exist, `indexMismatch` if index and shard disagree, and the errors of `ShardHeader.read`;
+    ///   `unsupportedSource` for codes that cannot be decoded, or that need tensors of another shard.
+    package func open(
+        _ position: Int, limits: Limits = .standard, quantized: QuantizedSources = .decoded
+    ) throws -> Shard {
         let shard = try openUnchecked(position, limits: limits, undecodable: .refused)
         try index?.check(shard, position: position)
         try GGUFSplit.check(shard, position: position, of: shardNames.count)
-        return shard
+        guard quantized == .decoded else { return shard }
+        let (decoded, _) = try Checkpoint.decode([shard], Checkpoint.places(of: [shard]), in: self, .refused)
+        try index?.requireWhole(decoded[0], position: position)
+        return decoded[0]
     }
 
     /// Opens a shard without comparing it with the index.

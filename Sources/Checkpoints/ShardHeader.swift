@@ -25,6 +25,10 @@ package struct ShardHeader: Sendable {
     package let format: FileFormat
     /// The tensors, in the order of their bytes.
     package let tensors: [StoredTensor]
+    /// The tensors that the file stores, in the order of their bytes. They differ from `tensors` if some are codes that are decoded.
+    package let storedTensors: [StoredTensor]
+    /// What stored tensors are to decoded ones; empty if none are decoded.
+    package private(set) var roles: [TensorName: QuantizedForm.Role] = [:]
     /// The file's metadata as text, in the order of the file.
     package let metadata: [SafetensorsHeader.MetadataEntry]
     /// Offset in the file of the first byte of data. Everything before it describes the data.
@@ -53,6 +57,7 @@ package struct ShardHeader: Sendable {
     ) {
         self.format = format
         self.tensors = tensors
+        storedTensors = tensors
         self.metadata = metadata
         self.dataStart = dataStart
         self.headerByteCount = headerByteCount ?? dataStart
@@ -63,11 +68,39 @@ package struct ShardHeader: Sendable {
         self.carriedMetadata = carriedMetadata
     }
 
+    fileprivate init(
+        _ header: ShardHeader, _ decoded: [StoredTensor], _ roles: [TensorName: QuantizedForm.Role], _ aliases: [Alias]
+    ) {
+        format = header.format
+        tensors = decoded
+        storedTensors = header.tensors
+        self.roles = roles
+        metadata = header.metadata
+        dataStart = header.dataStart
+        headerByteCount = header.headerByteCount
+        checksums = header.checksums
+        self.aliases = aliases
+        warnings = header.warnings
+        model = header.model
+        carriedMetadata = header.carriedMetadata
+        unknownField = header.unknownField
+    }
+
     /// Makes the header of a safetensors file.
     package init(_ header: SafetensorsHeader) {
         self.init(
             .safetensors, tensors: header.tensors, metadata: header.metadata, dataStart: header.dataStart,
             warnings: header.warnings)
         unknownField = header.unknownField
+    }
+}
+
+extension ShardHeader {
+    /// The header of the same file with decoded tensors.
+    ///
+    /// - Parameter roles: what the stored tensors are that decoded ones consist of.
+    func decoded(_ decoded: [StoredTensor], roles: [TensorName: QuantizedForm.Role]) -> ShardHeader {
+        let names = Set(decoded.map(\.name))
+        return ShardHeader(self, decoded, roles, aliases.filter { names.contains($0.target) })
     }
 }

@@ -14,11 +14,13 @@ package struct StoredTensor: Sendable, Hashable {
     package let encoding: String?
     /// Derives the elements from the stored bytes; nil if the elements are stored directly.
     package let decoder: (any DerivedBytes)?
+    /// How another quantizer stores it, in several tensors; nil for any other tensor. Its first part has the bytes `range`.
+    package let form: QuantizedForm?
 
     /// Makes a tensor from its parts.
     package init(
         name: TensorName, elementType: ElementType, shape: Shape, range: ByteRange,
-        decoder: (any DerivedBytes)? = nil, encoding: String? = nil
+        decoder: (any DerivedBytes)? = nil, encoding: String? = nil, form: QuantizedForm? = nil
     ) {
         self.name = name
         self.elementType = elementType
@@ -26,7 +28,17 @@ package struct StoredTensor: Sendable, Hashable {
         self.range = range
         self.decoder = decoder
         self.encoding = encoding
+        self.form = form
     }
+
+    /// Whether quantizing it again needs the user's consent: whether it is stored in codes, but for FP8, MXFP4 and NVFP4, in which authors
+    /// publish weights.
+    package var needsConsent: Bool {
+        form?.needsConsent ?? (encoding.map { !["MXFP4", "NVFP4"].contains($0) } ?? false)
+    }
+
+    /// Bytes that it takes in files: those of its codes and of the tensors beside them, or of its elements.
+    package var storedByteCount: UInt64 { form?.byteCount ?? range.count }
 
     /// Bytes of its elements, after decoding.
     package var byteCount: UInt64 { decoder?.byteCount ?? range.count }

@@ -143,6 +143,9 @@ extension StoredTensor {
     /// The place of its bytes in `file`.
     package func bytes(in file: MappedFile) -> TensorBytes {
         let part = FilePart(file, range)
+        if let form, let decoder {
+            return .derived([part] + form.parts.dropFirst().map { FilePart($0.file, $0.tensor.range) }, decoder)
+        }
         return decoder.map { .derived([part], $0) } ?? .stored(part)
     }
 }

@@ -316,6 +316,33 @@ size_t ingot_feedback_scratch(size_t padded_rows, int32_t states);
 size_t ingot_feedback_panel(
     const struct ingot_feedback_panel *panel, uint8_t *scratch, struct ingot_feedback_patch *patches);
 
+// Codes of other quantizers (Specs/quantized-sources.md)
+
+enum {
+    INGOT_CODES_UNSIGNED = 0,  // whole numbers from 0 on
+    INGOT_CODES_SIGNED = 1,    // bytes in two's complement
+    INGOT_CODES_E2M1 = 2,      // FP4 of the OCP Microscaling specification, in the low four bits
+    INGOT_CODES_E4M3 = 3,      // FP8 E4M3 without infinity
+    INGOT_CODES_E5M2 = 4,      // FP8 E5M2
+    INGOT_CODES_E8M0 = 5,      // powers of two: 2^(code - 127), 255 is NaN
+    INGOT_CODES_TABLE = 6,     // indices of a table
+};
+
+/// Unpacks n codes of `bits` bits, 1 to 8, from a little-endian bit stream to one byte each. n is a multiple of 8. With high_first and 4
+/// bits, the first code of a byte is in its upper half.
+void ingot_codes_unpack(int32_t bits, int32_t high_first, const uint8_t *packed, uint8_t *codes, size_t n);
+/// The values of n codes, exact. `table` is read for INGOT_CODES_TABLE only, and has a value for each code that occurs.
+void ingot_codes_values(int32_t kind, const float *table, const uint8_t *codes, float *values, size_t n);
+/// Replaces each value v by (v - zero) * scale, or by round(v * scale) + bias with biases, where `round` rounds to format `between`.
+///
+/// Value i belongs to group (first + i) / group; first is less than group, and scales[0] is the first value's. Zeros or biases may be null;
+/// one of them is.
+void ingot_codes_scale(
+    float *values, size_t n, size_t first, size_t group, const float *scales, const float *zeros, const float *biases,
+    int32_t between);
+/// Transposes a matrix of rows x columns elements of `width` bytes: 1, 2 or 4.
+void ingot_codes_transpose(int32_t width, const void *from, void *to, size_t rows, size_t columns);
+
 // rANS coding of trellis symbols (Specs/rans.md)
 
 enum {

@@ -1,5 +1,6 @@
 // The kernels of one instruction set and their table. Each .c file of an instruction set includes it once.
 
+#include "../codes/values.h"
 #include "../common/floats.h"
 #include "../common/packing.h"
 #include "../common/planes.h"
@@ -44,6 +45,10 @@ const struct ingot_table LEVEL_TABLE = {
     .feedback_panel = feedback_panel,
     .feedback_dot = feedback_dot,
     .feedback_factor = feedback_factor,
+    .codes_unpack = codes_unpack,
+    .codes_values = codes_values,
+    .codes_scale = codes_scale,
+    .codes_transpose = codes_transpose,
     .rans_encode = rans_encode,
     .rans_decode = rans_decode,
 };

@@ -156,3 +156,37 @@ private struct IndexParser {
             totalSize: totalSize)
     }
 }
+
+extension ShardIndex {
+    /// Requires that no tensor of another shard belongs to codes of a shard.
+    ///
+    /// - Throws: `unsupportedSource`.
+    func requireWhole(_ shard: Shard, position: Int) throws {
+        var modules: Set<TensorName> = []
+        for part in shard.header.tensors.compactMap(\.form).flatMap(\.parts) {
+            modules.formUnion(ShardIndex.modules(of: part.tensor.name))
+        }
+        guard !modules.isEmpty else { return }
+        for (name, place) in tensors where place != position {
+            guard let module = ShardIndex.modules(of: name).first(where: modules.contains) else { continue }
+            throw IngotError(
+                .unsupportedSource, file: shard.file.path.string, tensor: name,
+                found: "a tensor in \(shardNames[place]) beside codes of `\(module.text.prefix(160))` in this shard",
+                expected: "all tensors of a quantized matrix in one shard, where shards are read one by one",
+                remedy: "convert the whole checkpoint, without following or consuming it")
+        }
+    }
+
+    /// What a tensor may be a part of: its name without the last component, or without an ending after `_`.
+    private static func modules(of name: TensorName) -> [TensorName] {
+        let text = name.text
+        let endings = ["_blocks", "_scales", "_scale_inv", "_scale"]
+        if let ending = endings.first(where: { TensorName.hasSuffix(text, $0) && !TensorName.hasSuffix(text, ".weight" + $0) }) {
+            return [TensorName(TensorName.dropSuffix(text, ending))]
+        }
+        guard let dot = text.utf8.lastIndex(of: UInt8(ascii: ".")) else { return [] }
+        let module = String(text[..<dot])
+        // `P.weight.absmax` belongs to P, as `P.weight` does.
+        return [TensorName(TensorName.dropSuffix(module, ".weight"))]
+    }
+}

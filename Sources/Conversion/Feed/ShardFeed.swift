@@ -57,7 +57,7 @@ struct ShardFeed {
         let layout = context.layout
         if isResumed || !context.work.state.sealed.isEmpty {
             for position in layout.shardNames.indices where !context.work.isFinished(position) {
-                try plan.add(layout.open(position), at: position)
+                try plan.add(context.source.shard(position), at: position)
             }
         } else {
             try plan.openAll(Checkpoint.open(layout.path, key: layout.key))

@@ -95,13 +95,11 @@ package struct ConversionPlan: Sendable {
                     file: shard.file.path.string,
                     "\(metadata.count) metadata entries are not carried over: only those of the first part are"))
         }
-        if let found = QuantizedTensors.first(in: shard.header.tensors) {
+        if options.run.consumesSource, let form = shard.header.tensors.compactMap(\.form).first(where: \.spansFiles) {
             throw IngotError(
-                .unsupportedSource, file: shard.file.path.string, tensor: found.tensor,
-                found:
-                    "a tensor that is quantized already, \(found.method): `\(found.companion.text.prefix(120))` belongs to it",
-                expected: "F32, F16 or BF16: quantizing twice adds both errors",
-                remedy: "convert the original checkpoint")
+                .unsupportedSource, file: shard.file.path.string, tensor: form.parts[0].tensor.name,
+                found: "codes whose scales are in another shard", expected: "all that belongs to codes in the shard that is deleted",
+                remedy: .option(.keepSource))
         }
         let plans = try shard.header.tensors.map { tensor in
             try ConversionPlan.plan(tensor, in: shard, options, &warnings)
@@ -140,7 +138,7 @@ package struct ConversionPlan: Sendable {
     private static func plan(
         _ tensor: StoredTensor, in shard: Shard, _ options: ConversionOptions, _ warnings: inout [IngotWarning]
     ) throws -> TensorPlan {
-        if let encoding = tensor.encoding, !options.encoding.requantizes {
+        if let encoding = tensor.encoding, tensor.needsConsent, !options.encoding.requantizes {
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: tensor.name,
                 found: "a tensor that is quantized already, \(encoding)",

@@ -60,7 +60,7 @@ struct EarlierShards {
     ) async throws -> FinishedShard {
         var sourceBytes = context.work.state.sources[position]?.identity.byteCount ?? 0
         if !isConsumed {
-            let source = try context.layout.open(position)
+            let source = try context.source.shard(position)
             sourceBytes = source.sizeBefore
             try sourceGuard.requireTakenFrom(source, position, shard)
             if context.options.run.consumesSource {

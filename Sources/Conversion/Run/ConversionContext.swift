@@ -13,6 +13,8 @@ struct ConversionContext {
     let destination: FilePath
     /// Names and paths of the files of the source.
     let layout: CheckpointLayout
+    /// Opens shards of the source.
+    let source: WholeSource
     /// Checks that readers will accept the output.
     let limits: OutputLimits
     /// The memory budget, with the number of jobs.

@@ -43,7 +43,8 @@ struct ConversionRun {
         case .published: return .published
         case .work(let work):
             let context = ConversionContext(
-                options: options, destination: converter.destination, layout: layout, limits: limits, budget: budget,
+                options: options, destination: converter.destination, layout: layout,
+                source: WholeSource(layout, .decoded), limits: limits, budget: budget,
                 calibration: converter.moments.map { ShardCalibration($0, budget) }, work: work, tell: tell)
             return .run(ConversionRun(context, feed, converter))
         }

@@ -80,7 +80,7 @@ struct Publication {
         guard !context.options.run.consumesSource, try Directory.kind(context.layout.shardPath(0)) != nil else {
             return nil
         }
-        let shard = try context.layout.open(0)
+        let shard = try context.source.shard(0)
         _ = try sourceGuard.fingerprint(shard, 0)
         return shard
     }

@@ -20,8 +20,12 @@ package struct ByteAccount: Sendable, Hashable {
         case escapes
         /// Row classes, low bits and patches, not compressed.
         case extras
-        /// Scales and biases, compressed; scale bytes of columns and rows.
+        /// Scales and biases, compressed; scale bytes of columns and rows; scales of other quantizers.
         case scales
+        /// Zero points and biases of other quantizers.
+        case zeroPoints = "zero_points"
+        /// Codebooks of other quantizers.
+        case codebooks
         /// Byte planes of lossless tensors, compressed.
         case planes
         /// Alignment, and bytes of a source that belong to no tensor.
@@ -41,12 +45,22 @@ package struct ByteAccount: Sendable, Hashable {
         var tensors: UInt64 = 0
         var end: UInt64 = 0
         // Tensors may share bytes; shared bytes are counted once.
-        for range in shard.header.tensors.map(\.range).sorted(by: { $0.start < $1.start }) where range.end > end {
-            tensors += range.end - max(range.start, end)
-            end = range.end
+        for tensor in shard.header.storedTensors.sorted(by: { $0.range.start < $1.range.start })
+        where tensor.range.end > end {
+            let count = tensor.range.end - max(tensor.range.start, end)
+            tensors += count
+            end = tensor.range.end
+            let part: Part =
+                switch shard.header.roles[tensor.name] {
+                case .codes: .codes
+                case .scales: .scales
+                case .zeroPoints: .zeroPoints
+                case .codebooks: .codebooks
+                case .other, nil: .tensors
+                }
+            add(count, to: part)
         }
         add(shard.header.headerByteCount, to: .header)
-        add(tensors, to: .tensors)
         add(shard.file.byteCount - shard.header.headerByteCount - tensors, to: .padding)
     }
 

@@ -88,16 +88,19 @@ package struct CompanionFiles: Sendable {
         return nil
     }
 
-    /// Refuses a source if its configuration says that it is already quantized.
+    /// Refuses a source if its configuration says that it is quantized by a method that Ingot does not decode.
     ///
     /// - Throws: `unsupportedSource`; `headerSyntax` or a similar code if the configuration is not a JSON object.
     package func refuseQuantizedSource() throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
-        guard let method = configuration.quantizationMethod else { return }
+        guard let method = configuration.quantizationMethod, QuantizationMethod.methods(named: method) == nil else { return }
         throw IngotError(
-            .unsupportedSource, file: file.path.string, found: "a checkpoint that is quantized already (\(method))",
-            expected: "fp32, fp16 or bf16 weights", remedy: "convert the original checkpoint")
+            .unsupportedSource, file: file.path.string,
+            found: "a checkpoint that is quantized already (\(method.prefix(80)))",
+            expected: "F32, F16 or BF16 weights, or codes of a method that ingot decodes: "
+                + QuantizationMethod.allCases.map(\.rawValue).joined(separator: ", "),
+            remedy: "convert the original checkpoint")
     }
 }
 

@@ -1,3 +1,4 @@
+import Checkpoints
 import FileAccess
 package import SystemPackage
 package import TensorModel
@@ -59,7 +60,7 @@ package struct ConfigurationFile: Sendable {
             let value = try? JSONValue.parse(Array(bytes[place.value]))
         else { return nil }
         if case .null = value { return nil }
-        return value["quant_method"]?.string ?? "unnamed method"
+        return QuantizationMethod.name(in: value) ?? "unnamed method"
     }
 
     /// Adds Ingot's `quantization_config` as the last member.

@@ -18,6 +18,8 @@ package struct StoredWeights: Sendable {
     package let byteCount: UInt64
     /// The name of another format's block encoding, such as `Q4_K`; nil if there is none. Blocks are read as `elementType`.
     package let encoding: String?
+    /// How another quantizer stores it, in several tensors; nil for any other tensor.
+    package let quantized: QuantizedForm?
     /// Whether Ingot can read its elements; false for blocks that Ingot cannot decode.
     package let isReadable: Bool
     /// Where its bytes are and how to read them.
@@ -46,7 +48,8 @@ package struct StoredWeights: Sendable {
         elementType = tensor.elementType
         shape = tensor.shape
         // A view of a larger PyTorch storage has the bytes of its elements, not of the part of the storage that it reaches over.
-        byteCount = tensor.encoding == nil ? tensor.byteCount : tensor.range.count
+        byteCount = tensor.encoding == nil ? tensor.byteCount : tensor.storedByteCount
+        quantized = tensor.form
         encoding = tensor.encoding
         isReadable = tensor.isReadable
         form = .plain(tensor.bytes(in: file))
@@ -61,6 +64,7 @@ package struct StoredWeights: Sendable {
         shape = payload.descriptor.shape
         byteCount = payload.range.count
         encoding = nil
+        quantized = nil
         isReadable = true
         form = .payload(index, of: shared)
     }

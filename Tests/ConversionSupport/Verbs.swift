@@ -66,7 +66,7 @@ package enum Verbs {
         keepsNames: Bool = false
     ) async throws {
         let exporter = try SafetensorsExporter(
-            SealedCheckpoint(path), as: format, memory: minimumMemory, jobs: 1, force: force, keepsNames: keepsNames)
+            OpenedCheckpoint(path), as: format, memory: minimumMemory, jobs: 1, force: force, keepsNames: keepsNames)
         _ = try await exporter.run(to: target)
     }
 

@@ -8,6 +8,7 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
 
 /// Exports of checkpoints that were made of GGUF files. Tests/Peers/test_gguf_export.py loads such exports in transformers.
 @Suite struct GGUFExportTests {
@@ -98,7 +99,7 @@ import Testing
         try GGUFExportTests.write(to: directory.at("m.gguf"))
         try await Verbs.convert(directory.at("m.gguf"), to: directory.at("sealed"))
         let exporter = try SafetensorsExporter(
-            SealedCheckpoint(directory.at("sealed")), as: nil, memory: Verbs.minimumMemory, jobs: 1, force: false)
+            OpenedCheckpoint(directory.at("sealed")), as: nil, memory: Verbs.minimumMemory, jobs: 1, force: false)
         let summary = try await exporter.run(to: directory.at("out"))
         #expect(summary.warnings.count == 1 && summary.warnings[0].message.contains("no tokenizer is written"))
         #expect(Files.names(directory.at("out")) == ["config.json", "model.safetensors"])

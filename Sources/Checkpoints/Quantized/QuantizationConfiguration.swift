@@ -104,7 +104,7 @@ extension QuantizationMethod {
         case "modelopt", "modelopt_fp4", "modelopt_fp8", "nvfp4": [.fp8, .nvfp4, .mxfp4]
         case "gptq": [.gptq]
         case "awq": [.awq]
-        case "mlx": [.mlx]
+        case "mlx": [.mlx, .mxfp4, .nvfp4, .fp8]
         case "bitsandbytes": [.bitsandbytes]
         case "aqlm": [.aqlm]
         default: nil

@@ -15,10 +15,10 @@ struct ExportContent {
         let mode: NewFileMode
     }
 
-    private let checkpoint: SealedCheckpoint
+    private let source: ExportSource
     /// The translation into the Hugging Face layout; nil if names and rows stay.
     private let translation: GGUFToHuggingFace?
-    private let copied: [Manifest.File]
+    private let copied: [(name: String, hash: ContentHash)]
     private let made: [Made]
     /// What was left out.
     let warnings: [IngotWarning]
@@ -29,11 +29,11 @@ struct ExportContent {
     ///   - format: element type of all weights; nil keeps the type of each.
     ///   - keepsNames: whether a GGUF source is not translated.
     /// - Throws: what `GGUFToHuggingFace` throws; errors of reading.
-    init(_ checkpoint: SealedCheckpoint, as format: FloatFormat?, keepsNames: Bool) throws {
-        self.checkpoint = checkpoint
-        let index = ExportContent.indexName(of: checkpoint)
-        let listed = checkpoint.manifest.files.filter { !$0.isShard && $0.name != index }
-        let opened = OpenedCheckpoint(checkpoint)
+    init(_ source: ExportSource, as format: FloatFormat?, keepsNames: Bool) throws {
+        self.source = source
+        let opened = source.checkpoint
+        // Files that only say how codes are to be read are not true of decoded weights.
+        let listed = source.companions.filter { !ExportContent.quantizationFiles.contains($0.name) }
         let metadata = keepsNames ? nil : try GGUFDecoder.metadata(of: opened)
         translation = try metadata.flatMap { try GGUFToHuggingFace(opened, $0) }
         var made: [Made] = []
@@ -47,12 +47,12 @@ struct ExportContent {
             if listed.contains(where: { $0.name == CompanionFiles.configuration }) {
                 warnings.append(
                     IngotWarning(
-                        file: checkpoint.path.appending(CompanionFiles.configuration).string,
+                        file: source.directory.appending(CompanionFiles.configuration).string,
                         "replaced by a configuration from the metadata of the GGUF source"))
             }
             add(
                 CompanionFiles.configuration,
-                try translation.configuration(format ?? ExportContent.commonType(checkpoint)))
+                try translation.configuration(format ?? ExportContent.commonType(opened)))
             do {
                 let tokenizer = try HuggingFaceTokenizer(metadata).files(context: translation.decoder.context)
                 // A tokenizer that stood beside the GGUF file is the model's own.
@@ -72,7 +72,7 @@ struct ExportContent {
                     "names and rows are those of the GGUF source: \(try GGUFDecoder.reasonUnknown(metadata))"))
         }
         for file in listed where file.name == CompanionFiles.configuration && !left.contains(file.name) {
-            let path = checkpoint.path.appending(file.name)
+            let path = source.directory.appending(file.name)
             let permissions = try Directory.permissions(path)
             made.append(
                 Made(
@@ -84,10 +84,10 @@ struct ExportContent {
         copied = listed.filter { $0.name != CompanionFiles.configuration && !left.contains($0.name) }
     }
 
-    /// The name of the index of the shards; nil for one shard.
-    static func indexName(of checkpoint: SealedCheckpoint) -> String? {
-        CheckpointNames.index(of: checkpoint.shards.compactMap { $0.file.path.lastComponent?.string })
-    }
+    /// Files that other quantizers write beside their codes.
+    private static let quantizationFiles: Set<String> = [
+        "quantize_config.json", "quant_config.json", "hf_quant_config.json", "recipe.yaml",
+    ]
 
     /// What a tensor becomes.
     func target(of name: TensorName, _ shape: Shape) -> ExportTarget {
@@ -95,17 +95,10 @@ struct ExportContent {
     }
 
     /// The element type of most weights.
-    private static func commonType(_ checkpoint: SealedCheckpoint) -> FloatFormat {
+    private static func commonType(_ checkpoint: OpenedCheckpoint) -> FloatFormat {
         var counts: [FloatFormat: Int] = [:]
-        for shard in checkpoint.shards {
-            for payload in shard.payloads {
-                counts[payload.descriptor.format, default: 0] += payload.descriptor.shape.elementCount / 2
-            }
-            for tensor in shard.kept {
-                if let format = tensor.elementType.quantizable {
-                    counts[format, default: 0] += tensor.shape.elementCount / 2
-                }
-            }
+        for tensor in checkpoint.tensors {
+            if let format = tensor.format { counts[format, default: 0] += tensor.shape.elementCount / 2 }
         }
         return FloatFormat.allCases.max { counts[$0, default: 0] < counts[$1, default: 0] } ?? .f32
     }
@@ -121,8 +114,8 @@ struct ExportContent {
     /// Files of the export as a JSON object, with hashes of files other than shards and index. Each shard carries it, so that `--force`
     /// recognizes an export.
     var fileList: String {
-        var members = checkpoint.manifest.files.filter(\.isShard).map { JSONValue.Member($0.name, .null) }
-        if let index = ExportContent.indexName(of: checkpoint) { members.append(.init(index, .null)) }
+        var members = source.shards.map { JSONValue.Member($0.name, .null) }
+        if let index = source.indexName { members.append(.init(index, .null)) }
         members += copied.map { .init($0.name, .string($0.hash.description)) }
         members += made.map { .init($0.name, .string(ContentHash(of: $0.bytes.span).description)) }
         members.sort { TensorName($0.key) < TensorName($1.key) }
@@ -131,7 +124,7 @@ struct ExportContent {
 
     /// Writes the files other than shards and index.
     func writeFiles(into directory: FilePath) throws {
-        for file in CompanionFiles(names: copied.map(\.name), in: checkpoint.path).copied {
+        for file in CompanionFiles(names: copied.map(\.name), in: source.directory).copied {
             _ = try CompanionFiles.copy(file, into: directory)
         }
         for file in made { try WholeFile.write(file.bytes, to: directory.appending(file.name), mode: file.mode) }

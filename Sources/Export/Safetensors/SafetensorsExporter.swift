@@ -1,16 +1,16 @@
 import Checkpoints
-package import Container
+import Container
 import FileAccess
 import Publishing
 package import SystemPackage
 package import TensorModel
-import Weights
+package import Weights
 import Work
 
-/// Exports an Ingot checkpoint as plain safetensors, in the layout that transformers loads.
+/// Exports a checkpoint of any format as plain safetensors, in the layout that transformers loads.
 package struct SafetensorsExporter: Sendable {
     /// The checkpoint to export.
-    package let checkpoint: SealedCheckpoint
+    package let checkpoint: OpenedCheckpoint
     /// Element type of all F16, BF16 and F32 tensors; nil keeps the type of each.
     package let format: FloatFormat?
     private let budget: MemoryBudget
@@ -34,7 +34,7 @@ package struct SafetensorsExporter: Sendable {
     ///
     /// - Parameter keepsNames: whether names and rows stay those of a GGUF source, without configuration and tokenizer from its metadata.
     package init(
-        _ checkpoint: SealedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool,
+        _ checkpoint: OpenedCheckpoint, as format: FloatFormat?, memory: UInt64, jobs: Int, force: Bool,
         keepsNames: Bool = false
     ) throws {
         self.checkpoint = checkpoint
@@ -53,9 +53,12 @@ package struct SafetensorsExporter: Sendable {
         to output: FilePath, progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
     ) async throws -> Summary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
-        try checkpoint.checkFiles()
-        try checkpoint.checkConfiguration()
-        let content = try ExportContent(checkpoint, as: format, keepsNames: keepsNames)
+        if let sealed = checkpoint.sealed {
+            try sealed.checkFiles()
+            try sealed.checkConfiguration()
+        }
+        let source = try ExportSource(checkpoint)
+        let content = try ExportContent(source, as: format, keepsNames: keepsNames)
         try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
@@ -63,20 +66,27 @@ package struct SafetensorsExporter: Sendable {
         summary.warnings = content.warnings
         var shards: [(fileName: String, tensors: [TensorName])] = []
         var totalBytes: UInt64 = 0
-        for shard in checkpoint.shards {
-            let name = shard.file.path.lastComponent?.string ?? ""
-            let (bytes, data) = try await export(shard, content, to: builder.staging.appending(name)) {
-                progress($0, name, $1)
+        for (name, shard) in source.shards {
+            let path = builder.staging.appending(name)
+            let tensors: [(TensorName, Shape)]
+            let written: (file: UInt64, data: UInt64)
+            switch shard {
+            case .sealed(let sealed):
+                written = try await export(sealed, content, to: path) { progress($0, name, $1) }
+                tensors = sealed.payloads.map { ($0.name, $0.descriptor.shape) } + sealed.kept.map { ($0.name, $0.shape) }
+            case .plain(let plain, let weights):
+                written = try await export(plain, weights, content, to: path) { progress($0, plain.fileName, $1) }
+                tensors = weights.map { ($0.name, $0.shape) }
             }
-            summary.byteCount += bytes
-            totalBytes += data
-            let tensors = shard.payloads.map { ($0.name, $0.descriptor.shape) } + shard.kept.map { ($0.name, $0.shape) }
+            summary.byteCount += written.file
+            totalBytes += written.data
             shards.append((name, tensors.flatMap { content.target(of: $0.0, $0.1).parts.map(\.name) }))
         }
+        try checkpoint.requireUnchanged()
         summary.shards = shards.count
         summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
         try content.writeFiles(into: builder.staging)
-        if let indexName {
+        if let indexName = source.indexName {
             try WholeFile.write(
                 ShardIndexWriter.text(totalBytes: totalBytes, shards: shards),
                 to: builder.staging.appending(indexName),
@@ -110,7 +120,7 @@ package struct SafetensorsExporter: Sendable {
             return entries(tensor.name, element ?? tensor.elementType, tensor.shape)
         }
         let header = try SafetensorsWriter.header(
-            tensors: written, metadata: metadata(of: shard, files: content.fileList))
+            tensors: written, metadata: metadata(of: .sealed(shard), files: content.fileList))
         let output = OutputShard(
             try AtomicFile(path, mode: .within(shard.file.permissions), bufferBytes: budget.writerBytes),
             bandLimit: budget.bandBytes)
@@ -153,10 +163,49 @@ package struct SafetensorsExporter: Sendable {
         return (bytes, bytes - UInt64(header.count))
     }
 
+    /// Exports a file of another format; returns the bytes of the file, and of the tensors in it.
+    private func export(
+        _ shard: Shard, _ weights: [StoredWeights], _ content: ExportContent, to path: FilePath,
+        _ progress: @escaping (TensorName, UInt64) -> Void
+    ) async throws -> (file: UInt64, data: UInt64) {
+        try shard.checkRecords { _ in true }
+        let works = weights.map { PlainTensorExport($0, as: format) }
+        let targets = weights.map { content.target(of: $0.name, $0.shape) }
+        let entries = zip(works, targets).flatMap { work, target in
+            target.parts.map { part in
+                SafetensorsWriter.Entry(
+                    name: part.name, elementType: work.elementType, shape: part.shape,
+                    byteCount: work.elementType.byteCount(of: part.shape) ?? 0)
+            }
+        }
+        let header = try SafetensorsWriter.header(
+            tensors: entries, metadata: metadata(of: .plain(shard, weights), files: content.fileList))
+        let output = OutputShard(
+            try AtomicFile(path, mode: .within(shard.file.permissions), bufferBytes: budget.writerBytes),
+            bandLimit: budget.bandBytes)
+        try output.file?.append(header.span)
+        // A tensor without parts is left out.
+        let counts = zip(works, targets).map { $1.parts.isEmpty ? 0 : $0.count }
+        try await budget.pipeline { PlainBandExporter() }.run(ChunkRun.all(counts), makeOutput: { [UInt8]() }) {
+            run, exporter, bytes in
+            try exporter.export(run.chunks.lowerBound, of: works[run.payload], into: &bytes)
+        } consume: { run, bytes in
+            let work = works[run.payload]
+            guard let grid = work.grid else { return }
+            try output.take(bytes, run.chunks.lowerBound, of: grid, width: work.writtenWidth, targets[run.payload].order)
+            progress(work.tensor.name, work.tensor.byteCount / UInt64(max(1, work.count)))
+        }
+        guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
+        let bytes = file.byteCount
+        try file.publish()
+        shard.file.finishReading()
+        return (bytes, bytes - UInt64(header.count))
+    }
+
     /// Metadata of an exported shard: that of the source's shard, `format` if it lacks it, and the marks of an export.
-    private func metadata(of shard: SealedShard, files: String) -> [SafetensorsHeader.MetadataEntry] {
+    private func metadata(of shard: ExportSource.Shard, files: String) -> [SafetensorsHeader.MetadataEntry] {
         let own = [SafetensorsExporter.marker, SafetensorsExporter.filesKey]
-        let carried = shard.sourceMetadata.filter { !own.contains($0.key) }
+        let carried = ExportSource.metadata(of: shard).filter { !own.contains($0.key) }
         return (carried.value(of: "format") == nil ? [.init("format", "pt")] : []) + carried
             + [.init(own[0], ContainerFormat.writer), .init(own[1], files)]
     }
@@ -169,15 +218,10 @@ package struct SafetensorsExporter: Sendable {
             Checked.multiply(UInt64(shape.elementCount), UInt64(max(1, elementType.bitWidth / 8))) ?? .max
         }
         var needed: UInt64 = 0
-        for shard in checkpoint.shards {
-            for payload in shard.payloads {
-                let elementType = (format ?? payload.descriptor.format).elementType
-                needed = Checked.add(needed, bytes(payload.descriptor.shape, elementType)) ?? .max
-            }
-            for tensor in shard.kept {
-                let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
-                needed = Checked.add(needed, recoded.map { bytes(tensor.shape, $0) } ?? tensor.byteCount) ?? .max
-            }
+        for tensor in checkpoint.tensors {
+            let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
+            let taken = tensor.elementType.bitWidth < 8 ? tensor.byteCount : bytes(tensor.shape, recoded ?? tensor.elementType)
+            needed = Checked.add(needed, taken) ?? .max
         }
         let parent = output.lexicallyNormalized().removingLastComponent()
         guard let free = Directory.freeBytes(parent.isEmpty ? "." : parent), free < needed else { return }
@@ -237,6 +281,4 @@ package struct SafetensorsExporter: Sendable {
             }
         }
     }
-
-    private var indexName: String? { ExportContent.indexName(of: checkpoint) }
 }

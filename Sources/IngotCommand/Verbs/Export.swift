@@ -5,6 +5,7 @@ import Export
 import FileAccess
 import SystemPackage
 package import TensorModel
+import Weights
 
 /// `ingot export`: writes a checkpoint for runtimes.
 struct Export: AsyncParsableCommand {
@@ -14,13 +15,15 @@ struct Export: AsyncParsableCommand {
         discussion: """
             OUT is a new directory. It appears at the end, complete. With --to safetensors,
             it has plain weights in the Hugging Face layout, which transformers and other
-            runtimes load. For a checkpoint made of a GGUF file of a Llama, Mixtral or
-            Qwen2 model, it makes names, config.json and tokenizer from the metadata.
+            runtimes load. For a GGUF file of a Llama, Mixtral or Qwen2 model, and for a
+            checkpoint made of one, it makes names, config.json and tokenizer from the
+            metadata. Codes of other quantizers become the weights they stand for.
 
             Examples:
               ingot export llama-7b.ingot llama-7b-4bit
               ingot export llama-7b.ingot llama-7b-4bit --dtype bf16
               ingot export llama-7b.ingot llama-7b-4bit --dtype f16 --force
+              ingot export deepseek-fp8 deepseek-bf16
             """)
 
     /// Formats to write.
@@ -41,11 +44,13 @@ struct Export: AsyncParsableCommand {
         )
         var keepNames = false
 
+        @OptionGroup var keyed: KeyOption
+
         @Flag(help: "Replace OUT if it is an earlier export.")
         var force = false
     }
 
-    @Argument(help: "An output of `ingot convert`.")
+    @Argument(help: "An output of `ingot convert`, or any other checkpoint.")
     var checkpoint: FilePath
 
     @Argument(help: "Directory to create.")
@@ -56,15 +61,13 @@ struct Export: AsyncParsableCommand {
     @OptionGroup(title: "Progress") var shown: ProgressOptions
 
     func run() async throws {
-        let sealed = try SealedCheckpoint(checkpoint)
+        let opened = try OpenedCheckpoint(checkpoint, key: output.keyed.key)
+        try output.keyed.require(in: [opened])
         let reading = ReadingProgress(
-            shown,
-            totalBytes: sealed.shards.reduce(0) { sum, shard in
-                sum + (shard.payloads.map(\.range) + shard.kept.map(\.range)).reduce(0) { $0 + $1.count }
-            }, files: sealed.shards.compactMap { $0.file.path.lastComponent?.string })
-        for warning in sealed.warnings { reading.warn(warning) }
+            shown, totalBytes: opened.tensors.reduce(0) { $0 + $1.byteCount }, files: opened.weightFiles)
+        for warning in opened.warnings { reading.warn(warning) }
         let exporter = try SafetensorsExporter(
-            sealed, as: output.dtype, memory: work.memory.bytes, jobs: work.jobs, force: output.force,
+            opened, as: output.dtype, memory: work.memory.bytes, jobs: work.jobs, force: output.force,
             keepsNames: output.keepNames)
         let summary = try await exporter.run(to: out) { reading.note($0, $1, $2) }
         reading.finish()

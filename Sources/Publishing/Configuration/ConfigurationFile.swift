@@ -83,17 +83,23 @@ package struct ConfigurationFile: Sendable {
         return (try? JSONValue.parse(Array(bytes[last.value]))) == ConfigurationFile.value(options)
     }
 
-    /// Removes `quantization_config`, no matter which program wrote it.
+    /// Members that state a quantization: `quantization_config`, older ones of compressed-tensors, and MLX's.
+    private static let keys = [key, "compression_config", "quantization"]
+
+    /// Removes `quantization_config` and the like, no matter which program wrote it.
     package mutating func removeQuantization() throws {
-        guard let place = try members().first(where: { $0.key == ConfigurationFile.key }) else { return }
-        var end = place.value.upperBound
-        if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
-            let next = bytes[end...].firstIndex(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }),
-            bytes[next] == UInt8(ascii: ",")
-        {
-            end = next + 1
+        for key in ConfigurationFile.keys {
+            guard let place = try members().first(where: { $0.key == key }) else { continue }
+            if key == "quantization", bytes[place.value].first != UInt8(ascii: "{") { continue }
+            var end = place.value.upperBound
+            if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
+                let next = bytes[end...].firstIndex(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }),
+                bytes[next] == UInt8(ascii: ",")
+            {
+                end = next + 1
+            }
+            bytes.removeSubrange(place.previousEnd..<end)
         }
-        bytes.removeSubrange(place.previousEnd..<end)
     }
 
     /// Sets the element type in which transformers loads the weights, if the configuration names one.

@@ -44,10 +44,17 @@ package struct QuantizedForm: Sendable {
     /// Whether quantizing the weights again needs the user's consent: for integer codes and codebooks. Weights in FP8, MXFP4 and NVFP4 are
     /// what their authors publish.
     package let needsConsent: Bool
-    /// The scales, for statistics; nil if the numbers that are stored are no scales (AQLM has one for each row, which counts).
-    let scales: SideValues?
-    /// Reads codes for statistics.
-    let layout: CodeLayout?
+    /// The matrix of codes with scales; nil for sums of codebooks.
+    let matrix: Matrix?
+
+    /// A matrix of codes with scales.
+    struct Matrix: Sendable {
+        let rows: Int, columns: Int
+        let layout: CodeLayout
+        let scales: SideValues
+        /// Whether the stored bytes hold codes and nothing else.
+        let isDense: Bool
+    }
 
     /// Bytes of all stored tensors.
     package var byteCount: UInt64 { parts.reduce(0) { $0 &+ $1.tensor.range.count } }

@@ -4,7 +4,7 @@ import FileAccess
 import Publishing
 import Quantization
 package import TensorModel
-import Weights
+package import Weights
 
 /// The sizes and errors that a conversion would have, without carrying it out.
 package struct ConversionForecast: Sendable {
@@ -31,6 +31,8 @@ package struct ConversionForecast: Sendable {
 
     /// Bytes of the source's shards.
     package let sourceBytes: UInt64
+    /// The codes of other quantizers in the source; empty if it has none.
+    package let quantization: [SourceQuantization]
     /// Bytes of the output's shards, headers and seals included.
     package private(set) var outputBytes: UInt64 = 0
     /// Bytes of the files that would be copied, and of the metadata of a GGUF source; index and manifest are not counted.
@@ -73,6 +75,7 @@ package struct ConversionForecast: Sendable {
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.encoding.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.sizeBefore }
+        quantization = SourceQuantization.kinds(of: plan.openShards.map(\.source))
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(plan.metadata?.byteCount ?? 0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }
@@ -196,6 +199,7 @@ package struct ConversionForecast: Sendable {
     package var json: JSONValue {
         .object([
             .init("schema", .string("ingot.plan")), .init("schema_version", .unsigned(1)),
+            .init("source_quantization", .array(quantization.map(\.json))),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
             .init("weights", .unsigned(UInt64(weights))),

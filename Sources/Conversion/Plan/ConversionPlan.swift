@@ -132,6 +132,11 @@ package struct ConversionPlan: Sendable {
         }
     }
 
+    /// Adds a warning if there is one.
+    mutating func warn(_ warning: IngotWarning?) {
+        if let warning { warnings.append(warning) }
+    }
+
     /// Removes a shard from the plan, and closes its source.
     mutating func remove(at position: Int) { shards[position] = nil }
 

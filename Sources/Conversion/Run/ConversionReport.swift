@@ -3,6 +3,7 @@ package import Container
 import FileAccess
 package import Quantization
 package import TensorModel
+package import Weights
 package import Work
 
 /// Sizes, errors and times of a finished conversion.
@@ -66,6 +67,8 @@ package struct ConversionReport: Sendable {
     package let skipped: [(name: String, reason: String)]
     /// All warnings, those of earlier runs included.
     package internal(set) var warnings: [IngotWarning]
+    /// The codes of other quantizers in the source; empty if it has none, and if shards of it were deleted or not all there at the start.
+    package internal(set) var quantization: [SourceQuantization] = []
     /// What was calibrated; nil for a conversion without calibration.
     package internal(set) var calibration: CalibrationSummary?
 
@@ -144,6 +147,7 @@ package struct ConversionReport: Sendable {
     package var json: JSONValue {
         .object([
             .init("schema", .string("ingot.convert")), .init("schema_version", .unsigned(1)),
+            .init("source_quantization", .array(quantization.map(\.json))),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
             .init("companion_bytes", .unsigned(companionBytes)), .init("reduction", .number(reduction)),
             .init("shards", .unsigned(UInt64(shardCount))),

@@ -80,6 +80,7 @@ struct ConversionRun {
                 payloads.reduce(0) { $0 + $1.descriptor.shape.elementCount })
         }
         try await feed.open(&plan, sourceGuard, isResumed: !finished.isEmpty, context)
+        let quantization = sourceQuantization
         if !context.options.run.follows {
             progress.totalBytes = progress.doneBytes + plan.openShards.reduce(0) { $0 + $1.source.dataByteCount }
         }
@@ -90,8 +91,17 @@ struct ConversionRun {
             waiting.removeAll { $0 == position }
         }
         try await feed.end(context)
-        return try await Publication(context, beforePublishing).publish(
+        var report = try await Publication(context, beforePublishing).publish(
             context.layout.shardNames.indices.compactMap { finished[$0] }, &plan, &sourceGuard, effort)
+        report.quantization = quantization
+        return report
+    }
+
+    /// The codes of other quantizers in the source; empty if it has none, or if not all shards are there.
+    private var sourceQuantization: [SourceQuantization] {
+        if finished.isEmpty { return SourceQuantization.kinds(of: plan.openShards.map(\.source)) }
+        let whole = try? Checkpoint.open(context.layout.path, key: context.layout.key)
+        return SourceQuantization.kinds(of: whole?.shards ?? [])
     }
 
     private mutating func convert(_ position: Int) async throws {
@@ -101,6 +111,9 @@ struct ConversionRun {
         guard let shard = plan.shards[position] else { return }
         try shard.source.checkRecords()
         let warned = plan.warnings.count
+        for tensor in shard.source.header.tensors {
+            try plan.warn(tensor.form?.checkScales(of: tensor.name, shape: tensor.shape))
+        }
         try plan.apply(context.work.state.replaced[position] ?? [], at: position, context.work)
         let encoded = try await ShardEncoding(context).encode(position, &plan, sourceGuard, progress, &effort)
         progress = encoded.progress

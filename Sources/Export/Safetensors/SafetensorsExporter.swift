@@ -57,13 +57,14 @@ package struct SafetensorsExporter: Sendable {
             try sealed.checkFiles()
             try sealed.checkConfiguration()
         }
+        let scaleWarnings = try checkpoint.checkScales()
         let source = try ExportSource(checkpoint)
         let content = try ExportContent(source, as: format, keepsNames: keepsNames)
         try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
         var summary = Summary()
-        summary.warnings = content.warnings
+        summary.warnings = content.warnings + scaleWarnings
         var shards: [(fileName: String, tensors: [TensorName])] = []
         var totalBytes: UInt64 = 0
         for (name, shard) in source.shards {

@@ -166,6 +166,7 @@ enum ConversionText {
             "\(IngotErrorRenderer.escaped(source.string)) -> \(IngotErrorRenderer.escaped(destination.string))"
         ]
         func add(_ label: String, _ value: String) { lines.append("  " + Format.filled(label, to: 18) + value) }
+        for (index, kind) in report.quantization.enumerated() { add(index == 0 ? "source" : "", kind.text) }
         add("size before", Format.bytes(report.sourceBytes))
         add(
             "size after",

@@ -5,6 +5,7 @@ import Conversion
 import Moments
 import SystemPackage
 import TensorModel
+import Weights
 
 /// `ingot plan`: predicts a conversion.
 struct Plan: AsyncParsableCommand {
@@ -151,6 +152,7 @@ enum ForecastText {
         }
         var lines = [Format.table(rows, width: width, left: [0, 1, 3, 7]), ""]
         func add(_ label: String, _ value: String) { lines.append(Format.filled(label, to: 18) + value) }
+        for (index, kind) in forecast.quantization.enumerated() { add(index == 0 ? "source" : "", kind.text) }
         add("size before", Format.bytes(forecast.sourceBytes))
         add(
             "size after",

@@ -1,4 +1,5 @@
 import Architectures
+import Checkpoints
 import Container
 import FileAccess
 import Quantization
@@ -35,6 +36,7 @@ extension CheckpointReport {
             .init("schema", .string("ingot.inspect")), .init("schema_version", .unsigned(1)),
             .init("path", .string(path.string)), .init("format", .string(formatName)),
             .init("model", model?.json ?? .null),
+            .init("quantization", .array(quantization.map(\.json))),
             .init("elements", .unsigned(UInt64(elements))), .init("bytes", account.json),
             .init("weights_read", .bool(weightsRead)),
             .init(
@@ -78,6 +80,7 @@ extension CheckpointReport.Tensor {
             }
             members.append(.init("source_xxh3_128", .string(descriptor.sourceHash.description)))
         }
+        if let form = stored.quantized { members.append(.init("quantization", form.json)) }
         members.append(.init("statistics", statistics?.json ?? .null))
         return .object(members)
     }
@@ -106,4 +109,30 @@ extension TensorGroup {
         }
         return .object(members + [error].compactMap(\.self))
     }
+}
+extension QuantizedForm {
+    /// How a tensor is stored, as JSON (Specs/json.md, `quantization` of a tensor).
+    var json: JSONValue {
+        let roles = Role.allCases.filter { byteCount(of: $0) > 0 }
+        return .object([
+            .init("method", .string(method.rawValue)), .init("summary", .string(summary)),
+            .init("code_bits", .unsigned(UInt64(codeBits))), .init("levels", .unsigned(UInt64(levels))),
+            .init("bytes", .object(roles.map { .init($0.key, .unsigned(byteCount(of: $0))) })),
+            .init(
+                "parts",
+                .array(
+                    parts.map { part in
+                        .object([
+                            .init("role", .string(part.role.key)), .init("name", .string(part.tensor.name.text)),
+                            .init("dtype", .string(part.tensor.elementType.rawValue)),
+                            .init("shape", .array(part.tensor.shape.dimensions.map { .unsigned(UInt64($0)) })),
+                        ])
+                    })),
+        ])
+    }
+}
+
+extension QuantizedForm.Role {
+    /// The name in JSON.
+    var key: String { self == .zeroPoints ? "zero_points" : rawValue }
 }

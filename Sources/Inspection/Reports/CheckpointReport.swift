@@ -21,6 +21,16 @@ package struct CheckpointReport: Sendable {
         /// Statistics of the slice of each expert; empty if they were not read.
         package internal(set) var slices: [WeightStatistics] = []
 
+        /// A warning about scales that are zero, NaN or infinite; nil if there are none.
+        var scaleWarning: IngotWarning? {
+            guard let coded = statistics?.coded, coded.zeros + coded.notFinite > 0 else { return nil }
+            var texts: [String] = []
+            if coded.zeros > 0 { texts.append("\(coded.zeros) of \(coded.scales) scales are zero: their weights are zero") }
+            if coded.notFinite > 0 { texts.append("\(coded.notFinite) of \(coded.scales) scales are NaN or infinite") }
+            return IngotWarning(
+                file: stored.file.path.string, tensor: name, texts.joined(separator: "; "))
+        }
+
         /// Its name.
         package var name: TensorName { stored.name }
         /// Its kind and layer in the model.
@@ -65,14 +75,16 @@ package struct CheckpointReport: Sendable {
     package let elements: Int
     /// Number of tensors of the checkpoint.
     package let tensorCount: Int
+    /// The codes of other quantizers that the checkpoint has, those with the most weights first; empty if it has none.
+    package let quantization: [SourceQuantization]
     /// The weight files.
     package let files: [File]
     /// The tensors that `select` and `order` kept, in the order of the files until `order` is called.
     package private(set) var tensors: [Tensor]
     /// Whether weights were read.
     package private(set) var weightsRead = false
-    /// Warnings to show to the user.
-    package let warnings: [IngotWarning]
+    /// Warnings to show to the user; `readWeights` adds those about scales.
+    package private(set) var warnings: [IngotWarning]
 
     private let checkpoint: OpenedCheckpoint
 
@@ -94,6 +106,7 @@ package struct CheckpointReport: Sendable {
                 stored: tensor,
                 holdsWeights: tensor.isReadable && tensor.elementType.isFloat && !parts.contains(tensor.name))
         }
+        quantization = SourceQuantization.kinds(of: checkpoint.tensors)
         tensorCount = tensors.count
         elements = tensors.reduce(0) { $0 + $1.shape.elementCount }
         switch checkpoint.content {
@@ -136,6 +149,7 @@ package struct CheckpointReport: Sendable {
             (tensors[index].statistics, tensors[index].slices) = (found.whole, found.slices)
         }
         weightsRead = true
+        warnings += tensors.compactMap(\.scaleWarning)
     }
 
     /// Sorts the tensors by `key` and keeps the first `maximum`, or all if `maximum` is nil.

@@ -1,3 +1,4 @@
+import Checkpoints
 import Container
 import FileAccess
 package import Quantization
@@ -64,6 +65,7 @@ package struct StatisticsReader: Sendable {
         var done: UInt64 = 0
         var sums = TensorSums(CountedFormat(.f32), energies: nil)
         var slice = sums
+        var (histogram, scales) = (CodeHistogram(), ScaleHistogram())
         try await budget.pipeline { PieceReader() }.run(PieceJob.all(works), makeOutput: { CountedPiece() }) {
             job, reader, output in
             try reader.count(job.piece, of: works[job.tensor], tensor: job.tensor, into: &output)
@@ -72,6 +74,12 @@ package struct StatisticsReader: Sendable {
             let tensor = work.tensor
             if job.piece == 0 {
                 sums = TensorSums(work.countedFormat, energies: work.hasEnergies ? (work.rows, work.columns) : nil)
+            }
+            if tensor.quantized != nil {
+                if job.piece == 0 { (histogram, scales) = (output.histogram, output.scales) } else {
+                    histogram.add(output.histogram)
+                    scales.add(output.scales)
+                }
             }
             let place = work.place(of: job.piece)
             sums.add(output.counts, row: place.row, column: place.column, output.hasCodes ? output.codes : nil)
@@ -86,6 +94,13 @@ package struct StatisticsReader: Sendable {
             }
             if job.piece == work.count - 1 {
                 results[job.tensor].whole = sums.finish(isLossless: tensor.descriptor?.scheme == .lossless)
+                if let form = tensor.quantized {
+                    let coded = CodedStatistics(histogram, scales, form)
+                    let codes = Double(histogram.counts.reduce(0, +))
+                    results[job.tensor].whole?.coded = coded
+                    results[job.tensor].whole?.codeEntropy =
+                        coded.entropy * codes / Double(max(1, tensor.shape.elementCount))
+                }
                 done += tensor.byteCount
                 progress(tensor, done)
             } else {
@@ -106,5 +121,15 @@ private struct PieceJob: Sendable {
         works.indices.lazy.flatMap { tensor in
             (0..<works[tensor].count).lazy.map { PieceJob(tensor: tensor, piece: $0) }
         }
+    }
+}
+
+extension CodedStatistics {
+    /// The statistics of a whole tensor.
+    init(_ histogram: CodeHistogram, _ scales: ScaleHistogram, _ form: QuantizedForm) {
+        self.init(
+            histogram.counts, bits: form.codeBits, scales: scales.count, zeros: scales.zeros,
+            negative: scales.negative, notFinite: scales.notFinite, smallest: scales.smallest.map(Double.init),
+            median: scales.median.map(Double.init), largest: scales.largest.map(Double.init))
     }
 }

@@ -151,6 +151,8 @@ struct CountedPiece: Sendable {
     /// Counts of the codes; valid if `hasCodes`.
     var codes = CodeCounts()
     var hasCodes = false
+    /// Codes and scales of another quantizer: those of a share of the tensor, as large as the piece's.
+    var histogram = CodeHistogram(), scales = ScaleHistogram()
 }
 
 /// Reads pieces and counts their weights; the buffers of one worker.
@@ -176,6 +178,10 @@ struct PieceReader {
             output.counts.count(
                 self.bytes.span.extracting(0..<size), work.countedFormat, rows: place.rows, columns: place.columns,
                 wantsEnergies: work.hasEnergies)
+            if let form = work.tensor.quantized {
+                try output.histogram.count(piece, of: work.count, form)
+                try output.scales.take(piece, of: work.count, form)
+            }
         case .payload(let index, let shared):
             let (payload, shard) = (shared.shard.payloads[index], shared.shard)
             let (chunk, skippedRows) = work.chunk(of: piece)

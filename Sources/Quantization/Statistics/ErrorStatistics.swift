@@ -123,7 +123,8 @@ extension WeightStatistics {
                 .init("max", .number(spread.maximum)),
             ])
         }
-        return .object([
+        return .object(
+          [
             .init("count", .unsigned(count)), .init("min", .number(minimum)), .init("max", .number(maximum)),
             .init("mean", .number(mean)), .init("std", .number(standardDeviation)),
             .init("absmax", .number(absoluteMaximum)), .init("skewness", .number(skewness)),
@@ -135,6 +136,21 @@ extension WeightStatistics {
             .init("value_entropy_bits", valueEntropy.map(JSONValue.number) ?? .null),
             .init("code_entropy_bits", codeEntropy.map(JSONValue.number) ?? .null), .init("row_rms", spread(rows)),
             .init("column_rms", spread(columns)), .init("histogram", histogram.json),
+        ] + (coded.map { [.init("coded", $0.json)] } ?? []))
+    }
+}
+
+extension CodedStatistics {
+    /// The statistics as an object of a report (Specs/json.md, `coded`).
+    var json: JSONValue {
+        func number(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
+        return .object([
+            .init("code_entropy_bits", .number(entropy)), .init("code_bits", .unsigned(UInt64(bits))),
+            .init("levels_used", .unsigned(UInt64(used))), .init("levels", .unsigned(UInt64(levels))),
+            .init("scales", .unsigned(UInt64(scales))), .init("zero_scales", .unsigned(UInt64(zeros))),
+            .init("negative_scales", .unsigned(UInt64(negative))),
+            .init("nonfinite_scales", .unsigned(UInt64(notFinite))), .init("scale_min", number(smallest)),
+            .init("scale_median", number(median)), .init("scale_max", number(largest)),
         ])
     }
 }

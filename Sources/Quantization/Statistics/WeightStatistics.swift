@@ -31,6 +31,8 @@ package struct WeightStatistics: Sendable {
     package let valueEntropy: Double?
     /// The entropy of the codes of an encoded tensor, in bits per weight; for a trellis, given the parity of the state. Otherwise nil.
     package var codeEntropy: Double?
+    /// How another quantizer's codes and scales are spread; nil for tensors that no other quantizer encoded.
+    package var coded: CodedStatistics?
     /// The spread of the RMS of rows, and of columns; nil for tensors of rank below 2 and for very large ones.
     package var rows: Spread?, columns: Spread?
     /// The histogram of the finite weights.

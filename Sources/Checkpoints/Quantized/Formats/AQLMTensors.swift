@@ -53,7 +53,7 @@ enum AQLMTensors {
                 method: .aqlm, shortName: "aqlm \(size)",
                 summary:
                     "\(codes.dimensions[2]) codebooks of \(bits) bits for \(blockRows)x\(blockColumns) weights, codes stored in \(width * 8) bits",
-                parts: builder.parts, codeBits: width * 8, levels: vectors, needsConsent: true, scales: nil, layout: nil),
+                parts: builder.parts, codeBits: width * 8, levels: vectors, needsConsent: true, matrix: nil),
             dropped: [])
     }
 }

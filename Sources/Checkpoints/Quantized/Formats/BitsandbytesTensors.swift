@@ -5,7 +5,7 @@ import TensorModel
 /// Weights of bitsandbytes: NF4 and FP4 in U8, and LLM.int8() in I8.
 ///
 /// Layout: bitsandbytes 0.50. Blocks run across rows. A weight of 4 bits is table[code] * absmax in binary32, rounded once to the type that the
-/// state names. A weight of 8 bits is code * SCB, times 1/127 as a binary32 number, in F32, or rounded to the type of the model.
+/// state names. A weight of 8 bits is code * SCB, times 1/127 as a binary32 number, in F32.
 enum BitsandbytesTensors {
     private static let kinds = ["nf4", "fp4"]
 
@@ -36,7 +36,7 @@ enum BitsandbytesTensors {
             part: part, storage: .f32, blockRows: 1, blockColumns: columns, sliceRows: rows, gridRows: rows,
             gridColumns: 1)
         var decoder = QuantizedBytes(
-            rows: rows, columns: columns, format: tensors.elementType ?? .f32,
+            rows: rows, columns: columns, format: .f32,
             layout: .rows(bits: 8, rowBytes: columns), kind: .signed, scales: scales)
         decoder.factor = 0x1.020408p-7
         return try LogicalTensor(

@@ -26,7 +26,11 @@ extension LogicalTensor {
             form: QuantizedForm(
                 method: description.method, shortName: description.shortName, summary: description.summary,
                 parts: builder.parts, codeBits: description.codeBits, levels: description.levels,
-                needsConsent: description.needsConsent, scales: decoder.scales, layout: decoder.layout),
+                needsConsent: description.needsConsent,
+                matrix: .init(
+                    rows: decoder.rows, columns: decoder.columns, layout: decoder.layout, scales: decoder.scales,
+                    isDense: UInt64(decoder.rows) * UInt64(decoder.columns) * UInt64(decoder.layout.bits)
+                        == codes.tensor.range.count * 8)),
             dropped: builder.dropped)
     }
 }

@@ -1,4 +1,5 @@
 import Architectures
+import Checkpoints
 import Container
 import Inspection
 import Quantization
@@ -53,6 +54,7 @@ enum InspectionCard {
         if let bits = found.valueEntropy { entropies.append("elements \(NumberText.fixed(bits, 3)) bits") }
         if let bits = found.codeEntropy { entropies.append("codes \(NumberText.fixed(bits, 3)) bits") }
         if !entropies.isEmpty { lines.append(line("entropy", entropies.joined(separator: ", "))) }
+        if let coded = found.coded { lines += InspectionCard.coded(coded, line) }
         if let rows = found.rows { lines.append(line("row RMS", spread(rows))) }
         if let columns = found.columns { lines.append(line("column RMS", spread(columns))) }
         if finite > 0 { lines += histogram(found.histogram, style, line) }
@@ -64,10 +66,30 @@ enum InspectionCard {
             return "\(tensor.stored.scheme), which ingot cannot decode, \(tensor.shape.description)"
         }
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
+        if let form = tensor.stored.quantized { return "\(form.method.rawValue): \(form.summary), decoded to \(original)" }
         guard let descriptor = tensor.descriptor else {
             return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? original + (isSealed ? ", kept" : "")
         }
         return "\(descriptor.scheme.summary), codec \(descriptor.codec.name), of \(original)"
+    }
+
+    /// Lines about the codes and scales of another quantizer.
+    private static func coded(_ found: CodedStatistics, _ line: (String, String) -> String) -> [String] {
+        var lines = [
+            line(
+                "codes",
+                "need \(NumberText.fixed(found.entropy, 3)) of \(found.bits) bits, \(Format.grouped(UInt64(found.used))) of \(Format.grouped(UInt64(found.levels))) values occur"
+            )
+        ]
+        guard found.scales > 0 else { return lines }
+        var text = "\(Format.grouped(UInt64(found.scales)))"
+        if let smallest = found.smallest, let median = found.median, let largest = found.largest {
+            text += " from \(Format.scientific(smallest)) to \(Format.scientific(largest)), median \(Format.scientific(median))"
+        }
+        for (count, word) in [(found.zeros, "zero"), (found.negative, "negative"), (found.notFinite, "not finite")]
+        where count > 0 { text += ", \(Format.grouped(UInt64(count))) \(word)" }
+        lines.append(line("scales", text))
+        return lines
     }
 
     private static func figures(

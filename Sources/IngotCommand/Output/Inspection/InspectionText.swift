@@ -45,8 +45,15 @@ enum InspectionText {
             lines += [""] + groupTable(view.kinds, "kind", report).lines(style)
         }
         if let model = report.model { lines += [""] + InspectionModel.lines(model, style) }
+        if !report.quantization.isEmpty { lines += [""] + quantization(report, style) }
         lines += [""] + account(report, style) + ["", summary(report)]
         return [lines.joined(separator: "\n") + "\n"]
+    }
+
+    /// A line for each kind of codes: what it is, and its share of the weights.
+    private static func quantization(_ report: CheckpointReport, _ style: Style) -> [String] {
+        [style.strong("quantized")]
+            + report.quantization.map { "  \($0.text), \($0.tensors) \($0.tensors == 1 ? "tensor" : "tensors")" }
     }
 
     /// A note about columns that do not fit the terminal; `remedy` names the options that show them.

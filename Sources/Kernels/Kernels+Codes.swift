@@ -106,6 +106,17 @@ extension Kernels {
         }
     }
 
+    /// Adds the number of times that each byte occurs to 256 counts.
+    package static func countBytes(_ bytes: Span<UInt8>, into counts: inout MutableSpan<UInt64>) {
+        precondition(counts.count == 256, "countBytes: one count for each byte")
+        unsafe bytes.withUnsafeBufferPointer { bytes in
+            unsafe counts.withUnsafeMutableBufferPointer { counts in
+                guard let from = bytes.baseAddress, let to = counts.baseAddress else { return }
+                unsafe ingot_codes_count(from, bytes.count, to)
+            }
+        }
+    }
+
     /// Transposes a matrix of rows x columns elements of `width` bytes.
     ///
     /// - Parameters:

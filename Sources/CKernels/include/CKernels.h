@@ -340,6 +340,8 @@ void ingot_codes_values(int32_t kind, const float *table, const uint8_t *codes, 
 void ingot_codes_scale(
     float *values, size_t n, size_t first, size_t group, const float *scales, const float *zeros, const float *biases,
     int32_t between);
+/// Adds the number of times that each of 256 bytes occurs among n bytes.
+void ingot_codes_count(const uint8_t *bytes, size_t n, uint64_t *counts);
 /// Transposes a matrix of rows x columns elements of `width` bytes: 1, 2 or 4.
 void ingot_codes_transpose(int32_t width, const void *from, void *to, size_t rows, size_t columns);
 

@@ -61,22 +61,14 @@ package struct CodeHistogram: Sendable, Hashable {
 
     /// Counts whole bytes, and divides them into codes of 1, 2, 4 or 8 bits.
     private mutating func countBytes(_ index: Int, of count: Int, _ part: FilePart, bits: Int) throws {
-        // Four tables, so that equal neighbours do not wait for each other.
-        var tables = [UInt64](repeating: 0, count: 1024)
+        var bytesFound = [UInt64](repeating: 0, count: 256)
         let range = CodeHistogram.share(index, of: count, Int(part.range.count), unit: 4)
         try CodeHistogram.forEachStep(range, of: part) { bytes in
-            var counts = tables.mutableSpan
-            let whole = bytes.count & ~3
-            for place in stride(from: 0, to: whole, by: 4) {
-                counts[Int(bytes[place])] &+= 1
-                counts[256 + Int(bytes[place + 1])] &+= 1
-                counts[512 + Int(bytes[place + 2])] &+= 1
-                counts[768 + Int(bytes[place + 3])] &+= 1
-            }
-            for place in whole..<bytes.count { counts[Int(bytes[place])] &+= 1 }
+            var found = bytesFound.mutableSpan
+            Kernels.countBytes(bytes, into: &found)
         }
         for byte in 0..<256 {
-            let found = tables[byte] + tables[256 + byte] + tables[512 + byte] + tables[768 + byte]
+            let found = bytesFound[byte]
             guard found > 0 else { continue }
             for shift in stride(from: 0, to: 8, by: bits) { counts[byte >> shift & (1 << bits - 1)] &+= found }
         }

@@ -87,24 +87,31 @@ package struct ScaleHistogram: Sendable, Hashable {
 
     private mutating func add(_ values: [Float], place: (Int) -> (Int, Int)) {
         count += values.count
-        for index in values.indices {
-            let value = values[index]
-            let bits = value.bitPattern & 0x7FFF_FFFF
+        var (none, strange, below) = (0, 0, 0)
+        var (low, high) = (smallest?.bitPattern ?? UInt32.max, largest?.bitPattern ?? 0)
+        var first: Int?
+        let numbers = values.span
+        var counts = bins.mutableSpan
+        for index in 0..<numbers.count {
+            let pattern = numbers[index].bitPattern
+            let bits = pattern & 0x7FFF_FFFF
             if bits == 0 {
-                zeros += 1
+                none += 1
             } else if bits >= 0x7F80_0000 {
-                notFinite += 1
-                if firstNotFinite == nil {
-                    let (row, column) = place(index)
-                    firstNotFinite = (row, column, value)
-                }
+                strange += 1
+                first = first ?? index
             } else {
-                if value < 0 { negative += 1 }
-                let size = Float(bitPattern: bits)
-                smallest = min(smallest ?? size, size)
-                largest = max(largest ?? size, size)
-                bins[Int(bits >> ScaleHistogram.shift)] &+= 1
+                below += Int(pattern >> 31)
+                low = min(low, bits)
+                high = max(high, bits)
+                counts[Int(bits >> ScaleHistogram.shift)] &+= 1
             }
+        }
+        (zeros, notFinite, negative) = (zeros + none, notFinite + strange, negative + below)
+        if low <= high { (smallest, largest) = (Float(bitPattern: low), Float(bitPattern: high)) }
+        if let first, firstNotFinite == nil {
+            let (row, column) = place(first)
+            firstNotFinite = (row, column, values[first])
         }
     }
 }

@@ -126,6 +126,20 @@ package final class MappedFile: Sendable {
         }
     }
 
+    /// Ranges shorter than this are copied from the mapping: a call of the system for each would take longer.
+    private static let shortBytes: UInt64 = 16 << 10
+
+    /// Reads `rows` ranges of the same length, `stride` bytes apart, into the first bytes of `buffer`, without gaps. Pages of short ranges
+    /// become resident and are released later (`releaseScattered`).
+    ///
+    /// - Parameter range: the first range.
+    /// - Throws: `sourceChanged` if the file was cut short or replaced since it was opened.
+    package func readScattered(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
+        guard range.count < MappedFile.shortBytes else { return try read(range, rows: rows, stride: stride, into: &buffer) }
+        try copy(range, rows: rows, stride: stride, into: &buffer)
+        releaseScattered(range, rows: rows, stride: stride)
+    }
+
     /// Closes the descriptor of `read`; the next call opens it again. For checkpoints with very many shards.
     package func finishReading() { opened.withLock { $0 = nil } }
 

@@ -74,7 +74,7 @@ struct CodeReader {
             let all = ByteRange(start: range.start, count: UInt64(width * count)) ?? range
             try part.file.read(all, into: &bytes)
         } else {
-            try part.file.read(range, rows: count, stride: distance, into: &bytes)
+            try part.file.readScattered(range, rows: count, stride: distance, into: &bytes)
         }
         for index in width * count..<width * count + 8 { bytes[index] = 0 }
     }

@@ -247,7 +247,7 @@ struct SideValues: Sendable {
             try part.file.read(
                 ByteRange(start: range.start, count: UInt64(width * count)) ?? range, into: &bytes)
         } else {
-            try part.file.read(range, rows: count, stride: distance, into: &bytes)
+            try part.file.readScattered(range, rows: count, stride: distance, into: &bytes)
         }
     }
 

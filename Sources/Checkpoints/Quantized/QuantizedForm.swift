@@ -15,7 +15,9 @@ package enum QuantizationMethod: String, Sendable, Hashable, CaseIterable {
 }
 
 /// How a decoded tensor is stored: as codes and the tensors beside them.
-package struct QuantizedForm: Sendable {
+///
+/// A class, so that the many copies of a tensor in a plan or report share it.
+package final class QuantizedForm: Sendable {
     /// What a stored tensor is to the weights.
     package enum Role: String, Sendable, Hashable, CaseIterable {
         case codes, scales, zeroPoints, codebooks, other
@@ -54,6 +56,14 @@ package struct QuantizedForm: Sendable {
         let scales: SideValues
         /// Whether the stored bytes hold codes and nothing else.
         let isDense: Bool
+    }
+
+    init(
+        method: QuantizationMethod, shortName: String, summary: String, parts: [Part], codeBits: Int, levels: Int,
+        needsConsent: Bool, matrix: Matrix?
+    ) {
+        (self.method, self.shortName, self.summary, self.parts) = (method, shortName, summary, parts)
+        (self.codeBits, self.levels, self.needsConsent, self.matrix) = (codeBits, levels, needsConsent, matrix)
     }
 
     /// Bytes of all stored tensors.

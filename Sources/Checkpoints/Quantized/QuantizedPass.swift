@@ -175,6 +175,10 @@ struct QuantizedPass {
     /// The shards with the decoded tensors.
     private func shards() -> [Shard] {
         guard !logical.isEmpty else { return tensors.shards }
+        var all: [TensorName: QuantizedForm.Role] = [:]
+        for found in logical.values {
+            for part in found.form.parts { all[part.tensor.name] = part.role }
+        }
         return tensors.shards.map { shard in
             guard shard.header.tensors.contains(where: { consumed.contains($0.name) }) else { return shard }
             let decoded = shard.header.tensors.compactMap { tensor -> StoredTensor? in
@@ -184,9 +188,8 @@ struct QuantizedPass {
                     decoder: found.decoder, encoding: found.form.shortName, form: found.form)
             }
             var roles: [TensorName: QuantizedForm.Role] = [:]
-            for tensor in shard.header.tensors where consumed.contains(tensor.name) { roles[tensor.name] = .other }
-            for found in logical.values {
-                for part in found.form.parts where roles[part.tensor.name] != nil { roles[part.tensor.name] = part.role }
+            for tensor in shard.header.tensors where consumed.contains(tensor.name) {
+                roles[tensor.name] = all[tensor.name] ?? .other
             }
             return Shard(
                 fileName: shard.fileName, file: shard.file, header: shard.header.decoded(decoded, roles: roles))

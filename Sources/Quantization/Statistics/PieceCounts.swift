@@ -48,10 +48,18 @@ package struct PieceCounts: Sendable {
 
     /// Adds the sums of squares to those of the rows from `row` on, and of the columns from `column` on.
     func addEnergies(to rows: inout [Double], from row: Int, and columns: inout [Double], from column: Int) {
-        for index in rowEnergies.indices { rows[row + index] += Double(rowEnergies[index]) }
-        for index in columnEnergies.indices { columns[column + index] += Double(columnEnergies[index]) }
-        for index in rowSquares.indices { rows[row + index] += rowSquares[index] }
-        for index in columnSquares.indices { columns[column + index] += columnSquares[index] }
+        PieceCounts.add(rowEnergies, to: &rows, from: row)
+        PieceCounts.add(columnEnergies, to: &columns, from: column)
+        PieceCounts.add(rowSquares, to: &rows, from: row)
+        PieceCounts.add(columnSquares, to: &columns, from: column)
+    }
+
+    /// Adds numbers to those from `start` on.
+    private static func add<Number: BinaryFloatingPoint>(_ numbers: [Number], to sums: inout [Double], from start: Int) {
+        guard !numbers.isEmpty else { return }
+        let added = numbers.span
+        var target = sums.mutableSpan
+        for index in 0..<added.count { target[start + index] += Double(added[index]) }
     }
 
     /// Fills `numbers` with `count` zeros and keeps its memory.

@@ -17,18 +17,22 @@ struct QuantizedBytes: DerivedBytes {
     /// The values of the codes of `CodeKind.table`: 256, or none.
     var table: [Float] = []
     let scales: SideValues
-    /// A zero point for all weights, or zero points; nil for none.
-    var zeros: Zeros?
-    var biases: SideValues?
+    /// What is subtracted before, or added after the scale; nil for nothing.
+    var offsets: Offsets?
     /// The group of each column, in a part of type I32, instead of `scales.blockColumns` (GPTQ's g_idx).
     var groupIndexPart: Int?
     /// A factor after the scale; nil for none.
     var factor: Float?
 
-    /// The zero points of a matrix.
-    enum Zeros: Sendable {
-        case constant(Float)
-        case stored(SideValues)
+    /// Numbers that are subtracted from the values of codes, or added to products. Indirect, since most checkpoints have many matrices and
+    /// no offsets.
+    indirect enum Offsets: Sendable {
+        /// A zero point for all weights.
+        case zero(Float)
+        /// A zero point for each group.
+        case zeros(SideValues)
+        /// A bias for each group.
+        case biases(SideValues)
     }
 
     /// Weights that are decoded at a time.
@@ -171,12 +175,13 @@ private struct Strip {
             groups.isEmpty
             ? columns.lowerBound / group..<(columns.upperBound - 1) / group + 1 : 0..<matrix.scales.gridColumns
         let scales = try Side(matrix.scales, rows, grid, parts)
-        let biases = try matrix.biases.map { try Side($0, rows, grid, parts) }
         var zeros: Side?
+        var biases: Side?
         var constant: [Float] = []
-        switch matrix.zeros {
-        case .stored(let source): zeros = try Side(source, rows, grid, parts)
-        case .constant(let zero): constant = [Float](repeating: zero, count: groups.isEmpty ? grid.count : columns.count)
+        switch matrix.offsets {
+        case .zeros(let source): zeros = try Side(source, rows, grid, parts)
+        case .biases(let source): biases = try Side(source, rows, grid, parts)
+        case .zero(let zero): constant = [Float](repeating: zero, count: groups.isEmpty ? grid.count : columns.count)
         case nil: break
         }
         let width = columns.count * matrix.format.byteWidth

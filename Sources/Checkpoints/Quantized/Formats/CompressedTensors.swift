@@ -78,9 +78,9 @@ enum CompressedTensors {
         let zero = tensors.find(stem + "_zero_point")
         let isAsymmetric = zero != nil
         if let zero {
-            decoder.zeros = .stored(try zeros(zero, matrix, grid, codes, bits: bits, offset: offset, &builder))
+            decoder.offsets = .zeros(try zeros(zero, matrix, grid, codes, bits: bits, offset: offset, &builder))
         } else if packs {
-            decoder.zeros = .constant(offset)
+            decoder.offsets = .zero(offset)
         }
         let module = TensorName.dropSuffix(stem, ".weight")
         builder.drop([module + ".input_scale", module + ".input_zero_point", module + ".input_global_scale"], tensors)

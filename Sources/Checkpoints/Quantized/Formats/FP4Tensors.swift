@@ -112,7 +112,7 @@ enum FP4Tensors {
             rows: 1, columns: count, format: format, layout: .rows(bits: 4, rowBytes: count / 2), kind: .e2m1,
             scales: scales)
         // ModelOpt's table has +0 where E2M1 has -0; subtracting -0 makes it so.
-        if global != nil, !divides { decoder.zeros = .constant(-0.0) }
+        if global != nil, !divides { decoder.offsets = .zero(-0.0) }
         return try LogicalTensor(name, dimensions, decoder, builder, description, codes)
     }
 }

@@ -138,8 +138,8 @@ enum GPTQTensors {
             rows: outputs, columns: inputs, format: try scale.floatFormat(), layout: layout, kind: .unsigned,
             scales: values(part, try scale.scaleStorage(), .none))
         // Without zero points the codes are symmetric around the middle.
-        decoder.zeros =
-            zero.map { .stored(values(builder.add(.zeroPoints, $0), zeros, adjustment)) } ?? .constant(8)
+        decoder.offsets =
+            zero.map { .zeros(values(builder.add(.zeroPoints, $0), zeros, adjustment)) } ?? .zero(8)
         return decoder
     }
 

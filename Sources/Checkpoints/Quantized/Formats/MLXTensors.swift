@@ -79,7 +79,7 @@ enum MLXTensors {
         var decoder = QuantizedBytes(
             rows: 1, columns: count, format: format, layout: .rows(bits: bits, rowBytes: count / 8 * bits), kind: kind,
             scales: values(part, storage))
-        decoder.biases = biases.map { values($0, storage) }
+        decoder.offsets = biases.map { .biases(values($0, storage)) }
         return try LogicalTensor(codes.tensor.name, dimensions, decoder, builder, description, codes)
     }
 

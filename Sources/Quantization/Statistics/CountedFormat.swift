@@ -114,12 +114,15 @@ package struct CountedFormat: Sendable, Hashable {
         return values
     }()
 
-    /// The squares of all values of formats of 8 bits, by pattern.
-    static let byteSquares: [ElementType: [Double]] = {
+    /// All values of formats of 8 bits, by pattern.
+    static let byteValues: [ElementType: [Double]] = {
         let formats = ElementType.allCases.compactMap(CountedFormat.init(of:)).filter { $0.byteWidth == 1 }
         return Dictionary(
             uniqueKeysWithValues: formats.map { format in
-                (format.elementType, (0..<format.patternCount).map { format.value($0) * format.value($0) })
+                (format.elementType, (0..<format.patternCount).map { format.value($0) })
             })
     }()
+
+    /// The squares of all values of formats of 8 bits, by pattern.
+    static let byteSquares: [ElementType: [Double]] = byteValues.mapValues { $0.map { $0 * $0 } }
 }

@@ -84,6 +84,8 @@ package struct ErrorStatistics: Sendable {
 package struct PieceComparison: Sendable {
     /// Number of weights compared.
     package private(set) var count = 0
+    /// The weights whose values differ; nil if all are equal.
+    package private(set) var difference: PieceDifference?
     var found = Kernels.Comparison.none
     var bins = [UInt32](repeating: 0, count: Kernels.errorBinCount)
 
@@ -99,6 +101,10 @@ package struct PieceComparison: Sendable {
         for bin in 0..<bins.count { bins[bin] = 0 }
         var target = bins.mutableSpan
         found = Kernels.compareWeights(original: original, restored: restored, errorCounts: &target)
+        // `changed` counts pairs of NaN, too. There are none unless the sum of the errors is NaN.
+        difference =
+            found.changed == 0
+            ? nil : PieceDifference(original, restored, count: found.noise.isNaN ? nil : found.changed)
     }
 }
 

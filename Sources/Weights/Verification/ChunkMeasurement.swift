@@ -10,6 +10,8 @@ package struct ChunkMeasurement: Sendable {
     package private(set) var original = PieceCounts(), restored = PieceCounts()
     /// Whether all bytes equal the source's. Then only `original` is counted.
     package private(set) var isIdentical = false
+    /// Number of columns of the chunk.
+    private(set) var columns = 0
 
     /// A measurement of no weights.
     package init() {}
@@ -25,6 +27,7 @@ package struct ChunkMeasurement: Sendable {
         rows: Int, columns: Int
     ) -> ErrorSums {
         isIdentical = false
+        self.columns = columns
         comparison.compare(weights, weightsNow)
         original.count(elements, format, rows: rows, columns: columns, wantsEnergies: true)
         restored.count(weightsNow, rows: rows, columns: columns, wantsEnergies: true)
@@ -39,6 +42,7 @@ package struct ChunkMeasurement: Sendable {
         _ buffers: inout (before: [Float], after: [Float])
     ) {
         count(original: elements, format, rows: rows, columns: columns)
+        self.columns = columns
         isIdentical = elements.isSame(as: elementsNow)
         guard !isIdentical else { return }
         restored.count(elementsNow, format, rows: rows, columns: columns, wantsEnergies: true)

@@ -101,8 +101,8 @@ package struct ShardVerification {
         let tensor: Int
         /// Offset of its first byte in the tensor, and number of bytes.
         let start: UInt64, count: Int
-        /// First row and number of rows. Pieces that are not whole rows have row 0 and count as one row.
-        let row: Int, rows: Int
+        /// First row and number of rows. Pieces that are not whole rows have row 0 and count as one row, from `column` on.
+        let row: Int, rows: Int, column: Int
         let isFirst: Bool, isLast: Bool
     }
 
@@ -137,7 +137,7 @@ package struct ShardVerification {
                     format, tensors[piece.tensor].shape, isLossy: false,
                     isCompared: matches[piece.tensor] || differing[piece.tensor] != nil)
             }
-            sums?.add(output, row: piece.row, column: 0)
+            sums?.add(output, row: piece.row, column: piece.column)
             if piece.isLast { found[piece.tensor] = sums?.measurement() }
         }
         for (index, measurement) in found { kept[index].measurement = measurement }
@@ -153,7 +153,9 @@ package struct ShardVerification {
             let count = min(step, total - start)
             return Piece(
                 tensor: index, start: start, count: Int(count), row: rowBytes.map { Int(start / $0) } ?? 0,
-                rows: rowBytes.map { Int(count / $0) } ?? 1, isFirst: start == 0, isLast: start + count == total)
+                rows: rowBytes.map { Int(count / $0) } ?? 1,
+                column: rowBytes == nil ? Int(start * 8 / UInt64(tensor.elementType.bitWidth)) : 0,
+                isFirst: start == 0, isLast: start + count == total)
         }
     }
 }

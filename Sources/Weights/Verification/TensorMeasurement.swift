@@ -9,6 +9,8 @@ package struct TensorMeasurement: Sendable {
     package let restored: WeightStatistics, original: WeightStatistics?
     /// A histogram of the restored weights with the bounds of the source's histogram; nil without a source.
     package let restoredHistogram: Histogram?
+    /// The restored weights whose values differ from the source's; none without a source.
+    package let differences: ValueDifferences
 }
 
 /// Adds the statistics of a tensor's chunks, in order. 1.2 MB, for one tensor at a time.
@@ -20,6 +22,7 @@ struct MeasurementSums {
     private let restoredFormat: FloatFormat, shape: Shape
     private let isCompared: Bool
     private var identical: UInt64 = 0
+    private var differences = ValueDifferences()
 
     /// Sums over no chunks.
     ///
@@ -34,7 +37,8 @@ struct MeasurementSums {
         self.isCompared = isCompared
     }
 
-    /// Adds a chunk, or a piece of a kept tensor, whose first weight is at `row` and `column` of the tensor.
+    /// Adds a chunk, or a piece of a kept tensor, whose first weight is at `row` and `column` of the tensor. A piece of one row may go on in
+    /// the rows after it.
     mutating func add(_ chunk: ChunkMeasurement, row: Int, column: Int) {
         if chunk.isIdentical {
             restored?.add(chunk.original, row: row, column: column)
@@ -42,7 +46,10 @@ struct MeasurementSums {
         } else {
             if restored == nil { restored = identical > 0 ? original : TensorSums(restoredFormat, shape) }
             restored?.add(chunk.restored, row: row, column: column)
-            if isCompared { errors.add(chunk.comparison) }
+            if isCompared {
+                errors.add(chunk.comparison)
+                differences.add(chunk.comparison.difference, row: row, column: column, columns: chunk.columns)
+            }
         }
         if isCompared { original.add(chunk.original, row: row, column: column) }
     }
@@ -51,7 +58,8 @@ struct MeasurementSums {
     mutating func measurement() -> TensorMeasurement {
         guard isCompared else {
             return TensorMeasurement(
-                errors: nil, restored: restored?.finish() ?? original.finish(), original: nil, restoredHistogram: nil)
+                errors: nil, restored: restored?.finish() ?? original.finish(), original: nil, restoredHistogram: nil,
+                differences: ValueDifferences())
         }
         let source = original.finish()
         let histogram = restored?.histogram(binnedAs: source.histogram) ?? source.histogram
@@ -63,6 +71,7 @@ struct MeasurementSums {
         }
         errors.settle()
         return TensorMeasurement(
-            errors: errors, restored: restored?.finish() ?? source, original: source, restoredHistogram: histogram)
+            errors: errors, restored: restored?.finish() ?? source, original: source, restoredHistogram: histogram,
+            differences: differences.wrapped(to: shape.columns))
     }
 }

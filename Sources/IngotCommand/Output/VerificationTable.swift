@@ -16,6 +16,7 @@ enum VerificationTable {
             "tensor", "kind", "layer", "stored_as", "elements", "bytes", "bits_per_weight", "source_bytes",
             "certified_relative_mse", "relative_mse", "snr_db", "max_error", "error_p999", "cosine", "changed",
             "sign_flips", "zeroed", "nan", "infinite", "failure", "certified_relative_activation_error",
+            "value_exact", "first_different_row", "first_different_column", "value", "reference",
         ]
         let failures = Dictionary(
             report.failures.compactMap { failure in failure.tensor.map { ($0, failure.code.rawValue) } },
@@ -33,10 +34,20 @@ enum VerificationTable {
                 CSVText.number(tensor.errors?.zeroed), CSVText.number(tensor.restored?.nan),
                 CSVText.number(tensor.restored?.infinite), failures[tensor.name] ?? "",
                 CSVText.number(tensor.calibrated?.relativeError),
-            ]
+            ] + exactness(tensor.agreement)
         }
         // The caller adds the newline of the last line.
         return ([head] + rows).map { $0.joined(separator: ",") + "\r" }.joined(separator: "\n")
+    }
+
+    /// Whether the values are the source's, and the first difference: row, column and both values.
+    private static func exactness(_ agreement: ValueAgreement?) -> [String] {
+        var first: ValueDifferences.Weight?
+        if case .different(let found) = agreement { first = found.first }
+        return [
+            agreement.map { $0 == .equal ? "true" : "false" } ?? "", CSVText.number(first?.row),
+            CSVText.number(first?.column), first?.value?.text ?? "", first?.reference?.text ?? "",
+        ]
     }
 
     // MARK: - Markdown
@@ -46,6 +57,7 @@ enum VerificationTable {
         let size = "\(Format.bytes(report.sourceBytes)) to \(Format.bytes(report.outputBytes))"
         let bits = ErrorText.bits(report.bitsPerWeight)
         var blocks = ["**\(verdict.rawValue)**: \(size), \(bits) bits per weight"]
+        if let sentence = report.exactness { blocks.append(MarkdownText.sentence(sentence)) }
         if !report.failures.isEmpty {
             blocks.append(
                 block(

@@ -55,7 +55,7 @@ struct VerificationText {
             let what = names.count == 1 ? "1 tensor is not" : "\(names.count) tensors are not"
             let meant = report.comparison == .weights ? "the source's" : "what the checkpoint claims"
             let all = names.count > report.tensors.count ? "" : " (of \(report.tensors.count))"
-            return "\(word)  \(what) \(meant)\(all)"
+            return ([("\(word)  \(what) \(meant)\(all)")] + exactness).joined(separator: "\n")
         }
         var facts: [String] = []
         if report.weights > 0 {
@@ -73,8 +73,17 @@ struct VerificationText {
             let (count, all) = (claims.failed.count, claims.results.count)
             head.insert("\(count) of \(all) claims \(count == 1 ? "does" : "do") not hold", at: 0)
         }
-        let indent = String(repeating: " ", count: claims.verdict.rawValue.width + 2)
-        return "\(word)  \(head.joined(separator: "\n\(indent)"))"
+        return (["\(word)  \(head.joined(separator: "\n\(indent)"))"] + exactness).joined(separator: "\n")
+    }
+
+    /// Spaces as wide as the verdict.
+    private var indent: String { String(repeating: " ", count: claims.verdict.rawValue.width + 2) }
+
+    /// Lines about whether every weight equals the other checkpoint's; empty if the report has no sentence about it.
+    private var exactness: [String] {
+        guard let sentence = report.exactness.map({ IngotErrorRenderer.escaped($0) }) else { return [] }
+        let lines = style.width.map { Format.wrapped(sentence, to: max(40, $0 - indent.width)) } ?? [sentence]
+        return lines.map { indent + (report.values?.isExact == true ? style.good($0) : $0) }
     }
 
     /// Offenders: the first ones with all details, then names.

@@ -20,6 +20,10 @@ struct Verify: AsyncParsableCommand {
             then verify compares the weights, without certificates. The verdict is
             COMPARED, unless --max-relative-mse or --claims can tell PASS from FAIL.
 
+            `value-exact` means that every weight of CHECKPOINT equals that of SOURCE,
+            whatever their formats and element types. If not, verify names the first weight
+            that differs, in JSON also for a lossy conversion.
+
             With --claims FILE, verify also checks limits such as largest sizes and errors.
             Claims about quality (max_kl, max_perplexity_ratio, min_top1) need texts, or an
             evaluation that was saved.

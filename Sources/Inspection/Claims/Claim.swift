@@ -52,6 +52,8 @@ package struct Claim: Sendable, Hashable {
         case quality(QualityRule, Double, QualityScope)
         /// Every weight is finite.
         case finite
+        /// Every weight equals the source's.
+        case exactValues
         /// SHA-256 of each named file.
         case digests(DigestRule, [NamedDigest])
 
@@ -62,6 +64,7 @@ package struct Claim: Sendable, Hashable {
             case .figure(let rule, _): rule.kind
             case .quality(let rule, _, _): rule.kind
             case .finite: .finite
+            case .exactValues: .valueExact
             case .digests(let rule, _): rule == .source ? .sourceDigests : .outputDigests
             }
         }
@@ -230,6 +233,7 @@ package struct Claim: Sendable, Hashable {
         case perplexityRatio = "max_perplexity_ratio"
         case agreement = "min_top1"
         case finite
+        case valueExact = "value_exact"
         case peakMemory = "max_peak_memory"
         case sourceDigests = "source_sha256"
         case outputDigests = "output_sha256"
@@ -247,7 +251,7 @@ package struct Claim: Sendable, Hashable {
         package var isAboutTensors: Bool {
             switch self {
             case .bitsPerWeight, .relativeMSE, .signalToNoise, .maxError, .cosine, .overallRelativeMSE,
-                .overallSignalToNoise, .relativeActivationError, .finite:
+                .overallSignalToNoise, .relativeActivationError, .finite, .valueExact:
                 true
             default: false
             }
@@ -275,6 +279,7 @@ package struct Claim: Sendable, Hashable {
             case .perplexityRatio: "The perplexity divided by that of the source is not larger."
             case .agreement: "For at least this share of the tokens, the source finds the same token the most likely."
             case .finite: "No weight of the checkpoint is NaN or infinite."
+            case .valueExact: "Every weight equals the source's exactly."
             case .peakMemory: "The conversion had at most so many bytes of memory resident."
             case .sourceDigests: "Files of the source have these SHA-256 digests."
             case .outputDigests: "Files of the checkpoint have these SHA-256 digests."
@@ -293,6 +298,7 @@ package struct Claim: Sendable, Hashable {
                 .relativeActivationError, .divergence, .perplexityRatio, .agreement:
                 .either("convert with more bits", or: .option(.raiseLimit(ifIntended: "loss")))
             case .finite: .option(.convertRepaired)
+            case .valueExact: "convert without loss, or claim max_error"
             case .peakMemory: .option(.lessMemory)
             case .sourceDigests: .either("fetch the source again", or: .option(.recordDigest))
             case .outputDigests: .either("fetch or convert it again", or: .option(.recordDigest))

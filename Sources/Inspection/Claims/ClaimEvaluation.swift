@@ -7,12 +7,15 @@ package struct ClaimEvaluation {
     private let facts: ClaimFacts
     private let files: ClaimDigests
     private let selection: TensorSelection
+    /// Finds compared tensors; those that only the source has are among them.
+    private let valueSelection: TensorSelection
 
     /// Prepares an evaluation. Files are hashed only if claims name them.
     package init(_ facts: ClaimFacts) {
         self.facts = facts
         files = ClaimDigests(facts)
         selection = TensorSelection(facts.tensors.map(\.name))
+        valueSelection = TensorSelection((facts.values?.tensors ?? []).map(\.name))
     }
 
     /// Evaluates the built-in claims and the claims of a file.
@@ -104,6 +107,8 @@ package struct ClaimEvaluation {
         var fault: String?
         /// How the value was measured, behind the value.
         var manner: String?
+        /// What holds, for claims without a limit; nil for the meaning of the claim.
+        var fact: String?
     }
 
     /// A finding, or the reason why there is none.
@@ -134,7 +139,8 @@ package struct ClaimEvaluation {
         let limit = claim.limitValue
         let word = isMinimum(claim.rule) ? "at least" : "at most"
         guard fails else {
-            let text = limit.map { "\(found.worst?.short ?? "")\(place), \(word) \($0.short)" } ?? kind.meaning
+            let text =
+                limit.map { "\(found.worst?.short ?? "")\(place), \(word) \($0.short)" } ?? found.fact ?? kind.meaning
             return result(claim, .pass, text, measured: found.worst, basis: found.basis)
         }
         // If both round to the same text, show every digit.
@@ -155,7 +161,7 @@ package struct ClaimEvaluation {
         switch rule {
         case .figure(let rule, _): rule.isMinimum
         case .quality(let rule, _, _): rule.isMinimum
-        case .bytes, .finite, .digests: false
+        case .bytes, .finite, .exactValues, .digests: false
         }
     }
 
@@ -193,6 +199,7 @@ package struct ClaimEvaluation {
 
     /// Measures what a claim covers; ignores its level.
     func measure(_ claim: Claim) throws -> Measurement {
+        if case .exactValues = claim.rule, let values = facts.values { return try exactness(values, claim.patterns) }
         let chosen: Chosen
         switch try selection.tensors(claim.patterns) {
         case .nothing(let pattern): return .nothing("no tensor matches \(pattern.text)")
@@ -212,6 +219,7 @@ package struct ClaimEvaluation {
         case .figure(let rule, let limit): return error(rule, chosen, limit)
         case .quality(let rule, _, let scope): return quality(rule, scope)
         case .finite: return finite(chosen)
+        case .exactValues: return exactness(chosen)
         case .digests(let rule, let entries): return try digests(rule, entries)
         }
     }
@@ -390,6 +398,45 @@ package struct ClaimEvaluation {
                 fault: worst.map { "\($0.nonFinite ?? 0) NaN or infinite weights in \($0.name.text)" }))
     }
 
+    /// Compared values of the tensors that the patterns match, also of those that only the source has.
+    private func exactness(_ values: ValueExactness, _ patterns: [NamePattern]?) throws -> Measurement {
+        switch try valueSelection.tensors(patterns) {
+        case .nothing(let pattern): return .nothing("no tensor matches \(pattern.text)")
+        case .tensors(let indices):
+            let found = ValueExactness(indices.map { values.tensors[$0] })
+            guard let isExact = found.isExact else { return .nothing("there is no weight to compare") }
+            var finding = Finding(
+                worst: .count(Int(clamping: found.differing)), basis: .source, offender: found.first?.name.text,
+                offenders: found.unequal)
+            if isExact {
+                finding.fact = found.sentence
+            } else if let first = found.first, let sentence = first.sentence {
+                var others: UInt64 = 0
+                if case .different(let differences) = first.agreement { others = differences.count - 1 }
+                let more =
+                    others == 0 ? "" : " (and \(others) more of its weights \(others == 1 ? "differs" : "differ"))"
+                finding.fault = sentence + more
+            }
+            return .known(finding)
+        }
+    }
+
+    /// What the certificates state: a tensor without an error is its source.
+    private func exactness(_ tensors: Chosen) -> Measurement {
+        guard tensors.contains(where: { $0.elements > 0 }) else { return .nothing("there is no weight to compare") }
+        let unequal = tensors.filter { ($0.error?.maxError ?? 0) != 0 }
+        guard !unequal.isEmpty || tensors.allSatisfy({ $0.error != nil }) else {
+            return .unknown("the weights were not compared", .option(.compareWithSource))
+        }
+        return .known(
+            Finding(
+                worst: .count(unequal.count), basis: .certificate, offender: unequal.first?.name.text,
+                offenders: unequal.count,
+                fault: unequal.first.map {
+                    "\($0.name.text): the largest error is \(ClaimNumber.text($0.error?.maxError ?? 0))"
+                }))
+    }
+
     private func digests(_ rule: Claim.DigestRule, _ entries: [Claim.NamedDigest]) throws -> Measurement {
         guard rule == .output || facts.sourcePath != nil else {
             return .unknown("there is no source to hash", .option(.compareWithSource))
@@ -423,7 +470,7 @@ extension Claim {
         switch rule {
         case .bytes(_, let limit): .bytes(limit)
         case .figure(_, let limit), .quality(_, let limit, _): .figure(limit)
-        case .finite, .digests: nil
+        case .finite, .exactValues, .digests: nil
         }
     }
 }

@@ -104,6 +104,8 @@ package struct ClaimFacts: Sendable {
     package var isSealed = true
     /// Kind of comparison; nil without a source.
     package var comparison: VerificationReport.Comparison?
+    /// Whether every weight equals the source's; nil if weights were not compared.
+    package var values: ValueExactness?
     /// Certificates and hashes that do not hold.
     package var failures: [IngotError]
 
@@ -162,6 +164,7 @@ package struct ClaimFacts: Sendable {
             }
             return tensor
         }
+        values = report.values
         failures = report.failures
     }
 

@@ -62,7 +62,8 @@ package struct ClaimsBaseline {
         let figures = Claim.FigureRule.allCases.filter { $0 != .relativeActivationError || isCalibrated }
         let rules: [Claim.Rule] =
             [.bytes(.total, 1), .bytes(.largestFile, 1)] + figures.map { .figure($0, 0) }
-            + (facts.quality?.rules ?? []) + [.finite, .bytes(.peakMemory, 1), .digests(.source, [])]
+            + (facts.quality?.rules ?? []) + [.finite] + (facts.values?.isExact == true ? [.exactValues] : [])
+            + [.bytes(.peakMemory, 1), .digests(.source, [])]
             + (pinsOutput ? [.digests(.output, [])] : [])
         var claims: [Claim] = []
         var changes: [Change] = []
@@ -102,6 +103,7 @@ package struct ClaimsBaseline {
             return (.quality(which, limit, scope), nil, nil)
         case (.finite, _):
             return (rule, found.offenders == 0 ? nil : "there are weights that are not finite", nil)
+        case (.exactValues, _): return (rule, found.offenders == 0 ? nil : "there are weights that differ", nil)
         default: return (rule, "nothing was measured", nil)
         }
     }
@@ -168,7 +170,7 @@ extension Claim.Rule {
         switch self {
         case .bytes(_, let bytes): "\(bytes) bytes"
         case .figure(_, let figure), .quality(_, let figure, _): ClaimNumber.text(figure)
-        case .finite: nil
+        case .finite, .exactValues: nil
         case .digests(_, let entries): entries.map { "\($0.file) \($0.digest)" }.joined(separator: ", ")
         }
     }

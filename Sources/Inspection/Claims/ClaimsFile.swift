@@ -91,7 +91,7 @@ extension Claim {
         switch rule {
         case .bytes(_, let limit): .unsigned(limit)
         case .figure(_, let limit), .quality(_, let limit, _): .number(limit)
-        case .finite, .digests: nil
+        case .finite, .exactValues, .digests: nil
         }
     }
 }

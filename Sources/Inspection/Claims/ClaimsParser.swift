@@ -138,7 +138,7 @@ private struct ClaimReader {
         let specific: [String] =
             switch kind {
             case .sourceDigests, .outputDigests: ["files"]
-            case .finite: []
+            case .finite, .valueExact: []
             case .divergence, .perplexityRatio, .agreement: ["limit", "confidence", "text"]
             default: ["limit"]
             }
@@ -166,6 +166,7 @@ private struct ClaimReader {
         case .divergence: try quality(.divergence)
         case .perplexityRatio: try quality(.perplexityRatio)
         case .agreement: try quality(.agreement)
+        case .valueExact: .exactValues
         case .finite, .bytesIntact, .certificatesHold, .sourceMatches: .finite
         }
     }

@@ -47,6 +47,8 @@ package struct ByteComparison: Sendable {
         package internal(set) var isSame = true
         /// Number of different elements; 0 if they were not counted.
         package internal(set) var changed: UInt64 = 0
+        /// Index of the first of them, from the first byte to compare; nil if there is none.
+        package internal(set) var firstChanged: UInt64?
     }
 
     private let jobs: Int, workspaces: Int
@@ -97,21 +99,26 @@ package struct ByteComparison: Sendable {
             var result = Result()
             result.isSame = try buffers.readSame(pair, job.start, job.count)
             if !result.isSame, let bits = pair.elementBits {
-                result.changed = ByteComparison.differing(
+                let (count, first) = ByteComparison.differing(
                     Array(buffers.first[..<job.count]), Array(buffers.second[..<job.count]), bits)
+                result.changed = count
+                result.firstChanged = first.map { job.start * 8 / UInt64(bits) + $0 }
             }
             return result
         } consume: { job, result in
             if !result.isSame { results[job.pair].isSame = false }
             results[job.pair].changed += result.changed
+            // Pieces are consumed in order.
+            results[job.pair].firstChanged = results[job.pair].firstChanged ?? result.firstChanged
         }
         return results
     }
 
-    /// Number of different elements of `bits` bits in buffers of the same length. Elements narrower than a byte are packed in groups of 24
-    /// bits, the first in the lowest bits.
-    static func differing(_ first: [UInt8], _ second: [UInt8], _ bits: Int) -> UInt64 {
+    /// Number of different elements of `bits` bits in buffers of the same length, and the index of the first. Elements narrower than a byte
+    /// are packed in groups of 24 bits, the first in the lowest bits.
+    static func differing(_ first: [UInt8], _ second: [UInt8], _ bits: Int) -> (count: UInt64, first: UInt64?) {
         var count: UInt64 = 0
+        var found: UInt64?
         let step = bits < 8 ? 3 : bits / 8
         for start in stride(from: 0, to: first.count, by: step) {
             var difference: UInt64 = 0
@@ -119,6 +126,7 @@ package struct ByteComparison: Sendable {
                 difference |= UInt64(first[index] ^ second[index]) << UInt64(8 * (index - start))
             }
             guard difference != 0 else { continue }
+            if found == nil { found = UInt64((start * 8 + difference.trailingZeroBitCount) / bits) }
             guard bits < 8 else {
                 count += 1
                 continue
@@ -128,7 +136,7 @@ package struct ByteComparison: Sendable {
                 difference >>= UInt64(bits)
             }
         }
-        return count
+        return (count, found)
     }
 }
 

@@ -12,6 +12,10 @@ package struct ComparedWeights: Sendable {
     package internal(set) var errors = ErrorStatistics()
     /// Pairs with a NaN or infinity, not in `errors`: with the same bits, and with different bits.
     package internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
+    /// Those of `changedNonFinite` with different values: not two NaN.
+    package internal(set) var unequalNonFinite: UInt64 = 0
+    /// The weights of the second tensor whose values differ from the first's; places are those of the part, if there are several.
+    package internal(set) var differences = ValueDifferences()
     /// Statistics of the first and of the second tensor; nil if they were not requested.
     package internal(set) var first: WeightStatistics?, second: WeightStatistics?
     /// Weights of the second tensor in the bins of the first tensor's histogram; nil if statistics were not requested.
@@ -165,7 +169,8 @@ package struct TensorComparison: Sendable {
     /// Counts of a piece, in reusable buffers.
     fileprivate struct ComparedPiece: Sendable {
         var comparison = PieceComparison()
-        var same: UInt64 = 0, changed: UInt64 = 0
+        var same: UInt64 = 0, changed: UInt64 = 0, unequal: UInt64 = 0
+        var difference: PieceDifference?
         var firstCounts = PieceCounts(), secondCounts = PieceCounts()
     }
 
@@ -180,13 +185,17 @@ package struct TensorComparison: Sendable {
         ) throws {
             try firstReader.read(pair.first.place(place), of: pair.first.weights, read.first, into: &first)
             try secondReader.read(pair.second.place(place), of: pair.second.weights, read.second, into: &second)
-            (output.same, output.changed) = (0, 0)
+            (output.same, output.changed, output.unequal) = (0, 0, 0)
             var (original, restored) = (first.weights, second.weights)
-            if first.hasNonFinite || second.hasNonFinite {
-                PieceComparer.takeOut(&original, &restored, place.count, &output.same, &output.changed)
-            }
+            let hasNonFinite = first.hasNonFinite || second.hasNonFinite
+            if hasNonFinite { PieceComparer.takeOut(&original, &restored, place.count, &output) }
             output.comparison.compare(
                 original.span.extracting(first: place.count), restored.span.extracting(first: place.count))
+            output.difference =
+                hasNonFinite
+                ? PieceDifference(
+                    first.weights.span.extracting(first: place.count),
+                    second.weights.span.extracting(first: place.count)) : output.comparison.difference
             guard wantsStatistics else { return }
             PieceComparer.count(&output.firstCounts, first, place, pair.first.weights)
             PieceComparer.count(&output.secondCounts, second, place, pair.second.weights)
@@ -194,11 +203,11 @@ package struct TensorComparison: Sendable {
 
         /// Counts pairs with a NaN or infinity and sets both weights to 0, so that sums over the other pairs stay finite.
         private static func takeOut(
-            _ first: inout [Float], _ second: inout [Float], _ count: Int, _ same: inout UInt64,
-            _ changed: inout UInt64
+            _ first: inout [Float], _ second: inout [Float], _ count: Int, _ output: inout ComparedPiece
         ) {
             for index in 0..<count where !(first[index].isFinite && second[index].isFinite) {
-                if first[index].bitPattern == second[index].bitPattern { same += 1 } else { changed += 1 }
+                if first[index].bitPattern == second[index].bitPattern { output.same += 1 } else { output.changed += 1 }
+                if first[index] != second[index], !(first[index].isNaN && second[index].isNaN) { output.unequal += 1 }
                 (first[index], second[index]) = (0, 0)
             }
         }
@@ -242,6 +251,8 @@ package struct TensorComparison: Sendable {
             result.parts[result.parts.count - 1] = result.parts[result.parts.count - 1] + piece.comparison.sums
             result.sameNonFinite += piece.same
             result.changedNonFinite += piece.changed
+            result.unequalNonFinite += piece.unequal
+            result.differences.add(piece.difference, row: place.row, column: place.column, columns: place.columns)
             first?.add(piece.firstCounts, row: place.row, column: place.column)
             second?.add(piece.secondCounts, row: place.row, column: place.column)
         }

@@ -8,19 +8,19 @@ import Work
 
 /// Verifies a checkpoint by its weights only: an export, or an Ingot checkpoint against a checkpoint it was not converted from.
 ///
-/// Both must have the same tensors with the same shapes, and non-float tensors must have the same bytes. Element
+/// Both must have the same tensors with the same shapes, and tensors of other types than F16, BF16 and F32 must have the same values. Element
 /// types of floating-point tensors may differ. Errors of weights are measured and not judged.
 package struct PlainVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint
     private let comparison: TensorComparison
-    private let bytes: ByteComparison
+    private let values: ValueComparison
 
     /// Prepares a verification; `memory` in bytes, `jobs` pieces at the same time.
     package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint, memory: UInt64, jobs: Int) throws {
         self.checkpoint = checkpoint
         self.source = source
         comparison = try TensorComparison(memory: memory, jobs: jobs, wantsStatistics: true)
-        bytes = ByteComparison(memory: memory, jobs: jobs)
+        values = ValueComparison(memory: memory, jobs: jobs)
     }
 
     /// Compares every tensor with the tensor of the same name in the source.
@@ -38,43 +38,65 @@ package struct PlainVerification: Sendable {
         try checkpoint.checkKept { _ in true }
         try source.checkKept { _ in true }
         let originals = Dictionary(source.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        var matched: [(own: StoredWeights, original: StoredWeights)] = []
+        var agreements: [TensorName: ValueAgreement] = [:]
+        var matched: [ValueComparison.Pair] = []
         for own in checkpoint.tensors {
             guard let original = originals[own.name] else {
-                result.failures.append(failure(own, "a tensor that the source does not have"))
+                result.failures.append(failure(own, PlainVerification.addedTensor))
+                agreements[own.name] = .incomparable(PlainVerification.addedTensor)
                 continue
             }
             guard own.shape == original.shape else {
                 result.failures.append(
                     failure(own, "the shape \(own.shape)", expected: "\(original.shape), as in the source"))
+                agreements[own.name] = .incomparable("the shape \(own.shape), in the source \(original.shape)")
                 continue
             }
             matched.append((own, original))
         }
         let names = Set(checkpoint.tensors.map(\.name))
-        for original in source.tensors where !names.contains(original.name) {
+        let missing = source.tensors.filter { !names.contains($0.name) }
+        for original in missing {
             result.failures.append(
                 IngotError(
                     .sourceMismatch, file: original.file.path.string, tensor: original.name,
-                    found: "a tensor of the source that the checkpoint does not have",
-                    remedy: PlainVerification.remedy))
+                    found: PlainVerification.missingTensor, remedy: PlainVerification.remedy))
         }
         let errors = try await weights(of: matched, progress)
-        let same = try await bytes(of: matched)
+        let others = matched.indices.filter { errors[$0] == nil }
+        let compared = Dictionary(
+            zip(others, try await values.run(others.map { matched[$0] })), uniquingKeysWith: { first, _ in first })
         for (index, (own, original)) in matched.enumerated() {
             let found = errors[index]
-            if let found, found.changedNonFinite > 0 {
+            if let found, found.unequalNonFinite > 0 {
                 result.failures.append(
                     failure(
-                        own, "\(found.changedNonFinite) weights that are NaN or infinite here or in the source",
+                        own, "\(found.unequalNonFinite) weights that are NaN or infinite here or in the source",
                         expected: "the same weights NaN or infinite in both"))
             }
-            if found == nil, same[index] != true {
+            let agreement = found.map { ValueAgreement($0.differences) } ?? compared[index] ?? .equal
+            if found == nil, agreement != .equal {
                 result.failures.append(
-                    failure(own, "\(own.elementType.rawValue) of other bytes than the source's tensor"))
+                    failure(
+                        own,
+                        own.elementType == original.elementType
+                            ? "\(own.elementType.rawValue) of other bytes than the source's tensor"
+                            : "\(own.elementType.rawValue) with other values than \(original.elementType.rawValue) in the source"
+                    ))
             }
-            result.tensors.append(report(own, original, found))
+            agreements[own.name] = agreement
+            var tensor = report(own, original, found)
+            tensor.agreement = agreement
+            result.tensors.append(tensor)
         }
+        result.values = ValueExactness(
+            checkpoint.tensors.map {
+                ValueExactness.Tensor($0.name, elements: $0.shape.elementCount, agreements[$0.name] ?? .equal)
+            }
+                + missing.map {
+                    ValueExactness.Tensor(
+                        $0.name, elements: $0.shape.elementCount, .incomparable(PlainVerification.missingTensor))
+                })
         result.seconds = (clock.now - begin).seconds
         return result
     }
@@ -100,10 +122,12 @@ package struct PlainVerification: Sendable {
             remedy: PlainVerification.remedy)
     }
 
-    private typealias Matched = [(own: StoredWeights, original: StoredWeights)]
+    /// What is found about a tensor that only one checkpoint has.
+    static let addedTensor = "a tensor that the source does not have"
+    static let missingTensor = "a tensor of the source that the checkpoint does not have"
 
     private func weights(
-        of matched: Matched, _ progress: @escaping (TensorName, String, UInt64) -> Void
+        of matched: [ValueComparison.Pair], _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws -> [Int: ComparedWeights] {
         var indices: [Int] = []
         var pairs: [TensorComparison.Pair] = []
@@ -119,20 +143,5 @@ package struct PlainVerification: Sendable {
             progress(own.name, own.fileName, own.byteCount)
         }
         return found
-    }
-
-    /// Compares the bytes of non-float tensors; true if they are the same.
-    private func bytes(of matched: Matched) async throws -> [Int: Bool] {
-        var indices: [Int] = []
-        var pairs: [ByteComparison.Pair] = []
-        for (index, (own, original)) in matched.enumerated() {
-            guard TensorComparison.Pair(original, own) == nil, let pair = ByteComparison.Pair(original, own) else {
-                continue
-            }
-            indices.append(index)
-            pairs.append(pair)
-        }
-        let results = try await bytes.run(pairs)
-        return Dictionary(zip(indices, results.map(\.isSame)), uniquingKeysWith: { first, _ in first })
     }
 }

@@ -39,6 +39,8 @@ package struct VerificationReport: Sendable {
         package let restored: WeightStatistics?, original: WeightStatistics?
         /// Decoded weights in the bins of `original.histogram`; nil without a source.
         package let restoredHistogram: Histogram?
+        /// How its values compare with the source's; nil without a source.
+        package var agreement: ValueAgreement?
 
         /// Makes the description of a tensor.
         package init(
@@ -85,6 +87,8 @@ package struct VerificationReport: Sendable {
     package internal(set) var failures: [IngotError] = []
     /// Certificates over activations that were measured again (`CalibratedVerification`); nil if none were.
     package private(set) var calibrated: [CalibratedVerification.Tensor]?
+    /// Whether every weight equals the other checkpoint's; nil if weights were not compared.
+    package internal(set) var values: ValueExactness?
     /// Warnings to show to the user.
     package let warnings: [IngotWarning]
     /// Duration in seconds of wall-clock time.
@@ -147,6 +151,13 @@ package struct VerificationReport: Sendable {
     /// Whether nothing failed.
     package var holds: Bool { failures.isEmpty }
 
+    /// The sentence about `values` that every report shows: always if weights were compared, and for a conversion only if its weights are the
+    /// source's, for others are expected to differ.
+    package var exactness: String? {
+        guard let values, comparison == .weights || values.isExact == true else { return nil }
+        return values.sentence
+    }
+
     /// Bytes saved in the weight files as a share of the source: 0.75 for a quarter of the size; 0 if the size of the source is unknown.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
@@ -193,6 +204,7 @@ extension VerificationReport {
             .init("compared", .bool(compared)),
             .init("comparison", comparison.map { .string($0.rawValue) } ?? .null),
             .init("verdict", .string(verdict.rawValue)), .init("holds", .bool(verdict != .fail)),
+        ] + values.json + [
             .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
@@ -230,6 +242,7 @@ extension VerificationReport.Tensor {
             .init("source_bytes", sourceByteCount.map(JSONValue.unsigned) ?? .null),
             .init("certificate", certificate.map { .object($0.json + (calibrated?.json ?? [])) } ?? .null),
             .init("measured", (errors?.json ?? measured?.json).map(JSONValue.object) ?? .null),
+            .init("value_exact", agreement.map { .bool($0 == .equal) } ?? .null),
             .init("statistics", restored?.json ?? .null), .init("source_statistics", original?.json ?? .null),
             .init("histograms", histograms),
         ])

@@ -17,6 +17,7 @@ package struct Verifier: Sendable {
     /// The source to compare with; nil for none.
     package let source: Checkpoint?
     private let budget: MemoryBudget
+    private let memory: UInt64, jobs: Int
     private let measures: Bool
 
     /// Prepares a verification; `memory` in bytes, `jobs` chunks at the same time.
@@ -29,6 +30,7 @@ package struct Verifier: Sendable {
         self.measures = measures
         self.source = source
         budget = try MemoryBudget(bytes: memory, jobs: jobs)
+        (self.memory, self.jobs) = (memory, jobs)
     }
 
     /// Checks files, seals and chunks; with a source, also hashes, certificates and errors.
@@ -50,7 +52,8 @@ package struct Verifier: Sendable {
         for shard in checkpoint.shards { try await verify(shard, &report, &mismatches, progress) }
         if let source {
             report.failures += mismatches.failures
-            findMissing(in: source, &report)
+            let missing = findMissing(in: source, &report)
+            if measures { report.values = try await exactness(&report, source, missing) }
         }
         report.seconds = (clock.now - begin).seconds
         return report
@@ -75,6 +78,7 @@ package struct Verifier: Sendable {
                     byteCount: tensor.byteCount, sourceByteCount: tensor.sourceByteCount, errors: found?.errors,
                     restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram)
             reported.calibrated = calibrated[tensor.name]
+            reported.agreement = tensor.agreement
             report.tensors.append(reported)
             mismatches.check(tensor, shard.file.path)
         }
@@ -93,17 +97,63 @@ package struct Verifier: Sendable {
         return shard.bytes(of: tensor)
     }
 
-    private func findMissing(in source: Checkpoint, _ report: inout VerificationReport) {
+    /// Adds a failure for each tensor of the source that the checkpoint lacks; returns these tensors.
+    private func findMissing(in source: Checkpoint, _ report: inout VerificationReport) -> [StoredTensor] {
         let known = Set(report.tensors.map(\.name))
+        var missing: [StoredTensor] = []
         for shard in source.shards {
             for tensor in shard.header.tensors where !known.contains(tensor.name) {
+                missing.append(tensor)
                 report.failures.append(
                     IngotError(
                         .sourceMismatch, file: shard.file.path.string, tensor: tensor.name,
-                        found: "a tensor of the source that the checkpoint does not have",
+                        found: PlainVerification.missingTensor,
                         remedy: "verify against the source it was converted from"))
             }
         }
+        return missing
+    }
+
+    // MARK: - Values
+
+    /// Whether the weights are the source's. Compares the tensors whose values the verification did not compare, because the source's tensor
+    /// has another type, or because they are no weights and their hashes differ.
+    private func exactness(
+        _ report: inout VerificationReport, _ source: Checkpoint, _ missing: [StoredTensor]
+    ) async throws -> ValueExactness {
+        let open = report.tensors.indices.filter { report.tensors[$0].agreement == nil }
+        if !open.isEmpty {
+            let own = Dictionary(
+                OpenedCheckpoint(checkpoint).tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+            let originals = Dictionary(
+                OpenedCheckpoint(source).tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+            var pairs: [(index: Int, pair: ValueComparison.Pair)] = []
+            for index in open {
+                let name = report.tensors[index].name
+                if let own = own[name], let original = originals[name] {
+                    pairs.append((index, (own, original)))
+                } else {
+                    report.tensors[index].agreement = .incomparable(PlainVerification.addedTensor)
+                }
+            }
+            let found = try await ValueComparison(memory: memory, jobs: jobs).run(pairs.map(\.pair))
+            for (item, agreement) in zip(pairs, found) { report.tensors[item.index].agreement = agreement }
+        }
+        return ValueExactness(
+            report.tensors.map { ValueExactness.Tensor($0.name, elements: $0.elements, $0.agreement ?? .equal) }
+                + missing.map {
+                    ValueExactness.Tensor(
+                        $0.name, elements: $0.shape.elementCount, .incomparable(PlainVerification.missingTensor))
+                })
+    }
+}
+
+extension ShardVerification.Tensor {
+    /// How the values compare with the source's; nil if they were not compared.
+    fileprivate var agreement: ValueAgreement? {
+        guard isFound else { return nil }
+        if let measurement, measurement.errors != nil { return ValueAgreement(measurement.differences) }
+        return hashMatches && scheme == "kept" || elements == 0 ? .equal : nil
     }
 }
 

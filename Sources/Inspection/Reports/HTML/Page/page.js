@@ -49,7 +49,14 @@ function head(app) {
     element("div", { class: "head-title" },
       element("h1", {}, visible(title)), element("span", { class: `verdict ${COLOURS[state] ?? state}`, id: "verdict" }, word),
       claims.length ? claimsPill(claims) : null),
-    element("p", { class: "dim" }, told));
+    element("p", { class: "dim" }, told, exactness(model.report)));
+}
+
+/** Whether every weight equals the other checkpoint's. Nothing about a lossy conversion: its weights are expected to differ. */
+function exactness(report) {
+  if (report.value_exact === true) return " Value-exact: every weight equals the other checkpoint's.";
+  const found = object(report.first_difference)?.found;
+  return report.value_exact === false && report.comparison === "weights" && found ? ` Not value-exact: ${shortened(visible(text(found)), 300)}.` : null;
 }
 
 /** PASS, SKIP, FAIL, or WARN for a failed claim of level `warn`. */

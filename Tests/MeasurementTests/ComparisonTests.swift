@@ -141,6 +141,39 @@ import Work
         #expect(found.count == 1)
     }
 
+    /// The first weight that differs, and how many do, are those of a search one weight after the other, whatever the jobs.
+    @Test(arguments: pairs) func firstDifferences(first: Form, second: Form) async throws {
+        let (reference, own) = (try await ComparisonTests.open(first), try await ComparisonTests.open(second))
+        let (a, b) = (try await ComparisonTests.weights(first), try await ComparisonTests.weights(second))
+        var reports: [VerificationReport] = []
+        for jobs in [1, 4] {
+            reports.append(
+                try await PlainVerification(own, against: reference, memory: 64 << 20, jobs: jobs).run())
+            if first == .plain, case .sealed(let sealed) = own.content, case .plain(let plain) = reference.content {
+                reports.append(try await Verifier(sealed, against: plain, memory: 64 << 20, jobs: jobs).run())
+            }
+        }
+        for values in reports.map(\.values) {
+            let values = try #require(values)
+            #expect(values.tensors.count == ComparisonTests.tensors.count)
+            for tensor in values.tensors {
+                let (x, y) = (a[tensor.name] ?? [], b[tensor.name] ?? [])
+                let different = x.indices.filter { x[$0] != y[$0] }
+                guard let index = different.first else {
+                    #expect(tensor.agreement == .equal, "\(tensor.name)")
+                    continue
+                }
+                let columns = ComparisonTests.tensors.first { $0.name == tensor.name.text }?.shape.last ?? 1
+                let place = ValueDifferences.Weight(
+                    row: index / columns, column: index % columns, value: .float(y[index]), reference: .float(x[index]))
+                #expect(
+                    tensor.agreement == .different(.init(count: UInt64(different.count), first: place)),
+                    "\(tensor.name): \(tensor.agreement)")
+            }
+            #expect(values.isExact == (values.differing == 0) && values.incomparable == 0)
+        }
+    }
+
     /// Against the checkpoint it was made of an export has no error, and against the source the certificate's.
     @Test(arguments: [Form.trellis3, .uniform4]) func exportVerifiesByValue(form: Form) async throws {
         let directory = try TemporaryDirectory()

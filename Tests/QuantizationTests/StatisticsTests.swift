@@ -177,6 +177,37 @@ import Testing
         #expect(isNear(statistics.cosine, dot / (lengths[0] * lengths[1]), 1e-12))
     }
 
+    /// Values are compared as real numbers, down to differences whose square is 0 in binary64.
+    @Test func firstDifference() {
+        func compare(_ original: [Float], _ restored: [Float]) -> PieceDifference? {
+            var piece = PieceComparison()
+            piece.compare(original.span, restored.span)
+            return piece.difference
+        }
+        let tiny = Float.leastNonzeroMagnitude
+        var weights = [Float](repeating: 1, count: 3000)
+        weights[5] = -0.0
+        weights[2900] = .infinity
+        #expect(compare(weights, weights) == nil)
+        for (index, value) in [(5, tiny), (2900, -.infinity), (2999, Float(1).nextUp), (0, .nan)] {
+            var other = weights
+            other[index] = value
+            let found = compare(weights, other)
+            #expect(found?.index == index && found?.count == 1, "\(index): \(String(describing: found))")
+            #expect(found?.original == .float(weights[index]))
+        }
+        var zeros = weights
+        zeros[5] = 0
+        #expect(compare(weights, zeros) == nil && compare(zeros, weights) == nil)
+        // NaN equals NaN, whatever its bits.
+        (weights[7], zeros[7]) = (.nan, Float(bitPattern: 0xFFC0_0001))
+        #expect(compare(weights, zeros) == nil)
+        (weights[8], zeros[8], zeros[9]) = (tiny, -tiny, 2)
+        let found = compare(weights, zeros)
+        #expect(found?.index == 8 && found?.count == 2 && found?.restored == .float(-tiny))
+        #expect(found?.original.text == "1e-45" && found?.restored.text == "-1e-45")
+    }
+
     @Test func codeEntropy() throws {
         var codes = CodeCounts()
         codes.count([0, 1, 2, 3, 0, 1, 2, 3, 9], count: 8)

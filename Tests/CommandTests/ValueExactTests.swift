@@ -78,6 +78,29 @@ import Testing
         try expectExact(try write("names", floats), file)
     }
 
+    /// Blocks of a GGUF file against the numbers that they stand for: scale times code.
+    @Test func blocks() throws {
+        var generator = SeededGenerator(11)
+        var (bytes, values): ([UInt8], [Float]) = ([], [])
+        for _ in 0..<64 * 3 {
+            let scale = Float16(generator.weight())
+            let codes = (0..<32).map { _ in Int8(truncatingIfNeeded: generator.next()) }
+            bytes += FloatBytes.encode(Float(scale), .f16) + codes.map { UInt8(bitPattern: $0) }
+            values += codes.map { Float(scale) * Float($0) }
+        }
+        let path = directory.at("q8.gguf")
+        try GGUFSample.write([GGUFSample.Tensor("w", type: 8, [64, 96], bytes: bytes)], to: path)
+        func plain(_ name: String) throws -> String {
+            try write(name, [SampleTensor("w", .f32, [64, 96], values: values)])
+        }
+        let text = try verify([path.string, "--against", try plain("values")])
+        #expect(text.contains("value-exact: all 6,144 weights of 1 tensor are equal\n"), "\(text)")
+        let value = values[40 * 96 + 50]
+        values[40 * 96 + 50] = value.nextUp
+        let found = try json([try plain("other"), "--against", path.string])["first_difference"]
+        #expect(found?["found"]?.string == "w row 40, column 50: \(value.nextUp) against \(value)", "\(found ?? .null)")
+    }
+
     /// The first weight that bfloat16 does not hold, with both values; an independent search finds the same.
     @Test func castThatRounds() throws {
         let (wide, narrow) = (ValueExactTests.sample(.f32), ValueExactTests.sample(.bf16))

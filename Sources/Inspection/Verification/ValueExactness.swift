@@ -70,10 +70,12 @@ package struct ValueExactness: Sendable {
     /// The result as a sentence. A result that is not exact names the first counter-example, and counts the others.
     package var sentence: String {
         guard let first, let found = first.sentence else {
-            return weights == 0
-                ? "not value-exact: there is no weight to compare"
-                : "value-exact: all \(ValueExactness.grouped(weights)) \(weights == 1 ? "weight" : "weights") of "
-                    + "\(ValueExactness.grouped(UInt64(tensors.count))) \(tensors.count == 1 ? "tensor is" : "tensors are") equal"
+            guard weights > 0 else { return "not value-exact: there is no weight to compare" }
+            let tensors =
+                "\(ValueExactness.grouped(UInt64(tensors.count))) \(tensors.count == 1 ? "tensor" : "tensors")"
+            return weights == 1
+                ? "value-exact: the only weight of \(tensors) is equal"
+                : "value-exact: all \(ValueExactness.grouped(weights)) weights of \(tensors) are equal"
         }
         let isWeight = if case .different = first.agreement { true } else { false }
         let weights = differing - (isWeight ? 1 : 0)

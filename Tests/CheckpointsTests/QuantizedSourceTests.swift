@@ -34,7 +34,7 @@ import Testing
         let (shard, tensor) = try #require(checkpoint.tensor(named: TensorName(sample.name)))
         let (bytes, whole) = (shard.bytes(of: tensor), sample.bytes)
         let seed = UInt64.random(in: 0...UInt64.max)
-        var generator = SeededGenerator(seed)
+        var generator = TestSupport.SeededGenerator(seed)
         for _ in 0..<40 {
             let start = Int(generator.next() % UInt64(whole.count))
             let count = Int(generator.next() % UInt64(whole.count - start + 1))
@@ -51,8 +51,10 @@ import Testing
             try bytes.read(
                 UInt64((row * columns + column) * width), count: length * width, rows: height, stride: columns * width,
                 into: &buffer)
-            let expected = (row..<row + height).flatMap { line in
-                whole[(line * columns + column) * width..<(line * columns + column + length) * width]
+            var expected: [UInt8] = []
+            for line in row..<row + height {
+                let first = (line * columns + column) * width
+                expected += whole[first..<first + length * width]
             }
             #expect(buffer == expected, "seed \(seed)")
         }

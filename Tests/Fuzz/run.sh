@@ -28,7 +28,7 @@ fuzz() {
     local options=(-max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
         -artifact_prefix="$findings/")
     case $target in
-    safetensors-header | json | shard-index | journal | manifest | claims | moments | tokenizer | hyperparameters) options+=(-dict=$dictionary/json.dict) ;;
+    safetensors-header | json | shard-index | journal | manifest | claims | moments | tokenizer | hyperparameters | quantized) options+=(-dict=$dictionary/json.dict) ;;
     zip-archive) options+=(-dict=$dictionary/zip.dict) ;;
     pickle | pytorch-checkpoint) options+=(-dict=$dictionary/pickle.dict) ;;
     gguf | numpy) options+=(-dict=$dictionary/$target.dict) ;;

@@ -29,6 +29,7 @@ public enum FuzzSeeds {
         case .pytorchCheckpoint: CheckpointSeeds.pytorch
         case .gguf: try CheckpointSeeds.gguf()
         case .numpy: CheckpointSeeds.numpy
+        case .quantized: try QuantizedTarget.seeds()
         case .moments: try MomentsSeeds.moments()
         case .imatrix: try MomentsSeeds.imatrices()
         case .tokenizer: TokenizerTargets.jsonSeeds

@@ -28,6 +28,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
     case pytorchCheckpoint = "pytorch-checkpoint"
     case gguf
     case numpy
+    case quantized
     case moments
     case imatrix
     case tokenizer
@@ -67,6 +68,7 @@ public enum FuzzTarget: String, Sendable, CaseIterable {
         case .pytorchCheckpoint: try CheckpointTargets.pytorch(bytes)
         case .gguf: try CheckpointTargets.gguf(bytes)
         case .numpy: try CheckpointTargets.numpy(bytes)
+        case .quantized: try QuantizedTarget.run(bytes)
         case .moments: try MomentsTargets.moments(bytes)
         case .imatrix: try MomentsTargets.imatrix(bytes)
         case .tokenizer: try TokenizerTargets.json(bytes)
@@ -95,6 +97,14 @@ enum FuzzFiles {
         let place = directory.at("\(number.wrappingAdd(1, ordering: .relaxed).newValue)-\(name)")
         defer { try? Directory.removeFile(place) }
         try Files.write(bytes, to: place)
+        try body(place)
+    }
+
+    /// Calls `body` with the path of a new directory, and removes it with its files.
+    static func withDirectory(_ body: (FilePath) throws -> Void) throws {
+        let place = directory.at("\(number.wrappingAdd(1, ordering: .relaxed).newValue)")
+        try Directory.create(place)
+        defer { try? Directory.removeTree(place) }
         try body(place)
     }
 }

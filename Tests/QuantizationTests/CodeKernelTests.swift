@@ -9,10 +9,11 @@ extension InstructionSetTests {
         var generator = SeededGenerator(seed: UInt64(bits))
         for count in [0, 8, 16, 64, 200, 1032] {
             let packed = (0..<count / 8 * bits).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-            let expected = (0..<count).map { index -> UInt8 in
-                (0..<bits).reduce(UInt8(0)) { code, bit in
+            var expected = [UInt8](repeating: 0, count: count)
+            for index in 0..<count {
+                for bit in 0..<bits {
                     let place = index * bits + bit
-                    return code | (packed[place / 8] >> UInt8(place % 8) & 1) << UInt8(bit)
+                    if packed[place / 8] >> UInt8(place % 8) & 1 == 1 { expected[index] |= 1 << UInt8(bit) }
                 }
             }
             onEveryInstructionSet { set in
@@ -111,8 +112,12 @@ extension InstructionSetTests {
         var generator = SeededGenerator(seed: UInt64(width))
         for (rows, columns) in [(1, 1), (3, 5), (16, 16), (17, 33), (40, 7)] {
             let matrix = (0..<rows * columns * width).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-            let expected = (0..<columns).flatMap { column in
-                (0..<rows).flatMap { row in matrix[(row * columns + column) * width..<(row * columns + column + 1) * width] }
+            var expected: [UInt8] = []
+            for column in 0..<columns {
+                for row in 0..<rows {
+                    let place = (row * columns + column) * width
+                    expected += matrix[place..<place + width]
+                }
             }
             onEveryInstructionSet { set in
                 var found = [UInt8](repeating: 0, count: matrix.count)
@@ -130,7 +135,9 @@ extension InstructionSetTests {
             var counts = [UInt64](repeating: 1, count: 256)
             var target = counts.mutableSpan
             Kernels.countBytes(bytes.span, into: &target)
-            #expect(counts == (0..<256).map { byte in UInt64(bytes.filter { $0 == byte }.count) + 1 })
+            var expected = [UInt64](repeating: 1, count: 256)
+            for byte in bytes { expected[Int(byte)] += 1 }
+            #expect(counts == expected)
         }
     }
 }

@@ -61,6 +61,8 @@ struct QuantizedPass {
 
     /// The decoded tensor of some codes; nil for any other tensor.
     private func match(_ found: FoundTensor) throws -> LogicalTensor? {
+        // The dimensions of a tensor with elements are bounded by the size of its file.
+        guard found.count > 0 else { return nil }
         let name = found.tensor.name.text
         func ends(_ ending: String) -> Bool { TensorName.hasSuffix(name, ending) }
         switch found.type {

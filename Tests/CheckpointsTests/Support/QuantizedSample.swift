@@ -41,12 +41,12 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
     }
 
     private static func codes(_ count: Int, below limit: Int, seed: UInt64) -> [UInt8] {
-        var generator = SeededGenerator(seed)
+        var generator = TestSupport.SeededGenerator(seed)
         return (0..<count).map { _ in UInt8(generator.next() % UInt64(limit)) }
     }
 
     private static func scales(_ count: Int, seed: UInt64, _ format: FloatFormat) -> [Float] {
-        var generator = SeededGenerator(seed)
+        var generator = TestSupport.SeededGenerator(seed)
         return (0..<count).map { _ in rounded(abs(generator.weight()) + 0.01, format) }
     }
 
@@ -127,7 +127,8 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
     }
 
     static func packed(bits: Int, zeros: Bool, padded: Bool = false) -> QuantizedSample {
-        let (rows, columns, groups) = (6, 70, 2)
+        // 70 codes of 3 bits take as many padded words as dense ones, 200 do not.
+        let (rows, columns, groups) = (6, padded ? 200 : 70, 2)
         let codes = codes(rows * columns, below: 1 << bits, seed: 9)
         let scales = scales(rows * groups, seed: 10, .f16)
         let points = Self.codes(rows * groups, below: 1 << bits, seed: 11)
@@ -158,7 +159,7 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
             tensors.append(.init("m.weight_zero_point", .i32, [lines, groups], bytes: bytes))
         }
         let values = codes.indices.map { index in
-            let group = index / columns * groups + index % columns / 35
+            let group = index / columns * groups + index % columns / (columns / groups)
             let zero = zeros ? Float(points[group]) : Float(1 << (bits - 1))
             return (Float(codes[index]) - zero) * scales[group]
         }

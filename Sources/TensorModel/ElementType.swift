@@ -41,6 +41,18 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     /// The natural alignment of an element in bytes; 1 for types narrower than a byte.
     package var alignment: Int { max(1, bitWidth / 8) }
 
+    /// Bytes of one element; 0 for a type narrower than a byte.
+    package var byteWidth: Int { bitWidth / 8 }
+
+    /// Whether Ingot's container can hold elements of this type entropy coded as codes of another quantizer: codes, scales, zero points and
+    /// orders of columns (Specs/container.md, "Code types").
+    package var isCodeType: Bool {
+        switch self {
+        case .u8, .i8, .f8e4m3, .f8e5m2, .f8e8m0, .i16, .u16, .i32, .u32: true
+        default: false
+        }
+    }
+
     /// Whether elements are floating-point numbers with a sign, so that they can be weights.
     package var isFloat: Bool {
         switch self {

@@ -79,7 +79,7 @@ private func writeCalibrated(
                 grid.chunksPerBand, firstRow: grid.place(of: first).row, as: prologue, by: TrellisRule(step: step),
                 encoding, measures: true, into: &chunks
             ) { tile in
-                try bytes.elements(grid.place(of: first + tile), grid.columns, prologue.format, scratch: &scratch)
+                try bytes.elements(grid.place(of: first + tile), grid.columns, prologue.elementType, scratch: &scratch)
             }
             sums = sums + found
             for tile in 0..<grid.chunksPerBand { try writer.append(chunk: chunks[tile]) }

@@ -72,7 +72,7 @@ private func writeTrellis(
         try writer.beginPayload()
         for chunk in 0..<prologue.grid.count {
             let elements = try bytes.elements(
-                prologue.grid.place(of: chunk), prologue.grid.columns, prologue.format, scratch: &scratch)
+                prologue.grid.place(of: chunk), prologue.grid.columns, prologue.elementType, scratch: &scratch)
             encoder.encode(elements, as: prologue, by: TrellisRule(step: step), into: &encoded)
             try writer.append(chunk: encoded)
         }

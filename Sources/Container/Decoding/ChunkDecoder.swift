@@ -54,11 +54,11 @@ package struct ChunkDecoder {
             var streams = StreamReader(stored, entry, codec)
             switch prologue.scheme {
             case .lossless:
-                let width = prologue.format.byteWidth
+                let width = prologue.elementType.byteWidth
                 try streams.readPlanes(width, of: place.count, into: &planes, &plane)
                 chunk.elementBytes = place.count * width
                 chunk.elements.grow(to: chunk.elementBytes)
-                LosslessCodec.join(planes, count: place.count, prologue.format, into: &chunk.elements)
+                LosslessCodec.join(planes, count: place.count, prologue.elementType, into: &chunk.elements)
             case .uniform(let parameters):
                 try uniform.decode(streams, entry, place, parameters, prologue.format, into: &chunk)
             case .trellis(let parameters):

@@ -89,7 +89,7 @@ package struct BandEncoder {
             }
             guard isFinite else {
                 writer.appendEmpty(
-                    prologue.scheme.streamCount(prologue.format, prologue.codec), to: &chunks[index])
+                    prologue.scheme.streamCount(prologue.elementType, prologue.codec), to: &chunks[index])
                 chunks[index].setChecksum()
                 continue
             }

@@ -32,9 +32,9 @@ package struct ChunkEncoder {
         let (rows, columns) = (elements.rows, elements.columns)
         switch prologue.scheme {
         case .lossless:
-            let width = prologue.format.byteWidth
+            let width = prologue.elementType.byteWidth
             planes.grow(to: elements.byteCount)
-            LosslessCodec.split(elements.bytes.span.extracting(elements.range), prologue.format, into: &planes)
+            LosslessCodec.split(elements.bytes.span.extracting(elements.range), prologue.elementType, into: &planes)
             for plane in 0..<width {
                 writer.append(
                     planes, plane * elements.count..<(plane + 1) * elements.count, prologue.codec, to: &chunk)
@@ -70,7 +70,7 @@ package struct ChunkEncoder {
 
     /// Appends empty streams for a chunk with NaN or infinity. The conversion fails when it has seen the whole tensor.
     private func appendNothing(_ prologue: PayloadPrologue, _ chunk: inout EncodedChunk) {
-        writer.appendEmpty(prologue.scheme.streamCount(prologue.format, prologue.codec), to: &chunk)
+        writer.appendEmpty(prologue.scheme.streamCount(prologue.elementType, prologue.codec), to: &chunk)
         chunk.entry.checksum = ContentHash.checksum64(chunk.bytes.span.extracting(0..<0))
     }
 }

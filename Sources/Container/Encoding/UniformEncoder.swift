@@ -29,9 +29,9 @@ struct UniformEncoder {
         to chunk: inout EncodedChunk
     ) {
         chunk.entry.sums = UniformQuantizer.round(
-            elements.bytes.span.extracting(elements.range), elements.format, rows: elements.rows,
+            elements.bytes.span.extracting(elements.range), elements.elementType.weightFormat, rows: elements.rows,
             columns: elements.columns, parameters, into: &groups)
-        appendStreams(elements.count, parameters, elements.format, codec, writer, &chunk)
+        appendStreams(elements.count, parameters, elements.elementType.weightFormat, codec, writer, &chunk)
     }
 
     private mutating func appendStreams(

@@ -37,13 +37,20 @@ package enum ContainerFormat {
     /// The largest number of `__metadata__` entries that are not descriptions of tensors.
     private static let ownMetadataEntries = 8
 
-    /// The features that a reader of a shard must know, by the descriptions of its payloads.
+    /// The features that a reader of a shard must know, by the descriptions of its payloads, in the order of their names.
     static func features(of descriptors: some Sequence<TensorDescriptor>) -> [String] {
-        descriptors.contains { $0.prologue.sideBytes > 0 } ? [scaleBytesFeature] : []
+        (descriptors.contains(where: \.holdsCodes) ? [codeTypesFeature] : [])
+            + (descriptors.contains { $0.prologue.sideBytes > 0 } ? [scaleBytesFeature] : [])
     }
 
     /// The feature of shards with scale bytes (Specs/trellis.md, "Scale bytes").
     static let scaleBytesFeature = "scale_bytes"
+
+    /// The feature of shards with a payload whose elements are codes (Specs/container.md, section 2).
+    static let codeTypesFeature = "code_types"
+
+    /// The features that this version knows.
+    static let knownFeatures = [codeTypesFeature, scaleBytesFeature]
 
     /// Whether a source must not use this tensor name.
     package static func isReserved(_ name: TensorName) -> Bool {

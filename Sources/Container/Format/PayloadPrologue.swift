@@ -12,15 +12,18 @@ package struct PayloadPrologue: Sendable, Hashable {
     /// The requested codec. Streams that it does not shrink are stored uncompressed.
     package let codec: Codec
     /// Element type of the tensor, and of its scales and biases.
-    package let format: FloatFormat
+    package let elementType: ElementType
     /// How the matrix is cut.
     package let grid: ChunkGrid
     /// Bytes of the payload, including padding.
     package var payloadBytes: UInt64 = 0
 
+    /// The format of the weights. Traps if the elements are codes: then the scheme is `lossless`, and there are no weights to ask for.
+    package var format: FloatFormat { elementType.weightFormat }
+
     /// Bytes per entry of the chunk table.
     package var entryBytes: Int {
-        ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(format, codec)
+        ChunkEntry.fixedBytes + ChunkEntry.bytesPerStream * scheme.streamCount(elementType, codec)
     }
 
     /// Bytes of prologue and chunk table.
@@ -45,7 +48,7 @@ package struct PayloadPrologue: Sendable, Hashable {
     }
 
     /// A lower bound of the bytes of a payload.
-    var minimumBytes: Int { frontBytes + grid.count * scheme.minimumChunkBytes(format, codec) }
+    var minimumBytes: Int { frontBytes + grid.count * scheme.minimumChunkBytes(elementType, codec) }
 
     func encoded() -> [UInt8] {
         var bytes = PayloadPrologue.magic
@@ -66,8 +69,8 @@ package struct PayloadPrologue: Sendable, Hashable {
         LittleEndian.append(scheme.number, to: &bytes)
         bytes += [bits, flags]
         LittleEndian.append(group, to: &bytes)
-        bytes += [codec.rawValue, format.rawValue]
-        LittleEndian.append(UInt16(scheme.streamCount(format, codec)), to: &bytes)
+        bytes += [codec.rawValue, elementType.payloadNumber]
+        LittleEndian.append(UInt16(scheme.streamCount(elementType, codec)), to: &bytes)
         LittleEndian.append(UInt32(grid.count), to: &bytes)
         LittleEndian.append(UInt64(grid.rows), to: &bytes)
         LittleEndian.append(UInt64(grid.columns), to: &bytes)
@@ -125,7 +128,8 @@ package struct ChunkEntry: Sendable, Hashable {
     /// Reads an entry at byte `index`. Nil if a field has an invalid value, if a stream has a codec other than `asked` or `none`, or if
     /// the symbols of a trellis chunk do not sum to `weights`.
     package init?(
-        _ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ format: FloatFormat, _ asked: Codec, weights: Int
+        _ bytes: [UInt8], at index: Int, _ scheme: TensorScheme, _ elementType: ElementType, _ asked: Codec,
+        weights: Int
     ) {
         func double(_ offset: Int) -> Double {
             Double(bitPattern: LittleEndian.load(UInt64.self, bytes, at: index + offset))
@@ -137,7 +141,7 @@ package struct ChunkEntry: Sendable, Hashable {
         guard [sums.signal, sums.noise, sums.maxError].allSatisfy({ $0.isFinite && $0.sign == .plus }) else {
             return nil
         }
-        for stream in 0..<scheme.streamCount(format, asked) {
+        for stream in 0..<scheme.streamCount(elementType, asked) {
             let place = index + ChunkEntry.fixedBytes + stream * ChunkEntry.bytesPerStream
             let number = LittleEndian.load(UInt32.self, bytes, at: place + 4)
             guard let codec = Codec(rawValue: UInt8(number & 255)), codec == .none || codec == asked else { return nil }

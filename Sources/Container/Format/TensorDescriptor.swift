@@ -11,7 +11,7 @@ package struct TensorDescriptor: Sendable, Hashable {
     /// The requested codec.
     package var codec: Codec
     /// Element type of the source tensor.
-    package var format: FloatFormat
+    package let elementType: ElementType
     /// Shape of the source tensor.
     package var shape: Shape
     /// The error certificate: the error sums of the chunks, added in chunk order.
@@ -34,25 +34,46 @@ package struct TensorDescriptor: Sendable, Hashable {
         }
     }
 
-    /// A description. Certificate and hash may be filled in later.
+    /// A description. Certificate and hash may be filled in later. Traps if the scheme cannot hold the element type.
     package init(
-        scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape,
+        scheme: TensorScheme, codec: Codec, elementType: ElementType, shape: Shape,
         sums: ErrorSums = ErrorSums.zero, calibrated: CalibratedError? = nil,
         sourceHash: ContentHash = ContentHash(high: 0, low: 0)
     ) {
         self.scheme = scheme
         self.codec = codec
-        self.format = format
+        precondition(scheme.accepts(elementType), "elements that the scheme cannot hold")
+        self.elementType = elementType
         self.shape = shape
         self.sums = sums
         self.calibrated = calibrated
         self.sourceHash = sourceHash
     }
 
+    /// A description of a tensor of weights.
+    package init(scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape) {
+        self.init(scheme: scheme, codec: codec, elementType: format.elementType, shape: shape)
+    }
+
+    /// Whether the elements are codes or scales of another quantizer, stored as they are.
+    package var holdsCodes: Bool { elementType.quantizable == nil }
+
+    /// The format of the weights. Traps if `holdsCodes`.
+    package var format: FloatFormat { elementType.weightFormat }
+
+    /// Bytes of the source tensor.
+    package var sourceBytes: UInt64 { UInt64(shape.elementCount * elementType.byteWidth) }
+
+    /// Whether a payload can hold a tensor of this type and shape: matrices of weights; of code types also vectors. It has elements.
+    package static func canDescribe(_ elementType: ElementType, _ shape: Shape) -> Bool {
+        elementType.quantizable != nil
+            ? shape.isMatrix : elementType.isCodeType && shape.elementCount > 0 && !shape.dimensions.isEmpty
+    }
+
     /// The prologue of the tensor's payload; `payloadBytes` is not set.
     package var prologue: PayloadPrologue {
         PayloadPrologue(
-            scheme: scheme, codec: codec, format: format,
+            scheme: scheme, codec: codec, elementType: elementType,
             grid: ChunkGrid(rows: shape.rows, columns: shape.columns, scheme))
     }
 
@@ -60,7 +81,7 @@ package struct TensorDescriptor: Sendable, Hashable {
         var members: [JSONValue.Member] = [.init("scheme", .string(scheme.name))]
         members += scheme.members
         members.append(.init("codec", .string(codec.name)))
-        members.append(.init("dtype", .string(format.elementType.rawValue)))
+        members.append(.init("dtype", .string(elementType.rawValue)))
         members.append(.init("shape", .array(shape.dimensions.map { .unsigned(UInt64($0)) })))
         for (key, sum) in [("signal", sums.signal), ("noise", sums.noise), ("max_error", sums.maxError)] {
             members.append(.init(key, .string(ContentHash.hexadecimal(sum.bitPattern))))
@@ -79,9 +100,9 @@ package struct TensorDescriptor: Sendable, Hashable {
     init?(_ text: String) {
         guard let value = try? JSONValue.parse(Array(text.utf8), maximumDepth: 3),
             let codec = value["codec"]?.string.flatMap(Codec.init(name:)),
-            let format = value["dtype"]?.string.flatMap(ElementType.init(rawValue:))?.quantizable,
+            let elementType = value["dtype"]?.string.flatMap(ElementType.init(rawValue:)),
             let dimensions = value["shape"]?.array?.map({ $0.unsigned.flatMap { Int(exactly: $0) } }),
-            !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)), shape.isMatrix,
+            !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)), TensorDescriptor.canDescribe(elementType, shape),
             let hash = value["source_xxh3_128"]?.string.flatMap(ContentHash.init(hexadecimal:))
         else { return nil }
         func sum(_ key: String) -> Double? {
@@ -102,12 +123,12 @@ package struct TensorDescriptor: Sendable, Hashable {
             calibrated?.sums.noise = noise
         }
         guard let scheme = TensorScheme(value) else { return nil }
-        guard calibrated == nil || scheme.hasScaleBytes, scheme.accepts(codec),
+        guard calibrated == nil || scheme.hasScaleBytes, scheme.accepts(codec), scheme.accepts(elementType),
             dimensions.count <= Limits.standard.rank,
             scheme != .lossless || sums.allSatisfy({ $0 == 0 })
         else { return nil }
         self.init(
-            scheme: scheme, codec: codec, format: format, shape: shape,
+            scheme: scheme, codec: codec, elementType: elementType, shape: shape,
             sums: ErrorSums(signal: sums[0], noise: sums[1], maxError: sums[2]), calibrated: calibrated,
             sourceHash: hash)
         guard self.text() == text else { return nil }

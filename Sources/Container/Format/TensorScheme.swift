@@ -40,19 +40,24 @@ package enum TensorScheme: Sendable, Hashable {
 
     /// Number of streams per chunk. uniform: codes, and the byte planes of scales and biases. lossless: byte planes. trellis: symbols by
     /// class and parity, escapes, and uncompressed extras. trellis with rANS: all symbols, and uncompressed extras.
-    func streamCount(_ format: FloatFormat, _ codec: Codec) -> Int {
+    func streamCount(_ elementType: ElementType, _ codec: Codec) -> Int {
         switch self {
-        case .uniform(let parameters): 1 + format.byteWidth * (parameters.symmetric ? 1 : 2)
-        case .lossless: format.byteWidth
+        case .uniform(let parameters): 1 + elementType.byteWidth * (parameters.symmetric ? 1 : 2)
+        case .lossless: elementType.byteWidth
         case .trellis(let parameters): codec == .rans ? 2 : parameters.symbolStreams + 2
         }
     }
 
     /// A lower bound of the bytes of a chunk.
-    func minimumChunkBytes(_ format: FloatFormat, _ codec: Codec) -> Int {
+    func minimumChunkBytes(_ elementType: ElementType, _ codec: Codec) -> Int {
         // In a trellis a stream without symbols is empty, but at least one stream has symbols.
         if case .trellis = self { return codec == .rans ? ContainerFormat.minimumRansBytes : 1 }
-        return streamCount(format, codec)
+        return streamCount(elementType, codec)
+    }
+
+    /// Whether a payload of the scheme can have elements of this type: weights in every scheme, code types in scheme `lossless` only.
+    func accepts(_ elementType: ElementType) -> Bool {
+        elementType.quantizable != nil || self == .lossless && elementType.isCodeType
     }
 
     /// Whether the scheme allows the codec. rANS needs a trellis with an alphabet of 256 and one row class, since it has its own classes.

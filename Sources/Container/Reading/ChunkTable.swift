@@ -84,7 +84,7 @@ package struct ChunkTable: Sendable {
     private func parse(_ bytes: [UInt8], _ index: Int, at place: Int) -> ChunkEntry? {
         let prologue = payload.prologue
         return ChunkEntry(
-            bytes, at: place, prologue.scheme, prologue.format, prologue.codec,
+            bytes, at: place, prologue.scheme, prologue.elementType, prologue.codec,
             weights: prologue.grid.place(of: index).count)
     }
 

@@ -23,13 +23,14 @@ enum ShardRules {
                     "a member `\(ContainerFormat.metadataKey)` of `__metadata__`, with at most \(features) features"
                     + ", each of 1 to \(featureBytes) letters, digits, `-`, `_` and `.`")
         }
-        let unknown = required.filter { $0 != ContainerFormat.scaleBytesFeature }
+        let unknown = required.filter { !ContainerFormat.knownFeatures.contains($0) }
         guard version == ContainerFormat.version, unknown.isEmpty else {
             throw IngotError(
                 .containerVersion, file: path,
                 found:
                     "format version \(version), \(unknown.isEmpty ? "no other features" : "features " + listed(unknown))",
-                expected: "version \(ContainerFormat.version), no features but \(ContainerFormat.scaleBytesFeature)")
+                expected:
+                    "version \(ContainerFormat.version), no features but \(listed(ContainerFormat.knownFeatures))")
         }
         guard about.object?.map(\.key).elementsEqual(members) == true, about["writer"]?.string != nil,
             about["codecs"]?.string != nil
@@ -55,7 +56,7 @@ enum ShardRules {
             throw IngotError(
                 .descriptorInvalid, file: path, offset: 8,
                 found: "required features \(required.isEmpty ? "of none" : listed(required))",
-                expected: used.isEmpty ? "none, as no payload has scale bytes" : listed(used))
+                expected: used.isEmpty ? "none, as no payload has scale bytes or codes" : listed(used))
         }
     }
 

@@ -41,7 +41,7 @@ final class CalibratedProbe {
         for band in CalibratedProbe.sample(grid) {
             for chunk in band * grid.chunksPerBand..<(band + 1) * grid.chunksPerBand {
                 let place = grid.place(of: chunk)
-                let elements = try tensor.elements(place, grid.columns, prologue.format, scratch: &scratch)
+                let elements = try tensor.elements(place, grid.columns, prologue.elementType, scratch: &scratch)
                 guard elements.expand(into: &weights).isZero else { return nil }
                 for row in 0..<elements.rows {
                     let start = elements.start + row * elements.stride
@@ -83,7 +83,7 @@ final class CalibratedProbe {
                 grid.chunksPerBand, firstRow: grid.place(of: first).row, as: prologue, by: rule, encoding,
                 measures: false, into: &chunks
             ) { tile in
-                try tensor.elements(grid.place(of: first + tile), grid.columns, prologue.format, scratch: &scratch)
+                try tensor.elements(grid.place(of: first + tile), grid.columns, prologue.elementType, scratch: &scratch)
             }
             for tile in 0..<grid.chunksPerBand {
                 guard chunks[tile].nonFinite.isZero else { return nil }

@@ -30,13 +30,13 @@ struct ShardFeed {
         options.run.follows ? try await followed.layout() : try CheckpointLayout.read(source, key: options.encoding.key)
     }
 
-    /// Requires that the source is not quantized already, and that readers will accept the files beside the shards.
+    /// Requires that the source is not quantized already, unless its codes are kept, and that readers will accept the files beside the shards.
     ///
     /// - Throws: `unsupportedSource`, `cannotCreate`; errors of reading, unless the source is followed.
     func checkCompanions(_ context: ConversionContext) throws {
         do {
             let companions = try CompanionFiles(of: context.layout)
-            try companions.refuseQuantizedSource()
+            if !options.encoding.keepsCodes { try companions.refuseQuantizedSource() }
             try context.limits.check(companions)
         } catch let error as IngotError
             where options.run.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
@@ -121,6 +121,6 @@ struct ShardFeed {
     func end(_ context: ConversionContext) async throws {
         guard options.run.follows else { return }
         try await followed.rest(of: context.layout)
-        try CompanionFiles(of: context.layout).refuseQuantizedSource()
+        if !options.encoding.keepsCodes { try CompanionFiles(of: context.layout).refuseQuantizedSource() }
     }
 }

@@ -45,6 +45,9 @@ package struct EncodingOptions: Sendable, Hashable {
     /// The defaults of the command.
     package init() {}
 
+    /// Whether the codes of a quantized source are stored as they are, so that such a source is not refused (`CodeTensors`).
+    package var keepsCodes: Bool { scheme == .lossless }
+
     /// Whether the rate of a matrix depends on all others.
     var sharesRate: Bool { scheme == .trellis && (goal.isShared || calibration != nil) }
 

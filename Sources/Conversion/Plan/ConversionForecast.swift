@@ -118,6 +118,10 @@ package struct ConversionForecast: Sendable {
         memoryBytes = budget.maximumBytes
     }
 
+    private static func rule(_ plan: TensorPlan, _ options: ConversionOptions) -> String {
+        plan.descriptor?.holdsCodes == true ? CodeTensors.rule : choice(plan, options).rule
+    }
+
     private static func choice(_ plan: TensorPlan, _ options: ConversionOptions) -> TensorChoice {
         DefaultRecipe.choice(plan.tensor.name, plan.tensor.elementType, plan.tensor.shape, options.encoding)
     }
@@ -135,7 +139,7 @@ package struct ConversionForecast: Sendable {
         }
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
-            scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
+            scheme: descriptor.scheme, rule: rule(plan, options), byteCount: UInt64(bytes.rounded()),
             relativeMSE: nil, isCalibrated: descriptor.calibrated != nil)
     }
 
@@ -180,19 +184,22 @@ package struct ConversionForecast: Sendable {
         }
         return Tensor(
             name: plan.tensor.name, elementType: plan.tensor.elementType, shape: plan.tensor.shape,
-            scheme: descriptor.scheme, rule: choice(plan, options).rule, byteCount: UInt64(bytes.rounded()),
+            scheme: descriptor.scheme, rule: rule(plan, options), byteCount: UInt64(bytes.rounded()),
             relativeMSE: error, isCalibrated: descriptor.calibrated != nil)
     }
 
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
-    /// Number of weights that would be encoded.
-    package var weights: Int { tensors.reduce(0) { $0 + $1.shape.elementCount } }
+    /// The tensors that hold weights, not codes of a quantized source.
+    private var weightTensors: [Tensor] { tensors.filter { $0.elementType.quantizable != nil } }
 
-    /// Bits per weight over all payloads; nil if there are none.
+    /// Number of weights that would be encoded; codes of a quantized source do not count.
+    package var weights: Int { weightTensors.reduce(0) { $0 + $1.shape.elementCount } }
+
+    /// Bits per weight over all payloads of weights; nil if there are none.
     package var bitsPerWeight: Double? {
-        weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+        weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
     /// The forecast as JSON, schema `ingot.plan` version 1 (Specs/json.md).

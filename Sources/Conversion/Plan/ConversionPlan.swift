@@ -53,7 +53,7 @@ package struct ConversionPlan: Sendable {
     /// Plans all shards of a checkpoint. No shard may be planned yet.
     mutating func openAll(_ source: Checkpoint) throws {
         warnings = source.warnings
-        try CompanionFiles(of: source.layout).refuseQuantizedSource()
+        if !options.encoding.keepsCodes { try CompanionFiles(of: source.layout).refuseQuantizedSource() }
         for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
     }
 
@@ -95,6 +95,9 @@ package struct ConversionPlan: Sendable {
                     file: shard.file.path.string,
                     "\(metadata.count) metadata entries are not carried over: only those of the first part are"))
         }
+        let codes =
+            options.encoding.keepsCodes && QuantizedTensors.first(in: shard.header.tensors) != nil
+            ? CodeTensors(options.encoding) : nil
         if options.run.consumesSource, let form = shard.header.tensors.compactMap(\.form).first(where: \.spansFiles) {
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: form.parts[0].tensor.name,
@@ -102,7 +105,7 @@ package struct ConversionPlan: Sendable {
                 remedy: .option(.keepSource))
         }
         let plans = try shard.header.tensors.map { tensor in
-            try ConversionPlan.plan(tensor, in: shard, options, &warnings)
+            try codes?.plan(tensor, in: shard) ?? ConversionPlan.plan(tensor, in: shard, options, &warnings)
         }
         do {
             let layout = try ShardLayout(plans, sourceMetadata: ConversionPlan.metadata(of: shard))
@@ -360,7 +363,7 @@ package struct ConversionPlan: Sendable {
                 continue
             }
             var configuration = try ConfigurationFile(reading: file.path)
-            try configuration.addQuantization(options.encoding.record)
+            try configuration.addQuantization(options.encoding.record, keepsSource: options.encoding.keepsCodes)
             add(file.name, UInt64(configuration.bytes.count))
         }
         if let metadata { add(GGUFMetadataBytes.fileName, metadata.byteCount) }

@@ -95,7 +95,7 @@ struct OutputLimits {
         var configuration: ConfigurationFile
         do {
             configuration = try ConfigurationFile(reading: file.path)
-            try configuration.addQuantization(options.encoding.record)
+            try configuration.addQuantization(options.encoding.record, keepsSource: options.encoding.keepsCodes)
         } catch  where options.run.follows {
             // A followed source may have half of the file; it is read again at the end.
             return

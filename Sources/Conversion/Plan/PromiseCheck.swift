@@ -80,7 +80,7 @@ struct PromiseCheck {
     }
 
     private func choice(_ tensor: ConversionReport.Tensor) -> TensorChoice {
-        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options)
+        DefaultRecipe.choice(tensor.name, tensor.descriptor.elementType, tensor.descriptor.shape, options)
     }
 
     /// Requires the average rate, over all matrices or over those that are not `lossless` for NaN or infinity: either is enough.

@@ -24,12 +24,12 @@ final class ProbeWorkspace {
         _ number: Int, of tensor: TensorBytes, as prologue: PayloadPrologue, inOrder: Bool
     ) throws -> ElementRectangle {
         let place = prologue.grid.place(of: number)
-        let elements = try reader.read(place, of: tensor, prologue.grid, prologue.format, inOrder: inOrder)
+        let elements = try reader.read(place, of: tensor, prologue.grid, prologue.elementType, inOrder: inOrder)
         if elements.isContiguous, elements.start == 0 { return elements }
         elements.gather(into: &gathered)
         return ElementRectangle(
-            gathered, stride: place.columns * prologue.format.byteWidth, rows: place.rows, columns: place.columns,
-            prologue.format)
+            gathered, stride: place.columns * prologue.elementType.byteWidth, rows: place.rows, columns: place.columns,
+            prologue.elementType)
     }
 
     /// The mean over the rows of log2(row RMS), and the sum of squares of all weights (`RowStatistics.logScale`).
@@ -108,7 +108,7 @@ final class ProbeWorkspace {
         for number in 0..<prologue.grid.count {
             try Interruption.check()
             let place = prologue.grid.place(of: number)
-            let elements = try reader.read(place, of: tensor, prologue.grid, prologue.format, inOrder: true)
+            let elements = try reader.read(place, of: tensor, prologue.grid, prologue.elementType, inOrder: true)
             encoder.encode(elements, as: prologue, by: rule, wantsLargest: true, into: &chunk)
             guard chunk.nonFinite.isZero else { return nil }
             streamBytes += chunk.byteCount
@@ -125,7 +125,7 @@ final class ProbeWorkspace {
     func encode(_ number: Int, of tensor: TensorBytes, as prologue: PayloadPrologue) throws -> EncodedChunk {
         reader.begin()
         let place = prologue.grid.place(of: number)
-        let elements = try reader.read(place, of: tensor, prologue.grid, prologue.format, inOrder: false)
+        let elements = try reader.read(place, of: tensor, prologue.grid, prologue.elementType, inOrder: false)
         encoder.encode(elements, as: prologue, into: &chunk)
         return chunk
     }

@@ -129,7 +129,7 @@ struct TensorProbe {
     private static func copy(_ elements: ElementRectangle) -> ElementRectangle {
         ElementRectangle(
             Array(elements.bytes[elements.range]), stride: elements.stride, rows: elements.rows,
-            columns: elements.columns, elements.format)
+            columns: elements.columns, elements.elementType)
     }
 
     /// Reads a chunk and adds it to the sums; returns false if a weight is NaN or infinite.

@@ -82,6 +82,6 @@ struct EarlierPayloads {
 extension UnfinishedShard {
     /// Bytes of the tensors of its payloads in the source.
     var sourceBytes: UInt64 {
-        payloads.reduce(0) { $0 + UInt64($1.descriptor.shape.elementCount * $1.descriptor.format.byteWidth) }
+        payloads.reduce(0) { $0 + $1.descriptor.sourceBytes }
     }
 }

@@ -33,7 +33,7 @@ package struct ConversionProgress: Sendable, Hashable {
     package var tensor: TensorName?, shard = ""
     /// Number of the shard, from 1, and number of all shards.
     package var shardNumber = 0, shardCount = 0
-    /// Bytes of payloads written so far, and the number of their weights.
+    /// Bytes of payloads of weights written so far, and the number of their weights. Codes of a quantized source do not count.
     package var codedBytes: UInt64 = 0, weights: UInt64 = 0
 
     /// The progress before the first chunk.

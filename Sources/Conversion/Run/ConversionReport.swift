@@ -100,11 +100,13 @@ package struct ConversionReport: Sendable {
     package var keptBytes: UInt64 { kept.reduce(0) { $0 + $1.byteCount } }
 
     /// The rule that decided about an encoded tensor (`TensorChoice.rule`).
-    package func rule(_ tensor: Tensor) -> String { choice(tensor).rule }
+    package func rule(_ tensor: Tensor) -> String {
+        tensor.descriptor.holdsCodes ? CodeTensors.rule : choice(tensor).rule
+    }
 
     /// What the options choose for an encoded tensor.
     func choice(_ tensor: Tensor) -> TensorChoice {
-        DefaultRecipe.choice(tensor.name, tensor.descriptor.format.elementType, tensor.descriptor.shape, options)
+        DefaultRecipe.choice(tensor.name, tensor.descriptor.elementType, tensor.descriptor.shape, options)
     }
 
     /// The rule that decided about a kept tensor.
@@ -115,12 +117,35 @@ package struct ConversionReport: Sendable {
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
-    /// Number of weights in all payloads.
-    package var weights: Int { tensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+    /// The payloads of weights, and those of codes and scales of a quantized source.
+    private var weightTensors: [Tensor] { tensors.filter { !$0.descriptor.holdsCodes } }
+    private var codeTensors: [Tensor] { tensors.filter(\.descriptor.holdsCodes) }
 
-    /// Bits per weight over all payloads; nil if there are none.
+    /// Number of weights in all payloads; codes of a quantized source do not count.
+    package var weights: Int { weightTensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+
+    /// Bits per weight over all payloads of weights; nil if there are none.
     package var bitsPerWeight: Double? {
-        weights == 0 ? nil : Double(tensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+        weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+    }
+
+    /// The payloads of codes and scales of a quantized source.
+    package struct Codes: Sendable, Hashable {
+        /// Number of tensors; their bytes in the source; bytes of their payloads.
+        package let tensors: Int, sourceBytes: UInt64, byteCount: UInt64
+
+        /// 1 - byteCount / sourceBytes.
+        package var reduction: Double { 1 - Double(byteCount) / Double(sourceBytes) }
+    }
+
+    /// What the codes and scales of a quantized source became; nil if none has a payload.
+    package var codes: Codes? {
+        let found = codeTensors
+        return found.isEmpty
+            ? nil
+            : Codes(
+                tensors: found.count, sourceBytes: found.reduce(0) { $0 + $1.descriptor.sourceBytes },
+                byteCount: found.reduce(0) { $0 + $1.byteCount })
     }
 
     /// The tensor with the largest error; nil if there are no payloads. Of a conversion with calibrated tensors it is the one of them with the
@@ -135,6 +160,13 @@ package struct ConversionReport: Sendable {
 
     /// Bytes of all payloads and kept tensors.
     package var dataBytes: UInt64 { tensors.reduce(keptBytes) { $0 + $1.byteCount } }
+
+    private static func json(_ codes: Codes) -> JSONValue {
+        .object([
+            .init("tensors", .unsigned(UInt64(codes.tensors))), .init("source_bytes", .unsigned(codes.sourceBytes)),
+            .init("bytes", .unsigned(codes.byteCount)), .init("reduction", .number(codes.reduction)),
+        ])
+    }
 
     private static func json(_ times: FeedbackTimes) -> JSONValue {
         .object([
@@ -154,6 +186,7 @@ package struct ConversionReport: Sendable {
             .init("resumed_shards", .unsigned(UInt64(resumedShards))),
             .init("resumed_tensors", .unsigned(UInt64(resumedTensors))), .init("weights", .unsigned(UInt64(weights))),
             .init("bits_per_weight", bitsPerWeight.map(JSONValue.number) ?? .null),
+            .init("codes", codes.map(ConversionReport.json) ?? .null),
             .init("kept_tensors", .unsigned(UInt64(keptCount))), .init("kept_bytes", .unsigned(keptBytes)),
             .init("seconds", .number(seconds)), .init("jobs", .unsigned(UInt64(jobs))),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),

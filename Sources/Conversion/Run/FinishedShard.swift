@@ -56,7 +56,7 @@ struct FinishedShard: Sendable {
     /// Bytes of its tensors in the source.
     var dataBytes: UInt64 {
         payloads.reduce(kept.reduce(0) { $0 + $1.byteCount }) { sum, tensor in
-            sum + UInt64(tensor.descriptor.shape.elementCount * tensor.descriptor.format.byteWidth)
+            sum + tensor.descriptor.sourceBytes
         }
     }
 }

@@ -37,7 +37,8 @@ struct Publication {
         var files = shards.map { Manifest.File(name: $0.name, byteCount: $0.byteCount, hash: $0.seal, isShard: true) }
         let first = try firstSource(plan, sourceGuard)
         files += try CompanionWriter(
-            companions, first.flatMap { SourceMetadataFile($0) }, options: options.encoding.record
+            companions, first.flatMap { SourceMetadataFile($0) }, options: options.encoding.record,
+            keepsQuantization: options.encoding.keepsCodes
         ).write(into: work.path, beside: shards.map(\.contents), dataBytes: report.dataBytes)
         // The files of open shards are checked below, and compared if need be.
         if plan.openShards.first?.position != 0 { try first?.file.checkUnchanged() }

@@ -112,7 +112,10 @@ final class ShardRunner {
         self.calibration = calibration
         self.budget = budget
         for (plan, payload) in zip(shard.layout.payloads, earlier?.payloads ?? []) {
-            self.state.add(resumed: plan.tensor.byteCount, coded: payload.range.count, plan.tensor.shape.elementCount)
+            let holdsCodes = payload.descriptor.holdsCodes
+            self.state.add(
+                resumed: plan.tensor.byteCount, coded: holdsCodes ? 0 : payload.range.count,
+                holdsCodes ? 0 : plan.tensor.shape.elementCount)
         }
     }
 
@@ -273,7 +276,7 @@ final class ShardRunner {
                 run -> [ReadChunk] in
                 guard let prologue = prologues[run.payload] else { return [] }
                 return try run.chunks.map {
-                    try reader.read($0, of: tensors[run.payload], prologue.grid, prologue.format)
+                    try reader.read($0, of: tensors[run.payload], prologue.grid, prologue.elementType)
                 }
             } work: { run, read, workspace, output in
                 guard let prologue = prologues[run.payload] else { return }
@@ -290,7 +293,7 @@ final class ShardRunner {
                     ) { tile in
                         try read[tile].elements(
                             prologue.grid.place(of: first + tile), of: tensors[run.payload],
-                            columns: prologue.grid.columns, prologue.format, scratch: &workspace.scratch)
+                            columns: prologue.grid.columns, prologue.elementType, scratch: &workspace.scratch)
                     }
                     calibration.add(workspace.bands.takeTimes())
                     return
@@ -298,7 +301,7 @@ final class ShardRunner {
                 for (index, chunk) in run.chunks.enumerated() {
                     let elements = try read[index].elements(
                         prologue.grid.place(of: chunk), of: tensors[run.payload], columns: prologue.grid.columns,
-                        prologue.format, scratch: &workspace.scratch)
+                        prologue.elementType, scratch: &workspace.scratch)
                     workspace.encoder.encode(elements, as: prologue, by: rule(run, chunk), into: &output.chunks[index])
                 }
             } consume: { run, output in
@@ -321,9 +324,11 @@ final class ShardRunner {
         if prologue.scheme != .lossless { tensor.nonFinite.add(encoded.nonFinite) { grid.element($0, of: place) } }
         try writer?.append(chunk: encoded)
         tensor.sums = tensor.sums + encoded.entry.sums
-        state.doneBytes += UInt64(place.count * prologue.format.byteWidth)
-        state.codedBytes += UInt64(encoded.byteCount)
-        state.weights += UInt64(place.count)
+        state.doneBytes += UInt64(place.count * prologue.elementType.byteWidth)
+        if plan.descriptor?.holdsCodes == false {
+            state.codedBytes += UInt64(encoded.byteCount)
+            state.weights += UInt64(place.count)
+        }
         progress(state)
     }
 
@@ -363,7 +368,7 @@ final class ShardRunner {
             return GoalMissed(payload: payload, found: "a relative MSE of \(error) as \(prologue.scheme.summary)")
         }
         try writer?.finishPayload(sourceHash: hash, calibrated: prologue.sideBytes > 0 ? tensor.calibrated : nil)
-        state.codedBytes += UInt64(prologue.fixedBytes)
+        if prologue.elementType.quantizable != nil { state.codedBytes += UInt64(prologue.fixedBytes) }
         progress(state)
         try recordSometimes()
         return nil

@@ -28,26 +28,30 @@ struct ChunkExporter {
     private var chunk = DecodedChunk()
     private var widened: [Float] = []
 
-    /// Decodes a chunk to elements of `target`, rounded to nearest even.
+    /// Decodes a chunk to elements of `target`, rounded to nearest even. Codes are exported as they are.
     ///
+    /// - Parameter target: the tensor's own type, or F16, BF16 or F32 for a tensor of such a type.
     /// - Throws: `valueOutOfRange` if a finite value would become infinite.
     mutating func export(
         _ number: Int, _ entry: ChunkEntry, of payload: SealedShard.Payload, in file: MappedFile,
-        as target: FloatFormat, into output: inout ExportedChunk
+        as target: ElementType, into output: inout ExportedChunk
     ) throws {
         try decoder.decode(number, entry, of: payload, in: file, into: &chunk)
-        let format = payload.descriptor.format
+        let own = payload.descriptor.elementType
         output.byteCount = chunk.count * target.byteWidth
         output.decodedCount = 0
         output.elements.grow(to: output.byteCount)
         if payload.descriptor.scheme == .lossless {
-            if target == format {
+            if target == own {
                 output.elements.replaceSubrange(0..<output.byteCount, with: chunk.elements[..<output.byteCount])
                 return
             }
             output.decodedCount = chunk.elementBytes
             output.decoded.grow(to: chunk.elementBytes)
             output.decoded.replaceSubrange(0..<chunk.elementBytes, with: chunk.elements[..<chunk.elementBytes])
+        }
+        guard let format = own.quantizable, let target = target.quantizable else {
+            preconditionFailure("codes are exported as they are")
         }
         let weights = chunk.floats(format, widenedInto: &widened)
         let overflows = FloatConversion.narrow(weights, count: chunk.count, target, into: &output.elements)

@@ -103,10 +103,10 @@ struct ExportContent {
         return FloatFormat.allCases.max { counts[$0, default: 0] < counts[$1, default: 0] } ?? .f32
     }
 
-    /// Bytes of a `config.json` of the checkpoint: without quantization, with the new element type.
+    /// Bytes of a `config.json` of the checkpoint: without Ingot's quantization, with the new element type. That of a quantized source stays.
     private static func configuration(_ path: FilePath, _ format: FloatFormat?) throws -> [UInt8] {
         var configuration = try ConfigurationFile(reading: path)
-        try configuration.removeQuantization()
+        try configuration.removeOwnQuantization()
         if let format { try configuration.setElementType(format) }
         return configuration.bytes
     }

@@ -104,7 +104,7 @@ package struct SafetensorsExporter: Sendable {
     ) async throws -> (file: UInt64, data: UInt64) {
         let payloads = shard.payloads
         let tables = try payloads.map { try shard.chunkTable(of: $0) }
-        let format = format
+        let targets = payloads.map { elementType(of: $0.descriptor) }
         func entries(_ name: TensorName, _ elementType: ElementType, _ shape: Shape) -> [SafetensorsWriter.Entry] {
             content.target(of: name, shape).parts.map { part in
                 SafetensorsWriter.Entry(
@@ -113,8 +113,8 @@ package struct SafetensorsExporter: Sendable {
             }
         }
         let orders = payloads.map { content.target(of: $0.name, $0.descriptor.shape).order }
-        var written = payloads.flatMap { payload in
-            entries(payload.name, (format ?? payload.descriptor.format).elementType, payload.descriptor.shape)
+        var written = zip(payloads, targets).flatMap { payload, target in
+            entries(payload.name, target, payload.descriptor.shape)
         }
         written += shard.kept.flatMap { tensor in
             let element = tensor.elementType.quantizable == nil ? nil : format?.elementType
@@ -132,7 +132,7 @@ package struct SafetensorsExporter: Sendable {
             let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
             try exporter.export(
                 chunk, tables[run.payload].entry(chunk), of: payload, in: shard.file,
-                as: format ?? payload.descriptor.format, into: &exported)
+                as: targets[run.payload], into: &exported)
         } consume: { run, exported in
             let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
             if payload.descriptor.scheme == .lossless {
@@ -144,7 +144,7 @@ package struct SafetensorsExporter: Sendable {
             }
             try output.take(
                 exported.elements, chunk, of: payload.prologue.grid,
-                width: (format ?? payload.descriptor.format).byteWidth, orders[run.payload])
+                width: targets[run.payload].byteWidth, orders[run.payload])
             progress(payload.name, payload.range.count / UInt64(max(1, tables[run.payload].count)))
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
@@ -201,6 +201,11 @@ package struct SafetensorsExporter: Sendable {
         try file.publish()
         shard.file.finishReading()
         return (bytes, bytes - UInt64(header.count))
+    }
+
+    /// The element type that a tensor with a payload is exported as: its own, or the requested one for weights.
+    private func elementType(of descriptor: TensorDescriptor) -> ElementType {
+        descriptor.holdsCodes ? descriptor.elementType : format?.elementType ?? descriptor.elementType
     }
 
     /// Metadata of an exported shard: that of the source's shard, `format` if it lacks it, and the marks of an export.

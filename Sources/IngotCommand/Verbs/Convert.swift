@@ -178,6 +178,12 @@ enum ConversionText {
                 "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
             if let asked = asked(report) { add("", asked) }
         }
+        if let codes = report.codes {
+            add(
+                "codes and scales",
+                "\(Format.bytes(codes.sourceBytes)) -> \(Format.bytes(codes.byteCount)) in \(codes.tensors) tensors, "
+                    + "\(NumberText.fixed(codes.reduction * 100, 1)) % smaller, bit-exact")
+        }
         add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")
         for line in RuleText.counts(report.kept.map { report.rule($0) }) { add("", line) }
         if let calibration = report.calibration {

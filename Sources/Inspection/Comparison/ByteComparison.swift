@@ -9,23 +9,33 @@ import Work
 package struct ByteComparison: Sendable {
     /// Two tensors to compare.
     package struct Pair: Sendable {
-        let first: TensorBytes, second: TensorBytes
+        let first: StoredWeights, second: StoredWeights
+        /// Whether the elements of lossless payloads are compared, not the payloads.
+        let comparesElements: Bool
         /// Offset of the first byte to compare in each tensor, and number of bytes.
         let firstStart: UInt64, secondStart: UInt64, byteCount: UInt64
         /// Bits per element if different elements are to be counted; otherwise nil.
         let elementBits: Int?
 
-        /// Pairs two tensors; nil if they are stored in different forms, so that bytes cannot be compared.
+        /// Pairs two tensors; nil if they are stored in different forms, so that bytes cannot be compared. Codes are compared whether they are
+        /// entropy coded or not.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
+            (self.first, self.second) = (first, second)
+            if Pair.haveCodes(first, second) {
+                comparesElements = true
+                (firstStart, secondStart) = (0, 0)
+                byteCount = first.elementType.byteCount(of: first.shape) ?? 0
+                elementBits = first.elementType.bitWidth
+                return
+            }
             guard first.shape == second.shape, first.elementType == second.elementType,
                 first.descriptor?.scheme == second.descriptor?.scheme,
                 first.descriptor?.codec == second.descriptor?.codec, first.encoding == second.encoding
             else { return nil }
-            self.first = first.bytes
-            self.second = second.bytes
             // Payloads of different length may have the same weights.
-            guard self.first.byteCount == self.second.byteCount else { return nil }
-            (firstStart, secondStart, byteCount) = (0, 0, self.first.byteCount)
+            guard first.bytes.byteCount == second.bytes.byteCount else { return nil }
+            comparesElements = false
+            (firstStart, secondStart, byteCount) = (0, 0, first.bytes.byteCount)
             elementBits = first.format == nil ? first.elementType.bitWidth : nil
         }
 
@@ -35,9 +45,49 @@ package struct ByteComparison: Sendable {
                 first.tensor.elementType == second.tensor.elementType, first.tensor.encoding == second.tensor.encoding,
                 let own = first.elementBytes, let other = second.elementBytes
             else { return nil }
-            (self.first, self.second) = (first.tensor.bytes, second.tensor.bytes)
+            (self.first, self.second) = (first.tensor, second.tensor)
+            comparesElements = false
             (firstStart, secondStart, byteCount) = (own.start, other.start, own.count)
             elementBits = first.tensor.format == nil ? first.tensor.elementType.bitWidth : nil
+        }
+
+        /// Whether both tensors have the same codes, as far as shape and element type tell, and at least one is a lossless payload.
+        private static func haveCodes(_ first: StoredWeights, _ second: StoredWeights) -> Bool {
+            first.shape == second.shape && first.elementType == second.elementType
+                && first.encoding == nil && second.encoding == nil
+                && (first.descriptor?.holdsCodes == true || second.descriptor?.holdsCodes == true)
+        }
+
+        /// Whether both are stored in the same form, so that the same bytes are the same file content.
+        var isSameForm: Bool { first.descriptor?.codec == second.descriptor?.codec }
+    }
+
+    /// A pair whose chunk tables were read.
+    fileprivate struct OpenPair {
+        let first: Source, second: Source
+
+        init(_ pair: Pair) throws {
+            first = try Source(pair.first, pair.comparesElements)
+            second = try Source(pair.second, pair.comparesElements)
+        }
+    }
+
+    /// The bytes of one side.
+    fileprivate enum Source {
+        case stored(TensorBytes)
+        case elements(SealedElements)
+
+        init(_ tensor: StoredWeights, _ comparesElements: Bool) throws {
+            self = try (comparesElements ? tensor.sealedElements() : nil).map { .elements($0) } ?? .stored(tensor.bytes)
+        }
+
+        func read(_ start: UInt64, count: Int, into buffer: inout [UInt8]) throws {
+            switch self {
+            case .stored(let bytes):
+                bytes.prefetch(behind: start, count: count)
+                try bytes.read(start, count: count, into: &buffer)
+            case .elements(let elements): try elements.read(start, count: count, into: &buffer)
+            }
         }
     }
 
@@ -80,9 +130,10 @@ package struct ByteComparison: Sendable {
         // Most tensors that differ do so in their first bytes; the rest of them need not be read.
         var open: [Int] = []
         var buffers = Buffers()
+        let sources = try pairs.map(OpenPair.init)
         for (index, pair) in pairs.enumerated() {
             let count = Int(min(pair.byteCount, 1 << 16))
-            if pair.elementBits == nil, try !buffers.readSame(pair, 0, count) {
+            if pair.elementBits == nil, try !buffers.readSame(pair, sources[index], 0, count) {
                 results[index].isSame = false
             } else {
                 open.append(index)
@@ -97,7 +148,7 @@ package struct ByteComparison: Sendable {
         try await Pipeline(jobs: self.jobs, lookahead: workspaces) { Buffers() }.run(jobs) { job, buffers in
             let pair = pairs[job.pair]
             var result = Result()
-            result.isSame = try buffers.readSame(pair, job.start, job.count)
+            result.isSame = try buffers.readSame(pair, sources[job.pair], job.start, job.count)
             if !result.isSame, let bits = pair.elementBits {
                 let (count, first) = ByteComparison.differing(
                     Array(buffers.first[..<job.count]), Array(buffers.second[..<job.count]), bits)
@@ -142,14 +193,13 @@ package struct ByteComparison: Sendable {
 
 extension ByteComparison.Buffers {
     /// Reads a piece of both tensors into the buffers; returns whether the bytes are the same.
-    fileprivate mutating func readSame(_ pair: ByteComparison.Pair, _ start: UInt64, _ count: Int) throws -> Bool {
+    fileprivate mutating func readSame(
+        _ pair: ByteComparison.Pair, _ sources: ByteComparison.OpenPair, _ start: UInt64, _ count: Int
+    ) throws -> Bool {
         first.grow(to: count)
         second.grow(to: count)
-        let places = (pair.firstStart + start, pair.secondStart + start)
-        pair.first.prefetch(behind: places.0, count: count)
-        pair.second.prefetch(behind: places.1, count: count)
-        try pair.first.read(places.0, count: count, into: &first)
-        try pair.second.read(places.1, count: count, into: &second)
+        try sources.first.read(pair.firstStart + start, count: count, into: &first)
+        try sources.second.read(pair.secondStart + start, count: count, into: &second)
         return first.span.extracting(0..<count).isSame(as: second.span.extracting(0..<count))
     }
 }

@@ -322,7 +322,7 @@ extension TensorComparison.Planned {
     func read(_ piece: Int, of rows: ReadableRows, by reader: inout BandReader) throws -> ReadChunk? {
         guard let bytes = rows.weights.plainBytes else { return nil }
         return try reader.read(
-            rows.place(grid.place(of: piece)), of: bytes, columns: grid.columns, rows.weights.format,
+            rows.place(grid.place(of: piece)), of: bytes, columns: grid.columns, rows.weights.format.elementType,
             beginsBand: grid.beginsBand(piece), isLast: false)
     }
 }

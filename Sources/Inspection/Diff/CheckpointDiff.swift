@@ -139,8 +139,8 @@ package struct CheckpointDiff: Sendable {
             pairs += own ?? []
         }
         let bytes = try await ByteComparison(memory: options.memory, jobs: options.jobs).run(pairs)
-        for (index, result) in zip(indices, bytes) {
-            if !result.isSame { tensors[index].isSameBytes = false }
+        for (index, (pair, result)) in zip(indices, zip(pairs, bytes)) {
+            if !result.isSame || !pair.isSameForm { tensors[index].isSameBytes = false }
             if !tensors[index].old.isFloat {
                 tensors[index].changedElements = (tensors[index].changedElements ?? 0) + result.changed
             }

@@ -49,8 +49,8 @@ struct TensorPieces: Sendable {
             sliceRows = shape.rows / (slices ?? 1)
             parts = slices == nil ? [] : ChunkPart.parts(of: payload.prologue.grid, sliceRows: sliceRows)
             count = slices == nil ? table.count : parts.count
-            countedFormat = CountedFormat(
-                payload.descriptor.scheme == .lossless ? payload.descriptor.format : .f32)
+            let elementType = payload.descriptor.scheme == .lossless ? payload.descriptor.elementType : .f32
+            countedFormat = CountedFormat(of: elementType) ?? CountedFormat(.f32)
             hasEnergies = isMatrix
             (rows, columns) = (shape.rows, shape.columns)
             (pieceRows, pieceColumns) = (0, 0)

@@ -9,6 +9,7 @@ package struct CompanionWriter {
     private let companions: CompanionFiles
     private let metadata: SourceMetadataFile?
     private let options: [JSONValue.Member]
+    private let keepsQuantization: Bool
 
     /// Makes a writer.
     ///
@@ -16,7 +17,12 @@ package struct CompanionWriter {
     ///   - companions: the files to copy.
     ///   - metadata: the metadata of a GGUF source; nil if there is none.
     ///   - options: the conversion's options, as the manifest and `config.json` record them.
-    package init(_ companions: CompanionFiles, _ metadata: SourceMetadataFile?, options: [JSONValue.Member]) {
+    ///   - keepsQuantization: whether the `quantization_config` of a quantized source stays in `config.json`.
+    package init(
+        _ companions: CompanionFiles, _ metadata: SourceMetadataFile?, options: [JSONValue.Member],
+        keepsQuantization: Bool
+    ) {
+        self.keepsQuantization = keepsQuantization
         self.companions = companions
         self.metadata = metadata
         self.options = options
@@ -48,7 +54,7 @@ package struct CompanionWriter {
             try Interruption.check()
             if file.name == CompanionFiles.configuration {
                 var configuration = try ConfigurationFile(reading: file.path)
-                try configuration.addQuantization(options)
+                try configuration.addQuantization(options, keepsSource: keepsQuantization)
                 let permissions = try Directory.permissions(file.path)
                 try record(file.name, configuration.bytes, permissions.map { .copied(from: $0) } ?? .usual)
             } else {

@@ -9,6 +9,8 @@ package struct ConfigurationFile: Sendable {
     package private(set) var bytes: [UInt8]
     private let path: String
     private static let key = "quantization_config"
+    /// The key of Ingot's member beside the `quantization_config` of a quantized source.
+    private static let keyBesideSource = "ingot_quantization_config"
     /// Maximum size of a configuration in bytes.
     package static let maximumBytes: UInt64 = 16 << 20
 
@@ -55,7 +57,7 @@ package struct ConfigurationFile: Sendable {
     }
 
     /// The name of the method in `quantization_config`; nil if there is no `quantization_config`.
-    var quantizationMethod: String? {
+    package var quantizationMethod: String? {
         guard let place = try? members().first(where: { $0.key == ConfigurationFile.key }),
             let value = try? JSONValue.parse(Array(bytes[place.value]))
         else { return nil }
@@ -63,13 +65,30 @@ package struct ConfigurationFile: Sendable {
         return QuantizationMethod.name(in: value) ?? "unnamed method"
     }
 
-    /// Adds Ingot's `quantization_config` as the last member.
-    package mutating func addQuantization(_ options: [JSONValue.Member]) throws {
-        try removeQuantization()
+    /// Adds Ingot's description of the quantization as the last member.
+    ///
+    /// Its key is `quantization_config`, which replaces any other; or `ingot_quantization_config`, if the `quantization_config` of a quantized
+    /// source stays.
+    ///
+    /// - Parameter keepsSource: whether the `quantization_config` of a quantized source stays as it is.
+    /// - Throws: `unsupportedSource` if the source has a member `ingot_quantization_config`.
+    package mutating func addQuantization(_ options: [JSONValue.Member], keepsSource: Bool = false) throws {
+        let staysBeside = keepsSource && quantizationMethod != nil
+        if staysBeside {
+            guard try !members().contains(where: { $0.key == ConfigurationFile.keyBesideSource }) else {
+                throw IngotError(
+                    .unsupportedSource, file: path,
+                    found: "a member `\(ConfigurationFile.keyBesideSource)`, a name Ingot uses itself",
+                    expected: "a configuration without it", remedy: "rename the member in the source")
+            }
+        } else {
+            try removeQuantization()
+        }
         let value = ConfigurationFile.value(options)
         let places = try members()
+        let key = staysBeside ? ConfigurationFile.keyBesideSource : ConfigurationFile.key
         let end = places.last?.value.upperBound ?? (bytes.firstIndex(of: UInt8(ascii: "{")) ?? 0) + 1
-        let text = (places.isEmpty ? "" : ",") + "\n  \"\(ConfigurationFile.key)\": " + value.text()
+        let text = (places.isEmpty ? "" : ",") + "\n  \"\(key)\": " + value.text()
         bytes.insert(contentsOf: Array(text.utf8), at: end)
     }
 
@@ -79,8 +98,20 @@ package struct ConfigurationFile: Sendable {
 
     /// Whether the last member is the one that `addQuantization` adds.
     func isQuantized(by options: [JSONValue.Member]) throws -> Bool {
-        guard let last = try members().last, last.key == ConfigurationFile.key else { return false }
+        guard let last = try members().last,
+            last.key == (try hasMemberBesideSource() ? ConfigurationFile.keyBesideSource : ConfigurationFile.key)
+        else { return false }
         return (try? JSONValue.parse(Array(bytes[last.value]))) == ConfigurationFile.value(options)
+    }
+
+    /// Whether Ingot's member stands beside the `quantization_config` of a quantized source.
+    private func hasMemberBesideSource() throws -> Bool {
+        try members().last?.key == ConfigurationFile.keyBesideSource && quantizationMethod != nil
+    }
+
+    /// Removes the member that `addQuantization` added. The `quantization_config` of a quantized source stays.
+    package mutating func removeOwnQuantization() throws {
+        try remove(hasMemberBesideSource() ? ConfigurationFile.keyBesideSource : ConfigurationFile.key)
     }
 
     /// Members that state a quantization: `quantization_config`, older ones of compressed-tensors, and MLX's.
@@ -91,14 +122,20 @@ package struct ConfigurationFile: Sendable {
         for key in ConfigurationFile.keys {
             guard let place = try members().first(where: { $0.key == key }) else { continue }
             if key == "quantization", bytes[place.value].first != UInt8(ascii: "{") { continue }
-            var end = place.value.upperBound
-            if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
-                let next = bytes[end...].firstIndex(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }),
-                bytes[next] == UInt8(ascii: ",")
-            {
-                end = next + 1
-            }
-            bytes.removeSubrange(place.previousEnd..<end)
+            try remove(key)
+        }
+    }
+
+    private mutating func remove(_ key: String) throws {
+        guard let place = try members().first(where: { $0.key == key }) else { return }
+        var end = place.value.upperBound
+        if bytes[..<place.previousEnd].last == UInt8(ascii: "{"),
+            let next = bytes[end...].firstIndex(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }),
+            bytes[next] == UInt8(ascii: ",")
+        {
+            end = next + 1
+        }
+        bytes.removeSubrange(place.previousEnd..<end)
         }
     }
 

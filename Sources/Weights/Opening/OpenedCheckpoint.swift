@@ -41,9 +41,10 @@ package struct OpenedCheckpoint: Sendable {
     package init(_ checkpoint: SealedCheckpoint) {
         content = .sealed(checkpoint)
         path = checkpoint.path
+        let decoders = ElementDecoders()
         tensors = checkpoint.shards.flatMap { shard in
             let name = shard.file.path.lastComponent?.string ?? ""
-            let shared = StoredWeights.SharedShard(shard)
+            let shared = StoredWeights.SharedShard(shard, decoders)
             let payloads = shard.payloads.indices.map { StoredWeights(payload: $0, of: shared, fileName: name) }
             let kept = shard.kept.map { StoredWeights($0, in: shard.file, fileName: name) }
             return (payloads + kept).sorted { $0.start < $1.start }

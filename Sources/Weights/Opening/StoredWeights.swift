@@ -37,8 +37,10 @@ package struct StoredWeights: Sendable {
     package final class SharedShard: Sendable {
         /// The shard.
         package let shard: SealedShard
+        /// Decoders of ranges of elements, shared by the tensors of a checkpoint.
+        let decoders: ElementDecoders
 
-        init(_ shard: SealedShard) { self.shard = shard }
+        init(_ shard: SealedShard, _ decoders: ElementDecoders) { (self.shard, self.decoders) = (shard, decoders) }
     }
 
     init(_ tensor: StoredTensor, in file: MappedFile, fileName: String) {
@@ -60,7 +62,7 @@ package struct StoredWeights: Sendable {
         name = payload.name
         role = TensorRole(payload.name)
         self.fileName = fileName
-        elementType = payload.descriptor.format.elementType
+        elementType = payload.descriptor.elementType
         shape = payload.descriptor.shape
         byteCount = payload.range.count
         encoding = nil

@@ -31,13 +31,13 @@ package struct BandReader {
     ///   - chunk: index of the chunk. The chunks of a tensor must be read in order, from the first on.
     ///   - tensor: the bytes of the tensor.
     ///   - grid: the chunk grid of the tensor.
-    ///   - format: the element type of the tensor.
+    ///   - elementType: the element type of the tensor.
     package mutating func read(
-        _ chunk: Int, of tensor: TensorBytes, _ grid: ChunkGrid, _ format: FloatFormat
+        _ chunk: Int, of tensor: TensorBytes, _ grid: ChunkGrid, _ elementType: ElementType
     ) throws -> ReadChunk {
         if chunk == 0 { hasher = ContentHasher() }
         return try read(
-            grid.place(of: chunk), of: tensor, columns: grid.columns, format, beginsBand: grid.beginsBand(chunk),
+            grid.place(of: chunk), of: tensor, columns: grid.columns, elementType, beginsBand: grid.beginsBand(chunk),
             isLast: chunk == grid.count - 1)
     }
 
@@ -48,10 +48,10 @@ package struct BandReader {
     ///   - beginsBand: whether the rectangle is the first of its band; the others follow it.
     ///   - isLast: whether it is the last rectangle of its tensor.
     package mutating func read(
-        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, beginsBand: Bool,
+        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ elementType: ElementType, beginsBand: Bool,
         isLast: Bool
     ) throws -> ReadChunk {
-        let width = format.byteWidth
+        let width = elementType.byteWidth
         let isContiguous = place.columns == columns || place.rows == 1
         if isContiguous {
             try load(UInt64((place.row * columns + place.column) * width), count: place.count * width, of: tensor)
@@ -97,13 +97,13 @@ package struct ReadChunk: Sendable {
     ///
     /// - Parameter scratch: grows if needed and may hold the elements. Release the result before using the buffer again.
     package func elements(
-        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
+        _ place: ChunkPlace, of tensor: TensorBytes, columns: Int, _ elementType: ElementType, scratch: inout [UInt8]
     ) throws -> ElementRectangle {
         if let shared {
             return ElementRectangle(
-                shared.bytes, start: start, stride: stride, rows: place.rows, columns: place.columns, format)
+                shared.bytes, start: start, stride: stride, rows: place.rows, columns: place.columns, elementType)
         }
-        return try tensor.elements(place, columns, format, scratch: &scratch)
+        return try tensor.elements(place, columns, elementType, scratch: &scratch)
     }
 }
 
@@ -112,14 +112,14 @@ extension TensorBytes {
     ///
     /// - Parameter scratch: grows if needed and holds the elements. Release the result before using the buffer again.
     package func elements(
-        _ place: ChunkPlace, _ columns: Int, _ format: FloatFormat, scratch: inout [UInt8]
+        _ place: ChunkPlace, _ columns: Int, _ elementType: ElementType, scratch: inout [UInt8]
     ) throws -> ElementRectangle {
-        let width = format.byteWidth
+        let width = elementType.byteWidth
         scratch.grow(to: place.count * width)
         try read(
             UInt64((place.row * columns + place.column) * width), count: place.columns * width, rows: place.rows,
             stride: columns * width, into: &scratch)
         return ElementRectangle(
-            scratch, stride: place.columns * width, rows: place.rows, columns: place.columns, format)
+            scratch, stride: place.columns * width, rows: place.rows, columns: place.columns, elementType)
     }
 }

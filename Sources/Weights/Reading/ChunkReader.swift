@@ -22,13 +22,13 @@ package struct ChunkReader {
     /// - Parameter inOrder: whether the other chunks of the band will be read next.
     /// - Returns: elements in the reader's buffer. Release them before reading again.
     package mutating func read(
-        _ place: ChunkPlace, of tensor: TensorBytes, _ grid: ChunkGrid, _ format: FloatFormat, inOrder: Bool
+        _ place: ChunkPlace, of tensor: TensorBytes, _ grid: ChunkGrid, _ elementType: ElementType, inOrder: Bool
     ) throws -> ElementRectangle {
-        let width = format.byteWidth
+        let width = elementType.byteWidth
         let rows = place.row * grid.columns..<(place.row + place.rows) * grid.columns
         guard inOrder, grid.isTiled, rows.count * width <= ChunkReader.bandBytes else {
             band = nil
-            return try tensor.elements(place, grid.columns, format, scratch: &buffer)
+            return try tensor.elements(place, grid.columns, elementType, scratch: &buffer)
         }
         if band != rows {
             band = nil
@@ -40,6 +40,6 @@ package struct ChunkReader {
         }
         return ElementRectangle(
             buffer, start: place.column * width, stride: grid.columns * width, rows: place.rows,
-            columns: place.columns, format)
+            columns: place.columns, elementType)
     }
 }

@@ -100,8 +100,8 @@ package struct RowReader {
         case .plain(let bytes):
             let format = tensor.format
             let elements =
-                try read?.elements(place, of: bytes, columns: tensor.columns, format, scratch: &scratch)
-                ?? bytes.elements(place, tensor.columns, format, scratch: &scratch)
+                try read?.elements(place, of: bytes, columns: tensor.columns, format.elementType, scratch: &scratch)
+                ?? bytes.elements(place, tensor.columns, format.elementType, scratch: &scratch)
             result.hasNonFinite = !elements.expand(into: &result.weights).isZero
             elements.gather(into: &result.elements)
             result.elementFormat = format
@@ -142,7 +142,8 @@ package struct RowReader {
         }
         guard isLossless else { return }
         let elements = ElementRectangle(
-            result.elements, stride: place.columns * width, rows: place.rows, columns: place.columns, tensor.format)
+            result.elements, stride: place.columns * width, rows: place.rows, columns: place.columns,
+            tensor.format.elementType)
         result.hasNonFinite = !elements.expand(into: &result.weights).isZero
         result.elementFormat = tensor.format
     }

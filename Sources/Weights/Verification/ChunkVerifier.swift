@@ -39,9 +39,9 @@ struct ChunkVerifier {
         output.sourceHash = read?.hash
         guard let read, let original else { return count(place, prologue, &output) }
         let elements = try read.elements(
-            place, of: original, columns: prologue.grid.columns, prologue.format, scratch: &scratch)
+            place, of: original, columns: prologue.grid.columns, prologue.elementType, scratch: &scratch)
         if prologue.scheme == .lossless {
-            compareElements(elements, place, prologue.format, &output)
+            compareElements(elements, place, &output)
         } else {
             compareWeights(elements, place, prologue.format, &output)
         }
@@ -52,8 +52,9 @@ struct ChunkVerifier {
         guard output.measurement != nil else { return }
         let decoded = output.decoded
         if prologue.scheme == .lossless {
+            guard let format = prologue.elementType.quantizable else { return }
             output.measurement?.count(
-                restored: decoded.elements.span.extracting(0..<decoded.elementBytes), prologue.format,
+                restored: decoded.elements.span.extracting(0..<decoded.elementBytes), format,
                 rows: place.rows, columns: place.columns)
         } else {
             output.measurement?.count(
@@ -61,14 +62,15 @@ struct ChunkVerifier {
         }
     }
 
-    /// Compares lossless elements: the error sums are zero if all bits are equal, otherwise infinite.
+    /// Compares lossless elements: the error sums are zero if all bits are equal, otherwise infinite. Codes have no statistics.
     private mutating func compareElements(
-        _ elements: ElementRectangle, _ place: ChunkPlace, _ format: FloatFormat, _ output: inout VerifiedChunk
+        _ elements: ElementRectangle, _ place: ChunkPlace, _ output: inout VerifiedChunk
     ) {
         let decoded = output.decoded
         let now = decoded.elements.span.extracting(0..<decoded.elementBytes)
         let before = elements.bytes.span.extracting(elements.range)
         if !before.isSame(as: now) { output.measured = ErrorSums(signal: 0, noise: .infinity, maxError: .infinity) }
+        guard let format = elements.elementType.quantizable else { return }
         output.measurement?.compare(
             before, restored: now, format, rows: place.rows, columns: place.columns, &buffers)
     }
@@ -144,9 +146,9 @@ struct PayloadSums {
     /// Sums over no chunks of a payload.
     init(_ payload: SealedShard.Payload, measures: Bool, isCompared: Bool) {
         self.isCompared = isCompared
-        guard measures else { return }
+        guard measures, let format = payload.descriptor.elementType.quantizable else { return }
         gathered = MeasurementSums(
-            payload.descriptor.format, payload.descriptor.shape, isLossy: payload.descriptor.scheme != .lossless,
+            format, payload.descriptor.shape, isLossy: payload.descriptor.scheme != .lossless,
             isCompared: isCompared)
     }
 

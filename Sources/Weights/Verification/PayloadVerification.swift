@@ -52,7 +52,7 @@ package struct PayloadVerification {
         ) { run -> ReadChunk? in
             guard let original = originals[run.payload] else { return nil }
             let prologue = payloads[run.payload].prologue
-            return try reader.read(run.chunks.lowerBound, of: original, prologue.grid, prologue.format)
+            return try reader.read(run.chunks.lowerBound, of: original, prologue.grid, prologue.elementType)
         } work: { run, read, verifier, output in
             let (payload, chunk) = (payloads[run.payload], run.chunks.lowerBound)
             let entry = try tables[run.payload].entry(chunk)

@@ -48,7 +48,7 @@ package struct ShardVerification {
         self.shard = shard
         self.measures = measures
         originalOf = original
-        originals = shard.payloads.map { original($0.name, $0.descriptor.format.elementType, $0.descriptor.shape) }
+        originals = shard.payloads.map { original($0.name, $0.descriptor.elementType, $0.descriptor.shape) }
     }
 
     /// Prepares a verification against the source shard that was converted.

@@ -29,7 +29,10 @@ import rans
 SEAL = "__ingot_seal__"
 MANIFEST = "ingot-manifest.json"
 CHUNK = 262144  # section 3: weights of a chunk, and columns of a piece of a wide row
-ELEMENTS = {"F16": 1, "BF16": 2, "F32": 3}
+ELEMENTS = {"F16": 1, "BF16": 2, "F32": 3}  # section 2, as the next
+CODE_TYPES = {
+    "U8": 16, "I8": 17, "F8_E4M3": 18, "F8_E5M2": 19, "F8_E8M0": 20, "U16": 21, "I16": 22, "U32": 23, "I32": 24
+}  # fmt: skip
 WIDTH = {"F16": 2, "BF16": 2, "F32": 4}
 CODECS = {"none": 0, "lz4": 1, "zstd": 2, "rans": 3}
 SCHEMES = {"uniform": 1, "lossless": 2, "trellis": 3}
@@ -39,6 +42,7 @@ SOURCE_METADATA = "ingot-source-metadata"  # section 2
 STATES = {8: (5, 2), 16: (9, 2), 32: (18, 4)}  # trellis.md, section 2: H0 and H1
 SCALE_BYTES = ("columns", "columns_rows")  # trellis.md, section 2: the next three too
 SCALE_FEATURE = "scale_bytes"
+CODE_FEATURE = "code_types"
 EIGHTHS = np.array(
     [0x3F800000, 0x3F8B95C2, 0x3F9837F0, 0x3FA5FED7, 0x3FB504F3, 0x3FC5672A, 0x3FD744FD, 0x3FEAC0C7], "<u4"
 ).view("<f4")
@@ -48,6 +52,11 @@ ITEM_BITS = {
     "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
+
+
+def width_of(dtype):
+    """Bytes of an element."""
+    return ITEM_BITS[dtype] // 8
 
 
 class Damaged(ValueError):
@@ -241,7 +250,7 @@ def plain_form(stored, codec, length):
 def join_planes(planes, dtype):
     """Byte planes, the least significant first, to elements as unsigned integers."""
     stacked = np.stack([np.frombuffer(p, np.uint8) for p in planes], axis=1)
-    return np.ascontiguousarray(stacked).view({2: "<u2", 4: "<u4"}[WIDTH[dtype]]).reshape(-1)
+    return np.ascontiguousarray(stacked).view({1: "u1", 2: "<u2", 4: "<u4"}[width_of(dtype)]).reshape(-1)
 
 
 def to_float32(patterns, dtype):
@@ -492,7 +501,7 @@ class Tensor:
         """lossless.md: the chunk's bytes in the original."""
         planes = [plain_form(*s, chunk.count) for s in chunk.streams]
         values = join_planes(planes, self.dtype)
-        if self.dtype != "F16":  # stored rotated left by one bit, the sign last
+        if self.dtype in ("BF16", "F32"):  # stored rotated left by one bit, the sign last
             values = values >> 1 | values << (8 * WIDTH[self.dtype] - 1)
         return values.tobytes()
 
@@ -535,12 +544,14 @@ def description(text, what):
                 names[-1:-1] = ["h_signal", "h_noise", "calibration_xxh3_128"]
     need(list(about) == names, f"{what}: members")
     need(json.dumps(about, separators=(",", ":")) == text, f"{what}: form of the text")
-    need(is_one_of(about["codec"], CODECS) and is_one_of(about["dtype"], ELEMENTS), f"{what}: codec or dtype")
+    types = ELEMENTS | CODE_TYPES if about["scheme"] == "lossless" else ELEMENTS
+    need(is_one_of(about["codec"], CODECS) and is_one_of(about["dtype"], types), f"{what}: codec or dtype")
     if about["codec"] == "rans":
         need(about["scheme"] == "trellis", f"{what}: rans but for a trellis")
         need((about["alphabet"], about["row_classes"]) == (256, 1), f"{what}: alphabet or row_classes under rans")
     shape = about["shape"]
-    need(isinstance(shape, list) and 1 < len(shape) <= 64 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
+    least = 1 if about["dtype"] in CODE_TYPES else 2
+    need(isinstance(shape, list) and least <= len(shape) <= 64 and all(type(n) is int and n > 0 for n in shape), f"{what}: shape")
     for key in ("signal", "noise", "max_error", "h_signal", "h_noise"):
         if key in about:
             need(type(about[key]) is str and re.fullmatch("[0-9a-f]{16}", about[key]), f"{what}: {key}")
@@ -584,7 +595,7 @@ def stored_length(about, chunk, stream, symbols):
 def open_payload(name, about, data):
     """Checks everything of a payload but the plain forms of its streams."""
     dtype, shape = about["dtype"], about["shape"]
-    scheme, width = about["scheme"], WIDTH[dtype]
+    scheme, width = about["scheme"], width_of(dtype)
     columns, rows = shape[-1], math.prod(shape[:-1])
     chunk_rows, chunk_columns = chunk_shape(scheme, rows, columns)
     across, down = ceil(columns, chunk_columns), ceil(rows, chunk_rows)
@@ -599,7 +610,7 @@ def open_payload(name, about, data):
         parameters, streams = (0, 0, 0), width
     prologue = struct.pack(
         "<8sHBBIBBHIQQIIQQ", b"INGOTPL1", SCHEMES[scheme], *parameters, CODECS[about["codec"]],
-        ELEMENTS[dtype], streams, across * down, rows, columns, chunk_rows, chunk_columns,
+        (ELEMENTS | CODE_TYPES)[dtype], streams, across * down, rows, columns, chunk_rows, chunk_columns,
         side_length(about), len(data),
     )  # fmt: skip
     need(len(data) % 64 == 0 and bytes(data[:64]) == prologue, f"{name}: prologue against description and entry")
@@ -688,7 +699,7 @@ def open_shard(data, what):
     need(list(writer) == members, f"{what}: members of ingot")
     need(type(writer["version"]) is int and writer["version"] == 1, f"{what}: version")
     required = features(writer["required_features"], what)
-    need(set(required) <= {SCALE_FEATURE}, f"{what}: an unknown feature is required")
+    need(set(required) <= {CODE_FEATURE, SCALE_FEATURE}, f"{what}: an unknown feature is required")
     if features(writer["optional_features"], what):
         print(f"{what}: optional features {', '.join(writer['optional_features'][:4])}", file=sys.stderr)
     need(type(writer["writer"]) is str and type(writer["codecs"]) is str, f"{what}: writer or codecs")
@@ -717,7 +728,8 @@ def open_shard(data, what):
             tensor = Tensor(entry.name, entry.dtype, entry.shape, view)
         tensors.append(tensor)
     need(not described, f"{what}: description of a missing tensor")
-    used = [SCALE_FEATURE] if any(t.side for t in tensors) else []
+    used = [CODE_FEATURE] if any(t.about and t.dtype in CODE_TYPES for t in tensors) else []
+    used += [SCALE_FEATURE] if any(t.side for t in tensors) else []
     need(required == used, f"{what}: required features other than those that are used")
 
     trailer = struct.unpack("<8sIIQQ16s16s", data[-64:])
@@ -804,9 +816,12 @@ def check_configuration(text, options):
     """Section 10, D2."""
     need(len(text) <= 16 << 20, "config.json: longer than 16 MiB")
     config = parse_json(text, "config.json", constants=True)
-    need(isinstance(config, dict) and list(config)[-1:] == ["quantization_config"], "config.json: quantization_config is not last")
+    key = "quantization_config"
+    if isinstance(config, dict) and config.get(key) is not None and list(config)[-1] == f"ingot_{key}":
+        key = f"ingot_{key}"  # of a source that was quantized
+    need(isinstance(config, dict) and list(config)[-1:] == [key], "config.json: quantization_config is not last")
     expected = {"quant_method": "ingot", "format_version": 1} | options
-    found = config["quantization_config"]
+    found = config[key]
     need(isinstance(found, dict) and json.dumps(found) == json.dumps(expected), "config.json: quantization_config")
 
 

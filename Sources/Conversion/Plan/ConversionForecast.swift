@@ -192,7 +192,7 @@ package struct ConversionForecast: Sendable {
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
     /// The tensors that hold weights, not codes of a quantized source.
-    private var weightTensors: [Tensor] { tensors.filter { $0.elementType.quantizable != nil } }
+    package var weightTensors: [Tensor] { tensors.filter { $0.elementType.quantizable != nil } }
 
     /// Number of weights that would be encoded; codes of a quantized source do not count.
     package var weights: Int { weightTensors.reduce(0) { $0 + $1.shape.elementCount } }

@@ -117,8 +117,9 @@ package struct ConversionReport: Sendable {
     /// 1 - outputBytes / sourceBytes; 0 for an empty source.
     package var reduction: Double { sourceBytes == 0 ? 0 : 1 - Double(outputBytes) / Double(sourceBytes) }
 
-    /// The payloads of weights, and those of codes and scales of a quantized source.
-    private var weightTensors: [Tensor] { tensors.filter { !$0.descriptor.holdsCodes } }
+    /// The payloads of weights.
+    package var weightTensors: [Tensor] { tensors.filter { !$0.descriptor.holdsCodes } }
+    /// The payloads of codes and scales of a quantized source.
     private var codeTensors: [Tensor] { tensors.filter(\.descriptor.holdsCodes) }
 
     /// Number of weights in all payloads; codes of a quantized source do not count.

@@ -25,6 +25,10 @@ struct Convert: AsyncParsableCommand {
             Matrices of F32, F16 and BF16 are quantized. Embeddings and output heads get
             two bits more than other matrices. All other tensors are kept unchanged.
 
+            A checkpoint that another program quantized (FP8, MXFP4, NVFP4, GPTQ, MLX and
+            others) is refused, unless --scheme lossless is given: its codes and scales are
+            then kept bit-exact, and entropy coded where that is smaller.
+
             To resume an interrupted run, give the same command again. The finished shards
             wait in .DEST.ingot-partial beside DEST, with the journal .DEST.ingot-journal.
             They are checked before they are used.
@@ -175,13 +179,13 @@ enum ConversionText {
         if let bits = report.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.tensors.count) matrices)")
+                "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.weightTensors.count) matrices)")
             if let asked = asked(report) { add("", asked) }
         }
         if let codes = report.codes {
             add(
                 "codes and scales",
-                "\(Format.bytes(codes.sourceBytes)) -> \(Format.bytes(codes.byteCount)) in \(codes.tensors) tensors, "
+                "\(Format.bytes(codes.sourceBytes)) -> \(Format.bytes(codes.byteCount)), tensors: \(codes.tensors), "
                     + "\(NumberText.fixed(codes.reduction * 100, 1)) % smaller, bit-exact")
         }
         add("kept", "\(report.keptCount) tensors, \(Format.bytes(report.keptBytes))")

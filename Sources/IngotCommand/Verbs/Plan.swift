@@ -161,7 +161,8 @@ enum ForecastText {
         if let bits = forecast.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.tensors.count) matrices)")
+                "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.weightTensors.count) matrices)"
+            )
         }
         add("kept", "\(forecast.kept.count) tensors")
         for line in RuleText.counts(forecast.kept.map(\.rule)) { add("", line) }

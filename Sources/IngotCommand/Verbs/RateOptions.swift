@@ -29,7 +29,11 @@ struct RateOptions: ParsableArguments {
     var targetSize: ByteCount?
 
     @Option(
-        help: "trellis: fewest bits. uniform: group scales, as in MLX and compressed-tensors. lossless: bit-exact.")
+        help: ArgumentHelp(
+            """
+            trellis: fewest bits. uniform: group scales, as in MLX and compressed-tensors. lossless: bit-exact, also the \
+            codes of quantized checkpoints.
+            """))
     var scheme = EncodingOptions.Scheme.trellis
 
     @Option(

@@ -16,8 +16,10 @@ extension VerificationReport {
 
 /// Common error of the tensors of one kind.
 package struct KindError: Sendable {
-    /// Number of tensors, of their weights, and of their bytes.
+    /// Number of tensors, of their weights, and of their bytes. Entropy-coded codes of a quantized source have bytes and no weights.
     package private(set) var tensors = 0, weights: UInt64 = 0, bytes: UInt64 = 0
+    /// Bytes of the payloads of codes, which hold no weights.
+    private var codeBytes: UInt64 = 0
     /// Sum of their error sums.
     package private(set) var sums = ErrorSums.zero
     /// Weights that changed their sign, and weights that became 0.
@@ -25,15 +27,15 @@ package struct KindError: Sendable {
 
     mutating func add(_ tensor: VerificationReport.Tensor) {
         tensors += 1
-        weights += UInt64(tensor.elements)
         bytes += tensor.byteCount
+        if tensor.holdsCodes { codeBytes += tensor.byteCount } else { weights += UInt64(tensor.elements) }
         sums = sums + tensor.sums
         signFlips += tensor.errors?.signFlips ?? 0
         zeroed += tensor.errors?.zeroed ?? 0
     }
 
     /// Bits per weight; nil without weights.
-    package var bitsPerWeight: Double? { weights == 0 ? nil : Double(bytes) * 8 / Double(weights) }
+    package var bitsPerWeight: Double? { weights == 0 ? nil : Double(bytes - codeBytes) * 8 / Double(weights) }
 
     /// The members of a report: counts, `bits_per_weight`, and those of `ErrorSums`.
     var json: [JSONValue.Member] {

@@ -106,12 +106,14 @@ package struct PlainVerification: Sendable {
         _ own: StoredWeights, _ original: StoredWeights, _ found: ComparedWeights?
     ) -> VerificationReport.Tensor {
         let isKept = !own.isEncoded && own.elementType == original.elementType && found?.isSame != false
-        return VerificationReport.Tensor(
+        var reported = VerificationReport.Tensor(
             name: own.name, scheme: own.isEncoded ? own.scheme : isKept ? "kept" : own.elementType.rawValue,
             certificate: checkpoint.isSealed ? own.descriptor?.sums ?? .zero : nil, measured: found?.errors.sums,
             elements: own.shape.elementCount,
             byteCount: own.byteCount, sourceByteCount: original.byteCount, errors: found?.errors,
             restored: found?.second, original: found?.first, restoredHistogram: found?.secondHistogram)
+        reported.holdsCodes = own.descriptor?.holdsCodes == true
+        return reported
     }
 
     private static let remedy: Remedy = "verify against the source it was made from"

@@ -62,6 +62,9 @@ package struct VerificationReport: Sendable {
             self.restoredHistogram = restoredHistogram
         }
 
+        /// Whether its elements are codes or scales of another quantizer, entropy coded.
+        package var holdsCodes = false
+
         /// Whether the tensor is unchanged.
         package var isKept: Bool { scheme == "kept" }
 
@@ -164,13 +167,11 @@ package struct VerificationReport: Sendable {
     /// The encoded tensors.
     package var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
 
-    /// Number of weights in encoded tensors.
-    package var weights: UInt64 { encoded.reduce(0) { $0 + UInt64($1.elements) } }
+    /// Number of weights in encoded tensors; codes of a quantized source do not count.
+    package var weights: UInt64 { total.weights }
 
-    /// Bits per weight over all encoded tensors; nil without encoded weights.
-    package var bitsPerWeight: Double? {
-        weights == 0 ? nil : Double(encoded.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
-    }
+    /// Bits per weight over all encoded tensors of weights; nil without encoded weights.
+    package var bitsPerWeight: Double? { total.bitsPerWeight }
 }
 
 // MARK: - JSON

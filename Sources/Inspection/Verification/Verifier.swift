@@ -64,6 +64,7 @@ package struct Verifier: Sendable {
         _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws {
         let file = shard.file.path.lastComponent?.string ?? ""
+        let codes = Set(shard.payloads.lazy.filter(\.descriptor.holdsCodes).map(\.name))
         let calibrated = Dictionary(
             shard.payloads.compactMap { payload in payload.descriptor.calibrated.map { (payload.name, $0.sums) } },
             uniquingKeysWith: { first, _ in first })
@@ -79,6 +80,7 @@ package struct Verifier: Sendable {
                     restored: found?.restored, original: found?.original, restoredHistogram: found?.restoredHistogram)
             reported.calibrated = calibrated[tensor.name]
             reported.agreement = tensor.agreement
+            reported.holdsCodes = codes.contains(tensor.name)
             report.tensors.append(reported)
             mismatches.check(tensor, shard.file.path)
         }

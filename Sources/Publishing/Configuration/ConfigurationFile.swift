@@ -81,7 +81,7 @@ package struct ConfigurationFile: Sendable {
                     found: "a member `\(ConfigurationFile.keyBesideSource)`, a name Ingot uses itself",
                     expected: "a configuration without it", remedy: "rename the member in the source")
             }
-        } else {
+        } else if !keepsSource {
             try removeQuantization()
         }
         let value = ConfigurationFile.value(options)
@@ -136,7 +136,6 @@ package struct ConfigurationFile: Sendable {
             end = next + 1
         }
         bytes.removeSubrange(place.previousEnd..<end)
-        }
     }
 
     /// Sets the element type in which transformers loads the weights, if the configuration names one.

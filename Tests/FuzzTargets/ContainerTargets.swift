@@ -44,18 +44,19 @@ enum ContainerTargets {
     /// A chunk: format, codec, rows, columns (2 bytes), four parameters, entry of the chunk table, streams.
     static func chunk(_ bytes: [UInt8], _ target: FuzzTarget) throws {
         var input = InputBytes(bytes)
-        let format = input.pick(FloatFormat.allCases)
+        let codes = target == .chunkLossless ? ElementType.allCases.filter(\.isCodeType) : []
+        let elementType = input.pick(FloatFormat.allCases.map(\.elementType) + codes)
         var codec = input.pick([Codec.none, .lz4, .zstd])
         let rows = input.byte() % 64 + 1
         let columns = (input.byte() | input.byte() << 8) % 512 + 1
         let numbers = (0..<4).map { _ in input.byte() }
         if target == .chunkRans { codec = .rans }
         guard let scheme = scheme(target, numbers), let shape = Shape([rows, columns]) else { return }
-        let descriptor = TensorDescriptor(scheme: scheme, codec: codec, format: format, shape: shape)
+        let descriptor = TensorDescriptor(scheme: scheme, codec: codec, elementType: elementType, shape: shape)
         let prologue = descriptor.prologue
         guard scheme.accepts(codec), prologue.grid.count == 1 else { return }
         let table = input.take(prologue.entryBytes)
-        guard var entry = ChunkEntry(table, at: 0, scheme, format, codec, weights: rows * columns) else { return }
+        guard var entry = ChunkEntry(table, at: 0, scheme, elementType, codec, weights: rows * columns) else { return }
         let stored = input.rest
         entry.offset = 0
         guard entry.byteCount <= UInt64(stored.count), let range = ByteRange(start: 0, end: UInt64(stored.count)) else {

@@ -60,10 +60,10 @@ extension InstructionSetTests {
                 #expect(planes == Reference.planes(bytes, width: width, rotated: false) + [0xee], "\(set)")
                 BytePlanes.join(planes, count: count, width: width, into: &again)
                 #expect(again == bytes + [0xee], "\(set), \(count)")
-                LosslessCodec.split(bytes.span, format, into: &planes)
+                LosslessCodec.split(bytes.span, format.elementType, into: &planes)
                 #expect(
                     planes == Reference.planes(bytes, width: width, rotated: format != .f16) + [0xee], "\(set)")
-                LosslessCodec.join(planes, count: count, format, into: &again)
+                LosslessCodec.join(planes, count: count, format.elementType, into: &again)
                 #expect(again == bytes + [0xee], "\(set), \(count)")
             }
         }
@@ -106,5 +106,33 @@ struct SpecificationTests {
         var words = [UInt8](repeating: 0, count: 4)
         LosslessCodec.split([0x00, 0x00, 0x20, 0xc0].span, .f32, into: &words)
         #expect(words == [0x01, 0x00, 0x40, 0x80])
+        // 3 and -2, and codes of one byte.
+        var codes = [UInt8](repeating: 0, count: 8)
+        LosslessCodec.split([3, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff].span, .i32, into: &codes)
+        #expect(codes == [0x03, 0xfe, 0x00, 0xff, 0x00, 0xff, 0x00, 0xff])
+        LosslessCodec.split([0x7f, 0x80].span, .f8e4m3, into: &codes)
+        #expect(codes[..<2] == [0x7f, 0x80])
+    }
+
+    /// Every code type, at lengths around those of vectors: planes of the bytes as they are, and back.
+    @Test(arguments: ElementType.allCases.filter(\.isCodeType)) func planesOfCodes(type: ElementType) {
+        var state: UInt64 = 1
+        for count in [0, 1, 2, 15, 16, 31, 63, 64, 65, 127, 1000] {
+            let bytes = (0..<count * type.byteWidth).map { _ in
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                return UInt8(truncatingIfNeeded: state >> 56)
+            }
+            onEveryInstructionSet { set in
+                var planes = [UInt8](repeating: 0xee, count: bytes.count + 1)
+                var again = planes
+                LosslessCodec.split(bytes.span, type, into: &planes)
+                let expected = (0..<type.byteWidth).flatMap { plane in
+                    (0..<count).map { bytes[$0 * type.byteWidth + plane] }
+                }
+                #expect(planes == expected + [0xee], "\(set), \(count)")
+                LosslessCodec.join(planes, count: count, type, into: &again)
+                #expect(again == bytes + [0xee], "\(set), \(count)")
+            }
+        }
     }
 }

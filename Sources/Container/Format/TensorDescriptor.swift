@@ -51,8 +51,11 @@ package struct TensorDescriptor: Sendable, Hashable {
     }
 
     /// A description of a tensor of weights.
-    package init(scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape) {
-        self.init(scheme: scheme, codec: codec, elementType: format.elementType, shape: shape)
+    package init(
+        scheme: TensorScheme, codec: Codec, format: FloatFormat, shape: Shape, calibrated: CalibratedError? = nil
+    ) {
+        self.init(
+            scheme: scheme, codec: codec, elementType: format.elementType, shape: shape, calibrated: calibrated)
     }
 
     /// Whether the elements are codes or scales of another quantizer, stored as they are.
@@ -102,7 +105,8 @@ package struct TensorDescriptor: Sendable, Hashable {
             let codec = value["codec"]?.string.flatMap(Codec.init(name:)),
             let elementType = value["dtype"]?.string.flatMap(ElementType.init(rawValue:)),
             let dimensions = value["shape"]?.array?.map({ $0.unsigned.flatMap { Int(exactly: $0) } }),
-            !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)), TensorDescriptor.canDescribe(elementType, shape),
+            !dimensions.contains(nil), let shape = Shape(dimensions.compactMap(\.self)),
+            TensorDescriptor.canDescribe(elementType, shape),
             let hash = value["source_xxh3_128"]?.string.flatMap(ContentHash.init(hexadecimal:))
         else { return nil }
         func sum(_ key: String) -> Double? {

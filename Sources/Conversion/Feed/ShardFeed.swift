@@ -36,7 +36,7 @@ struct ShardFeed {
     func checkCompanions(_ context: ConversionContext) throws {
         do {
             let companions = try CompanionFiles(of: context.layout)
-            if !options.encoding.keepsCodes { try companions.refuseQuantizedSource() }
+            try companions.refuseQuantizedSource(keepsCodes: options.encoding.keepsCodes)
             try context.limits.check(companions)
         } catch let error as IngotError
             where options.run.follows && ![.unsupportedSource, .cannotCreate].contains(error.code)
@@ -121,6 +121,6 @@ struct ShardFeed {
     func end(_ context: ConversionContext) async throws {
         guard options.run.follows else { return }
         try await followed.rest(of: context.layout)
-        if !options.encoding.keepsCodes { try CompanionFiles(of: context.layout).refuseQuantizedSource() }
+        try CompanionFiles(of: context.layout).refuseQuantizedSource(keepsCodes: options.encoding.keepsCodes)
     }
 }

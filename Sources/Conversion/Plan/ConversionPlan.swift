@@ -53,7 +53,7 @@ package struct ConversionPlan: Sendable {
     /// Plans all shards of a checkpoint. No shard may be planned yet.
     mutating func openAll(_ source: Checkpoint) throws {
         warnings = source.warnings
-        if !options.encoding.keepsCodes { try CompanionFiles(of: source.layout).refuseQuantizedSource() }
+        try CompanionFiles(of: source.layout).refuseQuantizedSource(keepsCodes: options.encoding.keepsCodes)
         for (position, shard) in source.shards.enumerated() { try place(shard, at: position) }
     }
 

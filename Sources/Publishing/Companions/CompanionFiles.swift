@@ -88,13 +88,14 @@ package struct CompanionFiles: Sendable {
         return nil
     }
 
-    /// Refuses a source if its configuration says that it is quantized by a method that Ingot does not decode.
+    /// Refuses a source if its configuration says that it is quantized by a method that Ingot does not decode, unless its codes are kept.
     ///
     /// - Throws: `unsupportedSource`; `headerSyntax` or a similar code if the configuration is not a JSON object.
-    package func refuseQuantizedSource() throws {
+    package func refuseQuantizedSource(keepsCodes: Bool = false) throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
-        guard let method = configuration.quantizationMethod, QuantizationMethod.methods(named: method) == nil else { return }
+        guard let method = configuration.quantizationMethod, !keepsCodes, QuantizationMethod.methods(named: method) == nil
+        else { return }
         throw IngotError(
             .unsupportedSource, file: file.path.string,
             found: "a checkpoint that is quantized already (\(method.prefix(80)))",

@@ -19,7 +19,7 @@ declare -A allowed=(
     [Architectures]="TensorModel"
     [Container]="TensorModel FileAccess Checkpoints Quantization CZstd CLZ4 SystemPackage"
     [Work]="TensorModel FileAccess Synchronization"
-    [Weights]="$base Architectures Work Glibc Musl Darwin"
+    [Weights]="$base Architectures Work Synchronization Glibc Musl Darwin"
     [Publishing]="TensorModel FileAccess Checkpoints Container SystemPackage"
     [Moments]="TensorModel FileAccess Checkpoints Architectures SystemPackage"
     # None of these three imports another.

@@ -22,7 +22,9 @@ import Weights
     ]
 
     /// Writes a source and converts it into `name`.sealed beside it.
-    private func convert(_ directory: TemporaryDirectory, _ name: String, _ tensors: [SampleTensor] = tensors) async throws {
+    private func convert(_ directory: TemporaryDirectory, _ name: String, _ tensors: [SampleTensor] = tensors)
+        async throws
+    {
         try SampleSource.write([tensors], to: directory.at(name))
         try await Verbs.convert(directory.at(name), to: directory.at(name + ".sealed"), Verbs.options(.lossless))
     }

@@ -104,7 +104,7 @@ extension ConversionPlan.ShardPlan {
         for (payload, encoding) in zip(layout.payloads, encodings) {
             let prologue = payload.descriptor?.prologue
             JSONValue.writeString(payload.tensor.name.text, to: &text)
-            text += prologue.map { "\($0.scheme.summary) \($0.codec.name) \($0.format) \($0.grid.count)" } ?? ""
+            text += prologue.map { "\($0.scheme.summary) \($0.codec.name) \($0.elementType) \($0.grid.count)" } ?? ""
             text += JSONValue.object(prologue?.scheme.members ?? []).text()
             switch encoding {
             case .trellis(let rate): text += rate.map { RatePlanner.Finding.rate($0).json.text() } ?? ""

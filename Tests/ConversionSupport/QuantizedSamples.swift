@@ -27,7 +27,7 @@ package enum QuantizedSample: String, Sendable, CaseIterable {
             return plain + [
                 QuantizedSample.codes("model.layers.0.q_proj.qweight", .i32, [64, 96]),
                 SampleTensor(
-                    "model.layers.0.q_proj.qzeros", .i32, [4, 12], bytes: [UInt8](repeating: 0x77, count: 192)),
+                    "model.layers.0.q_proj.qzeros", .i32, [16, 12], bytes: [UInt8](repeating: 0x77, count: 768)),
                 SampleTensor("model.layers.0.q_proj.scales", .f16, [4, 96]),
                 SampleTensor("model.layers.0.q_proj.g_idx", .i32, [512], bytes: order),
             ]

@@ -1,0 +1,151 @@
+"""Checkpoints that compressed-tensors writes and decodes itself: packed and plain integers, FP8, NVFP4, MXFP4, MXFP8.
+
+`ModelCompressor` compresses a module tree, writes the settings into config.json, and decompresses it again. The library initializes
+scales; their values are min-max as llm-compressor's.
+"""
+
+import torch
+from compressed_tensors.compressors import ModelCompressor
+from compressed_tensors.quantization import (
+    QuantizationArgs, QuantizationConfig, QuantizationScheme, QuantizationStatus, apply_quantization_config,
+)
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam, maybe_pad_tensor_for_block_quant
+
+from checkpoints import ATTENTION, DOWN, SHAPES, config, plain, random_bytes, weights, write
+
+TYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+CUT = {ATTENTION: (96, 160), DOWN: (200, 300)}
+
+
+def tree(modules):
+    """A module tree that has these linear layers at their dotted names."""
+    root = torch.nn.Module()
+    for name, linear in modules.items():
+        parent = root
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_module(part, torch.nn.Module())
+            parent = getattr(parent, part)
+        parent.add_module(last, linear)
+    return root
+
+
+def ranges(weight, arguments):
+    """Smallest and largest weight of each group, channel, block or of the tensor, in the shape of its scales."""
+    if arguments.strategy == "tensor":
+        return weight.min().reshape(1), weight.max().reshape(1)
+    if arguments.strategy == "channel":
+        return weight.amin(1, keepdim=True), weight.amax(1, keepdim=True)
+    if arguments.strategy == "block":
+        height, width = arguments.block_structure
+        weight = maybe_pad_tensor_for_block_quant(weight, tuple(arguments.block_structure))
+        parts = weight.reshape(weight.shape[0] // height, height, weight.shape[1] // width, width)
+        return parts.amin((1, 3)), parts.amax((1, 3))
+    parts = weight.unflatten(1, (-1, arguments.group_size))
+    return parts.amin(2), parts.amax(2)
+
+
+def set_scales(linear):
+    arguments = linear.quantization_scheme.weights
+    low, high = ranges(linear.weight.data, arguments)
+    whole = None
+    if hasattr(linear, "weight_global_scale"):
+        whole = generate_gparam(linear.weight.data.min(), linear.weight.data.max())
+        linear.weight_global_scale.data = whole
+    scale, zero = calculate_qparams(low, high, arguments, whole)
+    linear.weight_scale.data = scale.to(linear.weight_scale.dtype)
+    if hasattr(linear, "weight_zero_point"):
+        linear.weight_zero_point.data = zero.to(linear.weight_zero_point.dtype)
+
+
+def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloat16, shapes=SHAPES, random=None, shards=None):
+    """`random`: fill these packed bytes with random ones, as quantizing gives few of the codes. `format`: instead of the inferred one."""
+    linears = {}
+    for number, (name, (rows, columns)) in enumerate(shapes.items()):
+        linears[name] = torch.nn.Linear(columns, rows, bias=name == ATTENTION, dtype=dtype)
+        linears[name].weight.data = weights((rows, columns), number, dtype)
+        if name == ATTENTION:
+            linears[name].bias.data = plain(dtype)[f"{name}.bias"]
+    model = tree(linears)
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**arguments), input_activations=activations)
+    apply_quantization_config(model, QuantizationConfig(
+        config_groups={"group_0": scheme}, ignore=["lm_head"], quantization_status=QuantizationStatus.INITIALIZED))
+    for linear in linears.values():
+        set_scales(linear)
+    compressor = ModelCompressor.from_pretrained_model(model, format)
+    compressor.compress_model(model)
+    for number, linear in enumerate(linears.values()):
+        if random:
+            part = getattr(linear, random).data
+            part.view(torch.uint8)[...] = random_bytes(part.view(torch.uint8).shape, number)
+    stored = {**plain(dtype), **{name: value.clone() for name, value in model.state_dict().items()}}
+    write(path, stored, config(dtype=TYPES[dtype]), shards=shards)
+    compressor.update_config(str(path))
+    compressor.decompress_model(model)
+    return {**plain(dtype), **{f"{name}.weight": linear.weight.data for name, linear in linears.items()}}
+
+
+def integers(bits, symmetric, strategy="group", size=32):
+    return dict(num_bits=bits, type="int", symmetric=symmetric, strategy=strategy, group_size=size if strategy == "group" else None)
+
+
+def packed(bits, symmetric, strategy="group", size=32, dtype=torch.bfloat16, **more):
+    return lambda path: compressed(path, integers(bits, symmetric, strategy, size), dtype=dtype, **more)
+
+
+INT8_INPUTS = QuantizationArgs(num_bits=8, type="int", strategy="token", dynamic=True)
+FP8_INPUTS = QuantizationArgs(num_bits=8, type="float", strategy="token", dynamic=True)
+
+
+def plain_integers(symmetric, strategy="channel", dtype=torch.bfloat16):
+    return lambda path: compressed(path, integers(8, symmetric, strategy), INT8_INPUTS, dtype=dtype)
+
+
+def floats(strategy, dtype=torch.bfloat16, shapes=SHAPES, **more):
+    return lambda path: compressed(
+        path, dict(num_bits=8, type="float", symmetric=True, strategy=strategy, **more), FP8_INPUTS, dtype=dtype, shapes=shapes)
+
+
+NVFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="tensor_group", group_size=16,
+             scale_dtype=torch.float8_e4m3fn, zp_dtype=torch.float8_e4m3fn)
+MXFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, scale_dtype=torch.uint8,
+             zp_dtype=torch.uint8)
+MXFP8 = {**MXFP4, "num_bits": 8}
+
+
+def apart(name):
+    return 0 if name.endswith(("weight_scale", "weight_zero_point")) or "norm" in name else 1
+
+
+STRATEGIES = [("group", True), ("group", False), ("channel", True), ("channel", False), ("tensor", True), ("tensor", False)]
+FIXTURES = {
+    f"compressed-int{bits}-{strategy}-{'symmetric' if symmetric else 'asymmetric'}": packed(
+        bits, symmetric, strategy, dtype=list(TYPES)[(bits + place) % 3])
+    for bits in (2, 3, 4, 5, 6, 7, 8) for place, (strategy, symmetric) in enumerate(STRATEGIES)
+    if bits in (3, 4, 8) or strategy == "group"
+} | {
+    "compressed-int4-group-80": packed(4, False, size=80, shapes={ATTENTION: (96, 160), DOWN: (256, 400)}),
+    "compressed-int3-odd-width": packed(3, False, "channel", shapes={ATTENTION: (96, 157), DOWN: (255, 383)}),
+    "compressed-int4-odd-width": packed(4, False, "channel", shapes={ATTENTION: (96, 157), DOWN: (255, 383)}),
+    "compressed-int4-in-two-files": packed(4, False, shards=apart),
+    "compressed-plain-int8-channel": plain_integers(True),
+    "compressed-plain-int8-channel-asymmetric": plain_integers(False),
+    "compressed-plain-int8-group": plain_integers(True, "group", torch.float16),
+    "compressed-plain-int8-tensor": plain_integers(False, "tensor", torch.float32),
+    "compressed-naive-int8": packed(8, True, "channel", format="naive-quantized"),
+    "compressed-fp8-tensor": floats("tensor"),
+    "compressed-fp8-tensor-f16": floats("tensor", torch.float16),
+    "compressed-fp8-channel": floats("channel"),
+    "compressed-fp8-channel-f32": floats("channel", torch.float32),
+    "compressed-fp8-group": floats("group", group_size=32),
+    "compressed-fp8-blocks-cut": floats("block", block_structure=[128, 128], shapes=CUT),
+    "compressed-nvfp4": lambda path: compressed(path, NVFP4),
+    "compressed-nvfp4-all-codes": lambda path: compressed(path, NVFP4, random="weight_packed", dtype=torch.float32),
+}
+
+# Formats of the peer that the issue does not name: decoded like this, or refused.
+UNDECIDED = {
+    "compressed-mxfp4": lambda path: compressed(path, MXFP4, random="weight_packed"),
+    "compressed-mxfp8": lambda path: compressed(path, MXFP8),
+}

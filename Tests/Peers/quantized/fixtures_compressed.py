@@ -59,6 +59,18 @@ def set_scales(linear):
         linear.weight_zero_point.data = zero.to(linear.weight_zero_point.dtype)
 
 
+def compress(model, scheme, format=None):
+    """Quantizes all linear layers of a model but its head, in place."""
+    apply_quantization_config(model, QuantizationConfig(
+        config_groups={"group_0": scheme}, ignore=["lm_head"], quantization_status=QuantizationStatus.INITIALIZED))
+    for module in model.modules():
+        if getattr(module, "quantization_scheme", None) is not None:
+            set_scales(module)
+    compressor = ModelCompressor.from_pretrained_model(model, format)
+    compressor.compress_model(model)
+    return compressor
+
+
 def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloat16, shapes=SHAPES, random=None, shards=None):
     """`random`: fill these packed bytes with random ones, as quantizing gives few of the codes. `format`: instead of the inferred one."""
     linears = {}
@@ -69,12 +81,7 @@ def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloa
             linears[name].bias.data = plain(dtype)[f"{name}.bias"]
     model = tree(linears)
     scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**arguments), input_activations=activations)
-    apply_quantization_config(model, QuantizationConfig(
-        config_groups={"group_0": scheme}, ignore=["lm_head"], quantization_status=QuantizationStatus.INITIALIZED))
-    for linear in linears.values():
-        set_scales(linear)
-    compressor = ModelCompressor.from_pretrained_model(model, format)
-    compressor.compress_model(model)
+    compressor = compress(model, scheme, format)
     for number, linear in enumerate(linears.values()):
         if random:
             part = getattr(linear, random).data

@@ -62,6 +62,15 @@ def write(path, tensors, settings, shards=None, save=save_file, metadata=None):
         "weight_map": {name: file(shards(name)) for name in tensors}}))
 
 
+def without_settings(path, make):
+    """A fixture whose config.json says nothing of quantization, as that of a single file."""
+    expected = make(path)
+    found = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(
+        {key: value for key, value in found.items() if key not in ("quantization", "quantization_config")}))
+    return expected
+
+
 def read(path):
     """All tensors of a directory. A name in two files is an error."""
     found = {}

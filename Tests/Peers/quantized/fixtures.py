@@ -30,7 +30,17 @@ import fixtures_fp8
 import fixtures_integers
 import fixtures_mlx
 import fixtures_vectors
+from checkpoints import without_settings
 
 PARTS = (fixtures_fp8, fixtures_compressed, fixtures_integers, fixtures_mlx, fixtures_bitsandbytes, fixtures_vectors)
 FIXTURES = {name: make for part in PARTS for name, make in part.FIXTURES.items()}
 UNDECIDED = {name: make for part in PARTS for name, make in getattr(part, "UNDECIDED", {}).items()}
+
+# These are told by their tensors alone: blocks are of 128 x 128, integers have weight_shape, bitsandbytes' state is in the file.
+ALONE = ("fp8-blocks-cut", "mxfp4-gpt-oss", "nvfp4-modelopt", "compressed-int4-group-symmetric", "compressed-plain-int8-channel",
+         "compressed-fp8-channel", "compressed-nvfp4", "bitsandbytes-nf4-double-bfloat16", "bitsandbytes-int8", "aqlm-1x12",
+         "hqq-4-axis-1-float32")
+# These are not, for their bits, order or kind of zero points are stated only; a reader may know better.
+UNTOLD = ("compressed-int3-group-asymmetric", "gptq-4-asymmetric", "gptq-v2-4", "awq-32", "fp8-blocks-64x32")
+FIXTURES |= {f"{name}-without-settings": lambda path, make=FIXTURES[name]: without_settings(path, make) for name in ALONE}
+UNDECIDED |= {f"{name}-without-settings": lambda path, make=FIXTURES[name]: without_settings(path, make) for name in UNTOLD}

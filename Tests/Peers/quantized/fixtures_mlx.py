@@ -1,14 +1,12 @@
 """Checkpoints of MLX: mlx.nn.quantize on a module tree, saved by mx.save_safetensors, decoded by mx.dequantize on the CPU."""
 
-import json
-
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import torch
 from mlx.utils import tree_flatten
 
-from checkpoints import ATTENTION, DOWN, config, weights, write
+from checkpoints import ATTENTION, DOWN, config, weights, without_settings, write
 
 TYPES = {"f32": (mx.float32, torch.float32, "float32"), "f16": (mx.float16, torch.float16, "float16"),
          "bf16": (mx.bfloat16, torch.bfloat16, "bfloat16")}
@@ -102,13 +100,21 @@ def quantized(path, group=64, bits=4, mode="affine", kind="bf16", overrides=None
     return expected
 
 
-def without_settings(path):
-    """One file without a config.json: groups and bits cannot be told apart by shapes alone, so 4 bits and groups of 64, the default."""
-    expected = quantized(path)
-    settings = json.loads((path / "config.json").read_text())
-    del settings["quantization"], settings["quantization_config"]
-    (path / "config.json").write_text(json.dumps(settings))
-    return expected
+def whole_scales(path):
+    """Experts of mlx-lm with an F32 scale each beside the E4M3 ones: E2M1 * (E4M3 * (scale / 2688)), in F32, then BF16."""
+    with mx.stream(mx.cpu):
+        weight = from_torch(weights((4, 64, 128), 5), mx.bfloat16)
+        whole = mx.abs(weight).max(axis=(1, 2)).astype(mx.float32)
+        parts = [mx.quantize(weight[expert], 16, 4, mode="nvfp4", global_scale=whole[expert]) for expert in range(4)]
+        values = [mx.dequantize(*part, group_size=16, bits=4, mode="nvfp4", global_scale=whole[expert])
+                  for expert, part in enumerate(parts)]
+        stored = {f"{EXPERTS}.weight": mx.stack([part[0] for part in parts]), f"{EXPERTS}.scales": mx.stack([part[1] for part in parts]),
+                  f"{EXPERTS}.global_scale": whole}
+        chosen = {"group_size": 16, "bits": 4, "mode": "nvfp4",
+                  EXPERTS: {"group_size": 16, "bits": 4, "mode": "nvfp4", "global_scale": True}}
+        write(path, stored, config(quantization=chosen, quantization_config=chosen),
+              save=lambda tensors, file, metadata: mx.save_safetensors(file, tensors, metadata), metadata={"format": "mlx"})
+        return {f"{EXPERTS}.weight": to_torch(mx.stack(values))}
 
 
 def mixed(path):
@@ -138,5 +144,8 @@ FIXTURES = {
     "mlx-in-two-files": lambda path: quantized(path, shards=apart),
 }
 
-# The peer tells bits and group by the shapes where the scales' number allows it.
-UNDECIDED = {"mlx-without-settings": without_settings}
+# Without a config.json 4 bits in groups of 64 look as 8 in groups of 32; whole scales came to mlx-lm with 0.32.2.
+UNDECIDED = {
+    "mlx-without-settings": lambda path: without_settings(path, quantized),
+    "mlx-nvfp4-whole-scales": whole_scales,
+}

@@ -5,8 +5,10 @@ FROM_ORIGINAL (measured: below 2e-7 and 2e-6), and the divergence from the peer'
 nats a token (measured: 0). `test_one_scale_matters` shows what they are worth: two scales of one matrix swapped break each.
 """
 
+import copy
 import json
 import math
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -20,7 +22,6 @@ from mlx.utils import tree_flatten
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import fixtures_bitsandbytes
 import fixtures_compressed
 import fixtures_fp8
 import fixtures_mlx
@@ -29,22 +30,22 @@ from test_evaluate import CONTEXT, distributions, evaluate, ids  # noqa: F401 (i
 SIZES = dict(vocab_size=700, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.2, tie_word_embeddings=False)
 LOSS, FROM_ORIGINAL, DIVERGENCE = 2e-6, 2e-5, 1e-9
-MATRIX = "model.layers.1.mlp.down_proj"
+MATRICES = ("model.layers.1.mlp.down_proj", "model.layers.1.block_sparse_moe.experts.2.w2")
 
 
-def original(path):
+def original(path, kind):
     torch.manual_seed(8)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, attn_implementation="eager")).float().eval()
+    if kind.endswith("mixtral"):
+        settings = transformers.MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2, sliding_window=None)
+    else:
+        settings = transformers.LlamaConfig(**SIZES)
+    model = transformers.AutoModelForCausalLM.from_config(settings, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(path)
     return model
-
-
-def linears(model):
-    return {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != "lm_head"}
 
 
 def load(path, **more):
@@ -59,8 +60,9 @@ def load(path, **more):
 def make_compressed(weights, format=None):
     def make(model, path):
         scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**weights))
-        compressor = fixtures_compressed.compress(model, scheme, format)
-        model.save_pretrained(path)
+        own = copy.deepcopy(model)
+        compressor = fixtures_compressed.compress(own, scheme, format)
+        own.save_pretrained(path)
         compressor.update_config(str(path))
     return make
 
@@ -70,14 +72,13 @@ def run_compressed(path):
 
 
 def make_fp8(model, path):
-    """As DeepSeek's checkpoints: blocks of 128 x 128, also where a matrix has fewer rows."""
-    tensors = {name: value.clone() for name, value in model.state_dict().items()}
-    for name in linears(model):
-        codes, scales = fixtures_fp8.quantize_cut(tensors[f"{name}.weight"], (128, 128), torch.float8_e4m3fn)
-        tensors[f"{name}.weight"], tensors[f"{name}.weight_scale_inv"] = codes, scales
+    """As DeepSeek's checkpoints: blocks of 128 x 128, also where a matrix has fewer rows, experts one by one."""
     model.save_pretrained(path)
+    tensors = load_file(path / "model.safetensors")
+    for name in [name for name in tensors if re.search(r"(proj|experts\.\d+\.w\d)\.weight$", name)]:
+        tensors[name], tensors[f"{name}_scale_inv"] = fixtures_fp8.quantize_cut(tensors[name], (128, 128), torch.float8_e4m3fn)
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-    settings(path, quantization_config=transformers.FineGrainedFP8Config().to_dict())
+    settings(path, quantization_config=transformers.FineGrainedFP8Config(modules_to_not_convert=["lm_head", "gate"]).to_dict())
 
 
 def run_fp8(path):
@@ -121,14 +122,7 @@ class Mlx:
 
     def state_dict(self):
         decoded = dict(tree_flatten(mlx_lm.utils.dequantize_model(self.model).parameters()))
-        return {name: fixtures_mlx.to_torch(value) for name, value in decoded.items()}
-
-
-def save_decoded(peer, original, path):
-    """The peer's decoded weights beside the settings of the unquantized model. save_pretrained would quantize FP8 again."""
-    shutil.copytree(original, path)
-    save_file({name: value.float().contiguous() for name, value in peer.state_dict().items()}, str(path / "model.safetensors"),
-              metadata={"format": "pt"})
+        return {name: fixtures_mlx.to_torch(value).float() for name, value in decoded.items()}
 
 
 def settings(path, **more):
@@ -145,6 +139,7 @@ KINDS = {
     "compressed-fp8": (make_compressed(FP8, "float-quantized"), run_compressed, "weight_scale"),
     "compressed-nvfp4": (make_compressed(fixtures_compressed.NVFP4), run_compressed, "weight_scale"),
     "fp8-blocks": (make_fp8, run_fp8, "weight_scale_inv"),
+    "fp8-blocks-mixtral": (make_fp8, run_fp8, "weight_scale_inv"),
     "bitsandbytes-nf4": (make_bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
                          run_bitsandbytes, "weight.absmax"),
     "bitsandbytes-int8": (make_bitsandbytes(load_in_8bit=True), run_bitsandbytes, "SCB"),
@@ -162,11 +157,12 @@ def swap(source, target, part):
     with safe_open(str(file), "pt") as opened:
         metadata = opened.metadata()
     tensors = load_file(str(file))
-    scales = tensors[f"{MATRIX}.{part}"].clone().reshape(-1)
+    name = next(f"{matrix}.{part}" for matrix in MATRICES if f"{matrix}.{part}" in tensors)
+    scales = tensors[name].clone().reshape(-1)
     order = scales.float().abs()
     low, high = int(order.argmin()), int(order.argmax())
     scales[[low, high]] = scales[[high, low]]
-    tensors[f"{MATRIX}.{part}"] = scales.reshape(tensors[f"{MATRIX}.{part}"].shape)
+    tensors[name] = scales.reshape(tensors[name].shape)
     save_file(tensors, str(file), metadata=metadata)
 
 
@@ -182,12 +178,13 @@ def divergence(reference, own):
 def test_runs_as_its_own_runtime(tmp_path, ids, kind):  # noqa: F811
     path, tokens = ids
     make, run, _ = KINDS[kind]
-    model = original(tmp_path / "original")
+    model = original(tmp_path / "original", kind)
     other, _ = distributions(model, tokens)
     make(model, tmp_path / "quantized")
     peer = run(tmp_path / "quantized")
     own, targets = distributions(peer, tokens)
-    save_decoded(peer, tmp_path / "original", tmp_path / "plain")
+    model.load_state_dict(peer.state_dict())
+    model.save_pretrained(tmp_path / "plain")
     found = evaluate(tmp_path / "quantized", "--against", tmp_path / "original", "--ids", path, "--context", CONTEXT)
     assert math.log(found["perplexity"]["value"]) == pytest.approx(loss_of(own, targets), rel=LOSS)
     assert found["kl"]["value"] == pytest.approx(divergence(other, own), rel=FROM_ORIGINAL)
@@ -200,7 +197,7 @@ def test_one_scale_matters(tmp_path, ids, kind):  # noqa: F811
     """Two swapped scales of one matrix do more than five times each bound, and 100,000 times that of the divergence."""
     _, tokens = ids
     make, run, part = KINDS[kind]
-    model = original(tmp_path / "original")
+    model = original(tmp_path / "original", kind)
     other, targets = distributions(model, tokens)
     make(model, tmp_path / "quantized")
     swap(tmp_path / "quantized", tmp_path / "swapped", part)

@@ -8,7 +8,8 @@
 #   make quick          after a small edit: build the libraries file by file and run the tests of the layers, of what holds across versions
 #                       and of damaged checkpoints, with a fiftieth of the loops and a fifth of the tables; no tests of the command, of
 #                       faults and resumptions, of Python
-#   make peers          what we export, loaded by transformers; what torch saves, read by us; quantized checkpoints of other packages (installs 1.4 GB)
+#   make peers          what we export, loaded by transformers; what torch saves, read by us;
+#                       quantized checkpoints of other packages (installs torch and them: 1.4 GB)
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
 #   make tour           Specs/tour.md, anew: what the command prints on two models

@@ -71,8 +71,10 @@ def compress(model, scheme, format=None):
     return compressor
 
 
-def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloat16, shapes=SHAPES, random=None, shards=None):
-    """`random`: fill these packed bytes with random ones, as quantizing gives few of the codes. `format`: instead of the inferred one."""
+def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloat16, shapes=SHAPES, codes=False, whole=None,
+               shards=None):
+    """`codes`: fill the packed codes with random ones, as quantizing gives few of them. `whole`: all bytes of the scales too, and this
+    scale of the tensor. `format`: instead of the one that the peer chooses."""
     linears = {}
     for number, (name, (rows, columns)) in enumerate(shapes.items()):
         linears[name] = torch.nn.Linear(columns, rows, bias=name == ATTENTION, dtype=dtype)
@@ -83,9 +85,11 @@ def compressed(path, arguments, activations=None, format=None, dtype=torch.bfloa
     scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**arguments), input_activations=activations)
     compressor = compress(model, scheme, format)
     for number, linear in enumerate(linears.values()):
-        if random:
-            part = getattr(linear, random).data
-            part.view(torch.uint8)[...] = random_bytes(part.view(torch.uint8).shape, number)
+        if codes:
+            linear.weight_packed.data.copy_(random_bytes(linear.weight_packed.shape, number))
+        if whole:
+            linear.weight_scale.data.view(torch.uint8).copy_(random_bytes(linear.weight_scale.shape, number + 10, 1, 127))
+            linear.weight_global_scale.data.fill_(whole)
     stored = {**plain(dtype), **{name: value.clone() for name, value in model.state_dict().items()}}
     write(path, stored, config(dtype=TYPES[dtype]), shards=shards)
     compressor.update_config(str(path))
@@ -125,6 +129,9 @@ def apart(name):
     return 0 if name.endswith(("weight_scale", "weight_zero_point")) or "norm" in name else 1
 
 
+# A product with the reciprocal of this scale, rounded, differs from the quotient in an eighth of all pairs of code and scale.
+UNEVEN = float.fromhex("0x1.8100acp+7")
+
 STRATEGIES = [("group", True), ("group", False), ("channel", True), ("channel", False), ("tensor", True), ("tensor", False)]
 FIXTURES = {
     f"compressed-int{bits}-{strategy}-{'symmetric' if symmetric else 'asymmetric'}": packed(
@@ -148,11 +155,12 @@ FIXTURES = {
     "compressed-fp8-group": floats("group", group_size=32),
     "compressed-fp8-blocks-cut": floats("block", block_structure=[128, 128], shapes=CUT),
     "compressed-nvfp4": lambda path: compressed(path, NVFP4),
-    "compressed-nvfp4-all-codes": lambda path: compressed(path, NVFP4, random="weight_packed", dtype=torch.float32),
+    "compressed-nvfp4-all-codes": lambda path: compressed(path, NVFP4, codes=True, dtype=torch.float32),
+    "compressed-nvfp4-all-scales": lambda path: compressed(path, NVFP4, codes=True, whole=UNEVEN),
 }
 
 # Formats of the peer that the issue does not name: decoded like this, or refused.
 UNDECIDED = {
-    "compressed-mxfp4": lambda path: compressed(path, MXFP4, random="weight_packed"),
+    "compressed-mxfp4": lambda path: compressed(path, MXFP4, codes=True),
     "compressed-mxfp8": lambda path: compressed(path, MXFP8),
 }

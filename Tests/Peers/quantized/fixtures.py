@@ -8,8 +8,8 @@ was checked on all codes and on scales of a wide range, with 0 differences in bi
 
 | format | order of operations | type of the values |
 |---|---|---|
-| FP8, `weight_scale_inv` of blocks or of the tensor | f32(code) * f32(scale) -> F32, then -> type | the scales'; BF16 for E8M0 scales |
-| FP8, `weight_scale` of rows, groups or the tensor | f32(code) * f32(scale) -> type | the scales' |
+| FP8, scales of blocks, rows or the tensor | f32(code) * f32(scale) -> F32, then -> type | config.json's dtype, as from_pretrained |
+| ... of compressed-tensors, groups too | f32(code) * f32(scale) -> F32, then -> type | the scales' |
 | compressed-tensors integers | (code - zero point) exact, * scale -> type | the scales' |
 | compressed-tensors NVFP4 | s = f32(scale) / f32(global scale) -> F32; f32(E2M1) * s -> F32 -> BF16; code 8 is -0 | BF16 |
 | ModelOpt NVFP4 | s = f32(scale) * scale_2 -> F32; f32(E2M1) * s -> F32 -> type; code 8 is +0 | config.json's dtype |
@@ -38,9 +38,8 @@ UNDECIDED = {name: make for part in PARTS for name, make in getattr(part, "UNDEC
 
 # These are told by their tensors alone: blocks are of 128 x 128, integers have weight_shape, bitsandbytes' state is in the file.
 ALONE = ("fp8-blocks-cut", "mxfp4-gpt-oss", "nvfp4-modelopt", "compressed-int4-group-symmetric", "compressed-plain-int8-channel",
-         "compressed-fp8-channel", "compressed-nvfp4", "bitsandbytes-nf4-double-bfloat16", "bitsandbytes-int8", "aqlm-1x12",
-         "hqq-4-axis-1-float32")
+         "compressed-fp8-channel", "compressed-nvfp4", "bitsandbytes-nf4-double-bfloat16", "bitsandbytes-int8", "aqlm-1x12")
 # These are not, for their bits, order or kind of zero points are stated only; a reader may know better.
-UNTOLD = ("compressed-int3-group-asymmetric", "gptq-4-asymmetric", "gptq-v2-4", "awq-32", "fp8-blocks-64x32")
+UNTOLD = ("compressed-int3-group-asymmetric", "gptq-4-asymmetric", "awq-32", "fp8-blocks-64x32")
 FIXTURES |= {f"{name}-without-settings": lambda path, make=FIXTURES[name]: without_settings(path, make) for name in ALONE}
 UNDECIDED |= {f"{name}-without-settings": lambda path, make=FIXTURES[name]: without_settings(path, make) for name in UNTOLD}

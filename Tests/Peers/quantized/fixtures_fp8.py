@@ -17,9 +17,6 @@ from transformers.utils.quantization_config import Mxfp4Config
 
 from checkpoints import ATTENTION, DOWN, EXPERT, config, plain, random_bytes, same, weights, write
 
-# False: the type of the scales, as Fp8Dequantize gives (F32 for F32). True: the dtype of config.json, as from_pretrained gives.
-FP8_AS_CONFIG_DTYPE = False
-
 SQUARES = {ATTENTION: (128, 256), DOWN: (256, 384), EXPERT: (128, 128)}
 CUT = {ATTENTION: (96, 160), DOWN: (200, 300), EXPERT: (129, 384)}
 E2M1 = torch.tensor([0, .5, 1, 1.5, 2, 3, 4, 6, -0., -.5, -1, -1.5, -2, -3, -4, -6])
@@ -55,13 +52,9 @@ def all_codes(code):
     return code
 
 
-def out_type(scales):
-    if FP8_AS_CONFIG_DTYPE or scales.element_size() < 2:
-        return torch.bfloat16
-    return scales.dtype
-
-
-def blocks(path, shapes, block=(128, 128), code=torch.float8_e4m3fn, scales=torch.float32, scale_format="float", shards=None):
+def blocks(path, shapes, block=(128, 128), code=torch.float8_e4m3fn, scales=torch.float32, scale_format="float", shards=None,
+           dtype=torch.bfloat16):
+    """`dtype`: what config.json states. from_pretrained decodes to it, whatever the type of the scales."""
     settings = FineGrainedFP8Config(weight_block_size=block, scale_fmt=scale_format, modules_to_not_convert=["lm_head"])
     cut = any(size % step for shape in shapes.values() for size, step in zip(shape, block))
     quantize = Fp8Quantize(SimpleNamespace(quantization_config=settings))
@@ -75,12 +68,11 @@ def blocks(path, shapes, block=(128, 128), code=torch.float8_e4m3fn, scales=torc
             codes, grid = found[f"{module}.weight"], found[f"{module}.weight_scale_inv"]
         codes, grid = all_codes(codes), grid.to(scales)
         stored[f"{module}.weight"], stored[f"{module}.weight_scale_inv"] = codes, grid
-        dtype = out_type(grid)
         value = FP8BlockDequantizer(weight_block_size=block, dtype=dtype)._create_dequantized_weight(codes, grid)
         assert same(value, deepseek(codes, grid, block, dtype))
         assert cut or same(value, Fp8Dequantize(None)._dequantize_one(codes, grid, dtype))
         expected[f"{module}.weight"] = value
-    write(path, stored, config(settings.to_dict()), shards=shards)
+    write(path, stored, config(settings.to_dict(), str(dtype).removeprefix("torch.")), shards=shards)
     return expected
 
 
@@ -100,7 +92,7 @@ def single(path, scale_name, shape_of, settings, dtype=torch.float32, activation
         stored[f"{module}.weight"], stored[f"{module}.{scale_name}"] = codes, scale
         if activation:
             stored[f"{module}.{activation}"] = torch.tensor(0.015625)
-        expected[f"{module}.weight"] = Fp8Dequantize(None)._dequantize_one(codes, scale, out_type(scale))
+        expected[f"{module}.weight"] = Fp8Dequantize(None)._dequantize_one(codes, scale, torch.bfloat16)
     write(path, stored, config(settings))
     return expected
 
@@ -175,6 +167,7 @@ FIXTURES = {
     "fp8-blocks-in-two-files": lambda path: blocks(path, SQUARES, shards=apart),
     "fp8-blocks-cut": lambda path: blocks(path, CUT),
     "fp8-blocks-cut-in-two-files": lambda path: blocks(path, CUT, shards=apart),
+    "fp8-blocks-float32": lambda path: blocks(path, CUT, dtype=torch.float32),
     "fp8-blocks-64x32": lambda path: blocks(path, CUT, (64, 32)),
     "fp8-blocks-e5m2": lambda path: blocks(path, SQUARES, code=torch.float8_e5m2),
     "fp8-blocks-bf16-scales": lambda path: blocks(path, CUT, scales=torch.bfloat16),

@@ -101,7 +101,7 @@ def quantized(path, group=64, bits=4, mode="affine", kind="bf16", overrides=None
 
 
 def whole_scales(path):
-    """Experts of mlx-lm with an F32 scale each beside the E4M3 ones: E2M1 * (E4M3 * (scale / 2688)), in F32, then BF16."""
+    """Experts of mlx-lm with an F32 scale each beside the E4M3 ones: E2M1 * (E4M3 * (scale / 2688)), in F32, which the peer returns."""
     with mx.stream(mx.cpu):
         weight = from_torch(weights((4, 64, 128), 5), mx.bfloat16)
         whole = mx.abs(weight).max(axis=(1, 2)).astype(mx.float32)

@@ -53,7 +53,10 @@ FIXTURES = {
     "aqlm-2x8": lambda path: aqlm(path, books=2, bits=8),
     "aqlm-8x4-out-group-2": lambda path: aqlm(path, books=8, bits=4, group=(2, 4)),
     "aqlm-3x6-f32": lambda path: aqlm(path, books=3, bits=6, dtype=torch.float32),
-} | {
+}
+
+# HQQ is decoded like this, or refused.
+UNDECIDED = {
     f"hqq-{bits}-axis-{axis}-{TYPES[dtype]}": (lambda path, bits=bits, axis=axis, dtype=dtype: hqq(path, bits, axis, dtype=dtype))
     for place, bits in enumerate((8, 4, 3, 2, 1)) for axis in (0, 1) for dtype in [list(TYPES)[(place + axis) % 3]]
 }

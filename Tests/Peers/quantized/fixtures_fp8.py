@@ -6,6 +6,7 @@ NVFP4 and FP8 are by definition, checked against nvidia-modelopt 0.47.0 where th
 """
 
 import importlib.util
+import json
 from types import SimpleNamespace
 
 import torch
@@ -15,7 +16,7 @@ from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from transformers.utils.quantization_config import Mxfp4Config
 
-from checkpoints import ATTENTION, DOWN, EXPERT, config, plain, random_bytes, same, weights, write
+from checkpoints import ATTENTION, DOWN, EXPERT, SHAPES, config, plain, random_bytes, same, weights, without_settings, write
 
 SQUARES = {ATTENTION: (128, 256), DOWN: (256, 384), EXPERT: (128, 128)}
 CUT = {ATTENTION: (96, 160), DOWN: (200, 300), EXPERT: (129, 384)}
@@ -111,6 +112,15 @@ def modelopt_fp8(path):
     return single(path, "weight_scale", "tensor", modelopt("FP8", eight, eight), activation="input_scale")
 
 
+def modelopt_nvfp4_in_its_own_file(path):
+    """ModelOpt's exports state quantization in hf_quant_config.json, older ones there alone."""
+    expected = without_settings(path, modelopt_nvfp4)
+    (path / "hf_quant_config.json").write_text(json.dumps({
+        "producer": {"name": "modelopt", "version": "0.47.0"},
+        "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16, "exclude_modules": ["lm_head"]}}))
+    return expected
+
+
 def modelopt_nvfp4(path):
     """The E4M3 scale of 16 weights times the F32 scale of the tensor, rounded to F32, times E2M1. Code 8 is plus zero."""
     four = {"num_bits": 4, "type": "float", "group_size": 16}
@@ -159,6 +169,23 @@ def gpt_oss(path, shards=None, groups=(2, 3)):
     return expected
 
 
+def powers_of_two(path, packed):
+    """Rows in groups of 32 whose scales are powers of two: FP8 with bytes as scales, or two E2M1 in an I8, low first, with F8_E8M0."""
+    stored, expected = plain(), plain()
+    for number, (module, (rows, columns)) in enumerate(SHAPES.items()):
+        scales = random_bytes((rows, columns // 32), number + 10, 100, 140)
+        if packed:
+            codes, scales = random_bytes((rows, columns // 2), number).view(torch.int8), scales.view(torch.float8_e8m0fnu)
+        else:
+            codes = all_codes((weights((rows, columns), number) * 8).clamp(-448, 448).to(torch.float8_e4m3fn))
+        stored |= {f"{module}.weight": codes, f"{module}.weight_scale_inv": scales}
+        expected[f"{module}.weight"] = Fp8Dequantize(None)._dequantize_one(codes, scales, torch.bfloat16)
+    stated = FineGrainedFP8Config(weight_block_size=(128, 128) if packed else (1, 32), scale_fmt="ue8m0",
+                                  expert_dtype="fp4" if packed else "fp8")
+    write(path, stored, config(stated.to_dict()))
+    return expected
+
+
 STATIC = FineGrainedFP8Config(activation_scheme="static", weight_block_size=None).to_dict()
 FBGEMM = {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]}
 
@@ -179,4 +206,11 @@ FIXTURES = {
     "mxfp4-gpt-oss": gpt_oss,
     "mxfp4-gpt-oss-in-two-files": lambda path: gpt_oss(path, shards=apart, groups=(1, 5)),
     "nvfp4-modelopt": modelopt_nvfp4,
+    "nvfp4-modelopt-in-its-own-file": modelopt_nvfp4_in_its_own_file,
+}
+
+# What transformers loads beyond the issue: decoded like this, or refused.
+UNDECIDED = {
+    "fp8-rows-of-32-byte-scales": lambda path: powers_of_two(path, packed=False),
+    "fp4-in-i8-e8m0-scales": lambda path: powers_of_two(path, packed=True),
 }

@@ -61,7 +61,7 @@ def make_compressed(weights, format=None):
     def make(model, path):
         scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**weights))
         own = copy.deepcopy(model)
-        compressor = fixtures_compressed.compress(own, scheme, format)
+        compressor = fixtures_compressed.compress(own, [scheme], format)
         own.save_pretrained(path)
         compressor.update_config(str(path))
     return make

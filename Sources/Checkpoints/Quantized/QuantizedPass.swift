@@ -18,6 +18,8 @@ struct QuantizedPass {
     private var logical: [TensorName: LogicalTensor] = [:]
     private var consumed: Set<TensorName> = []
     private var failures: [IngotError] = []
+    /// What was assumed, once for all tensors.
+    private var notes: [IngotWarning] = []
 
     /// - Parameters:
     ///   - shards: the shards as they are stored.
@@ -107,6 +109,9 @@ struct QuantizedPass {
                 FoundTensor(tensor: codes, file: found.form.parts[0].file), "codes of \(found.form.method.rawValue)",
                 "codes of \(stated.method.prefix(80)), as \(stated.path) states",
                 remedy: "the configuration is of another checkpoint: fetch both again")
+        }
+        if let warning = found.warning, notes.isEmpty {
+            notes.append(IngotWarning(file: found.form.parts[0].file.path.string, warning))
         }
         logical[codes.name] = found
         consumed.formUnion(found.form.parts.map(\.tensor.name))
@@ -199,7 +204,8 @@ struct QuantizedPass {
     }
 
     private func warnings() -> [IngotWarning] {
-        failures.prefix(3).map {
+        notes
+            + failures.prefix(3).map {
             IngotWarning(
                 file: $0.file ?? "", tensor: $0.tensor, "listed as it is stored: \($0.found); expected \($0.expected ?? "")")
         }

@@ -77,12 +77,16 @@ struct LogicalTensor: Sendable {
     let form: QuantizedForm
     /// Tensors that mean nothing without the codes and are not needed to decode them, such as scales of activations.
     let dropped: [TensorName]
+    /// What was assumed; nil if nothing was.
+    var warning: String?
 }
 
 /// Collects what a logical tensor is made of.
 struct LogicalTensorBuilder {
     private(set) var parts: [QuantizedForm.Part] = []
     var dropped: [TensorName] = []
+    /// What was assumed; nil if nothing was.
+    var warning: String?
 
     init(codes: FoundTensor) { _ = add(.codes, codes) }
 

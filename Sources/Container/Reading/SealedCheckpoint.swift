@@ -94,3 +94,10 @@ package struct SealedCheckpoint: Sendable {
         return path
     }
 }
+
+extension SealedCheckpoint {
+    /// Whether it was made by scheme `lossless`, which keeps the codes of a quantized source as they are.
+    package var keepsCodes: Bool {
+        manifest.options.contains { $0.key == "scheme" && $0.value.string == TensorScheme.lossless.name }
+    }
+}

@@ -153,7 +153,7 @@ struct FollowedSource {
             // Opening the shard throws the error that says what is wrong.
             case .whole, .malformed: break
             }
-            let shard = try layout.open(position)
+            let shard = try layout.open(position, quantized: options.encoding.sourceForm)
             try shard.file.checkUnchanged()
             return .ready(shard)
         } catch let error as IngotError where [.interrupted, .terminated].contains(error.code) {

@@ -60,7 +60,8 @@ struct ShardFeed {
                 try plan.add(context.source.shard(position), at: position)
             }
         } else {
-            try plan.openAll(Checkpoint.open(layout.path, key: layout.key))
+            try plan.openAll(
+                Checkpoint.open(layout.path, key: layout.key, quantized: options.encoding.sourceForm))
         }
         for shard in plan.openShards { try OutputLimits.check(shard) }
         if layout.index == nil, !isResumed {

@@ -1,4 +1,5 @@
 import Architectures
+package import Checkpoints
 package import Container
 package import FileAccess
 package import Quantization
@@ -47,6 +48,9 @@ package struct EncodingOptions: Sendable, Hashable {
 
     /// Whether the codes of a quantized source are stored as they are, so that such a source is not refused (`CodeTensors`).
     package var keepsCodes: Bool { scheme == .lossless }
+
+    /// How the source is opened.
+    package var sourceForm: QuantizedSources { keepsCodes ? .asStored : .decoded }
 
     /// Whether the rate of a matrix depends on all others.
     var sharesRate: Bool { scheme == .trellis && (goal.isShared || calibration != nil) }

@@ -75,7 +75,11 @@ package struct ConversionForecast: Sendable {
     package init(_ plan: ConversionPlan, sampling: Bool) async throws {
         try plan.options.encoding.requireReachable()
         sourceBytes = plan.openShards.reduce(0) { $0 + $1.source.sizeBefore }
-        quantization = SourceQuantization.kinds(of: plan.openShards.map(\.source))
+        // Codes that are kept are described as what they stand for.
+        let decoded =
+            plan.options.encoding.keepsCodes
+            ? try? Checkpoint.open(plan.source.path, key: plan.source.key, undecodable: .listed) : nil
+        quantization = SourceQuantization.kinds(of: decoded?.shards ?? plan.openShards.map(\.source))
         companionBytes = try CompanionFiles(of: plan.source).copied.reduce(plan.metadata?.byteCount ?? 0) {
             $0 + (FileIdentity($1.path)?.byteCount ?? 0)
         }

@@ -23,11 +23,15 @@ package struct ConversionPlan: Sendable {
 
     /// Opens a checkpoint that can be converted, or compared with a converted one.
     ///
-    /// - Parameter key: for PyTorch files, the keys that lead to the dictionary of weights (`EncodingOptions.key`).
+    /// - Parameters:
+    ///   - key: for PyTorch files, the keys that lead to the dictionary of weights (`EncodingOptions.key`).
+    ///   - quantized: what becomes of codes of other quantizers (`EncodingOptions.sourceForm`).
     /// - Throws: `unsupportedSource` for an output of a conversion; what `Checkpoint.open` throws.
-    package static func openSource(_ path: FilePath, key: String? = nil) throws -> Checkpoint {
+    package static func openSource(
+        _ path: FilePath, key: String? = nil, quantized: QuantizedSources = .decoded
+    ) throws -> Checkpoint {
         try refuseSealed(path)
-        return try Checkpoint.open(path, key: key)
+        return try Checkpoint.open(path, key: key, quantized: quantized)
     }
 
     /// Refuses an output of a conversion as a source.

@@ -44,7 +44,7 @@ struct ConversionRun {
         case .work(let work):
             let context = ConversionContext(
                 options: options, destination: converter.destination, layout: layout,
-                source: WholeSource(layout, .decoded), limits: limits, budget: budget,
+                source: WholeSource(layout, options.encoding.sourceForm), limits: limits, budget: budget,
                 calibration: converter.moments.map { ShardCalibration($0, budget) }, work: work, tell: tell)
             return .run(ConversionRun(context, feed, converter))
         }
@@ -99,8 +99,9 @@ struct ConversionRun {
 
     /// The codes of other quantizers in the source; empty if it has none, or if not all shards are there.
     private var sourceQuantization: [SourceQuantization] {
-        if finished.isEmpty { return SourceQuantization.kinds(of: plan.openShards.map(\.source)) }
-        let whole = try? Checkpoint.open(context.layout.path, key: context.layout.key)
+        // Codes that are kept are described as what they stand for.
+        if finished.isEmpty, !context.options.encoding.keepsCodes { return SourceQuantization.kinds(of: plan.openShards.map(\.source)) }
+        let whole = try? Checkpoint.open(context.layout.path, key: context.layout.key, undecodable: .listed)
         return SourceQuantization.kinds(of: whole?.shards ?? [])
     }
 

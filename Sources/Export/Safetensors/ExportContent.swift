@@ -33,17 +33,18 @@ struct ExportContent {
         self.source = source
         let opened = source.checkpoint
         // Files that only say how codes are to be read are not true of decoded weights.
-        let listed = source.companions.filter { !ExportContent.quantizationFiles.contains($0.name) }
+        let left = ExportContent.untrueFiles(of: opened)
+        let listed = source.companions.filter { !left.contains($0.name) }
         let metadata = keepsNames ? nil : try GGUFDecoder.metadata(of: opened)
         translation = try metadata.flatMap { try GGUFToHuggingFace(opened, $0) }
         var made: [Made] = []
         var warnings: [IngotWarning] = []
-        var left: Set<String> = []
+        var replaced: Set<String> = []
         if let translation, let metadata {
             let permissions = try Directory.permissions(metadata.path)
             let mode: NewFileMode = permissions.map { .copied(from: $0) } ?? .usual
             func add(_ name: String, _ bytes: [UInt8]) { made.append(Made(name: name, bytes: bytes, mode: mode)) }
-            left = [GGUFMetadataBytes.fileName, CompanionFiles.configuration]
+            replaced = [GGUFMetadataBytes.fileName, CompanionFiles.configuration]
             if listed.contains(where: { $0.name == CompanionFiles.configuration }) {
                 warnings.append(
                     IngotWarning(
@@ -71,23 +72,25 @@ struct ExportContent {
                     file: metadata.path.string,
                     "names and rows are those of the GGUF source: \(try GGUFDecoder.reasonUnknown(metadata))"))
         }
-        for file in listed where file.name == CompanionFiles.configuration && !left.contains(file.name) {
+        for file in listed where file.name == CompanionFiles.configuration && !replaced.contains(file.name) {
             let path = source.directory.appending(file.name)
             let permissions = try Directory.permissions(path)
             made.append(
                 Made(
-                    name: file.name, bytes: try ExportContent.configuration(path, format),
+                    name: file.name, bytes: try ExportContent.configuration(path, format, isDecoded: !opened.isSealed),
                     mode: permissions.map { .copied(from: $0) } ?? .usual))
         }
         self.made = made
         self.warnings = warnings
-        copied = listed.filter { $0.name != CompanionFiles.configuration && !left.contains($0.name) }
+        copied = listed.filter { $0.name != CompanionFiles.configuration && !replaced.contains($0.name) }
     }
 
-    /// Files that other quantizers write beside their codes.
-    private static let quantizationFiles: Set<String> = [
-        "quantize_config.json", "quant_config.json", "hf_quant_config.json", "recipe.yaml",
-    ]
+    /// Files that other quantizers write beside their codes, which are not true of decoded weights.
+    private static func untrueFiles(of checkpoint: OpenedCheckpoint) -> Set<String> {
+        let files: Set = ["quantize_config.json", "quant_config.json", "hf_quant_config.json"]
+        if let sealed = checkpoint.sealed { return sealed.keepsCodes ? [] : files }
+        return checkpoint.tensors.contains { $0.quantized != nil } ? files.union(["recipe.yaml"]) : []
+    }
 
     /// What a tensor becomes.
     func target(of name: TensorName, _ shape: Shape) -> ExportTarget {
@@ -103,10 +106,15 @@ struct ExportContent {
         return FloatFormat.allCases.max { counts[$0, default: 0] < counts[$1, default: 0] } ?? .f32
     }
 
-    /// Bytes of a `config.json` of the checkpoint: without Ingot's quantization, with the new element type. That of a quantized source stays.
-    private static func configuration(_ path: FilePath, _ format: FloatFormat?) throws -> [UInt8] {
+    /// Bytes of a `config.json` of the checkpoint: without Ingot's quantization, with the new element type. That of a quantized source stays
+    /// if its codes do.
+    ///
+    /// - Parameter isDecoded: whether codes of another quantizer were decoded, or there are none.
+    private static func configuration(
+        _ path: FilePath, _ format: FloatFormat?, isDecoded: Bool
+    ) throws -> [UInt8] {
         var configuration = try ConfigurationFile(reading: path)
-        try configuration.removeOwnQuantization()
+        if isDecoded { try configuration.removeQuantization() } else { try configuration.removeOwnQuantization() }
         if let format { try configuration.setElementType(format) }
         return configuration.bytes
     }

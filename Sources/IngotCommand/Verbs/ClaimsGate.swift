@@ -33,7 +33,8 @@ final class ClaimsGate: Sendable {
         // Read before the verification adds to the peak.
         let peak = ProcessUsage.peakResidentBytes
         let checkpoint = try SealedCheckpoint(directory)
-        let original = try Checkpoint.open(source, key: options.encoding.key)
+        let original = try Checkpoint.open(
+            source, key: options.encoding.key, quantized: options.encoding.sourceForm)
         let result = try await Verifier(
             checkpoint, against: original, memory: options.run.memory, jobs: options.run.jobs
         )

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Checkpoints
 import Inspection
 import SystemPackage
 import TensorModel
@@ -92,7 +93,11 @@ struct Diff: AsyncParsableCommand {
         options.pattern = comparison.filter
         options.headersOnly = comparison.headersOnly
         (options.memory, options.jobs) = (work.memory.bytes, work.jobs)
-        let sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        var sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        // A checkpoint that keeps codes is compared with codes.
+        if sides.contains(where: { $0.counterpart == .asStored }) {
+            sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key, quantized: .asStored) }
+        }
         try comparison.keyed.require(in: sides)
         let reading = ReadingProgress(
             shown, totalBytes: sides[1].tensors.reduce(0) { $0 + $1.byteCount }, files: sides[1].weightFiles)

@@ -65,7 +65,9 @@ struct Plan: AsyncParsableCommand {
             options.encoding.calibration = opened.hash
             moments = opened
         }
-        let plan = try ConversionPlan(ConversionPlan.openSource(source, key: options.encoding.key), options, moments)
+        let plan = try ConversionPlan(
+            ConversionPlan.openSource(source, key: options.encoding.key, quantized: options.encoding.sourceForm), options,
+            moments)
         let reading = ReadingProgress(shown, totalBytes: 0, files: [])
         for warning in warnings + plan.warnings { reading.warn(warning) }
         let forecast = try await ConversionForecast(plan, sampling: sample)

@@ -123,7 +123,7 @@ struct Verify: AsyncParsableCommand {
 
     private func verify(_ stated: ClaimsFile?) async throws {
         let opened = try OpenedCheckpoint(checkpoint)
-        let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
+        let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key, quantized: opened.counterpart) }
         try comparison.keyed.require(in: source.map { [$0] } ?? [])
         let verification = try CheckpointVerification(
             opened, against: source, memory: work.memory.bytes, jobs: work.jobs)

@@ -29,11 +29,15 @@ package struct OpenedCheckpoint: Sendable {
     ///   - path: the file or directory.
     ///   - key: for PyTorch files, the keys that lead to the dict of weights, joined by `.`; other formats ignore it.
     ///   - undecodable: what becomes of tensors that Ingot cannot decode.
-    package init(_ path: FilePath, key: String? = nil, undecodable: UndecodableTensors = .refused) throws {
+    ///   - quantized: what becomes of codes of other quantizers, in a source.
+    package init(
+        _ path: FilePath, key: String? = nil, undecodable: UndecodableTensors = .refused,
+        quantized: QuantizedSources = .decoded
+    ) throws {
         if try SealedCheckpoint.isOne(path) {
             self.init(try SealedCheckpoint(path))
         } else {
-            self.init(try Checkpoint.open(path, key: key, undecodable: undecodable))
+            self.init(try Checkpoint.open(path, key: key, undecodable: undecodable, quantized: quantized))
         }
     }
 
@@ -96,6 +100,9 @@ package struct OpenedCheckpoint: Sendable {
 
     /// The sealed checkpoint; nil for any other.
     package var sealed: SealedCheckpoint? { if case .sealed(let checkpoint) = content { checkpoint } else { nil } }
+
+    /// How a checkpoint is to be opened that is compared with this one: as it is stored if this one keeps codes as they are stored.
+    package var counterpart: QuantizedSources { sealed?.keepsCodes == true ? .asStored : .decoded }
 
     /// Whether it is a sealed checkpoint.
     package var isSealed: Bool { if case .sealed = content { true } else { false } }

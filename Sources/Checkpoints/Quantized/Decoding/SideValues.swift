@@ -14,7 +14,9 @@ struct SideValues: Sendable {
         /// A whole number of 8 bits in two's complement, or without sign.
         case i8, u8
         /// A code of so many bits. The rows of the grid are packed: each column is a little-endian bit stream (compressed-tensors).
-        case packedRows(bits: Int)
+        ///
+        /// `perWord`: codes of a word of 32 bits; 0 for a stream that goes on from word to word.
+        case packedRows(bits: Int, perWord: Int)
         /// A code of so many bits. Each row of the transposed grid is a little-endian bit stream of words (GPTQ).
         case packedWords(bits: Int)
         /// A code of four bits in a word of eight, in AWQ's order (`CodeLayout.awqOrder`).
@@ -109,7 +111,7 @@ struct SideValues: Sendable {
 
     private func stored(_ rows: Range<Int>, _ columns: Range<Int>, of part: FilePart) throws -> [Float] {
         switch storage {
-        case .packedRows(let bits): return try packedRows(rows, columns, bits, of: part)
+        case .packedRows(let bits, let perWord): return try packedRows(rows, columns, bits, perWord, of: part)
         case .packedWords(let bits): return try packedWords(rows, columns, bits, of: part)
         case .interleaved: return try interleaved(rows, columns, of: part)
         default: break
@@ -157,25 +159,28 @@ struct SideValues: Sendable {
 
     /// The codes of a grid whose columns are bit streams: words of 32 bits, a row of words for each 32 bits of all columns.
     private func packedRows(
-        _ rows: Range<Int>, _ columns: Range<Int>, _ bits: Int, of part: FilePart
+        _ rows: Range<Int>, _ columns: Range<Int>, _ bits: Int, _ perWord: Int, of part: FilePart
     ) throws -> [Float] {
+        /// The bit at which the code of a row of a slice begins, counted over all words.
+        func place(_ row: Int) -> Int { perWord == 0 ? row * bits : row / perWord * 32 + row % perWord * bits }
         // Slices are packed one by one.
-        let wordRows = (gridRows * bits + 31) / 32
+        let wordRows = (place(gridRows - 1) + bits + 31) / 32
         var values = [Float](repeating: 0, count: rows.count * columns.count)
         var row = rows.lowerBound
         while row < rows.upperBound {
             let slice = row / gridRows
             let end = min(rows.upperBound, (slice + 1) * gridRows)
-            let (first, last) = ((row - slice * gridRows) * bits / 32, ((end - slice * gridRows) * bits - 1) / 32)
+            let start = slice * gridRows
+            let (first, last) = (place(row - start) / 32, (place(end - 1 - start) + bits - 1) / 32)
             var bytes = [UInt8](repeating: 0, count: (last + 1 - first) * columns.count * 4)
             try SideValues.fetch(
                 part, from: ((slice * wordRows + first) * gridColumns + columns.lowerBound) * 4,
                 width: columns.count * 4, count: last + 1 - first, distance: gridColumns * 4, into: &bytes)
             for line in row..<end {
-                let place = (line - slice * gridRows) * bits
+                let bit = place(line - start) - first * 32
                 for column in 0..<columns.count {
                     values[(line - rows.lowerBound) * columns.count + column] = SideValues.code(
-                        bytes, at: place - first * 32, bits, word: { ($0 * columns.count + column) * 4 })
+                        bytes, at: bit, bits, word: { ($0 * columns.count + column) * 4 })
                 }
             }
             row = end

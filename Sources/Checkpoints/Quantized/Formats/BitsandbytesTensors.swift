@@ -93,6 +93,10 @@ enum BitsandbytesTensors {
         _ codes: FoundTensor, _ name: String, _ kind: String, _ stateTensor: FoundTensor, _ tensors: StoredTensors
     ) throws -> LogicalTensor {
         let state = try State(stateTensor)
+        if let stated = tensors.configuration?.value["bnb_4bit_quant_type"]?.string, stated != kind {
+            throw StoredTensors.refusal(
+                codes, "codes of \(kind)", "codes of \(stated.prefix(80)), as \(tensors.configuration?.path ?? "") states")
+        }
         let count = state.shape.elementCount
         guard codes.tensor.range.count == UInt64((count + 1) / 2) else {
             throw StoredTensors.refusal(

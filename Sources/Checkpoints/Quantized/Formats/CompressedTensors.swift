@@ -23,8 +23,7 @@ enum CompressedTensors {
         } else {
             columns = nil
         }
-        let group = Scheme.find(stem, tensors.configuration)
-        guard let bits = try bits(codes, words, columns, scale, group, tensors) else {
+        guard let bits = try bits(codes, words, columns, Scheme(tensors.configuration), tensors) else {
             throw StoredTensors.refusal(
                 codes, "words of 32 bits, and nothing that tells the bits of a code",
                 "`\(stem.prefix(160))_shape`, or a configuration",
@@ -77,8 +76,12 @@ enum CompressedTensors {
         let offset = packs ? Float(1 << (bits - 1)) : 0
         let zero = tensors.find(stem + "_zero_point")
         let isAsymmetric = zero != nil
+        try check(
+            Scheme(tensors.configuration), codes, zero: zero, groupSize: scales.blockColumns, groups: grid.gridColumns, tensors)
         if let zero {
-            decoder.offsets = .zeros(try zeros(zero, matrix, grid, codes, bits: bits, offset: offset, &builder))
+            let isPadded = if case .paddedWords = layout { true } else { false }
+            decoder.offsets = .zeros(
+                try zeros(zero, matrix, grid, codes, bits: bits, isPadded: isPadded, offset: offset, &builder))
         } else if packs {
             decoder.offsets = .zero(offset)
         }
@@ -101,8 +104,8 @@ enum CompressedTensors {
 
     /// Zero points: packed down the columns, or I8 numbers as the scales are.
     private static func zeros(
-        _ zero: FoundTensor, _ matrix: MatrixShape, _ grid: Groups, _ codes: FoundTensor, bits: Int, offset: Float,
-        _ builder: inout LogicalTensorBuilder
+        _ zero: FoundTensor, _ matrix: MatrixShape, _ grid: Groups, _ codes: FoundTensor, bits: Int, isPadded: Bool,
+        offset: Float, _ builder: inout LogicalTensorBuilder
     ) throws -> SideValues {
         let part = builder.add(.zeroPoints, zero)
         guard zero.type == .i32, grid.gridRows > 1 || grid.gridColumns > 1 else {
@@ -114,10 +117,12 @@ enum CompressedTensors {
             values.adjustment = .add(offset)
             return values
         }
-        let words = (matrix.sliceRows * bits + 31) / 32
+        // Zero points are packed as the codes are, in a stream or in padded words.
+        let perWord = isPadded ? 32 / bits : 0
+        let words = isPadded ? ceilingDivide(matrix.sliceRows, perWord) : (matrix.sliceRows * bits + 31) / 32
         try StoredTensors.require(
             zero, shape: Array(matrix.dimensions.dropLast(2)) + [words, grid.gridColumns], beside: codes)
-        return grid.values(part, .packedRows(bits: bits))
+        return grid.values(part, .packedRows(bits: bits, perWord: perWord))
     }
 
     /// The columns that `weight_shape` states.
@@ -144,10 +149,9 @@ enum CompressedTensors {
 
     /// The bits of a code: those that the configuration states, or that follow from the words of a row.
     private static func bits(
-        _ codes: FoundTensor, _ words: Int, _ columns: Int?, _ scale: FoundTensor, _ scheme: Scheme?,
-        _ tensors: StoredTensors
+        _ codes: FoundTensor, _ words: Int, _ columns: Int?, _ scheme: Scheme, _ tensors: StoredTensors
     ) throws -> Int? {
-        if let bits = scheme?.bits {
+        if let bits = scheme.bits {
             guard (1...8).contains(bits) else {
                 throw StoredTensors.refusal(
                     codes, "\(bits) bits by \(tensors.configuration?.path ?? "")", "1 to 8 bits",
@@ -160,19 +164,41 @@ enum CompressedTensors {
         return dense.count == 1 ? dense[0] : nil
     }
 
-    /// What a configuration states for a module.
+    /// What a configuration states about the weights of all its groups; nil for what they differ in, or do not state.
     struct Scheme {
-        let bits: Int?
+        let bits: Int?, groupSize: Int?, isSymmetric: Bool?
 
-        /// The scheme of the first group; nil if there is no configuration, or if groups differ and none names the module.
-        static func find(_ stem: String, _ configuration: QuantizationConfiguration?) -> Scheme? {
-            guard case .object(let groups)? = configuration?.value["config_groups"] else { return nil }
-            let bits = groups.map { group in
-                group.value["weights"]?["num_bits"]?.unsigned.flatMap { Int(exactly: $0) }
+        init(_ configuration: QuantizationConfiguration?) {
+            let groups = configuration?.value["config_groups"]?.object?.compactMap { $0.value["weights"] } ?? []
+            func common<Value: Equatable>(_ value: (JSONValue) -> Value?) -> Value? {
+                let found = groups.map(value)
+                guard let first = found.first, found.allSatisfy({ $0 == first }) else { return nil }
+                return first
             }
-            guard let first = bits.first else { return nil }
-            // Groups with different widths: the words of a row tell.
-            return bits.allSatisfy { $0 == first } ? Scheme(bits: first) : nil
+            func integer(_ key: String) -> Int? { common { $0[key]?.unsigned.flatMap { Int(exactly: $0) } } }
+            bits = integer("num_bits")
+            groupSize = common { $0["strategy"]?.string } == "group" ? integer("group_size") : nil
+            isSymmetric = common { $0["symmetric"]?.bool }
+        }
+    }
+
+    /// Requires that codes are as the configuration states.
+    ///
+    /// - Throws: `unsupportedSource`.
+    private static func check(
+        _ scheme: Scheme, _ codes: FoundTensor, zero: FoundTensor?, groupSize: Int, groups: Int, _ tensors: StoredTensors
+    ) throws {
+        let path = tensors.configuration?.path ?? ""
+        if scheme.isSymmetric == false, zero == nil {
+            throw StoredTensors.refusal(
+                codes, "codes without zero points", "`weight_zero_point`, since \(path) states asymmetric codes",
+                remedy: "fetch the checkpoint again, with all its shards")
+        }
+        if scheme.isSymmetric == true, let zero {
+            throw StoredTensors.refusal(zero, "zero points", "none, since \(path) states symmetric codes")
+        }
+        if let stated = scheme.groupSize, groups > 1, stated != groupSize {
+            throw StoredTensors.refusal(codes, "groups of \(groupSize)", "groups of \(stated), as \(path) states")
         }
     }
 }

@@ -136,7 +136,7 @@ private struct FP8Grid {
         if let stated, fits(stated) { return stated }
         let equal = length % count == 0 ? length / count : nil
         if stated != nil { return equal == 1 || equal == 32 ? equal : nil }
-        // Blocks have 128 rows and columns unless that does not fit; the last one may be smaller.
-        return fits(128) ? 128 : equal ?? [64, 256, 32, 16].first(where: fits)
+        // Blocks have 128 rows and columns unless that does not fit. Any other size must divide equally, as a power of two.
+        return fits(128) ? 128 : equal.flatMap { $0.nonzeroBitCount == 1 ? $0 : nil }
     }
 }

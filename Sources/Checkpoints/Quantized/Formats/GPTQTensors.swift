@@ -65,6 +65,9 @@ enum GPTQTensors {
             if try !isUsual(order, size) { decoder.groupIndexPart = part }
         }
         let isOrdered = decoder.groupIndexPart != nil
+        if tensors.configuration == nil {
+            builder.warning = "no configuration states the version of GPTQ: read as version 1, whose zero points are stored less 1"
+        }
         return try LogicalTensor(
             TensorName(module + ".weight"), [outputs, inputs], decoder, builder,
             .init(
@@ -85,7 +88,9 @@ enum GPTQTensors {
         }
         var builder = LogicalTensorBuilder(codes: codes)
         let size = try groupSize(inputs, groups, codes, scale, tensors.configuration, isOrdered: false)
-        let zero = tensors.find(module + ".qzeros")
+        // Without zero points codes are symmetric around 8, which only a configuration can tell.
+        let isSymmetric = tensors.configuration?.value["zero_point"]?.bool == false
+        let zero = isSymmetric ? tensors.find(module + ".qzeros") : try tensors.require(module + ".qzeros", for: codes, .awq)
         if let zero {
             try StoredTensors.require(zero, shape: [groups, outputs / 8], beside: codes)
             guard zero.type == .i32 else {

@@ -31,6 +31,6 @@ extension LogicalTensor {
                     rows: decoder.rows, columns: decoder.columns, layout: decoder.layout, scales: decoder.scales,
                     isDense: UInt64(decoder.rows) * UInt64(decoder.columns) * UInt64(decoder.layout.bits)
                         == codes.tensor.range.count * 8)),
-            dropped: builder.dropped)
+            dropped: builder.dropped, warning: builder.warning)
     }
 }

@@ -14,6 +14,11 @@ enum MLXTensors {
         guard codes.type == .u32, codes.dimensions.count >= 2, let words = codes.dimensions.last,
             let scale = tensors.find(module + ".scales")
         else { return nil }
+        if let global = tensors.find(module + ".global_scale") {
+            throw StoredTensors.refusal(
+                global, "one more scale for the whole tensor", "codes of MLX without `global_scale`",
+                remedy: "this variant is not known to ingot")
+        }
         let outer = Array(codes.dimensions.dropLast())
         guard scale.dimensions.count == codes.dimensions.count, Array(scale.dimensions.dropLast()) == outer,
             let groups = scale.dimensions.last, groups > 0

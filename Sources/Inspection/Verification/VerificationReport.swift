@@ -141,7 +141,7 @@ package struct VerificationReport: Sendable {
 
     /// Whether no matrix of the source is the one that was converted: then the source is another checkpoint.
     package var isOtherSource: Bool {
-        guard comparison == .source, weights > 0 else { return false }
+        guard comparison == .source, encoded.contains(where: { $0.elements > 0 }) else { return false }
         let mismatched = Set(failures.lazy.filter { $0.code == .sourceMismatch }.compactMap(\.tensor))
         return encoded.allSatisfy { mismatched.contains($0.name) }
     }
@@ -168,10 +168,15 @@ package struct VerificationReport: Sendable {
     package var encoded: some Sequence<Tensor> { tensors.lazy.filter { !$0.isKept } }
 
     /// Number of weights in encoded tensors; codes of a quantized source do not count.
-    package var weights: UInt64 { total.weights }
+    package var weights: UInt64 { encodedWeights.reduce(0) { $0 + UInt64($1.elements) } }
 
     /// Bits per weight over all encoded tensors of weights; nil without encoded weights.
-    package var bitsPerWeight: Double? { total.bitsPerWeight }
+    package var bitsPerWeight: Double? {
+        weights == 0 ? nil : Double(encodedWeights.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+    }
+
+    /// The encoded tensors that hold weights, not codes of a quantized source.
+    private var encodedWeights: some Sequence<Tensor> { encoded.filter { !$0.holdsCodes } }
 }
 
 // MARK: - JSON

@@ -114,12 +114,17 @@ package struct Checkpoint: Sendable {
         var (type, stated): (FloatFormat?, QuantizationConfiguration?) = (nil, nil)
         do {
             if let directory = layout.directory { (type, stated) = try QuantizationConfiguration.read(in: directory) }
-        } catch let error as IngotError where undecodable == .listed {
+        } catch let error as IngotError {
+            // Only codes need a configuration.
+            var pass = QuantizedPass(shards, places, nil, elementType: nil, .listed)
+            let (decoded, warnings) = try pass.run()
+            guard decoded.contains(where: { !$0.header.roles.isEmpty }) || !warnings.isEmpty else {
+                return (decoded, [])
+            }
+            guard undecodable == .listed else { throw error }
             let warning = IngotWarning(
                 file: error.file ?? "", "cannot be read, so the quantization is not described: \(error.found)")
-            var pass = QuantizedPass(shards, places, nil, elementType: nil, undecodable)
-            let result = try pass.run()
-            return (result.shards, [warning] + result.warnings)
+            return (decoded, [warning] + warnings)
         }
         var pass = QuantizedPass(shards, places, stated, elementType: type, undecodable)
         return try pass.run()

@@ -13,7 +13,9 @@ import Testing
         let sample: QuantizedSample
         let found: String
 
-        init(_ description: String, _ sample: QuantizedSample, _ found: String, _ change: (inout QuantizedSample) -> Void) {
+        init(
+            _ description: String, _ sample: QuantizedSample, _ found: String, _ change: (inout QuantizedSample) -> Void
+        ) {
             var changed = sample
             change(&changed)
             (self.description, self.sample, self.found) = (description, changed, found)
@@ -47,14 +49,17 @@ import Testing
     static let faults: [Fault] = [
         // Q01: a part is missing.
         Fault("Q01 MXFP4 blocks without scales", .mxfp4(), "m_scales", remove("_scales")),
-        Fault("Q01 NVFP4 without its global scale", .nvfp4(divides: true), "weight_global_scale", remove("_global_scale")),
+        Fault(
+            "Q01 NVFP4 without its global scale", .nvfp4(divides: true), "weight_global_scale", remove("_global_scale")),
         Fault("Q01 NVFP4 without scales", .nvfp4(divides: false), "m.weight_scale", remove("weight_scale")),
         Fault("Q01 packed codes without scales", .packed(bits: 4, zeros: false), "weight_scale", remove("_scale")),
         Fault("Q01 GPTQ without zero points", .gptq(bits: 4), "m.qzeros", remove("qzeros")),
         Fault("Q01 GPTQ without scales", .gptq(bits: 4), "m.scales", remove("scales")),
         Fault("Q01 MLX without biases", .mlx(bits: 4), "m.biases", remove("biases")),
         Fault("Q01 bitsandbytes without absmax", .fourBits(nested: false), "absmax", remove("absmax")),
-        Fault("Q01 bitsandbytes without the scales of its scales", .fourBits(nested: true), "nested_absmax", remove("nested_absmax")),
+        Fault(
+            "Q01 bitsandbytes without the scales of its scales", .fourBits(nested: true), "nested_absmax",
+            remove("nested_absmax")),
         Fault("Q01 AQLM without scales", .aqlm(), "m.scales", remove("scales")),
         Fault("Q01 scales without codes", .fp8(), "without the codes", remove("m.weight")),
         Fault("Q01 GPTQ's zero points without codes", .gptq(bits: 4), "without the codes", remove("qweight")),
@@ -66,7 +71,8 @@ import Testing
         Fault("Q02 FP8 scales of another rank", .fp8(), "2x1x2", reshape("_scale_inv", [2, 1, 2])),
         Fault("Q02 MXFP4 scales of fewer groups", .mxfp4(), "2x3x1", reshape("_scales", [2, 3, 1])),
         Fault("Q02 groups of unequal size", .packed(bits: 4, zeros: false), "6x3", reshape("weight_scale", [6, 3])),
-        Fault("Q02 words that no width explains", .packed(bits: 4, zeros: false), "11 words", reshape("_packed", [6, 11])),
+        Fault(
+            "Q02 words that no width explains", .packed(bits: 4, zeros: false), "11 words", reshape("_packed", [6, 11])),
         Fault("Q02 zero points of another shape", .packed(bits: 3, zeros: true), "2x2", reshape("zero_point", [2, 2])),
         Fault("Q02 stated rows that are not there", .packed(bits: 4, zeros: false), "7 rows") { sample in
             sample.tensors[2].bytes[0] = 7
@@ -80,19 +86,28 @@ import Testing
         Fault("Q02 a block too many", .fourBits(nested: false), "5", reshape("absmax", [5])),
         Fault("Q02 a scale too many", .int8(), "4", reshape("SCB", [4])),
         Fault("Q02 codebooks of another number", .aqlm(), "3x256x1x8", reshape("codebooks", [3, 256, 1, 8])),
-        Fault("Q02 codebooks whose vectors codes cannot name", .aqlm(), "512 vectors", reshape("codebooks", [2, 512, 1, 8])),
+        Fault(
+            "Q02 codebooks whose vectors codes cannot name", .aqlm(), "512 vectors",
+            reshape("codebooks", [2, 512, 1, 8])),
         Fault("Q02 scales that are whole numbers", .fp8(), "I32") { $0.tensors[1].type = .i32 },
         // Q03: a configuration that contradicts the tensors.
         Fault("Q03 another method", .awq(), "AWQ", config(#""quant_method": "gptq", "bits": 4, "group_size": 32"#)),
-        Fault("Q03 other bits", .gptq(bits: 4), "4 bits", config(#""quant_method": "gptq", "bits": 8, "group_size": 32"#)),
-        Fault("Q03 another group size", .gptq(bits: 4), "2x32", config(#""quant_method": "gptq", "bits": 4, "group_size": 16"#)),
+        Fault(
+            "Q03 other bits", .gptq(bits: 4), "4 bits", config(#""quant_method": "gptq", "bits": 8, "group_size": 32"#)),
+        Fault(
+            "Q03 another group size", .gptq(bits: 4), "2x32",
+            config(#""quant_method": "gptq", "bits": 4, "group_size": 16"#)),
         Fault("Q03 other blocks", .fp8(), "2x2", config(#""quant_method": "fp8", "weight_block_size": [64, 64]"#)),
-        Fault("Q03 other widths of MLX", .mlx(bits: 4), "words", state(#"{"quantization": {"bits": 3, "group_size": 64}}"#)),
+        Fault(
+            "Q03 other widths of MLX", .mlx(bits: 4), "words",
+            state(#"{"quantization": {"bits": 3, "group_size": 64}}"#)),
         Fault("Q03 codes that no tensor has", .fp8(), "no tensor has codes") { sample in
             sample.tensors = [SampleTensor("m.weight", .bf16, [4, 8])]
         },
         // Q04: variants that are not known.
-        Fault("Q04 a variant of GPTQ", .gptq(bits: 4), "gptq_p", config(#""quant_method": "gptq", "checkpoint_format": "gptq_p""#)),
+        Fault(
+            "Q04 a variant of GPTQ", .gptq(bits: 4), "gptq_p",
+            config(#""quant_method": "gptq", "checkpoint_format": "gptq_p""#)),
         Fault("Q04 a variant of AWQ", .awq(), "gemv", config(#""quant_method": "awq", "version": "gemv""#)),
         Fault(
             "Q04 more bits than a byte has", .packed(bits: 4, zeros: false), "9 bits",
@@ -147,7 +162,9 @@ import Testing
         }
         let broken = try form(sample)
         let error = try #require(throws: IngotError.self) { try broken.2.checkScales(of: broken.0, shape: broken.1) }
-        #expect(error.code == .nonFinite && error.tensor == broken.0 && error.found.contains("NaN as the scale of row 3, column 32"))
+        #expect(
+            error.code == .nonFinite && error.tensor == broken.0
+                && error.found.contains("NaN as the scale of row 3, column 32"))
         var infinite = QuantizedSample.fp8(perRow: true)
         infinite.tensors[1].bytes.replaceSubrange(8..<12, with: [0, 0, 0x80, 0x7F])
         infinite.tensors[1].bytes.replaceSubrange(16..<20, with: [0, 0, 0x80, 0x7F])
@@ -157,7 +174,8 @@ import Testing
         var zero = QuantizedSample.fp8(perRow: true)
         zero.tensors[1].bytes.replaceSubrange(8..<12, with: [0, 0, 0, 0x80])
         let empty = try form(zero)
-        #expect(try empty.2.checkScales(of: empty.0, shape: empty.1)?.message.contains("1 of 130 scales are zero") == true)
+        #expect(
+            try empty.2.checkScales(of: empty.0, shape: empty.1)?.message.contains("1 of 130 scales are zero") == true)
         let good = try form(.fp8())
         #expect(try good.2.checkScales(of: good.0, shape: good.1) == nil)
     }

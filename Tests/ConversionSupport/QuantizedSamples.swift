@@ -23,12 +23,12 @@ package enum QuantizedSample: String, Sendable, CaseIterable {
                 SampleTensor("model.layers.0.experts.gate_up_proj_bias", .bf16, [3, 40]),
             ]
         case .gptq:
-            let order = (0..<512).flatMap { column -> [UInt8] in [UInt8(column / 128), 0, 0, 0] }
+            let order = (0..<512).flatMap { column -> [UInt8] in [UInt8(column / 32), 0, 0, 0] }
             return plain + [
                 QuantizedSample.codes("model.layers.0.q_proj.qweight", .i32, [64, 96]),
                 SampleTensor(
                     "model.layers.0.q_proj.qzeros", .i32, [16, 12], bytes: [UInt8](repeating: 0x77, count: 768)),
-                SampleTensor("model.layers.0.q_proj.scales", .f16, [4, 96]),
+                SampleTensor("model.layers.0.q_proj.scales", .f16, [16, 96]),
                 SampleTensor("model.layers.0.q_proj.g_idx", .i32, [512], bytes: order),
             ]
         }

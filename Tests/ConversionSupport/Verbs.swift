@@ -56,7 +56,9 @@ package enum Verbs {
     @discardableResult
     package static func verify(_ path: FilePath, against source: FilePath? = nil) async throws -> VerificationReport {
         let checkpoint = try SealedCheckpoint(path)
-        let original = try source.map { try Checkpoint.open($0) }
+        let original = try source.map {
+            try Checkpoint.open($0, quantized: checkpoint.keepsCodes ? .asStored : .decoded)
+        }
         return try await Verifier(checkpoint, against: original, memory: minimumMemory, jobs: 1).run()
     }
 
@@ -83,7 +85,7 @@ package enum Verbs {
     /// Tensors of a plain safetensors checkpoint, by name.
     package static func tensors(_ path: FilePath) throws -> [TensorName: SampleTensor] {
         var tensors: [TensorName: SampleTensor] = [:]
-        for shard in try Checkpoint.open(path).shards {
+        for shard in try Checkpoint.open(path, quantized: .asStored).shards {
             for tensor in shard.header.tensors {
                 tensors[tensor.name] = SampleTensor(
                     tensor.name.text, tensor.elementType, tensor.shape.dimensions,

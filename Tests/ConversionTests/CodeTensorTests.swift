@@ -88,14 +88,28 @@ import Testing
     }
 
     @Test(arguments: [EncodingOptions.Scheme.trellis, .uniform], QuantizedSample.allCases)
-    func otherSchemesRefuse(scheme: EncodingOptions.Scheme, sample: QuantizedSample) async throws {
+    func otherSchemes(scheme: EncodingOptions.Scheme, sample: QuantizedSample) async throws {
         let directory = try TemporaryDirectory()
         for (name, configuration) in [("with", sample.configuration), ("without", "{}")] {
-            try write(sample.tensors, configuration, to: directory.at(name))
-            let error = try await Verbs.failure {
-                try await Verbs.convert(directory.at(name), to: directory.at("sealed"), Verbs.options(scheme))
+            let (source, sealed) = (directory.at(name), directory.at(name + ".sealed"))
+            try write(sample.tensors, configuration, to: source)
+            var options = Verbs.options(scheme)
+            if sample == .gptq {
+                // Whole numbers need consent to be quantized again.
+                let error = try await Verbs.failure { try await Verbs.convert(source, to: sealed, options) }
+                #expect(error?.code == .unsupportedSource && error?.found.contains("quantized already") == true)
+                #expect(try Directory.kind(sealed) == nil)
+                options.encoding.requantizes = true
             }
-            #expect(error?.code == .unsupportedSource && error?.found.contains("quantized already") == true)
+            let report = try await Verbs.convert(source, to: sealed, options)
+            #expect(report.quantization.count == 1 && report.tensors.contains { $0.descriptor.scheme != .lossless })
+            #expect(try await Verbs.verify(sealed, against: source).holds)
+            try await Verbs.export(sealed, to: directory.at(name + ".out"))
+            let found = try Verbs.tensors(directory.at(name + ".out"))
+            let decoded = try Checkpoint.open(source)
+            #expect(Set(found.keys) == Set(decoded.shards[0].header.tensors.map(\.name)))
+            let text = String(decoding: try Files.read(directory.at(name + ".out/config.json")), as: UTF8.self)
+            #expect(!text.contains("quantization_config"))
         }
     }
 
@@ -160,7 +174,8 @@ import Testing
         let directory = try TemporaryDirectory()
         try write(QuantizedSample.fp8.tensors, QuantizedSample.fp8.configuration, to: directory.at("source"))
         let options = Verbs.options(.lossless)
-        let plan = try ConversionPlan(ConversionPlan.openSource(directory.at("source")), options)
+        let plan = try ConversionPlan(
+            ConversionPlan.openSource(directory.at("source"), quantized: .asStored), options)
         let forecast = try await ConversionForecast(plan, sampling: false)
         let report = try await Verbs.convert(directory.at("source"), to: directory.at("sealed"), options)
         #expect(forecast.weights == report.weights)

@@ -31,7 +31,8 @@ enum QuantizedTarget {
 
     private static func check(_ tensor: StoredTensor, _ form: QuantizedForm, in shard: Shard) throws {
         require(
-            tensor.elementType.byteCount(of: tensor.shape) == tensor.byteCount, "\(tensor.name): \(tensor.byteCount) bytes")
+            tensor.elementType.byteCount(of: tensor.shape) == tensor.byteCount,
+            "\(tensor.name): \(tensor.byteCount) bytes")
         guard tensor.byteCount <= 1 << 20 else { return }
         let bytes = shard.bytes(of: tensor)
         let whole = try bytes.all()
@@ -56,47 +57,75 @@ enum QuantizedTarget {
                 name: TensorName(tensor.name), elementType: tensor.type, shape: Shape(tensor.shape)!,
                 byteCount: UInt64(tensor.bytes.count))
         }
-        return try [UInt8(length)] + text + SafetensorsWriter.header(tensors: entries, metadata: []) + tensors.flatMap(\.bytes)
+        return try [UInt8(length)] + text + SafetensorsWriter.header(tensors: entries, metadata: [])
+            + tensors.flatMap(\.bytes)
     }
 
     /// A seed for each layout.
     static func seeds() throws -> [[UInt8]] {
         func words(_ name: String, _ shape: [Int]) -> SampleTensor { SampleTensor(name, raw: .i32, shape) }
         let state = #"{"blocksize":64,"dtype":"float16","shape":[4,33],"nested_blocksize":256,"nested_offset":0.5}"#
-        let packed = #"{"quantization_config":{"quant_method":"compressed-tensors","config_groups":{"a":{"weights":{"num_bits":3}}}}}"#
+        let packed =
+            #"{"quantization_config":{"quant_method":"compressed-tensors","config_groups":{"a":{"weights":{"num_bits":3}}}}}"#
         return try [
             seed(
                 #"{"dtype":"bfloat16","quantization_config":{"quant_method":"fp8","weight_block_size":[4,8]}}"#,
-                [SampleTensor("m.weight", .f8e4m3, [5, 12], bytes: (0..<60).map { UInt8($0) }),
-                 SampleTensor("m.weight_scale_inv", .f32, [2, 2])]),
+                [
+                    SampleTensor("m.weight", .f8e4m3, [5, 12], bytes: (0..<60).map { UInt8($0) }),
+                    SampleTensor("m.weight_scale_inv", .f32, [2, 2]),
+                ]),
             seed(
-                "", [SampleTensor("m_blocks", raw: .u8, [2, 2, 1, 16]),
-                     SampleTensor("m_scales", .u8, [2, 2, 1], bytes: [120, 121, 122, 123])]),
+                "",
+                [
+                    SampleTensor("m_blocks", raw: .u8, [2, 2, 1, 16]),
+                    SampleTensor("m_scales", .u8, [2, 2, 1], bytes: [120, 121, 122, 123]),
+                ]),
             seed(
-                "", [SampleTensor("m.weight_packed", raw: .u8, [2, 16]),
-                     SampleTensor("m.weight_scale", .f8e4m3, [2, 2], bytes: [56, 57, 58, 59]),
-                     SampleTensor("m.weight_global_scale", .f32, [1])]),
+                "",
+                [
+                    SampleTensor("m.weight_packed", raw: .u8, [2, 16]),
+                    SampleTensor("m.weight_scale", .f8e4m3, [2, 2], bytes: [56, 57, 58, 59]),
+                    SampleTensor("m.weight_global_scale", .f32, [1]),
+                ]),
             seed(
-                packed, [words("m.weight_packed", [4, 4]), SampleTensor("m.weight_scale", .f16, [4, 2]),
-                         words("m.weight_zero_point", [1, 2]),
-                         SampleTensor("m.weight_shape", .i64, [2], bytes: [4, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0])]),
+                packed,
+                [
+                    words("m.weight_packed", [4, 4]), SampleTensor("m.weight_scale", .f16, [4, 2]),
+                    words("m.weight_zero_point", [1, 2]),
+                    SampleTensor(
+                        "m.weight_shape", .i64, [2], bytes: [4, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0]),
+                ]),
             seed(
-                "", [words("m.qweight", [4, 32]), words("m.qzeros", [2, 4]), SampleTensor("m.scales", .f16, [2, 32]),
-                     SampleTensor("m.g_idx", .i32, [32], bytes: (0..<32).flatMap { [UInt8($0 % 2), 0, 0, 0] })]),
-            seed("", [words("m.qweight", [16, 2]), words("m.qzeros", [2, 2]), SampleTensor("m.scales", .f16, [2, 16])]),
+                "",
+                [
+                    words("m.qweight", [4, 32]), words("m.qzeros", [2, 4]), SampleTensor("m.scales", .f16, [2, 32]),
+                    SampleTensor("m.g_idx", .i32, [32], bytes: (0..<32).flatMap { [UInt8($0 % 2), 0, 0, 0] }),
+                ]),
+            seed(
+                "",
+                [words("m.qweight", [16, 2]), words("m.qzeros", [2, 2]), SampleTensor("m.scales", .f16, [2, 16])]),
             seed(
                 #"{"quantization":{"bits":4,"group_size":32}}"#,
-                [SampleTensor("m.weight", raw: .u32, [2, 4]), SampleTensor("m.scales", .bf16, [2, 1]),
-                 SampleTensor("m.biases", .bf16, [2, 1])]),
+                [
+                    SampleTensor("m.weight", raw: .u32, [2, 4]), SampleTensor("m.scales", .bf16, [2, 1]),
+                    SampleTensor("m.biases", .bf16, [2, 1]),
+                ]),
             seed(
-                "", [SampleTensor("m.weight", raw: .u8, [66, 1]), SampleTensor("m.weight.absmax", raw: .u8, [3]),
-                     SampleTensor("m.weight.quant_map", .f32, [16]), SampleTensor("m.weight.nested_absmax", .f32, [1]),
-                     SampleTensor("m.weight.nested_quant_map", .f32, [256]),
-                     SampleTensor("m.weight.quant_state.bitsandbytes__nf4", .u8, [state.utf8.count], bytes: Array(state.utf8))]),
+                "",
+                [
+                    SampleTensor("m.weight", raw: .u8, [66, 1]), SampleTensor("m.weight.absmax", raw: .u8, [3]),
+                    SampleTensor("m.weight.quant_map", .f32, [16]), SampleTensor("m.weight.nested_absmax", .f32, [1]),
+                    SampleTensor("m.weight.nested_quant_map", .f32, [256]),
+                    SampleTensor(
+                        "m.weight.quant_state.bitsandbytes__nf4", .u8, [state.utf8.count], bytes: Array(state.utf8)),
+                ]),
             seed("", [SampleTensor("m.weight", raw: .i8, [2, 5]), SampleTensor("m.SCB", .f32, [2])]),
             seed(
-                "", [SampleTensor("m.codes", raw: .i8, [2, 2, 1]), SampleTensor("m.codebooks", .f16, [1, 16, 1, 8]),
-                     SampleTensor("m.scales", .f16, [2, 1, 1, 1])]),
+                "",
+                [
+                    SampleTensor("m.codes", raw: .i8, [2, 2, 1]), SampleTensor("m.codebooks", .f16, [1, 16, 1, 8]),
+                    SampleTensor("m.scales", .f16, [2, 1, 1, 1]),
+                ]),
         ]
     }
 }

@@ -120,7 +120,8 @@ import Weights
     private func diff(_ old: FilePath, _ new: FilePath) async throws -> CheckpointDiff {
         var options = CheckpointDiff.Options()
         options.memory = 64 << 20
-        return try await CheckpointDiff(OpenedCheckpoint(old), OpenedCheckpoint(new), options)
+        let both = try OpenedCheckpoint.open(together: [old, new])
+        return try await CheckpointDiff(both[0], both[1], options)
     }
 
     @Test func sameCodesInOtherForm() async throws {
@@ -163,9 +164,8 @@ import Weights
         try await convert(directory, "source")
         try await Verbs.export(directory.at("source.sealed"), to: directory.at("out"))
         func verify(_ path: FilePath, _ source: FilePath) async throws -> VerificationReport {
-            try await CheckpointVerification(
-                OpenedCheckpoint(path), against: OpenedCheckpoint(source), memory: 64 << 20, jobs: 2
-            ).run()
+            let both = try OpenedCheckpoint.open(together: [path, source])
+            return try await CheckpointVerification(both[0], against: both[1], memory: 64 << 20, jobs: 2).run()
         }
         #expect(try await verify(directory.at("out"), directory.at("source.sealed")).holds)
         #expect(try await verify(directory.at("source.sealed"), directory.at("source.sealed")).holds)
@@ -181,7 +181,7 @@ import Weights
         let directory = try TemporaryDirectory()
         try await convert(directory, "source")
         func read(_ name: String) async throws -> [CheckpointReport.Tensor] {
-            var report = try CheckpointReport(directory.at(name))
+            var report = try CheckpointReport(OpenedCheckpoint(directory.at(name), quantized: .asStored))
             try await report.readWeights(by: StatisticsReader(memory: 64 << 20, jobs: 2))
             return report.tensors.sorted { $0.stored.name < $1.stored.name }
         }

@@ -1,3 +1,4 @@
+import Checkpoints
 import Conversion
 import ConversionSupport
 import Inspection
@@ -6,11 +7,14 @@ import SystemPackage
 import TensorModel
 import TestSupport
 import Testing
+import Weights
 
 /// Statistics of whole checkpoints: every form of storage, any number of jobs.
 @Suite struct StatisticsReaderTests {
-    private func report(_ path: FilePath, jobs: Int = 2) async throws -> CheckpointReport {
-        var report = try CheckpointReport(path)
+    private func report(
+        _ path: FilePath, jobs: Int = 2, quantized: QuantizedSources = .decoded
+    ) async throws -> CheckpointReport {
+        var report = try CheckpointReport(OpenedCheckpoint(path, quantized: quantized))
         try await report.readWeights(by: StatisticsReader(memory: Verbs.minimumMemory, jobs: jobs))
         return report
     }
@@ -140,7 +144,8 @@ import Testing
             SampleTensor("layers.0.v_proj.weight_scale_inv", .f32, [1, 1], values: [77]),
             SampleTensor("layers.0.position_ids", raw: .i64, [1, 9]),
         ]
-        let mixed = try await report(try SampleSource.write([[weights] + others], to: directory.at("mixed")))
+        let mixed = try await report(
+            try SampleSource.write([[weights] + others], to: directory.at("mixed")), quantized: .asStored)
         let alone = try await report(try SampleSource.write([[weights]], to: directory.at("alone")))
         #expect(mixed.tensors.map(\.holdsWeights) == [true, false, false, false, false, false])
         #expect(mixed.tensors.allSatisfy { $0.statistics?.percentiles != nil })

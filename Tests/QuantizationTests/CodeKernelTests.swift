@@ -100,7 +100,8 @@ extension InstructionSetTests {
                     let none: [Float] = []
                     var target = found.mutableSpan
                     Kernels.scaleCodes(
-                        &target, first: first, group: group, scales: scales.span, zeros: (kind == 1 ? zeros : none).span,
+                        &target, first: first, group: group, scales: scales.span,
+                        zeros: (kind == 1 ? zeros : none).span,
                         biases: (kind == 2 ? biases : none).span, between: .bf16)
                     #expect(found == expected, "\(set), \(count) values, kind \(kind)")
                 }

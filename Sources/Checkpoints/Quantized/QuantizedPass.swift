@@ -96,7 +96,8 @@ struct QuantizedPass {
     private mutating func take(_ found: LogicalTensor, _ codes: StoredTensor) throws {
         if let part = found.form.parts.first(where: { $0.tensor.decoder != nil }) {
             throw StoredTensors.refusal(
-                FoundTensor(tensor: part.tensor, file: part.file), "a view of a larger storage", "elements one after the other")
+                FoundTensor(tensor: part.tensor, file: part.file), "a view of a larger storage",
+                "elements one after the other")
         }
         if found.name != codes.name, tensors.places[found.name] != nil {
             throw StoredTensors.refusal(
@@ -104,7 +105,8 @@ struct QuantizedPass {
                 "codes of `\(found.name.text.prefix(160))`, which is there too", "codes or weights, not both",
                 remedy: "fetch the checkpoint again")
         }
-        if let stated = tensors.configuration, let methods = stated.statedMethods, !methods.contains(found.form.method) {
+        if let stated = tensors.configuration, let methods = stated.statedMethods, !methods.contains(found.form.method)
+        {
             throw StoredTensors.refusal(
                 FoundTensor(tensor: codes, file: found.form.parts[0].file), "codes of \(found.form.method.rawValue)",
                 "codes of \(stated.method.prefix(80)), as \(stated.path) states",
@@ -170,7 +172,9 @@ struct QuantizedPass {
             stated.statedMethods != nil
         else { return nil }
         // FP8 without scales is a plain cast.
-        let isCast = tensors.shards.contains { $0.header.tensors.contains { [.f8e4m3, .f8e5m2].contains($0.elementType) } }
+        let isCast = tensors.shards.contains {
+            $0.header.tensors.contains { [.f8e4m3, .f8e5m2].contains($0.elementType) }
+        }
         guard !isCast else { return nil }
         return IngotError(
             .unsupportedSource, file: stated.path,
@@ -206,9 +210,10 @@ struct QuantizedPass {
     private func warnings() -> [IngotWarning] {
         notes
             + failures.prefix(3).map {
-            IngotWarning(
-                file: $0.file ?? "", tensor: $0.tensor, "listed as it is stored: \($0.found); expected \($0.expected ?? "")")
-        }
+                IngotWarning(
+                    file: $0.file ?? "", tensor: $0.tensor,
+                    "listed as it is stored: \($0.found); expected \($0.expected ?? "")")
+            }
             + (failures.count > 3
                 ? [
                     IngotWarning(

@@ -78,7 +78,9 @@ package struct ScaleHistogram: Sendable, Hashable {
             let (lines, columns) = isWide ? (0..<rows, range) : (range, 0..<scales.gridColumns)
             let values = try scales.read(lines, columns, of: parts)
             add(values) { place in
-                let (line, column) = (lines.lowerBound + place / columns.count, columns.lowerBound + place % columns.count)
+                let (line, column) = (
+                    lines.lowerBound + place / columns.count, columns.lowerBound + place % columns.count
+                )
                 let row = line / scales.gridRows * scales.sliceRows + line % scales.gridRows * scales.blockRows
                 return (row, column * scales.blockColumns)
             }

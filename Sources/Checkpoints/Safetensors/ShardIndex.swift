@@ -163,11 +163,16 @@ extension ShardIndex {
     /// - Throws: `unsupportedSource`.
     func requireWhole(_ shard: Shard, position: Int) throws {
         var modules: Set<TensorName> = []
-        for part in shard.header.tensors.compactMap(\.form).flatMap(\.parts) {
-            modules.formUnion(ShardIndex.modules(of: part.tensor.name))
+        let endings = [".weight", ".weight_packed", ".qweight", ".codes", "_blocks"]
+        for tensor in shard.header.storedTensors
+        where shard.header.roles[tensor.name] != nil
+            || [.u8, .i8, .f8e4m3, .f8e5m2, .i16, .i32, .u32].contains(tensor.elementType)
+                && endings.contains(where: { TensorName.hasSuffix(tensor.name.text, $0) })
+        {
+            modules.formUnion(ShardIndex.modules(of: tensor.name))
         }
         guard !modules.isEmpty else { return }
-        for (name, place) in tensors where place != position {
+        for (name, place) in tensors where place != position && !TensorName.hasSuffix(name.text, ".bias") {
             guard let module = ShardIndex.modules(of: name).first(where: modules.contains) else { continue }
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: name,
@@ -181,7 +186,9 @@ extension ShardIndex {
     private static func modules(of name: TensorName) -> [TensorName] {
         let text = name.text
         let endings = ["_blocks", "_scales", "_scale_inv", "_scale"]
-        if let ending = endings.first(where: { TensorName.hasSuffix(text, $0) && !TensorName.hasSuffix(text, ".weight" + $0) }) {
+        if let ending = endings.first(where: {
+            TensorName.hasSuffix(text, $0) && !TensorName.hasSuffix(text, ".weight" + $0)
+        }) {
             return [TensorName(TensorName.dropSuffix(text, ending))]
         }
         guard let dot = text.utf8.lastIndex(of: UInt8(ascii: ".")) else { return [] }

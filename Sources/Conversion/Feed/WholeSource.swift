@@ -8,7 +8,9 @@ final class WholeSource: Sendable {
     private let quantized: QuantizedSources
     private let opened = Mutex<Checkpoint?>(nil)
 
-    init(_ layout: CheckpointLayout, _ quantized: QuantizedSources) { (self.layout, self.quantized) = (layout, quantized) }
+    init(_ layout: CheckpointLayout, _ quantized: QuantizedSources) {
+        (self.layout, self.quantized) = (layout, quantized)
+    }
 
     /// Opens a shard.
     ///

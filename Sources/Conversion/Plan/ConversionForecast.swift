@@ -198,12 +198,20 @@ package struct ConversionForecast: Sendable {
     /// The tensors that hold weights, not codes of a quantized source.
     package var weightTensors: [Tensor] { tensors.filter { $0.elementType.quantizable != nil } }
 
-    /// Number of weights that would be encoded; codes of a quantized source do not count.
-    package var weights: Int { weightTensors.reduce(0) { $0 + $1.shape.elementCount } }
+    /// Number of all weights that the codes and other tensors of a quantized source stand for, if its codes are kept; otherwise nil.
+    package var decodedWeights: Int? {
+        tensors.contains { $0.elementType.quantizable == nil } ? SourceQuantization.weights(quantization) : nil
+    }
 
-    /// Bits per weight over all payloads of weights; nil if there are none.
+    /// Number of weights that would be encoded; of a quantized source whose codes are kept, all weights that they stand for.
+    package var weights: Int { decodedWeights ?? payloadWeights }
+
+    private var payloadWeights: Int { weightTensors.reduce(0) { $0 + $1.shape.elementCount } }
+
+    /// Bits per weight over all payloads of weights; nil if there are none. Of a quantized source whose codes are kept, all shards count.
     package var bitsPerWeight: Double? {
-        weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+        if let decodedWeights { return Double(outputBytes) * 8 / Double(max(1, decodedWeights)) }
+        return weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
     /// The forecast as JSON, schema `ingot.plan` version 1 (Specs/json.md).

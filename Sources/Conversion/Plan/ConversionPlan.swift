@@ -105,7 +105,8 @@ package struct ConversionPlan: Sendable {
         if options.run.consumesSource, let form = shard.header.tensors.compactMap(\.form).first(where: \.spansFiles) {
             throw IngotError(
                 .unsupportedSource, file: shard.file.path.string, tensor: form.parts[0].tensor.name,
-                found: "codes whose scales are in another shard", expected: "all that belongs to codes in the shard that is deleted",
+                found: "codes whose scales are in another shard",
+                expected: "all that belongs to codes in the shard that is deleted",
                 remedy: .option(.keepSource))
         }
         let plans = try shard.header.tensors.map { tensor in

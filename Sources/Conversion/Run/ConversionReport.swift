@@ -122,12 +122,18 @@ package struct ConversionReport: Sendable {
     /// The payloads of codes and scales of a quantized source.
     private var codeTensors: [Tensor] { tensors.filter(\.descriptor.holdsCodes) }
 
-    /// Number of weights in all payloads; codes of a quantized source do not count.
-    package var weights: Int { weightTensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+    /// Number of all weights that the codes and other tensors of a quantized source stand for, if its codes are kept; otherwise nil.
+    package var decodedWeights: Int? { codeTensors.isEmpty ? nil : SourceQuantization.weights(quantization) }
 
-    /// Bits per weight over all payloads of weights; nil if there are none.
+    /// Number of weights in all payloads; of a quantized source whose codes are kept, all weights that they stand for.
+    package var weights: Int { decodedWeights ?? payloadWeights }
+
+    private var payloadWeights: Int { weightTensors.reduce(0) { $0 + $1.descriptor.shape.elementCount } }
+
+    /// Bits per weight over all payloads of weights; nil if there are none. Of a quantized source whose codes are kept, all shards count.
     package var bitsPerWeight: Double? {
-        weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
+        if let decodedWeights { return Double(outputBytes) * 8 / Double(max(1, decodedWeights)) }
+        return weights == 0 ? nil : Double(weightTensors.reduce(0) { $0 + $1.byteCount }) * 8 / Double(weights)
     }
 
     /// The payloads of codes and scales of a quantized source.

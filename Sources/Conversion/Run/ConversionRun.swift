@@ -100,7 +100,9 @@ struct ConversionRun {
     /// The codes of other quantizers in the source; empty if it has none, or if not all shards are there.
     private var sourceQuantization: [SourceQuantization] {
         // Codes that are kept are described as what they stand for.
-        if finished.isEmpty, !context.options.encoding.keepsCodes { return SourceQuantization.kinds(of: plan.openShards.map(\.source)) }
+        if finished.isEmpty, !context.options.encoding.keepsCodes {
+            return SourceQuantization.kinds(of: plan.openShards.map(\.source))
+        }
         let whole = try? Checkpoint.open(context.layout.path, key: context.layout.key, undecodable: .listed)
         return SourceQuantization.kinds(of: whole?.shards ?? [])
     }

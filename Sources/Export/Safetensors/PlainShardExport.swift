@@ -65,6 +65,8 @@ struct PlainBandExporter {
         widened.grow(to: place.count)
         FloatConversion.expand(output.span.extracting(0..<place.count * work.width), from, into: &widened)
         let overflows = FloatConversion.narrow(widened, count: place.count, to, into: &output)
-        guard overflows == 0 else { throw FloatRecoding.failure(overflows, to, work.tensor.name, work.tensor.file.path) }
+        guard overflows == 0 else {
+            throw FloatRecoding.failure(overflows, to, work.tensor.name, work.tensor.file.path)
+        }
     }
 }

@@ -19,7 +19,7 @@ extension SafetensorsExporter {
         }
         let snapshot = try DirectorySnapshot(of: path)
         if snapshot.entries.isEmpty { return snapshot }
-        let lists = ((try? Checkpoint.open(path))?.shards ?? []).map { shard in
+        let lists = ((try? Checkpoint.open(path, quantized: .asStored))?.shards ?? []).map { shard in
             fileList(shard.header.metadata.value(of: filesKey) ?? "")
         }
         guard let known = lists.first, lists.allSatisfy({ $0 == known }),

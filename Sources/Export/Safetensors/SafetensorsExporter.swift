@@ -74,7 +74,8 @@ package struct SafetensorsExporter: Sendable {
             switch shard {
             case .sealed(let sealed):
                 written = try await export(sealed, content, to: path) { progress($0, name, $1) }
-                tensors = sealed.payloads.map { ($0.name, $0.descriptor.shape) } + sealed.kept.map { ($0.name, $0.shape) }
+                tensors =
+                    sealed.payloads.map { ($0.name, $0.descriptor.shape) } + sealed.kept.map { ($0.name, $0.shape) }
             case .plain(let plain, let weights):
                 written = try await export(plain, weights, content, to: path) { progress($0, plain.fileName, $1) }
                 tensors = weights.map { ($0.name, $0.shape) }
@@ -193,7 +194,8 @@ package struct SafetensorsExporter: Sendable {
         } consume: { run, bytes in
             let work = works[run.payload]
             guard let grid = work.grid else { return }
-            try output.take(bytes, run.chunks.lowerBound, of: grid, width: work.writtenWidth, targets[run.payload].order)
+            try output.take(
+                bytes, run.chunks.lowerBound, of: grid, width: work.writtenWidth, targets[run.payload].order)
             progress(work.tensor.name, work.tensor.byteCount / UInt64(max(1, work.count)))
         }
         guard var file = output.file.take() else { preconditionFailure("a shard is exported once") }
@@ -226,7 +228,8 @@ package struct SafetensorsExporter: Sendable {
         var needed: UInt64 = 0
         for tensor in checkpoint.tensors {
             let recoded = tensor.elementType.quantizable == nil ? nil : format?.elementType
-            let taken = tensor.elementType.bitWidth < 8 ? tensor.byteCount : bytes(tensor.shape, recoded ?? tensor.elementType)
+            let taken =
+                tensor.elementType.bitWidth < 8 ? tensor.byteCount : bytes(tensor.shape, recoded ?? tensor.elementType)
             needed = Checked.add(needed, taken) ?? .max
         }
         let parent = output.lexicallyNormalized().removingLastComponent()

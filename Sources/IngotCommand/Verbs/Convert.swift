@@ -179,7 +179,9 @@ enum ConversionText {
         if let bits = report.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(NumberText.fixed(bits, 3))  (\(report.weights) weights in \(report.weightTensors.count) matrices)")
+                "\(NumberText.fixed(bits, 3))  ("
+                    + (report.decodedWeights.map { "\($0) decoded weights, everything counted)" }
+                        ?? "\(report.weights) weights in \(report.weightTensors.count) matrices)"))
             if let asked = asked(report) { add("", asked) }
         }
         if let codes = report.codes {

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Checkpoints
 import Inspection
 import SystemPackage
 import TensorModel
@@ -93,11 +92,7 @@ struct Diff: AsyncParsableCommand {
         options.pattern = comparison.filter
         options.headersOnly = comparison.headersOnly
         (options.memory, options.jobs) = (work.memory.bytes, work.jobs)
-        var sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key) }
-        // A checkpoint that keeps codes is compared with codes.
-        if sides.contains(where: { $0.counterpart == .asStored }) {
-            sides = try [old, new].map { try OpenedCheckpoint($0, key: comparison.keyed.key, quantized: .asStored) }
-        }
+        let sides = try OpenedCheckpoint.open(together: [old, new], key: comparison.keyed.key)
         try comparison.keyed.require(in: sides)
         let reading = ReadingProgress(
             shown, totalBytes: sides[1].tensors.reduce(0) { $0 + $1.byteCount }, files: sides[1].weightFiles)

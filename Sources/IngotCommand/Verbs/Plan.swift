@@ -66,7 +66,8 @@ struct Plan: AsyncParsableCommand {
             moments = opened
         }
         let plan = try ConversionPlan(
-            ConversionPlan.openSource(source, key: options.encoding.key, quantized: options.encoding.sourceForm), options,
+            ConversionPlan.openSource(source, key: options.encoding.key, quantized: options.encoding.sourceForm),
+            options,
             moments)
         let reading = ReadingProgress(shown, totalBytes: 0, files: [])
         for warning in warnings + plan.warnings { reading.warn(warning) }
@@ -163,7 +164,9 @@ enum ForecastText {
         if let bits = forecast.bitsPerWeight {
             add(
                 "bits per weight",
-                "\(NumberText.fixed(bits, 3))  (\(forecast.weights) weights in \(forecast.weightTensors.count) matrices)"
+                "\(NumberText.fixed(bits, 3))  ("
+                    + (forecast.decodedWeights.map { "\($0) decoded weights, everything counted)" }
+                        ?? "\(forecast.weights) weights in \(forecast.weightTensors.count) matrices)")
             )
         }
         add("kept", "\(forecast.kept.count) tensors")

@@ -122,8 +122,9 @@ struct Verify: AsyncParsableCommand {
     }
 
     private func verify(_ stated: ClaimsFile?) async throws {
-        let opened = try OpenedCheckpoint(checkpoint)
-        let source = try comparison.against.map { try OpenedCheckpoint($0, key: comparison.keyed.key, quantized: opened.counterpart) }
+        let both = try OpenedCheckpoint.open(
+            together: [checkpoint] + [comparison.against].compactMap(\.self), key: comparison.keyed.key)
+        let (opened, source) = (both[0], both.count > 1 ? both[1] : nil)
         try comparison.keyed.require(in: source.map { [$0] } ?? [])
         let verification = try CheckpointVerification(
             opened, against: source, memory: work.memory.bytes, jobs: work.jobs)

@@ -122,10 +122,13 @@ package struct ValueComparison: Sendable {
     private enum Numbers: Sendable {
         case weights(ReadableWeights)
         case elements(TensorBytes, CountedFormat, columns: Int)
+        case sealed(SealedElements, CountedFormat, columns: Int)
 
         init(_ tensor: StoredWeights) throws {
             if let weights = try ReadableWeights(tensor) {
                 self = .weights(weights)
+            } else if let format = CountedFormat(of: tensor.elementType), let elements = try tensor.sealedElements() {
+                self = .sealed(elements, format, columns: tensor.shape.columns)
             } else if let format = CountedFormat(of: tensor.elementType) {
                 self = .elements(tensor.bytes, format, columns: tensor.shape.columns)
             } else {
@@ -153,6 +156,15 @@ package struct ValueComparison: Sendable {
                 try tensor.read(
                     UInt64((place.row * columns + place.column) * width), count: place.columns * width,
                     rows: place.rows, stride: columns * width, into: &bytes)
+                let elements = bytes
+                format.expand(elements.span, count: place.count, into: &values)
+            case .sealed(let tensor, let format, let columns):
+                let (width, length) = (format.byteWidth, place.columns * format.byteWidth)
+                bytes.grow(to: place.count * width)
+                for row in 0..<place.rows {
+                    let start = ((place.row + row) * columns + place.column) * width
+                    try tensor.read(UInt64(start), count: length, into: &bytes, at: row * length)
+                }
                 let elements = bytes
                 format.expand(elements.span, count: place.count, into: &values)
             }

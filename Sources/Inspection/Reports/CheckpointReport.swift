@@ -25,7 +25,9 @@ package struct CheckpointReport: Sendable {
         var scaleWarning: IngotWarning? {
             guard let coded = statistics?.coded, coded.zeros + coded.notFinite > 0 else { return nil }
             var texts: [String] = []
-            if coded.zeros > 0 { texts.append("\(coded.zeros) of \(coded.scales) scales are zero: their weights are zero") }
+            if coded.zeros > 0 {
+                texts.append("\(coded.zeros) of \(coded.scales) scales are zero: their weights are zero")
+            }
             if coded.notFinite > 0 { texts.append("\(coded.notFinite) of \(coded.scales) scales are NaN or infinite") }
             return IngotWarning(
                 file: stored.file.path.string, tensor: name, texts.joined(separator: "; "))

@@ -76,7 +76,9 @@ package struct StatisticsReader: Sendable {
                 sums = TensorSums(work.countedFormat, energies: work.hasEnergies ? (work.rows, work.columns) : nil)
             }
             if tensor.quantized != nil {
-                if job.piece == 0 { (histogram, scales) = (output.histogram, output.scales) } else {
+                if job.piece == 0 {
+                    (histogram, scales) = (output.histogram, output.scales)
+                } else {
                     histogram.add(output.histogram)
                     scales.add(output.scales)
                 }

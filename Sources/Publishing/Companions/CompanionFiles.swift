@@ -94,7 +94,8 @@ package struct CompanionFiles: Sendable {
     package func refuseQuantizedSource(keepsCodes: Bool = false) throws {
         guard let file = copied.first(where: { $0.name == CompanionFiles.configuration }) else { return }
         let configuration = try ConfigurationFile(reading: file.path)
-        guard let method = configuration.quantizationMethod, !keepsCodes, QuantizationMethod.methods(named: method) == nil
+        guard let method = configuration.quantizationMethod, !keepsCodes,
+            QuantizationMethod.methods(named: method) == nil
         else { return }
         throw IngotError(
             .unsupportedSource, file: file.path.string,

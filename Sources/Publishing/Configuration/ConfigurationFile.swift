@@ -81,7 +81,9 @@ package struct ConfigurationFile: Sendable {
                     found: "a member `\(ConfigurationFile.keyBesideSource)`, a name Ingot uses itself",
                     expected: "a configuration without it", remedy: "rename the member in the source")
             }
-        } else if !keepsSource {
+        } else if keepsSource {
+            try remove(ConfigurationFile.key)
+        } else {
             try removeQuantization()
         }
         let value = ConfigurationFile.value(options)

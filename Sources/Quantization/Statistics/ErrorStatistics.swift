@@ -130,19 +130,19 @@ extension WeightStatistics {
             ])
         }
         return .object(
-          [
-            .init("count", .unsigned(count)), .init("min", .number(minimum)), .init("max", .number(maximum)),
-            .init("mean", .number(mean)), .init("std", .number(standardDeviation)),
-            .init("absmax", .number(absoluteMaximum)), .init("skewness", .number(skewness)),
-            .init("kurtosis", .number(kurtosis)), .init("percentiles", percentiles?.json ?? .null),
-            .init("percentiles_are_exact", .bool(outliersAreExact)),
-            .init("zeros", .unsigned(zeros)), .init("nan", .unsigned(nan)), .init("infinite", .unsigned(infinite)),
-            .init("subnormal", .unsigned(subnormal)), .init("outliers_6_sigma", .unsigned(outliers)),
-            .init("outliers_are_exact", .bool(outliersAreExact)),
-            .init("value_entropy_bits", valueEntropy.map(JSONValue.number) ?? .null),
-            .init("code_entropy_bits", codeEntropy.map(JSONValue.number) ?? .null), .init("row_rms", spread(rows)),
-            .init("column_rms", spread(columns)), .init("histogram", histogram.json),
-        ] + (coded.map { [.init("coded", $0.json)] } ?? []))
+            [
+                .init("count", .unsigned(count)), .init("min", .number(minimum)), .init("max", .number(maximum)),
+                .init("mean", .number(mean)), .init("std", .number(standardDeviation)),
+                .init("absmax", .number(absoluteMaximum)), .init("skewness", .number(skewness)),
+                .init("kurtosis", .number(kurtosis)), .init("percentiles", percentiles?.json ?? .null),
+                .init("percentiles_are_exact", .bool(outliersAreExact)),
+                .init("zeros", .unsigned(zeros)), .init("nan", .unsigned(nan)), .init("infinite", .unsigned(infinite)),
+                .init("subnormal", .unsigned(subnormal)), .init("outliers_6_sigma", .unsigned(outliers)),
+                .init("outliers_are_exact", .bool(outliersAreExact)),
+                .init("value_entropy_bits", valueEntropy.map(JSONValue.number) ?? .null),
+                .init("code_entropy_bits", codeEntropy.map(JSONValue.number) ?? .null), .init("row_rms", spread(rows)),
+                .init("column_rms", spread(columns)), .init("histogram", histogram.json),
+            ] + (coded.map { [.init("coded", $0.json)] } ?? []))
     }
 }
 

@@ -55,7 +55,8 @@ package struct PieceCounts: Sendable {
     }
 
     /// Adds numbers to those from `start` on.
-    private static func add<Number: BinaryFloatingPoint>(_ numbers: [Number], to sums: inout [Double], from start: Int) {
+    private static func add<Number: BinaryFloatingPoint>(_ numbers: [Number], to sums: inout [Double], from start: Int)
+    {
         guard !numbers.isEmpty else { return }
         let added = numbers.span
         var target = sums.mutableSpan

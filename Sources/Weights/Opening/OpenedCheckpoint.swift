@@ -101,8 +101,19 @@ package struct OpenedCheckpoint: Sendable {
     /// The sealed checkpoint; nil for any other.
     package var sealed: SealedCheckpoint? { if case .sealed(let checkpoint) = content { checkpoint } else { nil } }
 
-    /// How a checkpoint is to be opened that is compared with this one: as it is stored if this one keeps codes as they are stored.
-    package var counterpart: QuantizedSources { sealed?.keepsCodes == true ? .asStored : .decoded }
+    /// Opens checkpoints that are compared with each other. If one of them keeps the codes of a quantized source, the codes of all others are
+    /// read as they are stored.
+    ///
+    /// - Parameters:
+    ///   - paths: the files or directories.
+    ///   - key: for PyTorch files, the keys that lead to the dict of weights, joined by `.`; other formats ignore it.
+    package static func open(together paths: [FilePath], key: String? = nil) throws -> [OpenedCheckpoint] {
+        let sealed = try paths.map { try SealedCheckpoint.isOne($0) ? SealedCheckpoint($0) : nil }
+        let form: QuantizedSources = sealed.contains { $0?.keepsCodes == true } ? .asStored : .decoded
+        return try zip(paths, sealed).map { path, sealed in
+            try sealed.map { OpenedCheckpoint($0) } ?? OpenedCheckpoint(path, key: key, quantized: form)
+        }
+    }
 
     /// Whether it is a sealed checkpoint.
     package var isSealed: Bool { if case .sealed = content { true } else { false } }

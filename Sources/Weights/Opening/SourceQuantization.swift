@@ -60,6 +60,12 @@ package struct SourceQuantization: Sendable, Hashable {
         return "\(line); \(percent) % of the weights"
     }
 
+    /// Number of all decoded weights of a checkpoint with these kinds of codes, those without codes included; nil without kinds.
+    package static func weights(_ kinds: [SourceQuantization]) -> Int? {
+        let share = kinds.reduce(0) { $0 + $1.share }
+        return share > 0 ? Int((Double(kinds.reduce(0) { $0 + $1.elements }) / share).rounded()) : nil
+    }
+
     private init(method: QuantizationMethod, summary: String) { (self.method, self.summary) = (method, summary) }
 
     /// The kind of codes as JSON (Specs/json.md, `quantization`).

@@ -17,8 +17,10 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
     /// All samples.
     static let all: [QuantizedSample] = [
         fp8(), fp8(perRow: true), mxfp4(), nvfp4(divides: true), nvfp4(divides: false), packed(bits: 4, zeros: false),
-        packed(bits: 3, zeros: true), packed(bits: 3, zeros: false, padded: true), bytes8(), gptq(bits: 4), gptq(bits: 3),
-        gptq(bits: 4, ordered: true), awq(), mlx(bits: 4), mlx(bits: 6), fourBits(nested: false), fourBits(nested: true),
+        packed(bits: 3, zeros: true), packed(bits: 3, zeros: false, padded: true), bytes8(), gptq(bits: 4),
+        gptq(bits: 3),
+        gptq(bits: 4, ordered: true), awq(), mlx(bits: 4), mlx(bits: 6), fourBits(nested: false),
+        fourBits(nested: true),
         int8(), aqlm(),
     ]
 
@@ -122,7 +124,8 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
             tensors: [
                 .init("m.weight" + ending, .u8, [rows, columns / 2], bytes: stream(codes, bits: 4)),
                 .init("m.weight_scale", .f8e4m3, [rows, 3], bytes: scales),
-                .init(divides ? "m.weight_global_scale" : "m.weight_scale_2", .f32, divides ? [1] : [], values: [global]),
+                .init(
+                    divides ? "m.weight_global_scale" : "m.weight_scale_2", .f32, divides ? [1] : [], values: [global]),
             ], name: "m.weight", shape: [rows, columns], format: .bf16, values: values)
     }
 
@@ -147,7 +150,9 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
         var tensors: [SampleTensor] = [
             .init("m.weight_packed", .i32, [rows, packed.count / 4 / rows], bytes: packed),
             .init("m.weight_scale", .f16, [rows, groups], values: scales),
-            .init("m.weight_shape", .i64, [2], bytes: [UInt8(rows), 0, 0, 0, 0, 0, 0, 0, UInt8(columns), 0, 0, 0, 0, 0, 0, 0]),
+            .init(
+                "m.weight_shape", .i64, [2],
+                bytes: [UInt8(rows), 0, 0, 0, 0, 0, 0, 0, UInt8(columns), 0, 0, 0, 0, 0, 0, 0]),
         ]
         if zeros {
             // Each column of zero points is a stream of its own; the words of all columns lie side by side.
@@ -164,7 +169,8 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
             return (Float(codes[index]) - zero) * scales[group]
         }
         return QuantizedSample(
-            description: "compressed-tensors int\(bits)\(zeros ? " with zero points" : "")\(padded ? " in padded words" : "")",
+            description:
+                "compressed-tensors int\(bits)\(zeros ? " with zero points" : "")\(padded ? " in padded words" : "")",
             tensors: tensors,
             configuration:
                 #"{"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": \#(bits)}}}}}"#,
@@ -252,7 +258,8 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
             description: "MLX with \(bits) bits",
             tensors: [
                 .init("m.weight", .u32, [rows, columns * bits / 32], bytes: stream(codes, bits: bits)),
-                .init("m.scales", .bf16, [rows, 2], values: scales), .init("m.biases", .bf16, [rows, 2], values: biases),
+                .init("m.scales", .bf16, [rows, 2], values: scales),
+                .init("m.biases", .bf16, [rows, 2], values: biases),
             ], configuration: #"{"quantization": {"bits": \#(bits), "group_size": 64}}"#, name: "m.weight",
             shape: [rows, columns], format: .bf16,
             values: codes.indices.map {
@@ -290,8 +297,10 @@ struct QuantizedSample: Sendable, CustomStringConvertible {
             tensors.append(.init("m.weight.absmax", .f32, [blocks], values: absmax))
         }
         return QuantizedSample(
-            description: "bitsandbytes with 4 bits\(nested ? ", scales of 8 bits" : "")", tensors: tensors, name: "m.weight",
-            shape: [rows, columns], format: .bf16, values: codes.indices.map { table[Int(codes[$0])] * absmax[$0 / block] })
+            description: "bitsandbytes with 4 bits\(nested ? ", scales of 8 bits" : "")", tensors: tensors,
+            name: "m.weight",
+            shape: [rows, columns], format: .bf16,
+            values: codes.indices.map { table[Int(codes[$0])] * absmax[$0 / block] })
     }
 
     static func int8() -> QuantizedSample {

@@ -70,7 +70,8 @@ struct QuantizedBytes: DerivedBytes {
     }
 
     /// Decodes neighbouring elements, counted row by row.
-    private func decode(_ elements: Range<Int>, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws {
+    private func decode(_ elements: Range<Int>, of parts: [FilePart], into buffer: inout [UInt8], at offset: Int) throws
+    {
         var (first, offset) = (elements.lowerBound, offset)
         while first < elements.upperBound {
             let (row, column) = first.quotientAndRemainder(dividingBy: columns)

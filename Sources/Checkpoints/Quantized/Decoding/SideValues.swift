@@ -229,7 +229,8 @@ struct SideValues: Sendable {
         for row in rows {
             for column in 0..<columns.count {
                 let word = bytes.span.word((column * count + row / 8 - first) * 4)
-                values[(row - rows.lowerBound) * columns.count + column] = Float(word >> UInt32(slots[row % 8] * 4) & 15)
+                values[(row - rows.lowerBound) * columns.count + column] = Float(
+                    word >> UInt32(slots[row % 8] * 4) & 15)
             }
         }
         return values

@@ -16,8 +16,12 @@ enum BitsandbytesTensors {
             tensors.find("\(name).quant_state.bitsandbytes__\(kind)").map { (kind, $0) }
         }
         if let (kind, state) = states.first { return try fourBits(codes, name, kind, state, tensors) }
+        if codes.type != .i8, tensors.find(name + ".absmax") != nil {
+            _ = try tensors.require("\(name).quant_state.bitsandbytes__nf4", for: codes, .bitsandbytes)
+        }
         let module = TensorName.dropSuffix(name, ".weight")
-        guard codes.type == .i8, codes.dimensions.count == 2, let scale = tensors.first([module + ".SCB", name + ".SCB"])
+        guard codes.type == .i8, codes.dimensions.count == 2,
+            let scale = tensors.first([module + ".SCB", name + ".SCB"])
         else { return nil }
         return try bytes(codes, module, scale, tensors)
     }
@@ -42,7 +46,8 @@ enum BitsandbytesTensors {
         return try LogicalTensor(
             codes.tensor.name, codes.dimensions, decoder, builder,
             .init(
-                method: .bitsandbytes, shortName: "bnb int8", summary: "int8, one scale a row", codeBits: 8, levels: 256,
+                method: .bitsandbytes, shortName: "bnb int8", summary: "int8, one scale a row", codeBits: 8,
+                levels: 256,
                 needsConsent: true), codes)
     }
 
@@ -95,7 +100,8 @@ enum BitsandbytesTensors {
         let state = try State(stateTensor)
         if let stated = tensors.configuration?.value["bnb_4bit_quant_type"]?.string, stated != kind {
             throw StoredTensors.refusal(
-                codes, "codes of \(kind)", "codes of \(stated.prefix(80)), as \(tensors.configuration?.path ?? "") states")
+                codes, "codes of \(kind)",
+                "codes of \(stated.prefix(80)), as \(tensors.configuration?.path ?? "") states")
         }
         let count = state.shape.elementCount
         guard codes.tensor.range.count == UInt64((count + 1) / 2) else {
@@ -108,10 +114,13 @@ enum BitsandbytesTensors {
         let blocks = (count - 1) / state.blockSize + 1
         guard absmax.count == blocks, absmax.type == (state.nested == nil ? .f32 : .u8) else {
             throw StoredTensors.wrongShape(
-                absmax, "\(state.nested == nil ? "F32" : "U8"), \(blocks) numbers, one for each block of \(state.blockSize)",
+                absmax,
+                "\(state.nested == nil ? "F32" : "U8"), \(blocks) numbers, one for each block of \(state.blockSize)",
                 beside: codes)
         }
-        guard map.type == .f32, map.count == 16 else { throw StoredTensors.wrongShape(map, "16 F32 numbers", beside: codes) }
+        guard map.type == .f32, map.count == 16 else {
+            throw StoredTensors.wrongShape(map, "16 F32 numbers", beside: codes)
+        }
         let part = builder.add(.scales, absmax)
         _ = builder.add(.codebooks, map)
         _ = builder.add(.other, stateTensor)
@@ -132,11 +141,13 @@ enum BitsandbytesTensors {
         var table = try SideValues.floats(FilePart(map.file, map.tensor.range), from: 0, count: 16)
         table += [Float](repeating: 0, count: 240)
         let scales = SideValues(
-            part: part, storage: state.nested == nil ? .f32 : .u8, blockRows: 1, blockColumns: state.blockSize, sliceRows: 1,
+            part: part, storage: state.nested == nil ? .f32 : .u8, blockRows: 1, blockColumns: state.blockSize,
+            sliceRows: 1,
             gridRows: 1, gridColumns: blocks, adjustment: adjustment)
         let decoder = QuantizedBytes(
             rows: 1, columns: count, format: state.format,
-            layout: .rows(bits: 4, rowBytes: (count + 1) / 2, highFirst: true), kind: .table, table: table, scales: scales)
+            layout: .rows(bits: 4, rowBytes: (count + 1) / 2, highFirst: true), kind: .table, table: table,
+            scales: scales)
         let nested = state.nested == nil ? "" : ", scales of 8 bits"
         return try LogicalTensor(
             codes.tensor.name, state.shape.dimensions, decoder, builder,

@@ -71,13 +71,15 @@ enum CompressedTensors {
         let grid = try Groups(matrix, scale, codes)
         let scales = grid.values(part, try scale.scaleStorage())
         var decoder = QuantizedBytes(
-            rows: matrix.rows, columns: matrix.columns, format: format, layout: layout, kind: packs ? .unsigned : .signed,
+            rows: matrix.rows, columns: matrix.columns, format: format, layout: layout,
+            kind: packs ? .unsigned : .signed,
             scales: scales)
         let offset = packs ? Float(1 << (bits - 1)) : 0
         let zero = tensors.find(stem + "_zero_point")
         let isAsymmetric = zero != nil
         try check(
-            Scheme(tensors.configuration), codes, zero: zero, groupSize: scales.blockColumns, groups: grid.gridColumns, tensors)
+            Scheme(tensors.configuration), codes, zero: zero, groupSize: scales.blockColumns, groups: grid.gridColumns,
+            tensors)
         if let zero {
             let isPadded = if case .paddedWords = layout { true } else { false }
             decoder.offsets = .zeros(
@@ -90,7 +92,8 @@ enum CompressedTensors {
         if let order = tensors.find(stem + "_g_idx") {
             try StoredTensors.require(order, shape: [matrix.columns], beside: codes)
             guard order.type == .i32, matrix.slices == 1, scales.blockColumns < matrix.columns else {
-                throw StoredTensors.refusal(order, "an order of groups where it cannot be", "I32, for groups of a matrix")
+                throw StoredTensors.refusal(
+                    order, "an order of groups where it cannot be", "I32, for groups of a matrix")
             }
             decoder.groupIndexPart = builder.add(.other, order)
         }
@@ -98,7 +101,8 @@ enum CompressedTensors {
             name, dimensions, decoder, builder,
             .init(
                 method: .compressedTensors, shortName: "int\(bits) \(grid.shortName)",
-                summary: "int\(bits) \(isAsymmetric ? "with zero points" : "symmetric"), \(grid.summary)", codeBits: bits,
+                summary: "int\(bits) \(isAsymmetric ? "with zero points" : "symmetric"), \(grid.summary)",
+                codeBits: bits,
                 levels: 1 << bits, needsConsent: true), codes)
     }
 
@@ -109,7 +113,8 @@ enum CompressedTensors {
     ) throws -> SideValues {
         let part = builder.add(.zeroPoints, zero)
         guard zero.type == .i32, grid.gridRows > 1 || grid.gridColumns > 1 else {
-            guard zero.type == .i8, zero.count == grid.gridRows * grid.gridColumns * (grid.gridRows == 1 ? 1 : matrix.slices)
+            guard zero.type == .i8,
+                zero.count == grid.gridRows * grid.gridColumns * (grid.gridRows == 1 ? 1 : matrix.slices)
             else {
                 throw StoredTensors.wrongShape(zero, "I8, one zero point for each scale", beside: codes)
             }
@@ -186,7 +191,8 @@ enum CompressedTensors {
     ///
     /// - Throws: `unsupportedSource`.
     private static func check(
-        _ scheme: Scheme, _ codes: FoundTensor, zero: FoundTensor?, groupSize: Int, groups: Int, _ tensors: StoredTensors
+        _ scheme: Scheme, _ codes: FoundTensor, zero: FoundTensor?, groupSize: Int, groups: Int,
+        _ tensors: StoredTensors
     ) throws {
         let path = tensors.configuration?.path ?? ""
         if scheme.isSymmetric == false, zero == nil {

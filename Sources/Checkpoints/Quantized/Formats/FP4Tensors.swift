@@ -10,9 +10,14 @@ enum FP4Tensors {
     /// gpt-oss: blocks [..., rows, groups, 16] and scales [..., rows, groups] of E8M0.
     static func matchBlocks(_ codes: FoundTensor, _ tensors: StoredTensors) throws -> LogicalTensor? {
         let stem = TensorName.dropSuffix(codes.tensor.name.text, "_blocks")
-        guard codes.type == .u8, codes.dimensions.count >= 3 else { return nil }
+        guard codes.type == .u8, codes.dimensions.count >= 3 || tensors.find(stem + "_scales") != nil else {
+            return nil
+        }
         let scale = try tensors.require(stem + "_scales", for: codes, .mxfp4)
         let shape = codes.dimensions
+        guard shape.count >= 3 else {
+            throw StoredTensors.wrongShape(scale, "scales of blocks of three dimensions or more", beside: codes)
+        }
         guard shape.last == 16, scale.type == .u8 || scale.type == .f8e8m0 else {
             throw StoredTensors.refusal(
                 scale, "scales of type \(scale.type.rawValue) for blocks of \(shape.last ?? 0) bytes",
@@ -71,7 +76,8 @@ enum FP4Tensors {
             codes.tensor.name, outer + [bytes * 2], codes, scale, storage: try scale.scaleStorage(), group: 16,
             tensors, format: tensors.elementType ?? .bf16,
             .init(
-                method: .nvfp4, shortName: "nvfp4", summary: "NVFP4, groups of 16, one more scale a tensor", codeBits: 4,
+                method: .nvfp4, shortName: "nvfp4", summary: "NVFP4, groups of 16, one more scale a tensor",
+                codeBits: 4,
                 levels: 16, needsConsent: false), global: global, divides: false,
             dropping: [module + ".input_scale"])
     }

@@ -39,7 +39,8 @@ enum GPTQTensors {
                 zero, "I32 words with zero points of 2, 3, 4 or 8 bits for \(groups) groups of \(outputs) outputs",
                 beside: codes)
         }
-        if let stated = tensors.configuration?.integer("bits"), stated != bits, tensors.configuration?.method == "gptq" {
+        if let stated = tensors.configuration?.integer("bits"), stated != bits, tensors.configuration?.method == "gptq"
+        {
             throw StoredTensors.refusal(
                 codes, "codes of \(bits) bits", "\(stated) bits, as \(tensors.configuration?.path ?? "") states")
         }
@@ -66,7 +67,8 @@ enum GPTQTensors {
         }
         let isOrdered = decoder.groupIndexPart != nil
         if tensors.configuration == nil {
-            builder.warning = "no configuration states the version of GPTQ: read as version 1, whose zero points are stored less 1"
+            builder.warning =
+                "no configuration states the version of GPTQ: read as version 1, whose zero points are stored less 1"
         }
         return try LogicalTensor(
             TensorName(module + ".weight"), [outputs, inputs], decoder, builder,
@@ -90,7 +92,8 @@ enum GPTQTensors {
         let size = try groupSize(inputs, groups, codes, scale, tensors.configuration, isOrdered: false)
         // Without zero points codes are symmetric around 8, which only a configuration can tell.
         let isSymmetric = tensors.configuration?.value["zero_point"]?.bool == false
-        let zero = isSymmetric ? tensors.find(module + ".qzeros") : try tensors.require(module + ".qzeros", for: codes, .awq)
+        let zero =
+            isSymmetric ? tensors.find(module + ".qzeros") : try tensors.require(module + ".qzeros", for: codes, .awq)
         if let zero {
             try StoredTensors.require(zero, shape: [groups, outputs / 8], beside: codes)
             guard zero.type == .i32 else {
@@ -119,7 +122,8 @@ enum GPTQTensors {
         guard stated == nil, inputs % groups == 0 || isOrdered else {
             if groups == 1 { return inputs }
             throw StoredTensors.wrongShape(
-                scale, "a row for each group\(stated.map { " of \($0), as \(configuration?.path ?? "") states" } ?? "")",
+                scale,
+                "a row for each group\(stated.map { " of \($0), as \(configuration?.path ?? "") states" } ?? "")",
                 beside: codes)
         }
         return (inputs + groups - 1) / groups

@@ -28,7 +28,8 @@ enum MLXTensors {
         let bias = try tensors.require(module + ".biases", for: codes, .mlx)
         try StoredTensors.require(bias, shape: scale.dimensions, beside: codes)
         guard bias.type == scale.type else {
-            throw StoredTensors.refusal(bias, "biases of type \(bias.type.rawValue)", "\(scale.type.rawValue), as the scales")
+            throw StoredTensors.refusal(
+                bias, "biases of type \(bias.type.rawValue)", "\(scale.type.rawValue), as the scales")
         }
         let (bits, group) = try parameters(codes, module, words: words, groups: groups, tensors)
         var builder = LogicalTensorBuilder(codes: codes)

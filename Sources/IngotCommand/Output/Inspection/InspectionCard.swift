@@ -66,7 +66,9 @@ enum InspectionCard {
             return "\(tensor.stored.scheme), which ingot cannot decode, \(tensor.shape.description)"
         }
         let original = "\(tensor.elementType.rawValue) \(tensor.shape.description)"
-        if let form = tensor.stored.quantized { return "\(form.method.rawValue): \(form.summary), decoded to \(original)" }
+        if let form = tensor.stored.quantized {
+            return "\(form.method.rawValue): \(form.summary), decoded to \(original)"
+        }
         guard let descriptor = tensor.descriptor else {
             return tensor.stored.encoding.map { "\($0) blocks of \(original)" } ?? original + (isSealed ? ", kept" : "")
         }
@@ -84,7 +86,8 @@ enum InspectionCard {
         guard found.scales > 0 else { return lines }
         var text = "\(Format.grouped(UInt64(found.scales)))"
         if let smallest = found.smallest, let median = found.median, let largest = found.largest {
-            text += " from \(Format.scientific(smallest)) to \(Format.scientific(largest)), median \(Format.scientific(median))"
+            text +=
+                " from \(Format.scientific(smallest)) to \(Format.scientific(largest)), median \(Format.scientific(median))"
         }
         for (count, word) in [(found.zeros, "zero"), (found.negative, "negative"), (found.notFinite, "not finite")]
         where count > 0 { text += ", \(Format.grouped(UInt64(count))) \(word)" }

@@ -52,9 +52,12 @@ enum QuantizedTarget {
     static func seed(_ configuration: String, _ tensors: [SampleTensor]) throws -> [UInt8] {
         let length = (configuration.utf8.count + 7) / 8
         let text = Array(configuration.utf8) + [UInt8](repeating: 0x20, count: length * 8 - configuration.utf8.count)
-        let entries = tensors.map { tensor in
-            SafetensorsWriter.Entry(
-                name: TensorName(tensor.name), elementType: tensor.type, shape: Shape(tensor.shape)!,
+        let entries = try tensors.map { tensor in
+            guard let shape = Shape(tensor.shape) else {
+                throw IngotError(.invalidShape, found: "a seed of shape \(tensor.shape)")
+            }
+            return SafetensorsWriter.Entry(
+                name: TensorName(tensor.name), elementType: tensor.type, shape: shape,
                 byteCount: UInt64(tensor.bytes.count))
         }
         return try [UInt8(length)] + text + SafetensorsWriter.header(tensors: entries, metadata: [])

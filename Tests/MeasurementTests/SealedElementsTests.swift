@@ -1,3 +1,4 @@
+import Checkpoints
 import Container
 import Conversion
 import ConversionSupport

@@ -135,7 +135,9 @@ package final class MappedFile: Sendable {
     /// - Parameter range: the first range.
     /// - Throws: `sourceChanged` if the file was cut short or replaced since it was opened.
     package func readScattered(_ range: ByteRange, rows: Int, stride: Int, into buffer: inout [UInt8]) throws {
-        guard range.count < MappedFile.shortBytes else { return try read(range, rows: rows, stride: stride, into: &buffer) }
+        guard range.count < MappedFile.shortBytes else {
+            return try read(range, rows: rows, stride: stride, into: &buffer)
+        }
         try copy(range, rows: rows, stride: stride, into: &buffer)
         releaseScattered(range, rows: rows, stride: stride)
     }

@@ -12,7 +12,7 @@ fail() {
 mapfile -t rows < <(grep -oE '^\| [A-Z][0-9]{2} \|' "$model" | grep -oE '[A-Z][0-9]{2}' | sort)
 [[ ${#rows[@]} -ge 70 ]] || fail "$model has only ${#rows[@]} rows"
 [[ -z $(printf '%s\n' "${rows[@]}" | uniq -d) ]] || fail "a row stands twice: $(printf '%s\n' "${rows[@]}" | uniq -d | xargs)"
-for table in S P G N M D V W C X T E; do
+for table in S P G N Q M D V W C X T E; do
     printf '%s\n' "${rows[@]}" | grep -q "^$table" || fail "$model has no table of $table rows"
 done
 for row in "${rows[@]}"; do
@@ -27,10 +27,10 @@ while IFS=. read -r suite test; do
     grep -qE "func $test\b" $files || fail "$model names $suite.$test, which is not there"
 done < <(grep -oE '`[A-Z][A-Za-z]+Tests\.[a-zA-Z]+`' "$model" | tr -d '`' | sort -u)
 while IFS=: read -r file test; do
-    path=$(find Tests/PythonDecoder Tests/Peers -maxdepth 1 -name "$file")
+    path=$(find Tests/PythonDecoder Tests/Peers Tests/Peers/quantized -maxdepth 1 -name "$file")
     [[ -n $path ]] || { fail "$model names $file, which is not there"; continue; }
     grep -qE "def $test\b" "$path" || fail "$model names $file:$test, which is not there"
-done < <(grep -oE '`test_[a-z]+\.py:test_[a-z_]+`' "$model" | tr -d '`' | sort -u)
+done < <(grep -oE '`test_[a-z_]+\.py:test_[a-z_]+`' "$model" | tr -d '`' | sort -u)
 
 [[ $failures -eq 0 ]] || exit 1
 echo "bad input: ${#rows[@]} rows, each with a test that names it"

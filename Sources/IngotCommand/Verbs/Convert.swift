@@ -25,9 +25,10 @@ struct Convert: AsyncParsableCommand {
             Matrices of F32, F16 and BF16 are quantized. Embeddings and output heads get
             two bits more than other matrices. All other tensors are kept unchanged.
 
-            A checkpoint that another program quantized (FP8, MXFP4, NVFP4, GPTQ, MLX and
-            others) is refused, unless --scheme lossless is given: its codes and scales are
-            then kept bit-exact, and entropy coded where that is smaller.
+            A checkpoint that another program quantized is decoded first. FP8, MXFP4 and
+            NVFP4 need no option. Integers and codebooks (GPTQ, AWQ, MLX, NF4 and others)
+            need --allow-requantize. With --scheme lossless all of them keep their codes and
+            scales bit-exact, entropy coded where that is smaller.
 
             To resume an interrupted run, give the same command again. The finished shards
             wait in .DEST.ingot-partial beside DEST, with the journal .DEST.ingot-journal.

@@ -68,7 +68,7 @@ struct RateOptions: ParsableArguments {
             "NaN or infinity in the source. fail: stop. keep: store the tensor lossless.", valueName: "action"))
     var onNonFinite = EncodingOptions.NonFinitePolicy.fail
 
-    @Flag(help: "Decode quantized weights of a GGUF file and quantize them again. Default: refuse them.")
+    @Flag(help: "Quantize again what another program quantized to integers or codebooks. Default: refuse it.")
     var allowRequantize = false
 
     @OptionGroup var recipes: RecipeOptions

@@ -100,8 +100,10 @@ package struct Checkpoint: Sendable {
             return Checkpoint(layout: layout, shards: shards, warnings: warnings, places: places)
         }
         let (decoded, found) = try decode(shards, places, in: layout, undecodable)
+        let isChanged = decoded.contains { !$0.header.roles.isEmpty }
         return Checkpoint(
-            layout: layout, shards: decoded, warnings: warnings + found, places: try Checkpoint.places(of: decoded))
+            layout: layout, shards: decoded, warnings: warnings + found,
+            places: isChanged ? try Checkpoint.places(of: decoded) : places)
     }
 
     /// Turns codes of other quantizers into decoded tensors.

@@ -46,6 +46,12 @@ import Testing
         state("{\"quantization_config\": {\(members)}}")
     }
 
+    /// A configuration of compressed-tensors with one group.
+    private static func scheme(_ weights: String) -> (inout QuantizedSample) -> Void {
+        config(
+            #""quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {\#(weights)}}}"#)
+    }
+
     static let faults: [Fault] = [
         // Q01: a part is missing.
         Fault("Q01 MXFP4 blocks without scales", .mxfp4(), "m_scales", remove("_scales")),
@@ -101,6 +107,19 @@ import Testing
         Fault(
             "Q03 other widths of MLX", .mlx(bits: 4), "words",
             state(#"{"quantization": {"bits": 3, "group_size": 64}}"#)),
+        Fault(
+            "Q03 asymmetric codes without zero points", .packed(bits: 4, zeros: false), "weight_zero_point",
+            scheme(#""num_bits": 4, "symmetric": false"#)),
+        Fault(
+            "Q03 symmetric codes with zero points", .packed(bits: 3, zeros: true), "zero points",
+            scheme(#""num_bits": 3, "symmetric": true"#)),
+        Fault(
+            "Q03 another group size of compressed-tensors", .packed(bits: 4, zeros: false), "groups of 35",
+            scheme(#""num_bits": 4, "strategy": "group", "group_size": 32"#)),
+        Fault(
+            "Q03 another type of bitsandbytes", .fourBits(nested: false), "nf4",
+            config(#""quant_method": "bitsandbytes", "bnb_4bit_quant_type": "fp4""#)),
+        Fault("Q03 AWQ with zero points that are not there", .awq(), "m.qzeros", remove("qzeros")),
         Fault("Q03 codes that no tensor has", .fp8(), "no tensor has codes") { sample in
             sample.tensors = [SampleTensor("m.weight", .bf16, [4, 8])]
         },
@@ -114,7 +133,15 @@ import Testing
             config(#""quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 9}}}"#)),
         Fault("Q04 HQQ", .int8(), "HQQ") { $0.tensors = [SampleTensor("m.W_q", raw: .u8, [4, 8])] },
         Fault("Q04 EXL3", .int8(), "EXL3") { $0.tensors = [SampleTensor("m.trellis", raw: .i16, [4, 8, 32])] },
+        Fault("Q04 MLX with one more scale", .mlx(bits: 4), "one more scale") { sample in
+            sample.tensors.append(SampleTensor("m.global_scale", .f32, [1]))
+        },
         // Q05: what nothing tells.
+        Fault("Q05 blocks of FP8 that are no power of two, without a configuration", .fp8(), "3x2") { sample in
+            sample.configuration = nil
+            sample.tensors[0] = SampleTensor("m.weight", raw: .f8e4m3, [150, 140])
+            reshape("_scale_inv", [3, 2])(&sample)
+        },
         Fault("Q05 MLX without a configuration", .mlx(bits: 4), "may be") { $0.configuration = nil },
         Fault("Q05 packed codes without shape and configuration", .packed(bits: 4, zeros: false), "tells") { sample in
             sample.configuration = nil

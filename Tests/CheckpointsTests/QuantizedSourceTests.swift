@@ -122,3 +122,33 @@ import Testing
         #expect(checkpoint.shards[0].header.tensors[0].elementType == .f8e4m3)
     }
 }
+
+extension QuantizedSourceTests {
+    @Test("GPTQ without a configuration is read as version 1, with a warning; AWQ that states no zero points has 8")
+    func assumptions() throws {
+        var sample = QuantizedSample.gptq(bits: 4)
+        sample.configuration = nil
+        let directory = try QuantizedSourceTests.write(sample)
+        let checkpoint = try Checkpoint.open(directory.path.appending("c"))
+        #expect(checkpoint.warnings.count == 1 && checkpoint.warnings[0].message.contains("version 1"))
+        let (shard, tensor) = try #require(checkpoint.tensor(named: TensorName(sample.name)))
+        #expect(try shard.bytes(of: tensor).all() == sample.bytes)
+        var symmetric = QuantizedSample.awq()
+        symmetric.tensors.removeAll { $0.name == "m.qzeros" }
+        symmetric.configuration = #"{"quantization_config": {"quant_method": "awq", "bits": 4, "zero_point": false}}"#
+        let other = try QuantizedSourceTests.write(symmetric)
+        #expect(try Checkpoint.open(other.path.appending("c")).tensorCount == 1)
+    }
+
+    @Test("A configuration that cannot be read matters to codes only") func brokenConfiguration() throws {
+        var sample = QuantizedSample.mxfp4()
+        sample.configuration = "{"
+        let directory = try QuantizedSourceTests.write(sample)
+        let error = try #require(throws: IngotError.self) { try Checkpoint.open(directory.path.appending("c")) }
+        #expect(error.code == .headerSyntax && error.file?.hasSuffix("config.json") == true)
+        #expect(try Checkpoint.open(directory.path.appending("c"), undecodable: .listed).warnings.count == 1)
+        sample.tensors = [SampleTensor("m.weight", .f32, [2, 3])]
+        let plain = try QuantizedSourceTests.write(sample)
+        #expect(try Checkpoint.open(plain.path.appending("c")).warnings.isEmpty)
+    }
+}

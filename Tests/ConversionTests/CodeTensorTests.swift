@@ -50,7 +50,10 @@ import Testing
             let codes = try #require(report.codes)
             #expect(codes.tensors == names.count && codes.byteCount < codes.sourceBytes && codes.reduction > 0.1)
             #expect(report.json["codes"]?["tensors"]?.unsigned == UInt64(names.count))
-            #expect(report.weights == report.weightTensors.reduce(0) { $0 + $1.descriptor.shape.elementCount })
+            // Rates are of the weights that the codes stand for.
+            let decoded = try Checkpoint.open(source).shards[0].header.tensors
+            #expect(report.weights == decoded.reduce(0) { $0 + $1.shape.elementCount })
+            #expect(report.bitsPerWeight == Double(report.outputBytes) * 8 / Double(report.weights))
             #expect(
                 report.tensors.allSatisfy {
                     (report.rule($0) == "codes of a quantized source") == $0.descriptor.holdsCodes

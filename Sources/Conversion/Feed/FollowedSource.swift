@@ -143,20 +143,23 @@ struct FollowedSource {
     private func arrival(_ position: Int, _ layout: CheckpointLayout) throws -> Look<Shard> {
         let place = layout.shardPath(position)
         guard try Directory.kind(place) != nil else { return .notYet(bytes: 0, of: nil) }
+        var isWhole = false
         do {
             if try FollowedSource.isBeingWritten(place) {
                 return .notYet(bytes: FileIdentity(place)?.byteCount ?? 0, of: nil)
             }
             let file = try MappedFile.open(place)
-            switch try ShardArrival.of(file) {
-            case .partial(let bytes, let total): return .notYet(bytes: bytes, of: total)
-            // Opening the shard throws the error that says what is wrong.
-            case .whole, .malformed: break
-            }
+            let arrival = try ShardArrival.of(file)
+            // Opening a malformed shard throws the error that says what is wrong.
+            if case .partial(let bytes, let total) = arrival { return .notYet(bytes: bytes, of: total) }
+            isWhole = if case .whole = arrival { true } else { false }
             let shard = try layout.open(position, quantized: options.encoding.sourceForm)
             try shard.file.checkUnchanged()
             return .ready(shard)
         } catch let error as IngotError where [.interrupted, .terminated].contains(error.code) {
+            return .failed(error)
+        } catch let error as IngotError where isWhole && error.code == .unsupportedSource && error.tensor != nil {
+            // Codes that need tensors of another shard stay so.
             return .failed(error)
         } catch {
             return .malformed(error)

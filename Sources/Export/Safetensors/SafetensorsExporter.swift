@@ -57,6 +57,9 @@ package struct SafetensorsExporter: Sendable {
             try sealed.checkFiles()
             try sealed.checkConfiguration()
         }
+        if case .plain(let plain) = checkpoint.content {
+            try CompanionFiles(of: plain.layout).refuseQuantizedSource()
+        }
         let scaleWarnings = try checkpoint.checkScales()
         let source = try ExportSource(checkpoint)
         let content = try ExportContent(source, as: format, keepsNames: keepsNames)

@@ -32,7 +32,12 @@ package struct WeightStatistics: Sendable {
     /// The entropy of the codes of an encoded tensor, in bits per weight; for a trellis, given the parity of the state. Otherwise nil.
     package var codeEntropy: Double?
     /// How another quantizer's codes and scales are spread; nil for tensors that no other quantizer encoded.
-    package var coded: CodedStatistics?
+    package var coded: CodedStatistics? {
+        get { codedList.first }
+        set { codedList = newValue.map { [$0] } ?? [] }
+    }
+    /// One or none: in an array, so that the statistics of tensors without codes stay small.
+    private var codedList: [CodedStatistics] = []
     /// The spread of the RMS of rows, and of columns; nil for tensors of rank below 2 and for very large ones.
     package var rows: Spread?, columns: Spread?
     /// The histogram of the finite weights.

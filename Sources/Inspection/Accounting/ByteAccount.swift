@@ -45,13 +45,14 @@ package struct ByteAccount: Sendable, Hashable {
         var tensors: UInt64 = 0
         var end: UInt64 = 0
         // Tensors may share bytes; shared bytes are counted once.
-        for tensor in shard.header.storedTensors.sorted(by: { $0.range.start < $1.range.start })
-        where tensor.range.end > end {
-            let count = tensor.range.end - max(tensor.range.start, end)
+        let roles = shard.header.roles
+        let places = shard.header.storedTensors.map { ($0.range, roles.isEmpty ? nil : roles[$0.name]) }
+        for (range, role) in places.sorted(by: { $0.0.start < $1.0.start }) where range.end > end {
+            let count = range.end - max(range.start, end)
             tensors += count
-            end = tensor.range.end
+            end = range.end
             let part: Part =
-                switch shard.header.roles[tensor.name] {
+                switch role {
                 case .codes: .codes
                 case .scales: .scales
                 case .zeroPoints: .zeroPoints

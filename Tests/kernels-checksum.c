@@ -287,6 +287,34 @@ static int feedback(void) {
     return 0;
 }
 
+// Codes of other quantizers: unpacked, as values of every kind, and scaled.
+static void other_codes(void) {
+    size_t n = COUNT & ~(size_t)7;
+    for (int32_t bits = 1; bits <= 8; bits += 1) {
+        ingot_codes_unpack(bits, 0, raw, codes, n);
+        add(codes, n);
+    }
+    ingot_codes_unpack(4, 1, raw, codes, n);
+    add(codes, n);
+    for (int32_t kind = INGOT_CODES_UNSIGNED; kind <= INGOT_CODES_TABLE; kind += 1) {
+        ingot_codes_values(kind, weights, raw, restored, n);
+        add(restored, n * sizeof(float));
+    }
+    for (size_t group = 1; group <= 256; group = group * 3 + 1) {
+        for (int offset = 0; offset < 3; offset += 1) {
+            if (group == 1 && offset == 2) { continue; }
+            memcpy(restored, weights, n * sizeof(float));
+            ingot_codes_scale(
+                restored, n, group / 2, group, weights, offset == 1 ? weights : NULL, offset == 2 ? weights : NULL, 2);
+            add(restored, n * sizeof(float));
+        }
+    }
+    for (int32_t width = 1; width <= 4; width *= 2) {
+        ingot_codes_transpose(width, raw, bytes, ROWS, COLUMNS);
+        add(bytes, ROWS * COLUMNS * (size_t)width);
+    }
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -360,5 +388,7 @@ int main(void) {
     report("statistics");
     if (feedback() != 0) { return 1; }
     report("feedback");
+    other_codes();
+    report("codes");
     return 0;
 }

@@ -131,8 +131,15 @@ import Testing
         Fault(
             "Q04 more bits than a byte has", .packed(bits: 4, zeros: false), "9 bits",
             config(#""quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 9}}}"#)),
-        Fault("Q04 HQQ", .int8(), "HQQ") { $0.tensors = [SampleTensor("m.W_q", raw: .u8, [4, 8])] },
-        Fault("Q04 EXL3", .int8(), "EXL3") { $0.tensors = [SampleTensor("m.trellis", raw: .i16, [4, 8, 32])] },
+        Fault("Q04 HQQ", .int8(), "HQQ") { sample in
+            sample.tensors = [
+                SampleTensor("m.W_q", raw: .u8, [4, 8]), SampleTensor("m.scale", .f16, [4, 1]),
+                SampleTensor("m.zero", .f16, [4, 1]),
+            ]
+        },
+        Fault("Q04 EXL3", .int8(), "EXL3") { sample in
+            sample.tensors = [SampleTensor("m.trellis", raw: .i16, [4, 8, 32]), SampleTensor("m.suh", .f16, [64])]
+        },
         Fault("Q04 MLX with one more scale", .mlx(bits: 4), "one more scale") { sample in
             sample.tensors.append(SampleTensor("m.global_scale", .f32, [1]))
         },

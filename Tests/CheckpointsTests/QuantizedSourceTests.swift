@@ -152,3 +152,20 @@ extension QuantizedSourceTests {
         #expect(try Checkpoint.open(plain.path.appending("c")).warnings.isEmpty)
     }
 }
+
+extension QuantizedSourceTests {
+    @Test("Names that quantizers use too, in a model without codes") func innocentNames() throws {
+        let directory = try TemporaryDirectory()
+        let tensors = [
+            SampleTensor("attention.W_q", .f32, [8, 8]), SampleTensor("audio.codebooks", .f32, [2, 16, 4]),
+            SampleTensor("mask.indices", raw: .i32, [5]), SampleTensor("audio.codes", raw: .i16, [3, 4, 2]),
+            SampleTensor("m.trellis", raw: .i16, [4]), SampleTensor("m.scales", .f16, [4]),
+            SampleTensor("bytes.weight", raw: .u8, [4, 4]), SampleTensor("words.weight", raw: .u32, [4, 4]),
+            SampleTensor("signed.weight", raw: .i8, [4, 4]),
+        ]
+        try SampleSource.write([tensors], to: directory.path.appending("c"), companions: [:])
+        let checkpoint = try Checkpoint.open(directory.path.appending("c"))
+        #expect(checkpoint.tensorCount == tensors.count && checkpoint.warnings.isEmpty)
+        #expect(checkpoint.shards[0].header.tensors.allSatisfy { $0.form == nil })
+    }
+}

@@ -264,7 +264,7 @@ def test_without_statistics(tmp_path):
 
 
 def test_groups(tmp_path):
-    """A group's moments are those of its weights: not of whole numbers, of scales, and of codes with a scale."""
+    """A group's moments are those of its weights, decoded if they are codes with a scale: not of whole numbers and scales."""
     random = np.random.default_rng(1)
     weights = {f"layers.{i}.q_proj.weight": random.gamma(2, 0.1 + i, (6, 40)).astype(np.float32) for i in range(3)}
     tensors = {name: ("F32", [6, 40], array.tobytes()) for name, array in weights.items()}
@@ -277,15 +277,17 @@ def test_groups(tmp_path):
     write(tmp_path / "a.safetensors", tensors)
     report = inspect(tmp_path / "a.safetensors", "--group-by", "kind")
     held = {t["name"] for t in report["tensors"] if t["holds_weights"]}
-    assert held == {*weights, "layers.4.q_proj.bias", "layers.6.q_proj.weight"}
+    assert held == {*weights, "layers.4.q_proj.weight", "layers.4.q_proj.bias", "layers.6.q_proj.weight"}
     assert all(t["statistics"] for t in report["tensors"])
     group = next(g for g in report["groups"] if g["name"] == "attn_q")
-    values = np.concatenate([*(array.ravel() for array in weights.values()), [1, 1]]).astype(np.float64)
+    scaled = decoded(bytes(range(32)), "F8_E4M3") * 99
+    values = np.concatenate([*(array.ravel() for array in weights.values()), scaled, [1, 1]]).astype(np.float64)
     central = values - values.mean()
     assert near(group["mean"], values.mean(), 1e-9) and near(group["std"], values.std(), 1e-9)
     assert near(group["skewness"], (central**3).mean() / values.std() ** 3, 1e-8)
     assert near(group["kurtosis"], (central**4).mean() / values.std() ** 4, 1e-8)
     assert (group["min"], group["max"]) == (values.min(), values.max())
+    # Three tensors of weights, decoded codes, codes as they are stored with their scales, and a plain cast.
     assert group["tensors"] == 7
     text = ingot("inspect", tmp_path / "a.safetensors", "--format", "csv", "--group-by", "kind").stdout
     row = next(row for row in csv.DictReader(io.StringIO(text)) if row["name"] == "attn_q")

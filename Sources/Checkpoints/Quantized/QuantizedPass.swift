@@ -126,21 +126,21 @@ struct QuantizedPass {
         (".weight_scale_2", "NVFP4"), (".weight_global_scale", "NVFP4"), (".weight_zero_point", "compressed-tensors"),
         (".weight_packed", "compressed-tensors"), (".qweight", "GPTQ or AWQ"), (".qzeros", "GPTQ or AWQ"),
         (".weight.absmax", "bitsandbytes"), (".weight.quant_map", "bitsandbytes"), (".SCB", "bitsandbytes"),
-        (".codebooks", "AQLM"),
     ]
-    /// Endings of names that codes of other quantizers have, which Ingot does not decode.
-    private static let unknownEndings: [(ending: String, types: Set<ElementType>, method: String)] = [
-        (".W_q", [.u8, .i8, .i32, .f16, .bf16, .f32], "HQQ"), (".trellis", [.i16], "EXL3 or QTIP"),
-        (".weight._data", [.u8, .i8, .f8e4m3], "optimum-quanto"), (".weight_qdata", [.u8, .i8], "torchao"),
-        (".Qidxs", [.i64, .i32, .i16], "QuIP#"), (".indices", [.i32, .i16], "VPTQ"),
+    /// Endings of names of codes that Ingot does not decode, with tensors that stand beside them; the method that they are of.
+    private static let unknownEndings: [(ending: String, beside: [String], method: String)] = [
+        (".W_q", [".scale", ".zero"], "HQQ"), (".trellis", [".suh"], "EXL3"), (".trellis", [".SU"], "QTIP"),
+        (".weight._data", [".weight._scale"], "optimum-quanto"), (".weight_qdata", [".weight_scale"], "torchao"),
+        (".Qidxs", [".SU"], "QuIP#"), (".indices", [".centroids"], "VPTQ"),
     ]
 
     /// The error for a tensor that means nothing alone; nil for any other tensor.
     private func lonely(_ found: FoundTensor) -> IngotError? {
         let name = found.tensor.name.text
-        if let unknown = QuantizedPass.unknownEndings.first(where: {
-            TensorName.hasSuffix(name, $0.ending) && $0.types.contains(found.type)
-        }), unknown.method != "VPTQ" || tensors.find(TensorName.dropSuffix(name, ".indices") + ".centroids") != nil {
+        if let unknown = QuantizedPass.unknownEndings.first(where: { unknown in
+            TensorName.hasSuffix(name, unknown.ending)
+                && unknown.beside.allSatisfy { tensors.find(TensorName.dropSuffix(name, unknown.ending) + $0) != nil }
+        }) {
             return StoredTensors.refusal(
                 found, "codes of \(unknown.method), which ingot cannot decode",
                 "FP8, MXFP4, NVFP4, compressed-tensors, GPTQ, AWQ, MLX, bitsandbytes or AQLM",

@@ -7,7 +7,8 @@ import TensorModel
 enum AQLMTensors {
     static func match(_ codes: FoundTensor, _ tensors: StoredTensors) throws -> LogicalTensor? {
         let module = TensorName.dropSuffix(codes.tensor.name.text, ".codes")
-        guard let books = tensors.find(module + ".codebooks") else { return nil }
+        guard let books = tensors.find(module + ".codebooks"), books.dimensions.count == 4, codes.dimensions.count == 3
+        else { return nil }
         let width: Int
         switch codes.type {
         case .i8, .u8: width = 1
@@ -15,9 +16,7 @@ enum AQLMTensors {
         default: throw StoredTensors.refusal(codes, "codes of type \(codes.type.rawValue)", "I8 or I16")
         }
         let scale = try tensors.require(module + ".scales", for: codes, .aqlm)
-        guard codes.dimensions.count == 3, books.dimensions.count == 4, codes.count > 0, books.count > 0,
-            books.dimensions[0] == codes.dimensions[2]
-        else {
+        guard codes.count > 0, books.count > 0, books.dimensions[0] == codes.dimensions[2] else {
             throw StoredTensors.wrongShape(
                 books, "codebooks x vectors x rows x columns, for codes of block rows x block columns x codebooks",
                 beside: codes)

@@ -76,7 +76,11 @@ package struct ValueComparison: Sendable {
             let width = own.elementType.bitWidth / 8
             guard width > 0 else { return nil }
             var bytes = [UInt8](repeating: 0, count: width)
-            try tensor.bytes.read(index * UInt64(width), count: width, into: &bytes)
+            if let elements = try tensor.sealedElements() {
+                try elements.read(index * UInt64(width), count: width, into: &bytes)
+            } else {
+                try tensor.bytes.read(index * UInt64(width), count: width, into: &bytes)
+            }
             return ExactValue(bytes, own.elementType)
         }
         let columns = UInt64(own.shape.columns)

@@ -31,8 +31,8 @@ package struct StoredTensor: Sendable, Hashable {
         self.form = form
     }
 
-    /// Whether quantizing it again needs the user's consent: whether it is stored in codes, but for FP8, MXFP4 and NVFP4, in which authors
-    /// publish weights.
+    /// Whether quantizing it again needs the user's consent. Tensors in codes need it, except FP8, MXFP4 and NVFP4, in which authors publish
+    /// weights.
     package var needsConsent: Bool {
         form?.needsConsent ?? (encoding.map { !["MXFP4", "NVFP4"].contains($0) } ?? false)
     }

@@ -10,8 +10,6 @@ struct QuantizationConfiguration: Sendable {
     let method: String
     /// The whole object.
     let value: JSONValue
-    /// The element type of the model's weights; nil if the configuration names none that Ingot decodes to.
-    let elementType: FloatFormat?
 
     private static let maximumBytes: UInt64 = 16 << 20
     private static let keys = ["quantization_config", "compression_config", "quantization"]
@@ -30,7 +28,7 @@ struct QuantizationConfiguration: Sendable {
                 // The quantization that Ingot itself states is no other quantizer's.
                 let method = QuantizationMethod.name(in: value) ?? (key == "quantization" ? "mlx" : "")
                 guard method != "ingot" else { return (type, nil) }
-                return (type, .init(path: path.string, method: method, value: value, elementType: type))
+                return (type, .init(path: path.string, method: method, value: value))
             }
         }
         let older = directory.appending("quantize_config.json")
@@ -38,7 +36,7 @@ struct QuantizationConfiguration: Sendable {
         do {
             let value = try JSONValue.parse(WholeFile.read(older, limit: maximumBytes))
             let method = value["quant_method"]?.string?.lowercased() ?? "gptq"
-            return (type, .init(path: older.string, method: method, value: value, elementType: type))
+            return (type, .init(path: older.string, method: method, value: value))
         } catch let error as IngotError {
             throw error.inFile(older.string)
         }

@@ -25,7 +25,7 @@ package final class QuantizedForm: Sendable {
 
     /// A stored tensor.
     package struct Part: Sendable {
-        /// What it is.
+        /// Its role: codes, scales or another one.
         package let role: Role
         /// The tensor as its file names it.
         package let tensor: StoredTensor

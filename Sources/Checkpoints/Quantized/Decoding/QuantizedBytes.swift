@@ -5,8 +5,8 @@ import TensorModel
 
 /// Decodes a matrix of codes with scales to elements of a float format.
 ///
-/// A weight is (code value - zero point) * scale, or code value * scale + bias. All is computed in binary32 and rounded once to the format,
-/// but for biases: then the product is rounded to the format first, as MLX does. The codes are the first part.
+/// A weight is (code value - zero point) * scale, or code value * scale + bias. The arithmetic is binary32. The result is rounded once to the
+/// format. With a bias, the product is rounded to the format too, before the bias is added, as in MLX. The codes are the first part.
 struct QuantizedBytes: DerivedBytes {
     /// The rows and columns of the weights. A tensor whose groups run across rows is one row.
     let rows: Int, columns: Int

@@ -13,11 +13,11 @@ struct SideValues: Sendable {
         case e8m0
         /// A whole number of 8 bits in two's complement, or without sign.
         case i8, u8
-        /// A code of so many bits. The rows of the grid are packed: each column is a little-endian bit stream (compressed-tensors).
+        /// Codes of `bits` bits. Each column of the grid is a little-endian bit stream (compressed-tensors).
         ///
         /// `perWord`: codes of a word of 32 bits; 0 for a stream that goes on from word to word.
         case packedRows(bits: Int, perWord: Int)
-        /// A code of so many bits. Each row of the transposed grid is a little-endian bit stream of words (GPTQ).
+        /// Codes of `bits` bits. Each row of the transposed grid is a little-endian bit stream in words of 32 bits (GPTQ).
         case packedWords(bits: Int)
         /// A code of four bits in a word of eight, in AWQ's order (`CodeLayout.awqOrder`).
         case interleaved
@@ -44,8 +44,6 @@ struct SideValues: Sendable {
         case divide(part: Int)
         /// Multiplied with the only number of another part.
         case multiply(part: Int)
-        /// Multiplied with a number.
-        case times(Float)
         /// bitsandbytes: an index of the table in one part, times a scale of another part for each `block` numbers, plus an offset.
         case nested(table: Int, scales: Int, block: Int, offset: Float)
     }
@@ -91,7 +89,6 @@ struct SideValues: Sendable {
         case .multiply(let other):
             let factor = try SideValues.only(parts[other])
             for index in values.indices { values[index] *= factor }
-        case .times(let factor): for index in values.indices { values[index] *= factor }
         case .nested(let table, let scales, let block, let offset):
             let levels = try SideValues.floats(parts[table], from: 0, count: Int(parts[table].range.count) / 4)
             let start = rows.lowerBound * gridColumns + columns.lowerBound

@@ -50,7 +50,7 @@ enum InspectionText {
         return [lines.joined(separator: "\n") + "\n"]
     }
 
-    /// A line for each kind of codes: what it is, and its share of the weights.
+    /// A line for each kind of codes, with its share of the weights and its number of tensors.
     private static func quantization(_ report: CheckpointReport, _ style: Style) -> [String] {
         [style.strong("quantized")]
             + report.quantization.map { "  \($0.text), \($0.tensors) \($0.tensors == 1 ? "tensor" : "tensors")" }

@@ -345,6 +345,25 @@ void ingot_codes_count(const uint8_t *bytes, size_t n, uint64_t *counts);
 /// Transposes a matrix of rows x columns elements of `width` bytes: 1, 2 or 4.
 void ingot_codes_transpose(int32_t width, const void *from, void *to, size_t rows, size_t columns);
 
+// Blocks of ggml's types (Specs/gguf-blocks.md)
+
+enum {
+    INGOT_BLOCKS_REFERENCE = 0,  // the bytes of ggml's own quantizer
+    INGOT_BLOCKS_SEARCHED = 1,   // scales searched for the least weighted squared error, which is never larger than the reference's
+};
+enum {
+    INGOT_BLOCKS_OK = 0,
+    INGOT_BLOCKS_UNKNOWN = 1,  // no type that is encoded; nothing was written
+};
+
+/// Encodes rows of weights to blocks, row by row.
+///
+/// type: ggml's number. weights: rows x columns finite numbers, row-major; columns is a multiple of the block's weights. importance: of each
+/// column, 0 or more, as in an importance matrix of llama.cpp; null for none. blocks: rows * columns / weights of a block * bytes of a block.
+int32_t ingot_blocks_encode(
+    int32_t type, int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,
+    uint8_t *blocks);
+
 // rANS coding of trellis symbols (Specs/rans.md)
 
 enum {

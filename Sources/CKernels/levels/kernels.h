@@ -1,5 +1,7 @@
 // The kernels of one instruction set and their table. Each .c file of an instruction set includes it once.
 
+#include "../blocks/small.h"
+#include "../blocks/super.h"
 #include "../codes/values.h"
 #include "../common/floats.h"
 #include "../common/packing.h"
@@ -49,6 +51,8 @@ const struct ingot_table LEVEL_TABLE = {
     .codes_values = codes_values,
     .codes_scale = codes_scale,
     .codes_transpose = codes_transpose,
+    .blocks_small = blocks_small,
+    .blocks_super = blocks_super,
     .rans_encode = rans_encode,
     .rans_decode = rans_decode,
 };

@@ -47,6 +47,8 @@ struct ingot_table {
     void (*codes_values)(int32_t, const float *, const uint8_t *, float *, size_t);
     void (*codes_scale)(float *, size_t, size_t, size_t, const float *, const float *, const float *, int32_t);
     void (*codes_transpose)(int32_t, const void *, void *, size_t, size_t);
+    int32_t (*blocks_small)(int32_t, int32_t, const float *, size_t, size_t, const float *, uint8_t *);
+    int32_t (*blocks_super)(int32_t, int32_t, const float *, size_t, size_t, const float *, uint8_t *);
     size_t (*rans_encode)(
         const int16_t *, const uint64_t *, struct ingot_chunk_shape, struct ingot_rans_rule, uint8_t *, uint8_t *);
     int32_t (*rans_decode)(

@@ -1,6 +1,7 @@
 import Container
 import FileAccess
 import TensorModel
+import Weights
 
 /// Assembles the tiles of a band into rows, so that a tensor is written from front to back. If a band is larger than the limit, each row
 /// of a tile is written to its place in the file.

@@ -1,49 +1,27 @@
-import TensorModel
-
 /// The order of the rows of a query or key projection: llama.cpp stores the two halves of each head interleaved.
 ///
 /// Rotary embedding turns pairs of rows. Hugging Face has the rows of a pair half a head apart. llama.cpp's converter puts them next to
 /// each other: `weights.reshape(heads, 2, headRows / 2, columns).swapaxes(1, 2)`.
-struct RowOrder: Sendable, Hashable {
+package struct RowOrder: Sendable, Hashable {
     /// Rows of a head; even.
-    let headRows: Int
+    package let headRows: Int
 
     /// The order for a projection of `heads` heads; nil if its rows cannot be cut into heads of an even number of rows.
-    init?(rows: Int, heads: Int) {
+    package init?(rows: Int, heads: Int) {
         guard heads > 0, rows > 0, rows % heads == 0, (rows / heads) % 2 == 0 else { return nil }
         headRows = rows / heads
     }
 
     /// Where a row of the GGUF file stands in the Hugging Face layout.
-    func place(ofSource row: Int) -> Int {
+    package func place(ofSource row: Int) -> Int {
         let inHead = row % headRows
         return row - inHead + inHead % 2 * (headRows / 2) + inHead / 2
     }
 
     /// The row of the GGUF file that stands at a place in the Hugging Face layout.
-    func source(ofPlace row: Int) -> Int {
+    package func source(ofPlace row: Int) -> Int {
         let inHead = row % headRows
         let half = headRows / 2
         return row - inHead + inHead % half * 2 + inHead / half
     }
-}
-
-/// What an export makes of a tensor.
-struct ExportTarget: Sendable {
-    /// A tensor of the output.
-    struct Part: Sendable {
-        let name: TensorName
-        let shape: Shape
-    }
-
-    /// The tensors of the output whose rows follow each other in the source tensor; none if the export leaves it out.
-    var parts: [Part]
-    /// The order of the rows; nil for that of the source.
-    var order: RowOrder?
-
-    /// The tensor as it is.
-    init(_ name: TensorName, _ shape: Shape) { parts = [Part(name: name, shape: shape)] }
-
-    /// The tensor as these parts.
-    init(_ parts: [Part], _ order: RowOrder? = nil) { (self.parts, self.order) = (parts, order) }
 }

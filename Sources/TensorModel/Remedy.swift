@@ -86,6 +86,8 @@ extension Remedy {
         case exportAsFloat32
         /// Export under the names of the source, in the order of its rows.
         case keepNames
+        /// Let an export use another type where the asked one does not fit.
+        case allowFallback
 
         // Verification and claims.
         /// Compare with the source.
@@ -138,6 +140,7 @@ extension Remedy.Option {
         case .lessMemory: "convert with less memory or fewer jobs"
         case .exportAsFloat32: "export as f32"
         case .keepNames: "export under the names of the source"
+        case .allowFallback: "allow another type where the asked one does not fit"
         case .compareWithSource: "compare with the source"
         case .limitError: "give a largest relative MSE, or claims"
         case .nameCheckpointOrSource: "name a directory that a conversion made, or name the source to compare it with"

@@ -28,6 +28,12 @@ struct ingot_error_sums ingot_uniform_round(
         format, source, rows, columns, group_size, bits, symmetric, codes, scales, biases);
 }
 
+void ingot_peer_round(
+    int32_t peer, const float *weights, size_t rows, size_t columns, size_t group, int32_t bits, int32_t format,
+    uint8_t *codes, float *scales, float *biases) {
+    ingot_active_table()->peer_round(peer, weights, rows, columns, group, bits, format, codes, scales, biases);
+}
+
 void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights) {

@@ -124,6 +124,18 @@ void ingot_uniform_decode(
     const uint8_t *codes, const float *scales, const float *biases, size_t rows, size_t columns,
     size_t group_size, int32_t bits, float *weights);
 
+enum {
+    INGOT_PEER_MLX = 0,                // mlx.core.quantize, mode affine
+    INGOT_PEER_COMPRESSED_TENSORS = 1,  // compressed-tensors, symmetric
+};
+/// Scales and codes as another quantizer finds them, to the bit.
+///
+/// weights: rows * columns finite numbers of `format`, widened; columns is a multiple of `group`. codes: one a weight, from 0 on. scales: one a
+/// group, exactly representable in `format`. biases: the same, for MLX only; null for compressed-tensors.
+void ingot_peer_round(
+    int32_t peer, const float *weights, size_t rows, size_t columns, size_t group, int32_t bits, int32_t format,
+    uint8_t *codes, float *scales, float *biases);
+
 // Code packing. `dense`: one little-endian bit stream, code i in bits i*bits to (i+1)*bits - 1. `aligned`: whole codes per byte: 4
 // codes of 2 bits, 2 codes of 3 or 4 bits, or 1 code of more bits. Unused bits are zero.
 

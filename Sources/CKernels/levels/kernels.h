@@ -18,6 +18,7 @@
 #include "../trellis/symbols.h"
 #include "../uniform/decode.h"
 #include "../uniform/encode.h"
+#include "../uniform/peers.h"
 #include "../uniform/round.h"
 
 const struct ingot_table LEVEL_TABLE = {
@@ -26,6 +27,7 @@ const struct ingot_table LEVEL_TABLE = {
     .scan_non_finite = scan_non_finite,
     .uniform_encode = uniform_encode,
     .uniform_round = uniform_round,
+    .peer_round = peer_round,
     .uniform_decode = uniform_decode,
     .error_sums = error_sums,
     .weight_statistics = weight_statistics,

@@ -17,6 +17,8 @@ struct ingot_table {
         const float *, size_t, size_t, size_t, int32_t, int32_t, int32_t, uint8_t *, float *, float *);
     struct ingot_error_sums (*uniform_round)(
         int32_t, const void *, size_t, size_t, size_t, int32_t, int32_t, uint8_t *, float *, float *);
+    void (*peer_round)(
+        int32_t, const float *, size_t, size_t, size_t, int32_t, int32_t, uint8_t *, float *, float *);
     void (*uniform_decode)(
         const uint8_t *, const float *, const float *, size_t, size_t, size_t, int32_t, float *);
     struct ingot_error_sums (*error_sums)(const float *, const float *, size_t);

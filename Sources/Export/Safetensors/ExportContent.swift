@@ -19,7 +19,7 @@ struct ExportContent {
     /// The translation into the Hugging Face layout; nil if names and rows stay.
     private let translation: GGUFToHuggingFace?
     private let copied: [(name: String, hash: ContentHash)]
-    private let made: [Made]
+    private var made: [Made]
     /// What was left out.
     let warnings: [IngotWarning]
 
@@ -83,6 +83,20 @@ struct ExportContent {
         self.made = made
         self.warnings = warnings
         copied = listed.filter { $0.name != CompanionFiles.configuration && !replaced.contains($0.name) }
+    }
+
+    /// Tells a runtime in `config.json` how to read codes. Makes the file if there is none.
+    ///
+    /// - Throws: `headerSyntax` or a similar code if the configuration is not a JSON object.
+    mutating func setQuantization(_ members: [JSONValue.Member]) throws {
+        let path = source.directory.appending(CompanionFiles.configuration)
+        let place = made.firstIndex { $0.name == CompanionFiles.configuration }
+        var configuration =
+            try place.map { try ConfigurationFile(made[$0].bytes, of: path) } ?? ConfigurationFile(emptyAt: path)
+        try configuration.setQuantization(members)
+        let mode = place.map { made[$0].mode } ?? .usual
+        if let place { made.remove(at: place) }
+        made.append(Made(name: CompanionFiles.configuration, bytes: configuration.bytes, mode: mode))
     }
 
     /// Files that other quantizers write beside their codes, which are not true of decoded weights.

@@ -51,6 +51,20 @@ struct ExportSource {
         }
     }
 
+    /// The stem of the names of the shards.
+    var stem: String { CheckpointNames.stem(ofSource: shards.map(\.name)) }
+
+    /// Permissions of new files: those that all files of weights have in common.
+    var mode: NewFileMode {
+        let permissions = shards.map { shard in
+            switch shard.shard {
+            case .sealed(let sealed): sealed.file.permissions
+            case .plain(let plain, _): plain.file.permissions
+            }
+        }
+        return permissions.reduce(nil) { $0?.intersection($1) ?? $1 }.map { .within($0) } ?? .usual
+    }
+
     /// The name of the index of the shards; nil for one shard.
     var indexName: String? { CheckpointNames.index(of: shards.map(\.name)) }
 

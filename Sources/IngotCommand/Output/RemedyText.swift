@@ -28,6 +28,7 @@ enum RemedyText {
         case .lessMemory: "convert with less --max-memory or fewer --jobs"
         case .exportAsFloat32: "export with --dtype f32"
         case .keepNames: "export with --keep-names, which writes the names of the source and no config.json"
+        case .allowFallback: "give --allow-fallback"
         case .compareWithSource: "give --against"
         case .limitError: "give --max-relative-mse or --claims"
         case .nameCheckpointOrSource:

@@ -28,7 +28,8 @@ struct Export: AsyncParsableCommand {
 
     /// Formats to write.
     enum Target: String, ExpressibleByArgument, CaseIterable {
-        case safetensors
+        case safetensors, gguf, mlx
+        case compressedTensors = "compressed-tensors"
     }
 
     /// Options about the files to write.

@@ -86,12 +86,37 @@ package struct ConfigurationFile: Sendable {
         } else {
             try removeQuantization()
         }
-        let value = ConfigurationFile.value(options)
+        try add(
+            staysBeside ? ConfigurationFile.keyBesideSource : ConfigurationFile.key, ConfigurationFile.value(options))
+    }
+
+    /// Adds a member at the end.
+    private mutating func add(_ key: String, _ value: JSONValue) throws {
         let places = try members()
-        let key = staysBeside ? ConfigurationFile.keyBesideSource : ConfigurationFile.key
         let end = places.last?.value.upperBound ?? (bytes.firstIndex(of: UInt8(ascii: "{")) ?? 0) + 1
         let text = (places.isEmpty ? "" : ",") + "\n  \"\(key)\": " + value.text()
         bytes.insert(contentsOf: Array(text.utf8), at: end)
+    }
+
+    /// Replaces every statement of a quantization by these members, at the end.
+    package mutating func setQuantization(_ members: [JSONValue.Member]) throws {
+        try removeQuantization()
+        for member in members { try add(member.key, member.value) }
+    }
+
+    /// Takes the bytes of a configuration that would stand at `path`.
+    ///
+    /// - Throws: `headerSyntax` or a similar code if they are not a JSON object.
+    package init(_ bytes: [UInt8], of path: FilePath) throws {
+        self.path = path.string
+        self.bytes = bytes
+        _ = try members()
+    }
+
+    /// A configuration without members.
+    package init(emptyAt path: FilePath) {
+        self.path = path.string
+        bytes = Array("{\n}\n".utf8)
     }
 
     private static func value(_ options: [JSONValue.Member]) -> JSONValue {

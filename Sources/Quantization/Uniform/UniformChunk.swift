@@ -17,14 +17,15 @@ package struct UniformChunk: Sendable {
     /// Makes room for a chunk of `rows` x `columns` weights. The contents of the buffers become undefined.
     package mutating func prepare(rows: Int, columns: Int, _ parameters: UniformParameters) {
         let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
-        groupCount = grouping.groupCount
-        if codes.count < grouping.weightCount {
-            codes = [UInt8](repeating: 0, count: grouping.weightCount)
-        }
-        if scales.count < groupCount { scales = [Float](repeating: 0, count: groupCount) }
-        if !parameters.symmetric && biases.count < groupCount {
-            biases = [Float](repeating: 0, count: groupCount)
-        }
+        prepare(weights: grouping.weightCount, groups: grouping.groupCount, hasBiases: !parameters.symmetric)
+    }
+
+    /// Makes room for `weights` weights in `groups` groups. The contents of the buffers become undefined.
+    mutating func prepare(weights: Int, groups: Int, hasBiases: Bool) {
+        groupCount = groups
+        if codes.count < weights { codes = [UInt8](repeating: 0, count: weights) }
+        if scales.count < groups { scales = [Float](repeating: 0, count: groups) }
+        if hasBiases && biases.count < groups { biases = [Float](repeating: 0, count: groups) }
     }
 
     /// Checks that scales and biases are finite, and that symmetric scales are not negative. Unpacking has checked the codes.

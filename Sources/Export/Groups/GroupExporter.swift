@@ -1,0 +1,58 @@
+package import Checkpoints
+import Container
+import FileAccess
+import Publishing
+import Quantization
+package import SystemPackage
+package import TensorModel
+package import Weights
+
+/// Exports a checkpoint as a directory with codes in groups, for mlx-lm, or for transformers and vLLM with compressed-tensors.
+package struct GroupExporter: Sendable {
+    private let checkpoint: OpenedCheckpoint
+    private let settings: GroupSettings
+    private let memory: UInt64, jobs: Int
+    private let force: Bool
+
+    /// Prepares an export; `memory` in bytes, `jobs` bands at the same time, `force` to replace an earlier export.
+    package init(_ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, memory: UInt64, jobs: Int, force: Bool) {
+        (self.checkpoint, self.settings) = (checkpoint, settings)
+        (self.memory, self.jobs, self.force) = (memory, jobs, force)
+    }
+
+    /// Writes the directory `output`.
+    ///
+    /// - Parameter progress: called with a tensor, its file, and the bytes of it that were read since the last call.
+    /// - Throws: `unsupportedSource` for a matrix that does not fit; `nonFinite`; errors of reading and writing.
+    package func run(
+        to output: FilePath, progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
+    ) async throws -> ExportSummary {
+        let warnings = try checkpoint.checkForExport(to: output)
+        let source = try ExportSource(checkpoint)
+        var content = try ExportContent(source, as: settings.format, keepsNames: false)
+        let stem = source.stem
+        let made = try GroupPlan(checkpoint, settings, stem: stem) { content.target(of: $0, $1) }
+        try content.setQuantization(made.configuration(settings))
+        let run = try ExportRun(checkpoint, [made.plan], memory: memory, jobs: jobs)
+        try ExportRun.requireRoom(made.plan.byteCount, for: output)
+        let builder = try DirectoryBuilder.begin(
+            output, replaceable: force ? { try ExportManifest.requireReplaceable($0) } : nil)
+        let written = try await run.run(to: [builder.staging], mode: source.mode, progress: progress)
+        try checkpoint.requireUnchanged()
+        try content.writeFiles(into: builder.staging)
+        if let index = CheckpointNames.index(of: made.plan.files.map(\.name)) {
+            try WholeFile.write(
+                ShardIndexWriter.text(totalBytes: made.dataBytes, shards: made.shards),
+                to: builder.staging.appending(index), mode: source.mode)
+        }
+        let weights = try await ReadBack.check(
+            made.plan, written.pieces[0], at: builder.staging, in: builder.staging, jobs: jobs)
+        let manifest = try ExportManifest(options: settings.options, weights: weights, in: builder.staging)
+        try WholeFile.write(
+            manifest.bytes, to: builder.staging.appending(ExportManifest.fileName), mode: source.mode)
+        try builder.publish()
+        return ExportSummary(
+            byteCount: made.plan.byteCount, files: made.plan.files.count, tensors: made.plan.tensors.count,
+            warnings: content.warnings + warnings + made.warnings)
+    }
+}

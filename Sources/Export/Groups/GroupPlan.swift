@@ -1,0 +1,190 @@
+import Architectures
+import Checkpoints
+import Container
+import FileAccess
+import Publishing
+import SystemPackage
+import TensorModel
+import Weights
+
+/// Plans an export to MLX or compressed-tensors: which tensors become codes, their entries, and what `config.json` says of them.
+struct GroupPlan {
+    /// A matrix that becomes codes, or could have.
+    struct Module: Sendable {
+        /// Its name without `.weight`.
+        let name: String
+        /// Bits of a code; nil if it stays as it is.
+        let bits: Int?
+    }
+
+    /// The plan, without files beside the weights.
+    private(set) var plan: ExportPlan
+    /// The modules, in the order of the output.
+    private(set) var modules: [Module] = []
+    /// Shards with their entries, and bytes of all entries, for the index.
+    let shards: [(fileName: String, tensors: [TensorName])], dataBytes: UInt64
+    /// What was kept because it does not fit.
+    private(set) var warnings: [IngotWarning] = []
+
+    /// A tensor of the output before its entries have places.
+    private struct Draft {
+        let part: ExportTarget.Part
+        let source: ExportPlan.Source
+        let encoding: RowEncoding
+        let entries: [(name: TensorName, type: ElementType, shape: Shape)]
+        let constants: [(name: TensorName, type: ElementType, shape: Shape, bytes: [UInt8])]
+    }
+
+    /// Plans an export.
+    ///
+    /// - Parameter target: what each tensor becomes in the Hugging Face layout.
+    /// - Throws: `unsupportedSource` for a matrix that does not fit, unless fallbacks are allowed.
+    init(
+        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, stem: String,
+        target: (TensorName, Shape) -> ExportTarget
+    ) throws {
+        var drafts: [Draft] = []
+        for (index, tensor) in checkpoint.tensors.enumerated() {
+            let target = target(tensor.name, tensor.shape)
+            var row = 0
+            for part in target.parts {
+                // A vector whose elements move has a row for each element; one row is read.
+                let rows = part.shape.rows
+                let source = ExportPlan.Source(
+                    tensor: index, rows: row..<row + rows, firstRow: 0,
+                    move: target.order.map { .toHuggingFace($0) } ?? .none)
+                row += rows
+                drafts.append(try GroupPlan.draft(part, source, tensor, settings, &modules, &warnings))
+            }
+        }
+        var layout = SafetensorsLayout(limit: settings.shardBytes)
+        for draft in drafts {
+            layout.begin(
+                bytes: draft.entries.reduce(0) { $0 + ($1.type.byteCount(of: $1.shape) ?? 0) }
+                    + draft.constants.reduce(0) { $0 + UInt64($1.bytes.count) })
+            for entry in draft.entries { layout.add(entry.name, entry.type, entry.shape) }
+            for entry in draft.constants { layout.add(entry.name, entry.type, entry.shape, constant: entry.bytes) }
+        }
+        let placed = try layout.place(
+            stem: stem, metadata: [.init("format", settings.runtime == .mlx ? "mlx" : "pt")])
+        plan = ExportPlan(files: placed.files, tensors: [])
+        for draft in drafts {
+            let shape = draft.part.shape
+            let isMoved = draft.source.move != .none && shape.dimensions.count <= 1
+            let (rows, columns) = isMoved ? (shape.elementCount, 1) : (shape.rows, shape.columns)
+            let widths =
+                draft.encoding == .stored
+                ? draft.entries.map { Int(($0.type.byteCount(of: $0.shape) ?? 0) / UInt64(max(1, rows))) }
+                : draft.encoding.rowBytes(columns: columns)
+            let streams = zip(draft.entries, widths).compactMap { entry, width in
+                placed.places[entry.name].map {
+                    ExportPlan.Stream(entry: entry.name, file: $0.file, offset: $0.offset, rowBytes: width)
+                }
+            }
+            plan.tensors.append(
+                ExportPlan.Tensor(
+                    name: draft.part.name, rows: rows, columns: columns, encoding: draft.encoding,
+                    sources: [draft.source], streams: streams))
+        }
+        (shards, dataBytes) = (placed.shards, placed.dataBytes)
+    }
+
+    private static func draft(
+        _ part: ExportTarget.Part, _ source: ExportPlan.Source, _ tensor: StoredWeights, _ settings: GroupSettings,
+        _ modules: inout [Module], _ warnings: inout [IngotWarning]
+    ) throws -> Draft {
+        let bits = bits(of: part, tensor, settings)
+        guard let own = tensor.format else {
+            return Draft(
+                part: part, source: source, encoding: .stored, entries: [(part.name, tensor.elementType, part.shape)],
+                constants: [])
+        }
+        let format = settings.format ?? own
+        func plain() -> Draft {
+            Draft(
+                part: part, source: source, encoding: .elements(format),
+                entries: [(part.name, format.elementType, part.shape)], constants: [])
+        }
+        guard let module = module(of: part) else { return plain() }
+        guard let bits else {
+            modules.append(Module(name: module, bits: nil))
+            return plain()
+        }
+        let groups = GroupEncoding(
+            runtime: settings.runtime == .mlx ? .mlx : .compressedTensors, bits: bits, groupSize: settings.groupSize,
+            scales: format, rounding: settings.rounding)
+        let columns = part.shape.columns
+        guard groups.fits(columns: columns), let rows = Shape(Array(part.shape.dimensions.dropLast())) else {
+            guard settings.allowsFallback else {
+                throw IngotError(
+                    .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
+                    found: "rows of \(columns) weights",
+                    expected: "whole groups of \(settings.groupSize)",
+                    remedy: .either("choose a group size that divides the rows", or: .option(.allowFallback)))
+            }
+            modules.append(Module(name: module, bits: nil))
+            warnings.append(
+                IngotWarning(
+                    file: tensor.file.path.string,
+                    "`\(part.name.text)` stays \(format.elementType.rawValue): its rows of \(columns) weights are no "
+                        + "whole groups of \(settings.groupSize)"))
+            return plain()
+        }
+        modules.append(Module(name: module, bits: bits))
+        func shape(_ last: Int) -> Shape { Shape(rows.dimensions + [last]) ?? rows }
+        let (words, sides) = (shape(columns * bits / 32), shape(columns / settings.groupSize))
+        func name(_ suffix: String) -> TensorName { TensorName(module + suffix) }
+        switch settings.runtime {
+        case .mlx:
+            return Draft(
+                part: part, source: source, encoding: .groups(groups),
+                entries: [
+                    (name(".weight"), .u32, words), (name(".scales"), format.elementType, sides),
+                    (name(".biases"), format.elementType, sides),
+                ], constants: [])
+        case .compressedTensors:
+            let dimensions = part.shape.dimensions.flatMap { value in
+                (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+            }
+            return Draft(
+                part: part, source: source, encoding: .groups(groups),
+                entries: [(name(".weight_packed"), .i32, words), (name(".weight_scale"), format.elementType, sides)],
+                constants: [
+                    (
+                        name(".weight_shape"), .i64, Shape([part.shape.dimensions.count]) ?? part.shape,
+                        dimensions
+                    )
+                ])
+        }
+    }
+
+    /// The module of a matrix that runtimes can multiply in codes: a linear layer, an embedding or a head. Nil for any other tensor.
+    private static func module(of part: ExportTarget.Part) -> String? {
+        let suffix = ".weight"
+        let text = part.name.text
+        guard part.shape.dimensions.count == 2, part.shape.elementCount > 0, TensorName.hasSuffix(text, suffix) else {
+            return nil
+        }
+        switch TensorRole(part.name).kind {
+        case .embedding, .head: guard TensorRole.isEmbeddingOrHead(part.name) else { return nil }
+        case .attentionQuery, .attentionKey, .attentionValue, .attentionFused, .attentionOutput, .gate, .up, .gateUp,
+            .down, .router:
+            break
+        case .norm, .bias, .other: return nil
+        }
+        return String(decoding: text.utf8.dropLast(suffix.utf8.count), as: UTF8.self)
+    }
+
+    /// Bits of a matrix; nil if it stays as it is.
+    private static func bits(of part: ExportTarget.Part, _ tensor: StoredWeights, _ settings: GroupSettings) -> Int? {
+        if let override = settings.overrides.first(where: { $0.pattern.matches(part.name) }) {
+            return override.bits
+        }
+        switch TensorRole(part.name).kind {
+        case .router: return nil
+        // compressed-tensors quantizes classes `Linear`, and every recipe of its users leaves out the head.
+        case .embedding, .head: return settings.runtime == .mlx ? settings.bits : nil
+        default: return settings.bits
+        }
+    }
+}

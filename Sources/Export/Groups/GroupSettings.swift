@@ -1,0 +1,82 @@
+package import Quantization
+package import TensorModel
+
+/// How a checkpoint is exported to a runtime whose codes stand in groups along the rows: MLX or compressed-tensors.
+package struct GroupSettings: Sendable {
+    /// The runtimes.
+    package enum Runtime: String, Sendable, Hashable {
+        case mlx
+        case compressedTensors = "compressed-tensors"
+    }
+
+    /// Other bits for matrices by name, or none.
+    package struct Override: Sendable, Hashable {
+        /// The names of the tensors.
+        package let pattern: NamePattern
+        /// Bits of a code; nil keeps the matrices as they are.
+        package let bits: Int?
+
+        /// An override.
+        package init(_ pattern: NamePattern, bits: Int?) { (self.pattern, self.bits) = (pattern, bits) }
+    }
+
+    /// The runtime.
+    package let runtime: Runtime
+    /// Bits of a code, and weights of a group.
+    package let bits: Int, groupSize: Int
+    /// How scales are found.
+    package let rounding: ExportRounding
+    /// Element type of scales and of tensors without codes; nil keeps the type of each tensor.
+    package let format: FloatFormat?
+    /// Exceptions by name; the first that matches counts.
+    package let overrides: [Override]
+    /// Whether a matrix whose rows do not fit stays as it is; otherwise it is an error.
+    package let allowsFallback: Bool
+    /// Bytes of a shard at most, unless one tensor has more.
+    package let shardBytes: UInt64
+
+    /// Settings.
+    ///
+    /// - Throws: `usage` for bits or a group size that the runtime does not have.
+    package init(
+        _ runtime: Runtime, bits: Int, groupSize: Int, _ rounding: ExportRounding, format: FloatFormat?,
+        overrides: [Override], allowsFallback: Bool, shardBytes: UInt64
+    ) throws {
+        let widths = runtime == .mlx ? UniformParameters.supportedBits : [4, 8]
+        for asked in [bits] + overrides.compactMap(\.bits) where !widths.contains(asked) {
+            throw IngotError(
+                .usage, found: "\(asked) bits for \(runtime.rawValue)",
+                expected: "one of \(widths.map(String.init).joined(separator: ", "))")
+        }
+        guard UniformParameters.supportedGroupSizes.contains(groupSize) else {
+            throw IngotError(
+                .usage, found: "groups of \(groupSize) weights",
+                expected: "one of \(UniformParameters.supportedGroupSizes.map(String.init).joined(separator: ", "))")
+        }
+        (self.runtime, self.bits, self.groupSize, self.rounding) = (runtime, bits, groupSize, rounding)
+        (self.format, self.overrides) = (format, overrides)
+        (self.allowsFallback, self.shardBytes) = (allowsFallback, shardBytes)
+    }
+
+    /// What the manifest records.
+    var options: [JSONValue.Member] {
+        [
+            .init("to", .string(runtime.rawValue)), .init("bits", .unsigned(UInt64(bits))),
+            .init("group_size", .unsigned(UInt64(groupSize))), .init("rounding", .string(rounding.rawValue)),
+        ]
+            + (format.map { [.init("dtype", .string($0.elementType.rawValue))] } ?? [])
+            + (overrides.isEmpty
+                ? []
+                : [
+                    .init(
+                        "overrides",
+                        .array(
+                            overrides.map {
+                                .object([
+                                    .init("pattern", .string($0.pattern.text)),
+                                    .init("bits", $0.bits.map { .unsigned(UInt64($0)) } ?? .null),
+                                ])
+                            }))
+                ])
+    }
+}

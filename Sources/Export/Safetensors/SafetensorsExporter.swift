@@ -20,16 +20,6 @@ package struct SafetensorsExporter: Sendable {
     /// Metadata key of the list of files of an export.
     static let filesKey = "exported_files"
 
-    /// Counts of an export.
-    package struct Summary: Sendable {
-        /// Bytes of the shards.
-        package var byteCount: UInt64 = 0
-        /// Number of shards, and of tensors.
-        package var shards = 0, tensors = 0
-        /// What was left out.
-        package var warnings: [IngotWarning] = []
-    }
-
     /// Prepares an export; `memory` in bytes, `jobs` chunks at the same time, `force` to replace an earlier export.
     ///
     /// - Parameter keepsNames: whether names and rows stay those of a GGUF source, without configuration and tokenizer from its metadata.
@@ -51,7 +41,7 @@ package struct SafetensorsExporter: Sendable {
     ///   decoder has a tensor or a number without a place in the Hugging Face layout.
     package func run(
         to output: FilePath, progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
-    ) async throws -> Summary {
+    ) async throws -> ExportSummary {
         try PathOverlap.refuse(source: checkpoint.path, destination: output)
         if let sealed = checkpoint.sealed {
             try sealed.checkFiles()
@@ -66,8 +56,7 @@ package struct SafetensorsExporter: Sendable {
         try requireRoom(for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try SafetensorsExporter.requireReplaceable($0) } : nil)
-        var summary = Summary()
-        summary.warnings = content.warnings + scaleWarnings
+        var fileBytes: UInt64 = 0
         var shards: [(fileName: String, tensors: [TensorName])] = []
         var totalBytes: UInt64 = 0
         for (name, shard) in source.shards {
@@ -83,13 +72,11 @@ package struct SafetensorsExporter: Sendable {
                 written = try await export(plain, weights, content, to: path) { progress($0, plain.fileName, $1) }
                 tensors = weights.map { ($0.name, $0.shape) }
             }
-            summary.byteCount += written.file
+            fileBytes += written.file
             totalBytes += written.data
             shards.append((name, tensors.flatMap { content.target(of: $0.0, $0.1).parts.map(\.name) }))
         }
         try checkpoint.requireUnchanged()
-        summary.shards = shards.count
-        summary.tensors = shards.reduce(0) { $0 + $1.tensors.count }
         try content.writeFiles(into: builder.staging)
         if let indexName = source.indexName {
             try WholeFile.write(
@@ -98,7 +85,9 @@ package struct SafetensorsExporter: Sendable {
                 mode: CompanionWriter.mode(beside: shards.map(\.fileName), in: builder.staging))
         }
         try builder.publish()
-        return summary
+        return ExportSummary(
+            byteCount: fileBytes, files: shards.count, tensors: shards.reduce(0) { $0 + $1.tensors.count },
+            warnings: content.warnings + scaleWarnings)
     }
 
     /// Exports a shard; returns the bytes of the file, and of the tensors in it.

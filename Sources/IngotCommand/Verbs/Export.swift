@@ -26,16 +26,10 @@ struct Export: AsyncParsableCommand {
               ingot export deepseek-fp8 deepseek-bf16
             """)
 
-    /// Formats to write.
-    enum Target: String, ExpressibleByArgument, CaseIterable {
-        case safetensors, gguf, mlx
-        case compressedTensors = "compressed-tensors"
-    }
-
     /// Options about the files to write.
     struct OutputOptions: ParsableArguments {
         @Option(name: .customLong("to"), help: ArgumentHelp("Format of OUT.", valueName: "format"))
-        var target = Target.safetensors
+        var target = ExportTargetFormat.safetensors
 
         @Option(help: "Element type of all F16, BF16 and F32 tensors. Default: that of each source tensor.")
         var dtype: FloatFormat?
@@ -58,8 +52,16 @@ struct Export: AsyncParsableCommand {
     var out: FilePath
 
     @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Codes") var codes: CodeOptions
     @OptionGroup(title: "Memory and jobs") var work: WorkOptions
     @OptionGroup(title: "Progress") var shown: ProgressOptions
+
+    func validate() throws {
+        try codes.validate(for: output.target)
+        guard !output.keepNames || output.target == .safetensors else {
+            throw ValidationError("--keep-names is for --to safetensors.")
+        }
+    }
 
     func run() async throws {
         let opened = try OpenedCheckpoint(checkpoint, key: output.keyed.key)
@@ -67,15 +69,30 @@ struct Export: AsyncParsableCommand {
         let reading = ReadingProgress(
             shown, totalBytes: opened.tensors.reduce(0) { $0 + $1.byteCount }, files: opened.weightFiles)
         for warning in opened.warnings { reading.warn(warning) }
-        let exporter = try SafetensorsExporter(
-            opened, as: output.dtype, memory: work.memory.bytes, jobs: work.jobs, force: output.force,
-            keepsNames: output.keepNames)
-        let summary = try await exporter.run(to: out) { reading.note($0, $1, $2) }
+        let summary = try await export(opened) { reading.note($0, $1, $2) }
         reading.finish()
         for warning in summary.warnings { reading.warn(warning) }
         Console.result(
-            "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.shards) "
-                + "\(summary.shards == 1 ? "shard" : "shards"), \(Format.bytes(summary.byteCount))")
+            "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.files) "
+                + "\(summary.files == 1 ? "file" : "files"), \(Format.bytes(summary.byteCount))")
+    }
+
+    private func export(
+        _ opened: OpenedCheckpoint, progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws -> ExportSummary {
+        let (memory, jobs) = (work.memory.bytes, work.jobs)
+        switch output.target {
+        case .safetensors:
+            return try await SafetensorsExporter(
+                opened, as: output.dtype, memory: memory, jobs: jobs, force: output.force, keepsNames: output.keepNames
+            ).run(to: out, progress: progress)
+        case .mlx, .compressedTensors:
+            return try await GroupExporter(
+                opened, codes.groups(output.target, dtype: output.dtype), memory: memory, jobs: jobs,
+                force: output.force
+            ).run(to: out, progress: progress)
+        case .gguf: throw ValidationError("--to gguf is not there yet.")
+        }
     }
 }
 

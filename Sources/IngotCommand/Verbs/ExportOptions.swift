@@ -1,0 +1,121 @@
+import ArgumentParser
+import Export
+import Quantization
+import TensorModel
+
+/// Formats that `ingot export` writes.
+enum ExportTargetFormat: String, ExpressibleByArgument, CaseIterable {
+    case safetensors, gguf, mlx
+    case compressedTensors = "compressed-tensors"
+
+    /// Whether matrices become codes in groups.
+    var hasGroups: Bool { self == .mlx || self == .compressedTensors }
+}
+
+extension ExportRounding: ExpressibleByArgument {}
+
+/// The recipes of `--type`, separated by commas.
+struct GGUFRecipes: ExpressibleByArgument {
+    /// At least one, each once.
+    let recipes: [GGUFRecipe]
+
+    init?(argument: String) {
+        let found = argument.split(separator: ",", omittingEmptySubsequences: false).map {
+            GGUFRecipe(name: String($0))
+        }
+        let recipes = found.compactMap(\.self)
+        guard !found.isEmpty, recipes.count == found.count, Set(recipes).count == recipes.count else { return nil }
+        self.recipes = recipes
+    }
+
+    static var allValueStrings: [String] { GGUFRecipe.allCases.map(\.rawValue) }
+}
+
+/// Options of `export` about codes.
+struct CodeOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            With gguf: type of the file, by llama.cpp's names, such as Q4_K_M. Several types, separated by commas, make several files from \
+            one reading. F16, F32 and BF16 are plain weights.
+            """, valueName: "type"))
+    var type: GGUFRecipes?
+
+    @Flag(help: "With gguf: every matrix has the type that names the file. Default: llama.cpp's mixes.")
+    var pure = false
+
+    @Option(
+        help: ArgumentHelp(
+            "With mlx: bits of a code, 2, 3, 4, 5, 6 or 8. With compressed-tensors: 4 or 8.", valueName: "n"))
+    var bits: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "With mlx and compressed-tensors: weights that share a scale, 32, 64 or 128. Default: 64; 128 with compressed-tensors.",
+            valueName: "n"))
+    var groupSize: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "searched: scales of the least squared error. reference: the bytes of the runtime's own quantizer.",
+            valueName: "how"))
+    var rounding = ExportRounding.searched
+
+    @Option(
+        help: ArgumentHelp(
+            "With mlx and compressed-tensors: keep the matrices whose names match. May be given more than once.",
+            valueName: "pattern"))
+    var keep: [NamePattern] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "With mlx and compressed-tensors: bits of the matrices whose names match, such as '*.down_proj.weight=6'. May be given more than once.",
+            valueName: "pattern=n"))
+    var bitsFor: [BitsForPattern] = []
+
+    @Flag(help: "Use another type where the rows of a matrix do not fit, and say so. Default: an error.")
+    var allowFallback = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Size of a file of weights at most, unless one tensor is larger. Default: one file with gguf, otherwise 5GiB.",
+            valueName: "size"))
+    var maxShardSize: ByteCount?
+
+    /// Requires that only options of the format are given.
+    func validate(for format: ExportTargetFormat) throws {
+        func refuse(_ option: String, _ isGiven: Bool, _ formats: String) throws {
+            if isGiven { throw ValidationError("\(option) is for \(formats): not with --to \(format.rawValue).") }
+        }
+        if format != .gguf {
+            try refuse("--type", type != nil, "--to gguf")
+            try refuse("--pure", pure, "--to gguf")
+        } else if type == nil {
+            throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.")
+        }
+        if !format.hasGroups {
+            let formats = "--to mlx and --to compressed-tensors"
+            try refuse("--bits", bits != nil, formats)
+            try refuse("--group-size", groupSize != nil, formats)
+            try refuse("--keep", !keep.isEmpty, formats)
+            try refuse("--bits-for", !bitsFor.isEmpty, formats)
+        }
+        if format == .safetensors {
+            try refuse("--rounding", rounding != .searched, "codes")
+            try refuse("--allow-fallback", allowFallback, "codes")
+            try refuse("--max-shard-size", maxShardSize != nil, "codes")
+        }
+        guard bitsFor.allSatisfy({ $0.bits == $0.bits.rounded() }) else {
+            throw ValidationError("--bits-for needs a whole number of bits here.")
+        }
+    }
+
+    /// The settings of an export to a format with groups.
+    func groups(_ format: ExportTargetFormat, dtype: FloatFormat?) throws -> GroupSettings {
+        let runtime = format == .mlx ? GroupSettings.Runtime.mlx : .compressedTensors
+        return try GroupSettings(
+            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), rounding, format: dtype,
+            overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) },
+            allowsFallback: allowFallback, shardBytes: maxShardSize?.bytes ?? 5 << 30)
+    }
+}

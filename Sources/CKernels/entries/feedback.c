@@ -23,6 +23,10 @@ size_t ingot_feedback_panel(
     return ingot_active_table()->feedback_panel(panel, scratch, patches);
 }
 
+int32_t ingot_feedback_blocks(const struct ingot_feedback_blocks *blocks, void *scratch) {
+    return ingot_active_table()->feedback_blocks(blocks, scratch);
+}
+
 double ingot_feedback_dot(const float *a, const float *b, size_t rows, size_t stride, size_t columns) {
     return ingot_active_table()->feedback_dot(a, b, rows, stride, columns);
 }

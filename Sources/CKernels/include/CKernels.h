@@ -328,6 +328,50 @@ size_t ingot_feedback_scratch(size_t padded_rows, int32_t states);
 size_t ingot_feedback_panel(
     const struct ingot_feedback_panel *panel, uint8_t *scratch, struct ingot_feedback_patch *patches);
 
+// Error feedback inside the blocks of runtime formats (Specs/exports.md, "Error feedback inside blocks")
+
+enum {
+    // Types beside ggml's numbers.
+    INGOT_FEEDBACK_AFFINE = 1000,     // scale * code + bias
+    INGOT_FEEDBACK_SYMMETRIC = 1001,  // scale * (code - 2^(bits - 1)), scale 0 or more
+    // Columns of a super-block, and the longest group.
+    INGOT_FEEDBACK_MAX_COLUMNS = 256,
+    // Bytes of scratch of ingot_feedback_blocks, whose address must be aligned to 64.
+    INGOT_FEEDBACK_BLOCKS_SCRATCH = 640 * 1024,
+};
+
+/// One super-block or group of each row of a band. Matrices of weights are column-major, columns `stride` numbers apart.
+///
+/// In super-blocks (Q2_K to Q6_K, IQ4_XS), weights are (step * sub-scale) * level - offset * min; in groups (the other types), they are
+/// step * level + offset. Each operation is rounded, in this order, as ggml's decoder rounds.
+struct ingot_feedback_blocks {
+    int32_t type;    // Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS by ggml's number, or one of the numbers above
+    int32_t bits;    // of INGOT_FEEDBACK_AFFINE and INGOT_FEEDBACK_SYMMETRIC: 2 to 8
+    int32_t format;  // of their steps and offsets: 1 F16, 2 BF16, 3 F32
+    size_t columns;  // 1 to 256: those of the super-block or group. Fewer than 256 in a super-block: it ends early
+    size_t rows, stride;  // multiples of 16
+    const float *weights;
+    float *targets;        // weights plus what errors of earlier columns carry over; receives the restored weights
+    float *errors;         // receives weight minus restored weight
+    const float *coupling; // how much column j takes of the error of column i, at [coupling_stride * i + j], i < j
+    size_t coupling_stride;
+    const float *pivots;   // of each column: the loss is the sum of ((target - restored weight) * pivot)^2. 0: it does not count
+    const float *importance;  // of each column, for the searches without feedback, 0 or more; null: the squares of the pivots
+    uint8_t *codes;        // columns * rows, column by column, as the type packs them; for Q8_0 in two's complement
+    int8_t *scales;        // of super-blocks: sub-scales, 16 * rows or 8 * rows, sub-block by sub-block
+    uint8_t *mins;         // likewise, of Q2_K, Q4_K and Q5_K
+    float *steps;          // rows numbers, which `format` (of ggml's types F16) holds
+    float *offsets;        // likewise, of the types that have them: the step of the mins (0 or more), or the bias
+};
+
+/// Quantizes. Returns INGOT_BLOCKS_OK, or INGOT_BLOCKS_UNKNOWN for another type; then nothing was written. Results are finite for finite
+/// weights and targets.
+int32_t ingot_feedback_blocks(const struct ingot_feedback_blocks *blocks, void *scratch);
+
+/// Packs what ingot_feedback_blocks wrote for a type of ggml: the block of row r is at blocks + r * block_stride. ggml's decoder gives
+/// the restored weights, bit for bit. Columns that a super-block lacks get code 0.
+int32_t ingot_feedback_pack(const struct ingot_feedback_blocks *results, uint8_t *blocks, size_t block_stride);
+
 // Codes of other quantizers (Specs/quantized-sources.md)
 
 enum {

@@ -6,6 +6,7 @@
 #include "../common/floats.h"
 #include "../common/packing.h"
 #include "../common/planes.h"
+#include "../feedback/block_search.h"
 #include "../feedback/factor.h"
 #include "../feedback/panel.h"
 #include "../feedback/scale.h"
@@ -49,6 +50,7 @@ const struct ingot_table LEVEL_TABLE = {
     .feedback_panel = feedback_panel,
     .feedback_dot = feedback_dot,
     .feedback_factor = feedback_factor,
+    .feedback_blocks = feedback_blocks,
     .codes_unpack = codes_unpack,
     .codes_values = codes_values,
     .codes_scale = codes_scale,

@@ -45,6 +45,7 @@ struct ingot_table {
     double (*feedback_dot)(const float *, const float *, size_t, size_t, size_t);
     int32_t (*feedback_factor)(double *, size_t, size_t);
     size_t (*feedback_panel)(const struct ingot_feedback_panel *, uint8_t *, struct ingot_feedback_patch *);
+    int32_t (*feedback_blocks)(const struct ingot_feedback_blocks *, void *);
     void (*codes_unpack)(int32_t, int32_t, const uint8_t *, uint8_t *, size_t);
     void (*codes_values)(int32_t, const float *, const uint8_t *, float *, size_t);
     void (*codes_scale)(float *, size_t, size_t, size_t, const float *, const float *, const float *, int32_t);

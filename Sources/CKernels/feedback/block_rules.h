@@ -1,0 +1,115 @@
+// What error feedback inside blocks has to know of a type (Specs/exports.md, "Error feedback inside blocks").
+
+#ifndef INGOT_FEEDBACK_BLOCK_RULES_H
+#define INGOT_FEEDBACK_BLOCK_RULES_H
+
+#include "CKernels.h"
+#include "../common/lanes.h"
+
+// Columns of a super-block, and the most sub-blocks that one has.
+enum { FEEDBACK_SUPER = INGOT_FEEDBACK_MAX_COLUMNS, FEEDBACK_PARTS = 16 };
+
+// A weight is restored as scale * level - offset. In a super-block, scale is step * sub-scale and offset is the step of the mins * min, of
+// each sub-block. A group has one scale and one offset, which is minus its bias.
+struct feedback_rule {
+    size_t part;          // columns of a sub-block; 0: a group, which is one
+    int affine;           // whether there are offsets
+    int codebook;         // whether levels are those of IQ4_NL
+    int negative;         // whether the search tries negative scales
+    float lowest, highest;  // the levels
+    float least, greatest;  // the sub-scales; mins are 0 ... greatest
+    int32_t format;       // that steps, scales and biases are stored in
+    int32_t batches;      // batches of trials for a group
+    float unit;           // of the open-loop trials, in levels
+};
+
+INLINE struct feedback_rule feedback_mins(size_t part, float highest, float greatest) {
+    return (struct feedback_rule){part, 1, 0, 0, 0, highest, 0, greatest, FORMAT_F16, 0, 1};
+}
+
+INLINE struct feedback_rule feedback_signed(size_t part, float lowest, float highest, float greatest) {
+    return (struct feedback_rule){part, 0, 0, 1, lowest, highest, -greatest - 1, greatest, FORMAT_F16, 0, 1};
+}
+
+INLINE struct feedback_rule feedback_group(int affine, float lowest, float highest, int32_t format, int negative) {
+    int32_t batches = highest - lowest <= 31 ? 5 : highest - lowest <= 63 ? 2 : 1;
+    return (struct feedback_rule){0, affine, 0, negative, lowest, highest, 1, 1, format, batches, 1};
+}
+
+// The rule of a type. Returns false if there is none.
+static int feedback_rule_of(const struct ingot_feedback_blocks *blocks, struct feedback_rule *rule) {
+    float half = (float)(1 << (blocks->bits - 1 & 7));
+    switch (blocks->type) {
+    case 2: *rule = feedback_group(0, -8, 7, FORMAT_F16, 1); return 1;       // Q4_0
+    case 3: *rule = feedback_group(1, 0, 15, FORMAT_F16, 0); return 1;       // Q4_1
+    case 6: *rule = feedback_group(0, -16, 15, FORMAT_F16, 1); return 1;     // Q5_0
+    case 7: *rule = feedback_group(1, 0, 31, FORMAT_F16, 0); return 1;       // Q5_1
+    case 8: *rule = feedback_group(0, -127, 127, FORMAT_F16, 0); return 1;   // Q8_0
+    case 10: *rule = feedback_mins(16, 3, 15); return 1;                     // Q2_K
+    case 11: *rule = feedback_signed(16, -4, 3, 31); return 1;               // Q3_K
+    case 12: *rule = feedback_mins(32, 15, 63); return 1;                    // Q4_K
+    case 13: *rule = feedback_mins(32, 31, 63); return 1;                    // Q5_K
+    case 14: *rule = feedback_signed(16, -32, 31, 127); return 1;            // Q6_K
+    case 20:                                                                 // IQ4_NL
+        *rule = feedback_group(0, -127, 113, FORMAT_F16, 1);
+        rule->batches = 5;
+        break;
+    case 23: *rule = feedback_signed(32, -127, 113, 31); break;              // IQ4_XS
+    case INGOT_FEEDBACK_AFFINE: *rule = feedback_group(1, 0, half * 2 - 1, blocks->format, 0); return 1;
+    case INGOT_FEEDBACK_SYMMETRIC: *rule = feedback_group(0, -half, half - 1, blocks->format, 0); return 1;
+    default: return 0;
+    }
+    rule->codebook = 1;
+    rule->unit = 10;
+    return 1;
+}
+
+// The levels of IQ4_NL and IQ4_XS (ggml's `kvalues_iq4nl`).
+static const float feedback_codebook[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// Positions above these take the next level.
+static const float feedback_bounds[16] = {
+    -115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101, FLT_MAX};
+
+// The nearest level to a position. Halves go to the even level, in the codebook to the lower one.
+INLINE f32x16 feedback_level(int codebook, float lowest, float highest, f32x16 position) {
+    if (!codebook) { return rounded(lesser(greater(position, (f32x16)lowest), (f32x16)highest)); }
+#if LEVEL_HAS_AVX512
+    // A binary search: the bits of the index from 8 down to 1.
+    __m512 bounds = _mm512_loadu_ps(feedback_bounds), at = (__m512)position;
+    __m512i index = _mm512_maskz_set1_epi32(
+        _mm512_cmp_ps_mask(at, _mm512_set1_ps(feedback_bounds[7]), _CMP_GT_OQ), 8);
+#pragma clang loop unroll(full)
+    for (int bit = 4; bit > 0; bit /= 2) {
+        __m512i next = _mm512_add_epi32(index, _mm512_set1_epi32(bit - 1));
+        __mmask16 above = _mm512_cmp_ps_mask(at, _mm512_permutexvar_ps(next, bounds), _CMP_GT_OQ);
+        index = _mm512_mask_add_epi32(index, above, index, _mm512_set1_epi32(bit));
+    }
+    return (f32x16)_mm512_permutexvar_ps(index, _mm512_loadu_ps(feedback_codebook));
+#else
+    f32x16 level = feedback_codebook[0];
+#pragma clang loop unroll(full)
+    for (int k = 0; k < 15; k += 1) { level = position > feedback_bounds[k] ? (f32x16)feedback_codebook[k + 1] : level; }
+    return level;
+#endif
+}
+
+// The code of a level, as the type stores it: an index of the codebook, a level from 0 on, or for Q8_0 the level in two's complement.
+INLINE u8x16 feedback_code(const struct feedback_rule *rule, int32_t type, f32x16 level) {
+    if (rule->codebook) {
+        i32x16 index = 0;
+        for (int k = 0; k < 15; k += 1) { index -= level > feedback_codebook[k]; }
+        return CONVERT(u8x16, index);
+    }
+    float first = type == 8 ? 0 : rule->lowest;
+    return CONVERT(u8x16, CONVERT(i32x16, level - first));
+}
+
+INLINE f32x16 feedback_inverse(f32x16 value) { return value == 0.0f ? (f32x16)0.0f : 1.0f / value; }
+
+// Bounded, rounded to the format of steps, and never -0. A scale in binary32 leaves room for the product with a level and the sum.
+INLINE f32x16 feedback_stored(int32_t format, f32x16 value) {
+    float limit = format == FORMAT_F16 ? 65504.0f : 0x1p118f;
+    return stored(format, lesser(greater(value, (f32x16)-limit), (f32x16)limit)) + 0.0f;
+}
+
+#endif

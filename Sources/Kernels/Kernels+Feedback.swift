@@ -129,7 +129,9 @@ extension Kernels {
         private var scratch = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
         private var rowSteps = unsafe UnsafeMutableBufferPointer<Float>(start: nil, count: 0)
         private var patchRoom = unsafe UnsafeMutableBufferPointer<ingot_feedback_patch>(start: nil, count: 0)
-        private var rows = 0, stride = 0, columns = 0
+        /// Scratch of searches inside blocks, made when it is first needed.
+        private var blocksRoom = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        private(set) var rows = 0, stride = 0, columns = 0
         private static let alignment = 64
 
         /// A block without memory; `begin` makes it.
@@ -140,6 +142,16 @@ extension Kernels {
             unsafe scratch.deallocate()
             unsafe rowSteps.deallocate()
             unsafe patchRoom.deallocate()
+            unsafe blocksRoom.deallocate()
+        }
+
+        /// The scratch of `ingot_feedback_blocks`.
+        func blocksScratch() -> UnsafeMutableRawPointer? {
+            if unsafe blocksRoom.isEmpty {
+                unsafe blocksRoom = .allocate(
+                    byteCount: Int(INGOT_FEEDBACK_BLOCKS_SCRATCH), alignment: FeedbackBlock.alignment)
+            }
+            return unsafe blocksRoom.baseAddress
         }
 
         /// Bytes of a block's memory.
@@ -176,7 +188,7 @@ extension Kernels {
             return unsafe raw.bindMemory(to: Float.self)
         }
 
-        private func at(_ part: Int, _ column: Int) -> UnsafeMutablePointer<Float>? {
+        func at(_ part: Int, _ column: Int) -> UnsafeMutablePointer<Float>? {
             unsafe memory.baseAddress.map { unsafe $0 + (part * columns + column) * stride }
         }
 

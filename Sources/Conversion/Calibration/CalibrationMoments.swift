@@ -30,16 +30,7 @@ package struct CalibrationMoments: Sendable {
     /// - Parameter scratch: a directory in which that file is made.
     /// - Throws: `momentsInvalid` if it is neither; errors of reading and writing.
     package init(opening path: FilePath, scratch: FilePath) throws {
-        let mapped = try MappedFile.open(path)
-        guard try Imatrix.isOne(mapped) else {
-            try self.init(MomentsFile(path))
-            return
-        }
-        let imatrix = try Imatrix.open(path)
-        let temporary = scratch.appending(".ingot-moments-\(UInt64.random(in: 0...UInt64.max))")
-        defer { try? Directory.removeFile(temporary) }
-        try imatrix.writeMoments(to: temporary)
-        try self.init(MomentsFile(temporary))
+        try self.init(MomentsFile.open(path, scratch: scratch))
     }
 
     /// The input of a matrix, if the file has moments of it. Nil for embeddings, for names that tell no input, for tensors that hold one matrix

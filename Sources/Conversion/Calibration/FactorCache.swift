@@ -3,33 +3,14 @@ import Container
 import FileAccess
 import Moments
 import Quantization
-import Synchronization
 import SystemPackage
 import TensorModel
+import Work
 
-/// Factors of linear inputs, made when they are first asked for. The least recently used ones go when there are too many bytes.
+/// Factors of linear inputs, made when they are first asked for.
 final class FactorCache: Sendable {
     private let moments: CalibrationMoments
-    private let maximumBytes: Int
-    private let state = Mutex(State())
-
-    /// A factor that is made once, by the first who asks; the others wait.
-    private final class Once: Sendable {
-        private let made = Mutex(Made??.none)
-
-        /// What was made, or what `make` gives; nil if there are no factors.
-        func value(_ make: () throws -> Made?) throws -> Made? {
-            try made.withLock { made in
-                if let made { return made }
-                let value = try make()
-                made = .some(value)
-                return value
-            }
-        }
-
-        /// Bytes of the factors; 0 until they are made.
-        var byteCount: Int { made.withLockIfAvailable { ($0 ?? nil)?.byteCount ?? 0 } ?? 0 }
-    }
+    private let cache: OnceCache<LinearInput, Made>
 
     /// The factors of an input, and what is added to weights before the search (`CalibratedEncoding.correction`).
     private struct Made: Sendable {
@@ -39,14 +20,10 @@ final class FactorCache: Sendable {
         var byteCount: Int { factors.byteCount + (correction?.reduce(0) { $0 + 4 * $1.count } ?? 0) }
     }
 
-    private struct State {
-        /// The least recently used first.
-        var entries: [(input: LinearInput, once: Once)] = []
-    }
-
     /// A cache without factors.
     init(_ moments: CalibrationMoments, maximumBytes: Int) {
-        (self.moments, self.maximumBytes) = (moments, maximumBytes)
+        self.moments = moments
+        cache = OnceCache(maximumBytes: maximumBytes) { $0.byteCount }
     }
 
     /// Adds the time that a worker spent on encoding.
@@ -56,13 +33,7 @@ final class FactorCache: Sendable {
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
     private func made(of input: LinearInput) throws -> Made? {
-        let once = state.withLock { state in
-            let place = state.entries.firstIndex { $0.input == input }
-            let entry = place.map { state.entries.remove(at: $0) } ?? (input: input, once: Once())
-            state.entries.append(entry)
-            return entry.once
-        }
-        let made = try once.value {
+        try cache.value(of: input) {
             let clock = ContinuousClock()
             let begin = clock.now
             let made = try make(input)
@@ -71,13 +42,6 @@ final class FactorCache: Sendable {
             moments.effort.add(times)
             return made
         }
-        state.withLock { state in
-            var bytes = state.entries.reduce(0) { $0 + $1.once.byteCount }
-            while bytes > maximumBytes, state.entries.count > 1 {
-                bytes -= state.entries.removeFirst().once.byteCount
-            }
-        }
-        return made
     }
 
     private func make(_ input: LinearInput) throws -> Made? {

@@ -1,6 +1,7 @@
 package import Checkpoints
 import Container
 import FileAccess
+package import Moments
 import Publishing
 import Quantization
 package import SystemPackage
@@ -13,10 +14,16 @@ package struct GroupExporter: Sendable {
     private let settings: GroupSettings
     private let memory: UInt64, jobs: Int
     private let force: Bool
+    private let moments: MomentsFile?
 
     /// Prepares an export; `memory` in bytes, `jobs` bands at the same time, `force` to replace an earlier export.
-    package init(_ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, memory: UInt64, jobs: Int, force: Bool) {
-        (self.checkpoint, self.settings) = (checkpoint, settings)
+    ///
+    /// - Parameter moments: moments of the activations; nil for none.
+    package init(
+        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, _ moments: MomentsFile?, memory: UInt64, jobs: Int,
+        force: Bool
+    ) {
+        (self.checkpoint, self.settings, self.moments) = (checkpoint, settings, moments)
         (self.memory, self.jobs, self.force) = (memory, jobs, force)
     }
 
@@ -31,9 +38,9 @@ package struct GroupExporter: Sendable {
         let source = try ExportSource(checkpoint)
         var content = try ExportContent(source, as: settings.format, keepsNames: false)
         let stem = source.stem
-        let made = try GroupPlan(checkpoint, settings, stem: stem) { content.target(of: $0, $1) }
+        let made = try GroupPlan(checkpoint, settings, moments, stem: stem) { content.target(of: $0, $1) }
         try content.setQuantization(made.configuration(settings))
-        let run = try ExportRun(checkpoint, [made.plan], memory: memory, jobs: jobs)
+        let run = try ExportRun(checkpoint, [made.plan], moments, memory: memory, jobs: jobs)
         try ExportRun.requireRoom(made.plan.byteCount, for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try ExportManifest.requireReplaceable($0) } : nil)

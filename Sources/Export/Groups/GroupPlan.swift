@@ -2,6 +2,7 @@ import Architectures
 import Checkpoints
 import Container
 import FileAccess
+import Moments
 import Publishing
 import SystemPackage
 import TensorModel
@@ -40,7 +41,7 @@ struct GroupPlan {
     /// - Parameter target: what each tensor becomes in the Hugging Face layout.
     /// - Throws: `unsupportedSource` for a matrix that does not fit, unless fallbacks are allowed.
     init(
-        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, stem: String,
+        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, _ moments: MomentsFile?, stem: String,
         target: (TensorName, Shape) -> ExportTarget
     ) throws {
         var drafts: [Draft] = []
@@ -81,10 +82,13 @@ struct GroupPlan {
                     ExportPlan.Stream(entry: entry.name, file: $0.file, offset: $0.offset, rowBytes: width)
                 }
             }
-            plan.tensors.append(
-                ExportPlan.Tensor(
-                    name: draft.part.name, rows: rows, columns: columns, encoding: draft.encoding,
-                    sources: [draft.source], streams: streams))
+            var tensor = ExportPlan.Tensor(
+                name: draft.part.name, rows: rows, columns: columns, encoding: draft.encoding,
+                sources: [draft.source], streams: streams)
+            if case .groups = draft.encoding {
+                tensor.input = moments?.input(of: draft.part.name, columns: columns)
+            }
+            plan.tensors.append(tensor)
         }
         (shards, dataBytes) = (placed.shards, placed.dataBytes)
     }

@@ -1,3 +1,4 @@
+import Architectures
 import FileAccess
 import TensorModel
 
@@ -47,8 +48,8 @@ struct ExportPlan: Sendable {
         let sources: [Source]
         /// Where the bytes go: one place for each stream of the encoding.
         var streams: [Stream]
-        /// Importance of the columns, 0 or more; empty for none.
-        var importance: [Float] = []
+        /// The linear input of the matrix, if the calibration has moments of it.
+        var input: LinearInput?
     }
 
     /// A file beside the weights.

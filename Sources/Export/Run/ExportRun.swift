@@ -1,6 +1,7 @@
 import Checkpoints
 import Container
 import FileAccess
+import Moments
 import SystemPackage
 import TensorModel
 import Weights
@@ -26,6 +27,7 @@ struct ExportRun {
     private let budget: MemoryBudget
     private let tensors: [RowsExporter.Readable]
     private let bands: RowBands
+    private let calibration: ExportCalibration?
 
     /// Bytes of a band in a worker for each weight: binary32 twice, elements as read and as written, codes.
     private static let workspaceBytes = 20
@@ -38,19 +40,27 @@ struct ExportRun {
     ///   - memory: bytes of buffers at most.
     ///   - jobs: bands in work at the same time.
     /// - Throws: `usage` if the memory is too small for a band; errors of reading.
-    init(_ checkpoint: OpenedCheckpoint, _ plans: [ExportPlan], memory: UInt64, jobs: Int) throws {
+    ///   - moments: moments of the activations; nil for none.
+    init(
+        _ checkpoint: OpenedCheckpoint, _ plans: [ExportPlan], _ moments: MomentsFile?, memory: UInt64, jobs: Int
+    ) throws {
         self.checkpoint = checkpoint
         self.plans = plans
         tensors = try checkpoint.tensors.map { try RowsExporter.Readable($0) }
-        bands = RowBands(tensors, plans)
+        let bands = RowBands(tensors, plans)
+        self.bands = bands
         let written = plans.reduce(0) { most, plan in
             most + (plan.tensors.map { ExportRun.bytesPerWeight($0) }.max() ?? 0)
         }
+        let more = moments.map { ExportCalibration($0, maximumBytes: 0).needs(rows: bands.mostRows) }
         let needs = MemoryBudget.Bands(
             workspace: UInt64(
-                bands.largestBand * ExportRun.workspaceBytes + bands.largestEncodedBand * 4 + ExportRun.fixedBytes),
-            result: UInt64(Double(bands.largestBand) * written) + (64 << 10), factors: 0)
+                bands.largestBand * ExportRun.workspaceBytes + bands.largestEncodedBand * 4 + ExportRun.fixedBytes
+                    + (more?.workspace ?? 0)),
+            result: UInt64(Double(bands.largestBand) * written) + (64 << 10), factors: UInt64(more?.factors ?? 0))
         budget = try MemoryBudget(bytes: memory, jobs: jobs, bands: needs)
+        let factorBytes = budget.factorBytes
+        calibration = moments.map { ExportCalibration($0, maximumBytes: factorBytes) }
     }
 
     /// Bytes that an output has for each weight of a tensor.
@@ -76,8 +86,8 @@ struct ExportRun {
             files.endPlan()
         }
         var written = Written(pieces: plans.map { plan in plan.files.map { _ in [] } })
-        let (tensors, plans) = (tensors, plans)
-        try await budget.pipeline { RowsExporter() }.run(
+        let (tensors, plans, calibration) = (tensors, plans, calibration)
+        try await budget.pipeline { RowsExporter(calibration) }.run(
             bands.bands, makeOutput: { ExportedBand() }
         ) { band, exporter, result in
             try exporter.export(band, of: tensors[band.tensor], plans, into: &result)

@@ -11,8 +11,10 @@ struct RowBands: Sendable {
     let bands: [RowBand]
     /// Weights of the largest band.
     let largestBand: Int
-    /// Whether a band reads an encoded tensor, by the weights of the largest such band; 0 if there is none.
+    /// Weights of the largest band of an encoded tensor; 0 if there is none.
     let largestEncodedBand: Int
+    /// Rows of the highest band of a matrix.
+    let mostRows: Int
 
     /// Cuts the tensors.
     init(_ tensors: [RowsExporter.Readable], _ plans: [ExportPlan]) {
@@ -30,7 +32,7 @@ struct RowBands: Sendable {
             }
         }
         var bands: [RowBand] = []
-        var (largest, largestEncoded) = (0, 0)
+        var (largest, largestEncoded, mostRows) = (0, 0, 0)
         for (index, uses) in uses.enumerated() where !uses.isEmpty {
             let tensor = tensors[index]
             let columns = max(1, tensor.stored.shape.columns)
@@ -52,12 +54,13 @@ struct RowBands: Sendable {
                                     move: use.move)
                             }))
                     largest = max(largest, (next - row) * columns)
+                    mostRows = max(mostRows, next - row)
                     if tensor.weights?.grid != nil { largestEncoded = max(largestEncoded, (next - row) * columns) }
                     row = next
                 }
             }
         }
-        (self.bands, largestBand, largestEncodedBand) = (bands, largest, largestEncoded)
+        (self.bands, largestBand, largestEncodedBand, self.mostRows) = (bands, largest, largestEncoded, mostRows)
     }
 
     /// Rows of a band: whole runs of rows that move, and of an encoded tensor whole bands of its tiles, so that each chunk is decoded once.

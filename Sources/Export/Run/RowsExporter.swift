@@ -1,3 +1,4 @@
+import Architectures
 import Checkpoints
 import Container
 import FileAccess
@@ -61,6 +62,13 @@ struct RowsExporter {
     private var moved: [Float] = [], movedBytes: [UInt8] = []
     private var encoded: [UInt8] = [], side: [UInt8] = []
     private var chunk = UniformChunk()
+    private var feedback = BlockFeedback()
+    private let calibration: ExportCalibration?
+
+    /// Makes buffers that grow when first used.
+    ///
+    /// - Parameter calibration: what is known of the activations; nil for nothing.
+    init(_ calibration: ExportCalibration?) { self.calibration = calibration }
 
     /// A tensor of the source: as weights, or as bytes alone.
     struct Readable: Sendable {
@@ -142,14 +150,19 @@ struct RowsExporter {
                 encoded, count * format.byteWidth, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
         case .blocks(let type, let rounding):
             try requireFinite(source)
-            BlockQuantizer.encode(
-                weights(use.move, rows: rows, columns: columns), rows: rows, columns: columns, type, rounding,
-                importance: tensor.importance, into: &encoded)
+            let weights = weights(use.move, rows: rows, columns: columns)
+            if rounding == .searched, BlockFeedback.supports(type), let input = tensor.input, let calibration {
+                feedback.encode(weights, rows: rows, try calibration.factors(of: input), nil, type, into: &encoded)
+            } else {
+                BlockQuantizer.encode(
+                    weights, rows: rows, columns: columns, type, rounding,
+                    importance: try tensor.input.flatMap { try calibration?.importance(of: $0) } ?? [], into: &encoded)
+            }
             result.add(
                 encoded, rows * tensor.streams[0].rowBytes, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
         case .groups(let groups):
             try requireFinite(source)
-            encode(groups, rows: rows, columns: columns, use)
+            try encode(groups, rows: rows, columns: columns, use, tensor.input)
             let count = rows * columns
             encoded.grow(to: count * groups.bits / 8)
             BitPacking.pack(chunk.codes, count: count, .dense, bits: groups.bits, into: &encoded)
@@ -167,7 +180,9 @@ struct RowsExporter {
     }
 
     /// Codes, scales and biases of the weights, into `chunk`.
-    private mutating func encode(_ groups: GroupEncoding, rows: Int, columns: Int, _ use: RowBand.Use) {
+    private mutating func encode(
+        _ groups: GroupEncoding, rows: Int, columns: Int, _ use: RowBand.Use, _ input: LinearInput?
+    ) throws {
         let weights = weights(use.move, rows: rows, columns: columns)
         switch groups.rounding {
         case .reference:
@@ -175,6 +190,12 @@ struct RowsExporter {
                 like: groups.runtime == .mlx ? .mlx : .compressedTensors, weights, rows: rows, columns: columns,
                 groupSize: groups.groupSize, bits: groups.bits, groups.scales, into: &chunk)
         case .searched:
+            if let input, let calibration {
+                return feedback.encode(
+                    weights, rows: rows, try calibration.factors(of: input), bits: groups.bits,
+                    groupSize: groups.groupSize, isSymmetric: groups.runtime == .compressedTensors,
+                    scales: groups.scales, into: &chunk)
+            }
             guard
                 let parameters = UniformParameters(
                     bits: groups.bits, groupSize: groups.groupSize, symmetric: groups.runtime == .compressedTensors)

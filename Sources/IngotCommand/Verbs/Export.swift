@@ -88,7 +88,8 @@ struct Export: AsyncParsableCommand {
             ).run(to: out, progress: progress)
         case .mlx, .compressedTensors:
             return try await GroupExporter(
-                opened, codes.groups(output.target, dtype: output.dtype), memory: memory, jobs: jobs,
+                opened, codes.groups(output.target, dtype: output.dtype), codes.moments(beside: out), memory: memory,
+                jobs: jobs,
                 force: output.force
             ).run(to: out, progress: progress)
         case .gguf: throw ValidationError("--to gguf is not there yet.")

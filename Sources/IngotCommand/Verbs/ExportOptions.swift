@@ -1,6 +1,8 @@
 import ArgumentParser
 import Export
+import Moments
 import Quantization
+import SystemPackage
 import TensorModel
 
 /// Formats that `ingot export` writes.
@@ -63,6 +65,14 @@ struct CodeOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            """
+            Moments of the inputs of linear layers, from ingot calibrate, or an importance matrix of llama.cpp: weighs the error of each \
+            column, and carries errors on to later columns.
+            """, valueName: "file"))
+    var calibration: FilePath?
+
+    @Option(
+        help: ArgumentHelp(
             "With mlx and compressed-tensors: keep the matrices whose names match. May be given more than once.",
             valueName: "pattern"))
     var keep: [NamePattern] = []
@@ -101,6 +111,7 @@ struct CodeOptions: ParsableArguments {
             try refuse("--bits-for", !bitsFor.isEmpty, formats)
         }
         if format == .safetensors {
+            try refuse("--calibration", calibration != nil, "codes")
             try refuse("--rounding", rounding != .searched, "codes")
             try refuse("--allow-fallback", allowFallback, "codes")
             try refuse("--max-shard-size", maxShardSize != nil, "codes")
@@ -108,6 +119,13 @@ struct CodeOptions: ParsableArguments {
         guard bitsFor.allSatisfy({ $0.bits == $0.bits.rounded() }) else {
             throw ValidationError("--bits-for needs a whole number of bits here.")
         }
+    }
+
+    /// The moments of `--calibration`; nil if it was not given.
+    ///
+    /// - Throws: `momentsInvalid`; errors of reading.
+    func moments(beside out: FilePath) throws -> MomentsFile? {
+        try calibration.map { try MomentsFile.open($0, scratch: out.removingLastComponent()) }
     }
 
     /// The settings of an export to a format with groups.

@@ -1,3 +1,4 @@
+import FileAccess
 package import SystemPackage
 
 extension Imatrix {
@@ -27,5 +28,21 @@ extension Imatrix {
             try writer.append([half])
         }
         try writer.publish()
+    }
+}
+
+extension MomentsFile {
+    /// Opens a file of moments, or an importance matrix of llama.cpp, whose moments are written to a file without a name.
+    ///
+    /// - Parameter scratch: a directory in which that file is made.
+    /// - Throws: `momentsInvalid` if it is neither; errors of reading and writing.
+    package static func open(_ path: FilePath, scratch: FilePath) throws -> MomentsFile {
+        let mapped = try MappedFile.open(path)
+        guard try Imatrix.isOne(mapped) else { return try MomentsFile(path) }
+        let imatrix = try Imatrix.open(path)
+        let temporary = scratch.appending(".ingot-moments-\(UInt64.random(in: 0...UInt64.max))")
+        defer { try? Directory.removeFile(temporary) }
+        try imatrix.writeMoments(to: temporary)
+        return try MomentsFile(temporary)
     }
 }

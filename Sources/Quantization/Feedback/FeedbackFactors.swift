@@ -9,6 +9,8 @@ package struct FeedbackFactors: Sendable {
         package let columns: Range<Int>
         /// How much column j takes of the error of column i, R_ij / R_jj, for i < j, and 0 elsewhere: row i, then column j.
         let coupling: [Float]
+        /// R_jj of each column.
+        let pivots: [Float]
         /// The moments as they are stored: the upper triangle, with all but the diagonal doubled, and 0 below: row i, then column j.
         let form: [Float]
     }
@@ -46,7 +48,8 @@ package struct FeedbackFactors: Sendable {
                 for column in row + 1..<max(count, row + 1) { form[row * count + column] *= 2 }
             }
             guard form.allSatisfy(\.isFinite) else { return false }
-            blocks.append(Block(columns: made.columns, coupling: made.coupling, form: form))
+            let pivots = (0..<count).map { Float(made.factor[$0 * made.stride + $0]) }
+            blocks.append(Block(columns: made.columns, coupling: made.coupling, pivots: pivots, form: form))
             octaves += (0..<count).map { -ExactMath.log2(made.factor[$0 * made.stride + $0]) }
             doublings += made.doublings
             return true

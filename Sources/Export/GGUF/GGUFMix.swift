@@ -6,14 +6,12 @@ import TensorModel
 struct GGUFMix {
     /// What the rules ask of a model.
     struct Model: Sendable, Hashable {
-        /// Layers; heads of queries, and of keys and values; experts of a layer, 0 without experts.
+        /// Layers; heads of queries, and of keys and values, or numbers in the same ratio; experts of a layer, 0 without experts.
         var layers: Int, heads: Int, keyValueHeads: Int, experts: Int
         /// Whether the file has a tensor `output.weight`; otherwise the embedding is the head too.
         var hasOutput: Bool
         /// Number of tensors `attn_v.weight`.
         var valueTensors: Int
-        /// Whether the architecture is `qwen2`; otherwise it is `llama`.
-        var isQwen2: Bool
     }
 
     private let recipe: GGUFRecipe
@@ -86,8 +84,7 @@ struct GGUFMix {
         default: break
         }
         // The 70B models have few heads of values, so more bits for them cost little.
-        let is70B =
-            model.layers == 80 && (model.isQwen2 || model.experts != 8 && model.heads != model.keyValueHeads)
+        let is70B = model.layers == 80 && model.experts != 8 && model.heads != model.keyValueHeads
         if is70B, type == .q3_K || type == .q4_K { type = .q5_K }
         return model.experts == 8 ? .q8_0 : type
     }

@@ -134,6 +134,12 @@ struct GroupPlan {
                         + "whole groups of \(settings.groupSize)"))
             return plain()
         }
+        guard settings.allowsRequantizing || !tensor.needsConsent else {
+            throw IngotError(
+                .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
+                found: "codes of another quantizer: \(tensor.encoding ?? tensor.quantized?.summary ?? "codes")",
+                expected: "weights", remedy: .option(.requantize))
+        }
         modules.append(Module(name: module, bits: bits))
         func shape(_ last: Int) -> Shape { Shape(rows.dimensions + [last]) ?? rows }
         let (words, sides) = (shape(columns * bits / 32), shape(columns / settings.groupSize))

@@ -32,6 +32,8 @@ package struct GroupSettings: Sendable {
     package let overrides: [Override]
     /// Whether a matrix whose rows do not fit stays as it is; otherwise it is an error.
     package let allowsFallback: Bool
+    /// Whether codes of another quantizer may be quantized again.
+    package let allowsRequantizing: Bool
     /// Bytes of a shard at most, unless one tensor has more.
     package let shardBytes: UInt64
 
@@ -40,7 +42,7 @@ package struct GroupSettings: Sendable {
     /// - Throws: `usage` for bits or a group size that the runtime does not have.
     package init(
         _ runtime: Runtime, bits: Int, groupSize: Int, _ rounding: ExportRounding, format: FloatFormat?,
-        overrides: [Override], allowsFallback: Bool, shardBytes: UInt64
+        overrides: [Override], allowsFallback: Bool, allowsRequantizing: Bool, shardBytes: UInt64
     ) throws {
         let widths = runtime == .mlx ? UniformParameters.supportedBits : [4, 8]
         for asked in [bits] + overrides.compactMap(\.bits) where !widths.contains(asked) {
@@ -56,6 +58,7 @@ package struct GroupSettings: Sendable {
         (self.runtime, self.bits, self.groupSize, self.rounding) = (runtime, bits, groupSize, rounding)
         (self.format, self.overrides) = (format, overrides)
         (self.allowsFallback, self.shardBytes) = (allowsFallback, shardBytes)
+        self.allowsRequantizing = allowsRequantizing
     }
 
     /// What the manifest records.

@@ -83,6 +83,11 @@ struct CodeOptions: ParsableArguments {
             valueName: "pattern=n"))
     var bitsFor: [BitsForPattern] = []
 
+    @Flag(
+        help: "Quantize again what another program quantized to integers or codebooks. Default: an error."
+    )
+    var allowRequantize = false
+
     @Flag(help: "Use another type where the rows of a matrix do not fit, and say so. Default: an error.")
     var allowFallback = false
 
@@ -114,11 +119,19 @@ struct CodeOptions: ParsableArguments {
             try refuse("--calibration", calibration != nil, "codes")
             try refuse("--rounding", rounding != .searched, "codes")
             try refuse("--allow-fallback", allowFallback, "codes")
+            try refuse("--allow-requantize", allowRequantize, "codes")
             try refuse("--max-shard-size", maxShardSize != nil, "codes")
         }
         guard bitsFor.allSatisfy({ $0.bits == $0.bits.rounded() }) else {
             throw ValidationError("--bits-for needs a whole number of bits here.")
         }
+    }
+
+    /// The settings of an export to GGUF.
+    func gguf() -> GGUFSettings {
+        GGUFSettings(
+            type?.recipes ?? [], isPure: pure, rounding, allowsFallback: allowFallback,
+            allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
     }
 
     /// The moments of `--calibration`; nil if it was not given.
@@ -134,6 +147,7 @@ struct CodeOptions: ParsableArguments {
         return try GroupSettings(
             runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), rounding, format: dtype,
             overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) },
-            allowsFallback: allowFallback, shardBytes: maxShardSize?.bytes ?? 5 << 30)
+            allowsFallback: allowFallback, allowsRequantizing: allowRequantize,
+            shardBytes: maxShardSize?.bytes ?? 5 << 30)
     }
 }

@@ -1,0 +1,227 @@
+import Checkpoints
+import FileAccess
+import Moments
+import Quantization
+import SystemPackage
+import TensorModel
+import Weights
+
+/// Plans a GGUF file of a recipe: the type of each tensor, and places in one or more files.
+struct GGUFPlanner {
+    private let checkpoint: OpenedCheckpoint
+    private let content: GGUFContent
+    private let settings: GGUFSettings
+    private let moments: MomentsFile?
+    /// Places of the tensors in the checkpoint.
+    private let places: [TensorName: Int]
+
+    /// Prepares plans of a checkpoint.
+    init(_ checkpoint: OpenedCheckpoint, _ content: GGUFContent, _ settings: GGUFSettings, _ moments: MomentsFile?) {
+        (self.checkpoint, self.content, self.settings, self.moments) = (checkpoint, content, settings, moments)
+        places = Dictionary(
+            checkpoint.tensors.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// The plan of a file, and what was done otherwise than asked.
+    ///
+    /// - Parameter stem: the name of the file without suffix.
+    /// - Throws: `unsupportedSource` for a matrix that does not fit, or that another program quantized; errors of the format.
+    func plan(_ recipe: GGUFRecipe, stem: String) throws -> (plan: ExportPlan, warnings: [IngotWarning]) {
+        var mix = GGUFMix(recipe, model, isPure: settings.isPure, hasImportance: moments != nil)
+        var warnings: [IngotWarning] = []
+        let drafts = try content.tensors.map { try draft($0, &mix, &warnings) }
+        if let warning = lossWarning(recipe, drafts) { warnings.append(warning) }
+        let byteCounts = zip(content.tensors, drafts).map { $1.byteCount(of: $0) }
+        let parts = try GGUFPart.parts(
+            stem: stem,
+            content.metadata(fileType: recipe.fileType, quantizationVersion: recipe.isQuantized ? 2 : nil),
+            byteCounts: byteCounts, maximumBytes: settings.shardBytes)
+        var plan = ExportPlan(files: [], tensors: [])
+        for (number, part) in parts.enumerated() {
+            let header = try GGUFFileHeader(
+                part.metadata,
+                part.tensors.map { index in
+                    .init(
+                        content.tensors[index].name, content.tensors[index].shape, type: drafts[index].type,
+                        byteCount: byteCounts[index])
+                })
+            var file = ExportPlan.File(
+                name: part.name, byteCount: header.fileBytes, constants: [(offset: 0, bytes: header.bytes)])
+            for (index, offset) in zip(part.tensors, header.offsets) {
+                let (tensor, draft) = (content.tensors[index], drafts[index])
+                let place = header.byteCount + offset
+                switch tensor.content {
+                case .made(let bytes): file.constants.append((offset: place, bytes: bytes))
+                case .stored(let stored, let order):
+                    plan.tensors.append(
+                        planned(
+                            tensor, stored, order, draft,
+                            .init(
+                                entry: tensor.name, file: number, offset: place, rowBytes: draft.rowBytes(of: tensor)))
+                    )
+                }
+            }
+            plan.files.append(file)
+        }
+        return (plan, warnings)
+    }
+
+    /// How a tensor is written.
+    private struct Draft {
+        /// ggml's number of its type.
+        let type: UInt32
+        let encoding: RowEncoding
+        /// Bytes of a row of stored bytes; nil for other encodings.
+        let storedRowBytes: Int?
+
+        func rowBytes(of tensor: GGUFTensorPlan) -> Int {
+            storedRowBytes ?? encoding.rowBytes(columns: tensor.shape.columns).first ?? 0
+        }
+
+        func byteCount(of tensor: GGUFTensorPlan) -> UInt64 {
+            UInt64(rowBytes(of: tensor)) * UInt64(max(1, tensor.shape.rows))
+        }
+    }
+
+    private func planned(
+        _ tensor: GGUFTensorPlan, _ parts: [GGUFTensorPlan.Part], _ order: RowOrder?, _ draft: Draft,
+        _ stream: ExportPlan.Stream
+    ) -> ExportPlan.Tensor {
+        let shape = tensor.shape
+        // The elements of a vector move like rows.
+        let isMoved = order != nil && shape.dimensions.count <= 1
+        let (rows, columns) = isMoved ? (shape.elementCount, 1) : (max(1, shape.rows), shape.columns)
+        let width = isMoved ? stream.rowBytes / max(1, shape.elementCount) : stream.rowBytes
+        var planned = ExportPlan.Tensor(
+            name: tensor.name, rows: rows, columns: columns, encoding: draft.encoding,
+            sources: parts.compactMap { part in
+                places[part.weights.name].map {
+                    .init(
+                        tensor: $0, rows: 0..<max(1, part.weights.shape.rows), firstRow: part.firstRow,
+                        move: order.map { .toGGUF($0) } ?? .none)
+                }
+            },
+            streams: [.init(entry: stream.entry, file: stream.file, offset: stream.offset, rowBytes: width)])
+        if case .blocks = draft.encoding, parts.count == 1 {
+            planned.input = moments?.input(of: parts[0].weights.name, columns: columns)
+        }
+        return planned
+    }
+
+    private func draft(
+        _ tensor: GGUFTensorPlan, _ mix: inout GGUFMix, _ warnings: inout [IngotWarning]
+    ) throws -> Draft {
+        guard let source = tensor.sources.first else {
+            return Draft(type: GGUFRecipe.TensorType.float(.f32).number, encoding: .elements(.f32), storedRowBytes: nil)
+        }
+        let chosen = mix.type(of: tensor.name.text, tensor.shape)
+        guard source.format != nil else {
+            // Whole numbers stay; the counters of the mix have run along.
+            guard let number = GGUFRecipe.number(of: source.elementType) else {
+                throw IngotError(
+                    .unsupportedSource, file: source.file.path.string, tensor: source.name,
+                    found: "elements of type \(source.elementType.rawValue), which GGUF has no type for",
+                    expected: "numbers that GGUF has a type for")
+            }
+            return Draft(
+                type: number, encoding: .stored,
+                storedRowBytes: tensor.shape.columns * source.elementType.byteWidth)
+        }
+        guard let asked = chosen else { return kept(source) }
+        let type = try fitting(asked, tensor, source, &warnings)
+        if let encoding = source.encoding, encoding == type.name, case .blocks(let own) = type {
+            return Draft(
+                type: type.number, encoding: .stored,
+                storedRowBytes: tensor.shape.columns / own.elements * own.bytes)
+        }
+        switch type {
+        case .float(let format): return Draft(type: type.number, encoding: .elements(format), storedRowBytes: nil)
+        case .blocks(let own):
+            guard settings.allowsRequantizing || !source.needsConsent else {
+                throw IngotError(
+                    .unsupportedSource, file: source.file.path.string, tensor: source.name,
+                    found: "codes of another quantizer: \(source.encoding ?? source.quantized?.summary ?? "codes")",
+                    expected: "weights, or codes of the type that is written",
+                    remedy: .option(.requantize))
+            }
+            return Draft(type: type.number, encoding: .blocks(own, settings.rounding), storedRowBytes: nil)
+        }
+    }
+
+    /// Vectors, norms and routers: F32, as llama.cpp's converter writes them; those of a GGUF source as they are.
+    private func kept(_ source: StoredWeights) -> Draft {
+        let format = checkpoint.formatName == "gguf" && source.encoding == nil ? source.format ?? .f32 : .f32
+        return Draft(
+            type: GGUFRecipe.TensorType.float(format).number, encoding: .elements(format), storedRowBytes: nil)
+    }
+
+    /// The type, or what is used where the rows are no whole blocks.
+    private func fitting(
+        _ type: GGUFRecipe.TensorType, _ tensor: GGUFTensorPlan, _ source: StoredWeights,
+        _ warnings: inout [IngotWarning]
+    ) throws -> GGUFRecipe.TensorType {
+        let columns = tensor.shape.columns
+        let used = GGUFMix.fallback(of: type, columns: columns)
+        guard used != type else { return type }
+        guard settings.allowsFallback else {
+            throw IngotError(
+                .unsupportedSource, file: source.file.path.string, tensor: source.name,
+                found: "rows of \(columns) weights",
+                expected: "whole blocks of \(type.elements), for type \(type.name)",
+                remedy: .either("choose a type with smaller blocks", or: .option(.allowFallback)))
+        }
+        warnings.append(
+            IngotWarning(
+                file: source.file.path.string,
+                "`\(source.name.text)` is \(used.name) instead of \(type.name): its rows of \(columns) weights are no whole "
+                    + "blocks of \(type.elements)"))
+        return used
+    }
+
+    /// A warning for two bits without knowledge of the activations.
+    private func lossWarning(_ recipe: GGUFRecipe, _ drafts: [Draft]) -> IngotWarning? {
+        guard moments == nil, drafts.contains(where: { $0.type == BlockType.q2_K.rawValue }) else { return nil }
+        return IngotWarning(
+            file: checkpoint.path.string,
+            "\(recipe.rawValue) without a calibration: models whose activations differ much between columns lose nearly all "
+                + "(SmolLM2-135M: perplexity above 30,000)")
+    }
+
+    /// What the rules of a mix ask of the model, from its tensors.
+    private var model: GGUFMix.Model {
+        let tensors = content.tensors
+        func rows(_ part: String) -> Int? {
+            tensors.first { TensorName.hasSuffix($0.name.text, part) }?.shape.rows
+        }
+        let (queries, values) = (rows(".attn_q.weight"), rows(".attn_v.weight"))
+        let experts = tensors.first { $0.shape.dimensions.count == 3 }?.shape.dimensions[0] ?? 0
+        return GGUFMix.Model(
+            layers: (tensors.compactMap(\.role.layer).max() ?? -1) + 1, heads: queries ?? 0, keyValueHeads: values ?? 0,
+            experts: experts > 1 ? experts : 0,
+            hasOutput: tensors.contains { $0.name.text == "output.weight" },
+            valueTensors: tensors.count {
+                ["attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight"].contains(where: $0.name.text.hasSuffix)
+            })
+    }
+}
+
+extension StoredWeights {
+    /// Whether its codes should not be quantized again without the user's consent.
+    var needsConsent: Bool {
+        quantized?.needsConsent ?? (encoding.map { !["MXFP4", "NVFP4"].contains($0) } ?? false)
+    }
+}
+
+extension GGUFRecipe {
+    /// ggml's number of a type of whole or wide numbers; nil for a type that ggml does not have.
+    static func number(of type: ElementType) -> UInt32? {
+        switch type {
+        case .i8: 24
+        case .i16: 25
+        case .i32: 26
+        case .i64: 27
+        case .f64: 28
+        default: nil
+        }
+    }
+}

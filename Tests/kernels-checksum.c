@@ -315,6 +315,31 @@ static void other_codes(void) {
     }
 }
 
+// Blocks of ggml's types with 32 weights, and of IQ4_XS. Returns 1 where a type is not encoded.
+static int blocks(void) {
+    static const int32_t types[] = {2, 3, 6, 7, 8, 20, 23, 39};
+    static const size_t shapes[][2] = {{37, 256}, {11, 1024}, {330, 32}, {110, 96}, {5, 2304}};
+    static float importance[2304];
+    for (int i = 0; i < 2304; i += 1) {
+        importance[i] = i % 13 == 0 ? 0 : (float)(next() >> 8) * (i % 50 == 0 ? 0x1p-10f : 0x1p-24f);
+    }
+    for (int type = 0; type < 8; type += 1) {
+        for (int shape = 0; shape < 5; shape += 1) {
+            size_t rows = shapes[shape][0], columns = shapes[shape][1];
+            if (types[type] == 23 && columns % 256 != 0) { continue; }
+            for (int32_t k = 0; k < 4; k += 1) {
+                memset(bytes, 0, sizeof bytes);
+                int32_t status = ingot_blocks_encode(
+                    types[type], k / 2 == 0 ? INGOT_BLOCKS_REFERENCE : INGOT_BLOCKS_SEARCHED, weights, rows, columns,
+                    k % 2 == 0 ? NULL : importance, bytes);
+                if (status != INGOT_BLOCKS_OK) { return 1; }
+                add(bytes, sizeof bytes);
+            }
+        }
+    }
+    return 0;
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -390,5 +415,7 @@ int main(void) {
     report("feedback");
     other_codes();
     report("codes");
+    if (blocks() != 0) { return 1; }
+    report("blocks");
     return 0;
 }

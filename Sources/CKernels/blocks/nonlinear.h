@@ -66,10 +66,7 @@ struct nonlinear_choice {
     f32x16 multipliers[SUPER_BLOCKS];
 };
 
-#ifndef NONLINEAR_TUNED
 enum { NONLINEAR_TRIALS = 2 };
-INLINE struct scaled_grid nonlinear_grid(void) { return scaled_grid(SMALL_IQ4_NL); }
-#endif
 
 // A first scale: the one for which rounded multipliers of the blocks' own scales cost least. `squares` says how fast the error of
 // a block grows with the distance from its own scale.
@@ -100,7 +97,7 @@ static void nonlinear_search(struct nonlinear_batch *batch) {
     f32x16 scales[SUPER_BLOCKS], squares[SUPER_BLOCKS];
     struct scaled_sums sums;
     for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
-        scales[b] = scaled_start(SMALL_IQ4_NL, &parts[b], nonlinear_grid());
+        scales[b] = scaled_start(SMALL_IQ4_NL, &parts[b], scaled_grid(SMALL_IQ4_NL));
         scaled_error(SMALL_IQ4_NL, &parts[b], scales[b], &sums);
         scales[b] = sums.square > 0.0f ? sums.product / sums.square : scales[b];
         squares[b] = sums.square;
@@ -177,7 +174,7 @@ static void nonlinear_store(const struct nonlinear_batch *batch, size_t count, u
 }
 
 static void nonlinear_encode(
-    int32_t rounding, const float *weights, size_t count, size_t columns, const float *importance, uint8_t *blocks) {
+    int searched, const float *weights, size_t count, size_t columns, const float *importance, uint8_t *blocks) {
     struct nonlinear_batch batch;
     batch.has_importance = importance != NULL;
     size_t column = 0;
@@ -196,7 +193,7 @@ static void nonlinear_encode(
             if (importance) { batch_load(importances, b * SMALL_WEIGHTS, batch.importance[b]); }
         }
         nonlinear_reference(&batch);
-        if (rounding == INGOT_BLOCKS_SEARCHED) { nonlinear_search(&batch); }
+        if (searched) { nonlinear_search(&batch); }
         nonlinear_store(&batch, lanes, blocks + first * IQ4_XS_BYTES);
     }
 }

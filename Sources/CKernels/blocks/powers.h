@@ -69,12 +69,11 @@ INLINE f32x16 powers_error(const struct batch_search *search, f32x16 unit) {
     return error;
 }
 
-// Tries the powers of two near the reference's, up to the largest one whose values are finite.
+// Tries the two powers of two next to the reference's, up to the largest one whose values are finite.
 INLINE void powers_search(const f32x16 *weights, const struct batch_search *search, struct batch_codes *block) {
     i32x16 first = CONVERT(i32x16, block->scale), chosen = first;
     f32x16 reference = powers_error(search, powers_unit(first) * search->up[0] * search->up[1]), best = reference;
-    for (int step = -2; step <= 2; step += 1) {
-        if (step == 0) { continue; }
+    for (int step = -1; step <= 1; step += 2) {
         i32x16 exponent = first + step;
         exponent = exponent < 0 ? (i32x16)0 : exponent > 252 ? (i32x16)252 : exponent;
         f32x16 error = powers_error(search, powers_unit(exponent) * search->up[0] * search->up[1]);

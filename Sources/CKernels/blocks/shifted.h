@@ -100,21 +100,24 @@ INLINE void shifted_weighted(
     block->offset = batch_half(flat ? low : offset);
 }
 
-// Starts of the search: steps of ratio * span / top, with the middle of the codes on the middle of the weights, moved by parts of
-// a step.
-struct shifted_grid {
-    int32_t ratio_count, shift_count, trials;
+// The starts of the search. A start is a step and the code on which the middle of the weights lies. The first ones have steps of
+// ratio * span / top, for ratios evenly spaced, and move the middle of the codes by parts of a step. Later ones surround the best fit.
+struct shifted_starts {
+    int32_t ratio_count, shift_count;
     float ratio, ratio_step, shift_step;
 };
 
-#ifndef SHIFTED_TUNED
+struct shifted_grid {
+    struct shifted_starts first, later;
+    int32_t rounds, trials;
+};
+
+// Found by measurement on Gaussian and heavy-tailed weights, with and without importance.
 INLINE struct shifted_grid shifted_grid(int32_t type) {
-    switch (type) {
-    case SMALL_Q4_1: return (struct shifted_grid){7, 5, 3, 1.04f, -0.04f, 0.2f};
-    default: return (struct shifted_grid){7, 5, 3, 1.02f, -0.02f, 0.2f};
-    }
+    struct shifted_starts first = {7, 5, 1.03f, -0.0383333f, 0.3f};
+    return type == SMALL_Q4_1 ? (struct shifted_grid){first, {5, 3, 1.04f, -0.02f, 0.1f}, 1, 2}
+                              : (struct shifted_grid){first, {7, 5, 1.06f, -0.02f, 0.1f}, 1, 2};
 }
-#endif
 
 // One assignment of codes, and the scale that fits it best by weighted least squares.
 struct shifted_fit {
@@ -122,56 +125,77 @@ struct shifted_fit {
     f32x16 score;  // the part of the weighted sum of squares that it explains; -1 where no scale fits
 };
 
+// Weights of a block that every start uses.
+struct shifted_sums {
+    f32x16 weight_sum, sum;     // of importance, and of importance * value
+    f32x16 middle, widest;      // half the sum of the extremes; the inverse step that spans them
+};
+
 INLINE struct shifted_fit shifted_solved(
-    f32x16 weight_sum, f32x16 sum, f32x16 code_sum, f32x16 square_sum, f32x16 product_sum) {
-    f32x16 numerator = weight_sum * product_sum - code_sum * sum;
-    f32x16 denominator = weight_sum * square_sum - code_sum * code_sum;
+    const struct shifted_sums *sums, f32x16 code_sum, f32x16 square_sum, f32x16 product_sum) {
+    f32x16 numerator = sums->weight_sum * product_sum - code_sum * sums->sum;
+    f32x16 denominator = sums->weight_sum * square_sum - code_sum * code_sum;
     struct shifted_fit fit = {code_sum, numerator / denominator, -1.0f};
     fit.score = ((numerator > 0.0f) & (denominator > 0.0f)) ? numerator * fit.scale : (f32x16)-1.0f;
     return fit;
 }
 
+// Tries starts around an inverse step and the code of the middle. Replaces `fit` where one is better.
+INLINE void shifted_try(
+    float top, const struct batch_search *search, const struct shifted_sums *sums, struct shifted_starts starts,
+    f32x16 around, f32x16 centre, struct shifted_fit *fit) {
+    for (int32_t k = 0; k < starts.ratio_count; k += 1) {
+        f32x16 inverse = around * (1.0f / (starts.ratio + starts.ratio_step * (float)k));
+        for (int32_t j = 0; j < starts.shift_count; j += 1) {
+            float shift = starts.shift_step * ((float)j - 0.5f * (float)(starts.shift_count - 1));
+            f32x16 begin = centre + shift - sums->middle * inverse;
+            f32x16 code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f;
+            for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
+                f32x16 code = shifted_code(top, search->values[i] * inverse + begin);
+                f32x16 weighted = search->importance[i] * code;
+                code_sum += weighted;
+                square_sum += weighted * code;
+                product_sum += search->products[i] * code;
+            }
+            struct shifted_fit next = shifted_solved(sums, code_sum, square_sum, product_sum);
+            i32x16 better = next.score > fit->score;
+            fit->score = better ? next.score : fit->score;
+            fit->scale = better ? next.scale : fit->scale;
+            fit->code_sum = better ? next.code_sum : fit->code_sum;
+        }
+    }
+}
+
+// Replaces the codes of the blocks where a searched scale and offset have a smaller error. `block` has the reference's codes.
 INLINE void shifted_search(int32_t type, const struct batch_search *search, struct batch_codes *block) {
     float top = shifted_top(type);
     const f32x16 *values = search->values, *importance = search->importance, *products = search->products;
-    f32x16 low, high, weight_sum = 0.0f, sum = 0.0f, reference = 0.0f;
+    f32x16 low, high, reference = 0.0f;
+    struct shifted_sums sums = {.weight_sum = 0.0f, .sum = 0.0f};
     shifted_extremes(values, &low, &high);
+    sums.middle = (low + high) * 0.5f;
+    sums.widest = batch_inverse(high - low) * top;
     f32x16 unit = float_from_half(block->scale) * search->up[0] * search->up[1];
     f32x16 bias = float_from_half(block->offset) * search->up[0] * search->up[1];
     for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
-        weight_sum += importance[i];
-        sum += products[i];
+        sums.weight_sum += importance[i];
+        sums.sum += products[i];
         f32x16 difference = values[i] - (CONVERT(f32x16, block->codes[i]) * unit + bias);
         reference += importance[i] * (difference * difference);
     }
+    f32x16 share = batch_inverse(sums.weight_sum);
     struct shifted_grid grid = shifted_grid(type);
     struct shifted_fit fit = {0.0f, 0.0f, -1.0f};
-    f32x16 widest = batch_inverse(high - low) * top, middle = (low + high) * 0.5f;
-    for (int32_t k = 0; k < grid.ratio_count; k += 1) {
-        f32x16 inverse = widest * (1.0f / (grid.ratio + grid.ratio_step * (float)k));
-        for (int32_t j = 0; j < grid.shift_count; j += 1) {
-            float shift = grid.shift_step * (float)(j - grid.shift_count / 2);
-            f32x16 begin = top * 0.5f + shift - middle * inverse;
-            f32x16 code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f;
-            for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
-                f32x16 code = shifted_code(top, values[i] * inverse + begin);
-                f32x16 weighted = importance[i] * code;
-                code_sum += weighted;
-                square_sum += weighted * code;
-                product_sum += products[i] * code;
-            }
-            struct shifted_fit next = shifted_solved(weight_sum, sum, code_sum, square_sum, product_sum);
-            i32x16 better = next.score > fit.score;
-            fit.score = better ? next.score : fit.score;
-            fit.scale = better ? next.scale : fit.scale;
-            fit.code_sum = better ? next.code_sum : fit.code_sum;
-        }
+    shifted_try(top, search, &sums, grid.first, sums.widest, top * 0.5f, &fit);
+    for (int32_t round = 0; round < grid.rounds; round += 1) {
+        f32x16 inverse = batch_inverse(fit.scale), offset = (sums.sum - fit.scale * fit.code_sum) * share;
+        shifted_try(top, search, &sums, grid.later, inverse, (sums.middle - offset) * inverse, &fit);
     }
     f32x16 best = __builtin_inff(), chosen_scale = 0.0f, chosen_offset = 0.0f;
     for (int32_t k = 0; k < grid.trials; k += 1) {
         f32x16 scale = batch_stored(search->down, fit.scale);
         unit = scale * search->up[0] * search->up[1];
-        f32x16 offset = batch_stored(search->down, (sum - unit * fit.code_sum) * batch_inverse(weight_sum));
+        f32x16 offset = batch_stored(search->down, (sums.sum - unit * fit.code_sum) * share);
         bias = offset * search->up[0] * search->up[1];
         f32x16 inverse = batch_inverse(unit);
         f32x16 error = 0.0f, code_sum = 0.0f, square_sum = 0.0f, product_sum = 0.0f;
@@ -188,7 +212,7 @@ INLINE void shifted_search(int32_t type, const struct batch_search *search, stru
         best = better ? error : best;
         chosen_scale = better ? scale : chosen_scale;
         chosen_offset = better ? offset : chosen_offset;
-        struct shifted_fit next = shifted_solved(weight_sum, sum, code_sum, square_sum, product_sum);
+        struct shifted_fit next = shifted_solved(&sums, code_sum, square_sum, product_sum);
         fit.scale = next.score > 0.0f ? next.scale : fit.scale;
         fit.code_sum = code_sum;
     }

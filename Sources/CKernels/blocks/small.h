@@ -133,11 +133,12 @@ static void small_variances(const float *weights, size_t count, size_t columns, 
 
 // Encodes `rows` (1 to 16) rows.
 INLINE void small_rows(
-    int32_t type, int searched, int weighted, const float *weights, size_t rows, size_t columns,
-    const float *importance, uint8_t *blocks) {
+    int32_t type, int searched, const float *weights, size_t rows, size_t columns, const float *importance,
+    uint8_t *blocks) {
     struct small_batch batch;
     struct batch_codes block;
-    float variances[LANES];
+    int weighted = importance != NULL;
+    float variances[LANES] = {0};
     if (weighted && small_uses_variance(type)) { small_variances(weights, rows, columns, variances); }
     size_t total = rows * (columns / SMALL_WEIGHTS), row = 0, column = 0;
     for (size_t first = 0; first < total; first += LANES) {
@@ -146,14 +147,13 @@ INLINE void small_rows(
         for (size_t lane = 0; lane < LANES; lane += 1) {
             // Lanes beyond the last block repeat the first one of the batch.
             sources[lane] = weights + (first + (lane < batch.count ? lane : 0)) * SMALL_WEIGHTS;
-            if (weighted) {
-                importances[lane] = importance + column;
-                if (small_uses_variance(type)) { batch.variance[lane] = variances[row]; }
-                column += SMALL_WEIGHTS;
-                if (column == columns) {
-                    column = 0;
-                    row = row + 1 < rows ? row + 1 : 0;
-                }
+            if (!weighted) { continue; }
+            importances[lane] = importance + column;
+            batch.variance[lane] = variances[row];
+            column += SMALL_WEIGHTS;
+            if (column == columns) {
+                column = 0;
+                row = row + 1 < rows ? row + 1 : 0;
             }
         }
         batch_load(sources, 0, batch.weights);
@@ -164,28 +164,15 @@ INLINE void small_rows(
     }
 }
 
-INLINE void small_encode(
-    int32_t type, int searched, int weighted, const float *weights, size_t rows, size_t columns,
-    const float *importance, uint8_t *blocks) {
-    for (size_t row = 0; row < rows; row += LANES) {
-        size_t count = rows - row < LANES ? rows - row : LANES, start = row * columns;
-        small_rows(
-            type, searched, weighted, weights + start, count, columns, importance,
-            blocks + start / SMALL_WEIGHTS * small_bytes(type));
-    }
-}
-
-// One function for each type, so that the compiler knows the type and has four loops.
-#define SMALL_FUNCTION(name, type)                                                                                      \
+// One function for each type, so that the compiler knows the type.
+#define SMALL_FUNCTION(name, type)                                                                                  \
     static void name(                                                                                               \
-        int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,               \
-        uint8_t *blocks) {                                                                                          \
-        if (rounding == INGOT_BLOCKS_SEARCHED) {                                                                    \
-            if (importance) { small_encode(type, 1, 1, weights, rows, columns, importance, blocks); }               \
-            else { small_encode(type, 1, 0, weights, rows, columns, importance, blocks); }                          \
-        } else {                                                                                                    \
-            if (importance) { small_encode(type, 0, 1, weights, rows, columns, importance, blocks); }               \
-            else { small_encode(type, 0, 0, weights, rows, columns, importance, blocks); }                          \
+        int searched, const float *weights, size_t rows, size_t columns, const float *importance, uint8_t *blocks) { \
+        for (size_t row = 0; row < rows; row += LANES) {                                                            \
+            size_t count = rows - row < LANES ? rows - row : LANES, start = row * columns;                          \
+            small_rows(                                                                                             \
+                type, searched, weights + start, count, columns, importance,                                        \
+                blocks + start / SMALL_WEIGHTS * small_bytes(type));                                                \
         }                                                                                                           \
     }
 
@@ -201,17 +188,18 @@ SMALL_FUNCTION(small_mxfp4, SMALL_MXFP4)
 static int32_t blocks_small(
     int32_t type, int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,
     uint8_t *blocks) {
+    int searched = rounding == INGOT_BLOCKS_SEARCHED;
     switch (type) {
-    case SMALL_Q4_0: small_q4_0(rounding, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q4_1: small_q4_1(rounding, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q5_0: small_q5_0(rounding, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q5_1: small_q5_1(rounding, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q8_0: small_q8_0(rounding, weights, rows, columns, importance, blocks); break;
-    case SMALL_IQ4_NL: small_iq4_nl(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q4_0: small_q4_0(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q4_1: small_q4_1(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q5_0: small_q5_0(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q5_1: small_q5_1(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q8_0: small_q8_0(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_IQ4_NL: small_iq4_nl(searched, weights, rows, columns, importance, blocks); break;
     case SMALL_IQ4_XS:
-        nonlinear_encode(rounding, weights, rows * columns / SUPER_WEIGHTS, columns, importance, blocks);
+        nonlinear_encode(searched, weights, rows * columns / SUPER_WEIGHTS, columns, importance, blocks);
         break;
-    case SMALL_MXFP4: small_mxfp4(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_MXFP4: small_mxfp4(searched, weights, rows, columns, importance, blocks); break;
     default: return INGOT_BLOCKS_UNKNOWN;
     }
     return INGOT_BLOCKS_OK;

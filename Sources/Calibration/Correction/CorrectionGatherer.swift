@@ -26,7 +26,7 @@ package struct CorrectionGatherer: Sendable {
     ) throws {
         try options.requireContext(of: model)
         try Products.requireLibrary()
-        guard model.hyperparameters == through.hyperparameters, model.turnsNeighbours == through.turnsNeighbours else {
+        guard model.hyperparameters == through.hyperparameters else {
             throw IngotError(
                 .usage, found: "a conversion of another model", expected: "a conversion of the model that is calibrated"
             )

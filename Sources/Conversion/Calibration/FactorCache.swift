@@ -51,26 +51,10 @@ final class FactorCache: Sendable {
             columns: entry.blocks.columns, width: entry.blocks.width, diagonal: try moments.file.diagonal(of: entry),
             shrinkage: entry.shrinkage
         ) { try moments.file.triangle($0, of: entry) }
-        return try factors.map { Made(factors: $0, correction: try correction(of: input, $0)) }
-    }
-
-    /// -M of the blocks of some factors; nil if the input has no correction.
-    private func correction(of input: LinearInput, _ factors: FeedbackFactors) throws -> [[Float]]? {
-        guard let file = moments.phase?.correction, let layout = file.blocks(of: input) else { return nil }
-        return try factors.blocks.map { block in
-            let width = block.columns.count
-            var matrix = [Float](repeating: 0, count: width * width)
-            for number in block.columns.lowerBound / layout.width..<(block.columns.upperBound - 1) / layout.width + 1 {
-                let part = try file.matrix(number, of: input)
-                let columns = layout.columns(of: number)
-                let first = columns.lowerBound - block.columns.lowerBound
-                for row in 0..<columns.count {
-                    for column in 0..<columns.count {
-                        matrix[(first + row) * width + first + column] = -part[row * columns.count + column]
-                    }
-                }
-            }
-            return matrix
+        return try factors.map {
+            Made(
+                factors: $0,
+                correction: try moments.phase?.correction.additions(of: input, blocks: $0.blocks.map(\.columns)))
         }
     }
 

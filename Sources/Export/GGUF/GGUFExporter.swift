@@ -1,7 +1,7 @@
 package import Checkpoints
 import Container
 import FileAccess
-package import Moments
+import Moments
 import Publishing
 package import SystemPackage
 package import TensorModel
@@ -11,18 +11,19 @@ package import Weights
 package struct GGUFExporter: Sendable {
     private let checkpoint: OpenedCheckpoint
     private let settings: GGUFSettings
-    private let moments: MomentsFile?
+    private let activations: ExportActivations?
     private let memory: UInt64, jobs: Int
     private let force: Bool
 
     /// Prepares an export; `memory` in bytes, `jobs` bands at the same time, `force` to replace an earlier export.
     ///
-    /// - Parameter moments: moments of the activations; nil for none.
+    /// - Parameter activations: what is known of the activations; nil for nothing.
     package init(
-        _ checkpoint: OpenedCheckpoint, _ settings: GGUFSettings, _ moments: MomentsFile?, memory: UInt64, jobs: Int,
+        _ checkpoint: OpenedCheckpoint, _ settings: GGUFSettings, _ activations: ExportActivations?, memory: UInt64,
+        jobs: Int,
         force: Bool
     ) {
-        (self.checkpoint, self.settings, self.moments) = (checkpoint, settings, moments)
+        (self.checkpoint, self.settings, self.activations) = (checkpoint, settings, activations)
         (self.memory, self.jobs, self.force) = (memory, jobs, force)
     }
 
@@ -37,7 +38,7 @@ package struct GGUFExporter: Sendable {
         var warnings = try checkpoint.checkForExport(to: output)
         let source = try ExportSource(checkpoint)
         let content = try GGUFContent(checkpoint)
-        let planner = GGUFPlanner(checkpoint, content, settings, moments)
+        let planner = GGUFPlanner(checkpoint, content, settings, activations?.moments)
         let file = output.extension == "gguf" ? output.stem : nil
         if file != nil, settings.recipes.count > 1 {
             throw IngotError(
@@ -52,7 +53,7 @@ package struct GGUFExporter: Sendable {
             warnings += made.warnings
         }
         warnings += content.warnings
-        let run = try ExportRun(checkpoint, plans, moments, memory: memory, jobs: jobs)
+        let run = try ExportRun(checkpoint, plans, activations, memory: memory, jobs: jobs)
         let bytes = plans.reduce(0) { $0 + $1.byteCount }
         try ExportRun.requireRoom(bytes, for: output)
         let target = ExportTargetPlace(output, isFile: file != nil, force: force)
@@ -67,7 +68,8 @@ package struct GGUFExporter: Sendable {
                 plan, pieces, at: staging.appending(first.name), in: staging, jobs: jobs)
         }
         try target.publish(
-            builder, ExportManifest(options: settings.options, files: files), mode: source.mode)
+            builder, ExportManifest(options: settings.options + (try activations?.options() ?? []), files: files),
+            mode: source.mode)
         return ExportSummary(
             byteCount: bytes, files: plans.reduce(0) { $0 + $1.files.count },
             tensors: plans.reduce(0) { $0 + $1.tensors.count }, warnings: warnings)

@@ -1,7 +1,7 @@
 package import Checkpoints
 import Container
 import FileAccess
-package import Moments
+import Moments
 import Publishing
 import Quantization
 package import SystemPackage
@@ -14,16 +14,17 @@ package struct GroupExporter: Sendable {
     private let settings: GroupSettings
     private let memory: UInt64, jobs: Int
     private let force: Bool
-    private let moments: MomentsFile?
+    private let activations: ExportActivations?
 
     /// Prepares an export; `memory` in bytes, `jobs` bands at the same time, `force` to replace an earlier export.
     ///
-    /// - Parameter moments: moments of the activations; nil for none.
+    /// - Parameter activations: what is known of the activations; nil for nothing.
     package init(
-        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, _ moments: MomentsFile?, memory: UInt64, jobs: Int,
+        _ checkpoint: OpenedCheckpoint, _ settings: GroupSettings, _ activations: ExportActivations?, memory: UInt64,
+        jobs: Int,
         force: Bool
     ) {
-        (self.checkpoint, self.settings, self.moments) = (checkpoint, settings, moments)
+        (self.checkpoint, self.settings, self.activations) = (checkpoint, settings, activations)
         (self.memory, self.jobs, self.force) = (memory, jobs, force)
     }
 
@@ -38,9 +39,9 @@ package struct GroupExporter: Sendable {
         let source = try ExportSource(checkpoint)
         var content = try ExportContent(source, as: settings.format, keepsNames: false)
         let stem = source.stem
-        let made = try GroupPlan(checkpoint, settings, moments, stem: stem) { content.target(of: $0, $1) }
+        let made = try GroupPlan(checkpoint, settings, activations?.moments, stem: stem) { content.target(of: $0, $1) }
         try content.setQuantization(made.configuration(settings))
-        let run = try ExportRun(checkpoint, [made.plan], moments, memory: memory, jobs: jobs)
+        let run = try ExportRun(checkpoint, [made.plan], activations, memory: memory, jobs: jobs)
         try ExportRun.requireRoom(made.plan.byteCount, for: output)
         let builder = try DirectoryBuilder.begin(
             output, replaceable: force ? { try ExportManifest.requireReplaceable($0) } : nil)
@@ -54,7 +55,8 @@ package struct GroupExporter: Sendable {
         }
         let weights = try await ReadBack.check(
             made.plan, written.pieces[0], at: builder.staging, in: builder.staging, jobs: jobs)
-        let manifest = try ExportManifest(options: settings.options, weights: weights, in: builder.staging)
+        let manifest = try ExportManifest(
+            options: settings.options + (activations?.options() ?? []), weights: weights, in: builder.staging)
         try WholeFile.write(
             manifest.bytes, to: builder.staging.appending(ExportManifest.fileName), mode: source.mode)
         try builder.publish()

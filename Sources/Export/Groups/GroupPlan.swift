@@ -74,7 +74,7 @@ struct GroupPlan {
             let isMoved = draft.source.move != .none && shape.dimensions.count <= 1
             let (rows, columns) = isMoved ? (shape.elementCount, 1) : (shape.rows, shape.columns)
             let widths =
-                draft.encoding == .stored
+                draft.encoding == .stored || draft.encoding == .sameParts
                 ? draft.entries.map { Int(($0.type.byteCount(of: $0.shape) ?? 0) / UInt64(max(1, rows))) }
                 : draft.encoding.rowBytes(columns: columns)
             let streams = zip(draft.entries, widths).compactMap { entry, width in
@@ -134,7 +134,8 @@ struct GroupPlan {
                         + "whole groups of \(settings.groupSize)"))
             return plain()
         }
-        guard settings.allowsRequantizing || !tensor.needsConsent else {
+        let encoding = encoding(groups, source, tensor, part)
+        guard settings.allowsRequantizing || !encoding.needsWeights || !tensor.needsConsent else {
             throw IngotError(
                 .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
                 found: "codes of another quantizer: \(tensor.encoding ?? tensor.quantized?.summary ?? "codes")",
@@ -147,7 +148,7 @@ struct GroupPlan {
         switch settings.runtime {
         case .mlx:
             return Draft(
-                part: part, source: source, encoding: .groups(groups),
+                part: part, source: source, encoding: encoding,
                 entries: [
                     (name(".weight"), .u32, words), (name(".scales"), format.elementType, sides),
                     (name(".biases"), format.elementType, sides),
@@ -157,7 +158,7 @@ struct GroupPlan {
                 (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
             }
             return Draft(
-                part: part, source: source, encoding: .groups(groups),
+                part: part, source: source, encoding: encoding,
                 entries: [(name(".weight_packed"), .i32, words), (name(".weight_scale"), format.elementType, sides)],
                 constants: [
                     (
@@ -166,6 +167,34 @@ struct GroupPlan {
                     )
                 ])
         }
+    }
+
+    /// How a matrix becomes groups: with the codes that it has, if they are what is asked for.
+    private static func encoding(
+        _ groups: GroupEncoding, _ source: ExportPlan.Source, _ tensor: StoredWeights, _ part: ExportTarget.Part
+    ) -> RowEncoding {
+        let isMLX = groups.runtime == .mlx
+        guard source.move == .none, part.shape == tensor.shape, tensor.format == groups.scales else {
+            return .groups(groups)
+        }
+        if let own = CodeReader.parameters(of: tensor), own.bits == groups.bits, own.groupSize == groups.groupSize,
+            own.symmetric != isMLX, part.shape.columns % own.groupSize == 0
+        {
+            return .sameGroups(groups)
+        }
+        guard let form = tensor.quantized, form.method == (isMLX ? .mlx : .compressedTensors),
+            form.codeBits == groups.bits
+        else { return .groups(groups) }
+        let (rows, columns) = (part.shape.rows, part.shape.columns)
+        let widths = groups.rowBytes(columns: columns)
+        let roles: [QuantizedForm.Role] = isMLX ? [.codes, .scales, .zeroPoints] : [.codes, .scales]
+        let parts = form.parts.filter { $0.role != .other }
+        let fits =
+            parts.map(\.role) == roles
+            && zip(parts, widths).allSatisfy { $0.tensor.range.count == UInt64($1 * rows) }
+            && parts[0].tensor.elementType == (isMLX ? .u32 : .i32)
+            && parts[1].tensor.elementType == groups.scales.elementType
+        return fits && form.parts.prefix(roles.count).map(\.role) == roles ? .sameParts : .groups(groups)
     }
 
     /// The module of a matrix that runtimes can multiply in codes: a linear layer, an embedding or a head. Nil for any other tensor.

@@ -11,13 +11,23 @@ import Work
 struct ExportCalibration: Sendable {
     /// The file of moments.
     let moments: MomentsFile
-    private let cache: OnceCache<LinearInput, FeedbackFactors>
+    /// Corrections of the output and down projections, in the second phase; nil in any other export.
+    let correction: CorrectionFile?
+    private let cache: OnceCache<LinearInput, Made>
+
+    /// What is known of an input: its factors, and what is added to weights before they are quantized.
+    struct Made: Sendable {
+        let factors: FeedbackFactors
+        let additions: [[Float]]?
+
+        fileprivate var byteCount: Int { factors.byteCount + (additions?.reduce(0) { $0 + 4 * $1.count } ?? 0) }
+    }
 
     /// Makes no factors yet.
     ///
     /// - Parameter maximumBytes: bytes of all factors that are kept at the same time.
-    init(_ moments: MomentsFile, maximumBytes: Int) {
-        self.moments = moments
+    init(_ activations: ExportActivations, maximumBytes: Int) {
+        (moments, correction) = (activations.moments, activations.correction)
         cache = OnceCache(maximumBytes: maximumBytes) { $0.byteCount }
     }
 
@@ -29,17 +39,23 @@ struct ExportCalibration: Sendable {
         return try moments.diagonal(of: entry)
     }
 
-    /// The factors of an input.
+    /// The factors of an input, and the correction of an output or down projection.
     ///
     /// - Throws: `momentsInvalid` if its moments have no factor; errors of reading.
-    func factors(of input: LinearInput) throws -> FeedbackFactors {
-        let made = try cache.value(of: input) { () throws -> FeedbackFactors? in
+    func made(of input: LinearInput) throws -> Made {
+        let made = try cache.value(of: input) { () throws -> Made? in
             guard let entry = moments[input] else { return nil }
             try Interruption.check()
-            return try FeedbackFactors(
+            let factors = try FeedbackFactors(
                 columns: entry.blocks.columns, width: entry.blocks.width, diagonal: moments.diagonal(of: entry),
                 shrinkage: entry.shrinkage
             ) { try moments.triangle($0, of: entry) }
+            return try factors.map { factors in
+                let corrected = [.outputIn, .downIn].contains(input.kind) ? correction : nil
+                return Made(
+                    factors: factors,
+                    additions: try corrected?.additions(of: input, blocks: factors.blocks.map(\.columns)))
+            }
         }
         guard let made else {
             throw IngotError(
@@ -56,8 +72,8 @@ struct ExportCalibration: Sendable {
             let columns = entry.blocks.columns
             let width = min(columns, max(entry.blocks.width, 64))
             workspace = max(workspace, BlockFeedback.maximumBytes(rows: rows, blockColumns: width))
-            // Two matrices in binary32; one in binary64 and one in binary32 while they are made.
-            factors = max(factors, 8 * columns * width + 16 * width * width)
+            // Two matrices in binary32, a third with corrections; one in binary64 and one in binary32 while they are made.
+            factors = max(factors, (correction == nil ? 8 : 12) * columns * width + 16 * width * width)
         }
         return (workspace, factors)
     }

@@ -1,7 +1,6 @@
 import Checkpoints
 import Container
 import FileAccess
-import Moments
 import SystemPackage
 import TensorModel
 import Weights
@@ -40,9 +39,10 @@ struct ExportRun {
     ///   - memory: bytes of buffers at most.
     ///   - jobs: bands in work at the same time.
     /// - Throws: `usage` if the memory is too small for a band; errors of reading.
-    ///   - moments: moments of the activations; nil for none.
+    ///   - activations: what is known of the activations; nil for nothing.
     init(
-        _ checkpoint: OpenedCheckpoint, _ plans: [ExportPlan], _ moments: MomentsFile?, memory: UInt64, jobs: Int
+        _ checkpoint: OpenedCheckpoint, _ plans: [ExportPlan], _ activations: ExportActivations?, memory: UInt64,
+        jobs: Int
     ) throws {
         self.checkpoint = checkpoint
         self.plans = plans
@@ -52,7 +52,7 @@ struct ExportRun {
         let written = plans.reduce(0) { most, plan in
             most + (plan.tensors.map { ExportRun.bytesPerWeight($0) }.max() ?? 0)
         }
-        let more = moments.map { ExportCalibration($0, maximumBytes: 0).needs(rows: bands.mostRows) }
+        let more = activations.map { ExportCalibration($0, maximumBytes: 0).needs(rows: bands.mostRows) }
         let needs = MemoryBudget.Bands(
             workspace: UInt64(
                 bands.largestBand * ExportRun.workspaceBytes + bands.largestEncodedBand * 4 + ExportRun.fixedBytes
@@ -60,7 +60,7 @@ struct ExportRun {
             result: UInt64(Double(bands.largestBand) * written) + (64 << 10), factors: UInt64(more?.factors ?? 0))
         budget = try MemoryBudget(bytes: memory, jobs: jobs, bands: needs)
         let factorBytes = budget.factorBytes
-        calibration = moments.map { ExportCalibration($0, maximumBytes: factorBytes) }
+        calibration = activations.map { ExportCalibration($0, maximumBytes: factorBytes) }
     }
 
     /// Bytes that an output has for each weight of a tensor.

@@ -12,14 +12,26 @@ enum RowEncoding: Sendable, Hashable {
     case blocks(BlockType, ExportRounding)
     /// Groups along the rows: codes, and a scale each; MLX's have a bias too.
     case groups(GroupEncoding)
+    /// The groups that the source has, of scheme `uniform`: the same codes.
+    case sameGroups(GroupEncoding)
+    /// The stored tensors that another quantizer made, as they are: a stream for each.
+    case sameParts
 
-    /// Bytes that a row of `columns` weights takes in each stream. `stored` is not known here.
+    /// Whether it is made from weights; otherwise from what is stored.
+    var needsWeights: Bool {
+        switch self {
+        case .stored, .sameGroups, .sameParts: false
+        case .elements, .blocks, .groups: true
+        }
+    }
+
+    /// Bytes that a row of `columns` weights takes in each stream. Those of stored bytes are not known here.
     func rowBytes(columns: Int) -> [Int] {
         switch self {
-        case .stored: []
+        case .stored, .sameParts: []
         case .elements(let format): [columns * format.byteWidth]
         case .blocks(let type, _): [columns / type.elements * type.bytes]
-        case .groups(let groups): groups.rowBytes(columns: columns)
+        case .groups(let groups), .sameGroups(let groups): groups.rowBytes(columns: columns)
         }
     }
 }

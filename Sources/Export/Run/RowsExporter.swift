@@ -63,6 +63,7 @@ struct RowsExporter {
     private var encoded: [UInt8] = [], side: [UInt8] = []
     private var chunk = UniformChunk()
     private var feedback = BlockFeedback()
+    private var codes = CodeReader()
     private let calibration: ExportCalibration?
 
     /// Makes buffers that grow when first used.
@@ -94,7 +95,7 @@ struct RowsExporter {
         _ band: RowBand, of source: Readable, _ plans: [ExportPlan], into result: inout ExportedBand
     ) throws {
         result.pieces.removeAll(keepingCapacity: true)
-        let needsWeights = band.uses.contains { plans[$0.plan].tensors[$0.tensor].encoding != .stored }
+        let needsWeights = band.uses.contains { plans[$0.plan].tensors[$0.tensor].encoding.needsWeights }
         let columns = source.stored.shape.columns
         if needsWeights {
             guard let readable = source.weights else { preconditionFailure("a plan for weights that cannot be read") }
@@ -152,7 +153,8 @@ struct RowsExporter {
             try requireFinite(source)
             let weights = weights(use.move, rows: rows, columns: columns)
             if rounding == .searched, BlockFeedback.supports(type), let input = tensor.input, let calibration {
-                feedback.encode(weights, rows: rows, try calibration.factors(of: input), nil, type, into: &encoded)
+                let made = try calibration.made(of: input)
+                feedback.encode(weights, rows: rows, made.factors, made.additions, type, into: &encoded)
             } else {
                 BlockQuantizer.encode(
                     weights, rows: rows, columns: columns, type, rounding,
@@ -163,19 +165,39 @@ struct RowsExporter {
         case .groups(let groups):
             try requireFinite(source)
             try encode(groups, rows: rows, columns: columns, use, tensor.input)
-            let count = rows * columns
-            encoded.grow(to: count * groups.bits / 8)
-            BitPacking.pack(chunk.codes, count: count, .dense, bits: groups.bits, into: &encoded)
-            result.add(
-                encoded, count * groups.bits / 8, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
-            let values = rows * columns / groups.groupSize
-            for (place, numbers) in [chunk.scales, chunk.biases].enumerated().prefix(tensor.streams.count - 1) {
-                side.grow(to: values * groups.scales.byteWidth)
-                FloatConversion.narrow(numbers, count: values, groups.scales, into: &side)
-                result.add(
-                    side, values * groups.scales.byteWidth, to: tensor.streams[place + 1], plan: use.plan,
-                    row: use.firstRow)
+            add(groups, rows: rows, columns: columns, tensor, use, to: &result)
+        case .sameGroups(let groups):
+            guard let readable = source.weights else { preconditionFailure("codes of a tensor without weights") }
+            try codes.read(rows: band.rows, of: readable, into: &chunk)
+            add(groups, rows: rows, columns: columns, tensor, use, to: &result)
+        case .sameParts:
+            for (part, stream) in zip(source.stored.quantized?.parts ?? [], tensor.streams) {
+                let count = band.rows.count * stream.rowBytes
+                encoded.grow(to: count)
+                let start = part.tensor.range.start + UInt64(band.rows.lowerBound * stream.rowBytes)
+                guard let range = ByteRange(start: start, count: UInt64(count)) else { continue }
+                try part.file.read(range, into: &encoded)
+                result.add(encoded, count, to: stream, plan: use.plan, row: use.firstRow)
             }
+        }
+    }
+
+    /// Packs `chunk`, and adds codes, scales and biases to the result.
+    private mutating func add(
+        _ groups: GroupEncoding, rows: Int, columns: Int, _ tensor: ExportPlan.Tensor, _ use: RowBand.Use,
+        to result: inout ExportedBand
+    ) {
+        let count = rows * columns
+        encoded.grow(to: count * groups.bits / 8)
+        BitPacking.pack(chunk.codes, count: count, .dense, bits: groups.bits, into: &encoded)
+        result.add(encoded, count * groups.bits / 8, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
+        let values = count / groups.groupSize
+        for (place, numbers) in [chunk.scales, chunk.biases].enumerated().prefix(tensor.streams.count - 1) {
+            side.grow(to: values * groups.scales.byteWidth)
+            FloatConversion.narrow(numbers, count: values, groups.scales, into: &side)
+            result.add(
+                side, values * groups.scales.byteWidth, to: tensor.streams[place + 1], plan: use.plan,
+                row: use.firstRow)
         }
     }
 
@@ -191,8 +213,9 @@ struct RowsExporter {
                 groupSize: groups.groupSize, bits: groups.bits, groups.scales, into: &chunk)
         case .searched:
             if let input, let calibration {
+                let made = try calibration.made(of: input)
                 return feedback.encode(
-                    weights, rows: rows, try calibration.factors(of: input), bits: groups.bits,
+                    weights, rows: rows, made.factors, made.additions, bits: groups.bits,
                     groupSize: groups.groupSize, isSymmetric: groups.runtime == .compressedTensors,
                     scales: groups.scales, into: &chunk)
             }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Calibration
+import Container
 import Conversion
 import FileAccess
 import Moments
@@ -60,7 +61,7 @@ struct Calibrate: AsyncParsableCommand {
 
         @Option(
             help: ArgumentHelp(
-                "A conversion of MODEL with --calibration: write corrections of its output and down projections instead of moments, for a second phase.",
+                "A conversion or an export of MODEL with --calibration: write corrections of its output and down projections instead of moments, for a second phase.",
                 valueName: "checkpoint"))
         var through: FilePath?
 
@@ -97,7 +98,7 @@ struct Calibrate: AsyncParsableCommand {
                 opened.weights, through: EvaluatedModel(through).weights, options, blocks: gathered.blocks)
             try await gatherer.run(
                 loaded.texts, to: output, modelHash: opened.checkpoint.contentIdentity().weights,
-                manifest: FirstPhase.manifestHash(of: through)
+                manifest: Calibrate.manifestHash(of: through)
             ) { reading.note($0, file, of: bytes) }
             try opened.checkpoint.requireUnchanged()
             reading.finish()
@@ -119,6 +120,11 @@ struct Calibrate: AsyncParsableCommand {
         let kept = resumed > 0 ? ", \(resumed) inputs by an earlier run" : ""
         Console.result("\(size(gathered.output, output)) of moments\(kept)")
         if let name = gathered.imatrix, let imatrix { Console.result("\(size(name, imatrix.path)) of importance") }
+    }
+
+    /// The hash of the manifest of a conversion or of an export.
+    private static func manifestHash(of path: FilePath) throws -> ContentHash {
+        try SealedCheckpoint.isOne(path) ? FirstPhase.manifestHash(of: path) : ExportManifest.hash(of: path)
     }
 
     /// A file as the user named it, and its size.

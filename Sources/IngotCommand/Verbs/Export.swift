@@ -99,13 +99,14 @@ struct Export: AsyncParsableCommand {
             ).run(to: out, progress: progress)
         case .mlx, .compressedTensors:
             return try await GroupExporter(
-                opened, codes.groups(output.target, dtype: output.dtype), codes.moments(beside: out), memory: memory,
+                opened, codes.groups(output.target, dtype: output.dtype), codes.activations(beside: out),
+                memory: memory,
                 jobs: jobs,
                 force: output.force
             ).run(to: out, progress: progress)
         case .gguf:
             return try await GGUFExporter(
-                opened, codes.gguf(), codes.moments(beside: out), memory: memory, jobs: jobs, force: output.force
+                opened, codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs, force: output.force
             ).run(to: out, progress: progress)
         }
     }

@@ -73,6 +73,18 @@ struct CodeOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "With --calibration and --through: corrections from ingot calibrate --through, for a second phase.",
+            valueName: "file"))
+    var correction: FilePath?
+
+    @Option(
+        help: ArgumentHelp(
+            "The first phase: an export with the same options. Output and down projections differ, all other tensors are the same.",
+            valueName: "export"))
+    var through: FilePath?
+
+    @Option(
+        help: ArgumentHelp(
             "With mlx and compressed-tensors: keep the matrices whose names match. May be given more than once.",
             valueName: "pattern"))
     var keep: [NamePattern] = []
@@ -122,6 +134,12 @@ struct CodeOptions: ParsableArguments {
             try refuse("--allow-requantize", allowRequantize, "codes")
             try refuse("--max-shard-size", maxShardSize != nil, "codes")
         }
+        guard (correction == nil) == (through == nil), correction == nil || calibration != nil else {
+            throw ValidationError("--correction and --through go together, and with --calibration.")
+        }
+        guard calibration == nil || rounding == .searched || correction == nil else {
+            throw ValidationError("--correction needs --rounding searched.")
+        }
         guard bitsFor.allSatisfy({ $0.bits == $0.bits.rounded() }) else {
             throw ValidationError("--bits-for needs a whole number of bits here.")
         }
@@ -134,11 +152,14 @@ struct CodeOptions: ParsableArguments {
             allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
     }
 
-    /// The moments of `--calibration`; nil if it was not given.
+    /// What `--calibration` and the files of a second phase tell; nil if they were not given.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
-    func moments(beside out: FilePath) throws -> MomentsFile? {
-        try calibration.map { try MomentsFile.open($0, scratch: out.removingLastComponent()) }
+    func activations(beside out: FilePath) throws -> ExportActivations? {
+        guard let calibration else { return nil }
+        let moments = try MomentsFile.open(calibration, scratch: out.removingLastComponent())
+        guard let correction, let through else { return ExportActivations(moments) }
+        return try ExportActivations(moments, correction: correction, through: through)
     }
 
     /// The settings of an export to a format with groups.

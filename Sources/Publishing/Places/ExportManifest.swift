@@ -42,6 +42,14 @@ package struct ExportManifest: Sendable, Hashable {
         return export.removingLastComponent().appending((export.lastComponent?.string ?? "") + suffix)
     }
 
+    /// XXH3-128 of the manifest of an export.
+    ///
+    /// - Throws: `noInput` if it has none; errors of reading.
+    package static func hash(of export: FilePath) throws -> ContentHash {
+        let file = try MappedFile.open(path(of: export))
+        return try file.hash(of: file.wholeRange)
+    }
+
     /// The text.
     package var bytes: [UInt8] {
         let list = files.map { file in

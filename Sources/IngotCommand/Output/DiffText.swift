@@ -211,6 +211,7 @@ struct DiffText {
         switch rename {
         case .sameBytes: "(the same bytes)"
         case .sameOriginal: "(the hash of the original is the same)"
+        case .names: "(llama.cpp's and Hugging Face's names)"
         case .similarWeights(let error): "(samples: rel MSE \(Format.scientific(error)))"
         }
     }

@@ -58,6 +58,7 @@ enum VerificationTable {
         let bits = ErrorText.bits(report.bitsPerWeight)
         var blocks = ["**\(verdict.rawValue)**: \(size), \(bits) bits per weight"]
         if let sentence = report.exactness { blocks.append(MarkdownText.sentence(sentence)) }
+        if let names = report.names { blocks.append(MarkdownText.sentence(names.sentence)) }
         if !report.failures.isEmpty {
             blocks.append(
                 block(

@@ -81,9 +81,24 @@ struct VerificationText {
 
     /// Lines about whether every weight equals the other checkpoint's; empty if the report has no sentence about it.
     private var exactness: [String] {
-        guard let sentence = report.exactness.map({ IngotErrorRenderer.escaped($0) }) else { return [] }
-        let lines = style.width.map { Format.wrapped(sentence, to: max(40, $0 - indent.width)) } ?? [sentence]
-        return lines.map { indent + (report.values?.isExact == true ? style.good($0) : $0) }
+        let lines = report.exactness.map { wrapped($0) } ?? []
+        return lines.map { indent + (report.values?.isExact == true ? style.good($0) : $0) } + names
+    }
+
+    /// Lines about names that were matched, and about tensors that only one checkpoint stores.
+    private var names: [String] {
+        let apart = report.apart.prefix(VerificationText.named).map { tensor in
+            "\(tensor.name.text)\(tensor.isInSource ? " of the source" : ""): \(tensor.reason)"
+        }
+        let more = report.apart.count - apart.count
+        let lines = [report.names?.sentence].compactMap(\.self) + apart + (more > 0 ? ["... and \(more) more"] : [])
+        return lines.flatMap { wrapped($0) }.map { indent + $0 }
+    }
+
+    /// Escaped text in lines of the terminal's width, less that of the verdict.
+    private func wrapped(_ text: String) -> [String] {
+        let text = IngotErrorRenderer.escaped(text)
+        return style.width.map { Format.wrapped(text, to: max(40, $0 - indent.width)) } ?? [text]
     }
 
     /// Offenders: the first ones with all details, then names.
@@ -280,6 +295,16 @@ struct VerificationText {
             return "not compared with a source: the errors are the certificates' (--against SOURCE measures them)"
         case (.pass, .source?): return "the source is the one that was converted, and every certificate holds"
         case (.pass, .weights?): return "every tensor of the source is there, and its error is within the limits"
+        }
+    }
+}
+
+extension VerificationReport.Names {
+    /// How names were matched, such as `names: llama.cpp's here, Hugging Face's in the source`.
+    var sentence: String {
+        switch self {
+        case .matched(let own): "names: \(own.text) here, \(own.other.text) in the source"
+        case .unmatched(let reason): "names: llama.cpp's and Hugging Face's, not matched: \(reason)"
         }
     }
 }

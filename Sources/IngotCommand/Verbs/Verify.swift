@@ -128,7 +128,7 @@ struct Verify: AsyncParsableCommand {
         try comparison.keyed.require(in: source.map { [$0] } ?? [])
         let verification = try CheckpointVerification(
             opened, against: source, memory: work.memory.bytes, jobs: work.jobs)
-        let reading = ReadingProgress(shown, totalBytes: verification.totalBytes, files: opened.weightFiles)
+        let reading = ReadingProgress(shown, totalBytes: try verification.totalBytes, files: opened.weightFiles)
         for warning in opened.warnings + (source?.warnings ?? []) { reading.warn(warning) }
         var report = try await verification.run { reading.note($0, $1, $2) }
         if let calibration = comparison.calibration, let source {

@@ -270,7 +270,7 @@ package struct ClaimEvaluation {
         var worst: (tensor: ClaimFacts.Tensor, noise: Double)?
         for tensor in tensors {
             guard let error = tensor.error else {
-                unknown += 1
+                unknown += tensor.isApart ? 0 : 1
                 continue
             }
             guard tensor.isEncoded || error.noise > 0 else { continue }
@@ -334,7 +334,7 @@ package struct ClaimEvaluation {
         var (offenders, isMeasured, unknown) = (0, true, 0)
         for tensor in tensors {
             guard let found = figure(tensor) else {
-                unknown += 1
+                unknown += tensor.isApart ? 0 : 1
                 continue
             }
             isMeasured = isMeasured && tensor.error?.isMeasured == true

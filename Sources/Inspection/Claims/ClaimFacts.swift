@@ -36,6 +36,8 @@ package struct ClaimFacts: Sendable {
         package let nonFinite: UInt64?
         /// Error over activations; nil for a tensor that is not calibrated.
         package var activationError: ActivationError?
+        /// Whether only this checkpoint stores it, for a good reason (`VerificationReport.Apart`): it has no error.
+        package var isApart = false
 
         /// Makes a tensor.
         package init(
@@ -146,6 +148,8 @@ package struct ClaimFacts: Sendable {
         let verified = Dictionary(report.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let disputed = Set(report.failures.compactMap(\.tensor))
         let (isSealed, compared) = (report.isSealed, report.compared)
+        let apart = Dictionary(
+            report.apart.lazy.filter { !$0.isInSource }.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let measured = Dictionary(
             (report.calibrated ?? []).map { ($0.name, $0.measured) }, uniquingKeysWith: { first, _ in first })
         tensors = checkpoint.tensors.map { stored in
@@ -157,7 +161,8 @@ package struct ClaimFacts: Sendable {
                     Error($0, stored, isSealed: isSealed, isSame: compared && !disputed.contains(stored.name))
                 },
                 nonFinite: stored.elementType.isInteger
-                    ? 0 : (found?.restored).map { $0.nan + $0.infinite })
+                    ? 0 : (found?.restored ?? apart[stored.name]?.statistics).map { $0.nan + $0.infinite })
+            tensor.isApart = apart[stored.name] != nil
             if let sums = measured[stored.name] ?? stored.descriptor?.calibrated?.sums {
                 tensor.activationError = ActivationError(
                     relative: sums.relativeError, isMeasured: measured[stored.name] != nil)

@@ -12,8 +12,25 @@ struct PieceGrid: Sendable, Hashable {
     /// Cuts along the chunks if one tensor is encoded, or both in the same grid. If the grids differ, or the rows are a part of an encoded
     /// tensor, cuts into pieces of the size of tiles, of at most `gatheredWeights` or of one tile. If no tensor is encoded, cuts into
     /// contiguous pieces.
-    init(_ a: ReadableRows, _ b: ReadableRows, gatheredWeights: Int) {
+    ///
+    /// Rows in another order are cut into whole heads, of all columns if a head of them has at most `arrangedWeights`.
+    init(_ a: ReadableRows, _ b: ReadableRows, gatheredWeights: Int, arrangedWeights: Int) {
         (rows, columns) = (a.rows, a.weights.columns)
+        if let headRows = (a.arrangement ?? b.arrangement)?.headRows {
+            isGathered = true
+            guard a.weights.tensor.shape.dimensions.count > 1 else {
+                (pieceRows, pieceColumns) = (rows, columns)
+                return
+            }
+            // Blocks of other formats have up to 256 columns.
+            let fitting = max(1, arrangedWeights / headRows)
+            pieceColumns = columns <= fitting ? columns : fitting > 256 ? fitting / 256 * 256 : fitting
+            // Chunks that two pieces touch are decoded twice.
+            let wanted = max(ContainerFormat.chunkWeights / max(1, pieceColumns), a.grid?.chunkRows ?? 1, b.grid?.chunkRows ?? 1)
+            let heads = min((wanted + headRows - 1) / headRows, arrangedWeights / max(1, headRows * pieceColumns))
+            pieceRows = min(rows, headRows * max(1, heads))
+            return
+        }
         let grids = [a.grid, b.grid].compactMap(\.self)
         guard let first = grids.first else {
             let weights = ContainerFormat.chunkWeights

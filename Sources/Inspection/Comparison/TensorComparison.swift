@@ -14,7 +14,8 @@ package struct ComparedWeights: Sendable {
     package internal(set) var sameNonFinite: UInt64 = 0, changedNonFinite: UInt64 = 0
     /// Those of `changedNonFinite` with different values: not two NaN.
     package internal(set) var unequalNonFinite: UInt64 = 0
-    /// The weights of the second tensor whose values differ from the first's; places are those of the part, if there are several.
+    /// The weights of the second tensor whose values differ from the first's, by their places in it. If the parts have several second tensors,
+    /// the place is that in the first of them that differs.
     package internal(set) var differences = ValueDifferences()
     /// Statistics of the first and of the second tensor; nil if they were not requested.
     package internal(set) var first: WeightStatistics?, second: WeightStatistics?
@@ -40,6 +41,9 @@ package struct TensorComparison: Sendable {
 
         /// What is compared, in order. Sums and percentiles are those of all parts together.
         let parts: [Part]
+
+        /// Whether rows of a part are read in another order than that of their tensor.
+        var isArranged: Bool { parts.contains { $0.first.arrangement != nil || $0.second.arrangement != nil } }
 
         /// Pairs two tensors; nil if their shapes differ, or one of them is not F16, BF16 or F32.
         package init?(_ first: StoredWeights, _ second: StoredWeights) {
@@ -71,7 +75,7 @@ package struct TensorComparison: Sendable {
     /// - Parameters:
     ///   - memory: bytes of buffers at most.
     ///   - jobs: pieces in work at the same time.
-    ///   - wantsStatistics: whether to gather statistics of both tensors. Pairs of several parts get none.
+    ///   - wantsStatistics: whether to gather statistics of both sides. Pairs with several second tensors get none.
     /// - Throws: `usage` if `memory` is below the smallest budget.
     package init(memory: UInt64, jobs: Int, wantsStatistics: Bool) throws {
         _ = try MemoryBudget(bytes: memory, jobs: jobs)
@@ -85,6 +89,8 @@ package struct TensorComparison: Sendable {
     /// Most weights of a piece that is assembled from chunks. Fits the smallest budget, and is the same for every budget, so that sums are
     /// taken in the same order in every run.
     private static let gatheredWeights = 2 << 20
+    /// Most weights of a piece whose rows are put into another order. Fits the smallest budget, as above.
+    private static let arrangedWeights = 1 << 20
     /// Bytes per weight of an assembled piece: F32 of both tensors, and stored elements of one if it is lossless.
     private static let gatheredBytes = 12
     /// Bytes of a reader for a tensor that is not encoded: elements and weights.
@@ -100,16 +106,25 @@ package struct TensorComparison: Sendable {
         let index: Int, beginsPair: Bool, endsPair: Bool
         let first: ReadableRows, second: ReadableRows
         let grid: PieceGrid
+        /// The shape of the one second tensor of all parts of the pair; nil if there are several.
+        let shape: Shape?
+        /// The format in which the weights of all first tensors of the pair are counted; nil if there are several formats.
+        let firstFormat: FloatFormat?
 
         /// Bytes of a workspace for its pieces.
         var workspaceBytes: Int {
             if grid.isGathered {
                 return 2 * ChunkDecoder.maximumBytes + grid.pieceWeights * TensorComparison.gatheredBytes
-                    + [first, second].reduce(0) { $0 + cutBytes($1) }
+                    + [first, second].reduce(0) { $0 + cutBytes($1) + arrangedBytes($1) }
             }
             return [first, second].reduce(0) {
                 $0 + ($1.grid == nil ? TensorComparison.plainReaderBytes : ChunkDecoder.maximumBytes + (3 << 20))
             }
+        }
+
+        /// Bytes for a copy of weights or elements while rows change places.
+        private func arrangedBytes(_ rows: ReadableRows) -> Int {
+            rows.arrangement == nil ? 0 : grid.pieceWeights * MemoryLayout<Float>.size
         }
 
         /// More bytes of a reader of an assembled piece: elements of a plain tensor before they are gathered; of a cut payload the band of
@@ -144,13 +159,23 @@ package struct TensorComparison: Sendable {
     /// Plans the parts of a pair. Reads the chunk table of each tensor once.
     private func plan(_ index: Int, _ pair: Pair) throws -> [Planned] {
         var tables: (first: [TensorName: ReadableWeights], second: [TensorName: ReadableWeights]) = ([:], [:])
-        return try pair.parts.enumerated().map { number, part in
-            let first = try TensorComparison.readable(part.first, &tables.first)
-            let second = try TensorComparison.readable(part.second, &tables.second)
-            return Planned(
-                index: index, beginsPair: number == 0, endsPair: number == pair.parts.count - 1, first: first,
-                second: second,
-                grid: PieceGrid(first, second, gatheredWeights: TensorComparison.gatheredWeights))
+        let second = pair.parts[0].second.tensor
+        let shape = pair.parts.allSatisfy { $0.second.tensor.name == second.name } ? second.shape : nil
+        let sides = try pair.parts.map { part in
+            (
+                first: try TensorComparison.readable(part.first, &tables.first),
+                second: try TensorComparison.readable(part.second, &tables.second)
+            )
+        }
+        let formats = Set(sides.map(\.first.weights.countedFormat))
+        return sides.enumerated().map { number, side in
+            Planned(
+                index: index, beginsPair: number == 0, endsPair: number == pair.parts.count - 1, first: side.first,
+                second: side.second,
+                grid: PieceGrid(
+                    side.first, side.second, gatheredWeights: TensorComparison.gatheredWeights,
+                    arrangedWeights: TensorComparison.arrangedWeights),
+                shape: shape, firstFormat: formats.count == 1 ? formats.first : nil)
         }
     }
 
@@ -161,7 +186,7 @@ package struct TensorComparison: Sendable {
             preconditionFailure("a pair has floating-point numbers")
         }
         tables[rows.tensor.name] = weights
-        return ReadableRows(weights: weights, row: rows.row, rows: rows.rows)
+        return ReadableRows(weights: weights, row: rows.row, rows: rows.rows, arrangement: rows.arrangement)
     }
 
     // MARK: - Pieces
@@ -185,6 +210,8 @@ package struct TensorComparison: Sendable {
         ) throws {
             try firstReader.read(pair.first.place(place), of: pair.first.weights, read.first, into: &first)
             try secondReader.read(pair.second.place(place), of: pair.second.weights, read.second, into: &second)
+            pair.first.arrange(&first, place)
+            pair.second.arrange(&second, place)
             (output.same, output.changed, output.unequal) = (0, 0, 0)
             var (original, restored) = (first.weights, second.weights)
             let hasNonFinite = first.hasNonFinite || second.hasNonFinite
@@ -196,9 +223,9 @@ package struct TensorComparison: Sendable {
                 ? PieceDifference(
                     first.weights.span.extracting(first: place.count),
                     second.weights.span.extracting(first: place.count)) : output.comparison.difference
-            guard wantsStatistics else { return }
-            PieceComparer.count(&output.firstCounts, first, place, pair.first.weights)
-            PieceComparer.count(&output.secondCounts, second, place, pair.second.weights)
+            guard wantsStatistics, let shape = pair.shape else { return }
+            PieceComparer.count(&output.firstCounts, first, place, shape)
+            PieceComparer.count(&output.secondCounts, second, place, shape)
         }
 
         /// Counts pairs with a NaN or infinity and sets both weights to 0, so that sums over the other pairs stay finite.
@@ -213,9 +240,9 @@ package struct TensorComparison: Sendable {
         }
 
         private static func count(
-            _ counts: inout PieceCounts, _ read: ReadWeights, _ place: ChunkPlace, _ tensor: ReadableWeights
+            _ counts: inout PieceCounts, _ read: ReadWeights, _ place: ChunkPlace, _ shape: Shape
         ) {
-            let wantsEnergies = TensorSums.keepsEnergies(of: tensor.tensor.shape)
+            let wantsEnergies = TensorSums.keepsEnergies(of: shape)
             if let format = read.elementFormat {
                 counts.count(
                     read.elements.span.extracting(first: place.count * format.byteWidth), format, rows: place.rows,
@@ -239,13 +266,14 @@ package struct TensorComparison: Sendable {
         var first: TensorSums?, second: TensorSums?
 
         init(_ pair: Planned, wantsStatistics: Bool) {
-            guard wantsStatistics, pair.beginsPair, pair.endsPair else { return }
-            first = TensorSums(pair.first.weights.countedFormat, pair.first.weights.tensor.shape)
-            second = TensorSums(pair.second.weights.countedFormat, pair.second.weights.tensor.shape)
+            guard wantsStatistics, let shape = pair.shape else { return }
+            first = pair.firstFormat.map { TensorSums($0, shape) }
+            second = TensorSums(pair.second.weights.countedFormat, shape)
         }
 
         mutating func beginPart() { result.parts.append(.zero) }
 
+        /// Adds a piece at its place in the second tensor.
         mutating func add(_ piece: ComparedPiece, _ place: ChunkPlace) {
             result.errors.add(piece.comparison)
             result.parts[result.parts.count - 1] = result.parts[result.parts.count - 1] + piece.comparison.sums
@@ -296,15 +324,15 @@ package struct TensorComparison: Sendable {
                 second: try part.read(job.piece, of: part.second, by: &readers.1))
         } work: { job, read, comparer, output in
             let part = batch[job.part]
-            let counts = wantsStatistics && part.beginsPair && part.endsPair
-            try comparer.compare(part.grid.place(of: job.piece), part, read, wantsStatistics: counts, into: &output)
+            try comparer.compare(
+                part.grid.place(of: job.piece), part, read, wantsStatistics: wantsStatistics, into: &output)
         } consume: { job, output in
             let part = batch[job.part]
             if job.piece == 0 {
                 if part.beginsPair { sums = PairSums(part, wantsStatistics: wantsStatistics) }
                 sums?.beginPart()
             }
-            sums?.add(output, part.grid.place(of: job.piece))
+            sums?.add(output, part.second.place(part.grid.place(of: job.piece)))
             if part.endsPair, job.piece == part.grid.count - 1 { compared[part.index] = sums?.finish() }
             return .proceed
         }

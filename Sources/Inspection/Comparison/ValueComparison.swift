@@ -10,8 +10,39 @@ import Work
 ///
 /// Floating-point numbers of 8 to 64 bits are compared as real numbers, whatever their types. Other elements are equal if types and bytes are.
 package struct ValueComparison: Sendable {
-    /// A tensor, and the tensor of the source to compare it with.
-    package typealias Pair = (own: StoredWeights, original: StoredWeights)
+    /// A tensor, and the rows of the source to compare it with.
+    package struct Pair: Sendable {
+        /// The tensor.
+        package let own: StoredWeights
+        /// The rows, one below the other; at least one part.
+        let parts: [TensorRows]
+
+        /// Pairs two tensors.
+        package init(_ own: StoredWeights, _ original: StoredWeights) { self.init(own, [TensorRows(original)]) }
+
+        /// Pairs a tensor with rows of others.
+        init(_ own: StoredWeights, _ parts: [TensorRows]) { (self.own, self.parts) = (own, parts) }
+
+        /// The tensor of the source; the first one of several.
+        var original: StoredWeights { parts[0].tensor }
+        /// Bytes of the rows in the source.
+        var originalBytes: UInt64 { parts.reduce(0) { $0 + $1.byteCount } }
+        /// Whether it is one whole tensor of the source, row by row.
+        var isPlain: Bool { parts.count == 1 && parts[0].isWhole && parts[0].arrangement == nil }
+
+        /// What to compare weight by weight. Nil if the shapes differ, or elements are not F16, BF16 or F32.
+        var weights: TensorComparison.Pair? {
+            guard !isPlain else { return TensorComparison.Pair(original, own) }
+            var row = 0
+            var rows: [(TensorRows, TensorRows)] = []
+            for part in parts {
+                guard part.rows <= own.shape.rows - row else { return nil }
+                rows.append((part, TensorRows(own, row: row, rows: part.rows)))
+                row += part.rows
+            }
+            return row == own.shape.rows ? TensorComparison.Pair(rows) : nil
+        }
+    }
 
     private let memory: UInt64, jobs: Int
 
@@ -27,8 +58,10 @@ package struct ValueComparison: Sendable {
         var bytes: [(index: Int, pair: ByteComparison.Pair)] = []
         var numbers: [(index: Int, pair: NumberPair)] = []
         for (index, pair) in pairs.enumerated() where results[index] == .equal {
-            if let pair = TensorComparison.Pair(pair.original, pair.own) {
+            if let pair = pair.weights {
                 weights.append((index, pair))
+            } else if !pair.isPlain {
+                results[index] = .incomparable("\(pair.own.elementType.rawValue) in another layout than the source's")
             } else if let pair = try NumberPair(pair) {
                 numbers.append((index, pair))
             } else if let pair = ByteComparison.Pair(pair.original, pair.own) {
@@ -54,11 +87,11 @@ package struct ValueComparison: Sendable {
 
     /// Why two tensors cannot be compared; nil if they can.
     private static func unlike(_ pair: Pair) -> ValueAgreement? {
-        let (own, original) = pair
-        guard own.shape == original.shape else {
+        let (own, original) = (pair.own, pair.original)
+        guard !pair.isPlain || own.shape == original.shape else {
             return .incomparable("the shape \(own.shape), in the source \(original.shape)")
         }
-        guard own.elementType == original.elementType || NumberPair.hasValues(own) && NumberPair.hasValues(original)
+        guard !pair.isPlain || own.elementType == original.elementType || NumberPair.hasValues(own) && NumberPair.hasValues(original)
         else {
             return .incomparable(
                 "the type \(own.elementType.rawValue), in the source \(original.elementType.rawValue)")

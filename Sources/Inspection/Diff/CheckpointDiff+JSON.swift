@@ -124,6 +124,7 @@ extension TensorDifference.Rename {
         case .sameBytes: "same_bytes"
         case .sameOriginal: "same_original"
         case .similarWeights: "similar_weights"
+        case .names: "names"
         }
     }
 

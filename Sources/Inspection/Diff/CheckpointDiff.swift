@@ -75,9 +75,10 @@ package struct CheckpointDiff: Sendable {
         weightsRead = !options.headersOnly
         let originals = Dictionary(old.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let names = Set(new.tensors.map(\.name))
+        let known = try NamedTensors(old, new)
         var renames = RenameDetection(
-            removed: old.tensors.filter { !names.contains($0.name) },
-            added: new.tensors.filter { originals[$0.name] == nil })
+            removed: old.tensors.filter { !names.contains($0.name) && !known.old.contains($0.name) },
+            added: new.tensors.filter { originals[$0.name] == nil && known.places[$0.name] == nil })
         if !options.headersOnly {
             try renames.matchContents()
             try renames.matchWeights()
@@ -90,10 +91,14 @@ package struct CheckpointDiff: Sendable {
             for tensor in difference.new.tensors { regrouped[tensor.name] = index }
         }
         var shown: Set<Int> = []
+        var shownByName: Set<Int> = []
         func isSelected(_ tensor: StoredWeights) -> Bool { options.pattern?.matches(tensor.name) ?? true }
         var tensors = new.tensors.compactMap { tensor -> TensorDifference? in
             if let original = originals[tensor.name] { return TensorDifference(original, tensor) }
             if let match = renamed[tensor.name] { return TensorDifference(match.old, tensor, rename: match.rename) }
+            if let place = known.places[tensor.name] {
+                return shownByName.insert(place).inserted ? known.differences[place] : nil
+            }
             // What was split stands where the first of its tensors does.
             guard let index = regrouped[tensor.name], shown.insert(index).inserted else { return nil }
             return experts.differences[index]

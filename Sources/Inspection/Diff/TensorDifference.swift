@@ -11,6 +11,8 @@ package struct TensorDifference: Sendable {
     package let rename: Rename?
     /// How several tensors of experts became one or the other way round; nil if each side is one tensor.
     package let regrouping: Regrouping?
+    /// The order in which the old rows are read to compare them with the new ones; nil for that of the tensor.
+    let arrangement: RowArrangement?
     /// Whether both are stored in the same form with the same bytes; nil if weights were not read.
     package internal(set) var isSameBytes: Bool?
     /// Comparison of the weights; nil if weights were not read, the bytes are the same, the shapes differ, or the tensor is non-float.
@@ -19,13 +21,14 @@ package struct TensorDifference: Sendable {
     var changedElements: UInt64?
 
     /// Pairs a tensor of both checkpoints; nothing is compared yet.
-    init(_ old: StoredWeights, _ new: StoredWeights, rename: Rename? = nil) {
+    init(_ old: StoredWeights, _ new: StoredWeights, rename: Rename? = nil, _ arrangement: RowArrangement? = nil) {
         (self.old, self.new, self.rename, regrouping) = (Side(old), Side(new), rename, nil)
+        self.arrangement = arrangement
     }
 
     /// Pairs a tensor that holds all experts with the tensors that hold them in the other checkpoint; nothing is compared yet.
     init(old: Side, new: Side, _ evidence: Rename, _ regrouping: Regrouping) {
-        (self.old, self.new, rename, self.regrouping) = (old, new, evidence, regrouping)
+        (self.old, self.new, rename, self.regrouping, arrangement) = (old, new, evidence, regrouping, nil)
     }
 
     /// Evidence that a tensor was renamed, fused or split.
@@ -36,6 +39,8 @@ package struct TensorDifference: Sendable {
         case sameOriginal
         /// The relative MSE of samples of the weights is small, and much smaller than that of any other tensor. Of experts it is the largest.
         case similarWeights(sampled: Double)
+        /// llama.cpp and Hugging Face have these names for the same tensor.
+        case names
     }
 
     /// Result of a comparison.
@@ -79,6 +84,7 @@ package struct TensorDifference: Sendable {
 
     /// What to compare byte by byte: the tensors, or the parts. Nil if they are stored in different forms.
     var bytePairs: [ByteComparison.Pair]? {
+        guard arrangement == nil else { return nil }
         guard let regrouping else { return ByteComparison.Pair(old.tensors[0], new.tensors[0]).map { [$0] } }
         let pairs = regrouping.pairs.compactMap { ByteComparison.Pair($0, $1) }
         return pairs.count == regrouping.parts.count ? pairs : nil
@@ -86,8 +92,9 @@ package struct TensorDifference: Sendable {
 
     /// What to compare weight by weight. Nil if the shapes differ, or elements are not F16, BF16 or F32.
     var weightPair: TensorComparison.Pair? {
-        guard let regrouping else { return TensorComparison.Pair(old.tensors[0], new.tensors[0]) }
-        return TensorComparison.Pair(regrouping.pairs)
+        if let regrouping { return TensorComparison.Pair(regrouping.pairs) }
+        guard let arrangement else { return TensorComparison.Pair(old.tensors[0], new.tensors[0]) }
+        return TensorComparison.Pair([(TensorRows(old.tensors[0], arrangement), TensorRows(new.tensors[0]))])
     }
 
     /// Number of elements whose value differs; nil if they were not compared.

@@ -6,7 +6,7 @@ package import Weights
 /// Verifies a checkpoint of any format, as far as the format and the comparison allow.
 ///
 /// Of an Ingot checkpoint, every byte is checked. Against its plain source, hashes, certificates and errors are checked too. An export,
-/// or a comparison with another Ingot checkpoint, compares weights only.
+/// or a comparison with another Ingot checkpoint, compares weights only. So does a comparison of names of GGUF with names of Hugging Face.
 package struct CheckpointVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint?
     private let memory: UInt64, jobs: Int
@@ -40,12 +40,13 @@ package struct CheckpointVerification: Sendable {
         progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
     ) async throws -> VerificationReport {
         guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights(progress) }
-        switch source?.content {
-        case nil:
+        guard let source else {
             return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run(progress: progress)
-        case .plain(let plain):
+        }
+        switch source.content {
+        case .plain(let plain) where try !comparesWeights(source):
             return try await Verifier(sealed, against: plain, memory: memory, jobs: jobs).run(progress: progress)
-        case .sealed:
+        case .plain, .sealed:
             let intact = try await Verifier(sealed, against: nil, memory: memory, jobs: jobs, measures: false).run(
                 progress: progress)
             var report = try await compareWeights(progress)
@@ -55,11 +56,23 @@ package struct CheckpointVerification: Sendable {
         }
     }
 
+    /// Whether the weights of a sealed checkpoint are compared with a source that names its tensors in another way: then it was not converted
+    /// from this source.
+    private func comparesWeights(_ source: OpenedCheckpoint) throws -> Bool {
+        if source.isSealed { return true }
+        if case .matched = try NameCorrespondence.find(checkpoint, source) { return true }
+        return false
+    }
+
     /// The bytes that a run tells to `progress` altogether.
+    ///
+    /// - Throws: errors of reading.
     package var totalBytes: UInt64 {
-        let bytes = checkpoint.tensors.reduce(0) { $0 + $1.byteCount }
-        guard case .sealed = checkpoint.content, case .sealed = source?.content else { return bytes }
-        return 2 * bytes
+        get throws {
+            let bytes = checkpoint.tensors.reduce(0) { $0 + $1.byteCount }
+            guard checkpoint.isSealed, let source, try comparesWeights(source) else { return bytes }
+            return 2 * bytes
+        }
     }
 
     private func compareWeights(

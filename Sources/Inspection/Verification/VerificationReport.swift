@@ -3,7 +3,7 @@ import FileAccess
 package import Quantization
 import SystemPackage
 package import TensorModel
-import Weights
+package import Weights
 
 /// Result of a verification. The bytes of an Ingot checkpoint are intact if there is a report: damage is thrown.
 package struct VerificationReport: Sendable {
@@ -13,6 +13,24 @@ package struct VerificationReport: Sendable {
         case source
         /// Weights only: with any other checkpoint, or if the format has no hashes and certificates.
         case weights
+    }
+
+    /// How the names of two checkpoints were matched that name their tensors in different ways.
+    package enum Names: Sendable, Hashable {
+        /// By the tables of names of llama.cpp and Hugging Face; the checkpoint has these names, the source the others.
+        case matched(checkpoint: NameCorrespondence.Names)
+        /// Not at all; why.
+        case unmatched(String)
+    }
+
+    /// A tensor that only one checkpoint stores, for a good reason.
+    package struct Apart: Sendable {
+        /// Its name, and whether it is in the source.
+        package let name: TensorName, isInSource: Bool
+        /// What is known about it, such as `as the rope scaling of config.json states it`.
+        package let reason: String
+        /// Statistics of its weights, if it is in the checkpoint and has floating-point numbers.
+        package let statistics: WeightStatistics?
     }
 
     /// A tensor of the checkpoint.
@@ -86,6 +104,10 @@ package struct VerificationReport: Sendable {
     package let sourceBytes: UInt64, outputBytes: UInt64
     /// The tensors, in the order of the files.
     package internal(set) var tensors: [Tensor] = []
+    /// How names were matched; nil if both checkpoints name tensors in the same way, or without a comparison of weights.
+    package internal(set) var names: Names?
+    /// Tensors that only one checkpoint stores, for a good reason; they are not among `tensors`.
+    package internal(set) var apart: [Apart] = []
     /// Hashes, certificates and tensors that do not match.
     package internal(set) var failures: [IngotError] = []
     /// Certificates over activations that were measured again (`CalibratedVerification`); nil if none were.
@@ -211,6 +233,7 @@ extension VerificationReport {
             .init("comparison", comparison.map { .string($0.rawValue) } ?? .null),
             .init("verdict", .string(verdict.rawValue)), .init("holds", .bool(verdict != .fail)),
         ] + values.json + [
+            .init("names", names?.json ?? .null), .init("not_compared", .array(apart.map(\.json))),
             .init("format", .string(format)), .init("seconds", .number(seconds)),
             .init("peak_resident_bytes", .unsigned(ProcessUsage.peakResidentBytes)),
             .init("source_bytes", .unsigned(sourceBytes)), .init("output_bytes", .unsigned(outputBytes)),
@@ -236,6 +259,31 @@ extension VerificationReport {
                     })),
             .init("warnings", .array(warnings.map { .string(IngotErrorRenderer.text($0)) })),
         ] + (claims.map { [.init("claims", $0.json)] } ?? [])
+    }
+}
+
+extension VerificationReport.Names {
+    /// `checkpoint` and `source`, each `gguf`, `huggingface` or null, and `unmatched`, a text or null.
+    fileprivate var json: JSONValue {
+        var (own, reason) = (NameCorrespondence.Names?.none, String?.none)
+        switch self {
+        case .matched(let checkpoint): own = checkpoint
+        case .unmatched(let text): reason = text
+        }
+        return .object([
+            .init("checkpoint", own.map { .string($0.rawValue) } ?? .null),
+            .init("source", own.map { .string($0.other.rawValue) } ?? .null),
+            .init("unmatched", reason.map(JSONValue.string) ?? .null),
+        ])
+    }
+}
+
+extension VerificationReport.Apart {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("name", .string(name.text)), .init("in_source", .bool(isInSource)),
+            .init("reason", .string(reason)),
+        ])
     }
 }
 

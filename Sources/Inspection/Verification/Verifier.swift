@@ -133,7 +133,7 @@ package struct Verifier: Sendable {
             for index in open {
                 let name = report.tensors[index].name
                 if let own = own[name], let original = originals[name] {
-                    pairs.append((index, (own, original)))
+                    pairs.append((index, ValueComparison.Pair(own, original)))
                 } else {
                     report.tensors[index].agreement = .incomparable(PlainVerification.addedTensor)
                 }

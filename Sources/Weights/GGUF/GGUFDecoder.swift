@@ -48,7 +48,7 @@ package struct GGUFDecoder: Sendable {
     /// - Returns: nil if the layout of the architecture is not known, or if the metadata state no number of layers: such a file holds tensors
     ///   and no model.
     /// - Throws: errors of reading.
-    private static func family(_ metadata: GGUFMetadataReader) throws -> Family? {
+    package static func family(_ metadata: GGUFMetadataReader) throws -> Family? {
         guard let architecture = try metadata.string("general.architecture"),
             metadata.has("\(architecture).block_count")
         else { return nil }
@@ -184,7 +184,7 @@ package struct GGUFDecoder: Sendable {
     }
 
     /// The elements of a tensor of type F32; nil for any other.
-    private static func floats(_ tensor: StoredWeights) throws -> [Float]? {
+    static func floats(_ tensor: StoredWeights) throws -> [Float]? {
         guard tensor.payload == nil, tensor.elementType == .f32, tensor.shape.elementCount <= 1 << 18,
             let readable = try ReadableWeights(tensor)
         else { return nil }

@@ -62,26 +62,38 @@ package enum GGUFRopeScaling: Sendable, Hashable {
             throw GGUFDecoder.refusal(
                 metadata, name, "factors of the rotary frequencies of another number or type", "\(half) of type F32")
         }
-        let factor = Double(largest)
-        for (index, found) in factors.enumerated() {
-            let wavelength = 2 * Double.pi * pow(base, Double(2 * index) / Double(headSize))
-            let expected = GGUFRopeScaling.factor(of: wavelength, factor)
-            // llama.cpp's converter computes in binary32.
-            guard abs(Double(found) - expected) <= 1e-5 * expected else {
-                throw GGUFDecoder.refusal(
-                    metadata, name,
-                    "the factor \(found) of rotary frequency \(index), which config.json cannot state",
-                    "factors as of Llama 3.1, here \(expected)")
-            }
+        let scaling = GGUFRopeScaling.llama3(
+            factor: Double(largest), lowFactor: low, highFactor: high, originalContext: UInt64(original))
+        if let index = scaling.firstOther(in: factors, base: base) {
+            let expected = scaling.frequencyFactors(count: half, base: base)?[index] ?? 1
+            throw GGUFDecoder.refusal(
+                metadata, name,
+                "the factor \(factors[index]) of rotary frequency \(index), which config.json cannot state",
+                "factors as of Llama 3.1, here \(expected)")
         }
-        return .llama3(factor: factor, lowFactor: low, highFactor: high, originalContext: UInt64(original))
+        return scaling
     }
 
-    /// The factor of a frequency in llama3's scaling: 1 for short waves, `factor` for long ones, in between smooth.
-    private static func factor(of wavelength: Double, _ factor: Double) -> Double {
-        if wavelength < original / high { return 1 }
-        if wavelength > original / low { return factor }
-        let smooth = (original / wavelength - low) / (high - low)
-        return 1 / ((1 - smooth) / factor + smooth)
+    /// The factors by which llama3's scaling divides the frequencies; nil for other kinds.
+    ///
+    /// Frequency `i` of `count` has the wavelength `2 pi base^(i / count)`. Short waves have the factor 1, long ones `factor`, those between a
+    /// factor between (llama.cpp's converter, transformers' `_compute_llama3_parameters`).
+    package func frequencyFactors(count: Int, base: Double) -> [Double]? {
+        guard case .llama3(let factor, let low, let high, let context) = self else { return nil }
+        let original = Double(context)
+        return (0..<count).map { index in
+            let wavelength = 2 * Double.pi * pow(base, Double(index) / Double(count))
+            if wavelength < original / high { return 1 }
+            if wavelength > original / low { return factor }
+            let smooth = (original / wavelength - low) / (high - low)
+            return 1 / ((1 - smooth) / factor + smooth)
+        }
+    }
+
+    /// Index of the first of a tensor's factors that llama3's scaling does not give; nil if it gives all, or for other kinds.
+    package func firstOther(in factors: [Float], base: Double) -> Int? {
+        guard let expected = frequencyFactors(count: factors.count, base: base) else { return nil }
+        // llama.cpp's converter computes in binary32.
+        return factors.indices.first { !(abs(Double(factors[$0]) - expected[$0]) <= 1e-5 * expected[$0]) }
     }
 }

@@ -32,6 +32,7 @@ package enum HuggingFaceNames {
     /// What a name means; nil for a name that this table lacks.
     package static func meaning(_ name: TensorName) -> Meaning? {
         if let outer = outer[name] { return .tensor(TensorName(outer), module: "") }
+        guard name.text.utf8.starts(with: "blk.".utf8) else { return nil }
         let parts = name.text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
             String(decoding: $0, as: UTF8.self)
         }
@@ -56,6 +57,7 @@ package enum HuggingFaceNames {
     /// Where a tensor of a Hugging Face checkpoint stands in a GGUF file; nil for a name that this table lacks.
     package static func place(_ name: TensorName) -> Place? {
         if let outer = outerPlaces[name] { return .tensor(outer, module: "") }
+        guard name.text.utf8.starts(with: "model.layers.".utf8) else { return nil }
         let parts = name.text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
             String(decoding: $0, as: UTF8.self)
         }

@@ -25,3 +25,29 @@ package struct RowOrder: Sendable, Hashable {
         return row - inHead + inHead % half * 2 + inHead / half
     }
 }
+
+/// The order in which rows of one layout are read to compare them with rows of the other.
+package enum RowArrangement: Sendable, Hashable {
+    /// Rows of a Hugging Face checkpoint, in the order of a GGUF file.
+    case asInGGUF(RowOrder)
+    /// Rows of a GGUF file, in the order of a Hugging Face checkpoint.
+    case asInHuggingFace(RowOrder)
+
+    /// The most rows of a head that a comparison reads at once.
+    static let maximumHeadRows = 1 << 14
+
+    /// Rows of a head. Rows change places within their head only.
+    package var headRows: Int {
+        switch self {
+        case .asInGGUF(let order), .asInHuggingFace(let order): order.headRows
+        }
+    }
+
+    /// The row of the tensor that is read as row `row`.
+    package func row(readAs row: Int) -> Int {
+        switch self {
+        case .asInGGUF(let order): order.place(ofSource: row)
+        case .asInHuggingFace(let order): order.source(ofPlace: row)
+        }
+    }
+}

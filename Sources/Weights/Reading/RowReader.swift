@@ -62,6 +62,31 @@ package struct ReadWeights: Sendable {
 
     /// No weights; buffers grow when they are filled.
     package init() {}
+
+    /// Puts the rows of whole heads, which were read in the order of their tensor, into another order.
+    ///
+    /// - Parameter rows: number of rows that were read; the weights of a vector count as rows of one column. Traps unless they make whole heads.
+    package mutating func arrange(_ arrangement: RowArrangement, rows: Int) {
+        precondition(rows > 0 && rows % arrangement.headRows == 0 && count % rows == 0, "no whole heads")
+        let length = count / rows
+        ReadWeights.arrange(&weights, arrangement, rows: rows, length: length)
+        if let width = elementFormat?.byteWidth {
+            ReadWeights.arrange(&elements, arrangement, rows: rows, length: length * width)
+        }
+    }
+
+    private static func arrange<Value>(
+        _ values: inout [Value], _ arrangement: RowArrangement, rows: Int, length: Int
+    ) {
+        let size = arrangement.headRows
+        for start in stride(from: 0, to: rows, by: size) {
+            let head = Array(values[start * length..<(start + size) * length])
+            for row in 0..<size {
+                let (from, to) = (arrangement.row(readAs: row) * length, (start + row) * length)
+                values.replaceSubrange(to..<to + length, with: head[from..<from + length])
+            }
+        }
+    }
 }
 
 /// Reads rectangles of any tensor: weights in binary32, and the stored elements if there are any.

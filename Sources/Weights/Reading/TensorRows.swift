@@ -1,8 +1,7 @@
 import Checkpoints
 import Container
-import FileAccess
+package import FileAccess
 import TensorModel
-package import Weights
 
 /// Rows of a tensor as a matrix: the whole tensor, or one expert's part of a tensor that holds all experts of a layer.
 package struct TensorRows: Sendable {
@@ -10,14 +9,18 @@ package struct TensorRows: Sendable {
     package let tensor: StoredWeights
     /// The first row, and the number of rows.
     package let row: Int, rows: Int
+    /// The order in which the rows are read, for all rows of a tensor only; nil for that of the tensor.
+    package let arrangement: RowArrangement?
 
     /// All rows of a tensor.
-    package init(_ tensor: StoredWeights) { self.init(tensor, row: 0, rows: tensor.shape.rows) }
+    package init(_ tensor: StoredWeights, _ arrangement: RowArrangement? = nil) {
+        (self.tensor, row, rows, self.arrangement) = (tensor, 0, tensor.shape.rows, arrangement)
+    }
 
     /// Rows of a tensor, from `row` on. Traps if the tensor has fewer rows.
     package init(_ tensor: StoredWeights, row: Int, rows: Int) {
         precondition(row >= 0 && rows >= 0 && row <= tensor.shape.rows - rows, "rows outside their tensor")
-        (self.tensor, self.row, self.rows) = (tensor, row, rows)
+        (self.tensor, self.row, self.rows, arrangement) = (tensor, row, rows, nil)
     }
 
     /// Number of columns.
@@ -25,9 +28,17 @@ package struct TensorRows: Sendable {
     /// Whether these are all rows of the tensor.
     package var isWhole: Bool { rows == tensor.shape.rows }
 
-    /// The range of the rows in the tensor's elements, in bytes. Nil for a payload, and for elements narrower than a byte.
-    var elementBytes: (start: UInt64, count: UInt64)? {
-        guard tensor.descriptor == nil, tensor.elementType.bitWidth >= 8 else { return nil }
+    /// The bytes that these rows take in the tensor's file: their share if they are not all rows.
+    package var byteCount: UInt64 {
+        isWhole || tensor.shape.rows == 0
+            ? tensor.byteCount
+            : tensor.byteCount / UInt64(tensor.shape.rows) * UInt64(rows)
+    }
+
+    /// The range of the rows in the tensor's elements, in bytes. Nil for a payload, for elements narrower than a byte, and for rows in another
+    /// order.
+    package var elementBytes: (start: UInt64, count: UInt64)? {
+        guard tensor.descriptor == nil, tensor.elementType.bitWidth >= 8, arrangement == nil else { return nil }
         let width = UInt64(columns) * UInt64(tensor.elementType.bitWidth / 8)
         return (UInt64(row) * width, UInt64(rows) * width)
     }
@@ -35,7 +46,7 @@ package struct TensorRows: Sendable {
     /// Adds the elements to a hash, in pieces. Traps if `elementBytes` is nil.
     ///
     /// - Throws: errors of reading.
-    func hash(into hasher: ContentHasher) throws {
+    package func hash(into hasher: ContentHasher) throws {
         guard let (start, count) = elementBytes else { preconditionFailure("rows without elements of whole bytes") }
         let bytes = tensor.bytes
         var buffer = [UInt8](repeating: 0, count: Int(min(count, UInt64(MappedFile.pieceBytes))))
@@ -48,23 +59,5 @@ package struct TensorRows: Sendable {
             hasher.update(buffer.span.extracting(0..<step))
             done += UInt64(step)
         }
-    }
-}
-
-/// Rows of a tensor that can be read as binary32.
-struct ReadableRows: Sendable {
-    /// The tensor, with its checked chunk table.
-    let weights: ReadableWeights
-    /// The first row, and the number of rows.
-    let row: Int, rows: Int
-
-    /// The chunk grid of the tensor; nil for a plain tensor.
-    var grid: ChunkGrid? { weights.grid }
-    /// Whether these are rows of a payload that has more of them, so that its chunks may hold other rows too.
-    var isCut: Bool { grid != nil && rows != weights.rows }
-
-    /// The place in the tensor of a rectangle of these rows.
-    func place(_ place: ChunkPlace) -> ChunkPlace {
-        ChunkPlace(row: row + place.row, column: place.column, rows: place.rows, columns: place.columns)
     }
 }

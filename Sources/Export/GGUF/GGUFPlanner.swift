@@ -127,7 +127,11 @@ struct GGUFPlanner {
                 type: number, encoding: .stored,
                 storedRowBytes: tensor.shape.columns * source.elementType.byteWidth)
         }
-        guard let asked = chosen else { return kept(source) }
+        guard let chosen else { return kept(source) }
+        let override = settings.overrides.first {
+            $0.pattern.matches(tensor.name) || $0.pattern.matches(source.name)
+        }
+        let asked = override?.type ?? chosen
         let type = try fitting(asked, tensor, source, &warnings)
         if let encoding = source.encoding, encoding == type.name, case .blocks(let own) = type {
             return Draft(

@@ -34,6 +34,18 @@ package enum GGUFRecipe: String, Sendable, Hashable, CaseIterable {
         /// Blocks.
         case blocks(BlockType)
 
+        /// The type with a name of ggml, in any case of letters; nil for any other name.
+        package init?(name: String) {
+            let upper = name.uppercased()
+            if let type = BlockType(name: upper) {
+                self = .blocks(type)
+            } else if let format = FloatFormat.allCases.first(where: { $0.elementType.rawValue == upper }) {
+                self = .float(format)
+            } else {
+                return nil
+            }
+        }
+
         /// The name in ggml.
         package var name: String {
             switch self {

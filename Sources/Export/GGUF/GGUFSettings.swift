@@ -1,5 +1,5 @@
 package import Quantization
-import TensorModel
+package import TensorModel
 
 /// How a checkpoint is exported to GGUF files.
 package struct GGUFSettings: Sendable {
@@ -7,6 +7,8 @@ package struct GGUFSettings: Sendable {
     package let recipes: [GGUFRecipe]
     /// Whether every matrix has the recipe's own type, instead of llama.cpp's mix.
     package let isPure: Bool
+    /// Other types for matrices by name; the first that matches counts.
+    package let overrides: [Override]
     /// How scales are found.
     package let rounding: ExportRounding
     /// Whether another type is used where rows are no whole blocks; otherwise that is an error.
@@ -16,15 +18,28 @@ package struct GGUFSettings: Sendable {
     /// Bytes of a file at most, unless one tensor has more; nil for one file.
     package let shardBytes: UInt64?
 
+    /// Another type for matrices by name.
+    package struct Override: Sendable, Hashable {
+        /// The names: those in the GGUF file, or those in the source.
+        package let pattern: NamePattern
+        /// The type.
+        package let type: GGUFRecipe.TensorType
+
+        /// An override.
+        package init(_ pattern: NamePattern, _ type: GGUFRecipe.TensorType) {
+            (self.pattern, self.type) = (pattern, type)
+        }
+    }
+
     /// Settings.
     package init(
-        _ recipes: [GGUFRecipe], isPure: Bool, _ rounding: ExportRounding, allowsFallback: Bool,
+        _ recipes: [GGUFRecipe], isPure: Bool, overrides: [Override], _ rounding: ExportRounding, allowsFallback: Bool,
         allowsRequantizing: Bool, shardBytes: UInt64?
     ) {
         precondition(!recipes.isEmpty, "GGUFSettings: no file")
         (self.recipes, self.isPure, self.rounding) = (recipes, isPure, rounding)
         (self.allowsFallback, self.allowsRequantizing) = (allowsFallback, allowsRequantizing)
-        self.shardBytes = shardBytes
+        (self.overrides, self.shardBytes) = (overrides, shardBytes)
     }
 
     /// What the manifest records.
@@ -33,5 +48,17 @@ package struct GGUFSettings: Sendable {
             .init("to", .string("gguf")), .init("types", .array(recipes.map { .string($0.rawValue) })),
             .init("pure", .bool(isPure)), .init("rounding", .string(rounding.rawValue)),
         ]
+            + (overrides.isEmpty
+                ? []
+                : [
+                    .init(
+                        "overrides",
+                        .array(
+                            overrides.map {
+                                .object([
+                                    .init("pattern", .string($0.pattern.text)), .init("type", .string($0.type.name)),
+                                ])
+                            }))
+                ])
     }
 }

@@ -33,6 +33,22 @@ struct GGUFRecipes: ExpressibleByArgument {
     static var allValueStrings: [String] { GGUFRecipe.allCases.map(\.rawValue) }
 }
 
+/// A pattern with the type of the tensors it matches, written as `*.ffn_down.weight=Q6_K`.
+struct TypeForPattern: ExpressibleByArgument {
+    /// The pattern of names.
+    let pattern: NamePattern
+    /// The type.
+    let type: GGUFRecipe.TensorType
+
+    init?(argument: String) {
+        // A name may have `=` itself: the last one divides.
+        guard let sign = argument.lastIndex(of: "="), let pattern = NamePattern(String(argument[..<sign])),
+            let type = GGUFRecipe.TensorType(name: String(argument[argument.index(after: sign)...]))
+        else { return nil }
+        (self.pattern, self.type) = (pattern, type)
+    }
+}
+
 /// Options of `export` about codes.
 struct CodeOptions: ParsableArguments {
     @Option(
@@ -45,6 +61,12 @@ struct CodeOptions: ParsableArguments {
 
     @Flag(help: "With gguf: every matrix has the type that names the file. Default: llama.cpp's mixes.")
     var pure = false
+
+    @Option(
+        help: ArgumentHelp(
+            "With gguf: type of the matrices whose names match, such as '*.ffn_down.weight=Q6_K'. May be given more than once.",
+            valueName: "pattern=type"))
+    var typeFor: [TypeForPattern] = []
 
     @Option(
         help: ArgumentHelp(
@@ -117,6 +139,7 @@ struct CodeOptions: ParsableArguments {
         if format != .gguf {
             try refuse("--type", type != nil, "--to gguf")
             try refuse("--pure", pure, "--to gguf")
+            try refuse("--type-for", !typeFor.isEmpty, "--to gguf")
         } else if type == nil {
             throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.")
         }
@@ -148,7 +171,8 @@ struct CodeOptions: ParsableArguments {
     /// The settings of an export to GGUF.
     func gguf() -> GGUFSettings {
         GGUFSettings(
-            type?.recipes ?? [], isPure: pure, rounding, allowsFallback: allowFallback,
+            type?.recipes ?? [], isPure: pure, overrides: typeFor.map { .init($0.pattern, $0.type) }, rounding,
+            allowsFallback: allowFallback,
             allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
     }
 

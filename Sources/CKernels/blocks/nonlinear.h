@@ -7,25 +7,25 @@
 #include "batch.h"
 #include "scaled.h"
 
-enum { SUPER_BLOCKS = 8, SUPER_WEIGHTS = SUPER_BLOCKS * SMALL_WEIGHTS, IQ4_XS_BYTES = 136 };
+enum { IQ4_XS_PARTS = 8, IQ4_XS_WEIGHTS = IQ4_XS_PARTS * SMALL_WEIGHTS, IQ4_XS_BYTES = 136 };
 
 struct nonlinear_batch {
-    f32x16 weights[SUPER_BLOCKS][SMALL_WEIGHTS];
-    f32x16 importance[SUPER_BLOCKS][SMALL_WEIGHTS];  // unset if the batch has none
+    f32x16 weights[IQ4_XS_PARTS][SMALL_WEIGHTS];
+    f32x16 importance[IQ4_XS_PARTS][SMALL_WEIGHTS];  // unset if the batch has none
     int has_importance;
     u16x16 scale;
-    f32x16 multipliers[SUPER_BLOCKS];
-    f32x16 inverses[SUPER_BLOCKS];  // a weight times this is the position in the codebook
+    f32x16 multipliers[IQ4_XS_PARTS];
+    f32x16 inverses[IQ4_XS_PARTS];  // a weight times this is the position in the codebook
 };
 
 INLINE f32x16 nonlinear_multiplier(f32x16 position) { return rounded(lesser(greater(position, -32.0f), 31.0f)); }
 
 // ggml's choice (quantize_row_iq4_nl_impl).
 static void nonlinear_reference(struct nonlinear_batch *batch) {
-    f32x16 variance = 0.0f, scales[SUPER_BLOCKS], largest = 0.0f, extreme = 0.0f;
-    for (size_t i = 0; i < SUPER_WEIGHTS; i += 1) { variance += batch->weights[0][i] * batch->weights[0][i]; }
-    variance *= 2.0f / SUPER_WEIGHTS;
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    f32x16 variance = 0.0f, scales[IQ4_XS_PARTS], largest = 0.0f, extreme = 0.0f;
+    for (size_t i = 0; i < IQ4_XS_WEIGHTS; i += 1) { variance += batch->weights[0][i] * batch->weights[0][i]; }
+    variance *= 2.0f / IQ4_XS_WEIGHTS;
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         const f32x16 *weights = batch->weights[b];
         f32x16 importance[SMALL_WEIGHTS], unused;
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
@@ -38,7 +38,7 @@ static void nonlinear_reference(struct nonlinear_batch *batch) {
         extreme = larger ? scales[b] : extreme;
     }
     f32x16 scale = extreme * (-1.0f / 32), inverse = batch_inverse(scale);
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         f32x16 position = inverse * scales[b];
         // ggml's rounding turns NaN into 0.
         batch->multipliers[b] = nonlinear_multiplier(position == position ? position : (f32x16)0.0f);
@@ -50,7 +50,7 @@ static void nonlinear_reference(struct nonlinear_batch *batch) {
 // The error of the super-block with the reference's codes and scales, in units of the scaled weights.
 static f32x16 nonlinear_error(const struct nonlinear_batch *batch, const struct batch_search *parts) {
     f32x16 error = 0.0f, unit = float_from_half(batch->scale) * parts->up[0] * parts->up[1];
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
             f32x16 level = codebook_level(batch->weights[b][i] * batch->inverses[b]);
             f32x16 difference = parts[b].values[i] - level * (unit * batch->multipliers[b]);
@@ -63,7 +63,7 @@ static f32x16 nonlinear_error(const struct nonlinear_batch *batch, const struct 
 // The search of a super-block: the multipliers and the scale in use, and the best ones found.
 struct nonlinear_choice {
     f32x16 scale, error;
-    f32x16 multipliers[SUPER_BLOCKS];
+    f32x16 multipliers[IQ4_XS_PARTS];
 };
 
 enum { NONLINEAR_TRIALS = 2 };
@@ -72,13 +72,13 @@ enum { NONLINEAR_TRIALS = 2 };
 // a block grows with the distance from its own scale.
 INLINE f32x16 nonlinear_start(const f32x16 *down, const f32x16 *up, const f32x16 *scales, const f32x16 *squares) {
     f32x16 largest, best = __builtin_inff(), chosen = 0.0f;
-    f32x16 extreme = batch_extreme(scales, SUPER_BLOCKS, &largest);
+    f32x16 extreme = batch_extreme(scales, IQ4_XS_PARTS, &largest);
     for (int k = 0; k < 48; k += 1) {
         // The extreme gets a multiplier from -32 to -20.5, or from 31 to 19.5.
         float multiplier = k < 24 ? -32 + 0.5f * (float)k : 31 - 0.5f * (float)(k - 24);
         f32x16 stored = batch_stored(down, extreme * (1.0f / multiplier));
         f32x16 unit = stored * up[0] * up[1], inverse = batch_inverse(unit), error = 0.0f;
-        for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+        for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
             f32x16 difference = nonlinear_multiplier(scales[b] * inverse) * unit - scales[b];
             error += squares[b] * (difference * difference);
         }
@@ -90,13 +90,13 @@ INLINE f32x16 nonlinear_start(const f32x16 *down, const f32x16 *up, const f32x16
 
 // Replaces the scale and the multipliers of the super-blocks where searched ones have a smaller error.
 static void nonlinear_search(struct nonlinear_batch *batch) {
-    struct batch_search parts[SUPER_BLOCKS];
+    struct batch_search parts[IQ4_XS_PARTS];
     batch_normalise(
-        batch->weights[0], batch->has_importance ? batch->importance[0] : NULL, SUPER_BLOCKS, parts);
+        batch->weights[0], batch->has_importance ? batch->importance[0] : NULL, IQ4_XS_PARTS, parts);
     const f32x16 *up = parts->up, *down = parts->down;
-    f32x16 scales[SUPER_BLOCKS], squares[SUPER_BLOCKS];
+    f32x16 scales[IQ4_XS_PARTS], squares[IQ4_XS_PARTS];
     struct scaled_sums sums;
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         scales[b] = scaled_start(SMALL_IQ4_NL, &parts[b], scaled_grid(SMALL_IQ4_NL));
         scaled_error(SMALL_IQ4_NL, &parts[b], scales[b], &sums);
         scales[b] = sums.square > 0.0f ? sums.product / sums.square : scales[b];
@@ -107,7 +107,7 @@ static void nonlinear_search(struct nonlinear_batch *batch) {
     for (int trial = 0; trial < NONLINEAR_TRIALS; trial += 1) {
         f32x16 unit = next.scale * up[0] * up[1], inverse = batch_inverse(unit), product = 0.0f, square = 0.0f;
         next.error = 0.0f;
-        for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+        for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
             f32x16 middle = nonlinear_multiplier(scales[b] * inverse), least = __builtin_inff();
             struct scaled_sums chosen = {0.0f, 0.0f};
             next.multipliers[b] = middle;
@@ -127,14 +127,14 @@ static void nonlinear_search(struct nonlinear_batch *batch) {
         i32x16 better = next.error < best.error;
         best.error = better ? next.error : best.error;
         best.scale = better ? next.scale : best.scale;
-        for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+        for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
             best.multipliers[b] = better ? next.multipliers[b] : best.multipliers[b];
         }
         next.scale = square > 0.0f ? batch_stored(down, product / square) : next.scale;
     }
     i32x16 better = batch_better(best.error, nonlinear_error(batch, parts));
     f32x16 unit = best.scale * up[0] * up[1];
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         batch->multipliers[b] = better ? best.multipliers[b] : batch->multipliers[b];
         // In units of the weights.
         f32x16 inverse = batch_inverse(unit * best.multipliers[b]) * up[0] * up[1];
@@ -147,7 +147,7 @@ static void nonlinear_search(struct nonlinear_batch *batch) {
 static void nonlinear_store(const struct nonlinear_batch *batch, size_t count, uint8_t *blocks) {
     uint16_t scales[LANES], high_bits[LANES];
     u32x16 high = 0u, low = 0u;
-    for (int b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (int b = 0; b < IQ4_XS_PARTS; b += 1) {
         u32x16 multiplier = (u32x16)(CONVERT(i32x16, batch->multipliers[b]) + 32);
         low |= (multiplier & 15u) << (4 * b);
         high |= multiplier >> 4 << (2 * b);
@@ -160,7 +160,7 @@ static void nonlinear_store(const struct nonlinear_batch *batch, size_t count, u
         memcpy(blocks + lane * IQ4_XS_BYTES + 2, &high_bits[lane], 2);
         memcpy(blocks + lane * IQ4_XS_BYTES + 4, &low_bits, 4);
     }
-    for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+    for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         i32x16 codes[SMALL_WEIGHTS];
         uint8_t bytes[LANES][16];
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
@@ -184,11 +184,11 @@ static void nonlinear_encode(
         for (size_t lane = 0; lane < LANES; lane += 1) {
             // Lanes beyond the last super-block repeat the first one of the batch.
             size_t place = lane < lanes ? lane : 0;
-            sources[lane] = weights + (first + place) * SUPER_WEIGHTS;
-            if (importance) { importances[lane] = importance + (column + place * SUPER_WEIGHTS) % columns; }
+            sources[lane] = weights + (first + place) * IQ4_XS_WEIGHTS;
+            if (importance) { importances[lane] = importance + (column + place * IQ4_XS_WEIGHTS) % columns; }
         }
-        column = (column + LANES * SUPER_WEIGHTS) % columns;
-        for (size_t b = 0; b < SUPER_BLOCKS; b += 1) {
+        column = (column + LANES * IQ4_XS_WEIGHTS) % columns;
+        for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
             batch_load(sources, b * SMALL_WEIGHTS, batch.weights[b]);
             if (importance) { batch_load(importances, b * SMALL_WEIGHTS, batch.importance[b]); }
         }

@@ -197,7 +197,7 @@ static int32_t blocks_small(
     case SMALL_Q8_0: small_q8_0(searched, weights, rows, columns, importance, blocks); break;
     case SMALL_IQ4_NL: small_iq4_nl(searched, weights, rows, columns, importance, blocks); break;
     case SMALL_IQ4_XS:
-        nonlinear_encode(searched, weights, rows * columns / SUPER_WEIGHTS, columns, importance, blocks);
+        nonlinear_encode(searched, weights, rows * columns / IQ4_XS_WEIGHTS, columns, importance, blocks);
         break;
     case SMALL_MXFP4: small_mxfp4(searched, weights, rows, columns, importance, blocks); break;
     default: return INGOT_BLOCKS_UNKNOWN;

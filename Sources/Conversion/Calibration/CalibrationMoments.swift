@@ -30,7 +30,7 @@ package struct CalibrationMoments: Sendable {
     /// - Parameter scratch: a directory in which that file is made.
     /// - Throws: `momentsInvalid` if it is neither; errors of reading and writing.
     package init(opening path: FilePath, scratch: FilePath) throws {
-        try self.init(MomentsFile.open(path, scratch: scratch))
+        (file, hash) = try MomentsFile.open(path, scratch: scratch)
     }
 
     /// The input of a matrix, if the file has moments of it. Nil for embeddings, for names that tell no input, for tensors that hold one matrix

@@ -4,6 +4,7 @@ import Container
 import FileAccess
 import Moments
 import Publishing
+import Quantization
 import SystemPackage
 import TensorModel
 import Weights

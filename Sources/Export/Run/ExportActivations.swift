@@ -8,11 +8,17 @@ package import TensorModel
 package struct ExportActivations: Sendable {
     /// The moments of the inputs of linear layers.
     let moments: MomentsFile
+    /// XXH3-128 of their file.
+    private let hash: ContentHash
     /// Corrections of the output and down projections; nil outside the second phase.
     let correction: CorrectionFile?
 
     /// The moments alone: the first phase, or the only one.
-    package init(_ moments: MomentsFile) { (self.moments, correction) = (moments, nil) }
+    ///
+    /// - Parameter hash: XXH3-128 of the file.
+    package init(_ moments: MomentsFile, hash: ContentHash) {
+        (self.moments, self.hash, correction) = (moments, hash, nil)
+    }
 
     /// The second phase of an export: the same export once more, with corrected output and down projections.
     ///
@@ -22,7 +28,7 @@ package struct ExportActivations: Sendable {
     ///   - correction: the file of corrections.
     ///   - through: the export of the first phase, through which they were gathered.
     /// - Throws: `momentsInvalid` if the corrections were gathered through something else, or have other blocks than the moments.
-    package init(_ moments: MomentsFile, correction path: FilePath, through: FilePath) throws {
+    package init(_ moments: MomentsFile, hash own: ContentHash, correction path: FilePath, through: FilePath) throws {
         let correction = try CorrectionFile(path)
         let hash = try ExportManifest.hash(of: through)
         guard correction.description.through == hash.description else {
@@ -38,17 +44,15 @@ package struct ExportActivations: Sendable {
                 found: "corrections in blocks `\(correction.description.blocks.text)`",
                 expected: "`\(moments.description.blocks.text)`, as the moments have them")
         }
-        (self.moments, self.correction) = (moments, correction)
+        (self.moments, self.hash, self.correction) = (moments, own, correction)
     }
 
     /// What the manifest records.
     ///
     /// - Throws: errors of reading.
     func options() throws -> [JSONValue.Member] {
-        func hash(_ file: MappedFile) throws -> JSONValue {
-            .string(try file.hash(of: file.wholeRange).description)
-        }
-        return [.init("calibration_xxh3_128", try hash(moments.file))]
-            + (try correction.map { [.init("correction_xxh3_128", try hash($0.file))] } ?? [])
+        let corrected = try correction.map { try $0.file.hash(of: $0.file.wholeRange) }
+        return [.init("calibration_xxh3_128", .string(hash.description))]
+            + (corrected.map { [.init("correction_xxh3_128", .string($0.description))] } ?? [])
     }
 }

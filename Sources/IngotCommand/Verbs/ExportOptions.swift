@@ -182,8 +182,8 @@ struct CodeOptions: ParsableArguments {
     func activations(beside out: FilePath) throws -> ExportActivations? {
         guard let calibration else { return nil }
         let moments = try MomentsFile.open(calibration, scratch: out.removingLastComponent())
-        guard let correction, let through else { return ExportActivations(moments) }
-        return try ExportActivations(moments, correction: correction, through: through)
+        guard let correction, let through else { return ExportActivations(moments.file, hash: moments.hash) }
+        return try ExportActivations(moments.file, hash: moments.hash, correction: correction, through: through)
     }
 
     /// The settings of an export to a format with groups.

@@ -1,4 +1,4 @@
-import FileAccess
+package import FileAccess
 package import SystemPackage
 
 extension Imatrix {
@@ -32,17 +32,20 @@ extension Imatrix {
 }
 
 extension MomentsFile {
-    /// Opens a file of moments, or an importance matrix of llama.cpp, whose moments are written to a file without a name.
+    /// Opens a file of moments, or an importance matrix of llama.cpp, whose moments are written to a file without a name. Hashes the file.
     ///
     /// - Parameter scratch: a directory in which that file is made.
     /// - Throws: `momentsInvalid` if it is neither; errors of reading and writing.
-    package static func open(_ path: FilePath, scratch: FilePath) throws -> MomentsFile {
+    package static func open(_ path: FilePath, scratch: FilePath) throws -> (file: MomentsFile, hash: ContentHash) {
+        func hashed(_ file: MomentsFile) throws -> (MomentsFile, ContentHash) {
+            (file, try file.file.hash(of: file.file.wholeRange))
+        }
         let mapped = try MappedFile.open(path)
-        guard try Imatrix.isOne(mapped) else { return try MomentsFile(path) }
+        guard try Imatrix.isOne(mapped) else { return try hashed(MomentsFile(path)) }
         let imatrix = try Imatrix.open(path)
         let temporary = scratch.appending(".ingot-moments-\(UInt64.random(in: 0...UInt64.max))")
         defer { try? Directory.removeFile(temporary) }
         try imatrix.writeMoments(to: temporary)
-        return try MomentsFile(temporary)
+        return try hashed(MomentsFile(temporary))
     }
 }

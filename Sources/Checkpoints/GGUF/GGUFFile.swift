@@ -8,11 +8,11 @@ package import TensorModel
 /// list. Each tensor begins at the next multiple of the alignment.
 package enum GGUFFile {
     /// The first bytes of every file.
-    static let magic = Array("GGUF".utf8)
+    package static let magic = Array("GGUF".utf8)
     /// Suffix of the files.
-    static let suffix = ".gguf"
+    package static let suffix = ".gguf"
     /// Bytes of magic, version and counts.
-    static let fixedBytes: UInt64 = 24
+    package static let fixedBytes: UInt64 = 24
 
     /// Reads and checks everything before the data of a file.
     ///

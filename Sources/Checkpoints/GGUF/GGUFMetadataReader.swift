@@ -33,28 +33,55 @@ package struct GGUFMetadataReader: Sendable {
     }
 
     /// Walks through the entries of a header that was checked.
-    private static func places(in file: MappedFile, _ maximumBytes: UInt64) throws -> [TensorName: Place] {
+    ///
+    /// - Parameter visit: gets the key, type and offset of a value, and the bytes of its entry.
+    private static func forEachEntry(
+        in file: MappedFile, _ maximumBytes: UInt64,
+        _ visit: (_ key: String, _ value: Place, _ entry: Range<UInt64>) throws -> Void
+    ) throws {
         var reader = FrontReader(file, maximumBytes: maximumBytes)
         try reader.skip(16, "the front")
         let count = try reader.unsigned(8, "a count")
-        var places: [TensorName: Place] = [:]
         for _ in 0..<count {
+            let start = reader.position
             let key = try reader.bytes(try reader.unsigned(8, "a length"), "a key")
             let type = try type(&reader)
-            places[TensorName(String(decoding: key, as: UTF8.self))] = Place(type: type, offset: reader.position)
-            guard type == .array else {
-                try skip(type, &reader)
-                continue
-            }
-            let element = try GGUFMetadataReader.type(&reader)
-            let elements = try reader.unsigned(8, "a count")
-            if let width = element.width {
-                try reader.skip(elements * UInt64(width), "an array")
+            let value = Place(type: type, offset: reader.position)
+            if type == .array {
+                let element = try GGUFMetadataReader.type(&reader)
+                let elements = try reader.unsigned(8, "a count")
+                if let width = element.width {
+                    try reader.skip(elements * UInt64(width), "an array")
+                } else {
+                    for _ in 0..<elements { try skip(element, &reader) }
+                }
             } else {
-                for _ in 0..<elements { try skip(element, &reader) }
+                try skip(type, &reader)
             }
+            try visit(String(decoding: key, as: UTF8.self), value, start..<reader.position)
         }
+    }
+
+    private static func places(in file: MappedFile, _ maximumBytes: UInt64) throws -> [TensorName: Place] {
+        var places: [TensorName: Place] = [:]
+        try forEachEntry(in: file, maximumBytes) { key, value, _ in places[TensorName(key)] = value }
         return places
+    }
+
+    /// Copies entries as they are stored, in the order of the file.
+    ///
+    /// - Parameter isCopied: whether the entry with a key is copied.
+    /// - Returns: the number of entries, and their bytes.
+    /// - Throws: errors of reading.
+    package func storedEntries(where isCopied: (String) -> Bool) throws -> (count: UInt64, bytes: [UInt8]) {
+        var count: UInt64 = 0
+        var bytes: [UInt8] = []
+        try GGUFMetadataReader.forEachEntry(in: file, maximumBytes) { key, _, entry in
+            guard isCopied(key), let range = ByteRange(start: entry.lowerBound, end: entry.upperBound) else { return }
+            count += 1
+            bytes += try file.bytes(range)
+        }
+        return (count, bytes)
     }
 
     private static func type(_ reader: inout FrontReader) throws -> GGUFValueType {

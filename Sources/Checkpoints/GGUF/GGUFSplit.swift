@@ -3,14 +3,14 @@ import SystemPackage
 import TensorModel
 
 /// Checkpoints that llama.cpp's gguf-split has split into several files: `model-00001-of-00003.gguf` and so on.
-enum GGUFSplit {
+package enum GGUFSplit {
     /// Keys of the metadata: the number of a part (from 0), the number of parts, and the number of tensors in all parts.
-    static let numberKey = "split.no"
-    static let countKey = "split.count"
-    static let tensorsKey = "split.tensors.count"
+    package static let numberKey = "split.no"
+    package static let countKey = "split.count"
+    package static let tensorsKey = "split.tensors.count"
 
     /// Whether a metadata key says how a file was split. Such keys begin with `split.`.
-    static func isKey(_ key: String) -> Bool { key.utf8.starts(with: "split.".utf8) }
+    package static func isKey(_ key: String) -> Bool { key.utf8.starts(with: "split.".utf8) }
 
     /// Stem, number (from 1) and count in the name of a part; nil for other names.
     static func part(_ name: String) -> (stem: String, number: Int, count: Int)? {
@@ -37,7 +37,7 @@ enum GGUFSplit {
     }
 
     /// The names of all parts, in order.
-    static func names(stem: String, count: Int) -> [String] {
+    package static func names(stem: String, count: Int) -> [String] {
         (1...count).map { ShardName.numbered(stem, $0, of: count, suffix: GGUFFile.suffix) }
     }
 

@@ -1,11 +1,11 @@
 import TensorModel
 
-/// The types of metadata values.
-enum GGUFValueType: UInt32 {
+/// The types of metadata values. The raw value is the number in a file.
+package enum GGUFValueType: UInt32, Sendable, Hashable {
     case u8, i8, u16, i16, u32, i32, f32, bool, string, array, u64, i64, f64
 
     /// Bytes of a value; nil if they vary.
-    var width: Int? {
+    package var width: Int? {
         switch self {
         case .u8, .i8, .bool: 1
         case .u16, .i16: 2

@@ -130,7 +130,8 @@ import Weights
 
         /// Writes the GGUF file.
         func write(
-            gguf path: FilePath, leaving left: Set<String> = [], _ more: [SampleTensor] = [], architecture: String? = nil
+            gguf path: FilePath, leaving left: Set<String> = [], _ more: [SampleTensor] = [],
+            architecture: String? = nil
         ) throws {
             func number(_ key: String, _ value: Int) -> (String, UInt32, [UInt8]) {
                 ("\(family.architecture).\(key)", 4, GGUFSample.word(UInt64(value), 4))
@@ -348,7 +349,7 @@ import Weights
             members: NameMatchingTests.scaling.replacing("\"factor\": 8.0", with: "\"factor\": 32.0"))
         try model.write(to: directory.at("plain"))
         try model.write(to: directory.at("yarn"), members: #", "rope_scaling": {"type": "yarn", "factor": 2.0}"#)
-        try SampleSource.write([model.tensors], to: directory.at("bare"))
+        try SampleSource.write([model.tensors], to: directory.at("bare"), companions: [:])
         for (name, holds, reason) in [
             ("scaled", true, "as the rope scaling of config.json states it"),
             ("yarn", true, "not compared: config.json scales rotary frequencies by yarn"),
@@ -411,7 +412,9 @@ import Weights
         }
     }
 
-    @Test("Missing and added tensors, other shapes, and frequencies that old checkpoints store") func unmatched() async throws {
+    @Test("Missing and added tensors, other shapes, and frequencies that old checkpoints store") func unmatched()
+        async throws
+    {
         let directory = try TemporaryDirectory()
         let model = Model(.mixtral)
         let frequencies = SampleTensor("model.layers.0.self_attn.rotary_emb.inv_freq", .f32, [8])

@@ -24,6 +24,9 @@ struct Verify: AsyncParsableCommand {
             whatever their formats and element types. If not, verify names the first weight
             that differs, in JSON also for a lossy conversion.
 
+            A GGUF file of architecture llama or qwen2 and a Hugging Face directory are
+            compared too, in both directions: names, order of rows and experts are matched.
+
             With --claims FILE, verify also checks limits such as largest sizes and errors.
             Claims about quality (max_kl, max_perplexity_ratio, min_top1) need texts, or an
             evaluation that was saved.
@@ -37,6 +40,7 @@ struct Verify: AsyncParsableCommand {
             Examples:
               ingot verify llama-7b.ingot
               ingot verify llama-7b.ingot --against llama-7b
+              ingot verify llama-7b-q4.gguf --against llama-7b
               ingot verify llama-7b.ingot --claims claims.json --format junit -o claims.xml
             """)
 

@@ -26,7 +26,8 @@ struct PieceGrid: Sendable, Hashable {
             let fitting = max(1, arrangedWeights / headRows)
             pieceColumns = columns <= fitting ? columns : fitting > 256 ? fitting / 256 * 256 : fitting
             // Chunks that two pieces touch are decoded twice.
-            let wanted = max(ContainerFormat.chunkWeights / max(1, pieceColumns), a.grid?.chunkRows ?? 1, b.grid?.chunkRows ?? 1)
+            let wanted = max(
+                ContainerFormat.chunkWeights / max(1, pieceColumns), a.grid?.chunkRows ?? 1, b.grid?.chunkRows ?? 1)
             let heads = min((wanted + headRows - 1) / headRows, arrangedWeights / max(1, headRows * pieceColumns))
             pieceRows = min(rows, headRows * max(1, heads))
             return

@@ -91,7 +91,9 @@ package struct ValueComparison: Sendable {
         guard !pair.isPlain || own.shape == original.shape else {
             return .incomparable("the shape \(own.shape), in the source \(original.shape)")
         }
-        guard !pair.isPlain || own.elementType == original.elementType || NumberPair.hasValues(own) && NumberPair.hasValues(original)
+        guard
+            !pair.isPlain || own.elementType == original.elementType
+                || NumberPair.hasValues(own) && NumberPair.hasValues(original)
         else {
             return .incomparable(
                 "the type \(own.elementType.rawValue), in the source \(original.elementType.rawValue)")

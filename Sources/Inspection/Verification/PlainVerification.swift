@@ -81,7 +81,8 @@ package struct PlainVerification: Sendable {
             result.tensors.append(tensor)
         }
         try await setApart(matching, &result)
-        let outputs = zip(matching.outputs, try await values.run(matching.outputs.map(\.pair))).map { output, agreement in
+        let outputs = zip(matching.outputs, try await values.run(matching.outputs.map(\.pair))).map {
+            output, agreement in
             ValueExactness.Tensor(output.name, elements: output.pair.own.shape.elementCount, agreement)
         }
         let isApart = Set(matching.apart.lazy.filter(\.isOwn).map(\.tensor.name))

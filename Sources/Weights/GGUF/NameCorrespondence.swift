@@ -113,7 +113,8 @@ package struct NameCorrespondence: Sendable {
         for tensor in own.tensors {
             let match =
                 names == .gguf
-                ? NameCorrespondence.ofGGUF(tensor, others, heads) : NameCorrespondence.ofHuggingFace(tensor, others, heads)
+                ? NameCorrespondence.ofGGUF(tensor, others, heads)
+                : NameCorrespondence.ofHuggingFace(tensor, others, heads)
             guard let match else {
                 added.append(tensor)
                 continue
@@ -204,7 +205,8 @@ package struct NameCorrespondence: Sendable {
         guard tensor.shape.dimensions.count <= 2, let rows = tensor.shape.dimensions.first,
             let order = RowOrder(rows: rows, heads: heads), order.headRows <= RowArrangement.maximumHeadRows
         else {
-            return Match(tensor, [TensorRows(other)], obstacle: "a projection of shape \(tensor.shape) for \(heads) heads")
+            return Match(
+                tensor, [TensorRows(other)], obstacle: "a projection of shape \(tensor.shape) for \(heads) heads")
         }
         return Match(tensor, [TensorRows(other, arrangement(order))])
     }

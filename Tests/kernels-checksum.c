@@ -264,6 +264,32 @@ static int check_factor(size_t count) {
     return 0;
 }
 
+// Error feedback inside a block of a runtime's format, and for ggml's types its bytes.
+static void check_blocks(int32_t type, int32_t bits, int32_t format, size_t columns, float size) {
+    static _Alignas(64) uint8_t room[INGOT_FEEDBACK_BLOCKS_SCRATCH];
+    static uint8_t found[WIDE * 32], mins[16 * 32], packed[32 * 256];
+    static int8_t sub_scales[16 * 32];
+    static float steps[32], offsets[32], pivots[WIDE];
+    for (size_t i = 0; i < WIDE * STRIDE; i += 1) {
+        band[i] = i % STRIDE == 3 ? 0 : i % STRIDE == 4 ? size : uniform() * size;
+        band_targets[i] = band[i] + uniform() * size * 0.25f;
+    }
+    for (size_t column = 0; column < WIDE; column += 1) {
+        pivots[column] = column % 13 == 5 ? 0 : 1.5f + uniform();
+        for (size_t j = 0; j < WIDE; j += 1) { couplings[column * WIDE + j] = j > column ? uniform() * 0.1f : 0; }
+    }
+    const struct ingot_feedback_blocks blocks = {
+        type, bits, format, columns, 32, STRIDE, band, band_targets, band_errors, couplings, WIDE, pivots, NULL, found,
+        sub_scales, mins, steps, offsets};
+    if (ingot_feedback_blocks(&blocks, room) != INGOT_BLOCKS_OK) { return; }
+    add(band_targets, sizeof band_targets);
+    add(band_errors, sizeof band_errors);
+    add(found, columns * 32);
+    add(steps, sizeof steps);
+    add(offsets, sizeof offsets);
+    if (ingot_feedback_pack(&blocks, packed, 256) == INGOT_BLOCKS_OK) { add(packed, sizeof packed); }
+}
+
 // Error feedback. Returns 1 where a matrix has no factor.
 static int feedback(void) {
     static const size_t rows[] = {1, 16, 45}, counts[] = {1, 7, 64, 65, WIDE};
@@ -278,6 +304,18 @@ static int feedback(void) {
     }
     for (int k = 0; k < 5; k += 1) {
         if (check_factor(counts[k]) != 0) { return 1; }
+    }
+    static const float sizes[] = {0.02f, 0x1p-20f, 0x1p20f};
+    for (int k = 0; k < 3; k += 1) {
+        for (int32_t type = 2; type <= 23; type += 1) {
+            check_blocks(type, 0, 1, type < 10 || type == 20 ? 32 : 140, sizes[k]);
+        }
+        for (int32_t format = 1; format <= 3; format += 1) {
+            for (int32_t bits = 2; bits <= 8; bits += 1) {
+                check_blocks(INGOT_FEEDBACK_AFFINE, bits, format, 64, sizes[k]);
+                check_blocks(INGOT_FEEDBACK_SYMMETRIC, bits, format, 128, sizes[k]);
+            }
+        }
     }
     for (size_t columns = 1; columns <= WIDE; columns += 1) {
         memcpy(restored, weights, sizeof restored);

@@ -4,6 +4,7 @@
 #define INGOT_FEEDBACK_BLOCK_RULES_H
 
 #include "CKernels.h"
+#include "../blocks/codebook.h"
 #include "../common/lanes.h"
 
 // Columns of a super-block, and the most sub-blocks that one has.
@@ -64,40 +65,17 @@ static int feedback_rule_of(const struct ingot_feedback_blocks *blocks, struct f
     return 1;
 }
 
-// The levels of IQ4_NL and IQ4_XS (ggml's `kvalues_iq4nl`).
-static const float feedback_codebook[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-// Positions above these take the next level.
-static const float feedback_bounds[16] = {
-    -115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101, FLT_MAX};
-
-// The nearest level to a position. Halves go to the even level, in the codebook to the lower one.
+// The nearest level to a position. Halves go to the even level, in the codebook to the upper one.
 INLINE f32x16 feedback_level(int codebook, float lowest, float highest, f32x16 position) {
-    if (!codebook) { return rounded(lesser(greater(position, (f32x16)lowest), (f32x16)highest)); }
-#if LEVEL_HAS_AVX512
-    // A binary search: the bits of the index from 8 down to 1.
-    __m512 bounds = _mm512_loadu_ps(feedback_bounds), at = (__m512)position;
-    __m512i index = _mm512_maskz_set1_epi32(
-        _mm512_cmp_ps_mask(at, _mm512_set1_ps(feedback_bounds[7]), _CMP_GT_OQ), 8);
-#pragma clang loop unroll(full)
-    for (int bit = 4; bit > 0; bit /= 2) {
-        __m512i next = _mm512_add_epi32(index, _mm512_set1_epi32(bit - 1));
-        __mmask16 above = _mm512_cmp_ps_mask(at, _mm512_permutexvar_ps(next, bounds), _CMP_GT_OQ);
-        index = _mm512_mask_add_epi32(index, above, index, _mm512_set1_epi32(bit));
-    }
-    return (f32x16)_mm512_permutexvar_ps(index, _mm512_loadu_ps(feedback_codebook));
-#else
-    f32x16 level = feedback_codebook[0];
-#pragma clang loop unroll(full)
-    for (int k = 0; k < 15; k += 1) { level = position > feedback_bounds[k] ? (f32x16)feedback_codebook[k + 1] : level; }
-    return level;
-#endif
+    if (codebook) { return codebook_level(position); }
+    return rounded(lesser(greater(position, (f32x16)lowest), (f32x16)highest));
 }
 
 // The code of a level, as the type stores it: an index of the codebook, a level from 0 on, or for Q8_0 the level in two's complement.
 INLINE u8x16 feedback_code(const struct feedback_rule *rule, int32_t type, f32x16 level) {
     if (rule->codebook) {
         i32x16 index = 0;
-        for (int k = 0; k < 15; k += 1) { index -= level > feedback_codebook[k]; }
+        for (int k = 0; k < 15; k += 1) { index -= level > codebook_values[k]; }
         return CONVERT(u8x16, index);
     }
     float first = type == 8 ? 0 : rule->lowest;

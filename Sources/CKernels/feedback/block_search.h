@@ -8,8 +8,8 @@
 #include "block_loop.h"
 #include "product.h"
 
-// Refits of the steps after the first pass.
-enum { FEEDBACK_ROUNDS = 2 };
+// Refits of the steps after the first pass. Those of a super-block repeat the search, those of a group do not.
+enum { FEEDBACK_SUPER_ROUNDS = 1, FEEDBACK_GROUP_ROUNDS = 2 };
 
 // What a pass over a super-block or group decides.
 struct feedback_choice {
@@ -19,6 +19,9 @@ struct feedback_choice {
     f32x16 levels[FEEDBACK_SUPER], residuals[FEEDBACK_SUPER];  // residual: (target - restored) * pivot
 };
 
+// The longest sub-block, and numbers from row to row of `far`: not a power of two, so that rows do not share a set of the cache.
+enum { FEEDBACK_LONGEST = 32, FEEDBACK_ROW = FEEDBACK_SUPER + 16 };
+
 struct feedback_room {
     f32x16 weights[FEEDBACK_SUPER], start[FEEDBACK_SUPER];  // start: the targets as the caller gave them
     f32x16 targets[FEEDBACK_SUPER], errors[FEEDBACK_SUPER];
@@ -26,7 +29,7 @@ struct feedback_room {
     f32x16 trial_errors[FEEDBACK_SUPER * FEEDBACK_TRIALS];
     struct feedback_choice best, next;
     struct feedback_lines lines;
-    float coupling[FEEDBACK_SUPER * FEEDBACK_SUPER];  // of each sub-block, column by column
+    float coupling[FEEDBACK_SUPER * (FEEDBACK_LONGEST + FEEDBACK_ROW)];  // `near` and `far` of a task
     float sums[FEEDBACK_PARTS * FEEDBACK_SUPER];      // the residuals of ones in a sub-block
     float importance[FEEDBACK_SUPER];
     float totals[FEEDBACK_PARTS];                     // importance of each sub-block
@@ -38,6 +41,8 @@ struct feedback_task {
     struct feedback_rule rule;
     size_t side, parts;  // columns of a sub-block or group; their number, the last may be shorter
     struct feedback_room *room;
+    float *near;  // coupling inside of sub-blocks, column by column: factors of column j from near + side * j
+    float *far;   // of super-blocks: coupling, row by row, FEEDBACK_ROW numbers apart
 };
 
 INLINE size_t feedback_length(const struct feedback_task *task, size_t p) {
@@ -51,7 +56,7 @@ INLINE struct feedback_part feedback_part_of(const struct feedback_task *task, s
     size_t first = p * task->side;
     return (struct feedback_part){
         feedback_length(task, p), rule->codebook, rule->lowest, rule->highest, room->weights + first,
-        room->targets + first, room->coupling + first * task->side, task->side, task->blocks->pivots + first,
+        room->targets + first, task->near + first * task->side, task->side, task->blocks->pivots + first,
         room->importance + first};
 }
 
@@ -64,7 +69,10 @@ static void feedback_prepare(const struct feedback_task *task) {
         float pivot = blocks->pivots[j];
         room->importance[j] = blocks->importance ? blocks->importance[j] : pivot * pivot;
         size_t first = j / side * side;
-        for (size_t i = first; i < j; i += 1) { room->coupling[j * side + i - first] = blocks->coupling[i * stride + j]; }
+        for (size_t i = first; i < j; i += 1) { task->near[j * side + i - first] = blocks->coupling[i * stride + j]; }
+    }
+    for (size_t i = 0; task->parts > 1 && i < blocks->columns; i += 1) {
+        memcpy(task->far + i * FEEDBACK_ROW, blocks->coupling + i * stride, blocks->columns * sizeof(float));
     }
     for (size_t p = 0; p < task->parts; p += 1) {
         size_t first = p * side, end = first + feedback_length(task, p);
@@ -88,8 +96,7 @@ static __attribute__((noinline)) void feedback_carry(
     if (end == blocks->columns) { return; }
     product_rows(
         (float *)(targets + end), (const float *)(errors + first), LANES,
-        blocks->coupling + first * blocks->coupling_stride + end, blocks->coupling_stride, end - first,
-        blocks->columns - end, 1);
+        task->far + first * FEEDBACK_ROW + end, FEEDBACK_ROW, end - first, blocks->columns - end, 1);
 }
 
 // The residuals if everything were restored as 0, in `whole`.
@@ -99,7 +106,7 @@ static void feedback_whole(const struct feedback_task *task) {
     for (size_t p = 0; p < task->parts; p += 1) {
         size_t first = p * task->side, count = feedback_length(task, p);
         for (size_t j = 0; j < count; j += 1) {
-            const float *factors = room->coupling + (first + j) * task->side;
+            const float *factors = task->near + (first + j) * task->side;
             f32x16 target = room->whole[first + j];
             for (size_t i = 0; i < j; i += 1) { target = target + room->weights[first + i] * factors[i]; }
             room->whole[first + j] = target;
@@ -365,8 +372,11 @@ static int32_t feedback_blocks(const struct ingot_feedback_blocks *blocks, void 
     if (!feedback_rule_of(blocks, &task.rule)) { return INGOT_BLOCKS_UNKNOWN; }
     task.side = task.rule.part ? task.rule.part : blocks->columns;
     task.parts = (blocks->columns + task.side - 1) / task.side;
+    task.near = task.room->coupling;
+    task.far = task.near + task.side * FEEDBACK_SUPER;
     feedback_prepare(&task);
     struct feedback_room *room = task.room;
+    int rounds = task.rule.part ? FEEDBACK_SUPER_ROUNDS : FEEDBACK_GROUP_ROUNDS;
     for (size_t row = 0; row < blocks->rows; row += LANES) {
         for (size_t j = 0; j < blocks->columns; j += 1) {
             room->weights[j] = LOAD(f32x16, blocks->weights + j * blocks->stride + row);
@@ -375,7 +385,7 @@ static int32_t feedback_blocks(const struct ingot_feedback_blocks *blocks, void 
         if (task.rule.part) { feedback_first_steps(&task); } else { feedback_search_group(&task); }
         feedback_pass(&task, &room->best);
         feedback_whole(&task);
-        for (int round = 0; round < FEEDBACK_ROUNDS; round += 1) {
+        for (int round = 0; round < rounds; round += 1) {
             feedback_refit(&task);
             feedback_pass(&task, &room->next);
             feedback_keep(&task);

@@ -139,7 +139,9 @@ static void pack_small(int32_t type, const struct row_results *row, uint8_t *blo
 int32_t ingot_feedback_pack(const struct ingot_feedback_blocks *results, uint8_t *blocks, size_t block_stride) {
     int32_t type = results->type;
     int has_offset = type == 3 || type == 7 || type == 10 || type == 12 || type == 13;
-    int is_super = type >= 10 && type != 20;
+    int is_super = (type >= 10 && type <= 14) || type == 23;
+    int is_small = type == 2 || type == 3 || (type >= 6 && type <= 8) || type == 20;
+    if (!is_super && !is_small) { return INGOT_BLOCKS_UNKNOWN; }
     size_t parts = type == 10 || type == 11 || type == 14 ? 16 : 8;
     struct row_results rows[TILE];
     for (size_t first = 0; first < results->rows; first += TILE) {
@@ -164,8 +166,7 @@ int32_t ingot_feedback_pack(const struct ingot_feedback_blocks *results, uint8_t
             case 13: pack_q5_k(&rows[r], block); break;
             case 14: pack_q6_k(&rows[r], block); break;
             case 23: pack_iq4_xs(&rows[r], block); break;
-            case 2: case 3: case 6: case 7: case 8: case 20: pack_small(type, &rows[r], block); break;
-            default: return INGOT_BLOCKS_UNKNOWN;
+            default: pack_small(type, &rows[r], block); break;
             }
         }
     }

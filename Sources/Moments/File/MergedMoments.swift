@@ -11,7 +11,7 @@ struct MergedMoments {
     /// - Throws: `momentsInvalid` if a sum is not finite, the sum of a square is negative, or a weight is wrong.
     init(_ halves: [HalfMoments], _ blocks: BlockLayout) throws {
         (self.halves, self.blocks) = (halves, blocks)
-        weight = halves.reduce(0) { $0 + $1.weight }
+        weight = halves.reduce(0) { $0 + $1.divisor }
         for half in halves {
             guard half.weight >= 0, half.weight.isFinite else {
                 throw IngotError(.momentsInvalid, found: "a half of weight \(half.weight)", expected: "0 or more")
@@ -35,7 +35,7 @@ struct MergedMoments {
                         expected: "a finite number",
                         remedy: "check the model: its activations overflow on this text")
                 }
-                let mean = Double(half.sums[first + row]) / half.weight
+                let mean = Double(half.sums[first + row]) / half.divisor
                 guard half.weight == 0 || Float(mean).isFinite else {
                     throw IngotError(
                         .momentsInvalid, found: "a mean square of \(mean)", expected: "a number of binary32")
@@ -55,7 +55,7 @@ struct MergedMoments {
             let (start, width) = (blocks.squareStart(of: block), blocks.columns(of: block).count)
             for row in 0..<width {
                 let sum = Double(half.sums[start + row * width + row])
-                diagonal.append(half.weight > 0 ? Float(sum / half.weight) : 0)
+                diagonal.append(half.weight > 0 ? Float(sum / half.divisor) : 0)
             }
         }
         return diagonal

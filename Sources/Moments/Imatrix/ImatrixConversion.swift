@@ -24,7 +24,7 @@ extension Imatrix {
             }
             let half = HalfMoments(
                 tokens: diagonal.tokens ?? 0, weight: diagonal.weight,
-                sums: diagonal.means.map { Float(Double($0) * diagonal.weight) })
+                sums: diagonal.means, areMeans: true)
             try writer.append([half])
         }
         try writer.publish()

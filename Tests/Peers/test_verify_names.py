@@ -1,6 +1,7 @@
 """`ingot verify` of GGUF files, MLX and compressed-tensors directories against the Hugging Face checkpoint that they were made of."""
 
 import json
+import shutil
 
 import gguf
 import mlx.core as mx
@@ -187,6 +188,7 @@ def check(out, hf, expected, source):
         error = float(expected.get(tensor["name"], 0))
         assert tensor["measured"]["relative_mse"] == pytest.approx(error, rel=1e-5), tensor["name"]
         assert tensor["value_exact"] == (error == 0)
+    shutil.copy(hf / "tokenizer.json", out)
     options = ("--text", TEXTS[0], "--context", 64, "--tokens", 512, "--format", "json")
     scores = json.loads(ingot("evaluate", out, "--against", hf, *options))
     assert 0 < scores["all"]["kl"]["value"] < 0.1 and abs(scores["all"]["perplexity_ratio"]["value"] - 1) < 0.1

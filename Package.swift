@@ -124,6 +124,8 @@ let package = Package(
         + tests(
             of: "Inspection", imports: ["Inspection", "FileAccess", "TensorModel", "TestSupport", system],
             exclude: ["bad-claims.json"])
+        + tests(
+            of: "Export", imports: base + ["Architectures", "Weights", "Calibration", "Export", "TestSupport"])
         + tests(of: "Calibration", imports: base + ["Calibration", "Products", "Weights", "Work", "TestSupport"])
         // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`
         // and `inspect` measure; checkpoints that somebody changed.

@@ -58,7 +58,7 @@ struct GGUFTokenizer {
                 "one of them, as GGUF files have tokenizers of kind gpt2 and llama")
         }
         let tokens = try tokens(tokenizer, settings, configuration, isByteLevel: isByteLevel)
-        try writeKind(tokenizer, settings, isByteLevel: isByteLevel)
+        try writeKind(tokenizer, settings, configuration.family, isByteLevel: isByteLevel)
         write("tokens", .texts(tokens.map(\.text)))
         if !isByteLevel { write("scores", .numbers(.f32, tokens.map { UInt64($0.score.bitPattern) })) }
         write("token_type", .numbers(.i32, tokens.map { UInt64($0.kind.rawValue) }))
@@ -96,13 +96,15 @@ struct GGUFTokenizer {
 
     /// Appends the kind of the tokenizer and the rules before the merges.
     private mutating func writeKind(
-        _ tokenizer: TokenizerDocument, _ settings: ModelDocument?, isByteLevel: Bool
+        _ tokenizer: TokenizerDocument, _ settings: ModelDocument?, _ family: DecoderConfiguration.Family,
+        isByteLevel: Bool
     ) throws {
         let stated = settings?["add_prefix_space"]?.bool
         guard !isByteLevel else {
             let pre = try PreTokenizerName(
                 tokenizer, cleansUp: settings?["clean_up_tokenization_spaces"]?.bool)
-            if let stated { write("add_space_prefix", .bool(stated)) }
+            // llama.cpp does not add a space before the text of such a tokenizer, and its converter does not state this for Qwen2.
+            if let stated, family != .qwen2 { write("add_space_prefix", .bool(stated)) }
             write("model", .text("gpt2"))
             write("pre", .text(pre.name))
             let composes = try tokenizer.steps("normalizer", list: "normalizers").contains { $0.type == "NFC" }
@@ -113,6 +115,12 @@ struct GGUFTokenizer {
         }
         let addsSpace = try stated ?? GGUFTokenizer.addsSpace(tokenizer)
         if stated != nil || !addsSpace { write("add_space_prefix", .bool(addsSpace)) }
+        let onlyFirst = try tokenizer.steps("pre_tokenizer", list: "pretokenizers").contains {
+            $0.step["prepend_scheme"]?.string == "first"
+        }
+        if addsSpace, onlyFirst {
+            warn(tokenizer, "a space before the text alone, where llama.cpp puts one after each special token, too")
+        }
         write("model", .text("llama"))
         write("pre", .text("default"))
     }
@@ -276,8 +284,15 @@ struct GGUFTokenizer {
             tokens[id].score = 0
         }
         let scores = PieceScores(tokenizer) { tokens[$0].kind == .normal }
+        // Single characters follow in the order of their ids, as in SentencePiece's files.
+        var next = scores.next
         for id in tokens.indices where tokens[id].kind == .normal {
-            tokens[id].score = scores.score(tokens[id].text, id: id)
+            if let score = scores.score(tokens[id].text) {
+                tokens[id].score = score
+            } else {
+                tokens[id].score = next
+                next -= 1
+            }
         }
         if scores.foreignPairs > 0 || scores.isOutOfOrder {
             let reason =

@@ -30,7 +30,8 @@ struct PieceScores {
             pairs.insert(TensorName("\(left) \(right)"))
             if scores[text] == nil {
                 scores[text] = -Float(scores.count)
-            } else if text != last {
+            } else if text != last, text.text.unicodeScalars.contains(where: { $0 != "\u{2581}" }) {
+                // Runs of spaces have one score in SentencePiece's files. The longest run is made from the left in any order.
                 isOutOfOrder = true
             }
             last = text
@@ -51,6 +52,9 @@ struct PieceScores {
         (self.scores, foreignPairs, self.isOutOfOrder) = (scores, foreign, isOutOfOrder)
     }
 
-    /// The score of a text; for one that no merge makes, one below all others, in the order of the ids.
-    func score(_ text: String, id: Int) -> Float { scores[TensorName(text)] ?? -Float(scores.count + id) }
+    /// The score of a text; nil if no merge makes it.
+    func score(_ text: String) -> Float? { scores[TensorName(text)] }
+
+    /// The first score below those of all texts that merges make.
+    var next: Float { -Float(scores.count) }
 }

@@ -39,8 +39,8 @@ struct batch_codes {
 struct batch_search {
     f32x16 values[SMALL_WEIGHTS], importance[SMALL_WEIGHTS];
     f32x16 products[SMALL_WEIGHTS];  // importance * value
-    f32x16 extreme;          // the first value of largest magnitude
-    f32x16 up[2], down[2];   // powers of two: value = weight * up[0] * up[1]; down reverses it
+    f32x16 extreme;                  // the first value of largest magnitude
+    f32x16 up[2], down[2];           // powers of two: value = weight * up[0] * up[1]; down reverses it
 };
 
 typedef float f32x4 __attribute__((ext_vector_type(4)));

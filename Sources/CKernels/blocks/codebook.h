@@ -50,8 +50,41 @@ INLINE f32x16 codebook_level(f32x16 position) {
     return inside < codebook_cell(cell_thresholds, cell) ? codebook_cell(cell_low, cell) : codebook_cell(cell_high, cell);
 }
 
+#elif LEVEL_HAS_AVX2
+
+typedef float f32x8 __attribute__((ext_vector_type(8)));
+typedef int32_t i32x8 __attribute__((ext_vector_type(8)));
+
+// Thresholds 1, 5, 9 and 13 at even places, thresholds of even number, and the values of even and of odd number.
+static const float codebook_quarters[8] = {-93.5f, 0, -28.5f, 0, 19, 0, 79, 0};
+static const float codebook_pairs[8] = {-115.5f, -74, -42, -16, 7, 31.5f, 61, 101};
+static const float codebook_even[8] = {-127, -83, -49, -22, 1, 25, 53, 89};
+static const float codebook_odd[8] = {-104, -65, -35, -10, 13, 38, 69, 113};
+
+INLINE f32x8 codebook_place(const float *table, i32x8 place) {
+    return (f32x8)_mm256_permutevar8x32_ps((__m256)LOAD(f32x8, table), (__m256i)place);
+}
+
+// A binary search. `place` is the number of a pair of values.
+INLINE f32x8 codebook_half(f32x8 position) {
+    i32x8 below = position < codebook_thresholds[7];
+    i32x8 place = ~below & 4;
+    place += ~(position < (below ? (f32x8)codebook_thresholds[3] : (f32x8)codebook_thresholds[11])) & 2;
+    place += ~(position < codebook_place(codebook_quarters, place)) & 1;
+    return position < codebook_place(codebook_pairs, place) ? codebook_place(codebook_even, place)
+                                                            : codebook_place(codebook_odd, place);
+}
+
+// The value nearest to `position`; the last one for NaN.
+INLINE f32x16 codebook_level(f32x16 position) {
+    f32x8 low = codebook_half(__builtin_shufflevector(position, position, 0, 1, 2, 3, 4, 5, 6, 7));
+    f32x8 high = codebook_half(__builtin_shufflevector(position, position, 8, 9, 10, 11, 12, 13, 14, 15));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
 #else
 
+// The value nearest to `position`; the last one for NaN.
 INLINE f32x16 codebook_level(f32x16 position) {
     f32x16 level = codebook_values[15];
     // The differences of neighbours are integers, so their sum is exact.

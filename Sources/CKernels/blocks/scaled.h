@@ -8,7 +8,7 @@
 #include "batch.h"
 #include "codebook.h"
 
-// The largest code plus one, halved.
+// The least level, negated.
 INLINE float scaled_half(int32_t type) { return type == SMALL_Q8_0 ? 128.0f : type == SMALL_Q5_0 ? 16.0f : 8.0f; }
 
 // The level nearest to `position`, which is in units of the scale.
@@ -141,7 +141,8 @@ INLINE struct scaled_grid scaled_grid(int32_t type) {
     }
 }
 
-// The inverse scale of a grid whose least-squares scale explains most of the weights, and that scale; 0 where none fits.
+// Of the inverse scales of a grid, takes the one whose levels explain most of the weights. Returns the scale that fits these levels
+// by weighted least squares; 0 where none fits.
 INLINE f32x16 scaled_start(int32_t type, const struct batch_search *search, struct scaled_grid grid) {
     f32x16 unit = batch_inverse(search->extreme), best = -1.0f, scale = 0.0f;
     for (int side = 0; side < 2; side += 1) {

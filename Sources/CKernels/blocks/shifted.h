@@ -125,10 +125,10 @@ struct shifted_fit {
     f32x16 score;  // the part of the weighted sum of squares that it explains; -1 where no scale fits
 };
 
-// Weights of a block that every start uses.
+// What every start uses.
 struct shifted_sums {
-    f32x16 weight_sum, sum;     // of importance, and of importance * value
-    f32x16 middle, widest;      // half the sum of the extremes; the inverse step that spans them
+    f32x16 weight_sum, sum;  // of importance, and of importance * value
+    f32x16 middle, widest;   // half the sum of the extremes; the inverse step that spans them
 };
 
 INLINE struct shifted_fit shifted_solved(

@@ -10,8 +10,8 @@
 enum { IQ4_XS_PARTS = 8, IQ4_XS_WEIGHTS = IQ4_XS_PARTS * SMALL_WEIGHTS, IQ4_XS_BYTES = 136 };
 
 struct nonlinear_batch {
-    f32x16 weights[IQ4_XS_PARTS][SMALL_WEIGHTS];
-    f32x16 importance[IQ4_XS_PARTS][SMALL_WEIGHTS];  // unset if the batch has none
+    f32x16 weights[IQ4_XS_WEIGHTS];
+    f32x16 importance[IQ4_XS_WEIGHTS];  // unset if the batch has none
     int has_importance;
     u16x16 scale;
     f32x16 multipliers[IQ4_XS_PARTS];
@@ -23,14 +23,14 @@ INLINE f32x16 nonlinear_multiplier(f32x16 position) { return rounded(lesser(grea
 // ggml's choice (quantize_row_iq4_nl_impl).
 static void nonlinear_reference(struct nonlinear_batch *batch) {
     f32x16 variance = 0.0f, scales[IQ4_XS_PARTS], largest = 0.0f, extreme = 0.0f;
-    for (size_t i = 0; i < IQ4_XS_WEIGHTS; i += 1) { variance += batch->weights[0][i] * batch->weights[0][i]; }
+    for (size_t i = 0; i < IQ4_XS_WEIGHTS; i += 1) { variance += batch->weights[i] * batch->weights[i]; }
     variance *= 2.0f / IQ4_XS_WEIGHTS;
     for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
-        const f32x16 *weights = batch->weights[b];
+        const f32x16 *weights = batch->weights + b * SMALL_WEIGHTS;
         f32x16 importance[SMALL_WEIGHTS], unused;
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
             f32x16 square = weights[i] * weights[i];
-            importance[i] = batch->has_importance ? batch->importance[b][i] * batch_root(variance + square) : square;
+            importance[i] = batch->has_importance ? batch->importance[b * SMALL_WEIGHTS + i] * batch_root(variance + square) : square;
         }
         scales[b] = scaled_scale(SMALL_IQ4_NL, weights, importance, &unused);
         i32x16 larger = magnitude(scales[b]) > largest;
@@ -52,7 +52,7 @@ static f32x16 nonlinear_error(const struct nonlinear_batch *batch, const struct 
     f32x16 error = 0.0f, unit = float_from_half(batch->scale) * parts->up[0] * parts->up[1];
     for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
-            f32x16 level = codebook_level(batch->weights[b][i] * batch->inverses[b]);
+            f32x16 level = codebook_level(batch->weights[b * SMALL_WEIGHTS + i] * batch->inverses[b]);
             f32x16 difference = parts[b].values[i] - level * (unit * batch->multipliers[b]);
             error += parts[b].importance[i] * (difference * difference);
         }
@@ -92,7 +92,7 @@ INLINE f32x16 nonlinear_start(const f32x16 *down, const f32x16 *up, const f32x16
 static void nonlinear_search(struct nonlinear_batch *batch) {
     struct batch_search parts[IQ4_XS_PARTS];
     batch_normalise(
-        batch->weights[0], batch->has_importance ? batch->importance[0] : NULL, IQ4_XS_PARTS, parts);
+        batch->weights, batch->has_importance ? batch->importance : NULL, IQ4_XS_PARTS, parts);
     const f32x16 *up = parts->up, *down = parts->down;
     f32x16 scales[IQ4_XS_PARTS], squares[IQ4_XS_PARTS];
     struct scaled_sums sums;
@@ -164,7 +164,7 @@ static void nonlinear_store(const struct nonlinear_batch *batch, size_t count, u
         i32x16 codes[SMALL_WEIGHTS];
         uint8_t bytes[LANES][16];
         for (size_t i = 0; i < SMALL_WEIGHTS; i += 1) {
-            codes[i] = codebook_index(batch->weights[b][i] * batch->inverses[b]);
+            codes[i] = codebook_index(batch->weights[b * SMALL_WEIGHTS + i] * batch->inverses[b]);
         }
         batch_nibbles(codes, bytes);
         for (size_t lane = 0; lane < count; lane += 1) {
@@ -189,8 +189,8 @@ static void nonlinear_encode(
         }
         column = (column + LANES * IQ4_XS_WEIGHTS) % columns;
         for (size_t b = 0; b < IQ4_XS_PARTS; b += 1) {
-            batch_load(sources, b * SMALL_WEIGHTS, batch.weights[b]);
-            if (importance) { batch_load(importances, b * SMALL_WEIGHTS, batch.importance[b]); }
+            batch_load(sources, b * SMALL_WEIGHTS, batch.weights + b * SMALL_WEIGHTS);
+            if (importance) { batch_load(importances, b * SMALL_WEIGHTS, batch.importance + b * SMALL_WEIGHTS); }
         }
         nonlinear_reference(&batch);
         if (searched) { nonlinear_search(&batch); }

@@ -32,7 +32,7 @@ enum RemedyText {
         case .compareWithSource: "give --against"
         case .limitError: "give --max-relative-mse or --claims"
         case .nameCheckpointOrSource:
-            "name a directory that `ingot convert` made, or add --against SOURCE to compare it with a source"
+            "name an output of `ingot convert` or an export with its manifest, or add --against SOURCE to compare it with a source"
         case .giveConversionReport: "give --conversion-report, or claim it in convert"
         case .nameConversionReport: "name what `ingot convert --format json` printed when it made this checkpoint"
         case .giveText: "`ingot verify` measures it with --text FILE --against SOURCE, or takes --evaluation FILE"

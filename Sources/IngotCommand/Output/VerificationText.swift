@@ -256,7 +256,7 @@ struct VerificationText {
 
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
-        let intact = report.isSealed ? "every byte is intact" : "the format has no hashes of its bytes"
+        let intact = report.isIntact ? "every byte is intact" : "the format has no hashes of its bytes"
         var lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)"]
         if let calibrated = report.calibrated {
             let sums = calibrated.reduce(ActivationSums()) { $0 + $1.measured }

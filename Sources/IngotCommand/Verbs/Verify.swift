@@ -13,7 +13,7 @@ struct Verify: AsyncParsableCommand {
         usage: "ingot verify <checkpoint> [--against <source>] [options]",
         discussion: """
             Without --against, verify checks the manifest, the hashes of all files, every
-            seal and every chunk. With --against SOURCE, it also checks the hash of each
+            seal and every chunk; of an export, the hashes in its manifest. With --against SOURCE, it also checks the hash of each
             source tensor, measures each error, and checks it against the certificate.
 
             CHECKPOINT may also be an export, or SOURCE the output of another conversion:

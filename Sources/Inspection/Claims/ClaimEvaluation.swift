@@ -42,7 +42,7 @@ package struct ClaimEvaluation {
 
     private func builtIn(_ isJudged: Bool) -> [ClaimResult] {
         let intact =
-            facts.isSealed
+            facts.isIntact
             ? ClaimResult(.bytesIntact, status: .pass, basis: .file, finding: "every byte is as it was written")
             : ClaimResult(.bytesIntact, status: .skip, finding: "the format has no hashes that bytes are held against")
         return [

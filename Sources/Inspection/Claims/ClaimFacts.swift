@@ -104,6 +104,8 @@ package struct ClaimFacts: Sendable {
     package var sourceFiles: [String] = []
     /// Whether every byte was checked against a hash, as in Ingot checkpoints.
     package var isSealed = true
+    /// Whether every byte was checked against a hash.
+    package var isIntact = true
     /// Kind of comparison; nil without a source.
     package var comparison: VerificationReport.Comparison?
     /// Whether every weight equals the source's; nil if weights were not compared.
@@ -135,6 +137,7 @@ package struct ClaimFacts: Sendable {
     ) throws {
         path = checkpoint.path
         isSealed = report.isSealed
+        isIntact = report.isIntact
         comparison = report.comparison
         files = try ClaimFacts.files(of: checkpoint.path)
         outputBytes = checkpoint.fileBytes

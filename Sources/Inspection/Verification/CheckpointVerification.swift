@@ -1,15 +1,19 @@
 import Container
+import FileAccess
+import Publishing
 import SystemPackage
 package import TensorModel
 package import Weights
 
 /// Verifies a checkpoint of any format, as far as the format and the comparison allow.
 ///
-/// Of an Ingot checkpoint, every byte is checked. Against its plain source, hashes, certificates and errors are checked too. An export,
+/// Of an Ingot checkpoint, every byte is checked, and of an export with its manifest. Against its plain source, hashes, certificates and errors are checked too. An export,
 /// or a comparison with another Ingot checkpoint, compares weights only. So does a comparison of names of GGUF with names of Hugging Face.
 package struct CheckpointVerification: Sendable {
     private let checkpoint: OpenedCheckpoint, source: OpenedCheckpoint?
     private let memory: UInt64, jobs: Int
+    /// The manifest of an export; nil for any other checkpoint.
+    private let manifest: ExportManifest?
 
     /// Prepares a verification.
     ///
@@ -18,7 +22,8 @@ package struct CheckpointVerification: Sendable {
     ///   - jobs: chunks worked on at the same time.
     /// - Throws: `noInput` for a format without hashes if `source` is nil.
     package init(_ checkpoint: OpenedCheckpoint, against source: OpenedCheckpoint?, memory: UInt64, jobs: Int) throws {
-        guard checkpoint.isSealed || source != nil else {
+        manifest = checkpoint.isSealed ? nil : try ExportManifest(of: checkpoint.path)
+        guard checkpoint.isSealed || source != nil || manifest != nil else {
             throw IngotError(
                 .noInput, file: checkpoint.path.string, found: "no \(Manifest.fileName): not a checkpoint of Ingot's",
                 remedy: .option(.nameCheckpointOrSource))
@@ -39,7 +44,7 @@ package struct CheckpointVerification: Sendable {
     package func run(
         progress: @escaping (TensorName, String, UInt64) -> Void = { _, _, _ in }
     ) async throws -> VerificationReport {
-        guard case .sealed(let sealed) = checkpoint.content else { return try await compareWeights(progress) }
+        guard case .sealed(let sealed) = checkpoint.content else { return try await verifyPlain(progress) }
         guard let source else {
             return try await Verifier(sealed, against: nil, memory: memory, jobs: jobs).run(progress: progress)
         }
@@ -54,6 +59,30 @@ package struct CheckpointVerification: Sendable {
             report.seconds += intact.seconds
             return report
         }
+    }
+
+    /// Checks the files of an export against its manifest, and compares the weights if there is a source.
+    private func verifyPlain(
+        _ progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws -> VerificationReport {
+        if let manifest {
+            let isDirectory = try Directory.kind(checkpoint.path) == .directory
+            try manifest.check(in: isDirectory ? checkpoint.path : checkpoint.path.removingLastComponent())
+        }
+        var report =
+            source == nil
+            ? VerificationReport(
+                comparison: nil, format: checkpoint.formatName, sourceBytes: checkpoint.fileBytes,
+                outputBytes: checkpoint.fileBytes,
+                tensors: checkpoint.tensors.map {
+                    VerificationReport.Tensor(
+                        name: $0.name, scheme: $0.isEncoded ? $0.scheme : $0.elementType.rawValue, certificate: nil,
+                        elements: $0.shape.elementCount, byteCount: $0.byteCount)
+                },
+                warnings: checkpoint.warnings)
+            : try await compareWeights(progress)
+        report.hasManifest = manifest != nil
+        return report
     }
 
     /// Whether the weights of a sealed checkpoint are compared with a source that names its tensors in another way: then it was not converted

@@ -158,8 +158,12 @@ package struct VerificationReport: Sendable {
     /// Whether the checkpoint was compared with another one.
     package var compared: Bool { comparison != nil }
 
-    /// Whether every byte was checked against a hash. True for Ingot checkpoints.
+    /// Whether it is an Ingot checkpoint.
     package var isSealed: Bool { format == "ingot" }
+    /// Whether the files were checked against the manifest of an export.
+    package internal(set) var hasManifest = false
+    /// Whether every byte was checked against a hash.
+    package var isIntact: Bool { isSealed || hasManifest }
 
     /// Whether no matrix of the source is the one that was converted: then the source is another checkpoint.
     package var isOtherSource: Bool {
@@ -228,7 +232,7 @@ extension VerificationReport {
     private func head(_ verdict: Verdict) -> [JSONValue.Member] {
         [
             .init("schema", .string("ingot.verify")), .init("schema_version", .unsigned(1)),
-            .init("intact", isDamaged ? .bool(false) : isSealed ? .bool(true) : .null),
+            .init("intact", isDamaged ? .bool(false) : isIntact ? .bool(true) : .null),
             .init("compared", .bool(compared)),
             .init("comparison", comparison.map { .string($0.rawValue) } ?? .null),
             .init("verdict", .string(verdict.rawValue)), .init("holds", .bool(verdict != .fail)),

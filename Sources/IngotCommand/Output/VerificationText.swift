@@ -25,7 +25,10 @@ struct VerificationText {
     /// The whole text.
     var text: String {
         var sections = [verdict]
-        guard !report.isOtherSource else { return (sections + [closing]).joined(separator: "\n\n") }
+        // Of an export alone no error is known.
+        if report.isOtherSource || report.hasManifest && !report.compared {
+            return (sections + [closing]).joined(separator: "\n\n")
+        }
         if !report.failures.isEmpty { sections.append(offenders) }
         if let unusual { sections.append(unusual) }
         if let table { sections.append(table) }
@@ -57,6 +60,7 @@ struct VerificationText {
             let all = names.count > report.tensors.count ? "" : " (of \(report.tensors.count))"
             return ([("\(word)  \(what) \(meant)\(all)")] + exactness).joined(separator: "\n")
         }
+        if report.hasManifest, !report.compared { return "\(word)  \(Format.bytes(report.outputBytes)), intact" }
         var facts: [String] = []
         if report.weights > 0 {
             let sums = report.total.sums
@@ -257,7 +261,10 @@ struct VerificationText {
     private var closing: String {
         let kept = report.tensors.count(where: \.isKept)
         let intact = report.isIntact ? "every byte is intact" : "the format has no hashes of its bytes"
-        var lines = ["\(report.tensors.count) tensors, \(kept) of them kept; \(intact)"]
+        let count = "\(report.tensors.count) tensors"
+        var lines = [
+            report.hasManifest && !report.compared ? "\(count); \(intact)" : "\(count), \(kept) of them kept; \(intact)"
+        ]
         if let calibrated = report.calibrated {
             let sums = calibrated.reduce(ActivationSums()) { $0 + $1.measured }
             lines.append(
@@ -291,6 +298,9 @@ struct VerificationText {
         case (.fail, _): return "\(failed) \(failed == 1 ? "claim does" : "claims do") not hold"
         case (.compared, _):
             return "nothing judges these weights: give --max-relative-mse or --claims"
+        case (.pass, nil) where report.hasManifest:
+            return
+                "every file has the hash of its manifest; not compared with a source (--against SOURCE measures errors)"
         case (.pass, nil):
             return "not compared with a source: the errors are the certificates' (--against SOURCE measures them)"
         case (.pass, .source?): return "the source is the one that was converted, and every certificate holds"

@@ -66,6 +66,13 @@ package struct CheckpointVerification: Sendable {
         _ progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws -> VerificationReport {
         if let manifest {
+            let known = Set(manifest.files.map { TensorName($0.name) })
+            if let other = checkpoint.weightFiles.first(where: { !known.contains(TensorName($0)) }) {
+                throw IngotError(
+                    .manifestInvalid, file: try ExportManifest.path(of: checkpoint.path).string,
+                    found: "a manifest of other files", expected: "`\(other)` among its files",
+                    remedy: "put the manifest beside the file that it belongs to, or export again")
+            }
             let isDirectory = try Directory.kind(checkpoint.path) == .directory
             try manifest.check(in: isDirectory ? checkpoint.path : checkpoint.path.removingLastComponent())
         }

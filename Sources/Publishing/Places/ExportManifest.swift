@@ -1,3 +1,4 @@
+import Checkpoints
 package import Container
 package import FileAccess
 package import SystemPackage
@@ -36,10 +37,24 @@ package struct ExportManifest: Sendable, Hashable {
         self.files = files.sorted { TensorName($0.name) < TensorName($1.name) }
     }
 
-    /// Where the manifest of an export stands: in its directory, or beside its file.
+    /// Where the manifest of an export stands: in its directory, or beside its file. The parts of a divided file have one.
     package static func path(of export: FilePath) throws -> FilePath {
         if try Directory.kind(export) == .directory { return export.appending(fileName) }
-        return export.removingLastComponent().appending((export.lastComponent?.string ?? "") + suffix)
+        let name = export.lastComponent?.string ?? ""
+        return export.removingLastComponent().appending((undivided(name) ?? name) + suffix)
+    }
+
+    /// The name of the file that a name such as `model-00001-of-00003.gguf` is a part of; nil for other names.
+    private static func undivided(_ name: String) -> String? {
+        let digits = 5
+        guard ShardName.count(statedBy: name) != nil, let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else {
+            return nil
+        }
+        let marks = 2 * digits + "--of-".utf8.count
+        let stem = name.utf8[..<dot]
+        guard stem.count > marks else { return nil }
+        return String(decoding: stem.dropLast(marks), as: UTF8.self)
+            + String(decoding: name.utf8[dot...], as: UTF8.self)
     }
 
     /// XXH3-128 of the manifest of an export.

@@ -148,7 +148,7 @@ CASES = {
 PRE = {name: case[2] or "default" for name, case in CASES.items()}
 
 # How the files of older releases of transformers, which most published models have, name what newer ones keep together.
-OLDER = ("llama3", "mistral", "linear", "deep")
+OLDER = ("llama3", "mistral", "linear", "deep", "qwen2")
 
 
 def model(name):

@@ -85,14 +85,14 @@ def test_bytes_of_every_family(source, ingot, tmp_path, name):
 
 
 def decoded(tensors, bits):
-    """Every weight as float32: code times scale, in the type of the scale, as transformers decodes it."""
+    """Every weight as float32: code times scale, in float32, as transformers decodes it for a model of that type."""
     out = {}
     for name, value in tensors.items():
         if name.endswith(".weight_packed"):
             stem = name.removesuffix("_packed")
             codes = unpack_from_int32(value, bits, torch.Size(tensors[f"{stem}_shape"].tolist()))
-            scale = tensors[f"{stem}_scale"]
-            out[stem] = (codes.to(scale.dtype).unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
+            scale = tensors[f"{stem}_scale"].float()
+            out[stem] = (codes.float().unflatten(1, (scale.shape[1], -1)) * scale[..., None]).flatten(1)
         elif not name.endswith(("_scale", "_shape")):
             out[name] = value
     return {name: value.float() for name, value in out.items()}

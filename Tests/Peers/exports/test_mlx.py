@@ -83,7 +83,8 @@ def decoded(folder):
         stem = name.removesuffix(".weight")
         if name.endswith(".weight") and f"{stem}.scales" in parts:
             settings = stated.get(stem, stated)
-            value = mx.dequantize(value, parts[f"{stem}.scales"], parts[f"{stem}.biases"], settings["group_size"], settings["bits"])
+            scales, biases = (parts[f"{stem}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
+            value = mx.dequantize(value, scales, biases, settings["group_size"], settings["bits"])
         if not name.endswith((".scales", ".biases")):
             out[name] = torch.from_numpy(np.array(value.astype(mx.float32)))
     return out

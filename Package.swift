@@ -125,7 +125,10 @@ let package = Package(
             of: "Inspection", imports: ["Inspection", "FileAccess", "TensorModel", "TestSupport", system],
             exclude: ["bad-claims.json"])
         + tests(
-            of: "Export", imports: base + ["Architectures", "Weights", "Calibration", "Export", "TestSupport"])
+            of: "Export",
+            imports: base + [
+                "Architectures", "Weights", "Calibration", "Conversion", "Export", "TestSupport", "ConversionSupport",
+            ])
         + tests(of: "Calibration", imports: base + ["Calibration", "Products", "Weights", "Work", "TestSupport"])
         // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`
         // and `inspect` measure; checkpoints that somebody changed.

@@ -116,7 +116,10 @@ struct DecoderTensors {
                 case .tensor(let own, _): own
                 default: name
                 }
-            throw refusal(nil, huggingFace, "no such tensor in the checkpoint", "a tensor of shape \(shape)")
+            let isHead = name == DecoderTensors.head
+            throw refusal(
+                nil, huggingFace, "no such tensor in the checkpoint",
+                "a tensor of shape \(shape)\(isHead ? ", or tie_word_embeddings in config.json" : "")")
         }
         if case .llama3(let factors) = configuration.scaling, let shape = Shape([configuration.headSize / 2]) {
             plans.append(GGUFTensorPlan(GGUFDecoder.frequencyFactors, shape, .made(factors.bytes)))

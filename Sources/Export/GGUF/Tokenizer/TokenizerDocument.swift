@@ -31,7 +31,12 @@ struct TokenizerDocument {
 
     /// An error about what a GGUF file cannot state.
     func unsupported(_ found: String, _ expected: String) -> IngotError {
-        TokenizerDocument.failure(document, found, expected, remedy: "export a model with another tokenizer")
+        TokenizerDocument.failure(
+            document, found, expected,
+            remedy: """
+                convert it with llama.cpp's convert_hf_to_gguf.py if that knows it, and name the file that it makes; \
+                without tokenizer.json in the directory, the export runs on token ids alone
+                """)
     }
 
     private static func failure(

@@ -378,6 +378,29 @@ static int blocks(void) {
     return 0;
 }
 
+// K-quants of both roundings, with and without importance. Returns 1 where a type is unknown.
+static int super_blocks(void) {
+    static const size_t shapes[][2] = {{47, 256}, {11, 1024}, {5, 2304}};
+    static float importance[2304];
+    for (int i = 0; i < 2304; i += 1) {
+        // Weights of no importance, and whole sub-blocks of none.
+        importance[i] = i % 11 == 0 || i % 256 < 40 ? 0 : (float)(next() >> 8) * (i % 70 == 0 ? 0x1p-12f : 0x1p-24f);
+    }
+    for (int32_t type = 10; type <= 14; type += 1) {
+        for (int shape = 0; shape < 3; shape += 1) {
+            for (int32_t k = 0; k < 4; k += 1) {
+                memset(bytes, 0, sizeof bytes);
+                int32_t status = ingot_blocks_encode(
+                    type, k / 2 == 0 ? INGOT_BLOCKS_REFERENCE : INGOT_BLOCKS_SEARCHED, weights, shapes[shape][0],
+                    shapes[shape][1], k % 2 == 0 ? NULL : importance, bytes);
+                if (status != INGOT_BLOCKS_OK) { return 1; }
+                add(bytes, sizeof bytes);
+            }
+        }
+    }
+    return 0;
+}
+
 int main(void) {
     static const int32_t widths[] = {2, 3, 4, 5, 6, 8};
     hash = 14695981039346656037u;
@@ -455,5 +478,7 @@ int main(void) {
     report("codes");
     if (blocks() != 0) { return 1; }
     report("blocks");
+    if (super_blocks() != 0) { return 1; }
+    report("super-blocks");
     return 0;
 }

@@ -13,6 +13,11 @@ enum { FIT_MAX_LENGTH = 32 };
 #define FIT_TINY 1e-15f
 
 INLINE f32x16 root(f32x16 a) { return __builtin_elementwise_sqrt(a); }
+// As F16. NaN gets the bits that ggml's code gives on x86-64; processors differ in the sign of NaN.
+INLINE u16x16 unit_half(f32x16 unit) {
+    return half_from_float(unit == unit ? unit : (f32x16)(u32x16)0xffc00000u);
+}
+
 INLINE f32x16 as_half(f32x16 a) { return float_from_half(half_from_float(a)); }
 INLINE int any(i32x16 mask) { return __builtin_reduce_or(mask) != 0; }
 
@@ -173,8 +178,8 @@ static __attribute__((noinline)) struct symmetric_fit fit_symmetric(
     return (struct symmetric_fit){empty ? (f32x16)0.0f : scale, best_inverse, empty};
 }
 
-// As fit_symmetric with the importance x^2, but moves one code at a time while that lowers the error. Writes codes plus half, and 0
-// where all weights count as zero. Codes are kept as numbers.
+// As fit_symmetric with the importance x^2, but moves one code at a time while that lowers the error. Writes codes plus half, and
+// 0 where all weights count as zero.
 static __attribute__((noinline)) f32x16 fit_descending(const f32x16 *x, size_t n, float half, u8x16 *stored_codes) {
     f32x16 codes[FIT_MAX_LENGTH], largest, extreme;
     largest_magnitude(x, n, &largest, &extreme);

@@ -7,7 +7,8 @@
 
 enum { TYPE_Q2_K = 10, TYPE_Q3_K = 11, TYPE_Q4_K = 12, TYPE_Q5_K = 13, TYPE_Q6_K = 14 };
 
-// A type of blocks. A weight is scale_unit * scale * code - minimum_unit * minimum, or scale_unit * scale * code without minimums.
+// A type of blocks. A weight is scale_unit * scale * code - minimum_unit * minimum, where a type without minimums lacks the last
+// term.
 struct super_rule {
     int32_t type;
     int affine;                        // whether sub-blocks have minimums

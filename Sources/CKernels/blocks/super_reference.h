@@ -88,8 +88,8 @@ INLINE void affine_codes(
     }
 }
 
-// ggml stores the codes of scales and minimums as bytes. Rounding errors can give a negative scale, whose byte exceeds the highest code.
-// This is what ggml's packing makes of it; other codes stay as they are.
+// ggml stores the codes of scales and minimums as bytes. Rounding errors can give a negative scale, whose byte exceeds the
+// highest code. This is what ggml's packing makes of it; other codes stay as they are.
 INLINE void pack_as_bytes(struct super_rule rule, struct super_codes *block) {
     i32x16 *scales = block->scales, *minimums = block->minimums;
     for (size_t part = 0; part < rule.parts; part += 1) {
@@ -131,8 +131,8 @@ INLINE void affine_reference(struct super_rule rule, const struct super_batch *b
         minimum_unit = rounded_to_unit(rule, minimums, block->minimums);
     }
     pack_as_bytes(rule, block);
-    block->scale_unit = half_from_float(unit);
-    block->minimum_unit = half_from_float(minimum_unit);
+    block->scale_unit = unit_half(unit);
+    block->minimum_unit = unit_half(minimum_unit);
     affine_codes(rule, batch->weights, fits, block);
 }
 
@@ -200,7 +200,7 @@ INLINE void q3_reference(struct super_rule rule, const struct super_batch *batch
         }
         unit = none ? (f32x16)0.0f : 1.0f / inverse;
     }
-    block->scale_unit = half_from_float(unit);
+    block->scale_unit = unit_half(unit);
     symmetric_codes(rule, batch->weights, block);
 }
 
@@ -220,7 +220,7 @@ INLINE void q6_reference(struct super_rule rule, const struct super_batch *batch
         code = (code < 127 ? code : (i32x16)127) << 24 >> 24;  // a signed byte in ggml
         block->scales[part] = none ? (i32x16)0 : code;
     }
-    block->scale_unit = half_from_float(none ? (f32x16)0.0f : 1.0f / inverse);
+    block->scale_unit = unit_half(none ? (f32x16)0.0f : 1.0f / inverse);
     symmetric_codes(rule, batch->weights, block);
     if (!any(none)) { return; }
     for (size_t i = 0; i < SUPER_WEIGHTS; i += 1) {

@@ -42,7 +42,9 @@ INLINE u8x16 either(i32x16 mask, u8x16 a, u8x16 b) {
     return CONVERT(u8x16, mask ? CONVERT(i32x16, a) : CONVERT(i32x16, b));
 }
 
-static __attribute__((noinline)) void super_searched(struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
+// Replaces the reference's blocks where the search finds better ones.
+static __attribute__((noinline)) void super_searched(
+    struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
     struct super_codes found = *block;
     f32x16 w[SUPER_WEIGHTS];
     relative_importance(batch, w);

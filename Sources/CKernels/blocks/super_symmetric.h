@@ -73,7 +73,7 @@ static __attribute__((noinline)) void symmetric_start(
     for (int sign = 0; sign < 2; sign += 1) {
         f32x16 above = sign == 0 ? high : -low, below = sign == 0 ? -low : high;
         f32x16 range = greater(above * (1.0f / rule.code_high), below * (-1.0f / rule.code_low));
-        f32x16 best = 0.0f, scale = range, square = 0.0f, product = 0.0f;
+        f32x16 best = 0.0f, square = 0.0f, product = 0.0f;
         for (int32_t k = 0; k < effort.ratio_count; k += 1) {
             f32x16 inverse = signed_inverse(range * (sign == 0 ? effort.ratios[k] : -effort.ratios[k]));
             struct symmetric_sums sums = symmetric_sums(x, w, rule, inverse);
@@ -83,14 +83,12 @@ static __attribute__((noinline)) void symmetric_start(
             square = better ? sums.square : square;
             product = better ? sums.product : product;
         }
-        scale = square > 0.0f ? product / square : (f32x16)0.0f;
-        for (int round = 0; round < 1; round += 1) {
-            struct symmetric_sums sums = symmetric_sums(x, w, rule, signed_inverse(scale));
-            i32x16 solvable = sums.square > 0.0f;
-            square = solvable ? sums.square : square;
-            product = solvable ? sums.product : product;
-            scale = solvable ? sums.product / sums.square : scale;
-        }
+        f32x16 scale = square > 0.0f ? product / square : (f32x16)0.0f;
+        struct symmetric_sums sums = symmetric_sums(x, w, rule, signed_inverse(scale));
+        i32x16 solvable = sums.square > 0.0f;
+        square = solvable ? sums.square : square;
+        product = solvable ? sums.product : product;
+        scale = solvable ? sums.product / sums.square : scale;
         part->scales[sign] = scale;
         part->square_sums[sign] = square;
         part->product_sums[sign] = product;
@@ -120,8 +118,6 @@ INLINE f32x16 symmetric_unit(
             }
             sum += lesser(errors[0], errors[1]);
         }
-        // Of equal sums (all scales 0) the first stays.
-        sum += 0.0f;
         i32x16 better = sum < best;
         best = better ? sum : best;
         unit = better ? try : unit;

@@ -12,7 +12,7 @@ static __attribute__((noinline)) void super_encode(
     const float *importance, uint8_t *blocks) {
     struct super_batch batch;
     struct super_codes block;
-    u8x16 bytes[SUPER_MAX_BYTES];
+    u8x16 bytes[KQUANT_BYTES];
     memset(&block, 0, sizeof block);
     memset(bytes, 0, sizeof bytes);
     batch.has_importance = importance != NULL;
@@ -22,8 +22,8 @@ static __attribute__((noinline)) void super_encode(
         for (size_t k = 0; k < LANES; k += 1) {
             // Lanes without a super-block repeat the last one.
             size_t number = first + (k < count ? k : count - 1);
-            sources[k] = weights + SUPER_WEIGHTS * number;
-            importances[k] = importance + (importance ? SUPER_WEIGHTS * (number % blocks_per_row) : 0);
+            sources[k] = weights + KQUANT_WEIGHTS * number;
+            importances[k] = importance + (importance ? KQUANT_WEIGHTS * (number % blocks_per_row) : 0);
         }
         side_by_side(sources, batch.weights);
         if (importance) { side_by_side(importances, batch.importance); }
@@ -39,7 +39,7 @@ static int32_t blocks_super(
     int32_t type, int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,
     uint8_t *blocks) {
     if (type < TYPE_Q2_K || type > TYPE_Q6_K) { return INGOT_BLOCKS_UNKNOWN; }
-    size_t per_row = columns / SUPER_WEIGHTS;
+    size_t per_row = columns / KQUANT_WEIGHTS;
     super_encode(super_rule(type), rounding, weights, per_row, rows * per_row, importance, blocks);
     return INGOT_BLOCKS_OK;
 }

@@ -28,11 +28,11 @@ INLINE struct affine_effort affine_effort(int32_t type, int has_importance) {
             : (struct affine_effort){3, {0.95f, 0.80f, 0.65f}, 20, 15.5f, -0.35f, 2, 2, 2, 1, 1};
     case TYPE_Q4_K:
         return has_importance
-            ? (struct affine_effort){5, {1.02f, 0.95f, 0.88f, 0.81f, 0.74f}, 4, 63.5f, -2.0f, 2, 8, 4, 2, 2}
+            ? (struct affine_effort){5, {1.02f, 0.95f, 0.88f, 0.81f, 0.74f}, 4, 63.5f, -2.0f, 2, 10, 5, 2, 2}
             : (struct affine_effort){5, {1.02f, 0.98f, 0.94f, 0.90f, 0.86f}, 4, 63.5f, -2.0f, 2, 6, 3, 2, 2};
     default:
         return has_importance
-            ? (struct affine_effort){5, {1.02f, 0.96f, 0.90f, 0.84f, 0.78f}, 4, 63.5f, -2.0f, 2, 8, 4, 2, 2}
+            ? (struct affine_effort){5, {1.02f, 0.96f, 0.90f, 0.84f, 0.78f}, 4, 63.5f, -2.0f, 2, 10, 5, 2, 2}
             : (struct affine_effort){4, {1.02f, 0.99f, 0.96f, 0.93f}, 4, 63.5f, -2.0f, 2, 6, 3, 2, 2};
     }
 }
@@ -47,7 +47,7 @@ struct affine_part {
 // Scales and minimums of sixteen super-blocks.
 struct affine_choice {
     f32x16 unit, minimum_unit;  // values of F16
-    f32x16 scales[SUPER_MAX_PARTS], minimums[SUPER_MAX_PARTS];
+    f32x16 scales[KQUANT_PARTS], minimums[KQUANT_PARTS];
     f32x16 error;
 };
 
@@ -126,7 +126,7 @@ static __attribute__((noinline)) void start_part(
 INLINE void choose_units(
     const struct affine_part *parts, struct super_rule rule, struct affine_effort effort, f32x16 *unit,
     f32x16 *minimum_unit) {
-    f32x16 largest = 0.0f, largest_minimum = 0.0f, slopes[SUPER_MAX_PARTS], curvatures[SUPER_MAX_PARTS];
+    f32x16 largest = 0.0f, largest_minimum = 0.0f, slopes[KQUANT_PARTS], curvatures[KQUANT_PARTS];
     for (size_t j = 0; j < rule.parts; j += 1) {
         largest = greater(parts[j].scale, largest);
         largest_minimum = greater(parts[j].minimum, largest_minimum);
@@ -138,7 +138,7 @@ INLINE void choose_units(
     *minimum_unit = largest_minimum / rule.scale_high;
     for (int32_t a = 0; a < effort.unit_count; a += 1) {
         f32x16 try = largest / (effort.unit_first + effort.unit_step * (float)a), inverse = inverse_of(try);
-        f32x16 centres[SUPER_MAX_PARTS], error = 0.0f;
+        f32x16 centres[KQUANT_PARTS], error = 0.0f;
         for (size_t j = 0; j < rule.parts; j += 1) {
             f32x16 off = code_at(parts[j].scale * inverse, 0, rule.scale_high, 0) * try - parts[j].scale;
             error += curvatures[j] * off * off;
@@ -160,22 +160,22 @@ INLINE void choose_units(
     }
 }
 
-// Error of the codes for scale and minimum, a positive multiple of the scale.
+// Error of the codes for positions plus offset, in steps. `weighted` 0 is faster, and right if all weights w are 1.
 INLINE f32x16 rounding_error(
-    const f32x16 *x, const f32x16 *w, size_t n, float top, f32x16 scale, f32x16 minimum) {
-    f32x16 inverse = 1.0f / scale, offset = minimum * inverse, error = 0.0f;
+    const f32x16 *positions, const f32x16 *w, size_t n, float top, f32x16 offset, int weighted) {
+    f32x16 error = 0.0f;
     for (size_t i = 0; i < n; i += 1) {
-        f32x16 position = x[i] * inverse + offset;
+        f32x16 position = positions[i] + offset;
         f32x16 off = position - code_at(position, 0, top, 0);
-        error += w[i] * off * off;
+        error += weighted ? w[i] * off * off : off * off;
     }
-    return error * (scale * scale);
+    return error;
 }
 
 // The best scale and minimum of sub-block j near those of `part`, for the units of `choice`. Returns the error.
 static __attribute__((noinline)) f32x16 choose_part(
     struct affine_choice *choice, size_t j, const struct affine_part *part, const f32x16 *x, const f32x16 *w,
-    struct super_rule rule, int32_t scale_radius, int32_t minimum_radius) {
+    struct super_rule rule, int weighted, int32_t scale_radius, int32_t minimum_radius) {
     f32x16 unit = choice->unit, minimum_unit = choice->minimum_unit;
     f32x16 inverse = inverse_of(unit), minimum_inverse = inverse_of(minimum_unit);
     f32x16 slope = part->code_sum / part->weight_sum;
@@ -192,10 +192,14 @@ static __attribute__((noinline)) f32x16 choose_part(
         f32x16 scale = lesser(greater(centre + (float)a, 1.0f), rule.scale_high);
         f32x16 shifted = part->minimum + slope * (unit * scale - part->scale);
         f32x16 minimum_centre = code_at(shifted * minimum_inverse, 0, rule.scale_high, 0);
+        f32x16 step = unit * scale, step_inverse = 1.0f / step, positions[FIT_MAX_LENGTH];
+        for (size_t i = 0; i < rule.length; i += 1) { positions[i] = x[i] * step_inverse; }
         for (int32_t b = -minimum_radius; b <= minimum_radius; b += 1) {
             f32x16 minimum = lesser(greater(minimum_centre + (float)b, 0.0f), rule.scale_high);
-            f32x16 error =
-                rounding_error(x, w, rule.length, rule.code_high, unit * scale, minimum_unit * minimum);
+            f32x16 offset = minimum_unit * minimum * step_inverse;
+            f32x16 error = weighted ? rounding_error(positions, w, rule.length, rule.code_high, offset, 1)
+                                    : rounding_error(positions, w, rule.length, rule.code_high, offset, 0);
+            error *= step * step;
             i32x16 better = error < best;
             best = better ? error : best;
             best_scale = better ? scale : best_scale;
@@ -265,7 +269,7 @@ INLINE void choice_codes(
 INLINE void improve_affine(
     struct super_rule rule, int has_importance, const f32x16 *x, const f32x16 *w, struct super_codes *block) {
     struct affine_effort effort = affine_effort(rule.type, has_importance);
-    struct affine_part parts[SUPER_MAX_PARTS];
+    struct affine_part parts[KQUANT_PARTS];
     struct affine_choice best = {.error = __builtin_inff()}, choice;
     for (size_t j = 0; j < rule.parts; j += 1) {
         start_part(parts + j, x + j * rule.length, w + j * rule.length, rule.length, rule.code_high, effort);
@@ -278,7 +282,7 @@ INLINE void improve_affine(
         choice.error = 0.0f;
         for (size_t j = 0; j < rule.parts; j += 1) {
             choice.error += choose_part(
-                &choice, j, parts + j, x + j * rule.length, w + j * rule.length, rule,
+                &choice, j, parts + j, x + j * rule.length, w + j * rule.length, rule, has_importance,
                 round == 0 ? effort.scale_radius : effort.later_scale_radius,
                 round == 0 ? effort.minimum_radius : effort.later_minimum_radius);
         }

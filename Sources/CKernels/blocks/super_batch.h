@@ -5,19 +5,19 @@
 
 #include "../common/lanes.h"
 
-enum { SUPER_WEIGHTS = 256, SUPER_MAX_PARTS = 16, SUPER_MAX_BYTES = 224 };
+enum { KQUANT_WEIGHTS = 256, KQUANT_PARTS = 16, KQUANT_BYTES = 224 };
 
 struct super_batch {
-    f32x16 weights[SUPER_WEIGHTS];
-    f32x16 importance[SUPER_WEIGHTS];  // of each weight; set only if `has_importance`
+    f32x16 weights[KQUANT_WEIGHTS];
+    f32x16 importance[KQUANT_WEIGHTS];  // of each weight; set only if `has_importance`
     int has_importance;
 };
 
 // What sixteen blocks store.
 struct super_codes {
-    u8x16 codes[SUPER_WEIGHTS];               // 0 or more
-    i32x16 scales[SUPER_MAX_PARTS];           // of each sub-block; negative ones only in Q3_K and Q6_K
-    i32x16 minimums[SUPER_MAX_PARTS];         // of each sub-block; Q2_K, Q4_K and Q5_K
+    u8x16 codes[KQUANT_WEIGHTS];               // 0 or more
+    i32x16 scales[KQUANT_PARTS];           // of each sub-block; negative ones only in Q3_K and Q6_K
+    i32x16 minimums[KQUANT_PARTS];         // of each sub-block; Q2_K, Q4_K and Q5_K
     u16x16 scale_unit, minimum_unit;          // d and dmin, as F16
 };
 
@@ -37,7 +37,7 @@ struct super_codes {
 
 // Reads 256 numbers from each of sixteen addresses.
 INLINE void side_by_side(const float *const *sources, f32x16 *lanes) {
-    for (size_t first = 0; first < SUPER_WEIGHTS; first += LANES) {
+    for (size_t first = 0; first < KQUANT_WEIGHTS; first += LANES) {
         f32x16 rows[LANES];
         for (int k = 0; k < LANES; k += 1) { rows[k] = LOAD(f32x16, sources[k] + first); }
         SQUARE_TRANSPOSED(f32x16, rows)
@@ -45,7 +45,7 @@ INLINE void side_by_side(const float *const *sources, f32x16 *lanes) {
     }
 }
 
-// Writes the first `count` blocks, one after the other. bytes: byte i of sixteen blocks in bytes[i]; SUPER_MAX_BYTES of them.
+// Writes the first `count` blocks, one after the other. bytes: byte i of sixteen blocks in bytes[i]; KQUANT_BYTES of them.
 INLINE void write_blocks(const u8x16 *bytes, size_t size, size_t count, uint8_t *blocks) {
     for (size_t first = 0; first < size; first += LANES) {
         u8x16 rows[LANES];

@@ -21,8 +21,8 @@ INLINE f32x16 largest_above_zero(const f32x16 *x, size_t n) {
 
 // The mean square that ggml adds to each weight's square, for weights of the search with an importance matrix.
 INLINE f32x16 mean_square(struct super_rule rule, const struct super_batch *batch) {
-    f32x16 sum = square_sum(batch->weights, SUPER_WEIGHTS);
-    return (rule.type == TYPE_Q2_K ? sum : 2.0f * sum) * (1.0f / SUPER_WEIGHTS);
+    f32x16 sum = square_sum(batch->weights, KQUANT_WEIGHTS);
+    return (rule.type == TYPE_Q2_K ? sum : 2.0f * sum) * (1.0f / KQUANT_WEIGHTS);
 }
 
 // What the searches minimize in sub-block `part`: the weights of its squared (Q2_K without importance: absolute) errors.
@@ -110,8 +110,8 @@ INLINE void pack_as_bytes(struct super_rule rule, struct super_codes *block) {
 
 // Q2_K, Q4_K and Q5_K.
 INLINE void affine_reference(struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
-    struct affine_fit fits[SUPER_MAX_PARTS];
-    f32x16 scales[SUPER_MAX_PARTS], minimums[SUPER_MAX_PARTS], sums[SUPER_MAX_PARTS], w[FIT_MAX_LENGTH];
+    struct affine_fit fits[KQUANT_PARTS];
+    f32x16 scales[KQUANT_PARTS], minimums[KQUANT_PARTS], sums[KQUANT_PARTS], w[FIT_MAX_LENGTH];
     struct fit_trials trials = affine_trials(rule, batch->has_importance);
     f32x16 mean = batch->has_importance ? mean_square(rule, batch) : (f32x16)0.0f;
     for (size_t part = 0; part < rule.parts; part += 1) {
@@ -168,7 +168,7 @@ INLINE void codes_of_fit(struct super_rule rule, const f32x16 *x, struct symmetr
 }
 
 INLINE void q3_reference(struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
-    f32x16 scales[SUPER_MAX_PARTS], sums[SUPER_MAX_PARTS], w[FIT_MAX_LENGTH], unit;
+    f32x16 scales[KQUANT_PARTS], sums[KQUANT_PARTS], w[FIT_MAX_LENGTH], unit;
     f32x16 mean = batch->has_importance ? mean_square(rule, batch) : (f32x16)0.0f;
     for (size_t part = 0; part < rule.parts; part += 1) {
         const f32x16 *x = batch->weights + part * rule.length;
@@ -205,7 +205,7 @@ INLINE void q3_reference(struct super_rule rule, const struct super_batch *batch
 }
 
 INLINE void q6_reference(struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
-    f32x16 scales[SUPER_MAX_PARTS], w[FIT_MAX_LENGTH], extreme;
+    f32x16 scales[KQUANT_PARTS], w[FIT_MAX_LENGTH], extreme;
     for (size_t part = 0; part < rule.parts; part += 1) {
         const f32x16 *x = batch->weights + part * rule.length;
         search_weights(rule, batch, part, (f32x16)0.0f, w);
@@ -223,7 +223,7 @@ INLINE void q6_reference(struct super_rule rule, const struct super_batch *batch
     block->scale_unit = unit_half(none ? (f32x16)0.0f : 1.0f / inverse);
     symmetric_codes(rule, batch->weights, block);
     if (!any(none)) { return; }
-    for (size_t i = 0; i < SUPER_WEIGHTS; i += 1) {
+    for (size_t i = 0; i < KQUANT_WEIGHTS; i += 1) {
         block->codes[i] = CONVERT(u8x16, none ? (i32x16)0 : CONVERT(i32x16, block->codes[i]));
     }
 }

@@ -29,11 +29,11 @@ static __attribute__((noinline)) f64x16 block_error(
 // Importance for the searches: at most 1 in each super-block, and never 0, so that unimportant weights get sensible codes too.
 INLINE void relative_importance(const struct super_batch *batch, f32x16 *w) {
     f32x16 largest = 0.0f;
-    for (size_t i = 0; i < SUPER_WEIGHTS && batch->has_importance; i += 1) {
+    for (size_t i = 0; i < KQUANT_WEIGHTS && batch->has_importance; i += 1) {
         largest = greater(batch->importance[i], largest);
     }
     f32x16 inverse = 1.0f / largest;
-    for (size_t i = 0; i < SUPER_WEIGHTS; i += 1) {
+    for (size_t i = 0; i < KQUANT_WEIGHTS; i += 1) {
         w[i] = batch->has_importance ? batch->importance[i] * inverse + 0x1p-20f : (f32x16)1.0f;
     }
 }
@@ -46,7 +46,7 @@ INLINE u8x16 either(i32x16 mask, u8x16 a, u8x16 b) {
 static __attribute__((noinline)) void super_searched(
     struct super_rule rule, const struct super_batch *batch, struct super_codes *block) {
     struct super_codes found = *block;
-    f32x16 w[SUPER_WEIGHTS];
+    f32x16 w[KQUANT_WEIGHTS];
     relative_importance(batch, w);
     if (rule.affine) {
         improve_affine(rule, batch->has_importance, batch->weights, w, &found);
@@ -55,7 +55,7 @@ static __attribute__((noinline)) void super_searched(
     }
     f64x16 error = block_error(rule, batch, block), found_error = block_error(rule, batch, &found);
     i32x16 better = CONVERT(i32x16, (found_error < error) | ((error != error) & (found_error == found_error)));
-    for (size_t i = 0; i < SUPER_WEIGHTS; i += 1) {
+    for (size_t i = 0; i < KQUANT_WEIGHTS; i += 1) {
         block->codes[i] = either(better, found.codes[i], block->codes[i]);
     }
     for (size_t j = 0; j < rule.parts; j += 1) {

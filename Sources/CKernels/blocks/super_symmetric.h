@@ -38,7 +38,7 @@ struct symmetric_part {
 // Scales of sixteen super-blocks.
 struct symmetric_choice {
     f32x16 unit;  // a value of F16
-    f32x16 scales[SUPER_MAX_PARTS];
+    f32x16 scales[KQUANT_PARTS];
     f32x16 error;
 };
 
@@ -125,21 +125,30 @@ INLINE f32x16 symmetric_unit(
     return unit;
 }
 
+// Error of the codes for x * inverse, in steps. `weighted` 0 is faster, and right if all weights w are 1.
+INLINE f32x16 scaled_rounding_error(
+    const f32x16 *x, const f32x16 *w, struct super_rule rule, f32x16 inverse, int weighted) {
+    f32x16 error = 0.0f;
+    for (size_t i = 0; i < rule.length; i += 1) {
+        f32x16 position = x[i] * inverse;
+        f32x16 off = position - code_at(position, rule.code_low, rule.code_high, 0);
+        error += weighted ? w[i] * off * off : off * off;
+    }
+    return error;
+}
+
 // The best scale of sub-block j near those of `part`, for the unit of `choice`. Returns the error.
 static __attribute__((noinline)) f32x16 symmetric_choose(
     struct symmetric_choice *choice, size_t j, const struct symmetric_part *part, const f32x16 *x, const f32x16 *w,
-    struct super_rule rule, int32_t radius) {
+    struct super_rule rule, int weighted, int32_t radius) {
     f32x16 inverse_unit = signed_inverse(choice->unit), best = part->energy, best_scale = 0.0f;
     for (int sign = 0; sign < 2; sign += 1) {
         f32x16 centre = rounded(lesser(greater(part->scales[sign] * inverse_unit, rule.scale_low), rule.scale_high));
         for (int32_t a = -radius; a <= radius; a += 1) {
             f32x16 scale = lesser(greater(centre + (float)a, rule.scale_low), rule.scale_high);
-            f32x16 step = choice->unit * scale, inverse = 1.0f / step, error = 0.0f;
-            for (size_t i = 0; i < rule.length; i += 1) {
-                f32x16 position = x[i] * inverse;
-                f32x16 off = position - code_at(position, rule.code_low, rule.code_high, 0);
-                error += w[i] * off * off;
-            }
+            f32x16 step = choice->unit * scale, inverse = 1.0f / step;
+            f32x16 error = weighted ? scaled_rounding_error(x, w, rule, inverse, 1)
+                                    : scaled_rounding_error(x, w, rule, inverse, 0);
             error *= step * step;
             i32x16 better = error < best;
             best = better ? error : best;
@@ -176,7 +185,7 @@ INLINE void symmetric_solve(
 INLINE void improve_symmetric(
     struct super_rule rule, int has_importance, const f32x16 *x, const f32x16 *w, struct super_codes *block) {
     struct symmetric_effort effort = symmetric_effort(rule.type, has_importance);
-    struct symmetric_part parts[SUPER_MAX_PARTS];
+    struct symmetric_part parts[KQUANT_PARTS];
     struct symmetric_choice best = {.error = __builtin_inff()}, choice;
     for (size_t j = 0; j < rule.parts; j += 1) {
         symmetric_start(parts + j, x + j * rule.length, w + j * rule.length, rule, effort);
@@ -187,7 +196,7 @@ INLINE void improve_symmetric(
         choice.error = 0.0f;
         for (size_t j = 0; j < rule.parts; j += 1) {
             choice.error += symmetric_choose(
-                &choice, j, parts + j, x + j * rule.length, w + j * rule.length, rule,
+                &choice, j, parts + j, x + j * rule.length, w + j * rule.length, rule, has_importance,
                 round == 0 ? effort.radius : effort.later_radius);
         }
         i32x16 better = choice.error < best.error;

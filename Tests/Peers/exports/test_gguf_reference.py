@@ -43,7 +43,8 @@ def write_importance(path, found, without=()):
     writer.add_array("imatrix.datasets", ["made"])
     writer.add_uint32("imatrix.chunk_count", 3)
     writer.add_uint32("imatrix.chunk_size", 128)
-    for name, values in found.items():
+    for name in expected.in_order(found):
+        values = found[name]
         if expected.is_matrix(name, values.shape) and name not in ("token_embd.weight", *without):
             experts = values.shape[0] if values.ndim == 3 else 1
             counts = np.full((experts, 1), 384, np.float32)

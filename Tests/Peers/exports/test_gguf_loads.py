@@ -3,8 +3,6 @@
 llama.cpp's Python package has no wheel on PyPI; its tests run where it is installed (`pip install llama-cpp-python==0.3.36` builds it).
 """
 
-import ctypes
-
 import gguf
 import numpy as np
 import pytest
@@ -93,15 +91,12 @@ def test_transformers_tokenizer(source, gguf_export, name):
 @pytest.fixture(scope="module")
 def llama():
     package = pytest.importorskip("llama_cpp")
-    silent = package.llama_log_callback(lambda *_: None)
-    package.llama_log_set(silent, ctypes.c_void_p())
 
     def get(path):
         return package.Llama(str(path), n_ctx=128, n_batch=128, logits_all=True, n_threads=1, verbose=False, type_k=0, type_v=0,
                              flash_attn=False)
 
-    yield get
-    package.llama_log_set(package.llama_log_callback(), ctypes.c_void_p())
+    return get
 
 
 def run(model, tokens):

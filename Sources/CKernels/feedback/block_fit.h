@@ -6,7 +6,7 @@
 #include "block_rules.h"
 
 // Trials of the open-loop searches: offsets -HALF ... HALF of the inverse scale.
-enum { FEEDBACK_LINE_HALF = 5, FEEDBACK_RAY_HALF = 9, FEEDBACK_STEP_HALF = 6 };
+enum { FEEDBACK_LINE_HALF = 9, FEEDBACK_RAY_HALF = 9, FEEDBACK_STEP_HALF = 6 };
 
 struct feedback_fit {
     f32x16 scale, offset;
@@ -122,7 +122,7 @@ INLINE struct feedback_fit feedback_line(
     return (struct feedback_fit){scale, offset, solved ? gain : (f32x16)-FLT_MAX};
 }
 
-// The best of the lines with offsets of 0 or more. Their inverse scales are (highest + .2 k) / range, k = -half ... half.
+// The best of the lines with offsets of 0 or more. Their inverse scales are (highest + .1 k) / range, k = -half ... half.
 static __attribute__((noinline)) void feedback_best_line(
     struct feedback_lines *lines, const f32x16 *values, const float *importance, size_t count, float highest,
     f32x16 *scale, f32x16 *offset) {
@@ -130,7 +130,7 @@ static __attribute__((noinline)) void feedback_best_line(
     f32x16 inverse = feedback_inverse(lines->range), best = -FLT_MAX;
     f32x16 chosen = lines->range * (1.0f / highest), beside = -lines->lowest;
     for (int k = -FEEDBACK_LINE_HALF; k <= FEEDBACK_LINE_HALF; k += 1) {
-        struct feedback_fit fit = feedback_line(lines, highest, inverse * (highest + 0.2f * (float)k), 1);
+        struct feedback_fit fit = feedback_line(lines, highest, inverse * (highest + 0.1f * (float)k), 1);
         i32x16 better = fit.gain > best;
         best = better ? fit.gain : best;
         chosen = better ? fit.scale : chosen;

@@ -24,22 +24,30 @@ struct feedback_rule {
     float unit;           // of the open-loop trials, in levels
 };
 
+// A super-block with mins.
 INLINE struct feedback_rule feedback_mins(size_t part, float highest, float greatest) {
-    return (struct feedback_rule){part, 1, 0, 0, 0, highest, 0, greatest, FORMAT_F16, 0, 1};
+    return (struct feedback_rule){
+        .part = part, .affine = 1, .highest = highest, .greatest = greatest, .format = FORMAT_F16, .unit = 1};
 }
 
+// A super-block without mins.
 INLINE struct feedback_rule feedback_signed(size_t part, float lowest, float highest, float greatest) {
-    return (struct feedback_rule){part, 0, 0, 1, lowest, highest, -greatest - 1, greatest, FORMAT_F16, 0, 1};
+    return (struct feedback_rule){
+        .part = part, .negative = 1, .lowest = lowest, .highest = highest, .least = -greatest - 1,
+        .greatest = greatest, .format = FORMAT_F16, .unit = 1};
 }
 
 INLINE struct feedback_rule feedback_group(int affine, float lowest, float highest, int32_t format, int negative) {
-    int32_t batches = highest - lowest <= 31 ? 5 : highest - lowest <= 63 ? 2 : 1;
-    return (struct feedback_rule){0, affine, 0, negative, lowest, highest, 1, 1, format, batches, 1};
+    float span = highest - lowest;
+    int32_t batches = span <= 7 ? 5 : span <= 31 ? 3 : span <= 63 ? 2 : 1;
+    return (struct feedback_rule){
+        .affine = affine, .negative = negative, .lowest = lowest, .highest = highest, .least = 1, .greatest = 1,
+        .format = format, .batches = batches, .unit = 1};
 }
 
 // The rule of a type. Returns false if there is none.
 static int feedback_rule_of(const struct ingot_feedback_blocks *blocks, struct feedback_rule *rule) {
-    float half = (float)(1 << (blocks->bits - 1 & 7));
+    float half = (float)(1 << ((blocks->bits - 1) & 7));
     switch (blocks->type) {
     case 2: *rule = feedback_group(0, -8, 7, FORMAT_F16, 1); return 1;       // Q4_0
     case 3: *rule = feedback_group(1, 0, 15, FORMAT_F16, 0); return 1;       // Q4_1
@@ -53,7 +61,7 @@ static int feedback_rule_of(const struct ingot_feedback_blocks *blocks, struct f
     case 14: *rule = feedback_signed(16, -32, 31, 127); return 1;            // Q6_K
     case 20:                                                                 // IQ4_NL
         *rule = feedback_group(0, -127, 113, FORMAT_F16, 1);
-        rule->batches = 5;
+        rule->batches = 3;
         break;
     case 23: *rule = feedback_signed(32, -127, 113, 31); break;              // IQ4_XS
     case INGOT_FEEDBACK_AFFINE: *rule = feedback_group(1, 0, half * 2 - 1, blocks->format, 0); return 1;

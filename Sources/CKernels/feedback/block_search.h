@@ -55,9 +55,10 @@ INLINE struct feedback_part feedback_part_of(const struct feedback_task *task, s
     const struct feedback_rule *rule = &task->rule;
     size_t first = p * task->side;
     return (struct feedback_part){
-        feedback_length(task, p), rule->codebook, rule->lowest, rule->highest, room->weights + first,
-        room->targets + first, task->near + first * task->side, task->side, task->blocks->pivots + first,
-        room->importance + first};
+        .count = feedback_length(task, p), .codebook = rule->codebook, .lowest = rule->lowest,
+        .highest = rule->highest, .weights = room->weights + first, .targets = room->targets + first,
+        .coupling = task->near + first * task->side, .side = task->side, .pivots = task->blocks->pivots + first,
+        .importance = room->importance + first};
 }
 
 // What all rows share.

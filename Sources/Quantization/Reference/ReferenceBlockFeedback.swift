@@ -58,8 +58,9 @@ extension Reference {
 
         /// Number of trials of a group.
         var trials: Int {
-            if codebook || highest - lowest <= 31 { return 25 }
-            return highest - lowest <= 63 ? 10 : 5
+            let span = highest - lowest
+            if codebook || span > 7 && span <= 31 { return 15 }
+            return span <= 7 ? 25 : span <= 63 ? 10 : 5
         }
     }
 
@@ -248,8 +249,8 @@ private struct ReferenceBlock {
     func bestLine(_ values: [Float], _ importance: [Float]) -> Fit {
         let lines = ReferenceBlock.lines(values, importance, floor: true)
         var best = Fit(scale: lines.range * (1 / rule.highest), offset: -lines.lowest, gain: Fit.none)
-        for k in -5...5 {
-            let inverse = ReferenceBlock.inverse(lines.range) * (rule.highest + 0.2 * Float(k))
+        for k in -9...9 {
+            let inverse = ReferenceBlock.inverse(lines.range) * (rule.highest + 0.1 * Float(k))
             let fit = line(lines, inverse, floor: true)
             if fit.gain > best.gain { best = fit }
         }

@@ -26,7 +26,7 @@ extension OpenedCheckpoint {
         if let sealed {
             try sealed.checkFiles()
             try sealed.checkConfiguration()
-            guard !sealed.keepsCodes else {
+            guard !tensors.contains(where: { $0.descriptor?.holdsCodes == true }) else {
                 throw IngotError(
                     .unsupportedSource, file: path.string, found: "a checkpoint that keeps the codes of its source",
                     expected: "weights", remedy: "export it as safetensors first, and then that export")

@@ -51,8 +51,9 @@ declare -A included=(
     [codes]="common"
     [trellis]="common statistics"
     [rans]="common statistics trellis"
-    [feedback]="common trellis"
-    [levels]="common codes statistics uniform trellis rans feedback"
+    [blocks]="common"
+    [feedback]="common trellis blocks"
+    [levels]="common codes statistics uniform trellis rans blocks feedback"
     [entries]="levels"
 )
 for folder in Sources/CKernels/*/; do

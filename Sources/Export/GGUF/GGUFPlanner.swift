@@ -92,20 +92,20 @@ struct GGUFPlanner {
         let isMoved = order != nil && shape.dimensions.count <= 1
         let (rows, columns) = isMoved ? (shape.elementCount, 1) : (max(1, shape.rows), shape.columns)
         let width = isMoved ? stream.rowBytes / max(1, shape.elementCount) : stream.rowBytes
-        var planned = ExportPlan.Tensor(
-            name: tensor.name, rows: rows, columns: columns, encoding: draft.encoding,
-            sources: parts.compactMap { part in
-                places[part.weights.name].map {
-                    .init(
-                        tensor: $0, rows: 0..<max(1, part.weights.shape.rows), firstRow: part.firstRow,
-                        move: order.map { .toGGUF($0) } ?? .none)
-                }
-            },
-            streams: [.init(entry: stream.entry, file: stream.file, offset: stream.offset, rowBytes: width)])
-        if case .blocks = draft.encoding, parts.count == 1 {
-            planned.input = moments?.input(of: parts[0].weights.name, columns: columns)
+        let hasBlocks = if case .blocks = draft.encoding { true } else { false }
+        let sources = parts.flatMap { part -> [ExportPlan.Source] in
+            guard let place = places[part.weights.name] else { return [] }
+            let all = 0..<max(1, part.weights.shape.rows)
+            let runs = hasBlocks ? moments?.inputs(of: part.weights.name, part.weights.shape) : nil
+            return (runs ?? [(rows: all, input: nil)]).map { run in
+                .init(
+                    tensor: place, rows: run.rows, firstRow: part.firstRow + run.rows.lowerBound,
+                    move: order.map { .toGGUF($0) } ?? .none, input: run.input)
+            }
         }
-        return planned
+        return ExportPlan.Tensor(
+            name: tensor.name, rows: rows, columns: columns, encoding: draft.encoding, sources: sources,
+            streams: [.init(entry: stream.entry, file: stream.file, offset: stream.offset, rowBytes: width)])
     }
 
     private func draft(

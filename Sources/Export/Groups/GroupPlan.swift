@@ -83,13 +83,14 @@ struct GroupPlan {
                     ExportPlan.Stream(entry: entry.name, file: $0.file, offset: $0.offset, rowBytes: width)
                 }
             }
-            var tensor = ExportPlan.Tensor(
-                name: draft.part.name, rows: rows, columns: columns, encoding: draft.encoding,
-                sources: [draft.source], streams: streams)
+            var source = draft.source
             if case .groups = draft.encoding {
-                tensor.input = moments?.input(of: draft.part.name, columns: columns)
+                source.input = moments?.inputs(of: draft.part.name, draft.part.shape).first?.input
             }
-            plan.tensors.append(tensor)
+            plan.tensors.append(
+                ExportPlan.Tensor(
+                    name: draft.part.name, rows: rows, columns: columns, encoding: draft.encoding, sources: [source],
+                    streams: streams))
         }
         (shards, dataBytes) = (placed.shards, placed.dataBytes)
     }

@@ -31,6 +31,9 @@ struct ExportCalibration: Sendable {
         cache = OnceCache(maximumBytes: maximumBytes) { $0.byteCount }
     }
 
+    /// Whether tokens reached an input.
+    func hasTokens(_ input: LinearInput) -> Bool { moments[input]?.weights.contains { $0 > 0 } == true }
+
     /// The importance of the columns of an input: the means of their squares, as an importance matrix of llama.cpp has them.
     ///
     /// - Throws: `momentsInvalid`; errors of reading.
@@ -80,11 +83,25 @@ struct ExportCalibration: Sendable {
 }
 
 extension MomentsFile {
-    /// The input of a matrix that the file has moments of; nil if it has none for it.
-    func input(of name: TensorName, columns: Int) -> LinearInput? {
-        guard case .one(let input) = TensorInputs(name), let entry = self[input], entry.blocks.columns == columns,
-            entry.weights.contains(where: { $0 > 0 })
-        else { return nil }
-        return input
+    /// The inputs of the rows of a matrix, or of the matrices of all experts in a tensor, that the file has entries for.
+    ///
+    /// - Parameter shape: the shape of the tensor.
+    /// - Returns: runs of rows with their inputs; a run without an entry has none. One run without an input if the name tells none.
+    func inputs(of name: TensorName, _ shape: Shape) -> [(rows: Range<Int>, input: LinearInput?)] {
+        func known(_ input: LinearInput?) -> LinearInput? {
+            guard let input, self[input]?.blocks.columns == shape.columns else { return nil }
+            return input
+        }
+        let rows = max(1, shape.rows)
+        switch TensorInputs(name) {
+        case nil: return [(0..<rows, nil)]
+        case .one(let input): return [(0..<rows, known(input))]
+        case .perExpert:
+            guard shape.dimensions.count == 3, let inputs = TensorInputs(name) else { return [(0..<rows, nil)] }
+            let own = shape.dimensions[1]
+            return (0..<shape.dimensions[0]).map { expert in
+                (expert * own..<(expert + 1) * own, known(inputs.input(ofExpert: expert)))
+            }
+        }
     }
 }

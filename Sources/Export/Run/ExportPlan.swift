@@ -34,6 +34,8 @@ struct ExportPlan: Sendable {
         let rows: Range<Int>, firstRow: Int
         /// The order of rows in the output.
         let move: RowMove
+        /// The linear input of the rows, if the calibration has an entry for it.
+        var input: LinearInput?
     }
 
     /// A tensor of the output that is made from rows of the source.
@@ -48,8 +50,6 @@ struct ExportPlan: Sendable {
         let sources: [Source]
         /// Where the bytes go: one place for each stream of the encoding.
         var streams: [Stream]
-        /// The linear input of the matrix, if the calibration has moments of it.
-        var input: LinearInput?
     }
 
     /// A file beside the weights.

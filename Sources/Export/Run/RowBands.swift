@@ -25,7 +25,8 @@ struct RowBands: Sendable {
                     uses[source.tensor].append(
                         (
                             RowBand.Use(
-                                plan: planIndex, tensor: tensorIndex, firstRow: source.firstRow, move: source.move),
+                                plan: planIndex, tensor: tensorIndex, firstRow: source.firstRow, move: source.move,
+                                input: source.input),
                             source.rows
                         ))
                 }
@@ -51,7 +52,7 @@ struct RowBands: Sendable {
                             uses: used.map { use, rows in
                                 .init(
                                     plan: use.plan, tensor: use.tensor, firstRow: use.firstRow + row - rows.lowerBound,
-                                    move: use.move)
+                                    move: use.move, input: use.input)
                             }))
                     largest = max(largest, (next - row) * columns)
                     mostRows = max(mostRows, next - row)

@@ -17,6 +17,8 @@ struct RowBand: Sendable {
         let firstRow: Int
         /// The order of rows in the output.
         let move: RowMove
+        /// The linear input of the rows, if the calibration has an entry for it.
+        let input: LinearInput?
     }
 
     /// Index of the tensor in the checkpoint.
@@ -152,19 +154,20 @@ struct RowsExporter {
         case .blocks(let type, let rounding):
             try requireFinite(source)
             let weights = weights(use.move, rows: rows, columns: columns)
-            if rounding == .searched, BlockFeedback.supports(type), let input = tensor.input, let calibration {
+            let known = use.input.flatMap { input in calibration?.hasTokens(input) == true ? input : nil }
+            if rounding == .searched, BlockFeedback.supports(type), let input = known, let calibration {
                 let made = try calibration.made(of: input)
                 feedback.encode(weights, rows: rows, made.factors, made.additions, type, into: &encoded)
             } else {
                 BlockQuantizer.encode(
                     weights, rows: rows, columns: columns, type, rounding,
-                    importance: try tensor.input.flatMap { try calibration?.importance(of: $0) } ?? [], into: &encoded)
+                    importance: try importance(use.input, columns, rounding), into: &encoded)
             }
             result.add(
                 encoded, rows * tensor.streams[0].rowBytes, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
         case .groups(let groups):
             try requireFinite(source)
-            try encode(groups, rows: rows, columns: columns, use, tensor.input)
+            try encode(groups, rows: rows, columns: columns, use)
             add(groups, rows: rows, columns: columns, tensor, use, to: &result)
         case .sameGroups(let groups):
             guard let readable = source.weights else { preconditionFailure("codes of a tensor without weights") }
@@ -203,7 +206,7 @@ struct RowsExporter {
 
     /// Codes, scales and biases of the weights, into `chunk`.
     private mutating func encode(
-        _ groups: GroupEncoding, rows: Int, columns: Int, _ use: RowBand.Use, _ input: LinearInput?
+        _ groups: GroupEncoding, rows: Int, columns: Int, _ use: RowBand.Use
     ) throws {
         let weights = weights(use.move, rows: rows, columns: columns)
         switch groups.rounding {
@@ -212,7 +215,7 @@ struct RowsExporter {
                 like: groups.runtime == .mlx ? .mlx : .compressedTensors, weights, rows: rows, columns: columns,
                 groupSize: groups.groupSize, bits: groups.bits, groups.scales, into: &chunk)
         case .searched:
-            if let input, let calibration {
+            if let input = use.input, let calibration, calibration.hasTokens(input) {
                 let made = try calibration.made(of: input)
                 return feedback.encode(
                     weights, rows: rows, made.factors, made.additions, bits: groups.bits,
@@ -226,6 +229,13 @@ struct RowsExporter {
             UniformQuantizer.encode(
                 weights, rows: rows, columns: columns, parameters, scaleFormat: groups.scales, into: &chunk)
         }
+    }
+
+    /// The importance of the columns of an input; empty for none. llama.cpp takes ones for an expert that no token reached.
+    private func importance(_ input: LinearInput?, _ columns: Int, _ rounding: ExportRounding) throws -> [Float] {
+        guard let input, let calibration else { return [] }
+        if calibration.hasTokens(input) { return try calibration.importance(of: input) }
+        return rounding == .reference ? [Float](repeating: 1, count: columns) : []
     }
 
     /// The weights of the band in the order of the output.

@@ -50,7 +50,7 @@ package struct ExportManifest: Sendable, Hashable {
         guard ShardName.count(statedBy: name) != nil, let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else {
             return nil
         }
-        let marks = 2 * digits + "--of-".utf8.count
+        let marks = 2 * digits + "-of-".utf8.count + 1
         let stem = name.utf8[..<dot]
         guard stem.count > marks else { return nil }
         return String(decoding: stem.dropLast(marks), as: UTF8.self)

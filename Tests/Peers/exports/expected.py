@@ -22,8 +22,14 @@ MIXES = {
     "Q5_K_M": (17, "Q5_K"), "Q6_K": (18, "Q6_K"), "IQ4_NL": (25, "IQ4_NL"), "IQ4_XS": (30, "IQ4_XS"), "MXFP4_MOE": (38, "MXFP4"),
 }
 
-# Names that are no mix of llama.cpp, or another one there: every matrix has this type.
+# Every matrix has this type. The names of three of them are mixes of llama.cpp; the command has an option for the type alone.
 UNIFORM = ["Q3_K", "Q4_K", "Q5_K", "MXFP4"]
+PURE = {"Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}
+
+
+def options(name):
+    """The options of the command for a name."""
+    return ["--type", PURE[name], "--pure"] if name in PURE else ["--type", name]
 
 FALLBACKS = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 

@@ -4,6 +4,8 @@ The bytes come from ggml's quantizers of one pinned version (`Tests/Peers/ggml`)
 were compared with llama.cpp's programs on all these models.
 """
 
+import re
+
 import gguf
 import numpy as np
 import pytest
@@ -43,6 +45,8 @@ def write_importance(path, found, without=()):
     writer.add_array("imatrix.datasets", ["made"])
     writer.add_uint32("imatrix.chunk_count", 3)
     writer.add_uint32("imatrix.chunk_size", 128)
+    # Matrices that read the same activations have the same squares.
+    shared = {}
     for name in expected.in_order(found):
         values = found[name]
         if expected.is_matrix(name, values.shape) and name not in ("token_embd.weight", *without):
@@ -51,7 +55,10 @@ def write_importance(path, found, without=()):
             if experts > 1:
                 counts[:, 0] = [96 - 7 * index for index in range(experts)]
                 counts[3] = 0
-            sums = rng.exponential(size=(experts, values.shape[-1])) ** 2 * counts
+            read = re.sub(r"attn_[qkv]\.|ffn_(gate|up)(?=[_.])", lambda match: match[0][:4], name)
+            if read not in shared:
+                shared[read] = rng.exponential(size=(experts, values.shape[-1])) ** 2 * counts
+            sums = shared[read]
             writer.add_tensor(f"{name}.in_sum2", sums.astype(np.float32))
             writer.add_tensor(f"{name}.counts", counts)
     writer.write_header_to_file()
@@ -82,7 +89,7 @@ def compare(path, found, types, weights=None):
 @pytest.mark.parametrize("kind", NAMES)
 def test_bytes(source, tensors, gguf_export, name, kind):
     found = tensors(name)
-    path = gguf_export(source(name), "--type", kind, "--rounding", "reference")
+    path = gguf_export(source(name), *expected.options(kind), "--rounding", "reference")
     compare(path, found, expected.types(kind, source(name), found))
     if kind in expected.MIXES:
         assert gguf.GGUFReader(path).fields["general.file_type"].contents() == expected.MIXES[kind][0]
@@ -101,7 +108,7 @@ def test_bytes_with_importance(source, tensors, gguf_export, tmp_path_factory, n
     matrix = tmp_path_factory.getbasetemp() / f"importance-{name}.gguf"
     if not matrix.exists():
         write_importance(matrix, found)
-    path = gguf_export(source(name), "--type", kind, "--rounding", "reference", "--calibration", matrix)
+    path = gguf_export(source(name), *expected.options(kind), "--rounding", "reference", "--calibration", matrix)
     compare(path, found, expected.types(kind, source(name), found, importance=True), expected.importance(matrix))
 
 
@@ -118,9 +125,9 @@ def test_importance_of_no_head(source, tensors, gguf_export, tmp_path):
 @pytest.mark.parametrize("kind", ["Q4_K_M", "Q2_K", "IQ4_XS", "Q6_K", "Q5_K"])
 def test_columns_that_fill_no_block(source, tensors, ingot, gguf_export, tmp_path, kind):
     """288 columns are nine blocks of 32 and no block of 256. llama.cpp takes another type there; we ask before we do."""
-    message = ingot("export", source("narrow"), tmp_path / "x.gguf", "--to", "gguf", "--type", kind, "--rounding", "reference", code=1)
+    message = ingot("export", source("narrow"), tmp_path / "x.gguf", "--to", "gguf", *expected.options(kind), "--rounding", "reference", code=65)
     assert "--allow-fallback" in message and "288" in message and not (tmp_path / "x.gguf").exists()
-    path = gguf_export(source("narrow"), "--type", kind, "--rounding", "reference", "--allow-fallback")
+    path = gguf_export(source("narrow"), *expected.options(kind), "--rounding", "reference", "--allow-fallback")
     types = expected.types(kind, source("narrow"), tensors("narrow"))
     assert {"Q4_K_M": "Q5_0", "Q2_K": "Q4_0", "IQ4_XS": "IQ4_NL", "Q6_K": "Q8_0", "Q5_K": "Q5_1"}[kind] in types.values()
     compare(path, tensors("narrow"), types)
@@ -131,7 +138,7 @@ def test_columns_that_fill_small_blocks(source, tensors, gguf_export, kind):
     """288 columns fill these types; the output matrix of a mix does not fill Q6_K."""
     folder, types = source("narrow"), expected.types(kind, source("narrow"), tensors("narrow"))
     options = ["--allow-fallback"] if kind in ("Q4_0", "Q5_1", "IQ4_NL") else []
-    compare(gguf_export(folder, "--type", kind, "--rounding", "reference", *options), tensors("narrow"), types)
+    compare(gguf_export(folder, *expected.options(kind), "--rounding", "reference", *options), tensors("narrow"), types)
 
 
 @pytest.mark.parametrize("name", models.CASES)

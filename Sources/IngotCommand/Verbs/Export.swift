@@ -13,23 +13,28 @@ struct Export: AsyncParsableCommand {
         abstract: "Write a checkpoint as files that runtimes load.",
         usage: "ingot export <checkpoint> <out> [options]",
         discussion: """
-            OUT appears at the end, complete, with a manifest of the hashes of its files.
+            OUT appears at the end, complete. Formats:
 
-              --to safetensors         plain weights, for transformers and most runtimes
-              --to gguf                one file OUT.gguf, or a directory of them, for llama.cpp
-              --to mlx                 a directory for mlx-lm
-              --to compressed-tensors  a directory for transformers and vLLM
+              safetensors         plain weights, for transformers and most runtimes
+              gguf                a file OUT.gguf, or a directory, for llama.cpp
+              mlx                 a directory for mlx-lm
+              compressed-tensors  a directory for transformers and vLLM
 
-            The first is the default. Names, config.json and tokenizer are translated between
-            Hugging Face and GGUF for Llama, Mistral, Mixtral and Qwen2 models. Scales are
-            searched, so errors are never larger than those of the runtimes' own quantizers;
-            with --calibration the error of each weight is carried on, which halves the loss
-            at 2 and 3 bits. --rounding reference gives the bytes of the runtime's quantizer.
+            Names, config.json and tokenizer are translated between Hugging Face and
+            GGUF for Llama, Mistral, Mixtral and Qwen2 models. Codes of other quantizers
+            become the weights they stand for, unless they are what is asked for.
+
+            Scales are searched: no tensor has a larger error than the runtime's own
+            quantizer gives it. With --calibration, the error of each weight is carried
+            on to later columns. --rounding reference gives the bytes of the runtime's
+            quantizer. A manifest has the hashes of all files, which ingot verify checks
+            (not with safetensors).
 
             Examples:
               ingot export llama-7b llama-7b-Q4_K_M.gguf --to gguf --type Q4_K_M
               ingot export llama-7b llama-7b-mlx --to mlx --bits 4 --group-size 64
               ingot export llama-7b.ingot llama-7b-4bit --dtype bf16
+              ingot export deepseek-fp8 deepseek-bf16
             """)
 
     /// Options about the files to write.

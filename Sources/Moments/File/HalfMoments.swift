@@ -8,14 +8,14 @@ package struct HalfMoments: Sendable {
     /// (`BlockLayout.squareCount` numbers). Only the upper triangles are read, the diagonal among them.
     package var sums: [Float]
 
-    /// What the sums are divided by to get means: `weight`; 1 if `sums` has means already, as an importance matrix has them.
-    package var divisor: Double
+    /// Whether `sums` has means already, as an importance matrix has them. The file then has them to the bit. Only for a text of one half.
+    package var areMeans: Bool
 
     /// Makes a half of its parts.
-    ///
-    /// - Parameter areMeans: whether `sums` has means. The file then has them to the bit. Only for a text of one half.
     package init(tokens: UInt64, weight: Double, sums: [Float], areMeans: Bool = false) {
-        (self.tokens, self.weight, self.sums) = (tokens, weight, sums)
-        divisor = areMeans && weight > 0 ? 1 : weight
+        (self.tokens, self.weight, self.sums, self.areMeans) = (tokens, weight, sums, areMeans)
     }
+
+    /// What the sums are divided by to get means.
+    var divisor: Double { areMeans && weight > 0 ? 1 : weight }
 }

@@ -13,7 +13,8 @@ mapfile -t rows < <(grep -oE '^\| [A-Z][0-9]{2} \|' "$model" | grep -oE '[A-Z][0
 [[ ${#rows[@]} -ge 70 ]] || fail "$model has only ${#rows[@]} rows"
 [[ -z $(printf '%s\n' "${rows[@]}" | uniq -d) ]] || fail "a row stands twice: $(printf '%s\n' "${rows[@]}" | uniq -d | xargs)"
 for table in S P G N Q M D V W C X T E; do
-    printf '%s\n' "${rows[@]}" | grep -q "^$table" || fail "$model has no table of $table rows"
+    # No pipe: a reader that ends early fails the writer, and with it the pipe.
+    [[ " ${rows[*]}" == *" $table"* ]] || fail "$model has no table of $table rows"
 done
 for row in "${rows[@]}"; do
     grep -rqE "\b$row\b" Tests --include='*Tests.swift' --include='test_*.py' || fail "no test names $row"

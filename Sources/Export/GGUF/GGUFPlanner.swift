@@ -34,7 +34,7 @@ struct GGUFPlanner {
         let byteCounts = zip(content.tensors, drafts).map { $1.byteCount(of: $0) }
         let parts = try GGUFPart.parts(
             stem: stem,
-            content.metadata(fileType: recipe.fileType, quantizationVersion: recipe.isQuantized ? 2 : nil),
+            content.metadata(fileType: recipe.fileType, quantizationVersion: 2),
             byteCounts: byteCounts, maximumBytes: settings.shardBytes)
         var plan = ExportPlan(files: [], tensors: [])
         for (number, part) in parts.enumerated() {

@@ -280,7 +280,7 @@ def tokenizer(folder, pre):
     document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     stated = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     config = json.loads((folder / "config.json").read_text())
-    normal, control, defined, unused, byte = 1, 3, 4, 5, 6
+    normal, unknown, control, defined, unused, byte = 1, 2, 3, 4, 5, 6
     added = {one["id"]: one for one in document["added_tokens"]}
     names = {id: text for text, id in document["model"]["vocab"].items()} | {id: one["content"] for id, one in added.items()}
     pieces = pre == "default"
@@ -289,6 +289,9 @@ def tokenizer(folder, pre):
         text, kind = names.get(id, f"[PAD{id}]"), normal if id in names else unused
         if id in added:
             kind = control if added[id]["special"] or looks_special(text) else defined
+            # llama.cpp's converter calls it a control token; Hugging Face's file says what it is.
+            if pieces and text == document["model"].get("unk_token"):
+                kind = unknown
         elif pieces and re.fullmatch("<0x[0-9A-F]{2}>", text):
             kind = byte
         texts.append(text)

@@ -97,7 +97,9 @@ def test_bytes(source, tensors, gguf_export, name, kind):
 
 @pytest.mark.parametrize("name", sorted(set(FITTING) - set(MODELS)))
 def test_bytes_of_every_family(source, tensors, gguf_export, name):
-    path = gguf_export(source(name), "--type", "Q4_K_M", "--rounding", "reference")
+    # Mistral's output projections have rows of 128 weights here.
+    options = ["--allow-fallback"] if name == "mistral" else []
+    path = gguf_export(source(name), "--type", "Q4_K_M", "--rounding", "reference", *options)
     compare(path, tensors(name), expected.types("Q4_K_M", source(name), tensors(name)))
 
 

@@ -1,6 +1,7 @@
 """MLX exports: the same files as mlx-lm's converter writes, and the models that mlx-lm loads from them."""
 
 import json
+import re
 
 import mlx.core as mx
 import numpy as np
@@ -40,8 +41,22 @@ def converted(folder, out, bits, group):
     return out
 
 
+def stacked(tensors):
+    """The matrices of experts in one tensor, as mlx-lm stacks them when it loads a model of one matrix for each expert."""
+    parts = {}
+    for name in tensors:
+        if match := re.fullmatch(r"(.*block_sparse_moe)\.experts\.(\d+)\.(w[123])\.(\w+)", name):
+            module = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}[match[3]]
+            parts.setdefault(f"{match[1]}.switch_mlp.{module}.{match[4]}", {})[int(match[2])] = name
+    out = {name: value for name, value in tensors.items() if ".experts." not in name}
+    for name, experts in parts.items():
+        values = [tensors[experts[number]] for number in range(len(experts))]
+        out[name] = values[0][0], (len(values), *values[0][1]), b"".join(value[2] for value in values)
+    return out
+
+
 def compare(found, wanted):
-    ours, theirs = read(found), read(wanted)
+    ours, theirs = stacked(read(found)), read(wanted)
     assert set(ours) == set(theirs)
     for name, (kind, shape, data) in theirs.items():
         assert ours[name][:2] == (kind, shape), name

@@ -118,7 +118,7 @@ def test_columns_that_fill_no_group(source, ingot, tmp_path):
     """288 columns are no groups of 128. The library refuses such a layer; so do we."""
     message = ingot("export", source("narrow"), tmp_path / "out", "--to", "compressed-tensors", "--bits", 4, "--group-size", 128,
                     "--rounding", "reference", code=65)
-    assert "288" in message and not (tmp_path / "out").exists()
+    assert "rows of" in message and not (tmp_path / "out").exists()
 
 
 def test_searched_is_no_worse(source, ingot, tmp_path):

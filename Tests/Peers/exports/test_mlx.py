@@ -83,6 +83,8 @@ def test_bytes_of_every_family(source, ingot, tmp_path, name):
     for group in (32, 64):
         out = tmp_path / f"ours-{group}"
         options = ["--allow-fallback"] if name == "narrow" and group == 64 else []
+        # The converter quantizes routers of experts too. The command keeps them unless it is told otherwise.
+        options += ["--bits-for", "*.block_sparse_moe.gate.weight=4"] if name == "mixtral" else []
         ingot("export", source(name), out, "--to", "mlx", "--bits", 4, "--group-size", group, "--rounding", "reference", *options)
         compare(out, converted(source(name), tmp_path / f"theirs-{group}", 4, group))
 

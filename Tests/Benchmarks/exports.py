@@ -31,9 +31,9 @@ PLAIN = ["--type-for", "token_embd.weight=F16", "--type-for", "output.weight=F16
 FORMATS = {
     **{name: ["--to", "gguf", "--type", kind, "--pure", *PLAIN] for name, kind in {
         "Q2_K": "Q2_K", "Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q4_0": "Q4_0", "IQ4_XS": "IQ4_XS"}.items()},
-    **{f"MLX {bits} bits, groups of 64": [
+    **{f"MLX {bits} bits g64": [
         "--to", "mlx", "--bits", bits, "--keep", "*embed*", "--keep", "lm_head*"] for bits in ("3", "4")},
-    "compressed-tensors 4 bits, groups of 128": ["--to", "compressed-tensors", "--bits", "4", "--group-size", "128"],
+    "compressed-tensors int4 g128": ["--to", "compressed-tensors", "--bits", "4", "--group-size", "128"],
 }
 
 

@@ -187,8 +187,8 @@ struct GGUFPlanner {
         guard moments == nil, drafts.contains(where: { $0.type == BlockType.q2_K.rawValue }) else { return nil }
         return IngotWarning(
             file: checkpoint.path.string,
-            "\(recipe.rawValue) without a calibration: models whose activations differ much between columns lose nearly all "
-                + "(SmolLM2-135M: perplexity above 30,000)")
+            "\(recipe.rawValue) without a calibration: models whose activations differ much between columns lose nearly "
+                + "all of their quality")
     }
 
     /// What the rules of a mix ask of the model, from its tensors.

@@ -66,14 +66,6 @@ package enum GGUFRecipe: String, Sendable, Hashable, CaseIterable {
 
         /// Weights of a block.
         package var elements: Int { if case .blocks(let type) = self { type.elements } else { 1 } }
-
-        /// Bytes of so many weights, whole blocks.
-        package func byteCount(_ weights: Int) -> UInt64 {
-            switch self {
-            case .float(let format): UInt64(weights * format.byteWidth)
-            case .blocks(let type): UInt64(weights / type.elements * type.bytes)
-            }
-        }
     }
 
     /// The recipe with a name, in any case of letters. `Q3_K`, `Q4_K` and `Q5_K` are the `_M` mixes, as in llama.cpp.

@@ -1,5 +1,4 @@
 import Architectures
-import FileAccess
 import TensorModel
 
 /// What one export writes: files with places for the streams of its tensors. The plan is made from headers; the run fills the places.
@@ -52,21 +51,10 @@ struct ExportPlan: Sendable {
         var streams: [Stream]
     }
 
-    /// A file beside the weights.
-    struct Companion: Sendable {
-        let name: String
-        let bytes: [UInt8]
-        let mode: NewFileMode
-    }
-
     /// The files of weights.
     var files: [File]
     /// The tensors.
     var tensors: [Tensor]
-    /// The files beside them whose bytes are made.
-    var companions: [Companion] = []
-    /// The files beside them that are copied from the source: names relative to its directory.
-    var copied: [String] = []
 
     /// Bytes of all files of weights.
     var byteCount: UInt64 { files.reduce(0) { $0 + $1.byteCount } }

@@ -61,7 +61,7 @@ struct GroupEncoding: Sendable, Hashable {
         return [columns * bits / 8, side] + (runtime == .mlx ? [side] : [])
     }
 
-    /// Whether rows of so many weights can be encoded: they are whole groups, and their codes fill whole words of 32 bits.
+    /// Whether rows of `columns` weights can be encoded. A row must be whole groups, and its codes must fill whole 32-bit words.
     func fits(columns: Int) -> Bool { columns > 0 && columns % groupSize == 0 && columns * bits % 32 == 0 }
 }
 
@@ -83,7 +83,7 @@ enum RowMove: Sendable, Hashable {
         }
     }
 
-    /// Rows move only within runs of so many rows.
+    /// The number of rows of a run; rows move within their run only.
     var unit: Int {
         switch self {
         case .none: 1

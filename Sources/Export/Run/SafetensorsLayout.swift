@@ -18,7 +18,7 @@ struct SafetensorsLayout {
     /// - Parameter limit: bytes of a shard; a tensor that is larger has a shard of its own.
     init(limit: UInt64) { self.limit = limit }
 
-    /// Begins entries that stay in one shard, with so many bytes together.
+    /// Begins a set of entries that must stay in one shard. It starts a new shard if `bytes`, their sum, does not fit the current one.
     mutating func begin(bytes: UInt64) {
         guard shardBytes > 0, shardBytes + bytes > limit else { return }
         shards.append([])

@@ -21,7 +21,7 @@ package struct BlockFeedback {
         Kernels.FeedbackBlock.bytes(rows: rows, columns: max(width, 256)) + (rows + 16) * 640 + (1 << 20)
     }
 
-    /// Columns that are searched together with what they are carried to: some blocks of the moments that end where a block of the format does.
+    /// Neighbouring blocks of the moments whose last column is also the last column of a block of the format.
     private struct Region {
         let columns: Range<Int>
         let blocks: Range<Int>

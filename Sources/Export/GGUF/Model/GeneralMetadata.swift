@@ -1,6 +1,6 @@
 import TensorModel
 
-/// The metadata `general.*` of a GGUF file that was made of a Hugging Face checkpoint, but for those about the types of its tensors.
+/// The metadata `general.*` of a GGUF file made from a Hugging Face checkpoint. The keys about tensor types are not here.
 struct GeneralMetadata {
     /// The architecture.
     let architecture: String
@@ -39,8 +39,8 @@ struct GeneralMetadata {
         for (key, value) in card.licence { metadata.append("general.\(key)", .text(value)) }
     }
 
-    /// A name as llama.cpp's converter makes a title of it: spaces for dashes, and words of small letters get capital ones, but for versions
-    /// and words that begin with a digit.
+    /// The title that llama.cpp's converter makes of a name. Spaces replace dashes. A word in small letters gets a capital, unless it is a
+    /// version or begins with a digit.
     static func title(_ name: String) -> String {
         name.utf8.split { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: " ") }.map { word in
             String(decoding: isTitled(word) ? titled(word) : Array(word), as: UTF8.self)

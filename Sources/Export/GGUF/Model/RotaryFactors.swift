@@ -4,7 +4,7 @@ import TensorModel
 /// The factors of the rotary frequencies in Llama 3's scaling, which GGUF files have as the tensor `rope_freqs.weight`.
 ///
 /// llama.cpp divides each frequency by its factor. The rule is that of `_compute_llama3_parameters` in transformers, and the arithmetic is
-/// that of llama.cpp's converter: binary32, but for the logarithm and the power, which are of `ExactMath` and therefore the same everywhere.
+/// that of llama.cpp's converter, in binary32. `ExactMath` computes the logarithm and the power, so they are the same on every machine.
 struct RotaryFactors: Hashable {
     /// Rows of a head, and the base of the frequencies.
     let headSize: Int, base: Double

@@ -5,15 +5,15 @@ import Testing
 
 /// Everything that chooses an instruction set is in this suite, one test after the other: the choice is global.
 @Suite(.serialized)
-struct InstructionSetTests {}
-
-/// Runs `body` once on every instruction set of this processor.
-func onEveryInstructionSet(_ body: (Kernels.InstructionSet) throws -> Void) rethrows {
-    let active = Kernels.activeInstructionSet
-    defer { _ = Kernels.use(active) }
-    for set in Kernels.availableInstructionSets {
-        #expect(Kernels.use(set))
-        try body(set)
+struct InstructionSetTests {
+    /// Runs `body` once on every instruction set of this processor. A member of this suite, as a test outside it would run beside the others.
+    func onEveryInstructionSet(_ body: (Kernels.InstructionSet) throws -> Void) rethrows {
+        let active = Kernels.activeInstructionSet
+        defer { _ = Kernels.use(active) }
+        for set in Kernels.availableInstructionSets {
+            #expect(Kernels.use(set))
+            try body(set)
+        }
     }
 }
 

@@ -68,6 +68,28 @@ extension InstructionSetTests {
             }
         }
     }
+
+    /// Every code type, at lengths around those of vectors: planes of the bytes as they are, and back.
+    @Test(arguments: ElementType.allCases.filter { $0.isCodeType }) func planesOfCodes(type: ElementType) {
+        var state: UInt64 = 1
+        for count in [0, 1, 2, 15, 16, 31, 63, 64, 65, 127, 1000] {
+            let bytes = (0..<count * type.byteWidth).map { _ in
+                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                return UInt8(truncatingIfNeeded: state >> 56)
+            }
+            onEveryInstructionSet { set in
+                var planes = [UInt8](repeating: 0xee, count: bytes.count + 1)
+                var again = planes
+                LosslessCodec.split(bytes.span, type, into: &planes)
+                let expected = (0..<type.byteWidth).flatMap { plane in
+                    (0..<count).map { bytes[$0 * type.byteWidth + plane] }
+                }
+                #expect(planes == expected + [0xee], "\(set), \(count)")
+                LosslessCodec.join(planes, count: count, type, into: &again)
+                #expect(again == bytes + [0xee], "\(set), \(count)")
+            }
+        }
+    }
 }
 
 struct SpecificationTests {
@@ -112,27 +134,5 @@ struct SpecificationTests {
         #expect(codes == [0x03, 0xfe, 0x00, 0xff, 0x00, 0xff, 0x00, 0xff])
         LosslessCodec.split([0x7f, 0x80].span, .f8e4m3, into: &codes)
         #expect(codes[..<2] == [0x7f, 0x80])
-    }
-
-    /// Every code type, at lengths around those of vectors: planes of the bytes as they are, and back.
-    @Test(arguments: ElementType.allCases.filter(\.isCodeType)) func planesOfCodes(type: ElementType) {
-        var state: UInt64 = 1
-        for count in [0, 1, 2, 15, 16, 31, 63, 64, 65, 127, 1000] {
-            let bytes = (0..<count * type.byteWidth).map { _ in
-                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                return UInt8(truncatingIfNeeded: state >> 56)
-            }
-            onEveryInstructionSet { set in
-                var planes = [UInt8](repeating: 0xee, count: bytes.count + 1)
-                var again = planes
-                LosslessCodec.split(bytes.span, type, into: &planes)
-                let expected = (0..<type.byteWidth).flatMap { plane in
-                    (0..<count).map { bytes[$0 * type.byteWidth + plane] }
-                }
-                #expect(planes == expected + [0xee], "\(set), \(count)")
-                LosslessCodec.join(planes, count: count, type, into: &again)
-                #expect(again == bytes + [0xee], "\(set), \(count)")
-            }
-        }
     }
 }

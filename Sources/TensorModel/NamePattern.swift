@@ -46,6 +46,15 @@ package struct NamePattern: Sendable, Hashable, CustomStringConvertible {
         self.sets = sets
     }
 
+    /// The pattern that matches one name only.
+    package init(name: TensorName) {
+        let text = name.text.unicodeScalars.reduce(into: "") { text, scalar in
+            text += "*?[".unicodeScalars.contains(scalar) ? "[\(scalar)]" : String(scalar)
+        }
+        guard let pattern = NamePattern(text) else { preconditionFailure("NamePattern: a name is empty") }
+        self = pattern
+    }
+
     /// Reads the set that begins at `start`, behind its `[`. Returns it and the index behind its `]`; nil if it is invalid.
     private static func set(_ scalars: [Unicode.Scalar], from start: Int) -> (ScalarSet, Int)? {
         var index = start

@@ -38,6 +38,10 @@ package struct GGUFExporter: Sendable {
         var warnings = try checkpoint.checkForExport(to: output)
         let source = try ExportSource(checkpoint)
         let content = try GGUFContent(checkpoint)
+        var settings = settings
+        if let goal = settings.goal {
+            settings = try await allocated(for: goal, content, progress)
+        }
         let planner = GGUFPlanner(checkpoint, content, settings, activations?.moments)
         let file = output.extension == "gguf" ? output.stem : nil
         if file != nil, settings.recipes.count > 1 {
@@ -47,7 +51,8 @@ package struct GGUFExporter: Sendable {
         }
         var plans: [ExportPlan] = []
         for recipe in settings.recipes {
-            let stem = file ?? "\(output.lastComponent?.string ?? "model")-\(recipe.rawValue)"
+            let kind = settings.goal?.label ?? recipe.rawValue
+            let stem = file ?? "\(output.lastComponent?.string ?? "model")-\(kind)"
             let made = try planner.plan(recipe, stem: stem)
             plans.append(made.plan)
             warnings += made.warnings
@@ -73,5 +78,19 @@ package struct GGUFExporter: Sendable {
         return ExportSummary(
             byteCount: bytes, files: plans.reduce(0) { $0 + $1.files.count },
             tensors: plans.reduce(0) { $0 + $1.tensors.count }, warnings: warnings)
+    }
+
+    /// The settings with types that are chosen for a goal.
+    private func allocated(
+        for goal: SizeGoal, _ content: GGUFContent, _ progress: @escaping (TensorName, String, UInt64) -> Void
+    ) async throws -> GGUFSettings {
+        guard let activations else {
+            throw IngotError(
+                .usage, file: checkpoint.path.string, found: "a size without a calibration",
+                expected: "a file of moments with gradients, which tell where bits matter")
+        }
+        return try await GGUFAllocation(checkpoint, content, settings, activations, goal).settings(
+            memory: memory, jobs: jobs
+        ) { name, _ in progress(name, "measuring types", 0) }
     }
 }

@@ -1,3 +1,4 @@
+import Architectures
 import Checkpoints
 import FileAccess
 import Moments
@@ -93,19 +94,86 @@ struct GGUFPlanner {
         let (rows, columns) = isMoved ? (shape.elementCount, 1) : (max(1, shape.rows), shape.columns)
         let width = isMoved ? stream.rowBytes / max(1, shape.elementCount) : stream.rowBytes
         let hasBlocks = if case .blocks = draft.encoding { true } else { false }
-        let sources = parts.flatMap { part -> [ExportPlan.Source] in
+        return ExportPlan.Tensor(
+            name: tensor.name, rows: rows, columns: columns, encoding: draft.encoding,
+            sources: sources(of: parts, order, withInputs: hasBlocks),
+            streams: [.init(entry: stream.entry, file: stream.file, offset: stream.offset, rowBytes: width)])
+    }
+
+    /// The rows of the checkpoint that a tensor is made of.
+    private func sources(
+        of parts: [GGUFTensorPlan.Part], _ order: RowOrder?, withInputs: Bool
+    ) -> [ExportPlan.Source] {
+        parts.flatMap { part -> [ExportPlan.Source] in
             guard let place = places[part.weights.name] else { return [] }
             let all = 0..<max(1, part.weights.shape.rows)
-            let runs = hasBlocks ? moments?.inputs(of: part.weights.name, part.weights.shape) : nil
+            let runs = withInputs ? moments?.inputs(of: part.weights.name, part.weights.shape) : nil
             return (runs ?? [(rows: all, input: nil)]).map { run in
                 .init(
                     tensor: place, rows: run.rows, firstRow: part.firstRow + run.rows.lowerBound,
                     move: order.map { .toGGUF($0) } ?? .none, input: run.input)
             }
         }
-        return ExportPlan.Tensor(
-            name: tensor.name, rows: rows, columns: columns, encoding: draft.encoding, sources: sources,
-            streams: [.init(entry: stream.entry, file: stream.file, offset: stream.offset, rowBytes: width)])
+    }
+
+    /// A matrix whose type is open: one that is not kept, and that no override names.
+    struct OpenMatrix: Sendable {
+        let tensor: GGUFTensorPlan
+        /// The types that its rows fit, from the fewest bits on.
+        let types: [BlockType]
+        /// Where its rows come from, with the inputs that they are encoded for.
+        let sources: [ExportPlan.Source]
+        /// Whether it is multiplied with the last activations: the head, or an embedding that is the head too.
+        let isHead: Bool
+
+        /// Bytes in a type, up to where the next tensor begins.
+        func byteCount(_ type: BlockType) -> UInt64 {
+            let bytes = tensor.elementCount / type.elements * type.bytes
+            return UInt64((bytes + 31) / 32 * 32)
+        }
+    }
+
+    /// The matrices whose types are open, in the order of the file.
+    ///
+    /// - Throws: `unsupportedSource` for a matrix that another program quantized, and for rows that fit no type.
+    func openMatrices() throws -> [OpenMatrix] {
+        let hasOutput = model.hasOutput
+        return try content.tensors.compactMap { tensor in
+            guard case .stored(let parts, let order) = tensor.content, let source = tensor.sources.first,
+                source.format != nil, !GGUFMix.isKept(tensor.name.text, tensor.shape), override(of: tensor) == nil
+            else { return nil }
+            try requireConsent(source)
+            let columns = tensor.shape.columns
+            guard columns % BlockType.q8_0.elements == 0 else {
+                throw IngotError(
+                    .unsupportedSource, file: source.file.path.string, tensor: source.name,
+                    found: "rows of \(columns) weights", expected: "whole blocks of \(BlockType.q8_0.elements)",
+                    remedy: "state a type for this tensor, such as F16")
+            }
+            let types: [BlockType] =
+                columns % BlockType.q2_K.elements == 0
+                ? [.q2_K, .q3_K, .iq4_xs, .q4_K, .q5_K, .q6_K, .q8_0] : [.q4_0, .iq4_nl, .q4_1, .q5_0, .q5_1, .q8_0]
+            let isHead = tensor.role.kind == .head || tensor.role.kind == .embedding && !hasOutput
+            return OpenMatrix(
+                tensor: tensor, types: types, sources: sources(of: parts, order, withInputs: true),
+                isHead: isHead && tensor.role.layer == nil)
+        }
+    }
+
+    private func override(of tensor: GGUFTensorPlan) -> GGUFSettings.Override? {
+        settings.overrides.first { override in
+            override.pattern.matches(tensor.name) || tensor.sources.first.map { override.pattern.matches($0.name) } == true
+        }
+    }
+
+    private func requireConsent(_ source: StoredWeights) throws {
+        guard settings.allowsRequantizing || !source.needsConsent else {
+            throw IngotError(
+                .unsupportedSource, file: source.file.path.string, tensor: source.name,
+                found: "codes of another quantizer: \(source.encoding ?? source.quantized?.summary ?? "codes")",
+                expected: "weights, or codes of the type that is written",
+                remedy: .option(.requantize))
+        }
     }
 
     private func draft(
@@ -128,10 +196,7 @@ struct GGUFPlanner {
                 storedRowBytes: tensor.shape.columns * source.elementType.byteWidth)
         }
         guard let chosen else { return kept(source) }
-        let override = settings.overrides.first {
-            $0.pattern.matches(tensor.name) || $0.pattern.matches(source.name)
-        }
-        let asked = override?.type ?? chosen
+        let asked = override(of: tensor)?.type ?? chosen
         let type = try fitting(asked, tensor, source, &warnings)
         if let encoding = source.encoding, encoding == type.name, case .blocks(let own) = type {
             return Draft(
@@ -141,13 +206,7 @@ struct GGUFPlanner {
         switch type {
         case .float(let format): return Draft(type: type.number, encoding: .elements(format), storedRowBytes: nil)
         case .blocks(let own):
-            guard settings.allowsRequantizing || !source.needsConsent else {
-                throw IngotError(
-                    .unsupportedSource, file: source.file.path.string, tensor: source.name,
-                    found: "codes of another quantizer: \(source.encoding ?? source.quantized?.summary ?? "codes")",
-                    expected: "weights, or codes of the type that is written",
-                    remedy: .option(.requantize))
-            }
+            try requireConsent(source)
             return Draft(type: type.number, encoding: .blocks(own, settings.rounding), storedRowBytes: nil)
         }
     }

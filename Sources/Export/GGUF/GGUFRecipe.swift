@@ -77,6 +77,11 @@ package enum GGUFRecipe: String, Sendable, Hashable, CaseIterable {
         self = found
     }
 
+    /// The recipe whose file has most weights in a type.
+    init(mostly type: BlockType) {
+        self = GGUFRecipe.allCases.last { $0.type == .blocks(type) && $0 != .mxfp4_MoE && $0 != .q2_K_S } ?? .q8_0
+    }
+
     /// The type of most matrices.
     package var type: TensorType {
         switch self {

@@ -3,12 +3,14 @@ package import TensorModel
 
 /// How a checkpoint is exported to GGUF files.
 package struct GGUFSettings: Sendable {
-    /// The files, one for each recipe. At least one.
-    package let recipes: [GGUFRecipe]
+    /// The files, one for each recipe. At least one, unless there is a goal.
+    package private(set) var recipes: [GGUFRecipe]
+    /// The size of the one file, whose types are chosen for it; nil if recipes name the types.
+    package let goal: SizeGoal?
     /// Whether every matrix has the recipe's own type, instead of llama.cpp's mix.
     package let isPure: Bool
     /// Other types for matrices by name; the first that matches counts.
-    package let overrides: [Override]
+    package private(set) var overrides: [Override]
     /// How scales are found.
     package let rounding: ExportRounding
     /// Whether another type is used where rows are no whole blocks; otherwise that is an error.
@@ -33,13 +35,24 @@ package struct GGUFSettings: Sendable {
 
     /// Settings.
     package init(
-        _ recipes: [GGUFRecipe], isPure: Bool, overrides: [Override], _ rounding: ExportRounding, allowsFallback: Bool,
-        allowsRequantizing: Bool, shardBytes: UInt64?
+        _ recipes: [GGUFRecipe], goal: SizeGoal? = nil, isPure: Bool, overrides: [Override], _ rounding: ExportRounding,
+        allowsFallback: Bool, allowsRequantizing: Bool, shardBytes: UInt64?
     ) {
-        precondition(!recipes.isEmpty, "GGUFSettings: no file")
+        precondition(recipes.isEmpty == (goal != nil), "GGUFSettings: either recipes or a goal")
         (self.recipes, self.isPure, self.rounding) = (recipes, isPure, rounding)
+        self.goal = goal
         (self.allowsFallback, self.allowsRequantizing) = (allowsFallback, allowsRequantizing)
         (self.overrides, self.shardBytes) = (overrides, shardBytes)
+    }
+
+    /// The same settings with types that were chosen for the goal.
+    ///
+    /// - Parameter recipe: names the file's type.
+    func allocated(_ recipe: GGUFRecipe, _ types: [Override]) -> GGUFSettings {
+        var settings = self
+        settings.recipes = [recipe]
+        settings.overrides += types
+        return settings
     }
 
     /// What the manifest records.
@@ -48,6 +61,7 @@ package struct GGUFSettings: Sendable {
             .init("to", .string("gguf")), .init("types", .array(recipes.map { .string($0.rawValue) })),
             .init("pure", .bool(isPure)), .init("rounding", .string(rounding.rawValue)),
         ]
+            + (goal.map { [$0.option] } ?? [])
             + (overrides.isEmpty
                 ? []
                 : [

@@ -47,6 +47,23 @@ package struct ExportActivations: Sendable {
         (self.moments, self.hash, self.correction) = (moments, own, correction)
     }
 
+    private init(_ moments: MomentsFile, _ hash: ContentHash, _ correction: CorrectionFile?) {
+        (self.moments, self.hash, self.correction) = (moments, hash, correction)
+    }
+
+    /// The moments alone.
+    var withoutCorrection: ExportActivations { ExportActivations(moments, hash, nil) }
+
+    /// Requires gradients, which tell what the errors of a matrix cost.
+    ///
+    /// - Throws: `momentsInvalid` if the file has none.
+    func requireGradients() throws {
+        guard moments.gradientMatrices.isEmpty else { return }
+        throw IngotError(
+            .momentsInvalid, file: moments.path.string, found: "no gradients", expected: "gradients of the matrices",
+            remedy: "make the file with ingot calibrate and its usual gradients")
+    }
+
     /// What the manifest records.
     ///
     /// - Throws: errors of reading.

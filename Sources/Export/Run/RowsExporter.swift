@@ -73,6 +73,9 @@ struct RowsExporter {
     /// - Parameter calibration: what is known of the activations; nil for nothing.
     init(_ calibration: ExportCalibration?) { self.calibration = calibration }
 
+    /// The weights of the last band that was read as weights, row by row.
+    var weights: [Float] { read.weights }
+
     /// A tensor of the source: as weights, or as bytes alone.
     struct Readable: Sendable {
         let stored: StoredWeights

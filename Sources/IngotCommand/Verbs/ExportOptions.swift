@@ -59,6 +59,18 @@ struct CodeOptions: ParsableArguments {
             """, valueName: "type"))
     var type: GGUFRecipes?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            With gguf and --calibration, instead of --type: bits per weight of all tensors at most. The type of each matrix is chosen by what \
+            its errors cost, measured with the calibration.
+            """, valueName: "bits"))
+    var bpw: Double?
+
+    @Option(
+        help: ArgumentHelp("As --bpw: bytes of all files of weights at most, such as 2.5GB.", valueName: "size"))
+    var targetSize: ByteCount?
+
     @Flag(help: "With gguf: every matrix has the type that names the file. Default: llama.cpp's mixes.")
     var pure = false
 
@@ -140,8 +152,10 @@ struct CodeOptions: ParsableArguments {
             try refuse("--type", type != nil, "--to gguf")
             try refuse("--pure", pure, "--to gguf")
             try refuse("--type-for", !typeFor.isEmpty, "--to gguf")
-        } else if type == nil {
-            throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.")
+            try refuse("--bpw", bpw != nil, "--to gguf")
+            try refuse("--target-size", targetSize != nil, "--to gguf")
+        } else {
+            try validateTypes()
         }
         if !format.hasGroups {
             let formats = "--to mlx and --to compressed-tensors"
@@ -168,10 +182,26 @@ struct CodeOptions: ParsableArguments {
         }
     }
 
+    /// Requires one statement of types or of a size.
+    private func validateTypes() throws {
+        let given = [type != nil, bpw != nil, targetSize != nil].count { $0 }
+        guard given <= 1 else { throw ValidationError("--type, --bpw and --target-size exclude each other.") }
+        guard given == 1 else { throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.") }
+        guard type == nil else { return }
+        guard calibration != nil else {
+            throw ValidationError("--bpw and --target-size need --calibration: it tells where bits matter.")
+        }
+        guard !pure else { throw ValidationError("--pure is for --type.") }
+        guard bpw.map({ $0 >= 1 && $0 <= 32 }) ?? true else { throw ValidationError("--bpw must be 1 to 32.") }
+    }
+
+    /// The size that types are chosen for; nil if they are stated.
+    private var goal: SizeGoal? { bpw.map { .bitsPerWeight($0) } ?? targetSize.map { .bytes($0.bytes) } }
+
     /// The settings of an export to GGUF.
     func gguf() -> GGUFSettings {
         GGUFSettings(
-            type?.recipes ?? [], isPure: pure, overrides: typeFor.map { .init($0.pattern, $0.type) }, rounding,
+            type?.recipes ?? [], goal: goal, isPure: pure, overrides: typeFor.map { .init($0.pattern, $0.type) }, rounding,
             allowsFallback: allowFallback,
             allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
     }

@@ -13,18 +13,18 @@ import Work
 /// The loss is half the sum over source matrices of S tr(E H E^T), E the error of the matrix, H the moments of its input, S its sensitivity
 /// (Specs/moments.md, "Gradients"): an estimate of the KL divergence in nats per token.
 struct ExportErrors {
-    /// A tensor of an export, and the encodings that it could have.
+    /// A matrix of an export, and the encodings that it could have.
     struct Candidate: Sendable {
-        /// The tensor's name in the output.
+        /// The matrix's name in the output.
         let name: TensorName
-        /// Its columns.
-        let columns: Int
+        /// Its columns, and all its weights.
+        let columns: Int, weights: Int
         /// Where its rows come from, with the inputs that they are encoded for.
         let sources: [ExportPlan.Source]
-        /// The input that each source is multiplied with.
-        let inputs: [LinearInput]
-        /// The encodings.
-        let encodings: [RowEncoding]
+        /// Whether it is multiplied with the last activations: the head, or an embedding that is the head too.
+        let isHead: Bool
+        /// The encodings, and bytes of the matrix in each, ascending.
+        let encodings: [RowEncoding], bytes: [UInt64]
     }
 
     /// Rows of a source that are encoded at most, in runs of `runRows`.
@@ -80,30 +80,56 @@ struct ExportErrors {
         }
     }
 
+    /// The input that each source of a candidate is multiplied with; nil if the calibration does not know what errors in it cost.
+    private func knownInputs(_ candidate: Candidate) throws -> [LinearInput]? {
+        var inputs: [LinearInput] = []
+        for source in candidate.sources {
+            guard let input = source.input ?? (candidate.isHead ? .head : nil),
+                moments[input]?.blocks.columns == candidate.columns,
+                try moments.weight(of: tensors[source.tensor].stored, input) != nil
+            else { return nil }
+            inputs.append(input)
+        }
+        return inputs
+    }
+
     /// Measures all candidates.
     ///
-    /// - Parameter progress: called with a tensor and the share of all work that was done since the last call.
-    /// - Returns: the loss of each encoding of each candidate.
+    /// - Parameter progress: called with a matrix when a part of it was measured.
+    /// - Returns: the candidates with the losses of their encodings, as far as they are known.
     /// - Throws: `nonFinite`; `momentsInvalid`; errors of reading.
-    func losses(progress: @escaping (TensorName, Double) -> Void = { _, _ in }) async throws -> [[Double]] {
+    func matrices(progress: @escaping (TensorName) -> Void = { _ in }) async throws -> [SizeAllocation.Matrix] {
         let (candidates, tensors, moments, calibration) = (candidates, tensors, moments, calibration)
         var losses = candidates.map { [Double](repeating: 0, count: $0.encodings.count) }
+        let inputs = try candidates.map(knownInputs)
         let items = candidates.indices.flatMap { index in
-            candidates[index].sources.indices.map { (candidate: index, source: $0) }
+            zip(candidates[index].sources, inputs[index] ?? []).map {
+                Item(candidate: index, source: $0, input: $1)
+            }
         }
         try await budget.pipeline { Workspace(calibration) }.run(items) { item, workspace -> [Double] in
-            let candidate = candidates[item.candidate]
-            let (source, input) = (candidate.sources[item.source], candidate.inputs[item.source])
-            let tensor = tensors[source.tensor]
-            guard let weight = try moments.weight(of: tensor.stored, input), weight > 0 else {
+            let (candidate, tensor) = (candidates[item.candidate], tensors[item.source.tensor])
+            guard let weight = try moments.weight(of: tensor.stored, item.input), weight > 0 else {
                 return candidate.encodings.map { _ in 0 }
             }
-            return try workspace.errors(candidate, source, input, tensor).map { $0 * weight / 2 }
+            return try workspace.errors(candidate, item.source, item.input, tensor).map { $0 * weight / 2 }
         } consume: { item, found in
             for (index, loss) in found.enumerated() { losses[item.candidate][index] += loss }
-            progress(candidates[item.candidate].name, 1 / Double(items.count))
+            progress(candidates[item.candidate].name)
         }
-        return losses
+        return candidates.indices.map { index in
+            SizeAllocation.Matrix(
+                weights: candidates[index].weights, bytes: candidates[index].bytes,
+                losses: inputs[index] == nil ? nil : losses[index])
+        }
+    }
+
+    /// Rows of a candidate that one worker measures.
+    private struct Item: Sendable {
+        /// Index of the candidate.
+        let candidate: Int
+        let source: ExportPlan.Source
+        let input: LinearInput
     }
 
     /// The buffers of one worker.
@@ -165,7 +191,7 @@ extension MomentsFile {
     /// count as zeros. Nil if the file has no moments of the input, or no gradients of the matrix.
     ///
     /// - Throws: `momentsInvalid` for a number that is negative or not finite.
-    func weight(of tensor: StoredWeights, _ input: LinearInput) throws -> Double? {
+    fileprivate func weight(of tensor: StoredWeights, _ input: LinearInput) throws -> Double? {
         let matrix = input == .head ? LinearMatrix.head : LinearMatrix(tensor.name, expert: input.expert ?? 0)
         guard let entry = self[input], let matrix, let sensitivity = try sensitivity(of: matrix) else { return nil }
         let reached = entry.weights.reduce(0, +)

@@ -91,6 +91,6 @@ package struct GGUFExporter: Sendable {
         }
         return try await GGUFAllocation(checkpoint, content, settings, activations, goal).settings(
             memory: memory, jobs: jobs
-        ) { name, _ in progress(name, "measuring types", 0) }
+        ) { name in progress(name, "measuring types", 0) }
     }
 }

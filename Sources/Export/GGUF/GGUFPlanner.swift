@@ -118,19 +118,10 @@ struct GGUFPlanner {
 
     /// A matrix whose type is open: one that is not kept, and that no override names.
     struct OpenMatrix: Sendable {
-        let tensor: GGUFTensorPlan
         /// The types that its rows fit, from the fewest bits on.
         let types: [BlockType]
-        /// Where its rows come from, with the inputs that they are encoded for.
-        let sources: [ExportPlan.Source]
-        /// Whether it is multiplied with the last activations: the head, or an embedding that is the head too.
-        let isHead: Bool
-
-        /// Bytes in a type, up to where the next tensor begins.
-        func byteCount(_ type: BlockType) -> UInt64 {
-            let bytes = tensor.elementCount / type.elements * type.bytes
-            return UInt64((bytes + 31) / 32 * 32)
-        }
+        /// The same as encodings.
+        let candidate: ExportErrors.Candidate
     }
 
     /// The matrices whose types are open, in the order of the file.
@@ -155,8 +146,12 @@ struct GGUFPlanner {
                 ? [.q2_K, .q3_K, .iq4_xs, .q4_K, .q5_K, .q6_K, .q8_0] : [.q4_0, .iq4_nl, .q4_1, .q5_0, .q5_1, .q8_0]
             let isHead = tensor.role.kind == .head || tensor.role.kind == .embedding && !hasOutput
             return OpenMatrix(
-                tensor: tensor, types: types, sources: sources(of: parts, order, withInputs: true),
-                isHead: isHead && tensor.role.layer == nil)
+                types: types,
+                candidate: .init(
+                    name: tensor.name, columns: columns, weights: tensor.elementCount,
+                    sources: sources(of: parts, order, withInputs: true), isHead: isHead && tensor.role.layer == nil,
+                    encodings: types.map { .blocks($0, settings.rounding) },
+                    bytes: types.map { UInt64(tensor.elementCount / $0.elements * $0.bytes) }))
         }
     }
 

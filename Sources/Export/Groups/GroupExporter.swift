@@ -38,8 +38,17 @@ package struct GroupExporter: Sendable {
         let warnings = try checkpoint.checkForExport(to: output)
         let source = try ExportSource(checkpoint)
         var content = try ExportContent(source, as: settings.format, keepsNames: false)
-        let stem = source.stem
-        let made = try GroupPlan(checkpoint, settings, activations?.moments, stem: stem) { content.target(of: $0, $1) }
+        let (stem, target) = (source.stem, content.target)
+        let plan = { (settings: GroupSettings) in
+            try GroupPlan(checkpoint, settings, activations?.moments, stem: stem, target: target)
+        }
+        var settings = settings
+        if let goal = settings.goal, let activations {
+            settings = try await GroupAllocation(checkpoint, settings, activations, goal, plan: plan).settings(
+                memory: memory, jobs: jobs
+            ) { progress($0, "measuring bits", 0) }
+        }
+        let made = try plan(settings)
         try content.setQuantization(made.configuration(settings))
         let run = try ExportRun(checkpoint, [made.plan], activations, memory: memory, jobs: jobs)
         try ExportRun.requireRoom(made.plan.byteCount, for: output)

@@ -22,14 +22,18 @@ package struct GroupSettings: Sendable {
 
     /// The runtime.
     package let runtime: Runtime
-    /// Bits of a code, and weights of a group.
-    package let bits: Int, groupSize: Int
+    /// Bits of a code.
+    package private(set) var bits: Int
+    /// Weights of a group.
+    package let groupSize: Int
+    /// The size of the output, for which the bits of each matrix are chosen; nil if they are stated.
+    package let goal: SizeGoal?
     /// How scales are found.
     package let rounding: ExportRounding
     /// Element type of scales and of tensors without codes; nil keeps the type of each tensor.
     package let format: FloatFormat?
     /// Exceptions by name; the first that matches counts.
-    package let overrides: [Override]
+    package private(set) var overrides: [Override]
     /// Whether a matrix whose rows do not fit stays as it is; otherwise it is an error.
     package let allowsFallback: Bool
     /// Whether codes of another quantizer may be quantized again.
@@ -41,10 +45,10 @@ package struct GroupSettings: Sendable {
     ///
     /// - Throws: `usage` for bits or a group size that the runtime does not have.
     package init(
-        _ runtime: Runtime, bits: Int, groupSize: Int, _ rounding: ExportRounding, format: FloatFormat?,
-        overrides: [Override], allowsFallback: Bool, allowsRequantizing: Bool, shardBytes: UInt64
+        _ runtime: Runtime, bits: Int, groupSize: Int, goal: SizeGoal? = nil, _ rounding: ExportRounding,
+        format: FloatFormat?, overrides: [Override], allowsFallback: Bool, allowsRequantizing: Bool, shardBytes: UInt64
     ) throws {
-        let widths = runtime == .mlx ? UniformParameters.supportedBits : [4, 8]
+        let widths = GroupSettings.bits(of: runtime)
         for asked in [bits] + overrides.compactMap(\.bits) where !widths.contains(asked) {
             throw IngotError(
                 .usage, found: "\(asked) bits for \(runtime.rawValue)",
@@ -59,6 +63,18 @@ package struct GroupSettings: Sendable {
         (self.format, self.overrides) = (format, overrides)
         (self.allowsFallback, self.shardBytes) = (allowsFallback, shardBytes)
         self.allowsRequantizing = allowsRequantizing
+        self.goal = goal
+    }
+
+    /// Bits of a code that a runtime has, ascending.
+    static func bits(of runtime: Runtime) -> [Int] { runtime == .mlx ? UniformParameters.supportedBits : [4, 8] }
+
+    /// The same settings with bits that were chosen for the goal.
+    func allocated(bits: Int, _ matrices: [Override]) -> GroupSettings {
+        var settings = self
+        settings.bits = bits
+        settings.overrides += matrices
+        return settings
     }
 
     /// What the manifest records.
@@ -67,6 +83,7 @@ package struct GroupSettings: Sendable {
             .init("to", .string(runtime.rawValue)), .init("bits", .unsigned(UInt64(bits))),
             .init("group_size", .unsigned(UInt64(groupSize))), .init("rounding", .string(rounding.rawValue)),
         ]
+            + (goal.map { [$0.option] } ?? [])
             + (format.map { [.init("dtype", .string($0.elementType.rawValue))] } ?? [])
             + (overrides.isEmpty
                 ? []

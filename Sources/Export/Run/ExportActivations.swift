@@ -56,12 +56,13 @@ package struct ExportActivations: Sendable {
 
     /// Requires gradients, which tell what the errors of a matrix cost.
     ///
+    /// - Parameter path: the file as the user named it.
     /// - Throws: `momentsInvalid` if the file has none.
-    func requireGradients() throws {
+    package func requireGradients(of path: FilePath) throws {
         guard moments.gradientMatrices.isEmpty else { return }
         throw IngotError(
-            .momentsInvalid, file: moments.path.string, found: "no gradients", expected: "gradients of the matrices",
-            remedy: "make the file with ingot calibrate and its usual gradients")
+            .momentsInvalid, file: path.string, found: "no gradients", expected: "gradients of the matrices, which tell where bits matter",
+            remedy: "make the file with ingot calibrate")
     }
 
     /// What the manifest records.

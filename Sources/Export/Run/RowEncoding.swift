@@ -55,6 +55,11 @@ struct GroupEncoding: Sendable, Hashable {
     /// How scales are found.
     let rounding: ExportRounding
 
+    /// The same groups with codes of other bits.
+    func with(bits: Int) -> GroupEncoding {
+        GroupEncoding(runtime: runtime, bits: bits, groupSize: groupSize, scales: scales, rounding: rounding)
+    }
+
     /// Bytes of a row: of codes, scales and biases.
     func rowBytes(columns: Int) -> [Int] {
         let side = columns / groupSize * scales.byteWidth

@@ -62,8 +62,8 @@ struct CodeOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            With gguf and --calibration, instead of --type: bits per weight of all tensors at most. The type of each matrix is chosen by what \
-            its errors cost, measured with the calibration.
+            With gguf or mlx, and --calibration: bits per weight of all tensors at most. The type or the bits of each matrix are chosen by \
+            what its errors cost, measured with the calibration.
             """, valueName: "bits"))
     var bpw: Double?
 
@@ -152,11 +152,12 @@ struct CodeOptions: ParsableArguments {
             try refuse("--type", type != nil, "--to gguf")
             try refuse("--pure", pure, "--to gguf")
             try refuse("--type-for", !typeFor.isEmpty, "--to gguf")
-            try refuse("--bpw", bpw != nil, "--to gguf")
-            try refuse("--target-size", targetSize != nil, "--to gguf")
-        } else {
-            try validateTypes()
+        } else if type == nil, goal == nil {
+            throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.")
         }
+        try refuse("--bpw", bpw != nil && format != .gguf && format != .mlx, "--to gguf and --to mlx")
+        try refuse("--target-size", targetSize != nil && format != .gguf && format != .mlx, "--to gguf and --to mlx")
+        try validateGoal()
         if !format.hasGroups {
             let formats = "--to mlx and --to compressed-tensors"
             try refuse("--bits", bits != nil, formats)
@@ -182,16 +183,15 @@ struct CodeOptions: ParsableArguments {
         }
     }
 
-    /// Requires one statement of types or of a size.
-    private func validateTypes() throws {
-        let given = [type != nil, bpw != nil, targetSize != nil].count { $0 }
-        guard given <= 1 else { throw ValidationError("--type, --bpw and --target-size exclude each other.") }
-        guard given == 1 else { throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.") }
-        guard type == nil else { return }
+    /// Requires that a size stands alone, and with a calibration.
+    private func validateGoal() throws {
+        guard goal != nil else { return }
+        let given = [type != nil, bits != nil, bpw != nil, targetSize != nil].count { $0 }
+        guard given == 1 else { throw ValidationError("--type, --bits, --bpw and --target-size exclude each other.") }
+        guard !pure else { throw ValidationError("--pure is for --type.") }
         guard calibration != nil else {
             throw ValidationError("--bpw and --target-size need --calibration: it tells where bits matter.")
         }
-        guard !pure else { throw ValidationError("--pure is for --type.") }
         guard bpw.map({ $0 >= 1 && $0 <= 32 }) ?? true else { throw ValidationError("--bpw must be 1 to 32.") }
     }
 
@@ -212,6 +212,7 @@ struct CodeOptions: ParsableArguments {
     func activations(beside out: FilePath) throws -> ExportActivations? {
         guard let calibration else { return nil }
         let moments = try MomentsFile.open(calibration, scratch: out.removingLastComponent())
+        if goal != nil { try ExportActivations(moments.file, hash: moments.hash).requireGradients(of: calibration) }
         guard let correction, let through else { return ExportActivations(moments.file, hash: moments.hash) }
         return try ExportActivations(moments.file, hash: moments.hash, correction: correction, through: through)
     }
@@ -220,7 +221,7 @@ struct CodeOptions: ParsableArguments {
     func groups(_ format: ExportTargetFormat, dtype: FloatFormat?) throws -> GroupSettings {
         let runtime = format == .mlx ? GroupSettings.Runtime.mlx : .compressedTensors
         return try GroupSettings(
-            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), rounding, format: dtype,
+            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), goal: goal, rounding, format: dtype,
             overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) },
             allowsFallback: allowFallback, allowsRequantizing: allowRequantize,
             shardBytes: maxShardSize?.bytes ?? 5 << 30)

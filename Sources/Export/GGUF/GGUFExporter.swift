@@ -77,7 +77,8 @@ package struct GGUFExporter: Sendable {
             mode: source.mode)
         return ExportSummary(
             byteCount: bytes, files: plans.reduce(0) { $0 + $1.files.count },
-            tensors: plans.reduce(0) { $0 + $1.tensors.count }, warnings: warnings)
+            tensors: plans.reduce(0) { $0 + $1.tensors.count }, warnings: warnings,
+            chosen: settings.goal == nil ? [] : plans.flatMap(\.tensors).map(\.encoding).counts)
     }
 
     /// The settings with types that are chosen for a goal.

@@ -71,6 +71,7 @@ package struct GroupExporter: Sendable {
         try builder.publish()
         return ExportSummary(
             byteCount: made.plan.byteCount, files: made.plan.files.count, tensors: made.plan.tensors.count,
-            warnings: content.warnings + warnings + made.warnings)
+            warnings: content.warnings + warnings + made.warnings,
+            chosen: settings.goal == nil ? [] : made.plan.tensors.map(\.encoding).counts)
     }
 }

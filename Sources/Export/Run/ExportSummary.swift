@@ -14,6 +14,33 @@ package struct ExportSummary: Sendable {
     package let files: Int, tensors: Int
     /// What was left out or changed.
     package let warnings: [IngotWarning]
+    /// The types that were chosen for a size, as names, and the number of matrices of each; empty if types were stated.
+    package let chosen: [(type: String, matrices: Int)]
+
+    init(
+        byteCount: UInt64, files: Int, tensors: Int, warnings: [IngotWarning],
+        chosen: [(type: String, matrices: Int)] = []
+    ) {
+        (self.byteCount, self.files, self.tensors) = (byteCount, files, tensors)
+        (self.warnings, self.chosen) = (warnings, chosen)
+    }
+}
+
+extension [RowEncoding] {
+    /// How many there are of each encoding of codes, by name, from the fewest bits on.
+    var counts: [(type: String, matrices: Int)] {
+        var counts: [String: (bits: Double, matrices: Int)] = [:]
+        for encoding in self {
+            switch encoding {
+            case .blocks(let type, _):
+                counts[type.name, default: (type.bitsPerWeight, 0)].matrices += 1
+            case .groups(let groups), .sameGroups(let groups):
+                counts["\(groups.bits) bits", default: (Double(groups.bits), 0)].matrices += 1
+            case .stored, .elements, .sameParts: break
+            }
+        }
+        return counts.sorted { ($0.value.bits, $0.key) < ($1.value.bits, $1.key) }.map { ($0.key, $0.value.matrices) }
+    }
 }
 
 extension OpenedCheckpoint {

@@ -89,6 +89,9 @@ struct Export: AsyncParsableCommand {
         Console.result(
             "\(IngotErrorRenderer.escaped(out.string)): \(summary.tensors) tensors in \(summary.files) "
                 + "\(summary.files == 1 ? "file" : "files"), \(Format.bytes(summary.byteCount))")
+        if !summary.chosen.isEmpty {
+            Console.result("chosen: " + summary.chosen.map { "\($0.matrices) x \($0.type)" }.joined(separator: ", "))
+        }
     }
 
     private func export(
@@ -111,7 +114,7 @@ struct Export: AsyncParsableCommand {
             ).run(to: out, progress: progress)
         case .gguf:
             return try await GGUFExporter(
-                opened, codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs, force: output.force
+                opened, try codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs, force: output.force
             ).run(to: out, progress: progress)
         }
     }

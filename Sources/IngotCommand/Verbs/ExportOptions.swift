@@ -71,6 +71,14 @@ struct CodeOptions: ParsableArguments {
         help: ArgumentHelp("As --bpw: bytes of all files of weights at most, such as 2.5GB.", valueName: "size"))
     var targetSize: ByteCount?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            JSON file with types or bits by name (Specs/exports.md), or with gguf another GGUF file, whose types are taken. Options for \
+            single matrices come before it; the other matrices follow --type, --bits or --bpw.
+            """, valueName: "file"))
+    var recipe: FilePath?
+
     @Flag(help: "With gguf: every matrix has the type that names the file. Default: llama.cpp's mixes.")
     var pure = false
 
@@ -152,7 +160,7 @@ struct CodeOptions: ParsableArguments {
             try refuse("--type", type != nil, "--to gguf")
             try refuse("--pure", pure, "--to gguf")
             try refuse("--type-for", !typeFor.isEmpty, "--to gguf")
-        } else if type == nil, goal == nil {
+        } else if type == nil, goal == nil, recipe?.extension?.lowercased() != "gguf" {
             throw ValidationError("--to gguf needs --type, such as --type Q4_K_M.")
         }
         try refuse("--bpw", bpw != nil && format != .gguf && format != .mlx, "--to gguf and --to mlx")
@@ -166,6 +174,7 @@ struct CodeOptions: ParsableArguments {
             try refuse("--bits-for", !bitsFor.isEmpty, formats)
         }
         if format == .safetensors {
+            try refuse("--recipe", recipe != nil, "codes")
             try refuse("--calibration", calibration != nil, "codes")
             try refuse("--rounding", rounding != .searched, "codes")
             try refuse("--allow-fallback", allowFallback, "codes")
@@ -199,11 +208,15 @@ struct CodeOptions: ParsableArguments {
     private var goal: SizeGoal? { bpw.map { .bitsPerWeight($0) } ?? targetSize.map { .bytes($0.bytes) } }
 
     /// The settings of an export to GGUF.
-    func gguf() -> GGUFSettings {
-        GGUFSettings(
-            type?.recipes ?? [], goal: goal, isPure: pure, overrides: typeFor.map { .init($0.pattern, $0.type) }, rounding,
-            allowsFallback: allowFallback,
-            allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
+    ///
+    /// - Throws: `recipeInvalid`; errors of reading a recipe.
+    func gguf() throws -> GGUFSettings {
+        let read = try recipe.map { try ExportRecipe($0) }
+        let stated = typeFor.map { GGUFSettings.Override($0.pattern, $0.type) }
+        let recipes = type?.recipes ?? (goal == nil ? [read?.base ?? .q8_0] : [])
+        return GGUFSettings(
+            recipes, goal: goal, isPure: pure, overrides: stated + (try read?.types(after: stated) ?? []), rounding,
+            allowsFallback: allowFallback, allowsRequantizing: allowRequantize, shardBytes: maxShardSize?.bytes)
     }
 
     /// What `--calibration` and the files of a second phase tell; nil if they were not given.
@@ -220,9 +233,11 @@ struct CodeOptions: ParsableArguments {
     /// The settings of an export to a format with groups.
     func groups(_ format: ExportTargetFormat, dtype: FloatFormat?) throws -> GroupSettings {
         let runtime = format == .mlx ? GroupSettings.Runtime.mlx : .compressedTensors
+        let read = try recipe.map { try ExportRecipe($0) }
         return try GroupSettings(
             runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), goal: goal, rounding, format: dtype,
-            overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) },
+            overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) }
+                + (try read?.bits() ?? []),
             allowsFallback: allowFallback, allowsRequantizing: allowRequantize,
             shardBytes: maxShardSize?.bytes ?? 5 << 30)
     }

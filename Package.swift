@@ -127,7 +127,8 @@ let package = Package(
         + tests(
             of: "Export",
             imports: base + [
-                "Architectures", "Weights", "Calibration", "Conversion", "Export", "TestSupport", "ConversionSupport",
+                "Architectures", "Weights", "Calibration", "Conversion", "Export", "Moments", "TestSupport",
+                "ConversionSupport",
             ])
         + tests(of: "Calibration", imports: base + ["Calibration", "Products", "Weights", "Work", "TestSupport"])
         // Whole conversions: runs and what they promise; bytes that stay the same on all machines and in all versions; what `verify`, `diff`

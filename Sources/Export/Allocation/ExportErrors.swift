@@ -61,7 +61,8 @@ struct ExportErrors {
         budget = try MemoryBudget(
             bytes: memory, jobs: jobs,
             bands: .init(
-                workspace: UInt64(band * 24 + tile * 8 + band * 5 * most + needs.workspace + (4 << 20)), result: 1 << 10,
+                workspace: UInt64(band * 24 + tile * 8 + band * 5 * most + needs.workspace + (4 << 20)),
+                result: 1 << 10,
                 factors: UInt64(needs.factors)))
         calibration = ExportCalibration(first, maximumBytes: budget.factorBytes)
     }
@@ -155,7 +156,8 @@ struct ExportErrors {
                     files: [],
                     tensors: [
                         ExportPlan.Tensor(
-                            name: candidate.name, rows: source.rows.count, columns: candidate.columns, encoding: encoding,
+                            name: candidate.name, rows: source.rows.count, columns: candidate.columns,
+                            encoding: encoding,
                             sources: [source],
                             streams: encoding.rowBytes(columns: candidate.columns).map {
                                 .init(entry: candidate.name, file: 0, offset: 0, rowBytes: $0)

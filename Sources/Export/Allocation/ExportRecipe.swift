@@ -44,7 +44,8 @@ package struct ExportRecipe: Sendable, Hashable {
             return
         }
         do {
-            rules = try ExportRecipe.parse(try JSONValue.parse(try WholeFile.read(path, limit: ExportRecipe.maximumBytes)))
+            rules = try ExportRecipe.parse(
+                try JSONValue.parse(try WholeFile.read(path, limit: ExportRecipe.maximumBytes)))
             base = nil
         } catch let error as IngotError where error.file == nil {
             throw error.inFile(path.string)
@@ -61,7 +62,10 @@ package struct ExportRecipe: Sendable, Hashable {
             if case .blocks(let own) = type { weights[own, default: 0] += tensor.shape.elementCount }
             rules.append(Rule(pattern: NamePattern(name: tensor.name), action: .type(type, name: name)))
         }
-        return (rules, weights.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }.map { .init(mostly: $0.key) })
+        return (
+            rules,
+            weights.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }.map { .init(mostly: $0.key) }
+        )
     }
 
     // MARK: - JSON

@@ -2,13 +2,16 @@
 ///
 /// Each item starts at its smallest size. The step that saves most per byte is taken next, along the lower convex hull of the sizes of each
 /// item, until no step fits. So no other choice of the same bytes costs less, but for what the last steps could not fill.
-enum SizeAllocation {
+package enum SizeAllocation {
     /// A size that an item can have.
-    struct Size: Sendable, Hashable {
+    package struct Size: Sendable, Hashable {
         /// Bytes of the item.
-        let bytes: UInt64
+        package let bytes: UInt64
         /// What its errors cost; finite, 0 or more.
-        let cost: Double
+        package let cost: Double
+
+        /// A size.
+        package init(bytes: UInt64, cost: Double) { (self.bytes, self.cost) = (bytes, cost) }
     }
 
     /// A step of an item along its hull.
@@ -27,7 +30,7 @@ enum SizeAllocation {
     ///   - items: the sizes of each item, at least one.
     ///   - bytes: the most bytes of all items together.
     /// - Returns: the index of the size of each item; nil if the smallest sizes together are larger.
-    static func choose(_ items: [[Size]], within bytes: UInt64) -> [Int]? {
+    package static func choose(_ items: [[Size]], within bytes: UInt64) -> [Int]? {
         var chosen: [Int] = [], steps: [Step] = []
         var left = bytes
         for (item, sizes) in items.enumerated() {
@@ -77,13 +80,18 @@ enum SizeAllocation {
 
 extension SizeAllocation {
     /// A matrix that can have one of several types.
-    struct Matrix: Sendable {
+    package struct Matrix: Sendable {
         /// Number of weights.
-        let weights: Int
+        package let weights: Int
         /// Bytes of the matrix in each type, ascending.
-        let bytes: [UInt64]
+        package let bytes: [UInt64]
         /// What its errors cost in each type; nil if that is not known.
-        let losses: [Double]?
+        package let losses: [Double]?
+
+        /// A matrix.
+        package init(weights: Int, bytes: [UInt64], losses: [Double]?) {
+            (self.weights, self.bytes, self.losses) = (weights, bytes, losses)
+        }
 
         /// Bits per weight of a type.
         func bits(_ type: Int) -> Double { 8 * Double(bytes[type]) / Double(max(1, weights)) }
@@ -91,11 +99,12 @@ extension SizeAllocation {
 
     /// Chooses a type for each matrix.
     ///
-    /// Matrices whose losses are not known get the smallest type that has at least as many bits per weight as the others have on average.
+    /// Matrices whose losses are not known get the smallest type that has at least as many bits per weight as the others have on average; the
+    /// largest that fits if no loss is known.
     ///
     /// - Parameter bytes: the most bytes of all matrices together.
     /// - Returns: the index of the type of each matrix; nil if the smallest types together are larger.
-    static func choose(_ matrices: [Matrix], within bytes: UInt64) -> [Int]? {
+    package static func choose(_ matrices: [Matrix], within bytes: UInt64) -> [Int]? {
         let known = matrices.indices.filter { matrices[$0].losses != nil }
         let others = matrices.indices.filter { matrices[$0].losses == nil }
         let items = known.map { index in
@@ -116,7 +125,7 @@ extension SizeAllocation {
             for (index, type) in zip(known, chosen) { types[index] = type }
             best = types
             let bits = known.reduce(0.0) { $0 + 8 * Double(matrices[$1].bytes[types[$1]]) } / weights
-            if bits <= level { break }
+            if !known.isEmpty, bits <= level { break }
         }
         return best
     }

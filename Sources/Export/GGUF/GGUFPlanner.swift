@@ -157,7 +157,8 @@ struct GGUFPlanner {
 
     private func override(of tensor: GGUFTensorPlan) -> GGUFSettings.Override? {
         settings.overrides.first { override in
-            override.pattern.matches(tensor.name) || tensor.sources.first.map { override.pattern.matches($0.name) } == true
+            override.pattern.matches(tensor.name)
+                || tensor.sources.first.map { override.pattern.matches($0.name) } == true
         }
     }
 

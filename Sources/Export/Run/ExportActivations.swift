@@ -61,7 +61,8 @@ package struct ExportActivations: Sendable {
     package func requireGradients(of path: FilePath) throws {
         guard moments.gradientMatrices.isEmpty else { return }
         throw IngotError(
-            .momentsInvalid, file: path.string, found: "no gradients", expected: "gradients of the matrices, which tell where bits matter",
+            .momentsInvalid, file: path.string, found: "no gradients",
+            expected: "gradients of the matrices, which tell where bits matter",
             remedy: "make the file with ingot calibrate")
     }
 

@@ -114,7 +114,8 @@ struct Export: AsyncParsableCommand {
             ).run(to: out, progress: progress)
         case .gguf:
             return try await GGUFExporter(
-                opened, try codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs, force: output.force
+                opened, try codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs,
+                force: output.force
             ).run(to: out, progress: progress)
         }
     }

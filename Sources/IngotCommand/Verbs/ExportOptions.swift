@@ -235,7 +235,8 @@ struct CodeOptions: ParsableArguments {
         let runtime = format == .mlx ? GroupSettings.Runtime.mlx : .compressedTensors
         let read = try recipe.map { try ExportRecipe($0) }
         return try GroupSettings(
-            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), goal: goal, rounding, format: dtype,
+            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), goal: goal, rounding,
+            format: dtype,
             overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) }
                 + (try read?.bits() ?? []),
             allowsFallback: allowFallback, allowsRequantizing: allowRequantize,

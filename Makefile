@@ -13,10 +13,12 @@
 #   make browser        the HTML report in a real browser (installs chromium)
 #   make screenshots    the pictures of the report in Specs/screenshots/, anew
 #   make tour           Specs/tour.md, anew: what the command prints on two models
+#   make runtimes-tour  Specs/runtimes-tour.md, anew: a model in llama.cpp, mlx-lm and transformers (options as of bench-runtimes)
 #   make arm64          the kernels on arm64, in an emulator, against this processor's bits
 #   make bench          speed as ratios within one run
 #   make bench-peers    bits at equal error against llama.cpp, MLX, bitsandbytes, HQQ; time and memory of the converters of
-#                       llama.cpp and MLX (builds llama.cpp, installs torch; 9 GB in BENCH_DIR)
+#                       llama.cpp and MLX, and of export (builds llama.cpp, installs torch; 12 GB in BENCH_DIR). EXPORTERS has more
+#                       options of exporters.py, such as "--layers 6 --runs 1"
 #   make bench-34b      a dense checkpoint of 68 GB converted and verified, and one of 13.5 GB (root; 24 GB in BENCH_DIR)
 #   make bench-memory   peak memory against --max-memory, over models of 0.1 to 7 B weights (18 GB in BENCH_DIR)
 #   make bench-quantized  speed of reading quantized checkpoints, and a sparse one as large as DeepSeek-V3 by its headers (2 GB in BENCH_DIR)
@@ -39,7 +41,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test usage quick peers browser screenshots tour arm64 bench bench-peers bench-34b bench-memory bench-quantized bench-exports bench-runtimes bench-quality \
+.PHONY: demo test usage quick peers browser screenshots tour runtimes-tour arm64 bench bench-peers bench-34b bench-memory bench-quantized bench-exports bench-runtimes bench-quality \
     bench-evaluation study study-functional study-test fuzz sanitize counts format lint layers build install dist setup clean bundle swift-tests command-tests python-tests sanitize-address sanitize-thread
 
 SWIFT ?= swift
@@ -113,6 +115,10 @@ screenshots: build .venv-browser/ready .venv-browser/model
 tour: build .venv-browser/ready .venv-browser/model
 	.venv-browser/bin/python Tests/Browser/tour.py $(INGOT) Specs/tour.md
 
+runtimes-tour: build .venv-peers/ready
+	@Tests/setup.sh bench
+	.venv-peers/bin/python Tests/Usage/runtimes-tour.py $(INGOT) Specs/runtimes-tour.md $(RUNTIMES)
+
 arm64:
 	@Tests/setup.sh arm64
 	Tests/kernels-aarch64.sh
@@ -129,6 +135,7 @@ bench-peers: build .venv-bench/ready
 	.venv-bench/bin/python Tests/Benchmarks/peers/report.py .build/peers.json $(PEERS)
 	.venv-bench/bin/python Tests/Benchmarks/laboratory.py
 	.venv-bench/bin/python Tests/Benchmarks/peers/converters.py --ingot $(INGOT) --json .build/converters.json
+	.venv-bench/bin/python Tests/Benchmarks/peers/exporters.py --ingot $(INGOT) --json .build/exporters.json $(EXPORTERS)
 
 bench-34b: build .venv/ready
 	@Tests/setup.sh large

@@ -103,8 +103,8 @@ class LlamaCpp(llamacpp.LlamaCpp):
         """The mean loss of each of `count` sequences, and the ids of all. One thread: several spin while they wait for each other."""
         saved = folder / "logits"
         # All that it prints at this level is the perplexity of all sequences so far, after each one.
-        output = run(self._bin / "llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, "--threads", 1, "-lv", 0,
-                     *llamacpp.EXACT, "--save-all-logits", saved)  # fmt: skip
+        options = ["--threads", 1, "-lv", 0, *llamacpp.EXACT, "--save-all-logits", saved]
+        output = run(self._bin / "llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, *options)
         so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+)", output)])
         sums = so_far * np.arange(1, count + 1)
         # The file: "_logits_", then binary32 numbers: context, vocabulary, sequences; then the ids.

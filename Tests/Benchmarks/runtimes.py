@@ -165,6 +165,9 @@ def random_model(name: str, folder: Path) -> Path:
         if re.search("(q_proj|k_proj|lm_head).weight", tensor):
             tensors[tensor] = 3 * tensors[tensor]
     save_file(tensors, path, {"format": "pt"})
+    # GGUF files have the factors of rotary frequencies, not the numbers behind them. `evaluate` knows those of Llama 3.1 and 3.2.
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"original_max_position_embeddings": 256', '"original_max_position_embeddings": 8192'))
     return folder
 
 

@@ -1,7 +1,7 @@
 """What exports lose, by format and method, at equal bytes. Prints a Markdown table.
 
     python Tests/Benchmarks/exports.py --ingot .build/release/ingot [--model SampleWeights|smollm2|DIRECTORY] [--formats NAMES]
-        [--methods reference,searched,feedback,phases] [--tokens N] [--work DIRECTORY]
+        [--methods reference,searched,feedback,phases,sized] [--tokens N] [--work DIRECTORY]
 
 Rows: a format with the embedding and the head left at 16 bits, so that the linear layers alone are measured. Methods:
 
@@ -10,6 +10,7 @@ Rows: a format with the embedding and the head left at 16 bits, so that the line
 - searched: scales of the least squared error, without a calibration.
 - feedback: error feedback with moments of the same text.
 - phases: feedback, then corrected output and down projections.
+- sized: types or bits chosen by measured loss, for the bytes of the reference (`--target-size`), with feedback.
 
 Figures are the KL divergence from the original on the two held-out texts of SampleWeights, measured on the exported files by
 `ingot evaluate`. Calibration: 16,384 tokens of code and as many of prose that no held-out text has (study/texts.py).
@@ -46,6 +47,7 @@ KEEP = ["--keep", "*embed*", "--keep", "lm_head*"]
 FORMATS = {
     **{name: ["--to", "gguf", "--type", kind, "--pure", *PLAIN] for name, kind in {
         "Q2_K": "Q2_K", "Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q4_0": "Q4_0", "IQ4_XS": "IQ4_XS"}.items()},
+    **{f"{kind} mix": ["--to", "gguf", "--type", kind, *PLAIN] for kind in ("Q2_K", "Q3_K_M", "Q4_K_M")},
     **{f"MLX {bits} bits g64": ["--to", "mlx", "--bits", bits, *KEEP] for bits in ("3", "4")},
     **{f"compressed-tensors int4 g{size}": ["--to", "compressed-tensors", "--bits", "4", "--group-size", size]
        for size in ("128", "64")},
@@ -55,7 +57,8 @@ USUAL = {
     "SampleWeights": ([name for name in FORMATS if not name.endswith("g64") or "MLX" in name], 10_240),
     "smollm2": (["Q2_K", "Q3_K", "MLX 3 bits g64", "MLX 4 bits g64", "compressed-tensors int4 g64"], 6_144),
 }
-METHODS = {"reference": "reference", "searched": "searched", "feedback": "feedback", "phases": "two phases"}
+METHODS = {"reference": "reference", "searched": "searched", "feedback": "feedback", "phases": "two phases", "sized": "types by loss"}
+COMPARED = ("feedback", "phases", "sized")
 SAME = 1e-5  # KL divergence of the widened model from the original: the order of sums differs
 
 
@@ -81,7 +84,7 @@ class Bench:
         self.moments, self.imatrix = folder / "moments.safetensors", folder / "imatrix.gguf"
         if not self.imatrix.exists():
             run(ingot, "calibrate", self.model, *self.sources, "--tokens", 16384, "-o", self.moments, "--imatrix", self.imatrix,
-                "--gradient-tokens", 0, "-q")  # fmt: skip
+                "-q")  # fmt: skip
 
     def widened(self):
         """SmolLM2 with whole super-blocks, compared with the original."""
@@ -109,8 +112,8 @@ class Bench:
         """KL divergence on held-out code and prose."""
         return [text["kl"]["value"] for text in self.evaluate(export, self.model).values()]
 
-    def export(self, name, method, first=None):
-        """The model in a format. `first`: the first phase of a second one."""
+    def export(self, name, method, exports):
+        """The model in a format. `exports`: those of the methods before."""
         place = re.sub(r"\W+", "-", name) + "-" + method
         options = list(FORMATS[name])
         out = self.folder / (place + ".gguf" if "gguf" in options else place)
@@ -118,9 +121,14 @@ class Bench:
             return out
         if method == "reference":
             options += ["--rounding", "reference", *(["--calibration", self.imatrix] if "gguf" in options else [])]
-        if method in ("feedback", "phases"):
+        if method in COMPARED:
             options += ["--calibration", self.moments]
+        if method == "sized":
+            place = next(options.index(option) for option in ("--type", "--bits") if option in options)
+            options[place : place + 2] = ["--target-size", file_bytes(exports["reference"])]
+            options = [option for option in options if option != "--pure"]
         if method == "phases":
+            first = exports["feedback"]
             correction = self.folder / f"{place}.safetensors"
             if not correction.exists():
                 run(self.ingot, "calibrate", self.model, "--through", first, *self.sources, "--tokens", 16384, "-o", correction, "-q")
@@ -156,21 +164,30 @@ def weight_bytes(export):
     return total
 
 
+def file_bytes(export):
+    """Bytes of the files of weights of an export."""
+    return sum(path.stat().st_size for path in ([export] if export.suffix == ".gguf" else export.glob("*.safetensors")))
+
+
 def row(bench, name, methods):
     """The cells of a format."""
     exports, found = {}, {}
     for method in methods:
-        exports[method] = bench.export(name, method, exports.get("feedback"))
+        if method == "sized" and "compressed-tensors" in name:
+            continue
+        exports[method] = bench.export(name, method, exports)
         found[method] = bench.divergences(exports[method])
-    sizes = {weight_bytes(path) for path in exports.values()}
+    sizes = {weight_bytes(path) for method, path in exports.items() if method != "sized"}
     if len(sizes) != 1:
         sys.exit(f"{name}: exports of {sizes} bytes")
+    if "sized" in exports and file_bytes(exports["sized"]) > file_bytes(exports["reference"]):
+        sys.exit(f"{name}: an export that is larger than was asked for")
     if "feedback" in exports and exports["feedback"].suffix == ".gguf":
         bench.check_decoded(exports["feedback"])
-    cells = [" / ".join(f"{value:.4f}" for value in found[method]) for method in methods]
+    cells = [" / ".join(f"{value:.4f}" for value in found.get(method, [])) for method in methods]
     quotients = [
-        " / ".join(f"{own / other:.2f}" for own, other in zip(found[method], found["reference"]))
-        for method in methods if method in ("feedback", "phases")
+        " / ".join(f"{own / other:.2f}" for own, other in zip(found.get(method, []), found["reference"]))
+        for method in methods if method in COMPARED
     ]  # fmt: skip
     return [name, *cells, *quotients]
 
@@ -188,7 +205,7 @@ def main():
     names, methods = asked.formats.split(",") if asked.formats else names, asked.methods.split(",")
     with tempfile.TemporaryDirectory(prefix="ingot-exports-", dir=smollm2.bench_directory()) as folder:
         bench = Bench(asked.ingot.absolute(), asked.model, asked.tokens or tokens, (asked.work or Path(folder)).absolute())
-        quotients = [f"{METHODS[method]} / reference" for method in methods if method in ("feedback", "phases")]
+        quotients = [f"{METHODS[method]} / reference" for method in methods if method in COMPARED]
         print("| " + " | ".join(["format", *(METHODS[method] for method in methods), *quotients]) + " |")
         print("|" + "---|" * (1 + len(methods) + len(quotients)))
         for name in names:

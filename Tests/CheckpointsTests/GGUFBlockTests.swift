@@ -87,4 +87,19 @@ import Testing
             #expect(rows[20 * row..<20 * row + 20] == whole[start..<start + 20])
         }
     }
+
+    /// Blocks in memory decode to the bits that reading them from a file gives.
+    @Test(arguments: kinds) func blocksInMemory(_ kind: Kind) throws {
+        let directory = try TemporaryDirectory()
+        let (tensor, file) = try kind.header(directory)
+        let bytes = try tensor.bytes(in: file).all()
+        let type = try #require(BlockType(rawValue: kind.type))
+        var weights = [Float](repeating: 1, count: Kind.blocks * kind.elements + 1)
+        GGUFBlocks.decode(type, try file.bytes(tensor.range).span, into: &weights)
+        #expect(weights.last == 1)
+        for index in 0..<weights.count - 1 {
+            let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[index * 4 + $1]) << UInt32(8 * $1) }
+            #expect(weights[index].bitPattern == bits)
+        }
+    }
 }

@@ -2,6 +2,7 @@ import Architectures
 import Export
 import FileAccess
 import Moments
+import Quantization
 import SystemPackage
 import TensorModel
 import TestSupport

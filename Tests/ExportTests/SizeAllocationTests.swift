@@ -51,7 +51,7 @@ import Testing
         #expect(SizeAllocation.choose(items, within: 30) == [0, 0])
         #expect(SizeAllocation.choose(items, within: 40) == [2, 0])
         #expect(SizeAllocation.choose(items, within: 60) == [2, 1])
-        #expect(SizeAllocation.choose([], within: 0) == [])
+        #expect(SizeAllocation.choose([[Size]](), within: 0) == [])
     }
 
     /// A matrix of unknown loss has the smallest type that is not below the average of the others.

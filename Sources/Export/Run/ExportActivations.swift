@@ -3,6 +3,7 @@ package import Moments
 import Publishing
 package import SystemPackage
 package import TensorModel
+package import Weights
 
 /// The files that tell an export of the activations: moments, and in the second phase corrections through the first.
 package struct ExportActivations: Sendable {
@@ -64,6 +65,20 @@ package struct ExportActivations: Sendable {
             .momentsInvalid, file: path.string, found: "no gradients",
             expected: "gradients of the matrices, which tell where bits matter",
             remedy: "make the file with ingot calibrate")
+    }
+
+    /// Requires that the file tells of at least one matrix of a source.
+    ///
+    /// - Parameter path: the file as the user named it.
+    /// - Throws: `momentsInvalid` if it does not.
+    package func requireUse(by source: OpenedCheckpoint, of path: FilePath) throws {
+        let isUsed = source.tensors.contains { tensor in
+            tensor.shape.isMatrix && moments.inputs(of: tensor.name, tensor.shape).contains { $0.input != nil }
+        }
+        guard !isUsed else { return }
+        throw IngotError(
+            .momentsInvalid, file: path.string, found: "moments of no matrix of \(source.path)",
+            expected: "moments of this model", remedy: "gather them on the model that is exported")
     }
 
     /// What the manifest records.

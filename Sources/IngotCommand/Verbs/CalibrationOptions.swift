@@ -59,18 +59,17 @@ struct CalibrationOptions: ParsableArguments {
     }
 }
 
-extension CalibrationMoments {
+extension MomentsFile {
     /// Requires that the file is one of a source. An importance matrix may have some of the inputs only, and always fits.
     ///
     /// - Parameter comparingWeights: whether the weights are hashed too, to find a file of another model with the same shapes.
     /// - Returns: a warning if the file is of another model with the same shapes.
     /// - Throws: `momentsInvalid`; errors of reading.
-    func fitWarnings(_ source: FilePath, _ key: String?, comparingWeights: Bool) throws -> [IngotWarning] {
-        guard file.description.origin == .calibration else { return [] }
-        let opened = try OpenedCheckpoint(source, key: key)
-        let tensors = opened.tensors.map { ($0.name, $0.shape) }
-        let isCompared = comparingWeights && !file.description.modelHash.isEmpty
-        return try file.requireFits(
-            tensors, modelHash: isCompared ? opened.contentIdentity().weights.description : "")
+    func fitWarnings(_ source: OpenedCheckpoint, comparingWeights: Bool) throws -> [IngotWarning] {
+        guard description.origin == .calibration else { return [] }
+        let tensors = source.tensors.map { ($0.name, $0.shape) }
+        let isCompared = comparingWeights && !description.modelHash.isEmpty
+        return try requireFits(
+            tensors, modelHash: isCompared ? source.contentIdentity().weights.description : "")
     }
 }

@@ -119,8 +119,9 @@ struct Convert: AsyncParsableCommand {
         let isCalibrated = calibrated.calibration != nil || !calibrated.texts.areMissing
         if isCalibrated { options = rate.calibrated(options, work.isMemoryStated) }
         var moments = try calibrated.moments(beside: dest)
-        for warning in try moments?.fitWarnings(source, rate.keyed.key, comparingWeights: true) ?? [] {
-            progress.show(.warning(warning))
+        if let file = moments?.file {
+            let opened = try OpenedCheckpoint(source, key: rate.keyed.key)
+            for warning in try file.fitWarnings(opened, comparingWeights: true) { progress.show(.warning(warning)) }
         }
         var gathering: CalibratedConversion?
         if !calibrated.texts.areMissing {

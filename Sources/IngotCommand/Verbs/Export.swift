@@ -83,7 +83,8 @@ struct Export: AsyncParsableCommand {
         let reading = ReadingProgress(
             shown, totalBytes: opened.tensors.reduce(0) { $0 + $1.byteCount }, files: opened.weightFiles)
         for warning in opened.warnings { reading.warn(warning) }
-        let summary = try await export(opened) { reading.note($0, $1, $2) }
+        let activations = try codes.activations(of: opened, beside: out) { reading.warn($0) }
+        let summary = try await export(opened, activations) { reading.note($0, $1, $2) }
         reading.finish()
         for warning in summary.warnings { reading.warn(warning) }
         Console.result(
@@ -95,7 +96,8 @@ struct Export: AsyncParsableCommand {
     }
 
     private func export(
-        _ opened: OpenedCheckpoint, progress: @escaping (TensorName, String, UInt64) -> Void
+        _ opened: OpenedCheckpoint, _ activations: ExportActivations?,
+        progress: @escaping (TensorName, String, UInt64) -> Void
     ) async throws -> ExportSummary {
         // Factors of the moments need more than plain rounding.
         let usual: UInt64 = codes.calibration != nil && !work.isMemoryStated ? 2 << 30 : work.memory.bytes
@@ -107,14 +109,14 @@ struct Export: AsyncParsableCommand {
             ).run(to: out, progress: progress)
         case .mlx, .compressedTensors:
             return try await GroupExporter(
-                opened, codes.groups(output.target, dtype: output.dtype), codes.activations(beside: out),
+                opened, codes.groups(output.target, dtype: output.dtype), activations,
                 memory: memory,
                 jobs: jobs,
                 force: output.force
             ).run(to: out, progress: progress)
         case .gguf:
             return try await GGUFExporter(
-                opened, try codes.gguf(), codes.activations(beside: out), memory: memory, jobs: jobs,
+                opened, try codes.gguf(), activations, memory: memory, jobs: jobs,
                 force: output.force
             ).run(to: out, progress: progress)
         }

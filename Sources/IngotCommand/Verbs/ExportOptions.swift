@@ -4,6 +4,7 @@ import Moments
 import Quantization
 import SystemPackage
 import TensorModel
+import Weights
 
 /// Formats that `ingot export` writes.
 enum ExportTargetFormat: String, ExpressibleByArgument, CaseIterable {
@@ -221,12 +222,18 @@ struct CodeOptions: ParsableArguments {
 
     /// What `--calibration` and the files of a second phase tell; nil if they were not given.
     ///
-    /// - Throws: `momentsInvalid`; errors of reading.
-    func activations(beside out: FilePath) throws -> ExportActivations? {
+    /// - Parameter warn: called with a warning if the moments are those of another model with the same shapes.
+    /// - Throws: `momentsInvalid` if the moments are those of a model with other shapes; errors of reading.
+    func activations(
+        of source: OpenedCheckpoint, beside out: FilePath, warn: (IngotWarning) -> Void
+    ) throws -> ExportActivations? {
         guard let calibration else { return nil }
         let moments = try MomentsFile.open(calibration, scratch: out.removingLastComponent())
-        if goal != nil { try ExportActivations(moments.file, hash: moments.hash).requireGradients(of: calibration) }
-        guard let correction, let through else { return ExportActivations(moments.file, hash: moments.hash) }
+        try moments.file.fitWarnings(source, comparingWeights: true).forEach(warn)
+        let known = ExportActivations(moments.file, hash: moments.hash)
+        try known.requireUse(by: source, of: calibration)
+        if goal != nil { try known.requireGradients(of: calibration) }
+        guard let correction, let through else { return known }
         return try ExportActivations(moments.file, hash: moments.hash, correction: correction, through: through)
     }
 

@@ -61,7 +61,8 @@ struct Plan: AsyncParsableCommand {
         if let calibration = text.calibration {
             options = rate.calibrated(options, work.isMemoryStated)
             let opened = try CalibrationMoments(opening: calibration, scratch: calibration.removingLastComponent())
-            warnings = try opened.fitWarnings(source, options.encoding.key, comparingWeights: false)
+            warnings = try opened.file.fitWarnings(
+                OpenedCheckpoint(source, key: options.encoding.key), comparingWeights: false)
             options.encoding.calibration = opened.hash
             moments = opened
         }

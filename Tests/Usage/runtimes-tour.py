@@ -21,6 +21,7 @@ import smollm2  # noqa: E402
 
 MODEL = "SmolLM2-135M"
 QUESTION = "What is the capital of France?"
+COMMANDS = ("ls ", "ingot ", "llama-", "mlx_lm", "python ")  # beginnings of parts that are commands
 PROGRAMS = ("llama-completion", "llama-perplexity")
 DIRECTORY = """\
 from transformers import pipeline
@@ -42,7 +43,7 @@ def python(program: str) -> str:
 
 
 def parts(versions: str) -> list[str]:
-    """Commands (they begin with the name of a program, or with `python`), and the text between them."""
+    """Commands, and the text between them."""
     return [
         f"""# From a Hugging Face directory to an answer
 
@@ -65,7 +66,7 @@ Rows of this model have 576 weights, so it takes types of 32 weights to a block:
         "llama-perplexity -m smollm2-Q8_0.gguf -f prose.txt -c 512 --chunks 2 \\\n    --threads 1 -lv 0",
         "## mlx-lm\n",
         f"ingot export {MODEL} smollm2-mlx --to mlx --bits 8 --group-size 64",
-        f"mlx_lm.generate --model smollm2-mlx --prompt '{QUESTION}' \\\n    --max-tokens 32 --temp 0 | grep -v -e tokens-per-sec -e Peak",
+        f"mlx_lm.generate --model smollm2-mlx --max-tokens 32 --temp 0 \\\n    --verbose False --prompt '{QUESTION}'",
         """## transformers
 
 With compressed-tensors, which vLLM loads too:
@@ -80,6 +81,12 @@ them with those of the runtimes.
     ]  # fmt: skip
 
 
+def narrow(block: str) -> str:
+    if wide := [line for line in block.splitlines() if len(line) > 80]:
+        raise SystemExit("wider than 80 columns:\n" + "\n".join(wide))
+    return block
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ingot", type=Path)
@@ -89,6 +96,9 @@ def main() -> None:
     ingot, build = arguments.ingot.resolve(strict=True), (arguments.build or llamacpp.build(PROGRAMS)).resolve()
     names = ("mlx-lm", "mlx", "transformers", "compressed-tensors")
     versions = ", ".join([f"llama.cpp of llama-cpp-python {llamacpp.pinned()}", *(f"{name} {version(name)}" for name in names)])
+    page = parts(versions)
+    for command in filter(lambda part: part.startswith(COMMANDS), page):
+        narrow(f"$ {command}")
     with tempfile.TemporaryDirectory(prefix="ingot-tour.", dir=smollm2.bench_directory()) as name:
         folder = Path(name)
         (folder / "bin").mkdir()
@@ -103,18 +113,15 @@ def main() -> None:
 
         def shell(command: str) -> str:
             """The command and its standard output, as a block. Progress and messages on standard error are left out."""
-            print(command, file=sys.stderr)
             done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=variables, text=True, capture_output=True)
             if done.returncode:
                 raise SystemExit(f"{command}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
             lines = [line.rstrip() for line in done.stdout.strip().splitlines()]
-            block = "\n".join([f"$ {command}", *lines])
-            if wide := [line for line in block.splitlines() if len(line) > 80]:
-                raise SystemExit("wider than 80 columns:\n" + "\n".join(wide))
+            block = narrow("\n".join([f"$ {command}", *lines]))
+            print(block, file=sys.stderr)
             return f"```\n{block}\n```\n"
 
-        programs = ("ls ", "ingot ", "llama-", "mlx_lm", "python ")
-        text = [shell(part) if part.startswith(programs) else part.rstrip() + "\n" for part in parts(versions)]
+        text = [shell(part) if part.startswith(COMMANDS) else part.rstrip() + "\n" for part in page]
     arguments.target.write_text("\n".join(text).replace(name, "..."))
 
 

@@ -57,8 +57,8 @@ class Exporter(Converter):
     equal: tuple[int, int] | None = field(default=None)
 
 
-def rows_of(ingot: Path, quantize: Path, model: Path, half: Path, folder: Path) -> list[Exporter]:
-    rows = []
+def rows_of(ingot: Path, quantize: Path, folder: Path) -> list[Exporter]:
+    model, half, rows = folder / "plain", folder / "f16.gguf", []
 
     def add(name, kind, command, target, own=False):
         share = SHARE[kind]
@@ -148,21 +148,25 @@ HEADER = ["exporter", "CPU seconds", "MB of fp16 per CPU-second", "M weights per
           "output MB", "equal"]  # fmt: skip
 
 
-def inputs(ingot: Path, folder: Path, layers: int | None) -> tuple[Path, Path, Path]:
-    """The directory without a tokenizer (a tokenizer of words has no form in GGUF), the same with one (mlx-lm will not go without) as
-    `source`, and the fp16 GGUF file. Importance matrix and moments are made beside them. Returns weights file, directory, GGUF file."""
-    source, plain, half = folder / "source", folder / "plain", folder / "f16.gguf"
+def make_inputs(folder: Path, layers: int | None) -> None:
+    """A directory without a tokenizer (a tokenizer of words has no form in GGUF) as `plain`, the same with one (mlx-lm will not go without)
+    as `source`, and the fp16 GGUF file as `f16.gguf`."""
+    source, plain = folder / "source", folder / "plain"
     generator = [sys.executable, BENCHMARKS / "make_llama.py", source, MODEL, "--dense", "--tokenizer"]
     subprocess.run([*generator, *(["--layers", str(layers)] if layers else [])], check=True)
     plain.mkdir()
     for name in ("config.json", "model.safetensors"):
         (plain / name).symlink_to(source / name)
-    subprocess.run([sys.executable, HERE / "to_gguf.py", source, half], check=True)
+    subprocess.run([sys.executable, HERE / "to_gguf.py", source, folder / "f16.gguf"], check=True)
+
+
+def calibrate(ingot: Path, folder: Path) -> None:
+    """`moments.safetensors` and `imatrix.gguf` of the model in `plain`."""
+    plain = folder / "plain"
     vocabulary = json.loads((plain / "config.json").read_text())["vocab_size"]
     np.save(folder / "ids.npy", np.random.default_rng(1).integers(3, vocabulary, TOKENS).astype(np.int32))
     subprocess.run([ingot, "calibrate", plain, "--ids", folder / "ids.npy", "--gradient-tokens", "0", "-o", folder / "moments.safetensors",
                     "--imatrix", folder / "imatrix.gguf", "--quiet"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    return source / "model.safetensors", plain, half
 
 
 def main() -> None:
@@ -178,10 +182,11 @@ def main() -> None:
     build = arguments.build or llamacpp.build(("llama-quantize", "llama-perplexity"))
     with tempfile.TemporaryDirectory(prefix="ingot-exporters.", dir=smollm2.bench_directory()) as name:
         folder = Path(name)
-        weights, plain, half = inputs(ingot, folder, arguments.layers)
-        rows = rows_of(ingot, build.resolve() / "bin" / "llama-quantize", plain, half, folder)
-        rows = [row for row in rows if re.search(arguments.only, row.name)]
-        size = weights.stat().st_size
+        make_inputs(folder, arguments.layers)
+        rows = [row for row in rows_of(ingot, build.resolve() / "bin" / "llama-quantize", folder) if re.search(arguments.only, row.name)]
+        if any("matrix" in row.name or "feedback" in row.name for row in rows):
+            calibrate(ingot, folder)
+        size = (folder / "source" / "model.safetensors").stat().st_size
         measure_all(rows, size, arguments.runs, folder)
     packages = ", ".join(f"{name} {version(name)}" for name in ("mlx", "mlx-lm", "gguf"))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())

@@ -102,12 +102,18 @@ class LlamaCpp(llamacpp.LlamaCpp):
     def losses(self, model: Path, text: Path, count: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """The mean loss of each of `count` sequences, and the ids of all. One thread: several spin while they wait for each other."""
         saved = folder / "logits"
-        # All that it prints at this level is the perplexity of all sequences so far, after each one.
         options = ["--threads", 1, "-lv", 0, *llamacpp.EXACT, "--save-all-logits", saved]
-        output = run(self._bin / "llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, *options)
-        so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+)", output)])
+        for _ in range(10):
+            output = run(self._bin / "llama-perplexity", "-m", model, "-f", text, "-c", CONTEXT, "--chunks", count, *options)
+            # All that it prints at this level is the perplexity of all sequences so far, after each one. Its log is written by another
+            # thread, and sometimes the program ends before the last lines are.
+            so_far = np.log([float(value) for value in re.findall(r"\[\d+\]([0-9.]+),", output)])
+            if len(so_far) == count:
+                break
+        else:
+            sys.exit(f"llama-perplexity printed fewer than {count} perplexities in each of ten runs of {model}")
         sums = so_far * np.arange(1, count + 1)
-        # The file: "_logits_", then binary32 numbers: context, vocabulary, sequences; then the ids.
+        # The file: "_logits_", then whole numbers of 32 bits: context, vocabulary, sequences, the ids.
         header = np.fromfile(saved, np.int32, 5)
         ids = np.fromfile(saved, np.int32, header[4] * header[2], offset=20)
         saved.unlink()
@@ -247,8 +253,9 @@ class Comparison:
     def gguf(self, wanted):
         folder = self._folder / "gguf"
         kinds = TYPES.get(self._name, ["F16", "Q8_0", "Q4_K_M"])
-        # Some matrices of the small Mistral have rows of 128 weights.
-        self._export(folder, "--to", "gguf", "--type", ",".join(kinds), *["--allow-fallback"] * (self._name == "mistral"))
+        # Some matrices of the small Mistral have rows of 128 weights, all of SmolLM2 rows of 576: types of the mixes do not fit.
+        fallback = ["--allow-fallback"] if self._name in ("mistral", "SmolLM2-135M") else []
+        self._export(folder, "--to", "gguf", "--type", ",".join(kinds), *fallback)
         reads = wanted("transformers") and self._name not in NOT_READ["transformers", "gguf"]
         for kind in kinds:
             file = next(path for path in folder.glob("*.gguf") if path.stem.endswith(kind))

@@ -113,7 +113,11 @@ def main() -> None:
 
         def shell(command: str) -> str:
             """The command and its standard output, as a block. Progress and messages on standard error are left out."""
-            done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=variables, text=True, capture_output=True)
+            for _ in range(10):
+                done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=variables, text=True, capture_output=True)
+                # Another thread writes llama.cpp's log, and sometimes the program ends before the last lines are written.
+                if not command.startswith("llama-perplexity") or "[2]" in done.stdout:
+                    break
             if done.returncode:
                 raise SystemExit(f"{command}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
             lines = [line.rstrip() for line in done.stdout.strip().splitlines()]

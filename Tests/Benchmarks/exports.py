@@ -144,8 +144,7 @@ class Bench:
         names = [f"blk.0.{part}.weight" for part in ("attn_q", "attn_v", "ffn_up")]
         names += [f"blk.{last}.{part}.weight" for part in ("attn_k", "attn_output", "ffn_down")]
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            run(self.ingot, "export", export, Path(folder) / "own", "--to", "safetensors", "--keep-names", "--dtype", "f32",
-                "--allow-requantize", "-q")  # fmt: skip
+            run(self.ingot, "export", export, Path(folder) / "own", "--to", "safetensors", "--keep-names", "--dtype", "f32", "-q")
             with safe_open(Path(folder) / "own/model.safetensors", "np") as own:
                 for name in names:
                     tensor = tensors[name]

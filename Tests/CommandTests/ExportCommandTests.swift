@@ -18,11 +18,11 @@ import Testing
         try run(["export", model, directory.at(name).string] + options)
     }
 
-    /// Moments of 512 tokens, and the importance matrix of the same.
+    /// Moments of 1,024 tokens, and the importance matrix of the same.
     private func calibrate() throws -> (moments: String, imatrix: String) {
         let (moments, imatrix) = (directory.at("m.safetensors").string, directory.at("i.gguf").string)
         let result = try run([
-            "calibrate", Self.model, "--text", Self.model + "/heldout-code.txt", "--tokens", "512", "-o", moments,
+            "calibrate", Self.model, "--text", Self.model + "/heldout-code.txt", "--tokens", "1024", "-o", moments,
             "--imatrix", imatrix,
         ])
         #expect(result.status == 0, "\(result.errors)")

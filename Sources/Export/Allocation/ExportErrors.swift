@@ -30,7 +30,6 @@ struct ExportErrors {
     /// Rows of a source that are encoded at most, in runs of `runRows`.
     private static let sampledRows = 128, runRows = 16
 
-    private let checkpoint: OpenedCheckpoint
     private let tensors: [RowsExporter.Readable]
     private let candidates: [Candidate]
     private let moments: MomentsFile
@@ -47,7 +46,7 @@ struct ExportErrors {
         _ checkpoint: OpenedCheckpoint, _ candidates: [Candidate], _ activations: ExportActivations, memory: UInt64,
         jobs: Int
     ) throws {
-        (self.checkpoint, self.candidates) = (checkpoint, candidates)
+        self.candidates = candidates
         tensors = try checkpoint.tensors.map { try RowsExporter.Readable($0) }
         moments = activations.moments
         // Types do not depend on corrections, so that both phases choose the same.

@@ -20,7 +20,7 @@ import llamacpp  # noqa: E402
 import smollm2  # noqa: E402
 
 MODEL = "SmolLM2-135M"
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital city of Italy."
 COMMANDS = ("ls ", "ingot ", "llama-", "mlx_lm", "python ")  # beginnings of parts that are commands
 PROGRAMS = ("llama-completion", "llama-perplexity")
 DIRECTORY = """\

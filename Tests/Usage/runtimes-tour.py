@@ -48,7 +48,7 @@ def parts(versions: str) -> list[str]:
         f"""# From a Hugging Face directory to an answer
 
 What the commands print on a real model, SmolLM2-135M-Instruct, at 80 columns. `make runtimes-tour` writes this page anew.
-Versions: {versions}. All programs run on the processor.
+All programs run on the processor. Versions: {versions}.
 
 The directory has what `from_pretrained` loads:
 """,
@@ -61,7 +61,7 @@ Rows of this model have 576 weights, so it takes types of 32 weights to a block:
         f"ingot verify smollm2-Q8_0.gguf --against {MODEL} --top 0",
         "The file has names, hyperparameters, tokenizer and chat template. llama.cpp's own program answers:",
         f"llama-completion -m smollm2-Q8_0.gguf -p '{QUESTION}' \\\n    --single-turn --temp 0 -n 32 --threads 1 -lv 0",
-        "Both programs compute the same perplexity, on the same token ids:",
+        "Both programs compute the perplexity of the same token ids. llama.cpp rounds activations to 8 bits, hence the small difference:",
         "ingot evaluate smollm2-Q8_0.gguf --text prose.txt --tokens 1024 -q",
         "llama-perplexity -m smollm2-Q8_0.gguf -f prose.txt -c 512 --chunks 2 \\\n    --threads 1 -lv 0",
         "## mlx-lm\n",

@@ -420,16 +420,16 @@ int main(void) {
     make_weights();
     for (int32_t format = 1; format <= 3; format += 1) {
         for (int width = 0; width < 6; width += 1) {
-            for (int32_t symmetric = 0; symmetric < 2; symmetric += 1) {
+            for (int32_t kind = INGOT_UNIFORM_AFFINE; kind <= INGOT_UNIFORM_SIGNED; kind += 1) {
                 for (size_t group = 32; group <= 128; group *= 2) {
                     size_t groups = ROWS * ((COLUMNS + group - 1) / group);
                     ingot_uniform_encode(
-                        weights, ROWS, COLUMNS, group, widths[width], symmetric, format, codes, scales, biases);
+                        weights, ROWS, COLUMNS, group, widths[width], kind, format, NULL, codes, scales, biases);
                     add(codes, sizeof codes);
                     add(scales, groups * sizeof(float));
-                    if (!symmetric) { add(biases, groups * sizeof(float)); }
+                    if (kind == INGOT_UNIFORM_AFFINE) { add(biases, groups * sizeof(float)); }
                     ingot_uniform_decode(
-                        codes, scales, symmetric ? NULL : biases, ROWS, COLUMNS, group, widths[width], restored);
+                        codes, scales, kind == INGOT_UNIFORM_AFFINE ? biases : NULL, ROWS, COLUMNS, group, widths[width], restored);
                     add(restored, sizeof restored);
                     struct ingot_error_sums sums = ingot_error_sums(weights, restored, COUNT);
                     add(&sums, sizeof sums);

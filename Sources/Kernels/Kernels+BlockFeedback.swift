@@ -8,16 +8,22 @@ extension Kernels {
         case blocks(BlockType)
         /// Groups of `size` weights with a scale and a bias, stored in `scales`.
         case affine(bits: Int, size: Int, scales: FloatFormat)
-        /// Groups of `size` weights with a scale of 0 or more, stored in `scales`, and codes around zero.
+        /// Groups of `size` weights with a scale of either sign, stored in `scales`, and codes around zero.
         case symmetric(bits: Int, size: Int, scales: FloatFormat)
+        /// Codes around zero for a scale that each row brings, which `scales` holds.
+        case given(bits: Int, scales: FloatFormat)
 
-        /// Columns that are searched together: of a super-block, block or group.
+        /// Columns that are searched together, at most: of a super-block, block or group.
         package var columns: Int {
             switch self {
             case .blocks(let type): type.elements
             case .affine(_, let size, _), .symmetric(_, let size, _): size
+            case .given: 64
             }
         }
+
+        /// Searches begin at multiples of this many columns.
+        package var alignment: Int { if case .given = self { 1 } else { columns } }
 
         /// Whether there is such a search.
         package var isKnown: Bool { self != .blocks(.mxfp4) }
@@ -30,6 +36,7 @@ extension Kernels {
                 (Int32(INGOT_FEEDBACK_AFFINE), Int32(bits), Int32(scales.rawValue))
             case .symmetric(let bits, _, let scales):
                 (Int32(INGOT_FEEDBACK_SYMMETRIC), Int32(bits), Int32(scales.rawValue))
+            case .given(let bits, let scales): (Int32(INGOT_FEEDBACK_GIVEN), Int32(bits), Int32(scales.rawValue))
             }
         }
     }
@@ -65,16 +72,21 @@ extension Kernels.FeedbackBlock {
     ///   - range: columns of the block: one super-block, block or group of the format.
     ///   - coupling: how much column j of the block takes of the error of column i, at `width * i + j`, for i < j.
     ///   - pivots: R_jj of each column of the block.
+    ///   - scales: of each row, for the format `given`.
     ///   - results: receives the codes and scales.
     package func search(
         _ range: Range<Int>, _ format: Kernels.FeedbackFormat, coupling: Span<Float>, width: Int, pivots: Span<Float>,
-        into results: inout Kernels.FeedbackResults
+        scales: [Float] = [], into results: inout Kernels.FeedbackResults
     ) {
         precondition(
             range.lowerBound >= 0 && range.upperBound <= columns && range.count <= format.columns && width >= columns
                 && coupling.count >= (columns - 1) * width + columns && pivots.count >= columns && format.isKnown,
             "FeedbackBlock: sizes differ")
         results.prepare(columns: range.count, stride: stride)
+        if case .given = format {
+            precondition(scales.count >= rows, "FeedbackBlock: rows without scales")
+            for row in 0..<stride { results.steps[row] = row < rows ? scales[row] : 0 }
+        }
         let scratch = unsafe blocksScratch()
         unsafe run(range, format, coupling, width, pivots, &results) { kernel in
             guard let scratch = unsafe scratch else { return }

@@ -8,6 +8,16 @@ extension Kernels {
         case reference
         /// Searched for the least squared error, weighted by the importance. It is never larger than the reference's.
         case searched
+        /// Of MXFP4 alone: scales and codes of `mlx.core.quantize`, mode mxfp4.
+        case mlx
+
+        fileprivate var number: Int32 {
+            switch self {
+            case .reference: Int32(INGOT_BLOCKS_REFERENCE)
+            case .searched: Int32(INGOT_BLOCKS_SEARCHED)
+            case .mlx: Int32(INGOT_BLOCKS_MLX)
+            }
+        }
     }
 
     /// Encodes rows of weights to blocks of a ggml type (Specs/gguf-blocks.md).
@@ -25,7 +35,7 @@ extension Kernels {
             rows >= 0 && columns >= 0 && columns % type.elements == 0 && weights.count >= rows * columns
                 && (importance.isEmpty || importance.count == columns)
                 && blocks.count >= rows * (columns / type.elements) * type.bytes, "encodeBlocks: sizes differ")
-        let kind = Int32(rounding == .reference ? INGOT_BLOCKS_REFERENCE : INGOT_BLOCKS_SEARCHED)
+        let kind = rounding.number
         let status = unsafe weights.withUnsafeBufferPointer { weights in
             unsafe importance.withUnsafeBufferPointer { importance in
                 unsafe blocks.withUnsafeMutableBufferPointer { blocks in

@@ -2,7 +2,7 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// The longest group that `uniformEncode` and `uniformRound` accept.
+    /// The longest group that `uniformRound` accepts, and `uniformEncode` but for scales of both signs.
     package static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.
@@ -30,27 +30,49 @@ extension Kernels {
         package var groupCount: Int { rows * groupsPerRow }
     }
 
+    /// What a group has beside its codes.
+    package enum GroupKind: Sendable, Hashable {
+        /// A scale of 0 or more, and a bias.
+        case affine
+        /// A scale of 0 or more; codes around zero.
+        case symmetric
+        /// A scale of either sign; codes around zero.
+        case signed
+
+        fileprivate var number: Int32 {
+            switch self {
+            case .affine: Int32(INGOT_UNIFORM_AFFINE)
+            case .symmetric: Int32(INGOT_UNIFORM_SYMMETRIC)
+            case .signed: Int32(INGOT_UNIFORM_SIGNED)
+            }
+        }
+    }
+
     /// Searches scale, bias and codes of every group (Specs/uniform.md, "The encoder: the search").
     ///
     /// - Parameters:
     ///   - weights: finite, row-major.
-    ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`.
+    ///   - grouping: the shape of the chunk; groups of at most `maximumGroupSize`, or of any size if `signed`.
     ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - kind: what groups have.
     ///   - scaleFormat: element type that scales and biases are stored in. Each is exactly representable in it.
-    ///   - symmetric: whether groups have a scale and no bias.
     ///   - codes: room for one byte per weight.
     ///   - scales: room for one per group.
-    ///   - biases: room for one per group; not written if symmetric.
+    ///   - biases: room for one per group; written if affine.
     package static func uniformEncode(
-        _ weights: Span<Float>, grouping: Grouping, bits: Int, symmetric: Bool, scaleFormat: FloatFormat,
+        _ weights: Span<Float>, grouping: Grouping, bits: Int, kind: GroupKind, scaleFormat: FloatFormat,
         codes: inout MutableSpan<UInt8>, scales: inout MutableSpan<Float>, biases: inout MutableSpan<Float>
     ) {
         let groups = grouping.groupCount
-        precondition(grouping.groupSize <= maximumGroupSize, "uniformEncode: group too long")
+        let isLong = grouping.groupSize > maximumGroupSize
+        precondition(!isLong || kind == .signed, "uniformEncode: group too long")
         precondition([2, 3, 4, 5, 6, 8].contains(bits), "uniformEncode: unsupported width")
         precondition(
             weights.count == grouping.weightCount && codes.count >= weights.count && scales.count >= groups
-                && (symmetric || biases.count >= groups), "uniformEncode: sizes differ")
+                && (kind != .affine || biases.count >= groups), "uniformEncode: sizes differ")
+        let scratch = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: isLong ? scratchBytes(groupSize: grouping.groupSize) : 0, alignment: 64)
+        defer { unsafe scratch.deallocate() }
         unsafe weights.withUnsafeBufferPointer { weights in
             unsafe codes.withUnsafeMutableBufferPointer { codes in
                 unsafe scales.withUnsafeMutableBufferPointer { scales in
@@ -58,13 +80,16 @@ extension Kernels {
                         guard weights.count > 0 else { return }
                         unsafe ingot_uniform_encode(
                             weights.baseAddress, grouping.rows, grouping.columns, grouping.groupSize,
-                            Int32(bits), symmetric ? 1 : 0, Int32(scaleFormat.rawValue),
+                            Int32(bits), kind.number, Int32(scaleFormat.rawValue), isLong ? scratch.baseAddress : nil,
                             codes.baseAddress, scales.baseAddress, biases.baseAddress)
                     }
                 }
             }
         }
     }
+
+    /// Bytes that `uniformEncode` needs beside its arguments for groups of this size.
+    package static func scratchBytes(groupSize: Int) -> Int { groupSize > maximumGroupSize ? 64 * groupSize : 0 }
 
     /// Finds scale, bias and codes of every group by plain rounding (Specs/uniform.md, "The encoder: plain rounding").
     ///

@@ -51,6 +51,9 @@ FORMATS = {
     **{f"MLX {bits} bits g64": ["--to", "mlx", "--bits", bits, *KEEP] for bits in ("3", "4")},
     **{f"compressed-tensors int4 g{size}": ["--to", "compressed-tensors", "--bits", "4", "--group-size", size]
        for size in ("128", "64")},
+    **{f"compressed-tensors int{bits} channel": ["--to", "compressed-tensors", "--bits", bits, "--group-size", "channel"]
+       for bits in ("4", "8")},
+    "MLX mxfp4": ["--to", "mlx", "--mode", "mxfp4", *KEEP],
 }  # fmt: skip
 # Formats and tokens of each held-out text, where the command names none. SmolLM2 lies on a grid of 4 bits, and 576 columns are groups of 64.
 USUAL = {

@@ -13,7 +13,7 @@ import Weights
 
 /// Exports for runtimes, of small models with rows that fit all blocks.
 @Suite struct RuntimeExportTests {
-    private static let minimum: UInt64 = 64 << 20
+    static let minimum: UInt64 = 64 << 20
 
     /// A Llama of two layers with 256 columns, grouped heads and a tied head or an own one.
     static func write(to path: FilePath, tied: Bool = false, change: ((inout [SampleTensor]) -> Void)? = nil) throws {
@@ -39,7 +39,7 @@ import Weights
         try SampleSource.write([tensors], to: path, companions: ["config.json": configuration])
     }
 
-    private static func gguf(
+    static func gguf(
         _ source: FilePath, to target: FilePath, _ recipes: [GGUFRecipe], rounding: ExportRounding = .searched,
         memory: UInt64 = minimum, jobs: Int = 1, fallback: Bool = false, requantize: Bool = false, force: Bool = false,
         shard: UInt64? = nil
@@ -52,23 +52,24 @@ import Weights
         ).run(to: target)
     }
 
-    private static func groups(
-        _ source: FilePath, to target: FilePath, _ runtime: GroupSettings.Runtime, bits: Int = 4, size: Int = 64,
-        rounding: ExportRounding = .searched, format: FloatFormat? = nil, overrides: [GroupSettings.Override] = [],
-        memory: UInt64 = minimum, jobs: Int = 1, fallback: Bool = false, requantize: Bool = false, force: Bool = false,
+    static func groups(
+        _ source: FilePath, to target: FilePath, _ runtime: GroupSettings.Runtime, mode: GroupSettings.Mode = .affine,
+        bits: Int = 4, size: Int? = 64, rounding: ExportRounding = .searched, format: FloatFormat? = nil,
+        overrides: [GroupSettings.Override] = [], memory: UInt64 = minimum, jobs: Int = 1, fallback: Bool = false,
+        requantize: Bool = false, force: Bool = false,
         shard: UInt64 = 5 << 30
     ) async throws -> ExportSummary {
         try await GroupExporter(
             OpenedCheckpoint(source),
             GroupSettings(
-                runtime, bits: bits, groupSize: size, rounding, format: format, overrides: overrides,
-                allowsFallback: fallback, allowsRequantizing: requantize, shardBytes: shard), nil, memory: memory,
-            jobs: jobs, force: force
+                runtime, mode: mode, bits: bits, groupSize: mode == .mxfp4 ? 32 : size, rounding,
+                format: format, overrides: overrides, allowsFallback: fallback, allowsRequantizing: requantize,
+                shardBytes: shard), nil, memory: memory, jobs: jobs, force: force
         ).run(to: target)
     }
 
     /// The hash of every file below a directory.
-    private static func hashes(_ path: FilePath) throws -> [String] {
+    static func hashes(_ path: FilePath) throws -> [String] {
         try Directory.tree(path).map { name, _ in
             let file = try MappedFile.open(path.pushing(FilePath(name)))
             return "\(name) \(try file.hash(of: file.wholeRange))"
@@ -76,7 +77,7 @@ import Weights
     }
 
     /// The weights of all tensors as binary32, by name.
-    private static func weights(_ path: FilePath) throws -> [TensorName: [Float]] {
+    static func weights(_ path: FilePath) throws -> [TensorName: [Float]] {
         var found: [TensorName: [Float]] = [:]
         for tensor in try OpenedCheckpoint(path).tensors {
             guard let readable = try ReadableWeights(tensor) else { continue }
@@ -88,7 +89,7 @@ import Weights
         return found
     }
 
-    private static func error(_ a: [Float], _ b: [Float]) -> Double {
+    static func error(_ a: [Float], _ b: [Float]) -> Double {
         zip(a, b).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }
     }
 

@@ -34,8 +34,20 @@ private struct BlocksSample {
         }
     }
 
+    /// Scales of the rows, of both signs; one is 0.
+    func scales(_ size: Float, _ format: FloatFormat) -> [Float] {
+        (0..<rows).map { row in
+            let scale = size * Float(row % 5) * (row % 2 == 0 ? 0.1 : -0.1)
+            return Reference.expanded(Reference.narrowed(scale, format), format)
+        }
+    }
+
     /// What the reference makes of a row, block by block.
-    func expected(_ row: Int, unit: Int, _ rule: Reference.BlockFeedbackRule) -> [Reference.BlockFeedbackRow] {
+    ///
+    /// - Parameter scale: the scale of the row, if it is known already.
+    func expected(
+        _ row: Int, unit: Int, _ rule: Reference.BlockFeedbackRule, scale: Float? = nil
+    ) -> [Reference.BlockFeedbackRow] {
         let own = Array(weights[row * columns..<(row + 1) * columns])
         var found: [Reference.BlockFeedbackRow] = []
         for start in [0, unit] {
@@ -50,7 +62,7 @@ private struct BlocksSample {
             found.append(
                 Reference.blockFeedback(
                     rule, weights: Array(own[range]), targets: Array(targets[range]), coupling: inside,
-                    pivots: Array(pivots[range])))
+                    pivots: Array(pivots[range]), scale: scale))
         }
         return found
     }
@@ -62,7 +74,9 @@ extension InstructionSetTests {
     ) {
         let unit = format.columns
         let sample = BlocksSample(unit: unit, size: size, seed: seed)
-        let expected = (0..<sample.rows).map { sample.expected($0, unit: unit, rule) }
+        var scales: [Float]?
+        if case .given(_, let scaleFormat) = format { scales = sample.scales(size, scaleFormat) }
+        let expected = (0..<sample.rows).map { sample.expected($0, unit: unit, rule, scale: scales?[$0]) }
         onEveryInstructionSet { set in
             let block = Kernels.FeedbackBlock()
             var results = Kernels.FeedbackResults()
@@ -73,7 +87,7 @@ extension InstructionSetTests {
                 if start > 0 { block.carry(sample.coupling.span, width: sample.columns, from: 0..<start, into: range) }
                 block.search(
                     range, format, coupling: sample.coupling.span, width: sample.columns, pivots: sample.pivots.span,
-                    into: &results)
+                    scales: scales ?? [], into: &results)
                 for row in 0..<sample.rows {
                     let wanted = expected[row][number]
                     let codes = (0..<unit).map { results.codes[$0 * results.stride + row] }
@@ -105,6 +119,9 @@ extension InstructionSetTests {
                 checkBlocks(
                     .symmetric(bits: bits, size: 32, scales: format), .init(isSymmetric: true, bits: bits, format),
                     size: size, seed: UInt64(seed))
+                checkBlocks(
+                    .given(bits: bits, scales: format), .init(isSymmetric: true, bits: bits, format), size: size,
+                    seed: UInt64(seed))
             }
         }
     }

@@ -35,6 +35,69 @@ extension InstructionSetTests {
         }
     }
 
+    /// Groups of compressed-tensors, and whole rows; with scales of either sign.
+    @Test(arguments: [2, 3, 4, 5, 6, 8], FloatFormat.allCases)
+    func encodesScalesOfBothSignsAsTheReferenceDoes(bits: Int, format: FloatFormat) throws {
+        var negative = 0
+        let shapes = [(3, 65, 32), (5, 256, 128), (1, 7, 32), (17, 320, 320), (2, 1040, 1040), (18, 8, 8)]
+        for (rows, columns, size) in shapes {
+            for (seed, pattern) in Pattern.allCases.enumerated() {
+                let weights = pattern.weights(rows * columns, format, seed: UInt64(seed))
+                let expected = Reference.signedEncode(
+                    weights, rows: rows, columns: columns, groupSize: size, bits: bits, format)
+                let context = "\(pattern), \(rows) x \(columns) in groups of \(size)"
+                onEveryInstructionSet { set in
+                    var chunk = UniformChunk()
+                    UniformQuantizer.encodeSigned(
+                        weights, rows: rows, columns: columns, groupSize: size, bits: bits, scaleFormat: format,
+                        into: &chunk)
+                    #expect(chunk.codes == expected.codes, "\(set), \(context)")
+                    #expect(chunk.scales.map(\.bitPattern) == expected.scales.map(\.bitPattern), "\(set), \(context)")
+                }
+                #expect(expected.scales.allSatisfy { $0.isFinite && ($0 != 0 || $0.sign == .plus) }, "\(context)")
+                negative += expected.scales.count { $0 < 0 }
+                // The error of a group is never larger than with scales of one sign; of a row, than that of compressed-tensors.
+                let groups = (columns + size - 1) / size
+                let restored = expected.codes.indices.map { index in
+                    let scale = expected.scales[index / columns * groups + index % columns / size]
+                    return scale * Float(Int(expected.codes[index]) - 1 << (bits - 1))
+                }
+                #expect(Reference.narrow(restored, format).overflows == 0, "\(context)")
+                if weights.allSatisfy({ $0 == weights[0] }) { #expect(restored == weights, "\(context)") }
+                let other = InstructionSetTests.restoredOtherwise(
+                    weights, rows: rows, columns: columns, size: size, bits: bits, format)
+                for row in 0..<rows where pattern == .normal || pattern == .offset {
+                    let range = row * columns..<(row + 1) * columns
+                    func error(_ restored: [Float]) -> Double {
+                        range.reduce(0) { $0 + Double(weights[$1] - restored[$1]) * Double(weights[$1] - restored[$1]) }
+                    }
+                    #expect(error(restored) <= error(other) * (1 + 1e-6), "\(context), row \(row)")
+                }
+            }
+        }
+        #expect(negative > 0)
+    }
+
+    /// Weights restored from scales of one sign, or of rows from compressed-tensors' own scales.
+    private static func restoredOtherwise(
+        _ weights: [Float], rows: Int, columns: Int, size: Int, bits: Int, _ format: FloatFormat
+    ) -> [Float] {
+        var chunk = UniformChunk()
+        if let parameters = UniformParameters(bits: bits, groupSize: size, symmetric: true) {
+            UniformQuantizer.encode(
+                weights, rows: rows, columns: columns, parameters, scaleFormat: format, into: &chunk)
+        } else {
+            UniformQuantizer.round(
+                like: .compressedTensors, weights, rows: rows, columns: columns, groupSize: size, bits: bits, format,
+                into: &chunk)
+        }
+        let groups = (columns + size - 1) / size
+        return (0..<rows * columns).map { index in
+            let scale = chunk.scales[index / columns * groups + index % columns / size]
+            return scale * Float(Int(chunk.codes[index]) - 1 << (bits - 1))
+        }
+    }
+
     /// What Specs/uniform.md promises of every encoder output.
     private func checkPromises(
         _ weights: [Float], _ encoded: (codes: [UInt8], scales: [Float], biases: [Float]), _ restored: [Float],

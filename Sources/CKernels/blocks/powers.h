@@ -56,6 +56,22 @@ INLINE void powers_plain(const f32x16 *weights, struct batch_codes *block) {
     block->scale = CONVERT(u16x16, exponent);
 }
 
+// The E8M0 number that MLX chooses for a block with this largest magnitude: that of the least power of two that is not below a sixth of it,
+// which binary32 rounds; 2^0 for a block of zeros. (MLX wraps numbers below 2^-127 around.)
+INLINE i32x16 powers_ceiling(f32x16 largest) {
+    i32x16 bits = (i32x16)(largest / 6.0f);
+    i32x16 exponent = bits > 0x00400000 ? (bits + 0x007fffff) >> 23 : (i32x16)0;
+    return largest == 0.0f ? (i32x16)127 : exponent;
+}
+
+INLINE void powers_mlx(const f32x16 *weights, struct batch_codes *block) {
+    f32x16 largest;
+    batch_extreme(weights, SMALL_WEIGHTS, &largest);
+    i32x16 exponent = powers_ceiling(largest);
+    powers_codes(weights, powers_unit(exponent), block->codes);
+    block->scale = CONVERT(u16x16, exponent);
+}
+
 // The weighted squared error of a block whose scaled weights are restored with a scaled `unit`.
 INLINE f32x16 powers_error(const struct batch_search *search, f32x16 unit) {
     f32x16 thresholds[7], error = 0.0f;

@@ -133,7 +133,7 @@ static void small_variances(const float *weights, size_t count, size_t columns, 
 
 // Encodes `rows` (1 to 16) rows.
 INLINE void small_rows(
-    int32_t type, int searched, const float *weights, size_t rows, size_t columns, const float *importance,
+    int32_t type, int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,
     uint8_t *blocks) {
     struct small_batch batch;
     struct batch_codes block;
@@ -158,8 +158,12 @@ INLINE void small_rows(
         }
         batch_load(sources, 0, batch.weights);
         if (weighted) { batch_load(importances, 0, batch.importance); }
-        small_reference(type, weighted, &batch, &block);
-        if (searched) { small_search(type, weighted, &batch, &block); }
+        if (type == SMALL_MXFP4 && rounding == INGOT_BLOCKS_MLX) {
+            powers_mlx(batch.weights, &block);
+        } else {
+            small_reference(type, weighted, &batch, &block);
+            if (rounding == INGOT_BLOCKS_SEARCHED) { small_search(type, weighted, &batch, &block); }
+        }
         small_store(type, &block, batch.count, blocks + first * small_bytes(type));
     }
 }
@@ -167,11 +171,12 @@ INLINE void small_rows(
 // One function for each type, so that the compiler knows the type.
 #define SMALL_FUNCTION(name, type)                                                                                  \
     static void name(                                                                                               \
-        int searched, const float *weights, size_t rows, size_t columns, const float *importance, uint8_t *blocks) { \
+        int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,               \
+        uint8_t *blocks) {                                                                                          \
         for (size_t row = 0; row < rows; row += LANES) {                                                            \
             size_t count = rows - row < LANES ? rows - row : LANES, start = row * columns;                          \
             small_rows(                                                                                             \
-                type, searched, weights + start, count, columns, importance,                                        \
+                type, rounding, weights + start, count, columns, importance,                                        \
                 blocks + start / SMALL_WEIGHTS * small_bytes(type));                                                \
         }                                                                                                           \
     }
@@ -188,18 +193,19 @@ SMALL_FUNCTION(small_mxfp4, SMALL_MXFP4)
 static int32_t blocks_small(
     int32_t type, int32_t rounding, const float *weights, size_t rows, size_t columns, const float *importance,
     uint8_t *blocks) {
-    int searched = rounding == INGOT_BLOCKS_SEARCHED;
+    if (rounding == INGOT_BLOCKS_MLX && type != SMALL_MXFP4) { return INGOT_BLOCKS_UNKNOWN; }
     switch (type) {
-    case SMALL_Q4_0: small_q4_0(searched, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q4_1: small_q4_1(searched, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q5_0: small_q5_0(searched, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q5_1: small_q5_1(searched, weights, rows, columns, importance, blocks); break;
-    case SMALL_Q8_0: small_q8_0(searched, weights, rows, columns, importance, blocks); break;
-    case SMALL_IQ4_NL: small_iq4_nl(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q4_0: small_q4_0(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q4_1: small_q4_1(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q5_0: small_q5_0(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q5_1: small_q5_1(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_Q8_0: small_q8_0(rounding, weights, rows, columns, importance, blocks); break;
+    case SMALL_IQ4_NL: small_iq4_nl(rounding, weights, rows, columns, importance, blocks); break;
     case SMALL_IQ4_XS:
-        nonlinear_encode(searched, weights, rows * columns / IQ4_XS_WEIGHTS, columns, importance, blocks);
+        nonlinear_encode(
+            rounding == INGOT_BLOCKS_SEARCHED, weights, rows * columns / IQ4_XS_WEIGHTS, columns, importance, blocks);
         break;
-    case SMALL_MXFP4: small_mxfp4(searched, weights, rows, columns, importance, blocks); break;
+    case SMALL_MXFP4: small_mxfp4(rounding, weights, rows, columns, importance, blocks); break;
     default: return INGOT_BLOCKS_UNKNOWN;
     }
     return INGOT_BLOCKS_OK;

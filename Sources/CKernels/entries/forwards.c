@@ -15,10 +15,10 @@ struct ingot_non_finite ingot_scan_non_finite(int32_t format, const void *source
 }
 
 void ingot_uniform_encode(
-    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
-    int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
+    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t kind,
+    int32_t scale_format, void *scratch, uint8_t *codes, float *scales, float *biases) {
     ingot_active_table()->uniform_encode(
-        weights, rows, columns, group_size, bits, symmetric, scale_format, codes, scales, biases);
+        weights, rows, columns, group_size, bits, kind, scale_format, scratch, codes, scales, biases);
 }
 
 struct ingot_error_sums ingot_uniform_round(

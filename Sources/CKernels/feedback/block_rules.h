@@ -65,7 +65,8 @@ static int feedback_rule_of(const struct ingot_feedback_blocks *blocks, struct f
         break;
     case 23: *rule = feedback_signed(32, -127, 113, 31); break;              // IQ4_XS
     case INGOT_FEEDBACK_AFFINE: *rule = feedback_group(1, 0, half * 2 - 1, blocks->format, 0); return 1;
-    case INGOT_FEEDBACK_SYMMETRIC: *rule = feedback_group(0, -half, half - 1, blocks->format, 0); return 1;
+    case INGOT_FEEDBACK_SYMMETRIC:
+    case INGOT_FEEDBACK_GIVEN: *rule = feedback_group(0, -half, half - 1, blocks->format, 1); return 1;
     default: return 0;
     }
     rule->codebook = 1;

@@ -377,15 +377,23 @@ static int32_t feedback_blocks(const struct ingot_feedback_blocks *blocks, void 
     task.far = task.near + task.side * FEEDBACK_SUPER;
     feedback_prepare(&task);
     struct feedback_room *room = task.room;
-    int rounds = task.rule.part ? FEEDBACK_SUPER_ROUNDS : FEEDBACK_GROUP_ROUNDS;
+    int is_given = blocks->type == INGOT_FEEDBACK_GIVEN;
+    int rounds = is_given ? 0 : task.rule.part ? FEEDBACK_SUPER_ROUNDS : FEEDBACK_GROUP_ROUNDS;
     for (size_t row = 0; row < blocks->rows; row += LANES) {
         for (size_t j = 0; j < blocks->columns; j += 1) {
             room->weights[j] = LOAD(f32x16, blocks->weights + j * blocks->stride + row);
             room->start[j] = LOAD(f32x16, blocks->targets + j * blocks->stride + row);
         }
-        if (task.rule.part) { feedback_first_steps(&task); } else { feedback_search_group(&task); }
+        if (is_given) {
+            room->best.step = LOAD(f32x16, blocks->steps + row);
+            room->best.offset = 0.0f;
+        } else if (task.rule.part) {
+            feedback_first_steps(&task);
+        } else {
+            feedback_search_group(&task);
+        }
         feedback_pass(&task, &room->best);
-        feedback_whole(&task);
+        if (rounds > 0) { feedback_whole(&task); }
         for (int round = 0; round < rounds; round += 1) {
             feedback_refit(&task);
             feedback_pass(&task, &room->next);

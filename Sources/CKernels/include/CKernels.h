@@ -101,16 +101,22 @@ struct ingot_comparison ingot_compare_weights(
 
 // Uniform scheme (Specs/uniform.md)
 
-/// The longest group the encoders accept.
+/// The longest group that needs no scratch.
 enum { INGOT_MAX_GROUP_SIZE = 256 };
+enum {
+    INGOT_UNIFORM_AFFINE = 0,     // scale * code + bias, scale 0 or more
+    INGOT_UNIFORM_SYMMETRIC = 1,  // scale * (code - 2^(bits - 1)), scale 0 or more
+    INGOT_UNIFORM_SIGNED = 2,     // the same, with scales of both signs; no error is larger than with the scale of compressed-tensors
+};
 
 /// Searches scales, biases and codes for rows x columns row-major weights.
 ///
 /// codes: rows * columns. scales and biases: rows * ceil(columns / group_size), all exactly representable in `scale_format`.
-/// biases is written for affine groups only and may be null for symmetric ones.
+/// biases is written for affine groups only and may be null for others. scratch: null, or 64 * group_size bytes, aligned to 64, for groups of
+/// more than INGOT_MAX_GROUP_SIZE weights, of kind INGOT_UNIFORM_SIGNED.
 void ingot_uniform_encode(
-    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
-    int32_t scale_format, uint8_t *codes, float *scales, float *biases);
+    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t kind,
+    int32_t scale_format, void *scratch, uint8_t *codes, float *scales, float *biases);
 
 /// Takes scales and biases from the extremes of each group, and rounds to codes. Returns the error sums of the restored weights.
 ///
@@ -333,7 +339,8 @@ size_t ingot_feedback_panel(
 enum {
     // Types beside ggml's numbers.
     INGOT_FEEDBACK_AFFINE = 1000,     // scale * code + bias
-    INGOT_FEEDBACK_SYMMETRIC = 1001,  // scale * (code - 2^(bits - 1)), scale 0 or more
+    INGOT_FEEDBACK_SYMMETRIC = 1001,  // scale * (code - 2^(bits - 1)), scales of both signs
+    INGOT_FEEDBACK_GIVEN = 1002,      // the same, with the scales that the caller gives in `steps`
     // Columns of a super-block, and the longest group.
     INGOT_FEEDBACK_MAX_COLUMNS = 256,
     // Bytes of scratch of ingot_feedback_blocks, whose address must be aligned to 64.
@@ -346,9 +353,9 @@ enum {
 /// step * level + offset. Each operation is rounded, in this order, as ggml's decoder rounds.
 struct ingot_feedback_blocks {
     int32_t type;    // Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS by ggml's number, or one of the numbers above
-    int32_t bits;    // of INGOT_FEEDBACK_AFFINE and INGOT_FEEDBACK_SYMMETRIC: 2 to 8
+    int32_t bits;    // of the numbers above: 2 to 8
     int32_t format;  // of their steps and offsets: 1 F16, 2 BF16, 3 F32
-    size_t columns;  // 1 to 256: those of the super-block or group. Fewer than 256 in a super-block: it ends early
+    size_t columns;  // 1 to 256: those of the super-block or group, of a given scale any. Fewer than 256 in a super-block: it ends early
     size_t rows, stride;  // multiples of 16
     const float *weights;
     float *targets;        // weights plus what errors of earlier columns carry over; receives the restored weights
@@ -406,6 +413,7 @@ void ingot_codes_transpose(int32_t width, const void *from, void *to, size_t row
 enum {
     INGOT_BLOCKS_REFERENCE = 0,  // the bytes of ggml's own quantizer
     INGOT_BLOCKS_SEARCHED = 1,   // scales searched for the least weighted squared error, which is never larger than the reference's
+    INGOT_BLOCKS_MLX = 2,        // of MXFP4 alone: scales and codes of mlx.core.quantize, mode mxfp4
 };
 enum {
     INGOT_BLOCKS_OK = 0,

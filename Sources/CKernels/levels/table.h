@@ -14,7 +14,7 @@ struct ingot_table {
     size_t (*narrow)(int32_t, const float *, void *, size_t);
     struct ingot_non_finite (*scan_non_finite)(int32_t, const void *, size_t);
     void (*uniform_encode)(
-        const float *, size_t, size_t, size_t, int32_t, int32_t, int32_t, uint8_t *, float *, float *);
+        const float *, size_t, size_t, size_t, int32_t, int32_t, int32_t, void *, uint8_t *, float *, float *);
     struct ingot_error_sums (*uniform_round)(
         int32_t, const void *, size_t, size_t, size_t, int32_t, int32_t, uint8_t *, float *, float *);
     void (*peer_round)(

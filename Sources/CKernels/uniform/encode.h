@@ -12,7 +12,7 @@
 
 struct batch {
     size_t length;                      // weights in each group
-    f32x16 values[INGOT_MAX_GROUP_SIZE];  // weights; after normalise: scaled, minus `middle` if affine
+    f32x16 *values;                     // weights; after normalise: scaled, minus `middle` if affine
     f32x16 lowest, highest;             // of `values`
     f32x16 middle;                      // half the sum of the scaled extremes; zero if symmetric
     f32x16 sum;                         // of `values`
@@ -22,6 +22,7 @@ struct batch {
 
 struct rules {
     int affine;
+    int any_sign;               // symmetric groups: whether scales may be negative; then the scale that spans the whole group is tried too
     int32_t format;
     float code_low, code_high;  // 0 ... 2^bits-1, or -2^(bits-1) ... 2^(bits-1)-1
     float largest;              // largest finite value of the storage format
@@ -135,10 +136,13 @@ INLINE f32x16 stored_within(struct rules rules, f32x16 value, float limit) {
     return stored(rules.format, clamped) + 0.0f;
 }
 
-// Scale and bias of each group, as stored. Replaces the batch's weights by normalised values.
-INLINE void choose(
-    struct batch *batch, struct rules rules, struct search search, f32x16 *chosen_scale, f32x16 *chosen_bias) {
-    normalise(batch, rules);
+// What the search keeps for each group.
+struct choice {
+    f32x16 error, scale, bias;
+};
+
+// The best scale and bias of normalised values. Scales are 0 or more.
+INLINE struct choice search_values(const struct batch *batch, struct rules rules, struct search search) {
     f32x16 largest = greater(magnitude(batch->lowest), magnitude(batch->highest));
     f32x16 span = rules.affine ? batch->highest - batch->lowest : largest;
     float steps = rules.affine ? rules.code_high : rules.code_high + 0.5f;
@@ -156,11 +160,17 @@ INLINE void choose(
         }
     }
 
-    f32x16 constant = (batch->middle + batch->lowest) * batch->down[0] * batch->down[1];
     f32x16 centre = batch->middle * batch->down[0] * batch->down[1];
-    f32x16 best_error = __builtin_inff();
-    f32x16 best_scale = 0.0f;
-    f32x16 best_bias = stored_within(rules, centre, rules.largest);
+    struct choice best = {__builtin_inff(), 0.0f, stored_within(rules, centre, rules.largest)};
+    if (rules.any_sign) {
+        f32x16 scale =
+            stored_within(rules, largest / steps * batch->down[0] * batch->down[1], rules.scale_limit);
+        f32x16 error = trial(batch, rules, scale * batch->up[0] * batch->up[1], 0.0f).error;
+        i32x16 valid = is_restorable(batch, rules, batch->lowest, scale, 0.0f)
+            & is_restorable(batch, rules, batch->highest, scale, 0.0f);
+        best.error = valid ? error : best.error;
+        best.scale = valid ? scale : best.scale;
+    }
     for (int32_t k = 0; k < search.trial_count; k += 1) {
         f32x16 scale =
             stored_within(rules, fit.scale * batch->down[0] * batch->down[1], rules.scale_limit);
@@ -174,33 +184,59 @@ INLINE void choose(
         struct fit next = trial(batch, rules, unit, offset);
         i32x16 valid = is_restorable(batch, rules, batch->lowest, scale, bias)
             & is_restorable(batch, rules, batch->highest, scale, bias);
-        i32x16 accepted = valid & (next.error < best_error);
-        best_error = accepted ? next.error : best_error;
-        best_scale = accepted ? scale : best_scale;
-        best_bias = accepted ? bias : best_bias;
+        i32x16 accepted = valid & (next.error < best.error);
+        best.error = accepted ? next.error : best.error;
+        best.scale = accepted ? scale : best.scale;
+        best.bias = accepted ? bias : best.bias;
         // If the scale is invalid or no scale fits its codes, try a smaller one.
         i32x16 successor = valid & (next.score > 0.0f);
         fit.scale = successor ? next.scale : unit * 0.96875f;
         fit.code_sum = next.code_sum;
     }
+    return best;
+}
+
+// Changes the sign of the values of a symmetric batch.
+INLINE void negate(struct batch *batch) {
+    for (size_t i = 0; i < batch->length; i += 1) { batch->values[i] = -batch->values[i]; }
+    f32x16 lowest = batch->lowest;
+    batch->lowest = -batch->highest;
+    batch->highest = -lowest;
+}
+
+// Scale and bias of each group, as stored. Replaces the batch's weights by normalised values.
+INLINE void choose(
+    struct batch *batch, struct rules rules, struct search search, f32x16 *chosen_scale, f32x16 *chosen_bias) {
+    normalise(batch, rules);
+    f32x16 constant = (batch->middle + batch->lowest) * batch->down[0] * batch->down[1];
+    struct choice best = search_values(batch, rules, search);
+    if (rules.any_sign) {
+        // Codes reach one step further below zero than above: a group may fit better with its signs changed, and a negative scale.
+        negate(batch);
+        struct choice other = search_values(batch, rules, search);
+        negate(batch);
+        i32x16 better = other.error < best.error;
+        best.scale = better ? 0.0f - other.scale : best.scale;
+    }
     if (rules.affine) {
-        best_scale = batch->constant ? (f32x16)0.0f : best_scale;
-        best_bias = batch->constant ? stored_within(rules, constant, rules.largest) : best_bias;
+        best.scale = batch->constant ? (f32x16)0.0f : best.scale;
+        best.bias = batch->constant ? stored_within(rules, constant, rules.largest) : best.bias;
     } else {
         f32x16 alone = stored_within(rules, magnitude(constant), rules.largest);
-        best_scale = batch->constant ? alone : best_scale;
+        best.scale = batch->constant ? alone : best.scale;
     }
-    *chosen_scale = best_scale;
-    *chosen_bias = best_bias;
+    *chosen_scale = best.scale;
+    *chosen_bias = best.bias;
 }
 
 // Encodes `count` (1 to 16) groups of equal length. Group k starts at weights + offsets[k]; its scale and bias have the index
 // scale_index[k].
 INLINE void encode_batch(
     const float *weights, const size_t *offsets, const size_t *scale_index, size_t count, size_t length,
-    struct rules rules, struct search search, uint8_t *codes, float *scales, float *biases) {
+    struct rules rules, struct search search, f32x16 *values, uint8_t *codes, float *scales, float *biases) {
     struct batch batch;
     batch.length = length;
+    batch.values = values;
     for (size_t lane = 0; lane < LANES; lane += 1) {
         const float *group = weights + offsets[lane < count ? lane : 0];
         for (size_t i = 0; i < length; i += 1) { batch.values[i][lane] = group[i]; }
@@ -212,24 +248,28 @@ INLINE void encode_batch(
         if (rules.affine) { biases[scale_index[lane]] = bias[lane]; }
     }
     f32x16 unit = scale * batch.up[0] * batch.up[1];
-    f32x16 inverse = unit > 0.0f ? 1.0f / unit : (f32x16)0.0f;
+    f32x16 inverse = unit != 0.0f ? 1.0f / unit : (f32x16)0.0f;
     f32x16 offset = rules.affine ? bias * batch.up[0] * batch.up[1] - batch.middle : (f32x16)0.0f;
     uint8_t transposed[INGOT_MAX_GROUP_SIZE][LANES];
-    for (size_t i = 0; i < length; i += 1) {
-        f32x16 position = (rules.affine ? batch.values[i] - offset : batch.values[i]) * inverse;
-        f32x16 code = nearest_code(rules, position) - rules.code_low;
-        STORE(transposed[i], CONVERT(u8x16, CONVERT(i32x16, code)));
-    }
-    for (size_t lane = 0; lane < count; lane += 1) {
-        uint8_t *group = codes + offsets[lane];
-        for (size_t i = 0; i < length; i += 1) { group[i] = transposed[i][lane]; }
+    for (size_t first = 0; first < length; first += INGOT_MAX_GROUP_SIZE) {
+        size_t part = length - first < INGOT_MAX_GROUP_SIZE ? length - first : INGOT_MAX_GROUP_SIZE;
+        for (size_t i = 0; i < part; i += 1) {
+            f32x16 value = batch.values[first + i];
+            f32x16 position = (rules.affine ? value - offset : value) * inverse;
+            f32x16 code = nearest_code(rules, position) - rules.code_low;
+            STORE(transposed[i], CONVERT(u8x16, CONVERT(i32x16, code)));
+        }
+        for (size_t lane = 0; lane < count; lane += 1) {
+            uint8_t *group = codes + offsets[lane] + first;
+            for (size_t i = 0; i < part; i += 1) { group[i] = transposed[i][lane]; }
+        }
     }
 }
 
 // Encodes groups of equal length: `per_row` groups of each row, from group `first_group` of the row on.
 INLINE void encode_groups(
     const float *weights, size_t rows, size_t columns, size_t group_size, size_t groups_per_row,
-    size_t first_group, size_t per_row, size_t length, struct rules rules, struct search search,
+    size_t first_group, size_t per_row, size_t length, struct rules rules, struct search search, f32x16 *values,
     uint8_t *codes, float *scales, float *biases) {
     size_t offsets[LANES], scale_index[LANES];
     size_t count = 0;
@@ -241,7 +281,7 @@ INLINE void encode_groups(
             int last = row + 1 == rows && k + 1 == first_group + per_row;
             if (count == LANES || last) {
                 encode_batch(
-                    weights, offsets, scale_index, count, length, rules, search, codes, scales, biases);
+                    weights, offsets, scale_index, count, length, rules, search, values, codes, scales, biases);
                 count = 0;
             }
         }
@@ -250,7 +290,7 @@ INLINE void encode_groups(
 
 INLINE void encode_all(
     const float *weights, size_t rows, size_t columns, size_t group_size, struct rules rules,
-    struct search search, uint8_t *codes, float *scales, float *biases) {
+    struct search search, f32x16 *values, uint8_t *codes, float *scales, float *biases) {
     size_t whole = columns / group_size;
     size_t rest = columns % group_size;
     size_t groups_per_row = whole + (rest != 0);
@@ -258,30 +298,38 @@ INLINE void encode_all(
     for (int tails = 0; tails < 2; tails += 1) {
         encode_groups(
             weights, rows, columns, group_size, groups_per_row, tails ? whole : 0, tails ? rest != 0 : whole,
-            tails ? rest : group_size, rules, search, codes, scales, biases);
+            tails ? rest : group_size, rules, search, values, codes, scales, biases);
     }
 }
 
+// `scratch`: group_size values of each lane; null for groups of at most INGOT_MAX_GROUP_SIZE.
 static void uniform_encode(
-    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t symmetric,
-    int32_t scale_format, uint8_t *codes, float *scales, float *biases) {
+    const float *weights, size_t rows, size_t columns, size_t group_size, int32_t bits, int32_t kind,
+    int32_t scale_format, void *scratch, uint8_t *codes, float *scales, float *biases) {
     float half = (float)(1 << (bits - 1));
-    struct rules rules;
-    rules.format = scale_format;
-    rules.largest = largest_finite(scale_format);
-    if (symmetric) {
-        rules.affine = 0;
-        rules.code_low = -half;
-        rules.code_high = half - 1.0f;
-        rules.scale_limit = scale_limit(rules.largest, half);
-        encode_all(
-            weights, rows, columns, group_size, rules, symmetric_search(bits), codes, scales, biases);
-    } else {
+    f32x16 own[INGOT_MAX_GROUP_SIZE];
+    int is_long = group_size > INGOT_MAX_GROUP_SIZE;
+    f32x16 *values = is_long ? scratch : own;
+    struct rules rules = {.format = scale_format, .largest = largest_finite(scale_format)};
+    if (kind == INGOT_UNIFORM_AFFINE) {
         rules.affine = 1;
         rules.code_low = 0.0f;
         rules.code_high = 2.0f * half - 1.0f;
         rules.scale_limit = scale_limit(rules.largest, rules.code_high);
-        encode_all(weights, rows, columns, group_size, rules, affine_search(bits), codes, scales, biases);
+        encode_all(
+            weights, rows, columns, group_size, rules, affine_search(bits), values, codes, scales, biases);
+        return;
+    }
+    rules.code_low = -half;
+    rules.code_high = half - 1.0f;
+    rules.scale_limit = scale_limit(rules.largest, half);
+    if (kind == INGOT_UNIFORM_SIGNED) {
+        rules.any_sign = 1;
+        struct search search = is_long ? long_search(bits) : symmetric_search(bits);
+        encode_all(weights, rows, columns, group_size, rules, search, values, codes, scales, biases);
+    } else {
+        encode_all(
+            weights, rows, columns, group_size, rules, symmetric_search(bits), values, codes, scales, biases);
     }
 }
 

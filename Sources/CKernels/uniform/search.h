@@ -8,7 +8,7 @@
 struct search {
     int32_t ratio_count, shift_count, trial_count;
     // The step of a start is a ratio times the step that spans the whole group.
-    float ratios[10];
+    float ratios[16];
 };
 
 // Shifts of the starts of an affine group, as parts of a step. A symmetric group uses only the first.
@@ -42,6 +42,18 @@ INLINE struct search symmetric_search(int32_t bits) {
     case 6: return (struct search){8, 1, 3, {1.050f, 1.035f, 1.020f, 1.005f, 0.990f, 0.975f, 0.960f, 0.945f}};
     default: return (struct search){8, 1, 3, {1.020f, 1.012f, 1.004f, 0.996f, 0.988f, 0.980f, 0.972f, 0.964f}};
     }
+}
+
+// Symmetric groups of more than INGOT_MAX_GROUP_SIZE weights: their extremes lie far outside of most weights.
+INLINE struct search long_search(int32_t bits) {
+    if (bits <= 4) {
+        return (struct search){
+            16, 1, 4,
+            {1.05f, 1.00f, 0.95f, 0.90f, 0.85f, 0.80f, 0.75f, 0.70f, 0.65f, 0.60f, 0.55f, 0.50f, 0.45f, 0.40f, 0.35f,
+             0.30f}};
+    }
+    return (struct search){
+        12, 1, 3, {1.02f, 0.98f, 0.94f, 0.90f, 0.86f, 0.82f, 0.78f, 0.74f, 0.70f, 0.65f, 0.60f, 0.55f}};
 }
 
 #endif

@@ -202,7 +202,7 @@ extension MomentsFile {
 }
 
 extension RowEncoding {
-    /// Decodes rows of an encoding that is made from weights.
+    /// Decodes rows of an encoding that a size may choose.
     ///
     /// - Parameters:
     ///   - bytes: holds the rows of each stream in its range.
@@ -222,7 +222,7 @@ extension RowEncoding {
             let isSymmetric = groups.runtime == .compressedTensors
             guard
                 let parameters = UniformParameters(
-                    bits: groups.bits, groupSize: groups.groupSize, symmetric: isSymmetric)
+                    bits: groups.bits, groupSize: groups.groupSize ?? columns, symmetric: isSymmetric)
             else { preconditionFailure("groups that are not encoded") }
             chunk.prepare(rows: rows, columns: columns, parameters)
             try BitPacking.unpack(
@@ -232,7 +232,8 @@ extension RowEncoding {
                 FloatConversion.expand(bytes.span.extracting(ranges[2]), groups.scales, into: &chunk.biases)
             }
             UniformQuantizer.decode(chunk, rows: rows, columns: columns, parameters, into: &weights)
-        case .stored, .sameGroups, .sameParts: preconditionFailure("an encoding that is not made from weights")
+        case .microscaling, .stored, .sameGroups, .sameParts, .sameMicroscaling:
+            preconditionFailure("an encoding that is not measured")
         }
     }
 }

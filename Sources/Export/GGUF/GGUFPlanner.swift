@@ -201,6 +201,8 @@ struct GGUFPlanner {
         }
         switch type {
         case .float(let format): return Draft(type: type.number, encoding: .elements(format), storedRowBytes: nil)
+        case .blocks(.mxfp4) where tensor.sources.allSatisfy({ $0.microscaling != nil }):
+            return Draft(type: type.number, encoding: .sameMicroscaling(.blocks), storedRowBytes: nil)
         case .blocks(let own):
             try requireConsent(source)
             return Draft(type: type.number, encoding: .blocks(own, settings.rounding), storedRowBytes: nil)

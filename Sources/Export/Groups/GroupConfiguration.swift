@@ -17,8 +17,8 @@ extension GroupPlan {
     private func mlxConfiguration(_ settings: GroupSettings) -> [JSONValue.Member] {
         func entry(_ bits: Int) -> [JSONValue.Member] {
             [
-                .init("group_size", .unsigned(UInt64(settings.groupSize))), .init("bits", .unsigned(UInt64(bits))),
-                .init("mode", .string("affine")),
+                .init("group_size", settings.groupSize.map { .unsigned(UInt64($0)) } ?? .null),
+                .init("bits", .unsigned(UInt64(bits))), .init("mode", .string(settings.mode.rawValue)),
             ]
         }
         let own = modules.filter { $0.bits != settings.bits }.map { module in
@@ -39,8 +39,10 @@ extension GroupPlan {
                     "weights",
                     .object([
                         .init("num_bits", .unsigned(UInt64(bits))), .init("type", .string("int")),
-                        .init("symmetric", .bool(true)), .init("strategy", .string("group")),
-                        .init("group_size", .unsigned(UInt64(settings.groupSize))), .init("dynamic", .bool(false)),
+                        .init("symmetric", .bool(true)),
+                        .init("strategy", .string(settings.groupSize == nil ? "channel" : "group")),
+                        .init("group_size", settings.groupSize.map { .unsigned(UInt64($0)) } ?? .null),
+                        .init("dynamic", .bool(false)),
                     ])),
             ])
         }

@@ -84,7 +84,7 @@ struct GroupPlan {
                 }
             }
             var source = draft.source
-            if case .groups = draft.encoding {
+            if draft.encoding.usesActivations {
                 source.input = moments?.inputs(of: draft.part.name, draft.part.shape).first?.input
             }
             plan.tensors.append(
@@ -116,36 +116,25 @@ struct GroupPlan {
             modules.append(Module(name: module, bits: nil))
             return plain()
         }
+        if settings.mode == .mxfp4 {
+            return try microscaling(part, source, tensor, module, settings, &modules, &warnings) ?? plain()
+        }
         let groups = GroupEncoding(
             runtime: settings.runtime == .mlx ? .mlx : .compressedTensors, bits: bits, groupSize: settings.groupSize,
             scales: format, rounding: settings.rounding)
         let columns = part.shape.columns
         guard groups.fits(columns: columns), let rows = Shape(Array(part.shape.dimensions.dropLast())) else {
-            guard settings.allowsFallback else {
-                throw IngotError(
-                    .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
-                    found: "rows of \(columns) weights",
-                    expected: "whole groups of \(settings.groupSize)",
-                    remedy: .either("choose a group size that divides the rows", or: .option(.allowFallback)))
-            }
+            try refuse(part, tensor, settings, unit: groups.unit, &warnings)
             modules.append(Module(name: module, bits: nil))
-            warnings.append(
-                IngotWarning(
-                    file: tensor.file.path.string,
-                    "`\(part.name.text)` stays \(format.elementType.rawValue): its rows of \(columns) weights are no "
-                        + "whole groups of \(settings.groupSize)"))
             return plain()
         }
         let encoding = encoding(groups, source, tensor, part)
         guard settings.allowsRequantizing || !encoding.needsWeights || !tensor.needsConsent else {
-            throw IngotError(
-                .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
-                found: "codes of another quantizer: \(tensor.encoding ?? tensor.quantized?.summary ?? "codes")",
-                expected: "weights", remedy: .option(.requantize))
+            throw consent(part, tensor)
         }
         modules.append(Module(name: module, bits: bits))
         func shape(_ last: Int) -> Shape { Shape(rows.dimensions + [last]) ?? rows }
-        let (words, sides) = (shape(columns * bits / 32), shape(columns / settings.groupSize))
+        let (words, sides) = (shape(columns * bits / 32), shape(groups.groupCount(columns: columns)))
         func name(_ suffix: String) -> TensorName { TensorName(module + suffix) }
         switch settings.runtime {
         case .mlx:
@@ -169,6 +158,57 @@ struct GroupPlan {
                     )
                 ])
         }
+    }
+
+    /// A matrix that becomes MXFP4 of MLX; nil if its rows do not fit and it stays as it is.
+    private static func microscaling(
+        _ part: ExportTarget.Part, _ source: ExportPlan.Source, _ tensor: StoredWeights, _ module: String,
+        _ settings: GroupSettings, _ modules: inout [Module], _ warnings: inout [IngotWarning]
+    ) throws -> Draft? {
+        let (columns, group) = (part.shape.columns, MicroscalingLayout.group)
+        guard columns % group == 0, let rows = Shape(Array(part.shape.dimensions.dropLast())) else {
+            try refuse(part, tensor, settings, unit: "whole groups of \(group)", &warnings)
+            modules.append(Module(name: module, bits: nil))
+            return nil
+        }
+        let isCopied = tensor.microscaling != nil && part.shape.columns == tensor.shape.columns
+        guard settings.allowsRequantizing || isCopied || !tensor.needsConsent else {
+            throw consent(part, tensor)
+        }
+        modules.append(Module(name: module, bits: settings.bits))
+        func entry(_ suffix: String, _ type: ElementType, _ last: Int) -> (TensorName, ElementType, Shape) {
+            (TensorName(module + suffix), type, Shape(rows.dimensions + [last]) ?? rows)
+        }
+        return Draft(
+            part: part, source: source,
+            encoding: isCopied ? .sameMicroscaling(.apart) : .microscaling(settings.rounding),
+            entries: [entry(".weight", .u32, columns / 8), entry(".scales", .u8, columns / group)], constants: [])
+    }
+
+    /// Refuses a matrix whose rows do not fit, or says that it stays.
+    private static func refuse(
+        _ part: ExportTarget.Part, _ tensor: StoredWeights, _ settings: GroupSettings, unit: String,
+        _ warnings: inout [IngotWarning]
+    ) throws {
+        let (file, columns) = (tensor.file.path.string, part.shape.columns)
+        guard settings.allowsFallback else {
+            throw IngotError(
+                .unsupportedSource, file: file, tensor: part.name, found: "rows of \(columns) weights", expected: unit,
+                remedy: .either("choose a group size that divides the rows", or: .option(.allowFallback)))
+        }
+        warnings.append(
+            IngotWarning(
+                file: file,
+                "`\(part.name.text)` stays \((settings.format ?? tensor.format)?.elementType.rawValue ?? ""): its rows of "
+                    + "\(columns) weights are no \(unit)"))
+    }
+
+    /// The error for codes that would be quantized again.
+    private static func consent(_ part: ExportTarget.Part, _ tensor: StoredWeights) -> IngotError {
+        IngotError(
+            .unsupportedSource, file: tensor.file.path.string, tensor: part.name,
+            found: "codes of another quantizer: \(tensor.encoding ?? tensor.quantized?.summary ?? "codes")",
+            expected: "weights", remedy: .option(.requantize))
     }
 
     /// How a matrix becomes groups: with the codes that it has, if they are what is asked for.

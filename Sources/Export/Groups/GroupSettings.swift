@@ -9,6 +9,14 @@ package struct GroupSettings: Sendable {
         case compressedTensors = "compressed-tensors"
     }
 
+    /// What codes of MLX stand for.
+    package enum Mode: String, Sendable, Hashable, CaseIterable {
+        /// Whole numbers, with a scale and a bias for each group.
+        case affine
+        /// MXFP4: numbers of four bits, with a power of two for each 32.
+        case mxfp4
+    }
+
     /// Other bits for matrices by name, or none.
     package struct Override: Sendable, Hashable {
         /// The names of the tensors.
@@ -22,10 +30,12 @@ package struct GroupSettings: Sendable {
 
     /// The runtime.
     package let runtime: Runtime
+    /// What codes stand for; `affine` but with MLX.
+    package let mode: Mode
     /// Bits of a code.
     package private(set) var bits: Int
-    /// Weights of a group.
-    package let groupSize: Int
+    /// Weights of a group; nil for all of a row, with compressed-tensors.
+    package let groupSize: Int?
     /// The size of the output, for which the bits of each matrix are chosen; nil if they are stated.
     package let goal: SizeGoal?
     /// How scales are found.
@@ -45,21 +55,27 @@ package struct GroupSettings: Sendable {
     ///
     /// - Throws: `usage` for bits or a group size that the runtime does not have.
     package init(
-        _ runtime: Runtime, bits: Int, groupSize: Int, goal: SizeGoal? = nil, _ rounding: ExportRounding,
-        format: FloatFormat?, overrides: [Override], allowsFallback: Bool, allowsRequantizing: Bool, shardBytes: UInt64
+        _ runtime: Runtime, mode: Mode = .affine, bits: Int, groupSize: Int?, goal: SizeGoal? = nil,
+        _ rounding: ExportRounding, format: FloatFormat?, overrides: [Override], allowsFallback: Bool,
+        allowsRequantizing: Bool, shardBytes: UInt64
     ) throws {
-        let widths = GroupSettings.bits(of: runtime)
+        let isMicroscaling = mode == .mxfp4
+        precondition(!isMicroscaling || runtime == .mlx, "GroupSettings: a mode of another runtime")
+        let widths = isMicroscaling ? [4] : GroupSettings.bits(of: runtime)
         for asked in [bits] + overrides.compactMap(\.bits) where !widths.contains(asked) {
             throw IngotError(
                 .usage, found: "\(asked) bits for \(runtime.rawValue)",
                 expected: "one of \(widths.map(String.init).joined(separator: ", "))")
         }
-        guard UniformParameters.supportedGroupSizes.contains(groupSize) else {
+        let sizes = isMicroscaling ? [MicroscalingLayout.group] : UniformParameters.supportedGroupSizes
+        guard groupSize.map({ sizes.contains($0) }) ?? (runtime == .compressedTensors) else {
             throw IngotError(
-                .usage, found: "groups of \(groupSize) weights",
-                expected: "one of \(UniformParameters.supportedGroupSizes.map(String.init).joined(separator: ", "))")
+                .usage,
+                found: groupSize.map { "groups of \($0) weights" } ?? "a scale for each row with \(runtime.rawValue)",
+                expected: "one of \(sizes.map(String.init).joined(separator: ", "))")
         }
-        (self.runtime, self.bits, self.groupSize, self.rounding) = (runtime, bits, groupSize, rounding)
+        (self.runtime, self.mode, self.bits, self.groupSize) = (runtime, mode, bits, groupSize)
+        self.rounding = rounding
         (self.format, self.overrides) = (format, overrides)
         (self.allowsFallback, self.shardBytes) = (allowsFallback, shardBytes)
         self.allowsRequantizing = allowsRequantizing
@@ -81,9 +97,11 @@ package struct GroupSettings: Sendable {
     var options: [JSONValue.Member] {
         [
             .init("to", .string(runtime.rawValue)), .init("bits", .unsigned(UInt64(bits))),
-            .init("group_size", .unsigned(UInt64(groupSize))), .init("rounding", .string(rounding.rawValue)),
+            .init("group_size", groupSize.map { .unsigned(UInt64($0)) } ?? .string("channel")),
+            .init("rounding", .string(rounding.rawValue)),
         ]
             + (goal.map { [$0.option] } ?? [])
+            + (mode == .affine ? [] : [.init("mode", .string(mode.rawValue))])
             + (format.map { [.init("dtype", .string($0.elementType.rawValue))] } ?? [])
             + (overrides.isEmpty
                 ? []

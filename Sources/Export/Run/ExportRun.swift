@@ -52,10 +52,12 @@ struct ExportRun {
         let written = plans.reduce(0) { most, plan in
             most + (plan.tensors.map { ExportRun.bytesPerWeight($0) }.max() ?? 0)
         }
+        let scratch = plans.flatMap(\.tensors).reduce(0) { max($0, $1.encoding.scratchBytes(columns: $1.columns)) }
         let more = activations.map { ExportCalibration($0, maximumBytes: 0).needs(rows: bands.mostRows) }
         let needs = MemoryBudget.Bands(
             workspace: UInt64(
                 bands.largestBand * ExportRun.workspaceBytes + bands.largestEncodedBand * 4 + ExportRun.fixedBytes
+                    + scratch
                     + (more?.workspace ?? 0)),
             result: UInt64(Double(bands.largestBand) * written) + (64 << 10), factors: UInt64(more?.factors ?? 0))
         budget = try MemoryBudget(bytes: memory, jobs: jobs, bands: needs)

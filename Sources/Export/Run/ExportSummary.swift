@@ -36,7 +36,7 @@ extension [RowEncoding] {
                 counts[type.name, default: (type.bitsPerWeight, 0)].matrices += 1
             case .groups(let groups), .sameGroups(let groups):
                 counts["\(groups.bits) bits", default: (Double(groups.bits), 0)].matrices += 1
-            case .stored, .elements, .sameParts: break
+            case .stored, .elements, .sameParts, .microscaling, .sameMicroscaling: break
             }
         }
         return counts.sorted { ($0.value.bits, $0.key) < ($1.value.bits, $1.key) }.map { ($0.key, $0.value.matrices) }

@@ -176,6 +176,18 @@ struct RowsExporter {
             guard let readable = source.weights else { preconditionFailure("codes of a tensor without weights") }
             try codes.read(rows: band.rows, of: readable, into: &chunk)
             add(groups, rows: rows, columns: columns, tensor, use, to: &result)
+        case .microscaling(let rounding):
+            try requireFinite(source)
+            BlockQuantizer.encodeLikeMLX(
+                weights(use.move, rows: rows, columns: columns), rows: rows, columns: columns, rounding,
+                importance: try importance(use.input, columns, rounding), into: &encoded)
+            let count = rows * columns / MicroscalingLayout.group
+            MicroscalingLayout.split(encoded, count: count, codes: &movedBytes, scales: &side)
+            for (bytes, stream) in zip([movedBytes, side], tensor.streams) {
+                result.add(bytes, rows * stream.rowBytes, to: stream, plan: use.plan, row: use.firstRow)
+            }
+        case .sameMicroscaling(let form):
+            try repack(band, source, as: form, tensor, use, into: &result)
         case .sameParts:
             for (part, stream) in zip(source.stored.quantized?.parts ?? [], tensor.streams) {
                 let count = band.rows.count * stream.rowBytes
@@ -188,6 +200,51 @@ struct RowsExporter {
         }
     }
 
+    /// Copies codes and scales of MXFP4 into another layout, or into another order of rows.
+    private mutating func repack(
+        _ band: RowBand, _ source: Readable, as form: MicroscalingForm, _ tensor: ExportPlan.Tensor,
+        _ use: RowBand.Use, into result: inout ExportedBand
+    ) throws {
+        guard let own = source.stored.microscaling else { preconditionFailure("a plan for codes that are not there") }
+        let (rows, columns) = (band.rows.count, tensor.columns)
+        let count = rows * columns / MicroscalingLayout.group
+        var parts: [[UInt8]] = []
+        switch own {
+        case .blocks:
+            encoded.grow(to: rows * source.rowBytes)
+            try source.stored.readStoredRows(band.rows, rowBytes: source.rowBytes, into: &encoded)
+            parts = [encoded]
+        case .apart:
+            for (index, part) in (source.stored.quantized?.parts ?? []).prefix(2).enumerated() {
+                let width = own.rowBytes(columns: columns)[index]
+                let start = part.tensor.range.start + UInt64(band.rows.lowerBound * width)
+                guard let range = ByteRange(start: start, count: UInt64(rows * width)) else { continue }
+                var bytes = [UInt8](repeating: 0, count: rows * width)
+                try part.file.read(range, into: &bytes)
+                parts.append(bytes)
+            }
+        }
+        switch (own, form) {
+        case (.blocks, .apart):
+            MicroscalingLayout.split(encoded, count: count, codes: &movedBytes, scales: &side)
+            parts = [movedBytes, side]
+        case (.apart, .blocks):
+            MicroscalingLayout.join(parts[0], parts[1], count: count, into: &encoded)
+            parts = [encoded]
+        case (.blocks, .blocks), (.apart, .apart): break
+        }
+        for (bytes, stream) in zip(parts, tensor.streams) {
+            let size = rows * stream.rowBytes
+            guard use.move != .none else {
+                result.add(bytes, size, to: stream, plan: use.plan, row: use.firstRow)
+                continue
+            }
+            movedBytes.grow(to: size)
+            RowsExporter.move(bytes, use.move, rows: rows, width: stream.rowBytes, into: &movedBytes)
+            result.add(movedBytes, size, to: stream, plan: use.plan, row: use.firstRow)
+        }
+    }
+
     /// Packs `chunk`, and adds codes, scales and biases to the result.
     private mutating func add(
         _ groups: GroupEncoding, rows: Int, columns: Int, _ tensor: ExportPlan.Tensor, _ use: RowBand.Use,
@@ -197,7 +254,7 @@ struct RowsExporter {
         encoded.grow(to: count * groups.bits / 8)
         BitPacking.pack(chunk.codes, count: count, .dense, bits: groups.bits, into: &encoded)
         result.add(encoded, count * groups.bits / 8, to: tensor.streams[0], plan: use.plan, row: use.firstRow)
-        let values = count / groups.groupSize
+        let values = rows * groups.groupCount(columns: columns)
         for (place, numbers) in [chunk.scales, chunk.biases].enumerated().prefix(tensor.streams.count - 1) {
             side.grow(to: values * groups.scales.byteWidth)
             FloatConversion.narrow(numbers, count: values, groups.scales, into: &side)
@@ -212,25 +269,36 @@ struct RowsExporter {
         _ groups: GroupEncoding, rows: Int, columns: Int, _ use: RowBand.Use
     ) throws {
         let weights = weights(use.move, rows: rows, columns: columns)
-        switch groups.rounding {
-        case .reference:
-            UniformQuantizer.round(
+        let size = groups.groupSize ?? columns
+        guard groups.rounding == .searched else {
+            return UniformQuantizer.round(
                 like: groups.runtime == .mlx ? .mlx : .compressedTensors, weights, rows: rows, columns: columns,
-                groupSize: groups.groupSize, bits: groups.bits, groups.scales, into: &chunk)
-        case .searched:
-            if let input = use.input, let calibration, calibration.hasTokens(input) {
-                let made = try calibration.made(of: input)
-                return feedback.encode(
-                    weights, rows: rows, made.factors, made.additions, bits: groups.bits,
-                    groupSize: groups.groupSize, isSymmetric: groups.runtime == .compressedTensors,
-                    scales: groups.scales, into: &chunk)
+                groupSize: size, bits: groups.bits, groups.scales, into: &chunk)
+        }
+        let input = use.input.flatMap { input in calibration?.hasTokens(input) == true ? input : nil }
+        let made = try input.flatMap { try calibration?.made(of: $0) }
+        if let made, groups.groupSize != nil {
+            return feedback.encode(
+                weights, rows: rows, made.factors, made.additions, bits: groups.bits, groupSize: size,
+                isSymmetric: groups.runtime == .compressedTensors, scales: groups.scales, into: &chunk)
+        }
+        switch groups.runtime {
+        case .compressedTensors:
+            UniformQuantizer.encodeSigned(
+                weights, rows: rows, columns: columns, groupSize: size, bits: groups.bits, scaleFormat: groups.scales,
+                into: &chunk)
+        case .mlx:
+            guard let parameters = UniformParameters(bits: groups.bits, groupSize: size, symmetric: false) else {
+                preconditionFailure("a plan with groups that are not encoded")
             }
-            guard
-                let parameters = UniformParameters(
-                    bits: groups.bits, groupSize: groups.groupSize, symmetric: groups.runtime == .compressedTensors)
-            else { preconditionFailure("a plan with groups that are not encoded") }
             UniformQuantizer.encode(
                 weights, rows: rows, columns: columns, parameters, scaleFormat: groups.scales, into: &chunk)
+        }
+        // The scale of a whole row is that of the search without feedback.
+        if let made {
+            feedback.encodeChannels(
+                weights, rows: rows, made.factors, made.additions, bits: groups.bits, scales: groups.scales,
+                into: &chunk)
         }
     }
 

@@ -16,6 +16,7 @@ enum ExportTargetFormat: String, ExpressibleByArgument, CaseIterable {
 }
 
 extension ExportRounding: ExpressibleByArgument {}
+extension GroupSettings.Mode: ExpressibleByArgument {}
 
 /// The recipes of `--type`, separated by commas.
 struct GGUFRecipes: ExpressibleByArgument {
@@ -32,6 +33,17 @@ struct GGUFRecipes: ExpressibleByArgument {
     }
 
     static var allValueStrings: [String] { GGUFRecipe.allCases.map(\.rawValue) }
+}
+
+/// Weights that share a scale: a number, or `channel` for a whole row.
+struct GroupSizeArgument: ExpressibleByArgument {
+    /// The number; nil for a whole row.
+    let size: Int?
+
+    init?(argument: String) {
+        size = argument == "channel" ? nil : Int(argument)
+        guard size != nil || argument == "channel" else { return nil }
+    }
 }
 
 /// A pattern with the type of the tensors it matches, written as `*.ffn_down.weight=Q6_K`.
@@ -91,14 +103,22 @@ struct CodeOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "With mlx: affine, whole numbers with a scale and a bias. mxfp4: 4 bits in groups of 32, without a bias.",
+            valueName: "mode"))
+    var mode: GroupSettings.Mode?
+
+    @Option(
+        help: ArgumentHelp(
             "With mlx: bits of a code, 2, 3, 4, 5, 6 or 8. With compressed-tensors: 4 or 8.", valueName: "n"))
     var bits: Int?
 
     @Option(
         help: ArgumentHelp(
-            "With mlx and compressed-tensors: weights that share a scale, 32, 64 or 128. Default: 64; 128 with compressed-tensors.",
-            valueName: "n"))
-    var groupSize: Int?
+            """
+            With mlx and compressed-tensors: weights that share a scale, 32, 64 or 128. Default: 64; 128 with compressed-tensors. channel, \
+            with compressed-tensors: a scale for each row.
+            """, valueName: "n"))
+    var groupSize: GroupSizeArgument?
 
     @Option(
         help: ArgumentHelp(
@@ -167,6 +187,11 @@ struct CodeOptions: ParsableArguments {
         try refuse("--bpw", bpw != nil && format != .gguf && format != .mlx, "--to gguf and --to mlx")
         try refuse("--target-size", targetSize != nil && format != .gguf && format != .mlx, "--to gguf and --to mlx")
         try validateGoal()
+        try refuse("--mode", mode != nil && format != .mlx, "--to mlx")
+        guard mode != .mxfp4 || bits == nil && groupSize == nil && goal == nil else {
+            throw ValidationError(
+                "--mode mxfp4 has 4 bits in groups of 32: not with --bits, --group-size, --bpw and --target-size.")
+        }
         if !format.hasGroups {
             let formats = "--to mlx and --to compressed-tensors"
             try refuse("--bits", bits != nil, formats)
@@ -241,9 +266,10 @@ struct CodeOptions: ParsableArguments {
     func groups(_ format: ExportTargetFormat, dtype: FloatFormat?) throws -> GroupSettings {
         let runtime = format == .mlx ? GroupSettings.Runtime.mlx : .compressedTensors
         let read = try recipe.map { try ExportRecipe($0) }
+        let usual = mode == .mxfp4 ? 32 : runtime == .mlx ? 64 : 128
         return try GroupSettings(
-            runtime, bits: bits ?? 4, groupSize: groupSize ?? (runtime == .mlx ? 64 : 128), goal: goal, rounding,
-            format: dtype,
+            runtime, mode: mode ?? .affine, bits: bits ?? 4, groupSize: groupSize.map(\.size) ?? usual, goal: goal,
+            rounding, format: dtype,
             overrides: keep.map { .init($0, bits: nil) } + bitsFor.map { .init($0.pattern, bits: Int($0.bits)) }
                 + (try read?.bits() ?? []),
             allowsFallback: allowFallback, allowsRequantizing: allowRequantize,

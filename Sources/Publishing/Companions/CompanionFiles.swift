@@ -80,6 +80,9 @@ package struct CompanionFiles: Sendable {
     private func reasonToSkip(_ name: String) -> String? {
         if name.hasPrefix(".") { return "hidden" }
         if name == "ingot-manifest.json" { return "the manifest of another conversion" }
+        if name == ExportManifest.fileName || name.hasSuffix(ExportManifest.suffix) {
+            return "the manifest of an export"
+        }
         let parts = name.lowercased().split(separator: ".")
         if parts.count > 1, let last = parts.last, CompanionFiles.weightExtensions.contains(String(last)) {
             return "holds weights"

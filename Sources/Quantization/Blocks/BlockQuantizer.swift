@@ -22,10 +22,31 @@ package enum BlockQuantizer {
         _ weights: [Float], rows: Int, columns: Int, _ type: BlockType, _ rounding: ExportRounding,
         importance: [Float], into blocks: inout [UInt8]
     ) {
+        encode(
+            weights, rows: rows, columns: columns, type, rounding == .reference ? .reference : .searched, importance,
+            into: &blocks)
+    }
+
+    /// Encodes rows of weights to blocks of MXFP4, to the scales and codes of `mlx.core.quantize` with `.reference`.
+    ///
+    /// - Parameters: as above.
+    package static func encodeLikeMLX(
+        _ weights: [Float], rows: Int, columns: Int, _ rounding: ExportRounding, importance: [Float],
+        into blocks: inout [UInt8]
+    ) {
+        encode(
+            weights, rows: rows, columns: columns, .mxfp4, rounding == .reference ? .mlx : .searched, importance,
+            into: &blocks)
+    }
+
+    private static func encode(
+        _ weights: [Float], rows: Int, columns: Int, _ type: BlockType, _ rounding: Kernels.BlockRounding,
+        _ importance: [Float], into blocks: inout [UInt8]
+    ) {
         blocks.grow(to: rows * (columns / type.elements) * type.bytes)
         var target = blocks.mutableSpan
         Kernels.encodeBlocks(
-            weights.span.extracting(first: rows * columns), rows: rows, columns: columns, type,
-            rounding == .reference ? .reference : .searched, importance: importance.span, into: &target)
+            weights.span.extracting(first: rows * columns), rows: rows, columns: columns, type, rounding,
+            importance: importance.span, into: &target)
     }
 }

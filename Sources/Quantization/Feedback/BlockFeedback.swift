@@ -44,10 +44,11 @@ package struct BlockFeedback {
     /// - Parameters:
     ///   - weights: of the band, row by row.
     ///   - correction: of each block of the factors, what column i adds to each column before the search, row by row; nil for nothing.
+    ///   - scales: of each row, for the format `given`.
     ///   - take: receives the results, and the columns they are of.
     private mutating func search(
         _ weights: [Float], rows: Int, _ factors: FeedbackFactors, _ correction: [[Float]]?,
-        _ format: Kernels.FeedbackFormat,
+        _ format: Kernels.FeedbackFormat, scales: [Float] = [],
         take: (Kernels.FeedbackBlock, inout Kernels.FeedbackResults, Range<Int>) -> Void
     ) {
         let columns = factors.columns
@@ -55,8 +56,8 @@ package struct BlockFeedback {
         var results = Kernels.FeedbackResults()
         swap(&results, &self.results)
         defer { swap(&results, &self.results) }
-        precondition(weights.count >= rows * columns && columns % format.columns == 0, "BlockFeedback: sizes differ")
-        for region in BlockFeedback.regions(factors, unit: format.columns) {
+        precondition(weights.count >= rows * columns && columns % format.alignment == 0, "BlockFeedback: sizes differ")
+        for region in BlockFeedback.regions(factors, unit: format.alignment) {
             let width = region.columns.count
             block.begin(rows: rows, columns: width)
             block.load(weights.span, width: columns, offset: region.columns.lowerBound, columns: width, at: 0)
@@ -76,9 +77,11 @@ package struct BlockFeedback {
             if let matrix { block.correct(matrix.span, width: width) }
             let (coupling, pivots) = (coupling, pivots)
             for start in stride(from: 0, to: width, by: format.columns) {
-                let range = start..<start + format.columns
+                let range = start..<min(start + format.columns, width)
                 if start > 0 { block.carry(coupling.span, width: width, from: 0..<start, into: range) }
-                block.search(range, format, coupling: coupling.span, width: width, pivots: pivots.span, into: &results)
+                block.search(
+                    range, format, coupling: coupling.span, width: width, pivots: pivots.span, scales: scales,
+                    into: &results)
                 take(
                     block, &results,
                     region.columns.lowerBound + start..<region.columns.lowerBound + range.upperBound)
@@ -128,7 +131,7 @@ package struct BlockFeedback {
     /// Encodes a band to groups.
     ///
     /// - Parameters:
-    ///   - isSymmetric: whether groups have a scale alone, of 0 or more; otherwise they have a bias too.
+    ///   - isSymmetric: whether groups have a scale alone, of either sign; otherwise they have a bias too.
     ///   - scales: the element type that scales and biases are stored in.
     ///   - chunk: receives codes from 0 on, scales and biases, row by row.
     package mutating func encode(
@@ -156,5 +159,27 @@ package struct BlockFeedback {
             }
         }
         swap(&found, &chunk)
+    }
+
+    /// Encodes a band to codes around zero, with a scale for each row that is known already.
+    ///
+    /// - Parameter chunk: has the scales, which `scales` holds; receives codes from 0 on, row by row.
+    package mutating func encodeChannels(
+        _ weights: [Float], rows: Int, _ factors: FeedbackFactors, _ correction: [[Float]]? = nil, bits: Int,
+        scales format: FloatFormat, into chunk: inout UniformChunk
+    ) {
+        let columns = factors.columns
+        let scales = Array(chunk.scales.prefix(rows))
+        var codes: [UInt8] = []
+        swap(&codes, &chunk.codes)
+        codes.grow(to: rows * columns)
+        search(weights, rows: rows, factors, correction, .given(bits: bits, scales: format), scales: scales) {
+            _, results, range in
+            for row in 0..<rows {
+                let place = row * columns + range.lowerBound
+                for column in 0..<range.count { codes[place + column] = results.codes[column * results.stride + row] }
+            }
+        }
+        swap(&codes, &chunk.codes)
     }
 }

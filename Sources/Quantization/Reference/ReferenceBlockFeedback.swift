@@ -51,6 +51,7 @@ extension Reference {
                 part: nil, affine: !isSymmetric, lowest: isSymmetric ? -half : 0,
                 highest: isSymmetric ? half - 1 : 2 * half - 1)
             self.format = format
+            negative = isSymmetric
         }
 
         /// The distance of neighbouring trials without feedback, in levels.
@@ -80,11 +81,12 @@ extension Reference {
     ///   - targets: the weights plus what errors of earlier blocks carry over.
     ///   - coupling: how much column j takes of the error of column i, for i < j: row i, then column j.
     ///   - importance: of each column, for the searches without feedback; nil for the squares of the pivots.
+    ///   - scale: of a group, if it is known already.
     package static func blockFeedback(
         _ rule: BlockFeedbackRule, weights: [Float], targets: [Float], coupling: [Float], pivots: [Float],
-        importance: [Float]? = nil
+        importance: [Float]? = nil, scale: Float? = nil
     ) -> BlockFeedbackRow {
-        ReferenceBlock(rule, weights, targets, coupling, pivots, importance ?? pivots.map { $0 * $0 }).searched()
+        ReferenceBlock(rule, weights, targets, coupling, pivots, importance ?? pivots.map { $0 * $0 }).searched(scale)
     }
 }
 
@@ -440,10 +442,15 @@ private struct ReferenceBlock {
 
     // MARK: - The whole
 
-    func searched() -> Reference.BlockFeedbackRow {
-        let first = rule.part == nil ? searchedGroup() : firstSteps()
+    func searched(_ given: Float?) -> Reference.BlockFeedbackRow {
+        let first: (step: Float, offset: Float)
+        if let given {
+            first = (given, 0)
+        } else {
+            first = rule.part == nil ? searchedGroup() : firstSteps()
+        }
         var best = pass(step: first.step, offset: first.offset)
-        for _ in 0..<(rule.part == nil ? 2 : 1) {
+        for _ in 0..<(given != nil ? 0 : rule.part == nil ? 2 : 1) {
             let steps = refit(best)
             let next = pass(step: steps.step, offset: steps.offset)
             if next.loss < best.loss { best = next }

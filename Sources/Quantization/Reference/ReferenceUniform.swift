@@ -12,8 +12,9 @@ extension Reference {
                 let weights = Array(weights[row * columns + start..<row * columns + end])
                 switch parameters.scales {
                 case .searched:
-                    let group = ReferenceGroup(weights, parameters, format)
-                    let (scale, bias) = group.chosen()
+                    let group = ReferenceGroup(
+                        weights, bits: parameters.bits, isSymmetric: parameters.symmetric, format)
+                    let (_, scale, bias) = group.chosen()
                     result.codes += group.codes(scale, bias)
                     result.scales.append(scale)
                     result.biases.append(bias)
@@ -23,6 +24,29 @@ extension Reference {
                     result.scales.append(group.scale)
                     result.biases.append(group.bias)
                 }
+            }
+        }
+        return result
+    }
+
+    /// Codes and scales of symmetric groups with scales of either sign. Groups of more than 256 weights are those of whole rows.
+    package static func signedEncode(
+        _ weights: [Float], rows: Int, columns: Int, groupSize: Int, bits: Int, _ format: FloatFormat
+    ) -> (codes: [UInt8], scales: [Float]) {
+        var result: (codes: [UInt8], scales: [Float]) = ([], [])
+        for row in 0..<rows {
+            for start in stride(from: 0, to: columns, by: groupSize) {
+                let weights = Array(weights[row * columns + start..<row * columns + min(start + groupSize, columns)])
+                let isLong = groupSize > 256
+                let (group, negated) = (
+                    ReferenceGroup(weights, bits: bits, isSymmetric: true, format, isSigned: true, isLong: isLong),
+                    ReferenceGroup(
+                        weights.map { -$0 }, bits: bits, isSymmetric: true, format, isSigned: true, isLong: isLong)
+                )
+                let (own, other) = (group.chosen(), negated.chosen())
+                let scale = other.error < own.error ? 0 - other.scale : own.scale
+                result.codes += group.codes(scale, 0)
+                result.scales.append(scale)
             }
         }
         return result
@@ -44,8 +68,10 @@ extension Reference {
 
 /// The search for scale and bias of one group, step by step as in Specs/uniform.md, section 5.
 struct ReferenceGroup {
-    private let parameters: UniformParameters
+    private let bits: Int, isSymmetric: Bool
     private let format: FloatFormat
+    /// Whether scales may be negative, and whether the group is a whole row of more than 256 weights.
+    private let isSigned: Bool, isLong: Bool
     /// The weights times `up`, minus `middle`.
     private let values: [Float]
     private let lowest: Float
@@ -60,12 +86,15 @@ struct ReferenceGroup {
     private let codeHigh: Float
     private let largest: Float
 
-    init(_ weights: [Float], _ parameters: UniformParameters, _ format: FloatFormat) {
-        self.parameters = parameters
-        self.format = format
-        let half = Float(1 << (parameters.bits - 1))
-        codeLow = parameters.symmetric ? -half : 0
-        codeHigh = parameters.symmetric ? half - 1 : 2 * half - 1
+    init(
+        _ weights: [Float], bits: Int, isSymmetric: Bool, _ format: FloatFormat, isSigned: Bool = false,
+        isLong: Bool = false
+    ) {
+        (self.bits, self.isSymmetric, self.format) = (bits, isSymmetric, format)
+        (self.isSigned, self.isLong) = (isSigned, isLong)
+        let half = Float(1 << (bits - 1))
+        codeLow = isSymmetric ? -half : 0
+        codeHigh = isSymmetric ? half - 1 : 2 * half - 1
         switch format {
         case .f16: largest = 65504
         case .bf16: largest = Float(bitPattern: 0x7f7f_0000)
@@ -86,7 +115,7 @@ struct ReferenceGroup {
         down = (powerOfTwo(-first), powerOfTwo(first - shift))
         low = low * up.0 * up.1
         high = high * up.0 * up.1
-        let middle: Float = parameters.symmetric ? 0 : (low + high) * 0.5
+        let middle: Float = isSymmetric ? 0 : (low + high) * 0.5
         values = weights.map { $0 * up.0 * up.1 - middle }
         sum = values.reduce(0, +)
         self.middle = middle
@@ -94,14 +123,14 @@ struct ReferenceGroup {
         highest = high - middle
     }
 
-    /// Scale and bias as stored; the bias of a symmetric group is 0.
-    func chosen() -> (scale: Float, bias: Float) {
+    /// Scale and bias as stored, and their error, 0 for a constant group; the bias of a symmetric group is 0.
+    func chosen() -> (error: Float, scale: Float, bias: Float) {
         if isConstant {
             let weight = (middle + lowest) * down.0 * down.1
-            guard parameters.symmetric else { return (0, stored(weight, within: largest)) }
-            return (stored(weight.magnitude, within: largest), 0)
+            guard isSymmetric else { return (0, 0, stored(weight, within: largest)) }
+            return (0, stored(weight.magnitude, within: largest), 0)
         }
-        let affine = !parameters.symmetric
+        let affine = !isSymmetric
         let span = affine ? highest - lowest : max(lowest.magnitude, highest.magnitude)
         let widest = (affine ? codeHigh : codeHigh + 0.5) / span
         var best = Fit(codeSum: 0, scale: 0, score: -1)
@@ -117,7 +146,7 @@ struct ReferenceGroup {
     /// The codes for a stored scale and bias.
     func codes(_ scale: Float, _ bias: Float) -> [UInt8] {
         let (unit, offset) = normalised(scale, bias)
-        let inverse: Float = unit > 0 ? 1 / unit : 0
+        let inverse: Float = unit != 0 ? 1 / unit : 0
         return values.map { UInt8(nearestCode(($0 - offset) * inverse) - codeLow) }
     }
 
@@ -131,7 +160,10 @@ struct ReferenceGroup {
     }
 
     private var search: (ratios: [Float], trials: Int) {
-        switch (parameters.symmetric, parameters.bits) {
+        switch (isSymmetric, bits) {
+        case (true, ...4) where isLong:
+            ([1.05, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3], 4)
+        case (true, _) where isLong: ([1.02, 0.98, 0.94, 0.9, 0.86, 0.82, 0.78, 0.74, 0.7, 0.65, 0.6, 0.55], 3)
         case (false, 2): ([1, 0.91, 0.82, 0.73, 0.64, 0.55], 4)
         case (false, 3): ([1, 0.94, 0.88, 0.82, 0.76, 0.7], 3)
         case (false, 4): ([1.02, 0.98, 0.94, 0.9, 0.86], 3)
@@ -148,7 +180,7 @@ struct ReferenceGroup {
     }
 
     private func start(inverse: Float, shift: Float) -> Fit {
-        let centre = parameters.symmetric ? 0 : codeHigh * 0.5 + shift
+        let centre = isSymmetric ? 0 : codeHigh * 0.5 + shift
         return fit { nearestCode($0 * inverse + centre) }
     }
 
@@ -164,7 +196,7 @@ struct ReferenceGroup {
         }
         var numerator = productSum
         var denominator = squareSum
-        if !parameters.symmetric {
+        if !isSymmetric {
             numerator = Float(values.count) * productSum - codeSum * sum
             denominator = Float(values.count) * squareSum - codeSum * codeSum
         }
@@ -173,18 +205,25 @@ struct ReferenceGroup {
         return Fit(codeSum: codeSum, scale: scale, score: solvable ? numerator * scale : -1)
     }
 
-    private func refined(_ start: Fit) -> (scale: Float, bias: Float) {
-        let greatestCode = parameters.symmetric ? -codeLow : codeHigh
+    private func refined(_ start: Fit) -> (error: Float, scale: Float, bias: Float) {
+        let greatestCode = isSymmetric ? -codeLow : codeHigh
         let limit = min(largest, Float.greatestFiniteMagnitude / greatestCode * 0.984375)
         var best: (error: Float, scale: Float, bias: Float) = (
-            .infinity, 0, parameters.symmetric ? 0 : stored(middle * down.0 * down.1, within: largest)
+            .infinity, 0, isSymmetric ? 0 : stored(middle * down.0 * down.1, within: largest)
         )
+        if isSigned {
+            // The scale of compressed-tensors itself: no group has a larger error than with it.
+            let span = max(lowest.magnitude, highest.magnitude)
+            let scale = stored(span / (codeHigh + 0.5) * down.0 * down.1, within: limit)
+            let error = trial(scale, 0).error
+            if isRestorable(lowest, scale, 0) && isRestorable(highest, scale, 0) { best = (error, scale, 0) }
+        }
         var fit = start
         for _ in 0..<search.trials {
             let scale = stored(fit.scale * down.0 * down.1, within: limit)
             let unit = scale * up.0 * up.1
             var bias: Float = 0
-            if !parameters.symmetric {
+            if !isSymmetric {
                 let wanted = (sum - unit * fit.codeSum) / Float(values.count) + middle
                 bias = stored(wanted * down.0 * down.1, within: largest)
             }
@@ -194,7 +233,7 @@ struct ReferenceGroup {
             fit = next
             if !(valid && next.score > 0) { fit.scale = unit * 0.96875 }
         }
-        return (best.scale, best.bias)
+        return best
     }
 
     private func trial(_ scale: Float, _ bias: Float) -> Fit {
@@ -219,11 +258,11 @@ struct ReferenceGroup {
     // MARK: - Arithmetic
 
     private func normalised(_ scale: Float, _ bias: Float) -> (unit: Float, offset: Float) {
-        (scale * up.0 * up.1, parameters.symmetric ? 0 : bias * up.0 * up.1 - middle)
+        (scale * up.0 * up.1, isSymmetric ? 0 : bias * up.0 * up.1 - middle)
     }
 
     private func restored(_ code: Float, _ scale: Float, _ bias: Float) -> Float {
-        parameters.symmetric ? scale * code : scale * code + bias
+        isSymmetric ? scale * code : scale * code + bias
     }
 
     /// Clamps, then rounds to nearest, ties to even, by adding and subtracting 1.5 * 2^23.

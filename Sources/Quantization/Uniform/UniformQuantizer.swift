@@ -21,21 +21,44 @@ package enum UniformQuantizer {
         chunk.prepare(rows: rows, columns: columns, parameters)
         let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: parameters.groupSize)
         search(
-            weights.span.extracting(first: grouping.weightCount), grouping, parameters, scaleFormat,
-            &chunk.codes, &chunk.scales, &chunk.biases)
+            weights.span.extracting(first: grouping.weightCount), grouping, parameters.bits,
+            parameters.symmetric ? .symmetric : .affine, scaleFormat, &chunk.codes, &chunk.scales, &chunk.biases)
     }
+
+    /// Searches codes and scales of symmetric groups, with scales of either sign (Specs/exports.md, "Scales of both signs").
+    ///
+    /// - Parameters:
+    ///   - weights: at least rows * columns finite weights, row-major.
+    ///   - columns: a multiple of the group size.
+    ///   - groupSize: weights of a group, of any number.
+    ///   - bits: 2, 3, 4, 5, 6 or 8.
+    ///   - scaleFormat: element type that scales are stored in; each is exactly representable in it.
+    ///   - chunk: receives the result.
+    package static func encodeSigned(
+        _ weights: [Float], rows: Int, columns: Int, groupSize: Int, bits: Int, scaleFormat: FloatFormat,
+        into chunk: inout UniformChunk
+    ) {
+        let grouping = Kernels.Grouping(rows: rows, columns: columns, groupSize: groupSize)
+        chunk.prepare(weights: grouping.weightCount, groups: grouping.groupCount, hasBiases: false)
+        search(
+            weights.span.extracting(first: grouping.weightCount), grouping, bits, .signed, scaleFormat, &chunk.codes,
+            &chunk.scales, &chunk.biases)
+    }
+
+    /// Bytes that `encodeSigned` needs beside the chunk.
+    package static func scratchBytes(groupSize: Int) -> Int { Kernels.scratchBytes(groupSize: groupSize) }
 
     /// Takes the parts of the chunk as separate arguments, because Swift forbids overlapping access to it.
     private static func search(
-        _ weights: Span<Float>, _ grouping: Kernels.Grouping, _ parameters: UniformParameters,
+        _ weights: Span<Float>, _ grouping: Kernels.Grouping, _ bits: Int, _ kind: Kernels.GroupKind,
         _ scaleFormat: FloatFormat, _ codes: inout [UInt8], _ scales: inout [Float], _ biases: inout [Float]
     ) {
         var codes = codes.mutableSpan
         var scales = scales.mutableSpan
         var biases = biases.mutableSpan
         Kernels.uniformEncode(
-            weights, grouping: grouping, bits: parameters.bits, symmetric: parameters.symmetric,
-            scaleFormat: scaleFormat, codes: &codes, scales: &scales, biases: &biases)
+            weights, grouping: grouping, bits: bits, kind: kind, scaleFormat: scaleFormat, codes: &codes,
+            scales: &scales, biases: &biases)
     }
 
     /// Finds codes, scales and biases of a chunk by plain rounding, whatever `parameters.scales` is.

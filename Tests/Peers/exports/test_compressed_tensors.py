@@ -17,7 +17,7 @@ import models
 
 # transformers keeps the experts of a Mixtral in one tensor, and the library only sees linear layers.
 NAMES = [name for name in models.CASES if name != "mixtral"]
-WIDTHS = [(4, 32), (4, 64), (4, 128), (8, 32), (8, 128)]
+WIDTHS = [(4, 32), (4, 64), (4, 128), (8, 32), (8, 128), (4, "channel"), (8, "channel")]
 FITTING = [name for name in NAMES if name != "narrow"]
 
 
@@ -30,15 +30,19 @@ def read(folder):
 
 
 def compressed(folder, bits, group):
-    """Tensors and settings of a model that the library compressed: min-max scales, symmetric, computed in the model's own type."""
+    """Tensors and settings of a model that the library compressed: min-max scales, symmetric, computed in the model's own type.
+
+    `group` is the number of weights of a group, or "channel".
+    """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    arguments = QuantizationArgs(num_bits=bits, type="int", symmetric=True, strategy="group", group_size=group)
+    sized = {"strategy": "channel"} if group == "channel" else {"strategy": "group", "group_size": group}
+    arguments = QuantizationArgs(num_bits=bits, type="int", symmetric=True, **sized)
     apply_quantization_config(model, QuantizationConfig(
         config_groups={"group_0": QuantizationScheme(targets=["Linear"], weights=arguments)}, ignore=["lm_head"],
         quantization_status=QuantizationStatus.INITIALIZED))
     for module in model.modules():
         if getattr(module, "quantization_scheme", None) is not None:
-            parts = module.weight.data.unflatten(1, (-1, group))
+            parts = module.weight.data.unflatten(1, (-1, module.weight.shape[1] if group == "channel" else group))
             scale, _ = calculate_qparams(parts.amin(2), parts.amax(2), arguments)
             module.weight_scale.data = scale.to(module.weight_scale.dtype)
     compressor = ModelCompressor.from_pretrained_model(model)
@@ -98,11 +102,17 @@ def decoded(tensors, bits):
     return {name: value.float() for name, value in out.items()}
 
 
+def scales(tensors):
+    return torch.cat([value.flatten().float() for name, value in tensors.items() if name.endswith(".weight_scale")])
+
+
 @pytest.mark.parametrize("name", FITTING)
-@pytest.mark.parametrize("options", [(), ("--rounding", "reference")], ids=str)
+@pytest.mark.parametrize("options", [("--group-size", 64), ("--group-size", 64, "--rounding", "reference"),
+                                     ("--group-size", "channel")], ids=str)
 def test_loads(source, ingot, tmp_path, name, options):
-    """transformers loads the codes and computes what it computes with the decoded weights."""
-    ingot("export", source(name), tmp_path / "out", "--to", "compressed-tensors", "--bits", 4, "--group-size", 64, *options)
+    """transformers loads the codes and computes what it computes with the decoded weights. Searched scales have both signs."""
+    ingot("export", source(name), tmp_path / "out", "--to", "compressed-tensors", "--bits", 4, *options)
+    assert bool((scales(read(tmp_path / "out")) < 0).any()) == ("reference" not in options)
     model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     reference = AutoModelForCausalLM.from_pretrained(source(name), dtype=torch.float32).eval()
@@ -121,12 +131,37 @@ def test_columns_that_fill_no_group(source, ingot, tmp_path):
     assert "rows of" in message and not (tmp_path / "out").exists()
 
 
-def test_searched_is_no_worse(source, ingot, tmp_path):
-    plain = read(source("llama"))
-    errors = []
+@pytest.mark.parametrize("name", ["llama", "llama3", "biases"])
+@pytest.mark.parametrize("bits, group", [(4, 64), (4, "channel"), (8, "channel")])
+def test_searched_is_no_worse(source, ingot, tmp_path, name, bits, group):
+    """Of a whole matrix in groups; of every row where it has one scale."""
+    plain = read(source(name))
+    errors = {}
     for rounding in ("reference", "searched"):
         out = tmp_path / rounding
-        ingot("export", source("llama"), out, "--to", "compressed-tensors", "--bits", 4, "--group-size", 64, "--rounding", rounding)
-        found = decoded(read(out), 4)
-        errors.append(sum((values - plain[name].float()).square().sum().item() for name, values in found.items()))
-    assert errors[1] < errors[0]
+        ingot("export", source(name), out, "--to", "compressed-tensors", "--bits", bits, "--group-size", group, "--rounding",
+              rounding)
+        found = decoded(read(out), bits)
+        errors[rounding] = {name: (found[name].double() - value.double()).square().sum(-1) for name, value in plain.items()}
+    assert set(errors["reference"]) == set(errors["searched"]) and sum(one.sum() for one in errors["searched"].values()) > 0
+    for name, worst in errors["reference"].items():
+        own = errors["searched"][name]
+        if group == "channel":
+            assert (own <= worst * (1 + 1e-6)).all(), name
+        assert own.sum() <= worst.sum() and (worst.sum() == 0 or own.sum() < worst.sum()), name
+
+
+def test_channel_configuration(source, ingot, tmp_path):
+    ingot("export", source("llama"), tmp_path / "out", "--to", "compressed-tensors", "--bits", 8, "--group-size", "channel")
+    weights = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]["config_groups"]["group_0"]["weights"]
+    assert (weights["strategy"], weights["group_size"], weights["num_bits"]) == ("channel", None, 8)
+    QuantizationArgs.model_validate(weights)
+    found = read(tmp_path / "out")
+    assert found["model.layers.0.mlp.down_proj.weight_scale"].shape == (256, 1)
+    # Ingot reads what it wrote, and copies the codes.
+    ingot("export", tmp_path / "out", tmp_path / "again", "--to", "compressed-tensors", "--bits", 8, "--group-size", "channel")
+    again = read(tmp_path / "again")
+    assert set(again) == set(found) and all(equal(again[name], value) for name, value in found.items())
+    assert "PASS" in ingot("verify", tmp_path / "again", "--against", tmp_path / "out")
+    message = ingot("export", source("llama"), tmp_path / "mlx", "--to", "mlx", "--group-size", "channel", code=64)
+    assert "a scale for each row" in message

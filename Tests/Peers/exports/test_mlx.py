@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import mlx.core as mx
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import models
@@ -31,10 +33,10 @@ def read(folder):
     return found
 
 
-def converted(folder, out, bits, group):
+def converted(folder, out, bits, group, mode="affine"):
     """The directory that mlx-lm's converter writes."""
     model, config = load_model(folder, lazy=True)
-    model, config = quantize_model(model, config, group, bits)
+    model, config = quantize_model(model, config, group, bits, mode=mode)
     out.mkdir(parents=True)
     save_model(out, model, donate_model=True)
     save_config(config, out / "config.json")
@@ -55,7 +57,7 @@ def stacked(tensors):
     return out
 
 
-def compare(found, wanted):
+def compare(found, wanted, mode="affine"):
     ours, theirs = stacked(read(found)), read(wanted)
     assert set(ours) == set(theirs)
     for name, (kind, shape, data) in theirs.items():
@@ -65,7 +67,7 @@ def compare(found, wanted):
     for key in ("quantization", "quantization_config"):
         settings = {name: stated[key][name] for name in ("group_size", "bits")}
         assert settings == {name: expected[key][name] for name in ("group_size", "bits")}
-        assert stated[key].get("mode", "affine") == "affine"
+        assert stated[key].get("mode", "affine") == mode
     for key in ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size"):
         assert stated[key] == expected[key], key
 
@@ -100,8 +102,11 @@ def decoded(folder):
         stem = name.removesuffix(".weight")
         if name.endswith(".weight") and f"{stem}.scales" in parts:
             settings = stated.get(stem, stated)
-            scales, biases = (parts[f"{stem}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
-            value = mx.dequantize(value, scales, biases, settings["group_size"], settings["bits"])
+            if settings["mode"] == "mxfp4":
+                value = mx.dequantize(value, parts[f"{stem}.scales"], group_size=32, bits=4, mode="mxfp4")
+            else:
+                scales, biases = (parts[f"{stem}.{part}"].astype(mx.float32) for part in ("scales", "biases"))
+                value = mx.dequantize(value, scales, biases, settings["group_size"], settings["bits"])
         if not name.endswith((".scales", ".biases")):
             out[name] = torch.from_numpy(np.array(value.astype(mx.float32)))
     return out
@@ -109,7 +114,7 @@ def decoded(folder):
 
 @pytest.mark.parametrize("name", ["tied", "biases", "llama3", "mistral", "qwen2", "narrow"])
 @pytest.mark.parametrize("options", [("--bits", 4, "--group-size", 32), ("--bits", 4, "--group-size", 32, "--rounding", "reference"),
-                                     ("--bits", 6, "--group-size", 32, "--rounding", "reference")], ids=str)
+                                     ("--bits", 6, "--group-size", 32, "--rounding", "reference"), ("--mode", "mxfp4")], ids=str)
 def test_loads(source, ingot, tmp_path, name, options):
     """mlx-lm computes with the codes what transformers computes with the decoded weights, in float32."""
     ingot("export", source(name), tmp_path / "out", "--to", "mlx", *options)
@@ -141,3 +146,61 @@ def test_searched_is_no_worse(source, ingot, tmp_path, bits):
     assert {name: one[:2] for name, one in read(tmp_path / "reference").items()} == {
         name: one[:2] for name, one in read(tmp_path / "searched").items()}
     assert errors["searched"] < errors["reference"]
+
+
+@pytest.mark.parametrize("name", list(models.CASES))
+def test_mxfp4_bytes(source, ingot, tmp_path, name):
+    options = ["--bits-for", "*.block_sparse_moe.gate.weight=4"] if name == "mixtral" else []
+    ingot("export", source(name), tmp_path / "found", "--to", "mlx", "--mode", "mxfp4", "--rounding", "reference", *options)
+    compare(tmp_path / "found", converted(source(name), tmp_path / "wanted", 4, 32, "mxfp4"), "mxfp4")
+
+
+@pytest.mark.parametrize("name", ["llama", "llama3", "biases"])
+def test_searched_mxfp4_is_no_worse(source, ingot, tmp_path, name):
+    plain = {}
+    for path in source(name).glob("model*.safetensors"):
+        with safe_open(path, "pt") as file:
+            plain |= {name: file.get_tensor(name).double() for name in file.keys()}
+    errors = {}
+    for rounding in ("reference", "searched"):
+        out = tmp_path / rounding
+        ingot("export", source(name), out, "--to", "mlx", "--mode", "mxfp4", "--rounding", rounding)
+        errors[rounding] = {name: (values.double() - plain[name]).square().sum() for name, values in decoded(out).items()}
+    for name, worst in errors["reference"].items():
+        assert errors["searched"][name] < worst or worst == 0, name
+
+
+@pytest.mark.parametrize("name", ["llama", "tied", "mixtral", "qwen2"])
+def test_mxfp4_is_repacked(source, ingot, tmp_path, name):
+    """To GGUF and back, codes and scales stay: every weight has the same value."""
+    folder, file, back = tmp_path / "mlx", tmp_path / "model.gguf", tmp_path / "back"
+    ingot("export", source(name), folder, "--to", "mlx", "--mode", "mxfp4")
+    ingot("export", folder, file, "--to", "gguf", "--type", "MXFP4")
+    assert "PASS" in ingot("verify", file, "--against", folder, "--max-relative-mse", 0)
+    ingot("export", file, back, "--to", "mlx", "--mode", "mxfp4")
+    assert "PASS" in ingot("verify", back, "--against", file, "--max-relative-mse", 0)
+    assert "PASS" in ingot("verify", back, "--against", folder, "--max-relative-mse", 0)
+    # As gpt-oss stores it: blocks of 16 bytes and scales.
+    parts = {}
+    with safe_open(folder / "model.safetensors", "pt") as held:
+        for part in held.keys():
+            tensor = held.get_tensor(part)
+            if part.endswith(".scales"):
+                parts[part.replace(".scales", ".weight_scales")] = tensor
+            elif tensor.dtype == torch.uint32:
+                parts[f"{part}_blocks"] = tensor.contiguous().view(torch.uint8).unflatten(-1, (-1, 16))
+            else:
+                parts[part] = tensor
+    blocks = tmp_path / "blocks"
+    shutil.copytree(folder, blocks, ignore=shutil.ignore_patterns("model*", "ingot-export.json", "config.json"))
+    config = json.loads((folder / "config.json").read_text())
+    config = {key: value for key, value in config.items() if not key.startswith("quantization")}
+    (blocks / "config.json").write_text(json.dumps(config))
+    save_file(parts, blocks / "model.safetensors")
+    ingot("export", blocks, tmp_path / "blocks.gguf", "--to", "gguf", "--type", "MXFP4")
+    assert (tmp_path / "blocks.gguf").read_bytes()[-4096:] == file.read_bytes()[-4096:]
+    assert "PASS" in ingot("verify", tmp_path / "blocks.gguf", "--against", folder, "--max-relative-mse", 0)
+    first, second = read(folder), read(back)
+    for name, (kind, shape, data) in first.items():
+        if name.endswith(".scales") or kind == "torch.uint32":
+            assert second[name] == (kind, shape, data), name

@@ -95,26 +95,19 @@ package struct GroupSettings: Sendable {
 
     /// What the manifest records.
     var options: [JSONValue.Member] {
-        [
-            .init("to", .string(runtime.rawValue)), .init("bits", .unsigned(UInt64(bits))),
-            .init("group_size", groupSize.map { .unsigned(UInt64($0)) } ?? .string("channel")),
+        let size: JSONValue = groupSize.map { .unsigned(UInt64($0)) } ?? .string("channel")
+        var options: [JSONValue.Member] = [
+            .init("to", .string(runtime.rawValue)), .init("bits", .unsigned(UInt64(bits))), .init("group_size", size),
             .init("rounding", .string(rounding.rawValue)),
         ]
-            + (goal.map { [$0.option] } ?? [])
-            + (mode == .affine ? [] : [.init("mode", .string(mode.rawValue))])
-            + (format.map { [.init("dtype", .string($0.elementType.rawValue))] } ?? [])
-            + (overrides.isEmpty
-                ? []
-                : [
-                    .init(
-                        "overrides",
-                        .array(
-                            overrides.map {
-                                .object([
-                                    .init("pattern", .string($0.pattern.text)),
-                                    .init("bits", $0.bits.map { .unsigned(UInt64($0)) } ?? .null),
-                                ])
-                            }))
-                ])
+        if let goal { options.append(goal.option) }
+        if mode != .affine { options.append(.init("mode", .string(mode.rawValue))) }
+        if let format { options.append(.init("dtype", .string(format.elementType.rawValue))) }
+        let own = overrides.map { override -> JSONValue in
+            let bits: JSONValue = override.bits.map { .unsigned(UInt64($0)) } ?? .null
+            return .object([.init("pattern", .string(override.pattern.text)), .init("bits", bits)])
+        }
+        if !own.isEmpty { options.append(.init("overrides", .array(own))) }
+        return options
     }
 }

@@ -95,7 +95,8 @@ import Testing
         let bytes = try tensor.bytes(in: file).all()
         let type = try #require(BlockType(rawValue: kind.type))
         var weights = [Float](repeating: 1, count: Kind.blocks * kind.elements + 1)
-        GGUFBlocks.decode(type, try file.bytes(tensor.range).span, into: &weights)
+        let blocks = try file.bytes(tensor.range)
+        GGUFBlocks.decode(type, blocks.span, into: &weights)
         #expect(weights.last == 1)
         for index in 0..<weights.count - 1 {
             let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[index * 4 + $1]) << UInt32(8 * $1) }

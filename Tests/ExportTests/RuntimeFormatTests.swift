@@ -31,13 +31,13 @@ extension RuntimeExportTests {
             for start in stride(from: 0, to: weights.count, by: columns) {
                 let range = start..<start + columns
                 let errors = [own, other].map { RuntimeExportTests.error(Array(weights[range]), Array($0[range])) }
-                // Restored weights are rounded to F16 once more.
-                #expect(errors[0] <= errors[1] * 1.001, "\(name), row \(start / columns)")
+                // Restored weights are rounded to F16 once more: beside codes of 8 bits, that is up to .4 % of the error of either.
+                #expect(errors[0] <= errors[1] * (bits == 8 ? 1.01 : 1.001), "\(name), row \(start / columns)")
                 rows += 1
                 better += errors[0] < errors[1] ? 1 : 0
             }
         }
-        #expect(rows == 4352 && better * 10 > rows * 9, "\(better) of \(rows)")
+        #expect(rows == 4096 && better * 10 > rows * 9, "\(better) of \(rows)")
         let refused = try await Verbs.failure {
             _ = try await RuntimeExportTests.groups(directory.at("m"), to: directory.at("x"), .mlx, size: nil)
         }

@@ -2,7 +2,7 @@ internal import CKernels
 package import TensorModel
 
 extension Kernels {
-    /// The longest group that `uniformRound` accepts, and `uniformEncode` but for scales of both signs.
+    /// The longest group that `uniformRound` and `uniformEncode` accept. With scales of both signs `uniformEncode` accepts longer ones.
     package static var maximumGroupSize: Int { Int(INGOT_MAX_GROUP_SIZE) }
 
     /// The shape of a chunk and of the groups its rows are cut into.

@@ -1,8 +1,7 @@
 /// Chooses one of several sizes for each of many items, so that all together fit in a number of bytes and cost little.
 ///
 /// Each item starts at its smallest size. The step that saves most per byte is taken next, along the lower convex hull of the sizes of each
-/// item, until no step fits. Another choice of the same bytes costs less only by
-/// what the last steps could not fill.
+/// item, until no step fits. Another choice of the same bytes costs less only by what the last steps could not fill.
 package enum SizeAllocation {
     /// A size that an item can have.
     package struct Size: Sendable, Hashable {

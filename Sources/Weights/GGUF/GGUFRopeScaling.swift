@@ -47,12 +47,15 @@ package enum GGUFRopeScaling: Sendable, Hashable {
     }
 
     /// Numbers of Llama 3.1 and 3.2. GGUF files have the factors that follow from them, and not the numbers.
-    private static let (low, high, original) = (1.0, 4.0, 8192.0)
+    private static let (low, high) = (1.0, 4.0)
+    /// Original contexts that are tried: first that of Llama 3.1, then the other powers of two.
+    private static let contexts = [1 << 13] + (5...20).filter { $0 != 13 }.map { UInt64(1) << $0 }
 
     /// llama3's scaling, from the factors of the frequencies.
     ///
     /// - Parameter factors: the elements of `rope_freqs.weight`; nil if they are no binary32.
-    /// - Throws: `unsupportedSource` if they are not those of Llama 3.1 with any factor: nothing else says which numbers they come from.
+    /// - Throws: `unsupportedSource` if they are not those of Llama 3.1 with any factor and an original context of a power of two: nothing
+    ///   else says which numbers they come from.
     static func derived(
         from factors: [Float]?, headSize: Int, base: Double, _ metadata: GGUFMetadataReader
     ) throws -> GGUFRopeScaling {
@@ -62,16 +65,16 @@ package enum GGUFRopeScaling: Sendable, Hashable {
             throw GGUFDecoder.refusal(
                 metadata, name, "factors of the rotary frequencies of another number or type", "\(half) of type F32")
         }
-        let scaling = GGUFRopeScaling.llama3(
-            factor: Double(largest), lowFactor: low, highFactor: high, originalContext: UInt64(original))
-        if let index = scaling.firstOther(in: factors, base: base) {
-            let expected = scaling.frequencyFactors(count: half, base: base)?[index] ?? 1
-            throw GGUFDecoder.refusal(
-                metadata, name,
-                "the factor \(factors[index]) of rotary frequency \(index), which config.json cannot state",
-                "factors as of Llama 3.1, here \(expected)")
+        let tried = contexts.map { context in
+            GGUFRopeScaling.llama3(
+                factor: Double(largest), lowFactor: low, highFactor: high, originalContext: context)
         }
-        return scaling
+        if let fitting = tried.first(where: { $0.firstOther(in: factors, base: base) == nil }) { return fitting }
+        let index = tried[0].firstOther(in: factors, base: base) ?? 0
+        let expected = tried[0].frequencyFactors(count: half, base: base)?[index] ?? 1
+        throw GGUFDecoder.refusal(
+            metadata, name, "the factor \(factors[index]) of rotary frequency \(index), which config.json cannot state",
+            "factors as of Llama 3.1, here \(expected)")
     }
 
     /// The factors by which llama3's scaling divides the frequencies; nil for other kinds.

@@ -51,7 +51,7 @@ struct ExportCalibration: Sendable {
             try Interruption.check()
             let factors = try FeedbackFactors(
                 columns: entry.blocks.columns, width: entry.blocks.width, diagonal: moments.diagonal(of: entry),
-                shrinkage: entry.shrinkage
+                shrinkage: max(entry.shrinkage, ExportCalibration.leastShrinkage(input.kind))
             ) { try moments.triangle($0, of: entry) }
             return try factors.map { factors in
                 let corrected = [.outputIn, .downIn].contains(input.kind) ? correction : nil
@@ -67,6 +67,12 @@ struct ExportCalibration: Sendable {
         }
         return made
     }
+
+    /// The smallest shrinkage of an input (Specs/exports.md, "Shrinkage").
+    ///
+    /// All tokens attend to the first token of their sequence, which is one of 512 in the moments. Without shrinkage the errors of keys and
+    /// values lie where its input does.
+    static func leastShrinkage(_ kind: LinearInput.Kind) -> Double { kind == .attentionIn ? 0.2 : 0 }
 
     /// Bytes that a worker needs for a band of `rows` rows, and bytes of the largest factors while they are made.
     func needs(rows: Int) -> (workspace: Int, factors: Int) {

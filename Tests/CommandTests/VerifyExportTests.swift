@@ -27,7 +27,7 @@ import Testing
         let path = try exported(sample, "f32")
         let own = try json([path, "--against", sample.sealed.string])
         #expect(own["holds"]?.bool == true && own["comparison"]?.string == "weights")
-        #expect(own["intact"] == .null && own["format"]?.string == "safetensors")
+        #expect(own["intact"]?.bool == true && own["format"]?.string == "safetensors")
         for tensor in own["tensors"]?.array ?? [] {
             #expect(tensor["certificate"] == .null)
             #expect(tensor["measured"] == .null || tensor["measured"]?["changed"]?.unsigned == 0)
@@ -74,9 +74,37 @@ import Testing
         let held = try json([path, "--against", sample.source.string, "--claims", claims.string])
         let status = (held["claims"]?.array ?? []).map { "\($0["status"]?.string ?? "") \($0["claim"]?.string ?? "")" }
         #expect(
-            status == ["skip bytes_intact", "skip certificates_hold", "skip source_matches", "pass max_relative_mse"])
+            status == ["skip certificates_hold", "skip source_matches", "pass bytes_intact", "pass max_relative_mse"])
         try ClaimsTests.write(#"{"claim": "max_relative_mse", "limit": 1e-9}"#, to: claims)
         _ = try json([path, "--against", sample.source.string, "--claims", claims.string], status: 1)
+    }
+
+    /// The manifest of an export to safetensors has the hash of every file; another export or a conversion does not carry it on.
+    @Test func manifestOfSafetensors() async throws {
+        let sample = try await CommandSample()
+        let path = try exported(sample, "bf16")
+        #expect(try json([path])["intact"]?.bool == true)
+        #expect(try IngotProcess.run(["export", path, sample.at("again")]).status == 0)
+        let first = FilePath(path), second = FilePath(sample.at("again"))
+        let names = [first, second].map { Files.names($0).filter { $0 != "ingot-export.json" }.sorted() }
+        #expect(names[0] == names[1] && Files.names(first).contains("ingot-export.json"))
+        #expect(try json([second.string, "--against", path])["holds"]?.bool == true)
+        #expect(
+            try Files.read(first.appending("ingot-export.json")) != Files.read(second.appending("ingot-export.json")))
+        #expect(try IngotProcess.run(["convert", path, sample.at("converted")]).status == 0)
+        #expect(!Files.names(FilePath(sample.at("converted"))).contains("ingot-export.json"))
+        #expect(try IngotProcess.run(["export", path, second.string, "--force"]).status == 0)
+        for name in [names[0].first ?? "", names[0].first { $0.hasSuffix(".safetensors") } ?? ""] {
+            let file = second.appending(name)
+            var bytes = try Files.read(file)
+            bytes[bytes.count - 3] ^= 1
+            try Files.write(bytes, to: file)
+            let damaged = try IngotProcess.run(["verify", second.string])
+            #expect(damaged.status == 65 && (damaged.output + damaged.errors).contains(name), "\(damaged.errors)")
+            #expect(try IngotProcess.run(["export", path, second.string, "--force"]).status != 0)
+            bytes[bytes.count - 3] ^= 1
+            try Files.write(bytes, to: file)
+        }
     }
 
     /// A format without hashes, and nothing to compare with: there is nothing to check.

@@ -89,7 +89,7 @@ import Weights
         ] {
             #expect(out[TensorName(new + ".weight")]?.bytes == named[TensorName(old + ".weight")]?.bytes)
         }
-        #expect(Files.names(directory.at("named")) == ["model.safetensors", "source-metadata.gguf"])
+        #expect(Files.names(directory.at("named")) == ["ingot-export.json", "model.safetensors", "source-metadata.gguf"])
     }
 
     @Test("config.json states the numbers of the metadata, and the rest follows from the tensors") func configuration()
@@ -102,7 +102,7 @@ import Weights
             OpenedCheckpoint(directory.at("sealed")), as: nil, memory: Verbs.minimumMemory, jobs: 1, force: false)
         let summary = try await exporter.run(to: directory.at("out"))
         #expect(summary.warnings.count == 1 && summary.warnings[0].message.contains("no tokenizer is written"))
-        #expect(Files.names(directory.at("out")) == ["config.json", "model.safetensors"])
+        #expect(Files.names(directory.at("out")) == ["config.json", "ingot-export.json", "model.safetensors"])
         let found = try JSONValue.parse(Files.read(directory.at("out").appending("config.json")))
         let expected = try JSONValue.parse(
             Array(

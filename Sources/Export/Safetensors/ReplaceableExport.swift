@@ -5,12 +5,15 @@ import SystemPackage
 import TensorModel
 
 extension SafetensorsExporter {
-    /// Requires that a directory is empty or an output of `export`: the list in its shards names all its files, and they have the hashes of
-    /// that list. The list has no hashes of the shards and the index.
+    /// Requires that a directory is empty or an output of `export`: its manifest names all its files, and they have their hashes. Before
+    /// version 0.3 the list in the shards did, without hashes of the shards and the index.
     ///
     /// - Returns: the files of the directory, listed before they are hashed.
     /// - Throws: `cannotCreate` for any other directory.
     static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
+        if try Directory.kind(path.appending(ExportManifest.fileName)) == .file {
+            return try ExportManifest.requireReplaceable(path)
+        }
         func failure(_ found: String, _ name: String? = nil) -> IngotError {
             IngotError(
                 .cannotCreate, file: (name.map { path.appending($0) } ?? path).string, found: found,

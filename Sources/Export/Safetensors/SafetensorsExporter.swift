@@ -84,10 +84,20 @@ package struct SafetensorsExporter: Sendable {
                 to: builder.staging.appending(indexName),
                 mode: CompanionWriter.mode(beside: shards.map(\.fileName), in: builder.staging))
         }
+        let manifest = try ExportManifest(options: options, weights: [], in: builder.staging)
+        try WholeFile.write(
+            manifest.bytes, to: builder.staging.appending(ExportManifest.fileName), mode: source.mode)
         try builder.publish()
         return ExportSummary(
             byteCount: fileBytes, files: shards.count, tensors: shards.reduce(0) { $0 + $1.tensors.count },
             warnings: content.warnings + scaleWarnings)
+    }
+
+    /// What the manifest records.
+    private var options: [JSONValue.Member] {
+        [.init("to", .string("safetensors"))]
+            + (format.map { [.init("dtype", .string($0.elementType.rawValue))] } ?? [])
+            + (keepsNames ? [.init("keep_names", .bool(true))] : [])
     }
 
     /// Exports a shard; returns the bytes of the file, and of the tensors in it.

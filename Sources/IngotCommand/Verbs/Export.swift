@@ -27,8 +27,7 @@ struct Export: AsyncParsableCommand {
             Scales are searched: no tensor has a larger error than the runtime's own
             quantizer gives it. With --calibration, the error of each weight is carried
             on to later columns. --rounding reference gives the bytes of the runtime's
-            quantizer. A manifest has the hashes of all files, which ingot verify checks
-            (not with safetensors).
+            quantizer. A manifest has the hashes of all files, which ingot verify checks.
 
             Examples:
               ingot export llama-7b llama-7b-Q4_K_M.gguf --to gguf --type Q4_K_M

@@ -138,9 +138,9 @@ package struct ExportManifest: Sendable, Hashable {
     package static func requireReplaceable(_ path: FilePath) throws -> DirectorySnapshot {
         let snapshot = try DirectorySnapshot(of: path)
         if snapshot.entries.isEmpty { return snapshot }
-        func failure(_ found: String) -> IngotError {
+        func failure(_ found: String, _ file: String? = nil) -> IngotError {
             IngotError(
-                .cannotCreate, file: path.string, found: found,
+                .cannotCreate, file: file ?? path.string, found: found,
                 expected: "an earlier export, which may be replaced",
                 remedy: "choose another place for the output, or move this one away")
         }
@@ -153,8 +153,10 @@ package struct ExportManifest: Sendable, Hashable {
         }
         do {
             try manifest.check(in: path)
-        } catch let error as IngotError where [.fileHash, .noInput].contains(error.code) {
-            throw failure("an export that was changed: \(error.file ?? "")")
+        } catch let error as IngotError where error.code == .noInput {
+            throw failure("no such file, which the export had", error.file)
+        } catch let error as IngotError where error.code == .fileHash {
+            throw failure("a file that was changed since it was exported", error.file)
         }
         return snapshot
     }

@@ -89,7 +89,8 @@ import Weights
         ] {
             #expect(out[TensorName(new + ".weight")]?.bytes == named[TensorName(old + ".weight")]?.bytes)
         }
-        #expect(Files.names(directory.at("named")) == ["ingot-export.json", "model.safetensors", "source-metadata.gguf"])
+        #expect(
+            Files.names(directory.at("named")) == ["ingot-export.json", "model.safetensors", "source-metadata.gguf"])
     }
 
     @Test("config.json states the numbers of the metadata, and the rest follows from the tensors") func configuration()

@@ -279,7 +279,7 @@ def test_same_logits_and_ids(tmp_path, case):
     told = ingot("export", tmp_path / "sealed", tmp_path / "out", "--dtype", "f32", "--progress", "none")
     assert "warning" not in told
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+        "config.json", "ingot-export.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     found = load(tmp_path / "out")
     assert type(found) is type(model) and found.dtype == torch.float32
     for name in ("tie_word_embeddings", "rms_norm_eps", "max_position_embeddings", "bos_token_id", "eos_token_id"):
@@ -429,7 +429,7 @@ def test_refused_by_name(tmp_path, change, more, word):
 def test_tokenizer_that_is_not_known(tmp_path):
     told = exported(tmp_path, pre="default")
     assert "no tokenizer is written" in told and "`default`" in told
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "ingot-export.json", "model.safetensors"]
     load(tmp_path / "out")
 
 

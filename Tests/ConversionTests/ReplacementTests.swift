@@ -252,18 +252,22 @@ import Testing
         #expect(try Files.snapshot(output) == before)
     }
 
-    /// A copy or the configuration of an export that was edited since, even to the same length.
-    @Test(arguments: ["config.json", "notes.txt"])
-    func editedExports(name: String) async throws {
+    /// A copy or the configuration of an export that was edited since, even to the same length. Exports of earlier versions have no manifest,
+    /// only the list in their shards.
+    @Test(arguments: ["config.json", "notes.txt"], [true, false])
+    func editedExports(name: String, hasManifest: Bool) async throws {
         let directory = try TemporaryDirectory()
         let source = try SampleSource.write(
             SampleSource.small(), to: directory.at("source"),
             companions: ["config.json": "{\"torch_dtype\": \"float16\"}\n", "notes.txt": "notes"])
         try await Verbs.convert(source, to: directory.at("sealed"))
         let output = directory.at("out")
+        let manifest = output.appending("ingot-export.json")
         try await Verbs.export(directory.at("sealed"), to: output)
+        if !hasManifest { try Directory.removeFile(manifest) }
         // Another type changes the configuration, and is no edit.
         try await Verbs.export(directory.at("sealed"), to: output, as: .bf16, force: true)
+        if !hasManifest { try Directory.removeFile(manifest) }
         let path = output.appending(name)
         try Files.patch([Files.read(path)[0] ^ 1], at: 0, in: path)
         let before = try Files.snapshot(output)

@@ -11,7 +11,7 @@ package enum Kernels {
         case neon
         /// Baseline x86-64.
         case sse2
-        /// AVX2 and F16C.
+        /// AVX2, F16C and FMA.
         case avx2
         /// AVX-512 F, BW, VL and DQ.
         case avx512

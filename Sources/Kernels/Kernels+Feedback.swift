@@ -337,7 +337,8 @@ extension Kernels {
 
         /// Sum over the rows of a x^T A x, with x a row of the block's originals or errors. Overwrites the targets.
         ///
-        /// The products A x are in binary32, in the order of `carry`; their products with x are summed in binary64.
+        /// The products A x are in binary32, in the order of `carry`, each product and each sum rounded. Their products with x are summed in
+        /// binary64.
         ///
         /// - Parameters:
         ///   - matrix: of a symmetric A the upper triangle, with all but the diagonal doubled and zeros below; row by row, `width` numbers
@@ -354,7 +355,7 @@ extension Kernels {
                 unsafe targets.update(repeating: 0, count: columns * stride)
                 for first in Swift.stride(from: 0, to: columns, by: Kernels.stripWidth) {
                     let end = min(columns, first + Kernels.stripWidth)
-                    unsafe ingot_feedback_product(
+                    unsafe ingot_feedback_form(
                         targets + first * stride, all, stride, stride, by + first, width, end, end - first)
                 }
                 return unsafe ingot_feedback_dot(targets, all, stride, stride, columns)

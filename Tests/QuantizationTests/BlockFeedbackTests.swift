@@ -55,7 +55,7 @@ private struct BlocksSample {
             var targets = own
             for column in range {
                 for (earlier, error) in found.flatMap(\.errors).enumerated() {
-                    targets[column] += error * coupling[earlier * columns + column]
+                    targets[column].addProduct(error, coupling[earlier * columns + column])
                 }
             }
             let inside = range.flatMap { row in range.map { coupling[row * columns + $0] } }

@@ -9,8 +9,10 @@
 
 typedef float f32x16 __attribute__((ext_vector_type(16)));
 typedef double f64x16 __attribute__((ext_vector_type(16)));
+typedef int64_t i64x16 __attribute__((ext_vector_type(16)));
 typedef int32_t i32x16 __attribute__((ext_vector_type(16)));
 typedef uint32_t u32x16 __attribute__((ext_vector_type(16)));
+typedef uint32_t u32x32 __attribute__((ext_vector_type(32)));
 typedef int16_t i16x16 __attribute__((ext_vector_type(16)));
 typedef uint16_t u16x16 __attribute__((ext_vector_type(16)));
 typedef uint8_t u8x16 __attribute__((ext_vector_type(16)));
@@ -39,6 +41,35 @@ INLINE f32x16 lesser(f32x16 a, f32x16 b) { return a < b ? a : b; }
 INLINE f32x16 greater(f32x16 a, f32x16 b) { return a > b ? a : b; }
 
 INLINE f32x16 magnitude(f32x16 a) { return (f32x16)((u32x16)a & 0x7fffffffu); }
+
+#if !LEVEL_HAS_FUSED
+// product + addend, rounded once to binary32, where `sum` is rounded to binary64. The sum is made odd if it is not exact (Boldo and Melquiond,
+// "Emulation of a FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
+static __attribute__((noinline)) f32x16 fused_odd(f64x16 product, f64x16 addend, f64x16 sum) {
+    f64x16 share = sum - product, lost = (product - (sum - share)) + (addend - share);
+    i64x16 bits = (i64x16)sum, is_up = (lost > 0.0) == (sum > 0.0);
+    i64x16 moves = ((lost > 0.0) | (lost < 0.0)) & ((bits & 1) == 0);
+    return CONVERT(f32x16, (f64x16)(bits + (moves & (is_up ? (i64x16)1 : (i64x16)-1))));
+}
+#endif
+
+// a * b + c, rounded once.
+INLINE f32x16 fused(f32x16 a, f32x16 b, f32x16 c) {
+#if LEVEL_HAS_FUSED
+    return __builtin_elementwise_fma(a, b, c);
+#else
+    // The product is exact in binary64. Rounding the sum again gives what rounding once does, unless the sum ends halfway between two numbers of
+    // binary32. Its last bits tell; where it is below the normal numbers of binary32, they do not.
+    f64x16 product = CONVERT(f64x16, a) * CONVERT(f64x16, b), addend = CONVERT(f64x16, c), sum = product + addend;
+    u32x32 words = (u32x32)sum;
+    u32x16 low = __builtin_shufflevector(words, words, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    u32x16 high = __builtin_shufflevector(words, words, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    i32x16 small = (i32x16)(high & 0x7fffffffu) < 0x38100000;
+    i32x16 doubtful = ((low & 0x1fffffffu) == 0x10000000u) | (small & ((high << 1 | low) != 0u));
+    if (__builtin_reduce_or(doubtful) == 0) { return CONVERT(f32x16, sum); }
+    return fused_odd(product, addend, sum);
+#endif
+}
 
 // 1.5 * 2^23: adding and subtracting it rounds |a| < 2^22 to the nearest integer, ties to even.
 INLINE f32x16 rounded(f32x16 a) { return (a + 12582912.0f) - 12582912.0f; }

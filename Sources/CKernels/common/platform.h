@@ -13,7 +13,7 @@
 
 // Safe to ignore: vectors wider than a level's registers are passed only to inlined functions.
 #pragma clang diagnostic ignored "-Wpsabi"
-// A fused multiply-add rounds once; on the other levels multiplication and addition round twice.
+// The compiler fuses no product with a sum of its own accord: not all levels could. `fused` says where they do.
 #pragma clang fp contract(off)
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

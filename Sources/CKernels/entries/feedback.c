@@ -14,6 +14,12 @@ void ingot_feedback_product(
         targets, errors, rows, stride, factors, factor_stride, depth, columns);
 }
 
+void ingot_feedback_form(
+    float *targets, const float *numbers, size_t rows, size_t stride, const float *factors, size_t factor_stride,
+    size_t depth, size_t columns) {
+    ingot_active_table()->feedback_form(targets, numbers, rows, stride, factors, factor_stride, depth, columns);
+}
+
 size_t ingot_feedback_scratch(size_t padded_rows, int32_t states) {
     return padded_rows * (4 * sizeof(int16_t) + sizeof(int16_t) + sizeof(float) + 1 + (size_t)states);
 }

@@ -40,7 +40,7 @@ INLINE void feedback_loop(
             f32x16 factor = factors[i];
 #pragma clang loop unroll(full)
             for (int t = 0; t < trials; t += 1) {
-                targets[t] = targets[t] + errors[i * (size_t)trials + (size_t)t] * factor;
+                targets[t] = fused(errors[i * (size_t)trials + (size_t)t], factor, targets[t]);
             }
         }
         f32x16 weight = part->weights[j], pivot = part->pivots[j];

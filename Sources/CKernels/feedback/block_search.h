@@ -97,7 +97,7 @@ static __attribute__((noinline)) void feedback_carry(
     if (end == blocks->columns) { return; }
     product_rows(
         (float *)(targets + end), (const float *)(errors + first), LANES,
-        task->far + first * FEEDBACK_ROW + end, FEEDBACK_ROW, end - first, blocks->columns - end, 1);
+        task->far + first * FEEDBACK_ROW + end, FEEDBACK_ROW, end - first, blocks->columns - end, 1, 1);
 }
 
 // The residuals if everything were restored as 0, in `whole`.
@@ -109,7 +109,7 @@ static void feedback_whole(const struct feedback_task *task) {
         for (size_t j = 0; j < count; j += 1) {
             const float *factors = task->near + (first + j) * task->side;
             f32x16 target = room->whole[first + j];
-            for (size_t i = 0; i < j; i += 1) { target = target + room->weights[first + i] * factors[i]; }
+            for (size_t i = 0; i < j; i += 1) { target = fused(room->weights[first + i], (f32x16)factors[i], target); }
             room->whole[first + j] = target;
         }
         feedback_carry(task, p, room->whole, room->weights);

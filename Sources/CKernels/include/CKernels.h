@@ -273,12 +273,17 @@ void ingot_row_energies(const float *weights, struct ingot_chunk_shape shape, fl
 void ingot_apply_steps(
     float *levels, struct ingot_chunk_shape shape, const float *row_steps, const float *column_scales);
 
-/// targets[c][r] += sum over i of errors[i][r] * factors[i][c], in rising i, every operation rounded.
+/// targets[c][r] += sum over i of errors[i][r] * factors[i][c], in rising i, each product and its sum rounded once, together.
 ///
 /// targets: `columns` columns, errors: `depth` columns, both `stride` numbers apart. rows and stride: multiples of 16. factors: `depth`
 /// rows of `columns` numbers, `factor_stride` numbers apart.
 void ingot_feedback_product(
     float *targets, const float *errors, size_t rows, size_t stride, const float *factors, size_t factor_stride,
+    size_t depth, size_t columns);
+
+/// The same with each product and each sum rounded, as the certificate of calibrated tensors is defined (Specs/trellis.md, "Certificate").
+void ingot_feedback_form(
+    float *targets, const float *numbers, size_t rows, size_t stride, const float *factors, size_t factor_stride,
     size_t depth, size_t columns);
 
 /// Sum over c and r of a[c][r] * b[c][r] in binary64: rows in lanes r % 16, column by column, then lanes k and k+8, k+4, k+2, k+1.

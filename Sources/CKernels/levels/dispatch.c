@@ -27,13 +27,13 @@ int32_t ingot_level_is_available(int32_t level) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (level == INGOT_LEVEL_AVX2) {
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
     }
     if (level == INGOT_LEVEL_AVX512_VBMI2) {
         return ingot_level_is_available(INGOT_LEVEL_AVX512) && __builtin_cpu_supports("avx512vbmi2");
     }
     if (level == INGOT_LEVEL_AVX512) {
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        return ingot_level_is_available(INGOT_LEVEL_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
             && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     }
 #endif

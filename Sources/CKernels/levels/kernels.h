@@ -47,6 +47,7 @@ const struct ingot_table LEVEL_TABLE = {
     .row_energies = row_energies,
     .apply_steps = apply_steps,
     .feedback_product = feedback_product,
+    .feedback_form = feedback_form,
     .feedback_panel = feedback_panel,
     .feedback_dot = feedback_dot,
     .feedback_factor = feedback_factor,

@@ -5,6 +5,7 @@
 #include "table.h"
 #define LEVEL_TABLE ingot_table_neon
 #define LEVEL_HAS_HALF 1
+#define LEVEL_HAS_FUSED 1
 #define LEVEL_HAS_AVX2 0
 #define LEVEL_HAS_AVX512 0
 #define LEVEL_HAS_EXPAND 0

@@ -5,6 +5,7 @@
 #include "table.h"
 #define LEVEL_TABLE ingot_table_sse2
 #define LEVEL_HAS_HALF 0
+#define LEVEL_HAS_FUSED 0
 #define LEVEL_HAS_AVX2 0
 #define LEVEL_HAS_AVX512 0
 #define LEVEL_HAS_EXPAND 0

@@ -42,6 +42,7 @@ struct ingot_table {
     void (*row_energies)(const float *, struct ingot_chunk_shape, float *);
     void (*apply_steps)(float *, struct ingot_chunk_shape, const float *, const float *);
     void (*feedback_product)(float *, const float *, size_t, size_t, const float *, size_t, size_t, size_t);
+    void (*feedback_form)(float *, const float *, size_t, size_t, const float *, size_t, size_t, size_t);
     double (*feedback_dot)(const float *, const float *, size_t, size_t, size_t);
     int32_t (*feedback_factor)(double *, size_t, size_t);
     size_t (*feedback_panel)(const struct ingot_feedback_panel *, uint8_t *, struct ingot_feedback_patch *);

@@ -72,7 +72,8 @@ struct FactoredBlock {
     /// Factors one block. Nil if there is no factor.
     private init?(_ square: [Float], _ range: Range<Int>, _ mean: Double, _ shrinkage: Double) {
         let count = range.count
-        let stride = (count + 7) / 8 * 8
+        // One vector more than needed: rows a power of two apart would share a set of the cache.
+        let stride = (count + 15) / 8 * 8
         for doublings in 0...FactoredBlock.maximumDoublings {
             var matrix = [Double](repeating: 0, count: count * stride)
             let damping = mean * FactoredBlock.damping * Double(sign: .plus, exponent: doublings, significand: 1)
@@ -89,24 +90,41 @@ struct FactoredBlock {
         return nil
     }
 
+    /// Squares of this many rows and columns are transposed at a time, so that their lines stay in the first-level cache.
+    private static let tile = 16
+
     /// Row j receives A[i][j] for i up to j: shrunk off the diagonal, damped on it.
     private static func fill(
         _ matrix: inout [Double], _ square: [Float], _ count: Int, _ stride: Int, _ kept: Double, _ damping: Double
     ) {
-        for row in 0..<count {
-            for column in row..<count {
-                let number = Double(square[row * count + column])
-                matrix[column * stride + row] = row == column ? number + damping : number * kept
+        forEachTile(count) { rows, columns in
+            for column in columns {
+                for row in rows where row < column {
+                    matrix[column * stride + row] = Double(square[row * count + column]) * kept
+                }
             }
         }
+        for row in 0..<count { matrix[row * stride + row] = Double(square[row * count + row]) + damping }
     }
 
     /// R_ij / R_jj, row by row.
     private static func divide(_ matrix: [Double], _ count: Int, _ stride: Int, into coupling: inout [Float]) {
-        for column in 0..<count {
-            let pivot = matrix[column * stride + column]
-            for row in 0..<column {
-                coupling[row * count + column] = Float(matrix[column * stride + row] / pivot)
+        forEachTile(count) { rows, columns in
+            for column in columns {
+                let pivot = matrix[column * stride + column]
+                for row in rows where row < column {
+                    coupling[row * count + column] = Float(matrix[column * stride + row] / pivot)
+                }
+            }
+        }
+    }
+
+    /// The tiles that have elements above the diagonal.
+    private static func forEachTile(_ count: Int, _ work: (Range<Int>, Range<Int>) -> Void) {
+        for row in Swift.stride(from: 0, to: count, by: tile) {
+            let rows = row..<min(row + tile, count)
+            for column in Swift.stride(from: row, to: count, by: tile) {
+                work(rows, column..<min(column + tile, count))
             }
         }
     }

@@ -40,7 +40,7 @@ package struct InputLeverage: Sendable {
         // Twice the numbers of R, and the inverse of its diagonal.
         let kept = Checked.multiply(UInt64(columns), 8 * side + 4)
         // A square and a triangle of moments, the factor in binary64, and couplings.
-        let besides = Checked.multiply(side + 8, 20 * side)
+        let besides = Checked.multiply(side + 16, 20 * side)
         return (kept ?? .max, kept.flatMap { kept in besides.flatMap { Checked.add(kept, $0) } } ?? .max)
     }
 

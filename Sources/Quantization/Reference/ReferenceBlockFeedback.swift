@@ -278,7 +278,7 @@ private struct ReferenceBlock {
         let inverse = ReferenceBlock.inverse(scale)
         for j in part {
             var target = targets[j]
-            for i in part.lowerBound..<j { target += result.errors[i - part.lowerBound] * factor(i, j) }
+            for i in part.lowerBound..<j { target.addProduct(result.errors[i - part.lowerBound], factor(i, j)) }
             let level = level((target + offset) * inverse)
             let restored = scale * level - offset
             let residual = (target - restored) * pivots[j]
@@ -338,7 +338,7 @@ private struct ReferenceBlock {
             choice.levels += made.levels
             choice.residuals += made.residuals
             for j in part.upperBound..<max(weights.count, part.upperBound) {
-                for i in part { targets[j] += made.errors[i - part.lowerBound] * factor(i, j) }
+                for i in part { targets[j].addProduct(made.errors[i - part.lowerBound], factor(i, j)) }
             }
         }
         return choice
@@ -403,7 +403,7 @@ private struct ReferenceBlock {
         var (wholeSquares, wholeOnes) = (Float(0), Float(0))
         for j in weights.indices {
             var whole = start[j]
-            for i in 0..<j { whole += weights[i] * factor(i, j) }
+            for i in 0..<j { whole.addProduct(weights[i], factor(i, j)) }
             whole *= pivots[j]
             var scaled = whole - best.residuals[j]
             if rule.affine {

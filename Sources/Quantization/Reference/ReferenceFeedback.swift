@@ -137,7 +137,7 @@ extension Reference {
             var target = weights[row * columns + column]
             for earlier in 0..<place {
                 let error = band.errors[row * columns + block.columns.lowerBound + earlier]
-                target += error * block.coupling[earlier * block.columns.count + place]
+                target.addProduct(error, block.coupling[earlier * block.columns.count + place])
             }
             targets.append(target)
             levels.append(target * ((1 / rowSteps[row]) * (1 / columnScales[column])))

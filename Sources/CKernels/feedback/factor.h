@@ -91,7 +91,8 @@ static void factor_rows(double *matrix, size_t stride, size_t first, size_t end,
         }
         memcpy(block + j * stride + row, tile + j * FACTOR_TILE, FACTOR_TILE * sizeof(double));
     }
-    for (size_t k = row / FACTOR_COLUMNS * FACTOR_COLUMNS; k < first; k += FACTOR_COLUMNS) {
+    // Rows of a tile are a whole number of FACTOR_COLUMNS.
+    for (size_t k = row; k < first; k += FACTOR_COLUMNS) {
         factor_update(matrix + k * stride + row, stride, tile, block + k, depth);
     }
 }
